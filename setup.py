@@ -1,0 +1,36 @@
+"""Installs mathft_jax; accelerators, TensorFlow data pipelines and test tools are extras."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+
+DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>=0.0.12']
+TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100']
+
+setuptools.setup(
+    name='mathft_jax',
+    version='0.1.0',
+    description='Fine-tune language models for math in JAX: SSFT, SCR and MTSF (arXiv 2310.10047).',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    python_requires='>=3.11',
+    packages=[*setuptools.find_packages(include=['mathft_jax', 'mathft_jax.*']),
+              'mathft_jax.gin_configs'],
+    package_dir={'mathft_jax.gin_configs': 'gin_configs'},
+    package_data={'mathft_jax': ['**/*.safetensors', '**/*.json'],
+                  'mathft_jax.gin_configs': ['**/*.gin']},
+    install_requires=[
+        'absl-py>=2.1', 'etils[epath]>=1.9', 'flax>=0.12.8', 'gin-config>=0.5.0', 'jax>=0.10',
+        'matplotlib>=3.8', 'numpy>=1.26', 'optax>=0.2.5', 'orbax-checkpoint>=0.11.30',
+        'safetensors>=0.4', 'sympy>=1.13', 'tqdm>=4.66',
+    ],
+    extras_require={
+        'cuda': ['jax[cuda13]>=0.10'],
+        'tpu': ['jax[tpu]>=0.10'],
+        'data': DATA,
+        'test': [*DATA, *TEST],
+        'bench': ['torch>=2.6', 'transformers>=4.50', 'math-verify>=0.9'],
+    },
+)
