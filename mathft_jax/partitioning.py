@@ -1,0 +1,147 @@
+"""Where arrays live: a mesh, logical axis rules and the shardings of a tree of shapes.
+
+Model code is written for one device. Each parameter has logical axis names (`('layers', 'embed',
+'mlp')`), a table of rules maps names to mesh axes, and the mesh has t5x's axes: `data` and `model`.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+import jax
+from jax.experimental import mesh_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+Rules = tuple[tuple[str, str | None], ...]
+
+# t5x's standard rules: parameters over `model`, rows over `data`, the rest on every device.
+DEFAULT_RULES: Rules = (
+    ('batch', 'data'), ('vocab', 'model'), ('mlp', 'model'), ('heads', 'model'),
+    ('kv_heads', 'model'), ('joined_kv', 'model'), ('embed', None), ('kv', None),
+    ('length', None), ('layers', None),
+)
+# The same with parameters and optimizer spread over `data` too, which others call FSDP or ZeRO-3.
+FSDP_RULES: Rules = (('embed', 'data'), *DEFAULT_RULES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Partitioner:
+  """A mesh to be: its shape and the rules that put arrays on it.
+
+  Attributes:
+    num_partitions: devices along `model`; the others are along `data`.
+    rules: pairs (logical axis, mesh axis or None); the first rule that fits counts.
+    ici_mesh_shape: (data, model) within a slice; None leaves it to `num_partitions`.
+    dcn_mesh_shape: (data, model) between slices that a slow network joins; None for one slice.
+  """
+
+  num_partitions: int = 1
+  rules: Rules = DEFAULT_RULES
+  ici_mesh_shape: tuple[int, int] | None = None
+  dcn_mesh_shape: tuple[int, int] | None = None
+
+  def __post_init__(self):
+    object.__setattr__(self, 'rules', tuple(tuple(rule) for rule in self.rules))
+    for name in ('ici_mesh_shape', 'dcn_mesh_shape'):
+      if getattr(self, name) is not None:
+        object.__setattr__(self, name, tuple(getattr(self, name)))
+
+  def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh (`data`, `model`) over `devices`, by default all of them."""
+    devices = jax.devices() if devices is None else list(devices)
+    dcn = self.dcn_mesh_shape or (1, 1)
+    ici = self.ici_mesh_shape or _within_slice(len(devices) // math.prod(dcn), self.num_partitions)
+    if math.prod(ici) * math.prod(dcn) != len(devices):
+      raise ValueError(
+          f'Partitioner: a mesh of {ici} x {dcn} (data, model; within x between slices) needs '
+          f'{math.prod(ici) * math.prod(dcn)} devices, there are {len(devices)}. '
+          'Change num_partitions, ici_mesh_shape or dcn_mesh_shape.')
+    if math.prod(dcn) > 1:
+      array = mesh_utils.create_hybrid_device_mesh(ici, dcn, devices)
+    else:
+      array = mesh_utils.create_device_mesh(ici, devices)
+    return Mesh(array, ('data', 'model'))
+
+
+def shardings(tree_of_axes: Any, shapes: Any, *, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:
+  """A NamedSharding for each array of `shapes`, from the tree of its logical axis names."""
+  def one(axes, array):
+    return NamedSharding(mesh, partition_spec(axes, array.shape, mesh=mesh, rules=rules))
+
+  is_axes = lambda node: isinstance(node, tuple) and all(isinstance(a, str | None) for a in node)
+  return jax.tree.map(one, tree_of_axes, shapes, is_leaf=is_axes)
+
+
+def partition_spec(axes: Sequence[str | None], shape: Sequence[int], *, mesh: Mesh,
+                   rules: Rules = DEFAULT_RULES) -> PartitionSpec:
+  """The mesh axis of each dimension.
+
+  A mesh axis serves one dimension of an array only, and only one whose size it divides: a single
+  key/value head or an odd vocabulary stays on every device.
+  """
+  if len(axes) != len(shape):
+    raise ValueError(f'{len(axes)} axis names {tuple(axes)} for a shape of {tuple(shape)}.')
+  taken: list[str | None] = []
+  for axis, size in zip(axes, shape):
+    taken.append(_mesh_axis(axis, size, mesh=mesh, rules=rules, taken=taken))
+  return PartitionSpec(*taken)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh: Mesh) -> NamedSharding:
+  """The sharding of a batch: its first axis over `data`."""
+  return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def check_rows(count: int, mesh: Mesh, *, knob: str) -> None:
+  """ValueError unless `count` rows divide over the devices of the mesh's `data` axis."""
+  if count % mesh.shape['data']:
+    raise ValueError(f'{count} rows do not divide over {mesh.shape["data"]} devices along `data`; '
+                     f'change {knob} or the partitioner.')
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """The batch on the mesh, rows over `data`.
+
+  Every process has the same whole batch (batches are functions of the seed) and uploads the rows
+  of its own devices only.
+  """
+  return {name: put(value, rows(mesh)) for name, value in batch.items()}
+
+
+def put(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """A host array that every process has, laid out as `sharding` says."""
+  if sharding.is_fully_addressable:
+    return jax.device_put(value, sharding)
+  return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+
+def _within_slice(num_devices: int, num_partitions: int) -> tuple[int, int]:
+  if num_partitions < 1 or num_devices % num_partitions:
+    raise ValueError(f'Partitioner: num_partitions = {num_partitions} does not divide '
+                     f'{num_devices} devices.')
+  return num_devices // num_partitions, num_partitions
+
+
+def _mesh_axis(axis: str | None, size: int, *, mesh: Mesh, rules: Rules,
+               taken: Sequence[str | None]) -> str | None:
+  if axis is None:
+    return None
+  known = [mesh_axis for name, mesh_axis in rules if name == axis]
+  if not known:
+    raise ValueError(f'No rule for the logical axis {axis!r}; the rules name '
+                     f'{sorted({name for name, _ in rules})}. Add (name, mesh axis or None).')
+  for mesh_axis in known:
+    if mesh_axis is None:
+      return None
+    if mesh_axis not in mesh.shape:
+      raise ValueError(f'Rule ({axis!r}, {mesh_axis!r}): the mesh has {tuple(mesh.shape)}.')
+    if mesh_axis not in taken and size % mesh.shape[mesh_axis] == 0:
+      return mesh_axis
+  return None
