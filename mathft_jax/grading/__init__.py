@@ -1,0 +1,18 @@
+"""One grader for evaluation, for the evaluator's labels and for the clusters.
+
+  extract_answer(solution)            the final answer of a solution, or None
+  is_equivalent(reference, answer)    an equivalence relation on readable answers
+  cluster(answers)                    labels in order of first appearance, None for no answer
+
+Imports neither jax nor TensorFlow, keeps no state but caches, and runs no text: safe in threads and
+worker processes.
+"""
+
+from mathft_jax.grading.answers import FoundAnswer, extract_answer, find_answer
+from mathft_jax.grading.equivalence import cluster, is_equivalent, key
+
+GRADER = 'mathft'
+VERSION = '1.0'
+
+__all__ = ['FoundAnswer', 'GRADER', 'VERSION', 'cluster', 'extract_answer', 'find_answer',
+           'is_equivalent', 'key']

@@ -1,0 +1,73 @@
+"""The grading program: what it writes beside the candidates, and when it does nothing."""
+
+import json
+
+import pytest
+
+from mathft_jax import grade
+from mathft_jax import grading
+from mathft_jax import records
+
+
+def _candidate_file(tmp_path, *solutions, answer='4'):
+  problem = records.Problem(id='a/1', question='What is $2+2$?', answer=answer)
+  candidates = tuple(map(records.Candidate, solutions))
+  return records.write_rows(tmp_path / 'candidates.jsonl',
+                            [records.CandidateSet(problem, candidates)])
+
+
+def _graded(tmp_path, *solutions, answer='4'):
+  candidates = _candidate_file(tmp_path, *solutions, answer=answer)
+  output = grade.grade(tmp_path / 'graded', candidates=candidates)
+  return records.read_candidate_sets(output)[0].candidates
+
+
+def test_every_candidate_gets_answer_correctness_and_cluster(tmp_path):
+  graded = _graded(tmp_path, 'so \\boxed{5}', 'The answer is 4.0.', 'no idea', '\\boxed{4}')
+  assert [c.answer for c in graded] == ['5', '4.0', None, '4']
+  assert [c.is_correct for c in graded] == [False, True, False, True]
+  assert [c.cluster for c in graded] == [0, 1, None, 1]
+
+
+def test_without_a_reference_correctness_stays_unset_and_clusters_are_made(tmp_path):
+  graded = _graded(tmp_path, '\\boxed{5}', '\\boxed{4}', answer=None)
+  assert [(c.is_correct, c.cluster) for c in graded] == [(None, 0), (None, 1)]
+
+
+def test_grading_again_replaces_older_grades(tmp_path):
+  problem = records.Problem(id='a/1', question='?', answer='4')
+  stale = records.Candidate('\\boxed{4}', answer='9', is_correct=False, cluster=7)
+  path = records.write_rows(tmp_path / 'c.jsonl', [records.CandidateSet(problem, (stale,))])
+  output = grade.grade(tmp_path / 'graded', candidates=path)
+  candidate = records.read_candidate_sets(output)[0].candidates[0]
+  assert (candidate.answer, candidate.is_correct, candidate.cluster) == ('4', True, 0)
+
+
+def test_the_report_names_grader_and_version_and_counts(tmp_path):
+  _graded(tmp_path, '\\boxed{4}', 'no idea')
+  report = json.loads((tmp_path / 'graded' / 'graded.report.json').read_text())
+  assert report['settings']['grader'] == grading.GRADER
+  assert report['settings']['version'] == grading.VERSION
+  assert report['counts']['candidates'] == 2
+  assert report['counts']['no answer'] == 1
+
+
+def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(tmp_path):
+  candidates = _candidate_file(tmp_path, '\\boxed{4}')
+  output = grade.grade(tmp_path / 'graded', candidates=candidates)
+  written = output.stat().mtime_ns if hasattr(output.stat(), 'mtime_ns') else output.stat().mtime
+  again = grade.grade(tmp_path / 'graded', candidates=candidates)
+  assert again == output
+  assert (output.stat().mtime_ns if hasattr(output.stat(), 'mtime_ns')
+          else output.stat().mtime) == written
+  _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{5}')
+  grade.grade(tmp_path / 'graded', candidates=candidates)
+  assert len(records.read_candidate_sets(output)[0].candidates) == 2
+
+
+@pytest.mark.parametrize('text', ['{"id": 1}\n', 'nonsense\n'])
+def test_a_file_that_holds_no_candidates_is_an_error_that_names_the_line(tmp_path, text):
+  path = tmp_path / 'candidates.jsonl'
+  path.write_text(text)
+  with pytest.raises(ValueError, match='candidates.jsonl:1'):
+    grade.grade(tmp_path / 'graded', candidates=path)
