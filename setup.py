@@ -6,7 +6,8 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 
-DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>=0.0.12']
+DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>=0.0.12',
+        'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
 TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100']
 
 setuptools.setup(

@@ -5,7 +5,6 @@ all of it is a field of `Draw`, and what each field left out is counted in the l
 """
 
 from collections import Counter
-from collections.abc import Sequence
 import dataclasses
 import logging
 
@@ -53,7 +52,7 @@ def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
   in the file, up to the order of the result.
   """
   examples, counts = [], Counter()
-  for candidate_set in _of_split(records.read_candidate_sets(path), path, split):
+  for candidate_set in sets_of_split(path, split):
     kinds = _kinds(candidate_set, rule, path, counts)
     if kinds is not None:
       seed = [rule.seed, *candidate_set.problem.id.encode('utf-8')]
@@ -69,11 +68,12 @@ def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
   return examples
 
 
-def _of_split(sets: Sequence[records.CandidateSet], path: str,
-              split: str) -> list[records.CandidateSet]:
+def sets_of_split(path: str, split: str) -> list[records.CandidateSet]:
+  """The candidate sets of a file's problems of `split`; all, where no problem names a split."""
+  sets = records.read_candidate_sets(path)
   splits = Counter(candidate_set.problem.split for candidate_set in sets)
   if set(splits) <= {''}:
-    return list(sets)
+    return sets
   if split not in splits:
     raise ValueError(f'{path}: no problem of split {split!r}; it has {dict(splits)}.')
   return [candidate_set for candidate_set in sets if candidate_set.problem.split == split]
