@@ -1,0 +1,143 @@
+"""What a decoder-only language model is, as fields: every trait of a family is a value here."""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import numpy as np
+
+RopeScaling = Callable[[np.ndarray], np.ndarray]  # inverse wavelengths of the rotations, [H/2]
+
+ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
+NORMS = ('rms', 'layer')
+REMATS = ('none', 'dots', 'full')
+ATTENTIONS = ('global', 'local')
+KERNELS = ('einsum', 'xla', 'cudnn')
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearRopeScaling:
+  """Rotations `factor` times slower (Gemma 3: 8 on its global layers)."""
+
+  factor: float
+
+  def __call__(self, inverse_wavelengths):
+    return inverse_wavelengths / self.factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Llama3RopeScaling:
+  """Slow rotations slowed by `factor`, fast ones kept, a ramp between (Llama 3.1 and later)."""
+
+  factor: float = 8.0
+  low_freq_factor: float = 1.0
+  high_freq_factor: float = 4.0
+  original_max_position: int = 8192
+
+  def __call__(self, inverse_wavelengths):
+    turns = self.original_max_position * inverse_wavelengths / (2 * math.pi)
+    span = self.high_freq_factor - self.low_freq_factor
+    kept = np.clip((turns - self.low_freq_factor) / span, 0.0, 1.0)
+    return inverse_wavelengths * (kept + (1 - kept) / self.factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """Sizes and traits; the defaults describe a plain Llama-like model.
+
+  Attributes:
+    num_kv_heads: key/value heads; None: one per query head, 1: multi-query (PaLM).
+    head_dim: None: embed_dim / num_heads.
+    mlp_activation: 'silu', 'gelu' (exact), 'gelu_tanh', 'relu' or 'relu2' (squared).
+    gated_mlp: activation(x gate) * (x up), against activation(x up).
+    norm: 'rms', or 'layer' (mean removed, no bias: PaLM).
+    norm_unit_offset: the scale is 1 + w (Gemma).
+    post_norms: also normalise what attention and MLP give back (Gemma 2 and 3).
+    qk_norm: normalise each query and key head (Qwen 3, Gemma 3).
+    parallel_block: x + attention(norm(x)) + mlp(norm(x)), with one norm (PaLM).
+    attention_pattern: 'global' or 'local' for each layer, repeated over the depth.
+    sliding_window: tokens a 'local' layer sees, itself included.
+    local_rope_theta: another theta, and no scaling, for 'local' layers (Gemma 3).
+    rope_fraction: share of each head that is rotated, from the front.
+    query_scale: None: 1 / sqrt(head_dim).
+    attention_softcap, final_softcap: cap * tanh(x / cap) of scores, of logits (Gemma 2).
+    scaled_embeddings: inputs times sqrt(embed_dim) (Gemma, PaLM).
+    dtype: of the computation; parameters stay float32 unless loaded otherwise.
+    remat: what the backward pass computes again: 'none', 'dots' (all but matmuls), 'full'.
+    scan_unroll: pattern periods unrolled in one step of the scan over layers.
+    attention_kernel: 'einsum', or 'xla' / 'cudnn' of jax.nn.dot_product_attention, which serve
+      full rows without soft cap; all else falls back to 'einsum'.
+  """
+
+  vocab_size: int
+  embed_dim: int
+  num_layers: int
+  num_heads: int
+  mlp_dim: int
+  num_kv_heads: int | None = None
+  head_dim: int | None = None
+  mlp_activation: str = 'silu'
+  gated_mlp: bool = True
+  norm: str = 'rms'
+  norm_eps: float = 1e-6
+  norm_unit_offset: bool = False
+  post_norms: bool = False
+  qk_norm: bool = False
+  qkv_bias: bool = False
+  parallel_block: bool = False
+  attention_pattern: tuple[str, ...] = ('global',)
+  sliding_window: int | None = None
+  rope_theta: float = 10_000.0
+  rope_scaling: RopeScaling | None = None
+  rope_fraction: float = 1.0
+  local_rope_theta: float | None = None
+  query_scale: float | None = None
+  attention_softcap: float | None = None
+  final_softcap: float | None = None
+  tied_embeddings: bool = True
+  scaled_embeddings: bool = False
+  dtype: str = 'float32'
+  remat: str = 'none'
+  scan_unroll: int = 1
+  attention_kernel: str = 'einsum'
+
+  def __post_init__(self):
+    object.__setattr__(self, 'attention_pattern', tuple(self.attention_pattern))
+    for name, allowed in (('mlp_activation', ACTIVATIONS), ('norm', NORMS), ('remat', REMATS),
+                          ('attention_kernel', KERNELS)):
+      if getattr(self, name) not in allowed:
+        raise ValueError(f'TransformerConfig.{name} is {getattr(self, name)!r}; '
+                         f'wanted one of {allowed}.')
+    self._check_heads()
+    self._check_pattern()
+
+  def _check_heads(self):
+    if self.head_dim is None and self.embed_dim % self.num_heads:
+      raise ValueError(f'embed_dim {self.embed_dim} is not a multiple of num_heads '
+                       f'{self.num_heads}; set head_dim.')
+    if self.num_heads % self.kv_heads:
+      raise ValueError(f'num_heads {self.num_heads} is not a multiple of num_kv_heads '
+                       f'{self.num_kv_heads}.')
+    if self.rotated_dim % 2 or not 0 <= self.rotated_dim <= self.head_size:
+      raise ValueError(f'rope_fraction {self.rope_fraction} rotates {self.rotated_dim} of '
+                       f'{self.head_size} numbers of a head; wanted an even share within it.')
+
+  def _check_pattern(self):
+    unknown = set(self.attention_pattern) - set(ATTENTIONS)
+    if unknown or not self.attention_pattern:
+      raise ValueError(f'attention_pattern {self.attention_pattern}; wanted at least one of '
+                       f'{ATTENTIONS}.')
+    if 'local' in self.attention_pattern and not self.sliding_window:
+      raise ValueError("attention_pattern has 'local' layers; set sliding_window, in tokens.")
+
+  @property
+  def kv_heads(self) -> int:
+    return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+  @property
+  def head_size(self) -> int:
+    return self.embed_dim // self.num_heads if self.head_dim is None else self.head_dim
+
+  @property
+  def rotated_dim(self) -> int:
+    return round(self.head_size * self.rope_fraction)

@@ -1,0 +1,241 @@
+"""A decoder-only language model of any family, as pure functions of plain trees of arrays.
+
+Parameters are nested dicts; those of the layers are stacked on a leading axis and the layers are
+scanned, so that compile time does not grow with depth. Inside, the layers are Flax NNX modules;
+outside of this folder and on disk there are none.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from mathft_jax.models import cache as cache_lib
+from mathft_jax.models import layers as layers_lib
+from mathft_jax.models.config import Llama3RopeScaling  # noqa: F401 (for gin files)
+from mathft_jax.models.config import LinearRopeScaling  # noqa: F401 (for gin files)
+from mathft_jax.models.config import TransformerConfig
+
+Params = dict[str, Any]
+Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
+
+REMAT_POLICIES = {
+    'full': jax.checkpoint_policies.nothing_saveable,
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Transformer(nnx.Module):
+  """Embeddings, a stack of blocks, a last norm, and logits by the embeddings or a head."""
+
+  def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
+    draw = jax.nn.initializers.normal(config.embed_dim ** -0.5)
+    self.embedding = nnx.Param(draw(rngs.params(), (config.vocab_size, config.embed_dim)),
+                               axes=('vocab', 'embed'))
+    layer = lambda key: layers_lib.Block(config, rngs=nnx.Rngs(params=key))
+    self.layers = jax.vmap(layer)(jax.random.split(rngs.params(), config.num_layers))
+    self.final_norm = layers_lib.Norm(config, config.embed_dim, 'embed')
+    if not config.tied_embeddings:
+      self.head = nnx.Param(draw(rngs.params(), (config.embed_dim, config.vocab_size)),
+                            axes=('embed', 'vocab'))
+    self.config = config
+
+  def embed(self, tokens_BT):
+    """The vectors that enter the first layer."""
+    x_BTD = self.embedding[...][tokens_BT].astype(self.config.dtype)
+    if self.config.scaled_embeddings:
+      x_BTD *= jnp.asarray(self.config.embed_dim ** 0.5, self.config.dtype)
+    return x_BTD
+
+  def logits(self, hidden):
+    """Float32 logits [..., V] of last hidden states [..., D]."""
+    head = self.embedding[...].T if self.config.tied_embeddings else self.head[...]
+    logits = jnp.matmul(hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    return layers_lib.softcap(logits, self.config.final_softcap)
+
+
+def init_params(config: TransformerConfig, key: jax.Array) -> Params:
+  """Fresh float32 parameters; jit it with `out_shardings` to make them where they shall live."""
+  return nnx.to_pure_dict(nnx.state(Transformer(config, rngs=nnx.Rngs(params=key)), nnx.Param))
+
+
+def abstract_params(config: TransformerConfig) -> Params:
+  """The shapes and dtypes of `init_params`, as jax.ShapeDtypeStruct."""
+  return nnx.to_pure_dict(_skeleton(config)[1])
+
+
+def logical_axes(config: TransformerConfig) -> Params:
+  """For every parameter a tuple of t5x's names of its axes, `layers` first where stacked."""
+  def name(path, variable):
+    stacked = ('layers',) if path[0] == 'layers' else ()
+    return stacked + variable.get_metadata('axes')
+  state = _skeleton(config)[1]
+  named = [(path, name(path, variable)) for path, variable in nnx.to_flat_state(state)]
+  return _nested(named)
+
+
+def hidden_states(config: TransformerConfig, params: Params, tokens_BT, *, positions_BT,
+                  segment_ids_BT=None, branch_ids_BT=None, cache: cache_lib.Cache | None = None,
+                  constrain: Constrain = lambda x, axes: x):
+  """(hidden_BTD, cache): last hidden states, normalised, and the cache with these tokens in it.
+
+  A token sees itself and earlier tokens of its row that have its segment id and lie on the trunk
+  (branch 0) or on its own branch. With a cache it also sees the cache: the whole prefix, and the
+  own slots, into which these tokens are written.
+
+  Args:
+    tokens_BT: int32 token ids.
+    positions_BT: int32, what the rotations turn by and what sliding windows measure.
+    segment_ids_BT: int32, 0 is padding; with own slots only padding or not is read from it.
+    branch_ids_BT: int32; not with own slots.
+    cache: of `cache.new_cache` or `cache.shared`, with room for T more tokens.
+    constrain: gives activations the sharding of their logical axes; nothing by default.
+  """
+  model = _module(config, params)
+  look_back = _LookBack(config, positions_BT, segment_ids_BT, branch_ids_BT, cache)
+  x_BTD = constrain(model.embed(tokens_BT), ('batch', 'length', None))
+
+  def period(carry, scanned):
+    x_BTD, slots = carry
+    blocks, prefix, indices = scanned
+    for i, kind in enumerate(config.attention_pattern[:indices.shape[0]]):
+      block, prefix_layer = jax.tree.map(lambda a: a[i], (blocks, prefix))
+      store = functools.partial(look_back.parts, kind, prefix_layer, slots, indices[i])
+      x_BTD, slots = block(x_BTD, look_back.rotations[kind], store)
+      x_BTD = constrain(x_BTD, ('batch', 'length', None))
+    return (x_BTD, slots), None
+
+  if config.remat != 'none':
+    period = jax.checkpoint(period, policy=REMAT_POLICIES[config.remat], prevent_cse=False)
+  scanned = (model.layers, look_back.prefix, jnp.arange(config.num_layers))
+  x_BTD, slots = _scan_periods(period, (x_BTD, look_back.slots), scanned, config)
+  return model.final_norm(x_BTD), look_back.cache(slots)
+
+
+def logits(config: TransformerConfig, params: Params, hidden):
+  """Float32 logits [..., V] of last hidden states [..., D], soft cap included."""
+  return _module(config, params).logits(hidden)
+
+
+def _scan_periods(period, carry, scanned, config: TransformerConfig):
+  """The carry after all layers: whole pattern periods in one scan, the rest after it."""
+  size = len(config.attention_pattern)
+  count = config.num_layers // size
+  if count:
+    whole = jax.tree.map(lambda a: a[:count * size].reshape(count, size, *a.shape[1:]), scanned)
+    carry, _ = jax.lax.scan(period, carry, whole, unroll=min(config.scan_unroll, count))
+  if config.num_layers % size:
+    carry, _ = period(carry, jax.tree.map(lambda a: a[count * size:], scanned))
+  return carry
+
+
+class _LookBack:
+  """What the tokens of one call may see: masks and rotations of each kind, and the cache."""
+
+  def __init__(self, config, positions_BT, segment_ids_BT, branch_ids_BT, cache):
+    self.length = positions_BT.shape[1]
+    self.start = 0 if cache is None else cache.length
+    own = None if cache is None else cache.own
+    prefix = None if cache is None else cache.prefix
+    self.prefix = None if prefix is None else (prefix.key_LBKSH, prefix.value_LBKSH)
+    self.prefix_position_BS = None if prefix is None else prefix.position_BS
+    self.slots = self.own_position_BS = None
+    if own is not None:
+      _check_room(own, self.length, branch_ids_BT)
+      self.slots = own.key_LBKSH, own.value_LBKSH
+      new = positions_BT if segment_ids_BT is None else jnp.where(
+          segment_ids_BT != 0, positions_BT, -1)
+      self.own_position_BS = jax.lax.dynamic_update_slice(own.position_BS, new, (0, self.start))
+    kinds = sorted(set(config.attention_pattern))
+    self.rotations = {kind: layers_lib.rotation(config, kind, positions_BT) for kind in kinds}
+    windows = {kind: config.sliding_window if kind == 'local' else None for kind in kinds}
+    self.visible = {kind: self._new_visible(window, positions_BT, segment_ids_BT, branch_ids_BT)
+                    for kind, window in windows.items()}
+    self.prefix_visible = {kind: self._prefix_visible(window, positions_BT)
+                           for kind, window in windows.items()}
+
+  def parts(self, kind, prefix_layer, slots, layer, key_BKTH, value_BKTH):
+    """The parts that a layer's queries see, and the own slots with the new keys written."""
+    parts = []
+    if prefix_layer is not None:
+      parts.append(layers_lib.Keys(*prefix_layer, self.prefix_visible[kind]))
+    if slots is not None:
+      slots = [jax.lax.dynamic_update_slice(slot, new[None], (layer, 0, 0, self.start, 0))
+               for slot, new in zip(slots, (key_BKTH, value_BKTH))]
+      key_BKTH, value_BKTH = [jax.lax.dynamic_index_in_dim(slot, layer, keepdims=False)
+                              for slot in slots]
+      slots = tuple(slots)
+    return [*parts, layers_lib.Keys(key_BKTH, value_BKTH, self.visible[kind])], slots
+
+  def cache(self, slots) -> cache_lib.Cache | None:
+    """The cache with the new slots in it."""
+    if slots is None:
+      return None
+    own = cache_lib.Slots(*slots, self.own_position_BS)
+    prefix = None if self.prefix is None else cache_lib.Slots(*self.prefix, self.prefix_position_BS)
+    return cache_lib.Cache(own, prefix, self.start + self.length)
+
+  def _new_visible(self, window, positions_BT, segment_ids_BT, branch_ids_BT):
+    """[B, T, S]: which of the own slots, or of the new tokens where there are none, are seen."""
+    queries = self.start + jnp.arange(self.length)
+    if self.own_position_BS is not None:
+      seen = _near(window, positions_BT, self.own_position_BS) & (self.own_position_BS >= 0)[:, None]
+      return seen & (jnp.arange(self.own_position_BS.shape[1]) <= queries[:, None])
+    seen = _near(window, positions_BT, positions_BT) & (queries <= queries[:, None])
+    if segment_ids_BT is not None:
+      seen &= segment_ids_BT[:, :, None] == segment_ids_BT[:, None]
+    if branch_ids_BT is not None:
+      seen &= (branch_ids_BT[:, None] == 0) | (branch_ids_BT[:, :, None] == branch_ids_BT[:, None])
+    return seen
+
+  def _prefix_visible(self, window, positions_BT):
+    """[rows of the prefix, queries or 1, S]: which of the prefix is seen."""
+    if self.prefix_position_BS is None:
+      return None
+    rows = self.prefix_position_BS.shape[0]
+    written = (self.prefix_position_BS >= 0)[:, None]
+    if window is None:
+      return written
+    return written & _near(window, positions_BT.reshape(rows, -1), self.prefix_position_BS)
+
+
+def _near(window: int | None, query_RX, key_RS):
+  """[R, X, S] or [1, 1, 1]: whether the key's position is within the window of the query's."""
+  if window is None:
+    return jnp.ones((1, 1, 1), bool)
+  return query_RX[:, :, None] - key_RS[:, None] < window
+
+
+def _check_room(own: cache_lib.Slots, length: int, branch_ids_BT):
+  if length > own.position_BS.shape[1]:
+    raise ValueError(f'{length} tokens for a cache of {own.position_BS.shape[1]} own slots; make '
+                     'it with more `slots`.')
+  if branch_ids_BT is not None:
+    raise ValueError('branch_ids_BT with own slots; use cache.shared(..., slots=0) for branches.')
+
+
+@functools.lru_cache(maxsize=32)
+def _skeleton(config: TransformerConfig):
+  """The module's graph definition, and its state with shapes for arrays."""
+  make = lambda: Transformer(config, rngs=nnx.Rngs(params=jax.random.key(0)))
+  return nnx.split(nnx.eval_shape(make))
+
+
+def _module(config: TransformerConfig, params: Params) -> Transformer:
+  """The module that these parameters make."""
+  definition, shapes = _skeleton(config)
+  state = jax.tree.map(lambda shape: shape, shapes)  # a copy: replacing is in place
+  nnx.replace_by_pure_dict(state, params)
+  return nnx.merge(definition, state)
+
+
+def _nested(named: list[tuple[tuple[str, ...], Any]]) -> Params:
+  """Nested dicts from (path, value) pairs."""
+  tree: Params = {}
+  for path, value in named:
+    branch = functools.reduce(lambda node, name: node.setdefault(name, {}), path[:-1], tree)
+    branch[path[-1]] = value
+  return tree
