@@ -1,0 +1,202 @@
+"""The paper's recipe: SSFT -> SCR -> SSFT, and everything it must be compared with.
+
+  python -m mathft_jax.recipe --gin_file=recipes/tiny_cpu.gin
+
+Every stage leaves its output in a folder of its own and returns at once when that is complete:
+running the same command again after any stop goes on where it stopped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import json
+from typing import Any
+
+from etils import epath
+
+from mathft_jax.data import examples as examples_lib
+from mathft_jax.evaluation import paper_tables, report, tables
+
+Stage = Callable[..., epath.Path]  # a program with all bound but what is handed over
+Solutions = examples_lib.Examples
+Problems = examples_lib.Problems
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+  """The programs, each with everything bound but its workdir, its input and the seed.
+
+  Attributes:
+    ssft: train, MLE on solutions.
+    sample: N candidates of training problems, which the evaluators learn from.
+    grade: answers, correctness, clusters.
+    scr: by loss, train an evaluator.
+    ssft_again: train, the third stage, from an evaluator's weights.
+    control: train, from the first stage's weights, for the steps of scr + ssft_again.
+    greedy: one greedy solution of each test problem (Pass@1).
+    sample_test: N candidates of test problems.
+    score: S_cls of each candidate.
+    score_by_likelihood: the same by log p(X|P) under a checkpoint; None leaves that row out.
+    evaluate: a report of one scored file.
+  """
+
+  ssft: Stage
+  sample: Stage
+  grade: Stage
+  scr: Mapping[str, Stage]
+  ssft_again: Stage
+  control: Stage
+  greedy: Stage
+  sample_test: Stage
+  score: Stage
+  evaluate: Stage
+  score_by_likelihood: Stage | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+  """What the trainings of one run hand over."""
+
+  generators: dict[str, epath.Path]  # by solution style
+  evaluators: dict[str, epath.Path]  # by loss
+  mtsf: dict[str, epath.Path]  # by loss: the generator of the third stage
+  controls: dict[str, epath.Path]  # by loss: as many steps, no evaluator
+
+
+def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stages,
+           problems: Problems, solutions: Mapping[str, Solutions], style: str,
+           verdicts: Mapping[str, Any], rules: Sequence[Any],
+           seeds: Sequence[int] = (0,)) -> epath.Path:
+  """The path of tables.md: the paper's tables for one run, or for several seeds.
+
+  Args:
+    workdir: one folder per stage goes here; per seed and stage with several seeds.
+    pretrained: the weights that the first stage starts from.
+    stages: the programs.
+    problems: a source of problems; splits 'train' and 'validation' make the evaluators' data, 'test'
+      every number in the tables.
+    solutions: by name, the examples of each solution style to compare.
+    style: the one of them that goes on to be an evaluator.
+    verdicts: by loss, how the evaluators' examples are drawn from graded candidates.
+    rules: the voting rules of the tables.
+    seeds: of whole runs; training, sampling and draws differ, the problems are the same.
+  """
+  workdir = epath.Path(workdir)
+  if style not in solutions or set(verdicts) != set(stages.scr):
+    raise ValueError(f'style {style!r} of solutions {list(solutions)}, verdicts {list(verdicts)} for '
+                     f'losses {list(stages.scr)}; wanted one of the styles, and verdicts by loss.')
+  runs = {}
+  for seed in seeds:
+    folder = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
+    trained = train_all(folder, pretrained=pretrained, stages=stages, problems=problems,
+                        solutions=solutions, style=style, verdicts=verdicts, seed=seed)
+    runs[seed] = measure_all(folder, trained, stages=stages, problems=problems('test'), rules=rules,
+                          style=style, seed=seed)
+    _write_tables(folder, paper_tables.paper_tables(runs[seed]))
+  if len(seeds) > 1:
+    _write_tables(workdir, paper_tables.tables_over_seeds(runs))
+  return workdir / 'tables.md'
+
+
+def mtsf(workdir: epath.Path, loss: str, *, pretrained: epath.PathLike, stages: Stages,
+         problems: Sequence[Any], solutions: Solutions, verdicts: Any,
+         style: str, seed: int) -> tuple[epath.Path, ...]:
+  """SSFT -> SCR -> SSFT: one set of weights, a generator, an evaluator, a generator again."""
+  generator = stages.ssft(workdir / f'ssft_{style}', init_from=pretrained, examples=solutions,
+                          seed=seed)
+  candidates = stages.sample(workdir / 'candidates', checkpoint=generator, problems=problems,
+                             seed=seed)
+  graded = stages.grade(workdir / 'graded', candidates=candidates)
+  evaluator = stages.scr[loss](workdir / f'scr_{loss}', init_from=generator, seed=seed,
+                               examples=_from_candidates(verdicts, graded))
+  again = stages.ssft_again(workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions,
+                            seed=seed)
+  return generator, evaluator, again
+
+
+def train_all(workdir: epath.Path, *, pretrained: epath.PathLike, stages: Stages,
+              problems: Problems, solutions: Mapping[str, Solutions], style: str,
+              verdicts: Mapping[str, Any], seed: int) -> Checkpoints:
+  """MTSF with each loss, SSFT in the other styles, and the control without an evaluator.
+
+  What two of them share (the first stage, its candidates) has one folder and is made once.
+  """
+  trained = Checkpoints({}, {}, {}, {})
+  for name, examples in solutions.items():
+    trained.generators[name] = stages.ssft(workdir / f'ssft_{name}', init_from=pretrained,
+                                           examples=examples, seed=seed)
+  for loss in stages.scr:
+    generator, trained.evaluators[loss], trained.mtsf[loss] = mtsf(
+        workdir, loss, pretrained=pretrained, stages=stages,
+        problems=[*problems('train'), *problems('validation')], solutions=solutions[style],
+        verdicts=verdicts[loss], style=style, seed=seed)
+    steps = _steps(trained.evaluators[loss]) + _steps(trained.mtsf[loss])
+    trained.controls[loss] = stages.control(
+        workdir / f'control_{steps}', init_from=generator, examples=solutions[style],
+        train_steps=steps, seed=seed)
+  return trained
+
+
+def measure_all(workdir: epath.Path, trained: Checkpoints, *, stages: Stages, problems: Sequence[Any],
+             rules: Sequence[Any], style: str, seed: int) -> paper_tables.Measurements:
+  """Every generator's test candidates, by the evaluators that the tables need."""
+  def test(name: str, generator: epath.Path, judge: str | None = None,
+           evaluator: epath.Path | None = None, score: Stage | None = None) -> report.Measured:
+    folder = workdir / 'test' / name
+    graded, greedy = _graded_candidates(folder, generator, stages, problems, seed)
+    if evaluator is not None:
+      graded = (score or stages.score)(folder / f'scored_{judge}', checkpoint=evaluator,
+                                       candidates=graded)
+    stages.evaluate(folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy)
+    return report.measure(graded, rules, greedy)
+
+  losses, start = trained.evaluators, trained.generators[style]
+  a_control = next(iter(trained.controls.values()))
+  return paper_tables.Measurements(
+      styles={name: test(f'ssft_{name}', path) for name, path in trained.generators.items()},
+      style=style,
+      evaluators={loss: test(f'ssft_{style}', start, loss, losses[loss]) for loss in losses},
+      by_control=stages.score_by_likelihood and test(
+          f'ssft_{style}', start, 'control', a_control, stages.score_by_likelihood),
+      mtsf={loss: test(f'mtsf_{loss}', trained.mtsf[loss], loss, losses[loss]) for loss in losses},
+      controls={loss: test(trained.controls[loss].parent.parent.name, trained.controls[loss], loss,
+                           losses[loss]) for loss in losses})
+
+
+def _graded_candidates(folder: epath.Path, generator: epath.Path, stages: Stages,
+                       problems: Sequence[Any], seed: int) -> tuple[epath.Path, epath.Path]:
+  """(graded candidates, graded greedy solutions) of a generator."""
+  greedy = stages.greedy(folder / 'greedy', checkpoint=generator, problems=problems, seed=seed)
+  candidates = stages.sample_test(folder / 'candidates', checkpoint=generator, problems=problems,
+                                  seed=seed)
+  return (stages.grade(folder / 'graded', candidates=candidates),
+          stages.grade(folder / 'graded_greedy', candidates=greedy))
+
+
+def _from_candidates(examples: Any, graded: epath.Path) -> Any:
+  """The examples with their field `candidates` filled in, at any depth of a mixture."""
+  names = {field.name for field in dataclasses.fields(examples)}
+  if 'candidates' in names:
+    return dataclasses.replace(examples, candidates=str(graded))
+  if 'examples' in names:
+    return dataclasses.replace(examples, examples=tuple(
+        _from_candidates(each, graded) for each in examples.examples))
+  return examples
+
+
+def _steps(checkpoint: epath.Path) -> int:
+  """Steps of the training that handed this checkpoint over."""
+  return int(checkpoint.name)
+
+
+def _write_tables(workdir: epath.Path, made: Sequence[tables.Table]) -> None:
+  """tables.md and tables.json, and the tables on the terminal."""
+  text = '\n'.join(map(tables.markdown, made))
+  (workdir / 'tables.md').write_text(text)
+  (workdir / 'tables.json').write_text(
+      json.dumps([dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
+  print(text, flush=True)
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(recipe)
