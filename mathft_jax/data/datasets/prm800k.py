@@ -26,11 +26,14 @@ class Prm800kConfig(tfds.core.BuilderConfig):
   selection: trajectories.Selection = trajectories.Selection()
 
 
+FINISHED = Prm800kConfig(name='finished', description='Solutions that people followed to the end.')
+
+
 def config(selection: trajectories.Selection) -> Prm800kConfig:
   """The configuration of a selection: `finished` for the default one."""
-  name = 'finished'
-  if selection != trajectories.Selection():
-    name = 'selection_' + hashlib.sha256(repr(selection).encode('utf-8')).hexdigest()[:12]
+  if selection == FINISHED.selection:
+    return FINISHED
+  name = 'selection_' + hashlib.sha256(repr(selection).encode('utf-8')).hexdigest()[:12]
   return Prm800kConfig(name=name, description=repr(selection), selection=selection)
 
 
@@ -39,7 +42,7 @@ class Prm800k(tfds.core.GeneratorBasedBuilder):
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First release.'}
-  BUILDER_CONFIGS = [config(trajectories.Selection())]
+  BUILDER_CONFIGS = [FINISHED]
   MANUAL_DOWNLOAD_INSTRUCTIONS = trajectories.INSTRUCTIONS
 
   def _info(self) -> tfds.core.DatasetInfo:
