@@ -1,0 +1,141 @@
+"""Scored candidates -> a report: every rule with its interval, tests, curves and costs.
+
+  python -m mathft_jax.evaluate --gin_file=programs/evaluate.gin \
+      --gin.CANDIDATES=runs/scored/scored.jsonl --gin.EVAL_OUTPUT_DIR=runs/report
+
+Writes into the workdir: report.json (docs/report.md says what each field is), report.md,
+report.html (one self-contained page), plots/*.png, and outcomes.jsonl: for each problem what each
+rule got right, to look up the problems where two rules differ.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+import mathft_jax
+from mathft_jax import records
+from mathft_jax.evaluation import render, report, report_tables, tables
+
+Paths = epath.PathLike | Mapping[str, epath.PathLike]
+
+
+def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any],
+             greedy: Paths | None = None, baseline: str = 'Maj1@N', confidence: float = 0.95,
+             resamples: int = 10_000, draws: int = 100, seed: int = 0) -> epath.Path:
+  """The path of report.json, written unless it is there for the same inputs and settings.
+
+  Args:
+    workdir: where the report goes.
+    candidates: a scored (or only graded) candidate file, or several by name; the first of several
+      is the one that the others are compared with, problem by problem.
+    rules: `Rule`s of evaluation/voting.py, or your own.
+    greedy: a graded file of one greedy candidate for each of the same problems, for Pass@1 as the
+      paper defines it; by name when `candidates` is by name.
+    baseline: the row that the other rows of a file are compared with.
+    confidence: of every interval.
+    resamples: bootstrap resamples of the problems.
+    draws: random orders of the candidates for those curves over k that have no formula.
+    seed: of the bootstrap and of the draws.
+  """
+  workdir, begun = epath.Path(workdir), time.monotonic()
+  files, greedy_files = _by_name(candidates), _greedy_by_name(greedy, _by_name(candidates))
+  settings = report.Settings(baseline, confidence, resamples, draws, seed)
+  head = _head(workdir, files, greedy_files, rules, settings)
+  done = workdir / 'report.json'
+  if done.exists() and head.items() <= json.loads(done.read_text()).items():
+    logging.info('evaluate: %s is there for the same inputs and settings', done)
+    return done
+  measured = {name: report.measure(path, rules, greedy_files.get(name))
+              for name, path in files.items()}
+  whole = {**head, 'comparisons': report.compare(measured, settings),
+           'files': {name: report.section(each, rules, settings)
+                     for name, each in measured.items()}}
+  _write(workdir, whole, measured)
+  _say(whole, time.monotonic() - begun, workdir)
+  return done
+
+
+def _by_name(paths: Paths) -> dict[str, epath.Path]:
+  """One file is named after its stem."""
+  if isinstance(paths, Mapping):
+    return {name: epath.Path(path) for name, path in paths.items()}
+  return {epath.Path(paths).name.split('.')[0]: epath.Path(paths)}
+
+
+def _greedy_by_name(greedy: Paths | None, files: Mapping[str, epath.Path]) -> dict[str, epath.Path]:
+  if greedy is None:
+    return {}
+  if not isinstance(greedy, Mapping):
+    if len(files) > 1:
+      raise ValueError(f'greedy is one path, {greedy}, for the files {list(files)}; '
+                       'wanted a mapping from their names to their greedy files.')
+    greedy = {name: greedy for name in files}
+  unknown = sorted(set(greedy) - set(files))
+  if unknown:
+    raise ValueError(f'greedy names {unknown}; the candidate files are {list(files)}.')
+  return {name: epath.Path(path) for name, path in greedy.items()}
+
+
+def _head(workdir: epath.Path, files: Mapping[str, epath.Path],
+          greedy: Mapping[str, epath.Path], rules: Sequence[Any],
+          settings: report.Settings) -> dict[str, Any]:
+  """What the report is made from; the same head, the same report."""
+  def inputs(paths: Mapping[str, epath.Path]) -> dict[str, dict[str, str]]:
+    return {name: {'path': _relative(path, workdir),
+                   'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+            for name, path in paths.items()}
+  return {'schema': 'mathft_jax.report', 'version': report.VERSION,
+          'mathft_jax': mathft_jax.__version__, 'inputs': inputs(files), 'greedy': inputs(greedy),
+          'rules': [str(rule) for rule in rules], 'settings': dataclasses.asdict(settings)}
+
+
+def _relative(path: epath.Path, workdir: epath.Path) -> str:
+  """A local path as seen from the workdir, so that both can be moved together."""
+  if '://' in str(path) or '://' in str(workdir):
+    return str(path)
+  return os.path.relpath(path, workdir)
+
+
+def _write(workdir: epath.Path, whole: Mapping[str, Any],
+           measured: Mapping[str, report.Measured]) -> None:
+  """Writes all files; report.json last, for its presence says that all are there."""
+  images = render.pictures(whole)
+  (workdir / 'plots').mkdir(parents=True, exist_ok=True)
+  for name, data in (item for each in images.values() for item in each.items()):
+    (workdir / 'plots' / name).write_bytes(data)
+  (workdir / 'report.md').write_text(render.markdown(whole, images))
+  (workdir / 'report.html').write_text(render.html(whole, images))
+  records.write_rows(workdir / 'outcomes.jsonl', _outcome_rows(measured))
+  partial = workdir / 'report.json.partial'
+  partial.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + '\n')
+  partial.replace(workdir / 'report.json')
+
+
+def _outcome_rows(measured: Mapping[str, report.Measured]):
+  """One row per file and problem: what each rule got right."""
+  for name, each in measured.items():
+    columns = {row: values_P.tolist() for row, values_P in each.values().items()}
+    for index, candidate_set in enumerate(each.candidate_sets):
+      problem = candidate_set.problem
+      yield {'file': name, 'id': problem.id, 'subject': problem.subject, 'level': problem.level,
+             'correct': {row: values[index] for row, values in columns.items()}}
+
+
+def _say(whole: Mapping[str, Any], seconds: float, workdir: epath.Path) -> None:
+  """Prints the main tables, what the notes say, and the rate."""
+  for table in report_tables.main_tables(whole):
+    print(tables.markdown(table))
+  for name, section in whole['files'].items():
+    for note in section['notes']:
+      logging.warning('evaluate: %s: %s', name, note)
+  counts = [section['statistics'] for section in whole['files'].values()]
+  total = sum(count['candidates'] for count in counts)
+  logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
+               total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
