@@ -23,8 +23,8 @@ With verdict rows (`is_correct` and no targets; the row is the evaluator's promp
   label_word_mask        bool    [W, M]
 
 A label word of several tokens needs all but its last token as input. A verdict row is therefore
-prompt + word 0 [:-1] + word 1 [:-1]; each word's piece is a branch (1, 2; the prompt is 0) that sees
-the prompt and itself, and whose positions continue the prompt's.
+prompt + word 0 [:-1] + word 1 [:-1]; each word's piece is a branch (1, 2; the prompt is 0) that
+sees the prompt and itself, and whose positions continue the prompt's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +34,8 @@ import logging
 from typing import Any
 
 import numpy as np
+
+from mathft_jax.data import packing
 
 Example = Mapping[str, Any]
 Batch = dict[str, np.ndarray]
@@ -187,7 +189,8 @@ def _verdict_segment(prompt: np.ndarray, is_correct: int, index: int, layout: _L
   tails = [word[mask][:-1] for word, mask in zip(words_WM, mask_WM.astype(bool))]
   lengths = [len(tail) for tail in tails]
   tokens = np.concatenate([prompt, *tails])
-  positions = np.concatenate([np.arange(len(prompt)), *(len(prompt) + np.arange(n) for n in lengths)])
+  positions = np.concatenate(
+      [np.arange(len(prompt)), *(len(prompt) + np.arange(length) for length in lengths)])
   branches = np.repeat(np.arange(len(tails) + 1), [len(prompt), *lengths])
   word_positions_WM = np.zeros(words_WM.shape, np.int32)
   for word, start in enumerate(np.cumsum([len(prompt), *lengths[:-1]])):
@@ -226,7 +229,7 @@ def _epoch_rows(segments: list[_Segment], layout: _Layout, seed: int, epoch: int
   order = (groups[:, None] * layout.group_size + np.arange(layout.group_size)).reshape(-1)
   if not pack:
     return [(segments[i],) for i in order]
-  rows = first_fit([len(segments[i].tokens) for i in order], layout.max_length)
+  rows = packing.first_fit([len(segments[i].tokens) for i in order], layout.max_length)
   return [tuple(segments[order[i]] for i in rows[row]) for row in random.permutation(len(rows))]
 
 
@@ -234,24 +237,6 @@ def _padding(rows: Sequence[tuple[_Segment, ...]], max_length: int) -> float:
   """The share of positions that hold no token."""
   used = sum(len(segment.tokens) for row in rows for segment in row)
   return 1 - used / (len(rows) * max_length)
-
-
-def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-  """Rows of indices: each item goes into the first row that still has room for it."""
-  rows: list[list[int]] = []
-  room = np.zeros(len(lengths), np.int64)  # of rows, in order; rows before `first` are closed
-  shortest, first = min(lengths), 0
-  for index, length in enumerate(lengths):
-    fits = room[first:len(rows)] >= length
-    row = first + int(fits.argmax()) if fits.any() else len(rows)
-    if row == len(rows):
-      rows.append([])
-      room[row] = capacity
-    rows[row].append(index)
-    room[row] -= length
-    while first < len(rows) and room[first] < shortest:
-      first += 1
-  return rows
 
 
 def _batch(rows: Sequence[tuple[_Segment, ...]], layout: _Layout) -> Batch:

@@ -5,9 +5,9 @@ A verdict example has an evaluator's prompt as inputs, no targets, and `is_corre
 example has a candidate as targets, and `is_correct`. `target_weights` (one a target token) is
 optional. See `batches.py` for what becomes of them.
 
-The classes below are the rules that make them: each is called with the name of a split and returns a
-finite list, of which `group_size` neighbours belong together. A pair is two neighbours, the correct
-one first.
+The classes below are the rules that make them: each is called with the name of a split and returns
+a finite list, of which `group_size` neighbours belong together. A pair is two neighbours, the
+correct one first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from mathft_jax import records
-from mathft_jax.data import draws
-from mathft_jax.data import prompts
+from mathft_jax.data import draws, prompts
 
 Example = Mapping[str, Any]
 Examples = Callable[[str], Sequence[Example]]

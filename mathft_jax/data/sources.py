@@ -42,8 +42,8 @@ class JsonlProblems:
     problems = [problem for problem in self._problems(split) if problem.split == split]
     if not problems:
       raise ValueError(
-          f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" into '
-          'each row, or bind validation_share to cut validation problems from the training ones.')
+          f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" '
+          'into each row, or bind validation_share to cut validation from training problems.')
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
     return limited(problems, self.limit)
 

@@ -1,7 +1,7 @@
 """seqio tasks and mixtures, registered by name when this module is imported, and their examples.
 
-  math_ssft  prm800k_ssft  gsm8k_ssft  math_prm800k_ssft      solutions
-  math_scr_margin  math_scr_xent  math_contrast               graded candidates (also gsm8k_..., ...)
+  math_ssft  prm800k_ssft  gsm8k_ssft  math_prm800k_ssft    solutions
+  math_scr_margin  math_scr_xent  math_contrast             graded candidates (gsm8k_... as well)
 
 `seqio.get_mixture_or_task(name)` finds them, with the byte vocabulary and the default template.
 `register` repeats the registration with another vocabulary, template, folder or candidate file, and
@@ -26,11 +26,9 @@ import seqio
 import tensorflow as tf
 
 from mathft_jax import records
-from mathft_jax.data import draws
+from mathft_jax.data import draws, prompts, vocabularies
 from mathft_jax.data import examples as examples_lib
-from mathft_jax.data import prompts
-from mathft_jax.data import vocabularies
-from mathft_jax.data.datasets import prepared
+from mathft_jax.data.datasets import prepared, seqio_vocabulary
 
 TfdsProblems = prepared.TfdsProblems
 Example = examples_lib.Example
@@ -45,55 +43,6 @@ FEATURES = {
 MIXTURES = {'math_prm800k_ssft': ('math_ssft', 'prm800k_ssft')}
 SPLITS = ('train', 'validation', 'test')
 _JSONL: dict[str, Callable[[str], Sequence[records.Problem]]] = {}  # added by add_jsonl_task
-
-
-class SeqioVocabulary(seqio.Vocabulary):
-  """One of our vocabularies as seqio knows them."""
-
-  def __init__(self, vocabulary):
-    super().__init__()
-    self.vocabulary = vocabulary
-
-  @property
-  def bos_id(self) -> int | None:
-    return self.vocabulary.bos_id
-
-  @property
-  def eos_id(self) -> int:
-    return self.vocabulary.eos_id
-
-  @property
-  def pad_id(self) -> int:
-    return self.vocabulary.pad_id
-
-  @property
-  def unk_id(self) -> None:
-    return None
-
-  @property
-  def _base_vocab_size(self) -> int:
-    return self.vocabulary.vocab_size
-
-  def _encode(self, s: str) -> list[int]:
-    return self.vocabulary.encode(s)
-
-  def _decode(self, ids: Sequence[int]) -> str:
-    return self.vocabulary.decode(ids)
-
-  def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-    def encode(text):
-      return np.asarray(self.vocabulary.encode(text.decode('utf-8')), np.int32)
-    return tf.ensure_shape(tf.numpy_function(encode, [s], tf.int32), [None])
-
-  def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(lambda row: self.vocabulary.decode(row).encode('utf-8'), [ids],
-                             tf.string)
-
-  def __eq__(self, other: Any) -> bool:
-    return (isinstance(other, SeqioVocabulary)
-            and other.vocabulary.fingerprint() == self.vocabulary.fingerprint())
-
-  __hash__ = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +93,7 @@ def _add_problems(name: str, problems: Callable[[str], Sequence[records.Problem]
 
 def _add(name: str, source: seqio.DataSource, kind: str, registration: Registration,
          preprocessors: list):
-  vocabulary = SeqioVocabulary(registration.vocabulary)
+  vocabulary = seqio_vocabulary.SeqioVocabulary(registration.vocabulary)
   features = {
       feature: seqio.Feature(vocabulary, add_eos=feature.endswith('targets'),
                              rank=0 if feature == 'is_correct' else 1)
@@ -172,7 +121,7 @@ def _elements_source(elements: Callable[[str], Iterator[Element]],
 
   def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
     del shuffle_files, seed  # the caller shuffles elements
-    made = list(elements(split))  # here and not in the generator, where an error would lose its type
+    made = list(elements(split))  # here: inside the generator an error would lose its type
     return tf.data.Dataset.from_generator(lambda: made, output_signature=signature)
 
   return seqio.FunctionDataSource(dataset, splits=SPLITS)
@@ -181,7 +130,7 @@ def _elements_source(elements: Callable[[str], Iterator[Element]],
 def _encode_problems(dataset: tf.data.Dataset, registration: Registration) -> tf.data.Dataset:
   """TFDS examples as token ids, with their text beside for seqio's inspection tools."""
   def encode(question: bytes, solution: bytes) -> list[np.ndarray]:
-    problem = records.Problem('', question.decode('utf-8'), solution.decode('utf-8'))
+    problem = records.Problem('', *map(seqio_vocabulary.text, (question, solution)))
     example = examples_lib.solution_example(
         registration.template, registration.vocabulary, problem)
     return [example['inputs'], example['targets']]
@@ -258,11 +207,9 @@ class TaskExamples(Registration):
                              for field in dataclasses.fields(Registration)}))
     provider = seqio.get_mixture_or_task(self.mixture_or_task_name)
     for name, feature in provider.output_features.items():
-      other = feature.vocabulary
-      if other != SeqioVocabulary(self.vocabulary) and (
-          isinstance(other, SeqioVocabulary) or other.vocab_size != self.vocabulary.vocab_size):
-        raise ValueError(f'{self.mixture_or_task_name}: feature {name} has the vocabulary {other}; '
-                         f'wanted {self.vocabulary}, which VOCABULARY names.')
+      if not seqio_vocabulary.matches(feature.vocabulary, self.vocabulary):
+        raise ValueError(f'{self.mixture_or_task_name}: feature {name} has the vocabulary '
+                         f'{feature.vocabulary}; wanted {self.vocabulary}, which VOCABULARY names.')
     return provider
 
   def _elements(self, task: seqio.Task, split: str) -> list[Element]:

@@ -5,7 +5,7 @@ A vocabulary is anything with these attributes; the rest of the code asks for no
   encode(text) -> list[int]    no BOS, no EOS
   decode(ids) -> str           stops at the first EOS, drops PAD and BOS
   vocab_size                   ids are below it
-  pad_id, eos_id, bos_id       bos_id may be None; pad_id is never eos_id, or EOS would not be learned
+  pad_id, eos_id, bos_id       bos_id may be None; pad_id is not eos_id, or no model learns to stop
   fingerprint() -> str         equal for vocabularies that give the same ids to every text
 """
 

@@ -15,7 +15,8 @@ def problem() -> tfds.features.FeaturesDict:
   return tfds.features.FeaturesDict({name: tfds.features.Text() for name in NAMES})
 
 
-def examples(problems: Sequence[records.Problem], split: str) -> Iterator[tuple[str, dict[str, str]]]:
+def examples(problems: Sequence[records.Problem],
+             split: str) -> Iterator[tuple[str, dict[str, str]]]:
   """(key, example) of the problems of a split."""
   for each in problems:
     if each.split == split:

@@ -10,9 +10,7 @@ from etils import epath
 import tensorflow_datasets as tfds
 
 from mathft_jax import records
-from mathft_jax.data.datasets import features
-from mathft_jax.data.datasets import manual_folder
-from mathft_jax.data.datasets import splits
+from mathft_jax.data.datasets import features, manual_folder, splits
 
 INSTRUCTIONS = """\
 Put GSM8K into the manual folder as gsm8k/train.jsonl and gsm8k/test.jsonl (or .jsonl.gz): the files

@@ -1,4 +1,4 @@
-"""What the user put into the manual folder: which files, and whether they are the published ones."""
+"""What the user put into the manual folder: which files, and are they the published ones."""
 
 from collections.abc import Iterable, Mapping
 import gzip

@@ -10,9 +10,7 @@ import tensorflow_datasets as tfds
 
 from mathft_jax import records
 from mathft_jax.data import sources
-from mathft_jax.data.datasets import features
-from mathft_jax.data.datasets import manual_folder
-from mathft_jax.data.datasets import splits
+from mathft_jax.data.datasets import features, manual_folder, splits
 
 INSTRUCTIONS = """\
 Put MATH into the manual folder, as one of

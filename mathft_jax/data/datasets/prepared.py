@@ -10,11 +10,7 @@ import tensorflow_datasets as tfds
 
 from mathft_jax import records
 from mathft_jax.data import sources
-from mathft_jax.data.datasets import features
-from mathft_jax.data.datasets import gsm8k
-from mathft_jax.data.datasets import math
-from mathft_jax.data.datasets import prm800k
-from mathft_jax.data.datasets import trajectories
+from mathft_jax.data.datasets import features, gsm8k, math, prm800k, trajectories
 
 BUILDERS: Mapping[str, Any] = {
     'math': math.Math, 'prm800k': prm800k.Prm800k, 'gsm8k': gsm8k.GradeSchoolMath}

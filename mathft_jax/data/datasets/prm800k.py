@@ -9,9 +9,7 @@ import hashlib
 
 import tensorflow_datasets as tfds
 
-from mathft_jax.data.datasets import features
-from mathft_jax.data.datasets import splits
-from mathft_jax.data.datasets import trajectories
+from mathft_jax.data.datasets import features, splits, trajectories
 
 CITATION = """@article{lightman2023lets,
   title={Let's Verify Step by Step},

@@ -2,9 +2,9 @@
 
 MATH's 12,500 problems are cut into 12,000 and 500 as in Lightman et al. (2305.20050); the 500, all
 from MATH's own test set, are the test split. The 12,000 are cut into 11,000 and 1,000 as in
-2310.10047, section 4; that cut is not public, so it is ours: problems whose hash, seeded, is below a
-threshold that 1,000 of them are below. PRM800K's solutions follow their problem, so no validation or
-test problem is ever trained on through the other data set.
+2310.10047, section 4; that cut is not public, so it is ours: problems whose hash, seeded, is below
+a threshold that 1,000 of them are below. PRM800K's solutions follow their problem, so no validation
+or test problem is ever trained on through the other data set.
 """
 
 import functools

@@ -8,8 +8,7 @@ import logging
 from etils import epath
 
 from mathft_jax import records
-from mathft_jax.data.datasets import manual_folder
-from mathft_jax.data.datasets import splits
+from mathft_jax.data.datasets import manual_folder, splits
 
 INSTRUCTIONS = """\
 Put PRM800K's label files into the manual folder as prm800k/{phase1,phase2}_{train,test}.jsonl (or
@@ -184,16 +183,18 @@ def _ended(trajectory_id: str, question: str, reference: str | None, steps: list
   if steps and ANSWER_MARK in steps[-1].text:
     text, _, answer = steps[-1].text.rpartition(ANSWER_MARK)
     steps = [*steps[:-1], dataclasses.replace(steps[-1], text=text.strip())]
-  return Trajectory(trajectory_id, question, reference, tuple(steps), (answer or '').strip() or None,
-                    finish, quality_control)
+  answer = (answer or '').strip() or None
+  return Trajectory(trajectory_id, question, reference, tuple(steps), answer, finish,
+                    quality_control)
 
 
 def _solution(trajectory: Trajectory) -> records.Problem:
   lines = [step.text.strip() for step in trajectory.steps if step.text.strip()]
   lines.append(f'The final answer is $\\boxed{{{trajectory.answer}}}$.')
+  question = trajectory.question.strip()
   return records.Problem(
-      id=trajectory.id, question=trajectory.question.strip(), solution='\n'.join(lines),
-      answer=trajectory.reference or trajectory.answer, split=splits.math_split(trajectory.question))
+      id=trajectory.id, question=question, solution='\n'.join(lines),
+      answer=trajectory.reference or trajectory.answer, split=splits.math_split(question))
 
 
 def _read(folder: epath.Path, phases: tuple[int, ...]) -> Iterator[Trajectory]:

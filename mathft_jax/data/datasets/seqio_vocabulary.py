@@ -1,0 +1,69 @@
+"""Our vocabularies as seqio knows vocabularies: one tokenisation for both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+
+class SeqioVocabulary(seqio.Vocabulary):
+  """One of our vocabularies as seqio knows them."""
+
+  def __init__(self, vocabulary):
+    super().__init__()
+    self.vocabulary = vocabulary
+
+  @property
+  def bos_id(self) -> int | None:
+    return self.vocabulary.bos_id
+
+  @property
+  def eos_id(self) -> int:
+    return self.vocabulary.eos_id
+
+  @property
+  def pad_id(self) -> int:
+    return self.vocabulary.pad_id
+
+  @property
+  def unk_id(self) -> None:
+    return None
+
+  @property
+  def _base_vocab_size(self) -> int:
+    return self.vocabulary.vocab_size
+
+  def _encode(self, s: str) -> list[int]:
+    return self.vocabulary.encode(s)
+
+  def _decode(self, ids: Sequence[int]) -> str:
+    return self.vocabulary.decode(ids)
+
+  def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
+    def encode(value):
+      return np.asarray(self.vocabulary.encode(text(value)), np.int32)
+    return tf.ensure_shape(tf.numpy_function(encode, [s], tf.int32), [None])
+
+  def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+    return tf.numpy_function(lambda row: self.vocabulary.decode(row).encode('utf-8'), [ids],
+                             tf.string)
+
+  def __eq__(self, other: Any) -> bool:
+    return (isinstance(other, SeqioVocabulary)
+            and other.vocabulary.fingerprint() == self.vocabulary.fingerprint())
+
+  __hash__ = None
+
+
+def text(value: Any) -> str:
+  """The text of a string as TensorFlow hands it to Python: bytes, or an array of them."""
+  return np.asarray(value, object).item().decode('utf-8')
+
+
+def matches(other: seqio.Vocabulary, vocabulary) -> bool:
+  """Whether a seqio vocabulary can give our ids; of a foreign one only the size shows."""
+  if isinstance(other, SeqioVocabulary):
+    return other == SeqioVocabulary(vocabulary)
+  return other.vocab_size == vocabulary.vocab_size

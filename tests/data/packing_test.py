@@ -1,0 +1,25 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mathft_jax.data import packing
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
+def test_every_item_has_one_row_and_no_row_overflows(lengths):
+  rows = packing.first_fit(lengths, 20)
+  assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+  assert all(sum(lengths[index] for index in row) <= 20 for row in rows)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
+def test_an_item_lies_in_the_first_row_with_room(lengths):
+  rows = packing.first_fit(lengths, 20)
+  for row, items in enumerate(rows):
+    for item in items:
+      for earlier in rows[:row]:
+        before = sum(lengths[other] for other in earlier if other < item)
+        assert before + lengths[item] > 20
+
+
+def test_small_items_fill_the_gap_that_a_large_one_left():
+  assert packing.first_fit([6, 7, 4, 3], 10) == [[0, 2], [1, 3]]

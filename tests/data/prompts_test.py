@@ -1,0 +1,92 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mathft_jax import records
+from mathft_jax.data import prompts, vocabularies
+
+BYTES = vocabularies.ByteVocabulary()
+TEMPLATE = prompts.Template()
+PROBLEM = records.Problem('p', r'What is $\frac{1}{2} + \{x\}$?', 'It is 1.')
+
+
+@dataclasses.dataclass(frozen=True)
+class WithoutBos:
+  """A vocabulary of letters that has no BOS."""
+
+  pad_id, eos_id, bos_id, vocab_size = 0, 1, None, 400
+
+  def encode(self, text):
+    return [ord(letter) + 2 for letter in text]
+
+  def decode(self, ids):
+    return ''.join(chr(index - 2) for index in ids)
+
+  def fingerprint(self):
+    return 'letters'
+
+
+def test_the_evaluator_prompt_is_the_papers():
+  ids = (prompts.encode_verify_problem(TEMPLATE, BYTES, PROBLEM)
+         + prompts.encode_verify_solution(TEMPLATE, BYTES, 'x = 2'))
+  assert BYTES.decode(ids) + TEMPLATE.words[0] == (
+      r'Here is a math problem: What is $\frac{1}{2} + \{x\}$?. Here is a candidate solution: '
+      'x = 2. The above candidate solution is correct')
+
+
+def test_begin_stands_once_and_first():
+  for ids in (prompts.encode_prompt(TEMPLATE, BYTES, PROBLEM),
+              prompts.encode_verify_problem(TEMPLATE, BYTES, PROBLEM)):
+    assert ids[0] == BYTES.bos_id and BYTES.bos_id not in ids[1:]
+  assert BYTES.bos_id not in prompts.encode_verify_solution(TEMPLATE, BYTES, 'x')
+
+
+def test_a_vocabulary_without_begin_gets_none():
+  ids = prompts.encode_prompt(TEMPLATE, WithoutBos(), PROBLEM)
+  assert WithoutBos().decode(ids).startswith('Problem:')
+
+
+def test_a_solution_ends_in_the_end_token():
+  assert prompts.encode_solution(BYTES, 'ab') == [*BYTES.encode('ab'), BYTES.eos_id]
+
+
+def test_demonstrations_come_before_the_problem():
+  template = prompts.Template(solve='Q {question} A ', shots=[['1+1', '2'], ['{question}', '4']],
+                              shot_separator=' ; ')
+  ids = prompts.encode_prompt(template, BYTES, records.Problem('p', '3+3'))
+  assert BYTES.decode(ids) == 'Q 1+1 A 2 ; Q {question} A 4 ; Q 3+3 A '
+  assert hash(template)
+
+
+def test_label_words_are_padded_rows():
+  vocabulary = vocabularies.WordVocabulary(('right', 'not'))
+  template = prompts.Template(words=('right', 'not right'))
+  words_WM, mask_WM = prompts.encode_words(template, vocabulary)
+  np.testing.assert_array_equal(words_WM, [[3, 0], [4, 3]])
+  np.testing.assert_array_equal(mask_WM, [[True, False], [True, True]])
+  assert words_WM.dtype == np.int32
+
+
+@pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])
+def test_label_words_of_which_one_begins_the_other_are_refused(words):
+  with pytest.raises(ValueError, match='cannot be told apart'):
+    prompts.encode_words(prompts.Template(words=words), BYTES)
+
+
+@pytest.mark.parametrize('field, text', [('solve', 'no slot'), ('verify_solution', '{question}')])
+def test_a_template_without_its_slot_is_refused(field, text):
+  with pytest.raises(ValueError, match=field):
+    prompts.Template(**{field: text})
+
+
+def test_the_fingerprint_names_what_changed():
+  before = prompts.fingerprint(TEMPLATE, BYTES)
+  after = prompts.fingerprint(dataclasses.replace(TEMPLATE, words=(' yes', ' no')), BYTES)
+  assert {name for name in before if before[name] != after[name]} == {'template.words'}
+  assert before != prompts.fingerprint(TEMPLATE, WithoutBos())
+
+
+def test_demonstrations_leave_the_fingerprint_alone():
+  shots = dataclasses.replace(TEMPLATE, shots=(('1+1', '2'),))
+  assert prompts.fingerprint(shots, BYTES) == prompts.fingerprint(TEMPLATE, BYTES)
