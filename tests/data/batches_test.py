@@ -26,6 +26,11 @@ def pair(number):
           for label in (1, 0)]
 
 
+def numbers(batch):
+  """Which example each row begins with."""
+  return batch['decoder_input_tokens'][:, 0] // 100
+
+
 def take(stream, count):
   return list(itertools.islice(stream, count))
 
@@ -85,8 +90,7 @@ def test_another_seed_is_another_order():
 def test_each_epoch_shows_every_example_once_and_in_another_order():
   examples = [solve(n) for n in range(1, 13)]
   stream = batches.batches(examples, batch_size=4, max_length=6, seed=0)
-  epochs = [np.concatenate([batch['decoder_input_tokens'][:, 0] // 100 for batch in take(stream, 3)])
-            for _ in range(3)]
+  epochs = [np.concatenate([numbers(batch) for batch in take(stream, 3)]) for _ in range(3)]
   assert all(sorted(epoch) == list(range(1, 13)) for epoch in epochs)
   assert len({tuple(epoch) for epoch in epochs}) == 3
 
@@ -94,13 +98,13 @@ def test_each_epoch_shows_every_example_once_and_in_another_order():
 def test_a_batch_may_span_two_epochs_and_none_is_lost():
   examples = [solve(n) for n in range(1, 6)]
   stream = batches.batches(examples, batch_size=4, max_length=6, seed=0)
-  shown = np.concatenate([batch['decoder_input_tokens'][:, 0] // 100 for batch in take(stream, 5)])
+  shown = np.concatenate([numbers(batch) for batch in take(stream, 5)])
   assert np.bincount(shown).tolist() == [0, 4, 4, 4, 4, 4]
 
 
 def test_batches_larger_than_the_data_repeat_it():
   batch = next(batches.batches([solve(1), solve(2)], batch_size=6, max_length=6, seed=0))
-  assert np.bincount(batch['decoder_input_tokens'][:, 0] // 100).tolist() == [0, 3, 3]
+  assert np.bincount(numbers(batch)).tolist() == [0, 3, 3]
 
 
 @pytest.mark.parametrize('pack', [False, True])
@@ -148,8 +152,7 @@ def test_pairs_stay_adjacent_with_the_correct_one_first():
   stream = batches.batches(examples, batch_size=6, max_length=8, seed=0, group_size=2,
                            label_words=SHORT_WORDS)
   for batch in take(stream, 9):
-    numbers = batch['decoder_input_tokens'][:, 0] // 100
-    np.testing.assert_array_equal(numbers[0::2], numbers[1::2])
+    np.testing.assert_array_equal(numbers(batch)[0::2], numbers(batch)[1::2])
     np.testing.assert_array_equal(batch['is_correct'], [1, 0] * 3)
 
 
@@ -231,7 +234,7 @@ def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
   long_pair[1]['inputs'] = [7] * 9
   batch = next(batches.one_pass(long_pair + pair(2), batch_size=2, max_length=8, group_size=2,
                                 label_words=SHORT_WORDS))
-  np.testing.assert_array_equal(batch['decoder_input_tokens'][:, 0] // 100, [2, 2])
+  np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 
 def test_nothing_to_learn_from_is_an_error():

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from mathft_jax import records
+from mathft_jax.data.datasets import splits
 
 NAMES = ('id', 'question', 'solution', 'answer', 'subject', 'level')
 
@@ -21,6 +22,12 @@ def examples(problems: Sequence[records.Problem],
   for each in problems:
     if each.split == split:
       yield each.id, {name: getattr(each, name) or '' for name in NAMES}
+
+
+def splits_of(problems: Sequence[records.Problem]) -> list[str]:
+  """The splits that have a problem: an excerpt may lack some, and TFDS writes no empty one."""
+  present = {each.split for each in problems}
+  return [split for split in splits.SPLITS if split in present]
 
 
 def to_problem(example: Mapping[str, Any], split: str) -> records.Problem:

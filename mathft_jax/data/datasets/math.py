@@ -48,7 +48,8 @@ class Math(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager):
     problems = read(dl_manager.manual_dir)
-    return {split: self._generate_examples(problems, split) for split in splits.SPLITS}
+    return {split: self._generate_examples(problems, split)
+            for split in features.splits_of(problems)}
 
   def _generate_examples(self, problems, split):
     yield from features.examples(problems, split)

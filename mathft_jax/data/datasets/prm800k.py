@@ -9,7 +9,7 @@ import hashlib
 
 import tensorflow_datasets as tfds
 
-from mathft_jax.data.datasets import features, splits, trajectories
+from mathft_jax.data.datasets import features, trajectories
 
 CITATION = """@article{lightman2023lets,
   title={Let's Verify Step by Step},
@@ -50,7 +50,8 @@ class Prm800k(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager):
     problems = trajectories.solutions(dl_manager.manual_dir, self.builder_config.selection)
-    return {split: self._generate_examples(problems, split) for split in splits.SPLITS}
+    return {split: self._generate_examples(problems, split)
+            for split in features.splits_of(problems)}
 
   def _generate_examples(self, problems, split):
     yield from features.examples(problems, split)

@@ -44,11 +44,12 @@ class SeqioVocabulary(seqio.Vocabulary):
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
     def encode(value):
       return np.asarray(self.vocabulary.encode(text(value)), np.int32)
-    return tf.ensure_shape(tf.numpy_function(encode, [s], tf.int32), [None])
+    ids = tf.numpy_function(encode, [tf.convert_to_tensor(s)], tf.int32)
+    return tf.ensure_shape(ids, [None])
 
   def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(lambda row: self.vocabulary.decode(row).encode('utf-8'), [ids],
-                             tf.string)
+    decode = lambda row: self.vocabulary.decode(row).encode('utf-8')
+    return tf.numpy_function(decode, [ids], tf.string)
 
   def __eq__(self, other: Any) -> bool:
     return (isinstance(other, SeqioVocabulary)
