@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from mathft_jax import records
-from mathft_jax.data import draws, prompts
+from mathft_jax.data import draws, prompts, sources
 
 Example = Mapping[str, Any]
 Examples = Callable[[str], Sequence[Example]]
-Problems = Callable[[str], Sequence[records.Problem]]
+Problems = sources.Problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,24 @@ class ContrastExamples(draws.Draw):
     targets = prompts.encode_solution(self.vocabulary, candidate.solution)
     return (_ids(prompts.encode_prompt(self.template, self.vocabulary, problem)),
             _ids(targets[:-1] if candidate.finished is False else targets))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CorrectExamples:
+  """A language-modelling term for an evaluator: the correct candidates themselves, as solutions.
+
+  Also what rejection-sampling fine-tuning trains on. See `sources.CorrectCandidates`.
+  """
+
+  candidates: str
+  template: prompts.Template
+  vocabulary: Any
+  per_problem: int = 4
+  group_size = 1
+
+  def __call__(self, split: str) -> list[Example]:
+    problems = sources.CorrectCandidates(self.candidates, self.per_problem)
+    return SolutionExamples(problems, self.template, self.vocabulary)(split)
 
 
 @dataclasses.dataclass(frozen=True)

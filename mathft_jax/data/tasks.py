@@ -63,7 +63,8 @@ def register(registration: Registration = Registration()):
   """
   for name in prepared.BUILDERS:
     _add(f'{name}_ssft', _source(name, registration), 'ssft', registration,
-         [functools.partial(_encode_problems, registration=registration)])
+         [functools.partial(_encode_problems, registration=registration),
+          seqio.CacheDatasetPlaceholder()])
     for kind in ('scr_margin', 'scr_xent', 'contrast'):
       elements = functools.partial(_candidate_elements, f'{name}_{kind}', kind, registration)
       _add(f'{name}_{kind}', _elements_source(elements, kind), kind, registration, [])
@@ -100,7 +101,7 @@ def _add(name: str, source: seqio.DataSource, kind: str, registration: Registrat
       for feature in FEATURES[kind]}
   seqio.TaskRegistry.remove(name)
   seqio.TaskRegistry.add(name, source=source, output_features=features,
-                         preprocessors=[*preprocessors, seqio.CacheDatasetPlaceholder()])
+                         preprocessors=preprocessors)
 
 
 def _source(name: str, registration: Registration) -> seqio.DataSource:
@@ -214,14 +215,28 @@ class TaskExamples(Registration):
 
   def _elements(self, task: seqio.Task, split: str) -> list[Element]:
     name = task.name.removesuffix('_ssft')
-    if name in prepared.BUILDERS:
+    if name in prepared.BUILDERS and not self.use_cached:
       prepared.prepare(name, self)
     dataset = task.get_dataset(sequence_length=None, split=split, shuffle=False,
                                use_cached=self.use_cached)
     elements = list(dataset.take(-1 if self.limit is None else self.limit).as_numpy_iterator())
     if not elements:
       raise ValueError(f'{task.name}: no element of split {split!r}.')
+    if self.use_cached:
+      self._check_cached(task.name, elements[0])
     return elements
+
+  def _check_cached(self, task: str, element: Element):
+    """ValueError when cached ids were made with another vocabulary or template than ours."""
+    if not {'inputs_pretokenized', 'targets_pretokenized'} <= element.keys():
+      return
+    texts = [seqio_vocabulary.text(element[f'{name}_pretokenized'])
+             for name in ('inputs', 'targets')]
+    ours = examples_lib.solution_example(
+        self.template, self.vocabulary, records.Problem('', *texts))
+    if not all(np.array_equal(element[name], ours[name]) for name in ('inputs', 'targets')):
+      raise ValueError(f'{task}: the cached token ids are not those of {self.vocabulary} and '
+                       f'{self.template}; cache the task again or bind use_cached=False.')
 
 
 def _at_rates(elements: list[list[Element]], rates: list[float],

@@ -71,6 +71,13 @@ def test_contrast_needs_pairs(candidates):
                               paired=False)
 
 
+def test_correct_candidates_are_solutions_to_learn(candidates):
+  made = examples.CorrectExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES)(
+      'train')
+  assert len(made) == 5
+  assert made[0]['targets'].tolist() == prompts.encode_solution(BYTES, 'right')
+
+
 def mixed(candidates, rates):
   return examples.Mixed(
       (examples.VerdictExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES),

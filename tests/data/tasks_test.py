@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 seqio = pytest.importorskip('seqio')
+tf = pytest.importorskip('tensorflow')
 
 from mathft_jax import records  # noqa: E402
 from mathft_jax.data import (  # noqa: E402
@@ -118,6 +120,40 @@ def test_a_mixture_repeats_the_smaller_task_as_its_rate_says(folders):
 def test_a_limit_takes_so_many_of_each_task(folders):
   made = tasks.TaskExamples(mixture_or_task_name='math_ssft', limit=5, **folders)('train')
   assert len(made) == 5
+
+
+def write_cache(folder, task, elements):
+  """Files as `seqio_cache_tasks` writes them."""
+  (folder / task).mkdir()
+  def feature(value):
+    if isinstance(value, bytes):
+      return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
+  with tf.io.TFRecordWriter(str(folder / task / 'train.tfrecord-00000-of-00001')) as writer:
+    for element in elements:
+      features = tf.train.Features(feature={k: feature(v) for k, v in element.items()})
+      writer.write(tf.train.Example(features=features).SerializeToString())
+  specs = {name: {'shape': [] if isinstance(value, bytes) else [None],
+                  'dtype': 'string' if isinstance(value, bytes) else 'int32'}
+           for name, value in elements[0].items()}
+  (folder / task / 'info.train.json').write_text(
+      json.dumps({'num_shards': 1, 'features': specs, 'seqio_version': '0.0.20'}))
+  (folder / task / 'stats.train.json').write_text(json.dumps({'examples': len(elements)}))
+  (folder / task / 'COMPLETED').write_text('')
+
+
+def test_a_cached_task_is_read_and_one_cached_with_another_template_refused(folders, tmp_path):
+  prepared.prepare('math', prepared.Storage(**folders))
+  tasks.register(tasks.Registration(**folders))
+  elements = list(seqio.get_mixture_or_task('math_ssft').get_dataset(
+      split='train', shuffle=False, sequence_length=None).as_numpy_iterator())
+  write_cache(tmp_path, 'math_ssft', elements)
+  made = tasks.TaskExamples(mixture_or_task_name='math_ssft', use_cached=True,
+                            cache_dirs=(str(tmp_path),))
+  uncached = tasks.TaskExamples(mixture_or_task_name='math_ssft', **folders)
+  assert same(made('train'), uncached('train'))
+  with pytest.raises(ValueError, match='cache the task again'):
+    dataclasses.replace(made, template=OWN_TEMPLATE)('train')
 
 
 @pytest.mark.parametrize('name, rule', [
