@@ -1,0 +1,166 @@
+"""The recipe hands over what it should, makes shared work once, and goes on where it stopped."""
+
+import dataclasses
+import random
+
+from etils import epath
+import pytest
+
+from mathft_jax import grade, recipe, records
+from mathft_jax.evaluation import paper_tables, voting
+
+RULES = (voting.Majority(), voting.Rerank(), voting.Rerank(2), voting.WeightedVote(),
+         voting.Oracle())
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+  """Stands in for the examples of an evaluator."""
+
+  candidates: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+  """Stands in for a mixture of them with others."""
+
+  examples: tuple
+
+
+def problems(split):
+  return [records.Problem(f'{split}/{i}', f'{i} + 1?', f'\\boxed{{{i + 1}}}', str(i + 1), split=split)
+          for i in range(20)]
+
+
+class Fakes:
+  """Programs that write real files and log their calls; a better generator errs less."""
+
+  def __init__(self, stop_before: str = ''):
+    self.calls, self.stop_before = [], stop_before
+
+  def _begin(self, what, workdir, **given):
+    if self.stop_before and str(workdir).endswith(self.stop_before):
+      raise KeyboardInterrupt(workdir)
+    self.calls.append((what, workdir.name, given))
+
+  def train(self, what, steps):
+    def call(workdir, *, init_from, examples, seed, train_steps=steps):
+      path = workdir / 'checkpoints' / str(train_steps)
+      if not path.exists():
+        self._begin(what, workdir, init_from=init_from, examples=examples)
+        path.mkdir(parents=True)
+      return path
+    return call
+
+  def sample(self, count):
+    def call(workdir, *, checkpoint, problems, seed):
+      path = workdir / 'candidates.jsonl'
+      if path.exists():
+        return path
+      self._begin('sample', workdir, checkpoint=checkpoint)
+      rng = random.Random(f'{checkpoint.parent.parent.name} {count} {seed}')
+      def solution(problem):
+        return records.Candidate(
+            f'so \\boxed{{{int(problem.answer) + rng.choice([0, 0, 1, 2])}}}', log_prob=-rng.random())
+      return records.write_rows(path, [
+          records.CandidateSet(problem, tuple(solution(problem) for _ in range(count)))
+          for problem in problems])
+    return call
+
+  def score(self, workdir, *, checkpoint, candidates):
+    path = workdir / 'scored.jsonl'
+    if path.exists():
+      return path
+    self._begin('score', workdir, checkpoint=checkpoint)
+    sets = [dataclasses.replace(s, candidates=tuple(
+        dataclasses.replace(c, score=0.9 if c.is_correct else 0.1) for c in s.candidates))
+            for s in records.read_candidate_sets(candidates)]
+    return records.write_rows(path, sets)
+
+  def stages(self):
+    return recipe.Stages(
+        ssft=self.train('ssft', 30), sample=self.sample(4), grade=grade.grade,
+        scr={'margin': self.train('scr', 50), 'xent': self.train('scr', 50)},
+        ssft_again=self.train('again', 10), control=self.train('control', 0),
+        greedy=self.sample(1), sample_test=self.sample(8), score=self.score,
+        evaluate=lambda workdir, *, candidates, greedy: workdir,  # has tests of its own
+        score_by_likelihood=self.score)
+
+
+def run(workdir, fakes, **changed):
+  arguments = dict(
+      pretrained='base', stages=fakes.stages(), problems=problems,
+      solutions={'terse': 'terse solutions', 'fine': 'fine solutions'}, style='fine',
+      verdicts={'margin': Verdicts(), 'xent': Mixed((Verdicts(),))}, rules=RULES)
+  return recipe.recipe(epath.Path(workdir), **(arguments | changed))
+
+
+def test_each_stage_starts_from_what_the_one_before_handed_over(tmp_path):
+  fakes = Fakes()
+  run(tmp_path, fakes)
+  trained = {name: given for what, name, given in fakes.calls
+             if what in ('ssft', 'scr', 'again', 'control')}
+  start = {name: given['init_from'] for name, given in trained.items()}
+  assert start['ssft_fine'] == start['ssft_terse'] == 'base'
+  assert start['scr_margin'] == start['scr_xent'] == tmp_path / 'ssft_fine/checkpoints/30'
+  assert start['mtsf_xent'] == tmp_path / 'scr_xent/checkpoints/50'
+  assert trained['mtsf_xent']['examples'] == 'fine solutions'
+  graded = str(tmp_path / 'graded' / 'graded.jsonl')
+  assert trained['scr_margin']['examples'] == Verdicts(graded)
+  assert trained['scr_xent']['examples'] == Mixed((Verdicts(graded),))
+
+
+def test_the_control_takes_the_steps_of_both_later_stages_from_the_same_start(tmp_path):
+  fakes = Fakes()
+  run(tmp_path, fakes)
+  controls = [(name, given) for what, name, given in fakes.calls if what == 'control']
+  assert [name for name, _ in controls] == ['control_60']
+  assert controls[0][1]['init_from'] == tmp_path / 'ssft_fine/checkpoints/30'
+
+
+def test_evaluators_learn_from_training_and_validation_problems_only(tmp_path):
+  run(tmp_path, Fakes())
+  seen = records.read_candidate_sets(tmp_path / 'graded' / 'graded.jsonl')
+  assert {each.problem.split for each in seen} == {'train', 'validation'}
+  tested = records.read_candidate_sets(tmp_path / 'test/ssft_fine/scored_margin/scored.jsonl')
+  assert {each.problem.split for each in tested} == {'test'}
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_tables(tmp_path):
+  whole = run(tmp_path / 'whole', Fakes()).read_text()
+  for stop in ('ssft_fine', 'candidates', 'mtsf_margin', 'control_60', 'scr_xent',
+               'test/mtsf_xent/scored_xent'):
+    with pytest.raises(KeyboardInterrupt):
+      run(tmp_path / 'stopped', Fakes(stop))
+  again = Fakes()
+  assert run(tmp_path / 'stopped', again).read_text() == whole
+  assert not [call for call in again.calls if call[0] in ('ssft', 'scr', 'again', 'control')]
+
+
+def test_a_perfect_evaluator_shows_and_equal_generators_do_not(tmp_path):
+  text = run(tmp_path, Fakes()).read_text()
+  rows = {line.split('|')[1].strip(): line for line in text.splitlines() if line.startswith('|')}
+  assert 'shows' in rows['RR.All by margin - Maj1']
+  assert 'does not show' in rows['Maj1@N: MTSF xent - control of equal steps']
+
+
+def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(tmp_path):
+  text = run(tmp_path, Fakes(), seeds=(0, 1)).read_text()
+  assert (tmp_path / 'seed_1' / 'tables.md').exists()
+  line = next(l for l in text.splitlines() if l.startswith('| RR.All by margin - Maj1'))
+  assert line.rstrip(' |').endswith('2 of 2')
+
+
+def test_a_style_that_is_not_there_is_refused_before_any_work(tmp_path):
+  fakes = Fakes()
+  with pytest.raises(ValueError, match="style 'long'"):
+    run(tmp_path, fakes, style='long')
+  assert not fakes.calls
+
+
+def test_verdicts_need_an_interval_that_excludes_zero():
+  def finding(low, high):
+    difference = paper_tables.statistics.Difference(0.1, low, high, 9, 1, 0, 0.5, 'mcnemar')
+    return paper_tables.Finding('a - b', difference, None).verdict
+  assert [finding(0.01, 0.2), finding(-0.01, 0.2), finding(-0.2, -0.01)] == [
+      'shows', 'does not show', 'reversed']
