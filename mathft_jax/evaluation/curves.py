@@ -2,7 +2,7 @@
 
 Pass@k and best-of-k have exact formulas. For the other rules `draws` random orders of the samples
 are made once, and the first k of each order are a random k-subset for every k: a rule's curve is
-the mean over them. Ties are split evenly, as an expectation over sampling order demands.
+the mean over them. The rules decide ties by sampling order, so random orders split them evenly.
 A problem with fewer than k candidates is counted with all it has.
 
 Shapes: P problems, C candidates of a problem (padded), D drawn subsets, M clusters of a problem.
@@ -23,7 +23,7 @@ BLOCK = 4_000_000  # array elements worked on at once: about 32 MB an array
 
 @dataclasses.dataclass(frozen=True)
 class Subsets:
-  """Candidates of D subsets, in random order; cluster -1 marks those without an answer."""
+  """Candidates of D subsets, in sampling order; cluster -1 marks those without an answer."""
 
   cluster_DC: np.ndarray  # int
   score_DC: np.ndarray  # float, nan where there is none
@@ -90,12 +90,13 @@ def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Se
   if not isinstance(rule, (voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle)):
     return None
   rng = np.random.default_rng(seed)
-  widest = max(len(candidate_set.candidates) for candidate_set in candidate_sets)
-  block = max(1, BLOCK // (draws * max(widest, 1)))
+  widest = max(1, *(len(candidate_set.candidates) for candidate_set in candidate_sets))
+  block = max(1, BLOCK // (draws * widest))
   values = []
   for start in range(0, len(candidate_sets), block):
     drawn = draw(candidate_sets[start:start + block], draws, rng)
-    values.append([expected(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1) for k in ks])
+    values.append([correct_choices(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1)
+                   for k in ks])
   return np.concatenate(values, axis=1)
 
 
@@ -140,7 +141,7 @@ def draw(candidate_sets: Sequence[CandidateSet], draws: int, rng: np.random.Gene
 
 def _padded(candidate_sets: Sequence[CandidateSet]) -> tuple[np.ndarray, ...]:
   """Cluster numbers, scores, correctness, and which entries are real candidates, all [P, C]."""
-  width = max(len(candidate_set.candidates) for candidate_set in candidate_sets)
+  width = max(1, *(len(candidate_set.candidates) for candidate_set in candidate_sets))
   shape = (len(candidate_sets), width)
   cluster_PC, score_PC = np.full(shape, -1), np.full(shape, np.nan)
   correct_PC, real_PC = np.zeros(shape), np.zeros(shape, bool)
@@ -154,65 +155,64 @@ def _padded(candidate_sets: Sequence[CandidateSet]) -> tuple[np.ndarray, ...]:
   return cluster_PC, score_PC, correct_PC, real_PC
 
 
-def expected(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
-  """values_D: correctness of a rule's choice, the mean over ties.
-
-  In a cluster whose members disagree about correctness (foreign labels) a vote's value is the
-  share of its correct members.
-  """
+def correct_choices(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
+  """values_D: 1 where the candidate that the rule of voting.py chooses is correct, else 0."""
   match rule:
     case voting.Majority(top_candidates=None):
-      return _vote(subsets, np.ones_like(subsets.score_DC))
+      return _vote(subsets, np.ones(subsets.score_DC.shape))
     case voting.Majority(top_candidates=n):
       rank_DC = np.where(subsets.cluster_DC >= 0, -subsets.score_DC, np.inf)
-      best_DC = np.argsort(rank_DC, axis=1, kind='stable')[:, :n]  # the order is random: fair
-      return expected(voting.Majority(), subsets.take(best_DC))
+      best_DC = np.argsort(rank_DC, axis=1, kind='stable')[:, :n]
+      return correct_choices(voting.Majority(), subsets.take(np.sort(best_DC, axis=1)))
     case voting.WeightedVote(top_clusters=clusters):
       kept = _within(subsets, clusters)
-      return _vote(kept, np.where(kept.cluster_DC >= 0, kept.score_DC, 0.0))
+      return _vote(kept, kept.score_DC)
     case voting.Rerank(top_clusters=clusters):
       kept = _within(subsets, clusters)
-      score_DC = np.where(kept.cluster_DC >= 0, kept.score_DC, -np.inf)
-      best_DC = (score_DC == score_DC.max(axis=1, keepdims=True)) & (kept.cluster_DC >= 0)
-      return (best_DC * kept.correct_DC).sum(axis=1) / np.maximum(best_DC.sum(axis=1), 1)
+      return _best(kept, kept.cluster_DC >= 0, kept.score_DC)
     case voting.Oracle(top_clusters=clusters):
       kept = _within(subsets, clusters)
       return (kept.correct_DC * (kept.cluster_DC >= 0)).max(axis=1)
 
 
 def _vote(subsets: Subsets, weight_DC: np.ndarray) -> np.ndarray:
-  """Correctness of the cluster of the largest sum of weights."""
-  count_DM = _sums(subsets.cluster_DC, np.ones_like(weight_DC))
-  weight_DM = np.where(count_DM > 0, _sums(subsets.cluster_DC, weight_DC), -np.inf)
-  correct_DM = _sums(subsets.cluster_DC, subsets.correct_DC) / np.maximum(count_DM, 1)
+  """Correctness of the member of most weight in the cluster of the largest sum of weights."""
+  answered_DC = subsets.cluster_DC >= 0
+  order_DM = _largest_first(subsets.cluster_DC)
+  weight_DM = _sums(subsets.cluster_DC, np.where(answered_DC, weight_DC, 0.0))
+  weight_DM[order_DM < 0] = -np.inf
   most_D1 = weight_DM.max(axis=1, keepdims=True)
-  won_DM = (weight_DM >= most_D1 - 1e-9 * np.abs(most_D1)) & (count_DM > 0)
-  return (won_DM * correct_DM).sum(axis=1) / np.maximum(won_DM.sum(axis=1), 1)
+  tied_DM = weight_DM >= most_D1 - 1e-12 * np.abs(most_D1)
+  winner_D1 = np.argmax(np.where(tied_DM, order_DM, -np.inf), axis=1)[:, None]
+  return _best(subsets, answered_DC & (subsets.cluster_DC == winner_D1), weight_DC)
+
+
+def _best(subsets: Subsets, allowed_DC: np.ndarray, score_DC: np.ndarray) -> np.ndarray:
+  """Correctness of the allowed candidate of the highest score, the first of equals; 0 for none."""
+  best_D1 = np.argmax(np.where(allowed_DC, score_DC, -np.inf), axis=1)[:, None]
+  return np.take_along_axis(subsets.correct_DC * allowed_DC, best_D1, axis=1)[:, 0]
 
 
 def _within(subsets: Subsets, top_clusters: int | None) -> Subsets:
   """The subsets with the candidates outside the largest clusters marked as if without an answer."""
   if top_clusters is None:
     return subsets
-  size_DM = _sums(subsets.cluster_DC, np.ones(subsets.cluster_DC.shape))
-  if size_DM.shape[1] <= top_clusters:
+  order_DM = _largest_first(subsets.cluster_DC)
+  if order_DM.shape[1] <= top_clusters:
     return subsets
-  # Clusters are numbered by size in the whole problem, which must not decide ties in a subset.
-  position_DM = _first_positions(subsets.cluster_DC, size_DM.shape[1])
-  key_DM = size_DM - position_DM / (subsets.cluster_DC.shape[1] + 1)
-  threshold_D1 = np.partition(key_DM, -top_clusters, axis=1)[:, [-top_clusters]]
-  kept_DM = key_DM >= threshold_D1
-  kept_DC = np.take_along_axis(kept_DM, np.maximum(subsets.cluster_DC, 0), axis=1)
+  last_D1 = np.partition(order_DM, -top_clusters, axis=1)[:, [-top_clusters]]
+  kept_DC = np.take_along_axis(order_DM >= last_D1, np.maximum(subsets.cluster_DC, 0), axis=1)
   return dataclasses.replace(subsets, cluster_DC=np.where(kept_DC, subsets.cluster_DC, -1))
 
 
-def _first_positions(cluster_DC: np.ndarray, clusters: int) -> np.ndarray:
-  """position_DM: where a cluster first appears in the random order; past the end if nowhere."""
+def _largest_first(cluster_DC: np.ndarray) -> np.ndarray:
+  """order_DM: larger for what CandidateSet.clusters() puts first; below 0 for absent clusters."""
   rows, width = cluster_DC.shape
-  position_DM = np.full((rows, clusters + 1), width)
-  for column in reversed(range(width)):
-    position_DM[np.arange(rows), cluster_DC[:, column]] = column  # -1 is the spare last column
-  return position_DM[:, :clusters]
+  size_DM = _sums(cluster_DC, np.ones(cluster_DC.shape))
+  first_DM = np.full((rows, size_DM.shape[1] + 1), width)  # the spare column takes cluster -1
+  # From right to left: of the assignments to one place the last one stays, the first position.
+  first_DM[np.arange(rows)[:, None], cluster_DC[:, ::-1]] = np.arange(width)[::-1]
+  return size_DM - (first_DM[:, :-1] + 1) / (width + 2)
 
 
 def _sums(cluster_DC: np.ndarray, weight_DC: np.ndarray) -> np.ndarray:

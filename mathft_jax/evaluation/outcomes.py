@@ -35,16 +35,50 @@ class Outcome:
 def outcomes(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule],
              greedy: Sequence[CandidateSet] | None = None) -> tuple[list[Outcome], list[str]]:
   """All rows for one candidate file, and the notes about rows that are left out."""
-  rows, notes = [], []
+  rows, missing = [], {}
+  _check_names(rules)
   if greedy is not None:
     rows.append(Outcome(GREEDY, 'sample', greedy_values(candidate_sets, greedy)))
   rows.append(Outcome(MEAN, 'sample', np.array([*map(controls.mean_correct, candidate_sets)])))
+  named = [(voting.rule_name(rule), 'ceiling' if isinstance(rule, voting.Oracle) else 'rule', rule)
+           for rule in rules]
+  for name, kind, rule in [*named, *_controls(rules)]:
+    try:
+      rows.append(Outcome(name, kind, rule_values(candidate_sets, rule)))
+    except voting.MissingScore as error:
+      missing.setdefault(_cause(candidate_sets, error), []).append(name)
   for rule in rules:
-    kind = 'ceiling' if isinstance(rule, voting.Oracle) else 'rule'
-    _add(rows, notes, voting.rule_name(rule), kind, rule, candidate_sets)
-  _add_controls(rows, notes, candidate_sets, rules)
+    if isinstance(rule, voting.Rerank):
+      values = [controls.chance(each, rule.top_clusters) for each in candidate_sets]
+      rows.append(Outcome(f'{rule.name} by chance', 'control', np.array(values)))
   order = ('sample', 'rule', 'control', 'ceiling')
-  return sorted(rows, key=lambda row: order.index(row.kind)), notes
+  return (sorted(rows, key=lambda row: order.index(row.kind)),
+          [f'Left out: {", ".join(names)}. {cause}' for cause, names in missing.items()])
+
+
+def _check_names(rules: Sequence[voting.Rule]) -> None:
+  names = [voting.rule_name(rule) for rule in rules]
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise ValueError(f'{twice} occur twice among the rules {names}; wanted different names.')
+
+
+def _controls(rules: Sequence[voting.Rule]):
+  """(name, kind, rule) of re-ranking by the generator's own log-probability."""
+  for rule in (voting.Rerank(), voting.WeightedVote()):
+    if rule in rules:
+      yield (f'{rule.name} by log-prob', 'control',
+             lambda each, rule=rule: rule(controls.by_log_prob(each)))
+
+
+def _cause(candidate_sets: Sequence[CandidateSet], error: voting.MissingScore) -> str:
+  """Why rows are missing: in general where that is so, else the first problem where it shows."""
+  candidates = [c for each in candidate_sets for c in each.candidates]
+  if 'log_prob' in str(error) and all(c.log_prob is None for c in candidates):
+    return 'No candidate carries a log_prob.'
+  if 'log_prob' not in str(error) and all(c.score is None for c in candidates):
+    return 'The file is not scored.'
+  return str(error)
 
 
 def rule_values(candidate_sets: Sequence[CandidateSet], rule: voting.Rule) -> np.ndarray:
@@ -66,29 +100,6 @@ def greedy_values(candidate_sets: Sequence[CandidateSet],
         f'{len(missing)} are missing {missing[:3]}, {len(several)} have not exactly one candidate '
         f'{several[:3]}. Wanted one greedy candidate for each of the same problems.')
   return np.array([bool(by_id[id_].candidates[0].is_correct) for id_ in ids], float)
-
-
-def _add(rows: list[Outcome], notes: list[str], name: str, kind: str, rule: voting.Rule,
-         candidate_sets: Sequence[CandidateSet]) -> None:
-  """Adds the row of a rule, or the note that says why there is none."""
-  try:
-    rows.append(Outcome(name, kind, rule_values(candidate_sets, rule)))
-  except voting.MissingScore as error:
-    notes.append(f'{name} is left out. {error}')
-
-
-def _add_controls(rows: list[Outcome], notes: list[str], candidate_sets: Sequence[CandidateSet],
-                  rules: Sequence[voting.Rule]) -> None:
-  for rule in rules:
-    if isinstance(rule, voting.Rerank):
-      values = [controls.chance(each, rule.top_clusters) for each in candidate_sets]
-      rows.append(Outcome(f'{rule.name} by chance', 'control', np.array(values)))
-  if all(c.log_prob is None for each in candidate_sets for c in each.candidates):
-    notes.append('No row re-ranks by the generator\'s log-probability: the candidates carry none.')
-    return
-  for rule in (voting.Rerank(), voting.WeightedVote()):
-    _add(rows, notes, f'{rule.name} by log-prob', 'control',
-         lambda each, rule=rule: rule(controls.by_log_prob(each)), candidate_sets)
 
 
 def top_cluster_sweep(candidate_sets: Sequence[CandidateSet]) -> list[dict]:

@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from mathft_jax.evaluation import plots, report_tables, tables
-from mathft_jax.evaluation.tables import Table
 
 READING = (
     'The problem is the unit of every interval and test; none of them covers another run of the '
@@ -44,7 +43,7 @@ def pictures(report: Mapping[str, Any]) -> Pictures:
 
 def markdown(report: Mapping[str, Any], images: Pictures) -> str:
   """The whole report; the images are in the folder plots/ beside it."""
-  parts = ['# Report\n', READING, *map(tables.markdown, _top(report))]
+  parts = ['# Report\n', READING, *map(tables.markdown, report_tables.several_files(report))]
   for name, section in report['files'].items():
     parts += [f'## {name}\n', report_tables.facts(section)]
     parts += map(tables.markdown,
@@ -57,7 +56,8 @@ def markdown(report: Mapping[str, Any], images: Pictures) -> str:
 def html(report: Mapping[str, Any], images: Pictures) -> str:
   """The whole report as one page that needs no other file."""
   parts = [f'<!doctype html><meta charset="utf-8"><title>Report</title><style>{STYLE}</style>',
-           '<h1>Report</h1>', _paragraph(READING), *map(tables.html, _top(report))]
+           '<h1>Report</h1>', _paragraph(READING),
+           *map(tables.html, report_tables.several_files(report))]
   for name, section in report['files'].items():
     parts += [f'<h2>{html_text.escape(name)}</h2>', _paragraph(report_tables.facts(section))]
     parts += map(tables.html, report_tables.section_tables(name, section, report['settings']))
@@ -66,12 +66,6 @@ def html(report: Mapping[str, Any], images: Pictures) -> str:
               for image, data in images[name].items()]
     parts += [_paragraph(f'Note: {note}') for note in section['notes']]
   return '\n'.join(parts) + '\n'
-
-
-def _top(report: Mapping[str, Any]) -> list[Table]:
-  if len(report['files']) < 2:
-    return []
-  return [report_tables.grid(report), *report_tables.comparison_table(report)]
 
 
 def _paragraph(text: str) -> str:

@@ -128,7 +128,7 @@ def compare(files: Mapping[str, Measured], settings: Settings) -> list[dict[str,
     both = [(i, position[each.problem.id]) for i, each in enumerate(other.candidate_sets)
             if each.problem.id in position]
     shared = [row for row in other.values() if row in first.values()]
-    if not both or not shared:
+    if not both:
       continue
     here, there = map(list, zip(*both))
     values = {('a', row): other.values()[row][here] for row in shared}
@@ -136,7 +136,8 @@ def compare(files: Mapping[str, Measured], settings: Settings) -> list[dict[str,
     differences = statistics.paired_differences(
         values, [(('a', row), ('b', row)) for row in shared], seed=settings.seed,
         resamples=settings.resamples, confidence=settings.confidence)
-    found += [{'row': row, 'a': name, 'b': first_name, **_json(difference)}
+    kinds = {row.name: row.kind for row in other.outcomes}
+    found += [{'row': row, 'kind': kinds[row], 'a': name, 'b': first_name, **_json(difference)}
               for row, difference in zip(shared, differences)]
   return found
 
@@ -174,7 +175,7 @@ def _curves(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule]
             settings: Settings) -> tuple[dict[str, Any], list[str]]:
   """{'k': [...], 'rules': {name: {'mean': [...], 'low': [...], 'high': [...]}}}, and notes."""
   most = max(len(each.candidates) for each in candidate_sets)
-  ks, found, notes = outcomes.powers_of_two(most), {}, []
+  ks, found, notes, missing = outcomes.powers_of_two(most), {}, [], []
   if any(len(each.candidates) < most for each in candidate_sets):
     notes.append('Problems with fewer than k candidates stand in the curves with all they have.')
   for rule in rules:
@@ -182,8 +183,8 @@ def _curves(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule]
     try:
       values_KP = curves.rule_curve(candidate_sets, rule, ks, draws=settings.draws,
                                     seed=settings.seed)
-    except voting.MissingScore as error:
-      notes.append(f'No curve of {name} over k. {error}')
+    except voting.MissingScore:
+      missing.append(name)
       continue
     if values_KP is None:
       notes.append(f'No curve of {name} over k: curves.py knows only the rules of voting.py.')
@@ -192,6 +193,9 @@ def _curves(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule]
                                         samples=len(values_P) * max(1, most // k)))
               for k, values_P in zip(ks, values_KP)]
     found[name] = {end: [point[end] for point in points] for end in ('mean', 'low', 'high')}
+  if missing:
+    notes.append(f'No curve over k for {", ".join(missing)}: not every answered candidate has a '
+                 'score, and in fewer samples other clusters are the largest.')
   return {'k': ks, 'rules': found}, notes
 
 

@@ -9,9 +9,13 @@ from mathft_jax.evaluation.tables import Table
 
 def main_tables(report: Mapping[str, Any]) -> list[Table]:
   """What a terminal shows: the files side by side if there are several, and each file's rules."""
-  several = [grid(report)] if len(report['files']) > 1 else []
-  return [*several, *(rules_table(name, section, report['settings'])
-                      for name, section in report['files'].items())]
+  return [*several_files(report), *(rules_table(name, section, report['settings'])
+                                    for name, section in report['files'].items())]
+
+
+def several_files(report: Mapping[str, Any]) -> list[Table]:
+  """The files side by side and their differences; nothing for one file."""
+  return [grid(report), *_comparison_table(report)] if len(report['files']) > 1 else []
 
 
 def grid(report: Mapping[str, Any]) -> Table:
@@ -54,9 +58,9 @@ def section_tables(name: str, section: Mapping[str, Any],
           *_group_table('By subject', section['by_subject'], section)]
 
 
-def comparison_table(report: Mapping[str, Any]) -> list[Table]:
-  """Paired differences between files; nothing for one file."""
-  rows = report['comparisons']
+def _comparison_table(report: Mapping[str, Any]) -> list[Table]:
+  """Paired differences to the first file; nothing where no problem is in both."""
+  rows = [row for row in report['comparisons'] if row['kind'] != 'control']
   if not rows:
     return []
   adjusted = statistics.holm([row['p_value'] for row in rows])
@@ -122,8 +126,8 @@ def _curve_table(section: Mapping[str, Any]) -> list[Table]:
   body = tuple((name.replace('@N', '@k'), *(f'{100 * mean:.1f}' for mean in curve['mean']))
                for name, curve in curves['rules'].items())
   note = ('Accuracy in % expected with k samples a problem. Pass@k (unbiased) and RR.All (best of '
-          'k) by their formulas, the others as means over random k-subsets; ties split evenly, so '
-          'the last column can differ a little from the rules\' own rows.')
+          'k) by their formulas, the others as means over random k-subsets in random order: ties '
+          'are split evenly, so the last column can differ a little from the rules\' own rows.')
   return [Table('Accuracy against k', ('k', *map(str, curves['k'])), body, note)] if body else []
 
 

@@ -125,7 +125,7 @@ class Oracle:
 
   @property
   def name(self) -> str:
-    return 'Pass@N' if self.top_clusters is None else f'Maj{self.top_clusters}@N'
+    return 'Pass@N' if self.top_clusters is None else f'MajK@N, K={self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     candidates = candidate_set.candidates
