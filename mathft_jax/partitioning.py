@@ -107,12 +107,13 @@ def check_rows(count: int, mesh: Mesh, *, knob: str) -> None:
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """The batch on the mesh, rows over `data`.
+  """The batch on the mesh, rows over `data`; `label_...` arrays have no rows and go everywhere.
 
   Every process has the same whole batch (batches are functions of the seed) and uploads the rows
   of its own devices only.
   """
-  return {name: put(value, rows(mesh)) for name, value in batch.items()}
+  return {name: put(value, replicated(mesh) if name.startswith('label_') else rows(mesh))
+          for name, value in batch.items()}
 
 
 def put(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
