@@ -1,0 +1,112 @@
+"""How functions are written: their powers, bases, and where an argument without brackets ends."""
+
+from collections.abc import Callable
+
+from mathft_jax.grading import notation
+from mathft_jax.grading import trees
+from mathft_jax.grading.cursor import Cursor, NotMath
+
+Operand = Callable[[Cursor], trees.Scalar]  # reads one power
+
+_INVERSES = {name: f'a{name}' for name in ('sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'sinh', 'cosh',
+                                           'tanh')}
+
+
+def call(cursor: Cursor, name: str, operand: Operand) -> trees.Scalar:
+  """`\\sin^2 x`, `\\log_2 8`, `max(1, 2)`; the name of the function is taken."""
+  base, exponent = None, None
+  for _ in range(2):
+    if cursor.accept('_'):
+      base = _script(cursor, operand)
+    elif cursor.accept('^'):
+      exponent = _script(cursor, operand)
+  if exponent == trees.MINUS_ONE and name in _INVERSES:
+    name, exponent = _INVERSES[name], None
+  cursor.deeper()
+  arguments = _arguments(cursor, operand)
+  cursor.shallower()
+  if name in notation.TRIGONOMETRIC:
+    arguments = tuple(_in_radians(argument) for argument in arguments)
+  value = _application(name, arguments if base is None else (*arguments, base))
+  return value if exponent is None else trees.Power(value, exponent)
+
+
+def _application(name: str, arguments: tuple[trees.Tree, ...]) -> trees.Scalar:
+  if name in ('sqrt', 'cbrt') and len(arguments) == 1:
+    return trees.Power(arguments[0], trees.inverse(trees.integer(2 if name == 'sqrt' else 3)))
+  if name == 'exp' and len(arguments) == 1:
+    return trees.Power(trees.Constant('e'), arguments[0])
+  if name == 'log' and len(arguments) == 1:
+    arguments = (*arguments, trees.integer(10))
+  return trees.Call(name, arguments)
+
+
+def _script(cursor: Cursor, operand: Operand) -> trees.Scalar:
+  """The exponent or base behind a function's name: a group, or one digit or letter."""
+  if cursor.accept('{'):
+    return cursor.enclosed(cursor, '{')
+  if cursor.accept('-'):
+    return trees.negative(_script(cursor, operand))
+  token = cursor.take()
+  if token.kind == 'number' and token.text.isdigit():
+    return trees.integer(int(token.text))
+  if token.kind == 'name':
+    return trees.Constant(token.text) if token.text in ('e', 'pi', 'i') else trees.Symbol(token.text)
+  raise NotMath(f'{token.text!r} behind the name of a function.')
+
+
+def _arguments(cursor: Cursor, operand: Operand) -> tuple[trees.Tree, ...]:
+  opening = cursor.accept('(', '{', '\\{', '[')
+  if not opening:
+    return (_implicit(cursor, operand),)
+  inside = cursor.enclosed(cursor, opening)
+  return inside.items if isinstance(inside, trees.Group) else (inside,)
+
+
+def _implicit(cursor: Cursor, operand: Operand) -> trees.Scalar:
+  """The factors up to the next sign, function or bracket; `\\cos\\pi/4` takes its denominator too."""
+  if cursor.kind == 'function':
+    return operand(cursor)
+  factors = [operand(cursor)]
+  while cursor.kind in ('name', 'number') or cursor.text in ('frac', 'sqrt', '{', '|') or (
+      cursor.text == '(' and all(isinstance(f, (trees.Number, trees.Constant)) for f in factors)):
+    if cursor.text == '|' and cursor.bars or cursor.kind == cursor.peek(-1).kind == 'number':
+      break
+    factors.append(operand(cursor))
+  if trees.Constant('pi') in factors and cursor.text == '/' and cursor.peek(1).kind == 'number':
+    cursor.take()
+    factors.append(trees.inverse(operand(cursor)))
+  return factors[0] if len(factors) == 1 else trees.Product(tuple(factors))
+
+
+def _in_radians(tree: trees.Tree) -> trees.Tree:
+  """The tree with degrees as multiples of pi / 180."""
+  if isinstance(tree, trees.Degree):
+    return trees.Product((tree.value, trees.Constant('pi'), trees.inverse(trees.integer(180))))
+  if isinstance(tree, trees.Sum):
+    return trees.Sum(tuple(map(_in_radians, tree.terms)))
+  if isinstance(tree, trees.Product):
+    return trees.Product(tuple(map(_in_radians, tree.factors)))
+  return tree
+
+
+def bounded(name: str, operand: Operand) -> Callable[[Cursor], trees.Call]:
+  """Reads `\\sum_{k=1}^{n} body`, of which the name is taken: a call of body, index, low and high."""
+
+  def read(cursor: Cursor) -> trees.Call:
+    cursor.expect('_')
+    cursor.expect('{')
+    below = cursor.enclosed(cursor, '{')
+    cursor.expect('^')
+    high = _script(cursor, operand)
+    if not (isinstance(below, trees.Relation) and below.operators == ('=',)
+            and isinstance(below.sides[0], (trees.Symbol, trees.Constant))):
+      raise NotMath(f'the index of a {name} runs from something.')
+    factors = [operand(cursor)]
+    while cursor.accept('*') or cursor.kind in ('name', 'number', 'function') or (
+        cursor.text in ('frac', 'sqrt', 'binom', '(', '{')):
+      factors.append(operand(cursor))
+    body = factors[0] if len(factors) == 1 else trees.Product(tuple(factors))
+    return trees.Call(name, (body, below.sides[0], below.sides[1], high))
+
+  return read

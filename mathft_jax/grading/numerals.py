@@ -1,0 +1,109 @@
+"""Numbers as they are written: literals, repeating decimals, mixed numbers."""
+
+from fractions import Fraction
+
+from mathft_jax.grading import trees
+from mathft_jax.grading.cursor import Cursor, NotMath
+
+_MAX_EXPONENT = 1000  # of a literal in scientific notation; beyond it stays a power of ten
+_MARKS = ('overline', 'dot')
+
+
+def number(cursor: Cursor, text: str) -> trees.Scalar:
+  """The number that begins with the literal `text`, which is taken."""
+  if not text.replace('.', '').isdigit():
+    return trees.Symbol(text) if cursor.text == '_' else literal(text)
+  if cursor.text in _MARKS and '.' in text:
+    return repeating(cursor, text)
+  if cursor.text == '.' and _repeats(cursor, 1):
+    cursor.take()
+    return repeating(cursor, text + '.')
+  if cursor.text == '…' and '.' in text:
+    return _with_ellipsis(cursor, text)
+  return _mixed(cursor, literal(text)) if text.isdigit() else literal(text)
+
+
+def literal(text: str) -> trees.Scalar:
+  """The exact value of a decimal literal; huge powers of ten stay powers."""
+  if text.isdigit():
+    return trees.Number(Fraction(int(text)))
+  mantissa, _, exponent = text.lower().partition('e')
+  if len(exponent) < 9 and abs(int(exponent or 0)) <= _MAX_EXPONENT:
+    return trees.Number(Fraction(text))
+  return trees.Product((trees.Number(Fraction(mantissa)),
+                        trees.Power(trees.integer(10), trees.integer(int(exponent)))))
+
+
+def digit(cursor: Cursor) -> trees.Scalar:
+  """The first digit of the next number, as LaTeX reads it: `\\frac12` is 1/2."""
+  token = cursor.take()
+  if not token.text.isdigit() or len(token.text) == 1:
+    return literal(token.text)
+  rest = token._replace(text=token.text[1:], gap=False)
+  cursor.position -= 1
+  cursor.tokens = [*cursor.tokens[:cursor.position], rest, *cursor.tokens[cursor.position + 1:]]
+  return literal(token.text[0])
+
+
+def repeating(cursor: Cursor, text: str) -> trees.Number:
+  r"""`0.1\overline{6}` = 0.1 + 6/90; the cursor stands before the mark of repetition."""
+  mark = cursor.take().text
+  opening = mark if mark == '(' else cursor.accept('{')
+  digits = cursor.take().text
+  if not digits.isdigit() or opening and not cursor.accept(')' if opening == '(' else '}'):
+    raise NotMath(f'{digits!r} are no repeating digits.')
+  return _recurring(text, digits)
+
+
+def _repeats(cursor: Cursor, ahead: int) -> bool:
+  if cursor.peek(ahead).text in _MARKS:
+    return True
+  texts = [cursor.peek(ahead + n).text for n in range(3)]
+  return texts[0] == '(' and texts[1].isdigit() and texts[2] == ')'
+
+
+def _recurring(text: str, digits: str) -> trees.Number:
+  """The value of the decimal `text` followed by `digits` for ever."""
+  places = len(text.partition('.')[2])
+  return trees.Number(Fraction(text + '0')
+                      + Fraction(int(digits), (10**len(digits) - 1) * 10**places))
+
+
+def _with_ellipsis(cursor: Cursor, text: str) -> trees.Number:
+  """`0.1666...`: the shortest end that stands there twice (three times for one digit) recurs."""
+  decimals = text.partition('.')[2]
+  for length in range(1, len(decimals) // 2 + 1):
+    times = 3 if length == 1 else 2
+    if decimals.endswith(decimals[-length:] * times):
+      cursor.take()
+      return _recurring(text, decimals[-length:])
+  raise NotMath(f'{text}... does not show what recurs.')
+
+
+def _mixed(cursor: Cursor, whole: trees.Number) -> trees.Number:
+  r"""`3\frac12` and `3 1/2`: a whole number and a proper fraction; else the whole number."""
+  start = cursor.position
+  if cursor.accept('frac'):
+    numerator, denominator = _integer_argument(cursor), _integer_argument(cursor)
+  else:
+    numerator = _integer(cursor)
+    denominator = _integer(cursor) if numerator and cursor.accept('/') else None
+  if numerator and denominator and 0 < numerator < denominator:
+    return trees.Number(whole.value + Fraction(numerator, denominator))
+  cursor.position = start
+  return whole
+
+
+def _integer_argument(cursor: Cursor) -> int | None:
+  if cursor.accept('{'):
+    value = _integer(cursor)
+    return value if cursor.accept('}') else None
+  if cursor.kind == 'number' and cursor.text.isdigit():
+    return int(digit(cursor).value)
+  return None
+
+
+def _integer(cursor: Cursor) -> int | None:
+  if cursor.kind == 'number' and cursor.text.isdigit():
+    return int(cursor.take().text)
+  return None

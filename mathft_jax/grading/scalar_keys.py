@@ -1,0 +1,110 @@
+"""Keys of scalars: numbers by constants.py, functions by their values at the points.
+
+A tree is evaluated exactly where that is possible. Where it is not, it is evaluated at two
+precisions, and what both agree on is the value. A value that is rational to all digits is taken as
+that rational: sin^2 t + cos^2 t is the number 1, |3 + 4i| is 5.
+"""
+
+from collections.abc import Hashable
+from fractions import Fraction
+import threading
+from typing import Any
+
+from mathft_jax.grading import constants
+from mathft_jax.grading import numeric
+from mathft_jax.grading import trees
+from mathft_jax.grading.points import Value
+
+_LOW, _HIGH = 50, 80  # decimal digits of the two evaluations
+_AGREED = 130  # bits on which they must agree
+_RATIONAL = 200  # bits to which a value must be rational to be taken as rational
+_LARGEST_DENOMINATOR = 10**12
+_LOW_ZERO, _HIGH_ZERO = 1e-35, 1e-65  # what is left of a zero at the two precisions
+_lock = threading.Lock()  # mpmath keeps constants in memory that is not safe in threads
+_contexts: list[Any] = []
+
+
+class Unsettled(ArithmeticError):
+  """Two precisions give two values."""
+
+
+def scalar_key(tree: trees.Scalar) -> Hashable:
+  """The key of a number or function; raises ArithmeticError when there is no telling its value."""
+  if type(tree) is trees.Number:
+    return constants.rational_key(tree.value)
+  return key_of_values(*settled_values(tree))
+
+
+def settled_values(tree: trees.Scalar, **variables: Value) -> tuple[list[Any], int]:
+  """The value, or the values at the points, as components; and the widest rational under a root.
+
+  A component is a Fraction, Digits, or a pair (real, imaginary) of them.
+  """
+  with _lock:
+    low, high = _contexts or _make_contexts()
+    evaluator = numeric.Evaluator(low, variables)
+    value = evaluator.value(tree)
+    values = value if type(value) is list else [value]
+    if all(type(v) is Fraction for v in values):
+      return values, 0
+    again = numeric.Evaluator(high, variables).value(tree)
+    exact = again if type(again) is list else [again]
+    return [_settle(a, b, high) for a, b in zip(values, exact)], evaluator.widest
+
+
+def key_of_values(values: list[Any], widest: int) -> Hashable:
+  """The key of a number when all values are the same, else that of a function."""
+  if any(value != values[0] for value in values):
+    return ('function', *values)
+  value = values[0]
+  if isinstance(value, tuple) and not isinstance(value, constants.Digits):
+    return ('complex', *(_real_key(part, widest) for part in value))
+  return _real_key(value, widest)
+
+
+def _real_key(value: Any, widest: int) -> Hashable:
+  if type(value) is Fraction:
+    return constants.rational_key(value)
+  return constants.irrational_key(value, widest)
+
+
+def _make_contexts() -> list[Any]:
+  from mpmath.ctx_mp import MPContext  # pylint: disable=import-outside-toplevel (slow, often unused)
+  for digits in (_LOW, _HIGH):
+    context = MPContext()
+    context.dps = digits
+    _contexts.append(context)
+  return _contexts
+
+
+def _settle(low: Value, high: Value, context: Any) -> Any:
+  """The component on which two evaluations agree; parts far below the whole are zero."""
+  if type(high) is Fraction:
+    return high
+  one, other = (context.mpc(value if type(value) is not Fraction else context.mpf(value.numerator)
+                            / value.denominator) for value in (low, high))
+  size = abs(other)
+  real, imaginary = (_settle_part(getattr(one, part), getattr(other, part), size, context)
+                     for part in ('real', 'imag'))
+  return real if imaginary == 0 else (real, imaginary)
+
+
+def _settle_part(low: Any, high: Any, size: Any, context: Any) -> Any:
+  tolerance = context.ldexp(size, -_AGREED)
+  if abs(high) <= tolerance and abs(low) <= tolerance:
+    return Fraction(0)
+  if abs(low - high) <= tolerance:
+    return _rational(high) or constants.digits_of(high)
+  if abs(low) < _LOW_ZERO and abs(high) < _HIGH_ZERO:
+    return Fraction(0)
+  raise Unsettled(f'{context.nstr(low, 20)} and {context.nstr(high, 20)}')
+
+
+def _rational(value: Any) -> Fraction | None:
+  """The simple rational that equals the value to _RATIONAL bits, or None."""
+  sign, mantissa, exponent, bits = value._mpf_
+  if abs(exponent) > 2 * _RATIONAL + 400:
+    return None
+  exact = Fraction(-int(mantissa) if sign else int(mantissa)) * Fraction(2)**exponent
+  near = exact.limit_denominator(_LARGEST_DENOMINATOR)
+  return near if abs(near - exact) * 2**_RATIONAL <= abs(exact) else None

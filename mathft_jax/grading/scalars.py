@@ -1,0 +1,296 @@
+"""The lower half of the grammar: sums, products, powers and primaries (the rules are in grammar.py)."""
+
+from mathft_jax.grading import functions
+from mathft_jax.grading import numerals
+from mathft_jax.grading import trees
+from mathft_jax.grading import words
+from mathft_jax.grading.cursor import Cursor, NotMath
+
+SIGNS = ('+', '-', '±', '∓')
+_OPENING = ('(', '[', '{', '⟨', '⌊', '⌈')
+_SETS = (trees.Interval, trees.Group, trees.SetOperation)
+_NOT_SCALAR = (trees.Interval, trees.SetOperation, trees.Relation, trees.Tagged)
+_FUNCTION_NAMES = frozenset('fghFGH')
+_UPRIGHT_CONSTANTS = frozenset('ie')
+
+
+def sum_of(cursor: Cursor) -> trees.Tree:
+  """sum := signs product (('+' | '-' | '±' | '∓') product)*"""
+  terms = [_term(cursor)]
+  while cursor.kind == 'operator' and cursor.text in SIGNS:
+    if isinstance(terms[-1], _SETS) and cursor.text == '-':
+      cursor.take()
+      terms[-1] = trees.SetOperation('∖', terms[-1], _product(cursor))
+    else:
+      terms.append(_term(cursor))
+  return terms[0] if len(terms) == 1 else trees.Sum(tuple(map(_scalar, terms)))
+
+
+def _term(cursor: Cursor) -> trees.Tree:
+  sign = cursor.accept(*SIGNS)
+  if not sign:
+    return _product(cursor)
+  if sign == '±' or not cursor.signs:
+    cursor.signs += sign in '±∓'
+  occurrence = cursor.signs
+  cursor.deeper()
+  operand = _scalar(_term(cursor))
+  cursor.shallower()
+  if sign in '±∓':
+    return trees.Product((trees.Sign(occurrence, sign == '∓'), operand))
+  return trees.negative(operand) if sign == '-' else operand
+
+
+def _product(cursor: Cursor) -> trees.Tree:
+  """product := power (['*' | '/' | 'mod'] power)* [unit]"""
+  factors = [_power(cursor)]
+  while True:
+    if cursor.accept('*') or _is_times_letter(cursor):
+      factors.append(_operand(cursor))
+    elif cursor.accept('/'):
+      factors.append(trees.inverse(_operand(cursor)))
+    elif cursor.accept('mod'):
+      factors = [trees.Call('mod', (_product_of(factors), _operand(cursor)))]
+    elif _starts_factor(cursor, factors[-1]):
+      factors.append(_power(cursor))
+    else:
+      break
+  if not isinstance(factors[-1], trees.Tagged):
+    skip_unit(cursor)
+  return _product_of(factors)
+
+
+def _product_of(factors: list[trees.Tree]) -> trees.Tree:
+  return factors[0] if len(factors) == 1 else trees.Product(tuple(map(_scalar, factors)))
+
+
+def _operand(cursor: Cursor) -> trees.Scalar:
+  """A power with a sign of its own, as in `2 * -3`."""
+  sign = cursor.accept('+', '-')
+  operand = _scalar(_power(cursor))
+  return trees.negative(operand) if sign == '-' else operand
+
+
+def _is_times_letter(cursor: Cursor) -> bool:
+  """Takes the x of `3 x 10`, between two numbers."""
+  is_times = (cursor.text == 'x' and cursor.kind == 'name' and cursor.position > 0
+              and cursor.peek(-1).kind == cursor.peek(1).kind == 'number')
+  cursor.position += is_times
+  return is_times
+
+
+def _starts_factor(cursor: Cursor, left: trees.Tree) -> bool:
+  """True where the next token multiplies `left` without a sign."""
+  token = cursor.peek()
+  if isinstance(left, (trees.Interval, trees.SetOperation, trees.Tagged, trees.Group)):
+    return False
+  if token.kind == 'number':
+    return cursor.peek(-1).kind != 'number'
+  if token.kind == 'word':
+    return token.text in _UPRIGHT_CONSTANTS
+  if token.kind == 'structure':
+    return not token.text.startswith('end:')
+  if token.text in ('|', '‖'):
+    return not cursor.bars and cursor.ratios
+  return token.kind in ('name', 'function') or token.text in _OPENING
+
+
+def skip_unit(cursor: Cursor) -> None:
+  """Passes over words behind a number, with their exponents: `cm^2`, `miles per hour`, `km/h`."""
+  while cursor.kind == 'word' and cursor.text not in words.HALF_DAYS:
+    cursor.take()
+    if cursor.text == '^' and cursor.kind == 'operator':
+      cursor.take()
+      _exponent(cursor)
+    if cursor.text in ('/', '*', '-') and cursor.peek(1).kind == 'word':
+      cursor.take()
+    elif cursor.text == '/' and cursor.peek(1).kind == 'name':
+      cursor.position += 2
+
+
+def _power(cursor: Cursor) -> trees.Tree:
+  """power := suffixed ['^' exponent]"""
+  base = _suffixed(cursor)
+  while cursor.accept('^'):
+    if cursor.accept('°') or [cursor.peek(n).text for n in range(3)] == ['{', '°', '}']:
+      cursor.position += 3 * (cursor.text == '{')
+      base = trees.Degree(_scalar(base))
+    elif cursor.accept("'") and isinstance(base, trees.Symbol):
+      base = trees.Symbol(base.name + "'")
+    else:
+      base = trees.Power(_scalar(base), _exponent(cursor))
+    base = _with_suffixes(cursor, base)
+  return base
+
+
+def _exponent(cursor: Cursor) -> trees.Scalar:
+  """A group, or one signed operand, whose own exponent binds first: 2^3^2 = 2^9."""
+  sign = cursor.accept('+', '-')
+  cursor.deeper()
+  if cursor.kind == 'number':
+    exponent = numerals.literal(cursor.take().text)
+  elif cursor.accept('{'):
+    exponent = cursor.enclosed(cursor, '{')
+  else:
+    exponent = _primary(cursor)
+  if cursor.accept('^'):
+    exponent = trees.Power(_scalar(exponent), _exponent(cursor))
+  cursor.shallower()
+  return trees.negative(_scalar(exponent)) if sign == '-' else _scalar(exponent)
+
+
+def _suffixed(cursor: Cursor) -> trees.Tree:
+  return _with_suffixes(cursor, _primary(cursor))
+
+
+def _with_suffixes(cursor: Cursor, tree: trees.Tree) -> trees.Tree:
+  """suffixed := primary ('!' | '°' | "'" | '_' index)*"""
+  while True:
+    if cursor.accept('!'):
+      cursor.deeper()  # not undone: a row of factorials is a nested tree
+      double = not cursor.peek().gap and cursor.accept('!')
+      tree = trees.Call('factorial2' if double else 'factorial', (_scalar(tree),))
+    elif cursor.accept('°'):
+      tree = trees.Degree(_scalar(tree))
+    elif cursor.text == '_' and isinstance(tree, (trees.Symbol, trees.Number)):
+      cursor.take()
+      tree = trees.Symbol(f'{_numeral(tree)}_{_index(cursor)}')
+    elif cursor.text == "'" and isinstance(tree, trees.Symbol):
+      cursor.take()
+      tree = trees.Symbol(tree.name + "'")
+      tree = _call_of_name(cursor, tree) or tree
+    else:
+      return tree
+
+
+def _numeral(tree: trees.Symbol | trees.Number) -> str:
+  return tree.name if isinstance(tree, trees.Symbol) else str(tree.value)
+
+
+def _index(cursor: Cursor) -> str:
+  """The text of a subscript, braces dropped."""
+  if not cursor.accept('{'):
+    return cursor.take().text
+  parts, depth = [], 1
+  while depth:
+    token = cursor.take()
+    depth += (token.text == '{') - (token.text == '}')
+    parts.append(token.text)
+  return ''.join(parts[:-1])
+
+
+def _primary(cursor: Cursor) -> trees.Tree:
+  """primary := number | name | function argument | enclosed | structure | word"""
+  token = cursor.take()
+  if token.kind == 'number':
+    return numerals.number(cursor, token.text)
+  if token.kind == 'name':
+    return _name(cursor, token.text)
+  if token.kind == 'function':
+    return functions.call(cursor, token.text, _primary_power)
+  if token.kind == 'word':
+    return _prose(cursor, token.text)
+  if token.kind == 'structure':
+    build = _STRUCTURES.get(token.text)
+    return build(cursor) if build else cursor.enclosed(cursor, token.text)
+  if token.text in (*_OPENING, '\\{', '|', '‖'):
+    return cursor.enclosed(cursor, token.text)
+  if token.text == '.' and cursor.text in ('overline', 'dot'):
+    return numerals.repeating(cursor, '0.')
+  if token.text == '…':
+    return trees.Symbol('…')
+  raise NotMath(f'{token.text!r} is no operand.')
+
+
+def _primary_power(cursor: Cursor) -> trees.Scalar:
+  return _scalar(_power(cursor))
+
+
+def _name(cursor: Cursor, name: str) -> trees.Tree:
+  if name in ('pi', 'e', 'i'):
+    return trees.Constant(name)
+  if name == '∅':
+    return trees.Group('set', ())
+  symbol = trees.INFINITY if name == '∞' else trees.Symbol(name)
+  return _call_of_name(cursor, symbol) or symbol
+
+
+def _call_of_name(cursor: Cursor, symbol: trees.Symbol) -> trees.Call | None:
+  """`f(x)`; any other letter before brackets is a factor, unless the whole is being defined."""
+  if cursor.text != '(' or cursor.kind != 'operator':
+    return None
+  if symbol.name[0] not in _FUNCTION_NAMES and not _is_defined(cursor):
+    return None
+  cursor.take()
+  inside = cursor.enclosed(cursor, '(')
+  items = inside.items if isinstance(inside, trees.Group) else (inside,)
+  return trees.Call(symbol.name, items)
+
+
+def _is_defined(cursor: Cursor) -> bool:
+  """True for the name of `P(x) = ...` at the start of a statement."""
+  if cursor.position - 1 != cursor.statement_start:
+    return False
+  ahead, depth = 0, 0
+  while True:
+    text = cursor.peek(ahead).text
+    depth += (text == '(') - (text == ')')
+    ahead += 1
+    if not depth or not text:
+      return cursor.peek(ahead).text == '='
+
+
+def _prose(cursor: Cursor, word: str) -> trees.Tree:
+  """Consecutive words as one text; a single letter is a symbol."""
+  if len(word) == 1 and cursor.kind != 'word':
+    return _name(cursor, word)
+  parts = [word.lower()]
+  while cursor.kind == 'word':
+    parts.append(cursor.take().text.lower())
+  return trees.Tagged('text', tuple(parts))
+
+
+def argument(cursor: Cursor) -> trees.Scalar:
+  """One argument of a LaTeX command: a group, brackets, one digit, or one operand."""
+  if cursor.kind == 'number':
+    return numerals.digit(cursor)
+  return _scalar(_primary(cursor))
+
+
+def _fraction(cursor: Cursor) -> trees.Scalar:
+  numerator = argument(cursor)
+  return trees.quotient(numerator, argument(cursor))
+
+
+def _root(cursor: Cursor) -> trees.Scalar:
+  degree = cursor.enclosed(cursor, '[') if cursor.accept('[') else trees.integer(2)
+  return trees.Power(argument(cursor), trees.inverse(_scalar(degree)))
+
+
+def _binomial(cursor: Cursor) -> trees.Scalar:
+  top = argument(cursor)
+  return trees.Call('binomial', (top, argument(cursor)))
+
+
+def _conjugate(cursor: Cursor) -> trees.Scalar:
+  return trees.Call('conj', (argument(cursor),))
+
+
+def _blackboard(cursor: Cursor) -> trees.Tree:
+  letter = argument(cursor)
+  if letter == trees.Symbol('R'):
+    return trees.Interval(trees.negative(trees.INFINITY), trees.INFINITY, False, False)
+  return trees.Symbol(f'set {letter.name if isinstance(letter, trees.Symbol) else letter}')
+
+
+def _scalar(tree: trees.Tree) -> trees.Scalar:
+  """The tree, if arithmetic can be done with it; vectors and matrices can be added and multiplied."""
+  if isinstance(tree, _NOT_SCALAR) or isinstance(tree, trees.Group) and tree.kind != 'tuple':
+    raise NotMath(f'arithmetic with a {type(tree).__name__}.')
+  return tree
+
+
+_STRUCTURES = {'frac': _fraction, 'sqrt': _root, 'binom': _binomial, 'overline': _conjugate,
+               'bar': _conjugate, 'mathbb': _blackboard, 'Bbb': _blackboard,
+               'sum': functions.bounded('sum', _primary_power),
+               'prod': functions.bounded('product', _primary_power)}

@@ -1,0 +1,239 @@
+"""From text to tokens: presentation is dropped here and every spelling becomes one token.
+
+A token is a number, a name (one variable or constant), a function, a word (prose), an operator or
+a structure (`frac`, `sqrt`, `begin:pmatrix`). Nothing nests: `\\text{...}` gives the tokens of its
+words, so a thousand of them inside each other are one flat row.
+"""
+
+import re
+from typing import NamedTuple
+
+from mathft_jax.grading import notation
+from mathft_jax.grading import words
+
+MAX_LENGTH = 2000  # characters
+MAX_DEPTH = 40  # open brackets; answers of the MATH dataset open at most 5
+
+_TOKEN = re.compile(
+    r'(?P<space>[\s~]+)'
+    r'|(?P<environment>\\(?:begin|end)\s*\{\s*[a-zA-Z]+\*?\s*\})'
+    r'|\\(?P<command>[a-zA-Z]+|.)'
+    r'|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
+    r'|(?P<letters>[a-zA-Z]+)'
+    r'|(?P<operator>\*\*|<=|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
+    r'|(?P<other>.)', re.DOTALL)
+_THOUSANDS = re.compile(r'[1-9]\d{0,2}(?:(?:,(?:\\!)+\s*|\{,\}|\\,)\d{3})+(?!\d)(?:\.\d+)?')
+_PLAIN_THOUSANDS = re.compile(r'(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)(?:\.\d+)?')
+_COLUMNS = re.compile(r'\s*\{[clr|\s]*\}')
+_HALF_DAY = re.compile(r'([apAP])\.?\s?[mM]\b\.?')
+_ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
+_SPELLINGS = {'**': '^', '<=': '≤', '>=': '≥', '==': '=', ':=': '=', '...': '…'}
+_CLOSERS = frozenset({')', ']', '}', '\\}', '°', '⟩'})
+
+
+class Token(NamedTuple):
+  kind: str
+  text: str
+  gap: bool  # stands apart from the token before
+
+
+class TooLong(ValueError):
+  """More text or more open brackets than an answer has."""
+
+
+def tokenize(text: str) -> list[Token]:
+  """The tokens of an answer; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
+  if len(text) > MAX_LENGTH:
+    raise TooLong(f'{len(text)} characters; answers have at most {MAX_LENGTH}.')
+  reader = _Reader(notation.to_ascii(text))
+  reader.read()
+  tokens = _without_bold(reader.tokens)
+  while tokens and tokens[-1].text in ('\\\\', '.', ',', ';', ':'):
+    tokens.pop()
+  return _with_numerals(_with_number_words(tokens))
+
+
+class _Reader:
+  """The state of one pass over the text."""
+
+  def __init__(self, text: str):
+    self.text = text
+    self.position = 0
+    self.gap = False
+    self.depth = 0  # open ( [ and set braces: a comma between digits separates there
+    self.braces: list[str] = []  # what each open { is: 'group', 'text' or 'math'
+    self.wrapper: str | None = None  # what the next { will be, after a wrapper
+    self.tokens: list[Token] = []
+
+  def read(self) -> None:
+    while self.position < len(self.text):
+      match = self._thousands() or _TOKEN.match(self.text, self.position)
+      self.position = match.end()
+      kind = match.lastgroup or 'number'
+      getattr(self, f'_{kind}')(match.group(match.lastgroup or 0))
+
+  def _thousands(self) -> re.Match[str] | None:
+    if not self.text[self.position].isdigit():
+      return None
+    match = _THOUSANDS.match(self.text, self.position)
+    if not match and not self.depth:
+      match = _PLAIN_THOUSANDS.match(self.text, self.position)
+    return match
+
+  def _add(self, kind: str, text: str) -> None:
+    self.tokens.append(Token(kind, text, self.gap))
+    self.gap = False
+
+  def _space(self, _: str) -> None:
+    self.gap = True
+
+  def _number(self, text: str) -> None:
+    plain = re.sub(r'[^\d.eE+-]', '', text)
+    before = self.tokens[-1] if self.tokens else None
+    if self.gap and before and before.kind == 'number' and len(plain) == 3 and plain.isdigit():
+      if re.fullmatch(r'[1-9]\d{0,2}(?:\d{3})*', before.text):  # 33 800 000: spaced thousands
+        self.tokens[-1] = Token('number', before.text + plain, before.gap)
+        self.gap = False
+        return
+    self._add('number', plain)
+
+  def _environment(self, text: str) -> None:
+    name = text[text.index('{') + 1:-1].strip().rstrip('*')
+    begins = text.startswith('\\begin')
+    if name == 'array' and begins:
+      columns = _COLUMNS.match(self.text, self.position)
+      self.position = columns.end() if columns else self.position
+    self.depth += 1 if begins else -1
+    self._check_depth()
+    self._add('structure', f'{"begin" if begins else "end"}:{name}')
+
+  def _command(self, name: str) -> None:
+    if name in notation.COMMANDS:
+      self._operator(notation.COMMANDS[name])
+    elif name in notation.SKIPPED:
+      self.gap = True
+    elif name in notation.TEXT_WRAPPERS:
+      self.wrapper = 'text'
+    elif name in notation.MATH_WRAPPERS:
+      self.wrapper = 'math'
+    elif name in notation.SKIPPED_WITH_ARGUMENT:
+      argument = _ARGUMENT.match(self.text, self.position)
+      self.position = argument.end() if argument else self.position
+    elif name in notation.STRUCTURES:
+      name = 'frac' if name in notation.FRACTIONS else name
+      self._add('structure', 'binom' if name in notation.BINOMIALS else name)
+    elif name in notation.FUNCTIONS:
+      self._add('function', notation.FUNCTIONS[name])
+    else:
+      self._add('name' if name.isalpha() else 'other', notation.NAMES.get(name, name))
+
+  def _letters(self, run: str) -> None:
+    in_text = 'text' in self.braces or self.wrapper == 'text'
+    self.wrapper = None
+    before = self.tokens[-1] if self.tokens else None
+    counted = before is not None and (before.kind == 'number' or before.text in _CLOSERS)
+    half_day = _HALF_DAY.match(self.text, self.position - len(run)) if counted else None
+    if half_day:
+      self.position = half_day.end()
+      return self._add('word', half_day.group(1).lower() + 'm')
+    for kind, text in _classify(run, in_text, counted):
+      self._add(kind, text)
+
+  def _operator(self, text: str) -> None:
+    text = _SPELLINGS.get(text, text)
+    if text == '{':
+      self.braces.append(self.wrapper or 'group')
+    closed = self.braces.pop() if text == '}' and self.braces else None
+    if (text == '{' and self.wrapper) or (text == '}' and closed in ('text', 'math')):
+      self.gap = True  # the braces of a wrapper are presentation
+    else:
+      self._add('operator', text)
+    self.wrapper = None
+    self.depth += (text in ('(', '[', '\\{')) - (text in (')', ']', '\\}'))
+    self._check_depth()
+
+  def _check_depth(self) -> None:
+    if self.depth + len(self.braces) > MAX_DEPTH:
+      raise TooLong(f'more than {MAX_DEPTH} open brackets.')
+
+  def _other(self, character: str) -> None:
+    if character not in '$%':
+      self._add('other', character)
+
+
+def _classify(run: str, in_text: bool, counted: bool) -> list[tuple[str, str]]:
+  """Kinds and texts of a run of letters; `counted` when a number stands before it."""
+  lower = run.lower()
+  if run in notation.FUNCTIONS or (lower in notation.FUNCTIONS and len(run) > 2 and not in_text):
+    return [('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])]
+  if lower in ('and', 'or', 'mod') and (in_text or not run.isupper()):
+    return [('operator', lower)]
+  if counted and lower in words.UNITS and not run.isupper():
+    return [('word', run)]
+  if run == 'in' and not in_text:
+    return [('operator', '∈')]
+  if run in notation.NAMES or run in notation.GREEK:
+    return [('name', notation.NAMES.get(run, run))]
+  if lower in ('union', 'intersection') and not in_text:
+    return [('operator', '∪' if lower == 'union' else '∩')]
+  if in_text or (len(run) > 1 and words.is_prose(run)):
+    return [('word', run)]
+  return _split(run)
+
+
+def _split(run: str) -> list[tuple[str, str]]:
+  """Functions and one-letter names of a run such as xsin or ab."""
+  for start in range(len(run)):
+    for length in (6, 4, 3, 2):
+      piece = run[start:start + length]
+      if len(piece) == length and (piece in notation.TRIGONOMETRIC or piece in ('ln', 'log', 'sqrt')):
+        rest = run[start + length:]
+        return [*(('name', letter) for letter in run[:start]),
+                ('function', notation.FUNCTIONS[piece]), *(_split(rest) if rest else ())]
+  return [('name', letter) for letter in run]
+
+
+def _without_bold(tokens: list[Token]) -> list[Token]:
+  """Without the powers that are the asterisks of Markdown's bold."""
+  while len(tokens) > 2 and tokens[0].text == tokens[-1].text == '^':
+    tokens = tokens[1:-1]
+  return tokens
+
+
+def _with_number_words(tokens: list[Token]) -> list[Token]:
+  """With `twenty-one`, `two thirds` and the like as numbers."""
+  if not any(token.kind == 'word' for token in tokens):
+    return tokens
+  result: list[Token] = []
+  index = 0
+  while index < len(tokens):
+    run, end = [], index
+    while end < len(tokens) and (tokens[end].text.lower() in words.NUMBER_WORDS or (
+        run and tokens[end].text in ('-', 'and') and end + 1 < len(tokens)
+        and tokens[end + 1].text.lower() in words.NUMBER_WORDS
+        and (tokens[end].text == '-' or run[-1] in ('hundred', 'thousand', 'million')))):
+      run += [] if tokens[end].text in ('-', 'and') else [tokens[end].text.lower()]
+      end += 1
+    value = words.number_from(run) if run else None
+    if value is None:
+      result.append(tokens[index])
+      index += 1
+    else:
+      result.append(Token('number', str(value), tokens[index].gap))
+      index = end
+  return result
+
+
+def _with_numerals(tokens: list[Token]) -> list[Token]:
+  """With the digits before a base joined: 2, B, _, 16 becomes the name 2B, _, 16."""
+  for index in range(len(tokens) - 1, 0, -1):
+    if tokens[index].text != '_':
+      continue
+    start = index
+    while start and re.fullmatch(r'[0-9A-Z]+', tokens[start - 1].text) and (
+        start == index or not tokens[start].gap):
+      start -= 1
+    digits = ''.join(token.text for token in tokens[start:index])
+    if index - start > 1 and any(map(str.isdigit, digits)):
+      tokens[start:index] = [Token('number', digits, tokens[start].gap)]
+  return tokens

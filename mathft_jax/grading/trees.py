@@ -1,0 +1,154 @@
+"""What an answer is once it is read: a small tree. Scalars first, then what is made of them."""
+
+import dataclasses
+import fractions
+from typing import Union
+
+
+def _node(cls):
+  return dataclasses.dataclass(frozen=True, slots=True)(cls)
+
+
+@_node
+class Number:
+  """An exact rational: literals, decimals and repeating decimals included."""
+
+  value: fractions.Fraction
+
+
+@_node
+class Symbol:
+  """A variable, a constant whose name means nothing here, or a numeral in a written base."""
+
+  name: str
+
+
+@_node
+class Constant:
+  """`pi`, `e` or `i`."""
+
+  name: str
+
+
+@_node
+class Sum:
+  terms: tuple['Scalar', ...]
+
+
+@_node
+class Product:
+  factors: tuple['Scalar', ...]
+
+
+@_node
+class Power:
+  base: 'Scalar'
+  exponent: 'Scalar'
+
+
+@_node
+class Call:
+  """A function of scalars; `f` and the like are functions of which nothing is known."""
+
+  function: str
+  arguments: tuple['Tree', ...]
+
+
+@_node
+class Sign:
+  """The factor +1 or -1 of a `\\pm`; equal `occurrence` means equal choice, `flipped` is `\\mp`."""
+
+  occurrence: int
+  flipped: bool = False
+
+
+@_node
+class Degree:
+  """A number of degrees: the number itself, except under a trigonometric function."""
+
+  value: 'Scalar'
+
+
+Scalar = Union[Number, Symbol, Constant, Sum, Product, Power, Call, Sign, Degree]
+
+
+@_node
+class Group:
+  """`list` (bare), `set` (braces) or `tuple` (round or angle brackets)."""
+
+  kind: str
+  items: tuple['Tree', ...]
+
+
+@_node
+class Interval:
+  """Two ends between brackets of which at least one is square."""
+
+  low: Scalar
+  high: Scalar
+  low_closed: bool
+  high_closed: bool
+
+
+@_node
+class SetOperation:
+  """`∪`, `∩` or `∖` of two sets."""
+
+  operator: str
+  left: 'Tree'
+  right: 'Tree'
+
+
+@_node
+class Matrix:
+  rows: tuple[tuple[Scalar, ...], ...]
+
+
+@_node
+class Relation:
+  """`sides[0] operators[0] sides[1] operators[1] ...` with operators of `= < ≤ > ≥ ≠ ∈`."""
+
+  sides: tuple['Tree', ...]
+  operators: tuple[str, ...]
+
+
+@_node
+class Tagged:
+  """A kind of value of its own: `ratio`, `time`, `mod`, `text`."""
+
+  tag: str
+  items: tuple[Union['Tree', str], ...]
+
+
+Tree = Union[Scalar, Group, Interval, SetOperation, Matrix, Relation, Tagged]
+
+ZERO, ONE, MINUS_ONE, HALF = (Number(fractions.Fraction(x)) for x in (0, 1, -1, fractions.Fraction(1, 2)))
+INFINITY = Symbol('∞')
+
+
+def integer(value: int) -> Number:
+  return Number(fractions.Fraction(value))
+
+
+def negative(tree: Scalar) -> Scalar:
+  return Number(-tree.value) if isinstance(tree, Number) else Product((MINUS_ONE, tree))
+
+
+def inverse(tree: Scalar) -> Scalar:
+  return Power(tree, MINUS_ONE)
+
+
+def quotient(numerator: Scalar, denominator: Scalar) -> Scalar:
+  return Product((numerator, inverse(denominator)))
+
+
+def children(tree: Tree) -> tuple[Tree, ...]:
+  """The trees directly below; texts and names are none."""
+  below = []
+  for field in dataclasses.fields(tree):
+    value = getattr(tree, field.name)
+    for item in value if isinstance(value, tuple) else (value,):
+      for leaf in item if isinstance(item, tuple) else (item,):
+        if dataclasses.is_dataclass(leaf):
+          below.append(leaf)
+  return tuple(below)

@@ -1,0 +1,61 @@
+"""Words in answers: numbers in words, units, and what is prose rather than a product of letters."""
+
+import fractions
+
+_SMALL = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen '
+          'fifteen sixteen seventeen eighteen nineteen').split()
+_TENS = '_ _ twenty thirty forty fifty sixty seventy eighty ninety'.split()
+_UNITS_OF_NUMBERS = {word: value for value, word in enumerate(_SMALL)}
+_UNITS_OF_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS) if value > 1}
+_SCALES = {'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
+           'trillion': 10**12}
+NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *_SCALES})
+_PARTS = {'half': 2, 'halves': 2, 'third': 3, 'quarter': 4, 'fourth': 4, 'fifth': 5, 'sixth': 6,
+          'seventh': 7, 'eighth': 8, 'ninth': 9, 'tenth': 10}
+PART_WORDS = {**_PARTS, **{f'{word}s': value for word, value in _PARTS.items()}}
+
+UNITS = frozenset((
+    'mm cm dm km in ft yd mi mph kph kmh fps mg kg lb lbs oz ml cl ha sq cu sec secs min mins hr hrs am '
+    'pm yr yrs rad deg rpm hz khz mhz kw kwh mol gal qt pt usd eur gbp cents cent percent pct gm gms '
+    'inch inches foot feet yard yards mile miles meter meters metre metres degree degrees radians '
+    'dollar dollars euro euros pound pounds ounce ounces gram grams liter liters litre litres '
+    'second seconds minute minutes hour hours day days week weeks month months year years '
+    'square squared cubic cubed unit units way ways pieces points people students integers '
+    'per each total').split())
+HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
+
+HEDGES = frozenset('about approximately approx roughly around exactly only just'.split())
+
+_SHORT_PROSE = frozenset('yes no odd all any one two six ten the not dne nan max min'.split())
+_VOWELS = frozenset('aeiouy')
+_LONG = 4  # letters: shorter runs are products of variables unless they are listed words
+
+
+def is_prose(run: str) -> bool:
+  """True for a run of letters that is a word rather than a product of one-letter variables."""
+  lower = run.lower()
+  if lower in _SHORT_PROSE or lower in NUMBER_WORDS or lower in PART_WORDS:
+    return not run.isupper() or len(run) > 2
+  if len(run) < _LONG or run.isupper():
+    return False
+  in_order = all(a < b for a, b in zip(run, run[1:]))  # abcd, wxyz: named in order
+  return bool(_VOWELS & set(lower)) and not in_order
+
+
+def number_from(words: list[str]) -> fractions.Fraction | None:
+  """The value of number words such as one, thousand, twenty, five; None when they make none."""
+  total, current, last_scale = 0, 0, None
+  for word in words:
+    if word in _UNITS_OF_NUMBERS:
+      value = _UNITS_OF_NUMBERS[word]
+      if current % 100 and not (current % 10 == 0 and current % 100 >= 20 and 0 < value < 10):
+        return None
+      current += value
+    elif word == 'hundred' and 0 < current < 100:
+      current *= 100
+    elif word in _SCALES and current and (last_scale is None or _SCALES[word] < last_scale):
+      last_scale = _SCALES[word]
+      total, current = total + current * last_scale, 0
+    else:
+      return None
+  return fractions.Fraction(total + current)
