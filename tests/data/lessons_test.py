@@ -14,8 +14,8 @@ TEMPLATE = prompts.Template(
 
 
 def made(kind, count=200, **fields):
-  rule = lessons.DialLessons(counts={kind: count}, template=TEMPLATE, vocabulary=VOCABULARY, **fields)
-  return rule('train')
+  return lessons.DialLessons(
+      counts={kind: count}, template=TEMPLATE, vocabulary=VOCABULARY, **fields)('train')
 
 
 def text(example):
@@ -49,6 +49,15 @@ def test_each_check_has_a_true_verdict():
   for example in made('check', rare=0.1):
     for start, turn, end, verdict in re.findall(r'(\d+) ([+-]\d+) = (\d+) (\w+)', text(example)):
       assert verdict == ('correct' if (int(start) + int(turn)) % 16 == int(end) else 'incorrect')
+
+
+def test_the_verdict_on_a_trail_is_true_and_one_slip_makes_it_wrong():
+  for example in made('trail 4'):
+    words = text(example).split()
+    numbers = [int(words[1]), *map(int, words[4:-2:3])]
+    slips = sum((before + int(turn) - after) % 16 != 0
+                for before, turn, after in zip(numbers, words[2:-2:3], numbers[1:]))
+    assert words[-1] == ('incorrect' if slips else 'correct') and slips <= 1
 
 
 def test_chains_and_jumps_are_true_and_their_results_learned():
