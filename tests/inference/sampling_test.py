@@ -1,0 +1,113 @@
+"""Sampling methods: which tokens may come, how often, and that rows do not touch each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mathft_jax.inference import sampling
+
+# Probabilities of a fake vocabulary of five tokens, on purpose not in order.
+PROBABILITIES = np.array([0.10, 0.40, 0.05, 0.30, 0.15])
+LOGITS = np.log(PROBABILITIES).astype(np.float32)
+DRAWS = 20_000
+
+
+def draw(method, logits=LOGITS, draws=DRAWS, seed=0):
+  keys = jax.random.split(jax.random.key(seed), draws)
+  return np.asarray(jax.jit(method)(jnp.tile(logits, (draws, 1)), keys))
+
+
+def frequencies(method, logits=LOGITS):
+  return np.bincount(draw(method, logits), minlength=len(logits)) / DRAWS
+
+
+def assert_frequencies(method, wanted, logits=LOGITS):
+  wanted = np.array(wanted) / np.sum(wanted)
+  actual = frequencies(method, logits)
+  assert (actual[wanted == 0] == 0).all()
+  np.testing.assert_allclose(actual, wanted, atol=4 * np.sqrt(0.25 / DRAWS))
+
+
+def test_greedy_takes_the_most_probable_token_and_the_first_of_a_tie():
+  logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 1.0, 3.0]])
+  assert sampling.Greedy()(logits, None).tolist() == [1, 0]
+
+
+def test_temperature_one_draws_the_model_s_own_distribution():
+  assert_frequencies(sampling.Temperature(1.0), PROBABILITIES)
+
+
+def test_temperature_sharpens_by_powers():
+  assert_frequencies(sampling.Temperature(0.5), PROBABILITIES ** 2)
+
+
+@pytest.mark.parametrize('k, kept', [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (9, range(5))])
+def test_top_k_draws_among_the_k_largest(k, kept):
+  wanted = np.zeros(5)
+  wanted[list(kept)] = PROBABILITIES[list(kept)]
+  assert_frequencies(sampling.TopK(k, temperature=1.0), wanted)
+
+
+@pytest.mark.parametrize('p, kept', [
+    (0.01, [1]), (0.39, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.71, [1, 3, 4]),
+    (0.86, [0, 1, 3, 4]), (0.96, range(5)), (1.0, range(5))])
+def test_nucleus_keeps_the_fewest_tokens_that_hold_p(p, kept):
+  wanted = np.zeros(5)
+  wanted[list(kept)] = PROBABILITIES[list(kept)]
+  assert_frequencies(sampling.Nucleus(p, temperature=1.0), wanted)
+
+
+def test_nucleus_is_measured_after_the_temperature():
+  cold = PROBABILITIES ** 2 / np.sum(PROBABILITIES ** 2)  # .034 .552 .009 .310 .078 -> sums
+  assert cold[1] < 0.6 < cold[1] + cold[3]
+  assert_frequencies(sampling.Nucleus(0.6, temperature=0.5), [0, cold[1], 0, cold[3], 0])
+
+
+def test_a_large_vocabulary_is_drawn_as_a_small_one():
+  rng = np.random.default_rng(0)
+  logits = np.full(3000, -30.0, np.float32)
+  tokens = rng.choice(3000, 5, replace=False)
+  logits[tokens] = LOGITS
+  wanted = np.zeros(3000)
+  wanted[tokens] = PROBABILITIES
+  actual = frequencies(sampling.Temperature(1.0), logits)
+  np.testing.assert_allclose(actual, wanted, atol=0.015)
+  assert set(draw(sampling.Nucleus(0.65, 1.0), logits)) == {tokens[1], tokens[3]}
+
+
+def test_nucleus_of_random_logits_is_that_of_a_sort():
+  logits = 3 * jax.random.normal(jax.random.key(3), (64, 500))
+  weights = sampling._weights(logits, 1.0)
+  kept = sampling._largest(weights, weights, 0.9 * weights.sum(axis=-1)) > 0
+  for row in range(64):
+    probabilities = np.asarray(jax.nn.softmax(logits[row]), np.float64)
+    order = np.argsort(-probabilities)
+    count = int(np.searchsorted(np.cumsum(probabilities[order]), 0.9)) + 1
+    assert set(np.flatnonzero(kept[row])) == set(order[:count])
+
+
+def test_a_token_of_probability_zero_is_never_drawn():
+  logits = np.full(1000, -np.inf, np.float32)
+  logits[[5, 700]] = 0.0
+  assert set(draw(sampling.Temperature(1.0), logits)) == {5, 700}
+  weights = jnp.array([[0.0, 1.0, 0.0]])
+  assert sampling._invert(weights, jnp.array([1.0]))[0].tolist() == [1]
+
+
+def test_a_row_depends_on_its_own_logits_and_key_only():
+  keys = jax.random.split(jax.random.key(1), 64)
+  logits = jax.random.normal(jax.random.key(2), (64, 400))
+  method = sampling.Nucleus()
+  together = method(logits, keys)
+  order = np.random.default_rng(0).permutation(64)
+  np.testing.assert_array_equal(method(logits[order], keys[order]), together[order])
+  np.testing.assert_array_equal(method(logits[:3], keys[:3]), together[:3])
+
+
+@pytest.mark.parametrize('make', [
+    lambda: sampling.Temperature(0.0), lambda: sampling.Nucleus(0.0), lambda: sampling.TopK(0),
+    lambda: sampling.Nucleus(1.5)])
+def test_settings_without_meaning_are_refused(make):
+  with pytest.raises(ValueError, match='wanted'):
+    make()
