@@ -1,24 +1,22 @@
 """Which answers are the same: an equivalence relation, because it compares keys of single answers.
 
 `key(answer)` is a function of one string; two answers are equivalent when their keys are equal.
-Reflexivity, symmetry and transitivity need no proof, and clusters are the groups of one dictionary.
+Reflexivity, symmetry and transitivity need no further proof, and the clusters are the groups of one
+dictionary. An answer is normalised and cut into tokens (tokens.py), parsed once (grammar.py) and its
+tree is brought to a canonical form (canonical.py). What cannot be read as mathematics is compared as
+text, never by fragments.
 """
 
 from collections.abc import Hashable, Sequence
-import fractions
+import functools
+import hashlib
 
+from mathft_jax.grading import canonical
+from mathft_jax.grading import cursor
+from mathft_jax.grading import grammar
+from mathft_jax.grading import tokens as lexical
 
-def key(answer: str | None) -> Hashable | None:
-  """The key of an answer's value; None for answers that are absent or cannot be read."""
-  if answer is None:
-    return None
-  text = ''.join(answer.replace('$', '').replace(',\\!', '').split()).rstrip('.')
-  if not any(character.isalnum() for character in text):
-    return None
-  try:
-    return fractions.Fraction(text)
-  except (ValueError, ZeroDivisionError):
-    return text
+_CACHED = 1 << 18  # answers
 
 
 def is_equivalent(reference: str, answer: str) -> bool:
@@ -32,3 +30,36 @@ def cluster(answers: Sequence[str | None]) -> list[int | None]:
   labels: dict[Hashable, int] = {}
   keys = [key(answer) for answer in answers]
   return [None if k is None else labels.setdefault(k, len(labels)) for k in keys]
+
+
+def key(answer: str | None) -> Hashable | None:
+  """The key of an answer's value; None for answers that are absent or cannot be read."""
+  return None if answer is None else _key(answer)
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _key(answer: str) -> Hashable | None:
+  try:
+    tokens = lexical.tokenize(' '.join(answer.split()))
+  except lexical.TooLong:
+    return _long_key(answer)
+  try:
+    return canonical.key(grammar.parse(tokens))
+  except (cursor.NotMath, ArithmeticError, RecursionError):
+    return _text_key(tokens)
+
+
+def _text_key(tokens: Sequence[lexical.Token]) -> Hashable | None:
+  """Words without case, everything else as it stands; None where no token says anything."""
+  if not any(token.kind in ('number', 'name', 'word', 'function') for token in tokens):
+    return None
+  return ('text', ''.join(token.text.lower() if token.kind == 'word' else token.text
+                          for token in tokens))
+
+
+def _long_key(answer: str) -> Hashable | None:
+  """What is too long or too deep for an answer equals itself."""
+  text = ''.join(answer.split())
+  if not any(map(str.isalnum, text)):
+    return None
+  return ('long', hashlib.blake2b(text.encode('utf-8', 'replace')).digest())

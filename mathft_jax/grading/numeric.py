@@ -121,6 +121,11 @@ class Evaluator:
         result = self.inexact(result) * self.inexact(factor)
     return result
 
+  def divide(self, value: Value, divisor: Value) -> Value:
+    if type(value) is Fraction and type(divisor) is Fraction:
+      return value / divisor
+    return self.inexact(value) / self.inexact(divisor)
+
   def _product(self, tree: trees.Product) -> Value:
     return self._monomial(tree)
 

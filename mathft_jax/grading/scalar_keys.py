@@ -5,7 +5,7 @@ precisions, and what both agree on is the value. A value that is rational to all
 that rational: sin^2 t + cos^2 t is the number 1, |3 + 4i| is 5.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from fractions import Fraction
 import threading
 from typing import Any
@@ -24,6 +24,9 @@ _lock = threading.Lock()  # mpmath keeps constants in memory that is not safe in
 _contexts: list[Any] = []
 
 
+Change = Callable[[numeric.Evaluator, list[Value]], list[Value]]
+
+
 class Unsettled(ArithmeticError):
   """Two precisions give two values."""
 
@@ -35,21 +38,59 @@ def scalar_key(tree: trees.Scalar) -> Hashable:
   return key_of_values(*settled_values(tree))
 
 
-def settled_values(tree: trees.Scalar, **variables: Value) -> tuple[list[Any], int]:
+def ratios(tree: trees.Scalar, signed: bool = False) -> list[Any]:
+  """The values at the points over the first that is not 0 (over its size, when `signed`).
+
+  They are the same for trees that differ by a factor that is a number.
+  """
+
+  def divided(evaluator: numeric.Evaluator, values: list[Value]) -> list[Value]:
+    first = next((v for v in values if abs(evaluator.inexact(v)) > _LOW_ZERO), None)
+    if first is None:
+      raise Unsettled('a relation between equal sides.')
+    return [evaluator.divide(value, abs(first) if signed else first) for value in values]
+
+  values, _ = settled_values(tree, divided)
+  return values
+
+
+def settled_values(tree: trees.Scalar, change: Change | None = None) -> tuple[list[Any], int]:
   """The value, or the values at the points, as components; and the widest rational under a root.
 
   A component is a Fraction, Digits, or a pair (real, imaginary) of them.
   """
   with _lock:
-    low, high = _contexts or _make_contexts()
-    evaluator = numeric.Evaluator(low, variables)
-    value = evaluator.value(tree)
-    values = value if type(value) is list else [value]
-    if all(type(v) is Fraction for v in values):
-      return values, 0
-    again = numeric.Evaluator(high, variables).value(tree)
-    exact = again if type(again) is list else [again]
-    return [_settle(a, b, high) for a, b in zip(values, exact)], evaluator.widest
+    results = []
+    for context in _contexts or _make_contexts():
+      evaluator = numeric.Evaluator(context)
+      value = evaluator.value(tree)
+      values = value if type(value) is list else [value]
+      results.append(change(evaluator, values) if change else values)
+      if all(type(v) is Fraction for v in results[0]):
+        return results[0], 0
+    low, high = results
+    return [_settle(a, b, context) for a, b in zip(low, high)], evaluator.widest
+
+
+def real_number(tree: trees.Scalar) -> Fraction | None:
+  """The value of a real number, to DIGITS_BITS; None for any other scalar."""
+  values, _ = settled_values(tree)
+  value = values[0]
+  if any(other != value for other in values) or type(value) is tuple:
+    return None
+  return value if type(value) is Fraction else value.mantissa * Fraction(2)**value.exponent
+
+
+def is_nonzero_number(tree: trees.Scalar) -> bool:
+  """True for a scalar without variables, or in which they cancel, that is not 0."""
+  values, _ = settled_values(tree)
+  return values[0] != 0 and all(value == values[0] for value in values)
+
+
+def is_positive(tree: trees.Scalar) -> bool | None:
+  """Whether a real number is above 0; None for any other scalar."""
+  value = real_number(tree)
+  return None if value is None else value > 0
 
 
 def key_of_values(values: list[Any], widest: int) -> Hashable:

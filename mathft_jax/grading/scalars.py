@@ -279,7 +279,7 @@ def _conjugate(cursor: Cursor) -> trees.Scalar:
 def _blackboard(cursor: Cursor) -> trees.Tree:
   letter = argument(cursor)
   if letter == trees.Symbol('R'):
-    return trees.Interval(trees.negative(trees.INFINITY), trees.INFINITY, False, False)
+    return trees.REALS
   return trees.Symbol(f'set {letter.name if isinstance(letter, trees.Symbol) else letter}')
 
 

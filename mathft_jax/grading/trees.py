@@ -1,5 +1,6 @@
 """What an answer is once it is read: a small tree. Scalars first, then what is made of them."""
 
+from collections.abc import Callable
 import dataclasses
 import fractions
 from typing import Union
@@ -70,6 +71,7 @@ class Degree:
 
 
 Scalar = Union[Number, Symbol, Constant, Sum, Product, Power, Call, Sign, Degree]
+SCALARS = (Number, Symbol, Constant, Sum, Product, Power, Call, Sign, Degree)
 
 
 @_node
@@ -122,8 +124,9 @@ class Tagged:
 
 Tree = Union[Scalar, Group, Interval, SetOperation, Matrix, Relation, Tagged]
 
-ZERO, ONE, MINUS_ONE, HALF = (Number(fractions.Fraction(x)) for x in (0, 1, -1, fractions.Fraction(1, 2)))
+MINUS_ONE = Number(fractions.Fraction(-1))
 INFINITY = Symbol('∞')
+REALS = Interval(Product((MINUS_ONE, INFINITY)), INFINITY, False, False)
 
 
 def integer(value: int) -> Number:
@@ -152,3 +155,31 @@ def children(tree: Tree) -> tuple[Tree, ...]:
         if dataclasses.is_dataclass(leaf):
           below.append(leaf)
   return tuple(below)
+
+
+def variables(tree: Tree) -> set[str]:
+  """The names in a tree that stand for variables: no infinity, dots, or numerals in a base."""
+  if isinstance(tree, Symbol):
+    return {tree.name} if tree.name[0].isalpha() else set()
+  return set().union(*map(variables, children(tree)))
+
+
+def contains(tree: Tree, kinds: tuple[type, ...]) -> bool:
+  """True when the tree is or holds a node of these kinds."""
+  return isinstance(tree, kinds) or any(contains(child, kinds) for child in children(tree))
+
+
+def replaced(tree: Tree, replace: Callable[[Tree], Tree | None]) -> Tree:
+  """The tree with every node for which `replace` gives another one replaced by it."""
+  other = replace(tree)
+  if other is not None:
+    return other
+  changes = {field.name: _replaced_within(getattr(tree, field.name), replace)
+             for field in dataclasses.fields(tree)}
+  return dataclasses.replace(tree, **changes)
+
+
+def _replaced_within(value: object, replace: Callable[[Tree], Tree | None]) -> object:
+  if isinstance(value, tuple):
+    return tuple(_replaced_within(item, replace) for item in value)
+  return replaced(value, replace) if dataclasses.is_dataclass(value) else value

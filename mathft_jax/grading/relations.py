@@ -1,0 +1,174 @@
+"""Equations and inequalities: what they define, what solves them, or what they are up to a factor.
+
+Of `x = 5` the value counts, of a chain the last one. An equation that defines nothing is solved for
+z, for y, or for its only variable of degree one, and counts as that definition. What is left is
+`E = 0` or `E < 0`, known by the values of E at the points up to a factor (a positive one for an
+inequality): terms may move, both sides may be multiplied by a number.
+"""
+
+from collections.abc import Callable, Hashable
+from fractions import Fraction
+
+from mathft_jax.grading import scalar_keys
+from mathft_jax.grading import special
+from mathft_jax.grading import trees
+
+Key = Callable[[trees.Tree], Hashable]
+
+_FLIPPED = {'<': '>', '>': '<', '≤': '≥', '≥': '≤', '=': '=', '≠': '≠'}
+_PREFERRED = ('z', 'y')
+_TRIED = (Fraction(0), Fraction(1), Fraction(3))  # values of a variable that show a straight line
+
+
+def key(relation: trees.Relation, key_of: Key) -> Hashable:
+  """The key of a relation."""
+  if set(relation.operators) == {'='}:
+    return _equation_key(relation.sides, key_of)
+  if relation.operators == ('∈',):
+    return key_of(relation.sides[1])
+  solutions = solution_set(relation)
+  if solutions is not None:
+    return key_of(solutions)
+  return _conditions_key(relation, key_of)
+
+
+def _equation_key(sides: tuple[trees.Tree, ...], key_of: Key) -> Hashable:
+  if len(sides) > 2:
+    return key_of(sides[-1])
+  left, right = sides
+  if _is_defined(left) and not (isinstance(left, trees.Symbol) and (
+      left.name in trees.variables(right) or _is_defined(right))):
+    return key_of(right)
+  if _is_defined(right) and not trees.variables(right) & trees.variables(left):
+    return key_of(left)
+  if not _is_scalar(left) or not _is_scalar(right):
+    return ('equation', frozenset((key_of(left), key_of(right))))
+  difference = trees.Sum((left, trees.negative(right)))
+  names = trees.variables(difference)
+  if not names:
+    return key_of(right)
+  solution = _solved(difference, names)
+  return key_of(solution) if solution else ('equation', *scalar_keys.ratios(difference))
+
+
+def _is_defined(tree: trees.Tree) -> bool:
+  """True for what a definition has on its left: x, f(x), (x, y), AB, x:y, words."""
+  if isinstance(tree, trees.Symbol):
+    return tree.name[0].isalpha()
+  if isinstance(tree, trees.Call):
+    return tree.function not in special.FUNCTIONS and tree.function != 'det'
+  if isinstance(tree, trees.Group):
+    return bool(tree.items) and all(isinstance(item, trees.Symbol) for item in tree.items)
+  if isinstance(tree, trees.Tagged):
+    return tree.tag in ('text', 'ratio')
+  return isinstance(tree, trees.Product) and (
+      all(map(_names_figure, tree.factors)) or _is_derivative(tree))
+
+
+def _names_figure(tree: trees.Tree) -> bool:
+  """True for a capital letter, an angle or triangle sign: AB is a segment, no product."""
+  return isinstance(tree, trees.Symbol) and (
+      tree.name[0].isupper() or tree.name in ('angle', 'triangle', 'Delta', 'm'))
+
+
+def _is_derivative(tree: trees.Product) -> bool:
+  names = sorted(trees.variables(tree))
+  return len(tree.factors) == 3 and tree.factors[0] == trees.Symbol('d') and len(names) == 3
+
+
+def _is_scalar(tree: trees.Tree) -> bool:
+  return isinstance(tree, trees.SCALARS) and not trees.contains(tree, (trees.Matrix, trees.Group))
+
+
+def _solved(difference: trees.Scalar, names: set[str]) -> trees.Scalar | None:
+  """What the equation difference = 0 says of one of its variables; None when it could be several."""
+  for name in _PREFERRED:
+    if name in names and len(names) > 1:
+      solution = root(difference, name)
+      if solution:
+        return solution
+  solutions = [solution for name in sorted(names) if (solution := root(difference, name))]
+  return solutions[0] if len(solutions) == 1 else None
+
+
+def root(tree: trees.Scalar, name: str) -> trees.Scalar | None:
+  """-b / a for a tree a * name + b with a number a; None for any other tree."""
+  at_zero, at_one, at_three = (trees.replaced(tree, _put(name, value)) for value in _TRIED)
+  slope = trees.Sum((at_one, trees.negative(at_zero)))
+  bend = trees.Sum((at_three, trees.negative(at_zero),
+                    trees.Product((trees.integer(-3), slope))))
+  try:
+    if scalar_keys.scalar_key(bend) != 0 or not scalar_keys.is_nonzero_number(slope):
+      return None
+  except ArithmeticError:
+    return None
+  return trees.negative(trees.quotient(at_zero, slope))
+
+
+def solution_set(relation: trees.Relation) -> trees.Tree | None:
+  """The interval or other set that inequalities of one variable describe; None for others."""
+  sides = tuple(trees.Symbol(side.function) if isinstance(side, trees.Call) and _is_defined(side)
+                else side for side in relation.sides)
+  if not all(map(_is_scalar, sides)) or '∈' in relation.operators:
+    return None
+  between = _between(sides, relation.operators)
+  if between:
+    return between
+  names = set().union(*map(trees.variables, sides))
+  if len(names) != 1:
+    return None
+  solutions = None
+  for left, operator, right in zip(sides, relation.operators, sides[1:]):
+    part = _half_line(trees.Sum((left, trees.negative(right))), operator, *names)
+    if part is None:
+      return None
+    solutions = part if solutions is None else trees.SetOperation('∩', solutions, part)
+  return solutions
+
+
+def _between(sides: tuple[trees.Tree, ...], operators: tuple[str, ...]) -> trees.Interval | None:
+  """The interval of `a < x <= b` with ends that may hold other variables."""
+  if len(sides) != 3 or not isinstance(sides[1], trees.Symbol):
+    return None
+  if sides[1].name in trees.variables(sides[0]) | trees.variables(sides[2]):
+    return None
+  if set(operators) <= {'<', '≤'}:
+    return trees.Interval(sides[0], sides[2], operators[0] == '≤', operators[1] == '≤')
+  if set(operators) <= {'>', '≥'}:
+    return trees.Interval(sides[2], sides[0], operators[1] == '≥', operators[0] == '≥')
+  return None
+
+
+def _half_line(difference: trees.Scalar, operator: str, name: str) -> trees.Tree | None:
+  """The solutions of difference <operator> 0 for a linear difference."""
+  end = root(difference, name)
+  if end is None:
+    return None
+  if operator in ('=', '≠'):
+    point = trees.Group('set', (end,))
+    return point if operator == '=' else trees.SetOperation('∖', trees.REALS, point)
+  at_zero, at_one = (trees.replaced(difference, _put(name, Fraction(value))) for value in (0, 1))
+  rising = scalar_keys.is_positive(trees.Sum((at_one, trees.negative(at_zero))))
+  if rising is None:
+    return None
+  if (operator in '<≤') == rising:
+    return trees.Interval(trees.negative(trees.INFINITY), end, False, operator in '≤≥')
+  return trees.Interval(end, trees.INFINITY, operator in '≤≥', False)
+
+
+def _put(name: str, value: Fraction) -> Callable[[trees.Tree], trees.Tree | None]:
+  return lambda node: trees.Number(value) if node == trees.Symbol(name) else None
+
+
+def _conditions_key(relation: trees.Relation, key_of: Key) -> Hashable:
+  """The set of conditions between neighbouring sides, each up to a positive factor."""
+  conditions = []
+  for left, operator, right in zip(relation.sides, relation.operators, relation.sides[1:]):
+    if not _is_scalar(left) or not _is_scalar(right) or operator == '∈':
+      conditions.append((operator, key_of(left), key_of(right)))
+      continue
+    if operator in '>≥':
+      left, operator, right = right, _FLIPPED[operator], left
+    difference = trees.Sum((left, trees.negative(right)))
+    conditions.append((operator, *scalar_keys.ratios(difference, signed=operator in '<≤')))
+  return ('conditions', frozenset(conditions))
