@@ -42,6 +42,20 @@ def test_everything_is_written(tmp_path, capsys):
   assert html.count('src="data:image/png;base64,') == 3 and 'http' not in html
 
 
+def test_every_field_of_the_report_is_documented(tmp_path):
+  whole = json.loads(run(tmp_path / 'out', candidates={
+      name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'}).read_text())
+  section = whole['files']['a']
+  fields = {*whole, *whole['inputs']['a'], *whole['settings'], *whole['comparisons'][0], *section,
+            *section['accuracies'][0], *section['differences'][0], *section['auc'],
+            *section['auc']['score'], *section['top_clusters'][0], *section['curves'],
+            *section['statistics']} - {'candidates_per_problem_max'}
+  documented = (pathlib.Path(__file__).parent.parent / 'docs' / 'report.md').read_text()
+  missing = {each for each in fields if f'`{each}`' not in documented
+             and f'"{each}"' not in documented}
+  assert not missing
+
+
 def test_plots_are_pngs_of_a_readable_size(tmp_path):
   path = run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
   for plot in (path.parent / 'plots').iterdir():

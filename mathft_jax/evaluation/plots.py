@@ -23,7 +23,7 @@ def accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
   for number, (name, curve) in enumerate(curves.items()):
     ceiling = kinds.get(name) == 'ceiling'
     colour = CEILING if ceiling else next(colours)
-    width = max(4.0 - 0.5 * number, 1.2)  # thinner ones on top: equal curves both stay visible
+    width = max(3.0 - 0.35 * number, 1.3)  # thinner ones on top: equal curves both stay visible
     axes.plot(ks, _percent(curve['mean']), color=colour, linestyle='--' if ceiling else '-',
               marker='o', markersize=width + 1.7, linewidth=1.5 if ceiling else width)
     axes.fill_between(ks, _percent(curve['low']), _percent(curve['high']), color=colour,
