@@ -39,7 +39,7 @@ class DialLessons:
     counts: by kind; 'trail' is followed by a number of facts ('trail 6'), 'part' and 'review' by a
       number of dials ('review 3'), 'solve' by a style ('solve fine').
     turns: smallest and largest in the lessons.
-    rare: share of larger turns in all lessons but parts and reviews.
+    rare: share of larger turns, up to those of the problems.
     verdict_weight: of a verdict at the end of a trail, part or review; every other target weighs 1.
     validation_share: the validation split has this share of the counts.
   """
@@ -96,7 +96,7 @@ def jump(lessons: DialLessons, random: np.random.Generator, count: int) -> list[
   """One dial of a terse solution."""
   names = random.integers(0, len(NAMES), count)
   made = []
-  for (dial,), name in zip(_dials(lessons, random, count, 1, lessons.rare), names):
+  for (dial,), name in zip(_dials(lessons, random, count, 1), names):
     *before, end = dial.solution(NAMES[name], fine=False).split(' ')
     made.append([(' '.join(before), 0.0), (end, 1.0)])
   return made
@@ -146,7 +146,7 @@ def solve(lessons: DialLessons, random: np.random.Generator, count: int,
           option: str = 'fine') -> list[list[Piece]]:
   """A problem and its solution, as in SSFT."""
   made = []
-  for dials in _dials(lessons, random, count, len(NAMES), lessons.rare):
+  for dials in _dials(lessons, random, count, len(NAMES)):
     prompt = lessons.template.solve.replace('{question}', generated.question(dials))
     made.append([(prompt, 0.0), (generated.solution(dials, option == 'fine'), 1.0), ('', 1.0)])
   return made
@@ -175,16 +175,16 @@ def _facts(turns: Sequence[int], ends: Sequence[int], weight: float) -> list[Pie
           for piece in ((f'{turn:+d} =', 0.0), (str(end), weight))]
 
 
-def _dials(lessons: DialLessons, random: np.random.Generator, count: int, dials: int,
-           rare: float) -> list[tuple[generated.Dial, ...]]:
-  return generated.draw_dials(random, count, dials, lessons.turns, rare)
+def _dials(lessons: DialLessons, random: np.random.Generator, count: int,
+           dials: int) -> list[tuple[generated.Dial, ...]]:
+  return generated.draw_dials(random, count, dials, lessons.turns, lessons.rare)
 
 
 def _reviewed(lessons: DialLessons, random: np.random.Generator, count: int,
               dials: int) -> list[tuple[tuple[generated.Dial, ...], bool]]:
   """(dials, is wrong): in half of them one result is wrong."""
   made = []
-  true = _dials(lessons, random, count, dials, 0.0)
+  true = _dials(lessons, random, count, dials)
   bad = random.random(count) < 0.5
   where = random.integers(0, 2 * dials, count)
   shifts = random.integers(1, POSITIONS, count)
