@@ -204,15 +204,17 @@ def _shuffled(segments: list[_Segment], layout: _Layout, seed: int, start_step: 
               pack: bool) -> Iterator[Batch]:
   """Batches of an endless row stream: epoch 0, epoch 1, ...; a batch may span two epochs."""
   skip = start_step * layout.batch_size
-  epoch, skip = (0, skip) if pack else divmod(skip, len(segments))
+  first, skip = (0, skip) if pack else divmod(skip, len(segments))
   step, waiting = start_step, []
-  for epoch in itertools.count(epoch):
+  for epoch in itertools.count(first):
     rows = _epoch_rows(segments, layout, seed, epoch, pack)
     if skip >= len(rows):
       skip -= len(rows)
       continue
-    logging.info('epoch %d begins at step %d: %d rows (%.2f steps), %.1f%% padding', epoch, step,
-                 len(rows), len(rows) / layout.batch_size, 100 * _padding(rows, layout.max_length))
+    if epoch & (epoch - 1) == 0 or epoch == first:  # 0, 1, 2, 4, 8, ...: small data has many
+      logging.info('epoch %d begins at step %d: %d rows (%.2f steps), %.1f%% padding', epoch, step,
+                   len(rows), len(rows) / layout.batch_size,
+                   100 * _padding(rows, layout.max_length))
     waiting, skip = waiting + rows[skip:], 0
     whole = len(waiting) - len(waiting) % layout.batch_size
     for start in range(0, whole, layout.batch_size):

@@ -14,6 +14,8 @@ import dataclasses
 import functools
 import hashlib
 
+from etils import epath
+
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
 FIRST_ID = 3  # ids below are special
 
@@ -76,6 +78,71 @@ class WordVocabulary:
   def fingerprint(self) -> str:
     digest = hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest()[:16]
     return f'{len(self.words)} words, pad 0, eos 1, bos 2, sha256 {digest}'
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerVocabulary:
+  """A published model's tokenizer, from its `tokenizer.json`; needs the package `tokenizers`.
+
+  Special tokens are named as the file names them. Where a model has no padding token any other that
+  never occurs in a text will do, but not EOS. A prompt is tokenised piece by piece, so a tokenizer
+  that begins every piece with a space of its own (Llama 2's) is refused.
+  """
+
+  path: str
+  eos: str
+  pad: str
+  bos: str | None = None
+
+  def __post_init__(self):
+    if self.pad == self.eos:
+      raise ValueError(f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token, '
+                       'or the model never learns to stop.')
+    pieces = self.encode('1') + self.encode('+1')
+    if (text := self._tokenizer.decode(pieces, skip_special_tokens=False)) != '1+1':
+      raise ValueError(f'{self.path}: the pieces "1" and "+1" come back as {text!r}; wanted a '
+                       'tokenizer that adds no space to a piece.')
+
+  @functools.cached_property
+  def _tokenizer(self):
+    try:
+      import tokenizers
+    except ImportError as error:
+      raise ImportError('TokenizerVocabulary needs the package tokenizers; install '
+                        'mathft_jax[data].') from error
+    return tokenizers.Tokenizer.from_str(epath.Path(self.path).read_text())
+
+  def _id(self, token: str) -> int:
+    index = self._tokenizer.token_to_id(token)
+    if index is None:
+      raise ValueError(f'{self.path}: no token {token!r}; wanted one of its special tokens.')
+    return index
+
+  @functools.cached_property
+  def eos_id(self) -> int:
+    return self._id(self.eos)
+
+  @functools.cached_property
+  def pad_id(self) -> int:
+    return self._id(self.pad)
+
+  @functools.cached_property
+  def bos_id(self) -> int | None:
+    return None if self.bos is None else self._id(self.bos)
+
+  @property
+  def vocab_size(self) -> int:
+    return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+  def encode(self, text: str) -> list[int]:
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def decode(self, ids: Iterable[int]) -> str:
+    return self._tokenizer.decode(_until_eos(ids, self), skip_special_tokens=False)
+
+  def fingerprint(self) -> str:
+    digest = hashlib.sha256(self._tokenizer.to_str().encode('utf-8')).hexdigest()[:16]
+    return f'tokenizer, pad {self.pad}, eos {self.eos}, bos {self.bos}, sha256 {digest}'
 
 
 def _until_eos(ids: Iterable[int], vocabulary) -> Sequence[int]:

@@ -98,6 +98,12 @@ def test_a_draw_depends_on_its_seed_and_the_problem_and_not_on_the_others(write)
   assert draws.draw(draws.Draw(seed=1), write(a), 'train') != alone
 
 
+def test_two_problems_do_not_share_their_draw(write):
+  examples = draws.draw(draws.Draw(), write(graded('a', 20, 20), graded('b', 20, 20)), 'train')
+  chosen = [[c.solution for p, c, _ in examples if p.id == name] for name in 'ab']
+  assert chosen[0] != chosen[1]
+
+
 def test_only_problems_of_the_split_are_drawn_from(write):
   path = write(graded('a', 1, 1, split='train'), graded('b', 1, 1, split='validation'))
   assert {p.id for p, _, _ in draws.draw(draws.Draw(), path, 'validation')} == {'b'}

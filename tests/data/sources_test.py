@@ -70,6 +70,11 @@ def test_a_share_of_the_training_problems_becomes_validation(tmp_path, name):
   assert not {p.id for p in train} & {p.id for p in validation}
 
 
+def test_test_problems_stay_what_their_file_says(tmp_path):
+  path = write(tmp_path / 'all.jsonl', [row(n, split='test') for n in range(50)])
+  assert len(sources.JsonlProblems(path, validation_share=0.9)('test')) == 50
+
+
 def test_a_missing_split_says_what_to_do(tmp_path):
   path = write(tmp_path / 'all.jsonl', [row(1)])
   with pytest.raises(ValueError, match="no problem of split 'validation'.*validation_share"):
