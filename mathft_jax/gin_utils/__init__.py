@@ -1,0 +1,199 @@
+"""The door: flags and gin files in, one call of a program out. Gin is nowhere else.
+
+  python -m mathft_jax.train --gin_file=stages/ssft.gin --gin.MODEL_DIR=runs/x --gin.TRAIN_STEPS=100
+
+Everything that can be wrong with flags and files is found before the program is called and said in
+one message, with file and line. Functions and dataclasses stay plain: gin files begin with `from
+__gin__ import dynamic_registration` and import the modules they speak of. Programs get built
+objects. The configuration that a run uses is written to `<workdir>/config.gin`; a run of that file
+repeats it.
+"""
+
+from collections.abc import Callable, Sequence
+import importlib
+import logging as python_logging
+import os
+import pathlib
+import sys
+import traceback
+from typing import Any
+
+from absl import logging
+from etils import epath
+import gin
+
+from mathft_jax.gin_utils import flags
+from mathft_jax.gin_utils import operative
+from mathft_jax.gin_utils import sources
+from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
+
+PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+def run(program: Callable[..., Any], *, plain_flags: Sequence[str] = ()) -> None:
+  """Calls a program with what the command line says, and ends the process.
+
+  Args:
+    program: a function of a module that was started as `python -m mathft_jax.<module>`.
+    plain_flags: its parameters that are flags of their own, `--checkpoint=PATH`.
+  """
+  sys.exit(main(_under_real_name(program), sys.argv, plain_flags=plain_flags))
+
+
+def main(program: Callable[..., Any], argv: Sequence[str], *,
+         plain_flags: Sequence[str] = ()) -> int:
+  """The exit status of a program: 0, 1 when it refused its input, 2 for a wrong command line."""
+  _log_to_stderr()
+  name = gin_name(program)
+  try:
+    arguments = flags.parse(argv, plain_flags, name)
+    if arguments.help:
+      print(help_text(program, plain_flags))
+      return 0
+    flags.apply(arguments)
+    found = load(program, arguments)
+    values = operative.build(program, found)
+  except ConfigError as error:
+    print(f'{name}: {error}', file=sys.stderr)
+    return 2
+  if arguments.dry_run:
+    print(found.text() + '# Dry run: nothing was done.')
+    return 0
+  if 'workdir' in values:
+    save_config(values['workdir'], program, found.text())
+  return _call(program, values)
+
+
+def load(program: Callable[..., Any], arguments: flags.Arguments) -> operative.Operative:
+  """The checked configuration of a program."""
+  read = _read(program, arguments)
+  _check_order(read.assignments)
+  _check_macros(read, arguments)
+  gin.clear_config()
+  operative.register(program)
+  _parse(read, arguments)
+  return operative.walk(program)
+
+
+def save_config(workdir: epath.PathLike, program: Callable[..., Any], text: str) -> None:
+  """Writes <workdir>/config.gin; says what differs from the one that an earlier run left."""
+  path = epath.Path(workdir) / 'config.gin'
+  text = f'# python -m {program.__module__} --gin_file=config.gin\n{text}'
+  if path.exists() and (old := path.read_text()) != text:
+    changed = sorted(set(text.splitlines()) ^ set(old.splitlines()))
+    logging.warning('%s differs from that of the run before: %s', path, '; '.join(changed)[:2000])
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text)
+
+
+def help_text(program: Callable[..., Any], plain_flags: Sequence[str] = ()) -> str:
+  """What the program does, its flags and its parameters."""
+  module = importlib.import_module(program.__module__)
+  lines = []
+  for name, each in sources.parameters(program).items():
+    default = 'must be set' if each.default is each.empty else f'{each.default!r}'
+    lines.append(f'  {gin_name(program)}.{name}: {default}')
+  return '\n'.join([
+      (module.__doc__ or '').strip(), '', 'Flags:', flags.describe(plain_flags, gin_name(program)),
+      '', 'Parameters, to set in gin files or by --gin.NAME=VALUE:', *lines, '',
+      f'Gin files of the package: {sources.package_configs()}', '',
+      f'{gin_name(program)}: {(program.__doc__ or "").strip()}'])
+
+
+def gin_name(program: Callable[..., Any]) -> str:
+  """`train.train`: how gin files that import the program's module call it."""
+  return f'{program.__module__.rpartition(".")[2]}.{program.__name__}'
+
+
+def _read(program: Callable[..., Any], arguments: flags.Arguments) -> sources.Reader:
+  reader = sources.Reader(arguments.search_paths)
+  for name in arguments.gin_files:
+    path = sources.find_file(name, arguments.search_paths)
+    reader.read(sources.Source(str(path), path.read_text()))
+  own = gin.config_parser.ImportStatement(program.__module__, '.' in program.__module__, None, None)
+  if own.bound_name() not in {each.bound_name() for each in reader.imports}:
+    reader.imports.append(own)
+  reader.read(sources.command_line(arguments.bindings, reader.imports))
+  return reader
+
+
+def _check_order(assignments: Sequence[sources.Assignment]) -> None:
+  """ConfigError where a file takes back what an earlier one has set."""
+  known: dict[str, sources.Assignment] = {}
+  for each in assignments:
+    before = known.get(each.name)
+    if before is not None and each.is_required and not before.is_required:
+      raise ConfigError(
+          f'{each.where} resets {each.name} to %gin.REQUIRED, after {before.where} has set it to '
+          f'{before.value!r}. Name {each.source} before {before.source}.')
+    known[each.name] = each
+
+
+def _check_macros(reader: sources.Reader, arguments: flags.Arguments) -> None:
+  """ConfigError for a macro on the command line that no file knows; a warning for one in a file."""
+  in_files = {each.name for each in reader.assignments if each.source != 'command line'}
+  for each in reader.assignments:
+    if each.name in reader.macros_used:
+      continue
+    if each.source == 'command line' and each.name not in in_files:
+      raise ConfigError(f'{each.where}: nothing uses {each.name}.'
+                        f'{did_you_mean(each.name, reader.macros_used)} In use: '
+                        f'{", ".join(sorted(reader.macros_used)) or "no macro"}.')
+    meant = did_you_mean(each.name, reader.macros_used, likeness=0.85)
+    if each.source != 'command line' and meant:
+      logging.warning('%s: %s is set and used nowhere.%s', each.where, each.name, meant)
+
+
+def _parse(reader: sources.Reader, arguments: flags.Arguments) -> None:
+  """Gin's own reading of all sources; what it refuses is the person's mistake as well."""
+  for place in (*arguments.search_paths, str(sources.package_configs())):
+    if place not in gin.config._LOCATION_PREFIXES:
+      gin.add_config_file_search_path(place)
+  try:
+    for name in arguments.gin_files:
+      path = sources.find_file(name, arguments.search_paths)
+      gin.parse_config(path.read_text())
+    gin.parse_config(sources.command_line(arguments.bindings, reader.imports).text)
+  except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
+    raise ConfigError(str(error)) from error
+
+
+def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
+  """Runs the program; what it refuses with ValueError is told without a traceback."""
+  try:
+    result = program(**values)
+  except ValueError as error:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not pathlib.Path(frames[-1].filename).is_relative_to(PACKAGE):
+      raise
+    print(f'{gin_name(program)}: {operative.without_gin_trailer(error)}', file=sys.stderr)
+    return 1
+  logging.info('%s: %s', gin_name(program), result)
+  return 0
+
+
+def _under_real_name(program: Callable[..., Any]) -> Callable[..., Any]:
+  """The program as its importers know it, also when its module was started as __main__."""
+  if program.__module__ != '__main__':
+    return program
+  spec = sys.modules['__main__'].__spec__
+  if spec is None:
+    raise ConfigError('Start programs as modules: python -m mathft_jax.<program>.')
+  return getattr(importlib.import_module(spec.name), program.__name__)
+
+
+def _log_to_stderr() -> None:
+  """Our lines from INFO on, other libraries' from WARNING on, each with its time."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.INFO)
+  handler = logging.get_absl_handler()
+  handler.setFormatter(python_logging.Formatter('%(asctime)s %(levelname).1s %(message)s',
+                                                '%H:%M:%S'))
+  if _ours not in handler.filters:
+    handler.addFilter(_ours)
+
+
+def _ours(record: python_logging.LogRecord) -> bool:
+  return record.levelno >= python_logging.WARNING or pathlib.Path(
+      record.pathname).is_relative_to(PACKAGE)
