@@ -209,15 +209,20 @@ def _largest_first(cluster_DC: np.ndarray) -> np.ndarray:
   """order_DM: larger for what CandidateSet.clusters() puts first; below 0 for absent clusters."""
   rows, width = cluster_DC.shape
   size_DM = _sums(cluster_DC, np.ones(cluster_DC.shape))
-  first_DM = np.full((rows, size_DM.shape[1] + 1), width)  # the spare column takes cluster -1
-  # From right to left: of the assignments to one place the last one stays, the first position.
-  first_DM[np.arange(rows)[:, None], cluster_DC[:, ::-1]] = np.arange(width)[::-1]
-  return size_DM - (first_DM[:, :-1] + 1) / (width + 2)
+  slot_DC, clusters = _slots(cluster_DC)
+  first = np.full(rows * (clusters + 1), width)
+  np.minimum.at(first, slot_DC.ravel(), np.tile(np.arange(width), rows))
+  return size_DM - (first.reshape(rows, clusters + 1)[:, 1:] + 1) / (width + 2)
 
 
 def _sums(cluster_DC: np.ndarray, weight_DC: np.ndarray) -> np.ndarray:
   """weight_DM: sums of weights by cluster, those without an answer left out."""
-  rows, clusters = len(cluster_DC), int(cluster_DC.max(initial=0)) + 1
-  slot_DC = np.arange(rows)[:, None] * (clusters + 1) + cluster_DC + 1  # slot 0: no answer
-  sums = np.bincount(slot_DC.ravel(), weight_DC.ravel(), minlength=rows * (clusters + 1))
-  return sums.reshape(rows, clusters + 1)[:, 1:]
+  slot_DC, clusters = _slots(cluster_DC)
+  sums = np.bincount(slot_DC.ravel(), weight_DC.ravel(), minlength=len(cluster_DC) * (clusters + 1))
+  return sums.reshape(-1, clusters + 1)[:, 1:]
+
+
+def _slots(cluster_DC: np.ndarray) -> tuple[np.ndarray, int]:
+  """A number for each (row, cluster), the first of a row for those without an answer; and M."""
+  clusters = int(cluster_DC.max(initial=0)) + 1
+  return np.arange(len(cluster_DC))[:, None] * (clusters + 1) + cluster_DC + 1, clusters

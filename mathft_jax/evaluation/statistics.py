@@ -88,7 +88,9 @@ def paired_differences(values: Mapping[str, np.ndarray], pairs: Sequence[tuple[s
   means_BD = bootstrap_means(differences_PD, resamples, seed)
   tail = (1 - confidence) / 2
   lows, highs = np.quantile(means_BD, [tail, 1 - tail], axis=0)
-  flips = sign_flip(differences_PD, resamples, seed)
+  counted_D = np.isin(differences_PD, (-1.0, 0.0, 1.0)).all(axis=0)  # McNemar's test is for these
+  flips = np.full(len(pairs), np.nan)
+  flips[~counted_D] = sign_flip(differences_PD[:, ~counted_D], resamples, seed)
   return [_difference(differences_PD[:, i], lows[i], highs[i], flips[i]) for i in range(len(pairs))]
 
 
@@ -117,6 +119,8 @@ def mcnemar(a_better: int, b_better: int) -> float:
 
 def sign_flip(differences_PD: np.ndarray, resamples: int, seed: int) -> np.ndarray:
   """Two-sided p of the paired permutation test by columns; with 0 and +-1 it is McNemar's test."""
+  if not differences_PD.shape[1]:
+    return np.zeros(0)
   rng = np.random.default_rng(seed)
   seen_D = np.abs(differences_PD.sum(axis=0)) - 1e-9
   extreme_D = np.zeros(differences_PD.shape[1])
@@ -136,8 +140,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _difference(differences_P: np.ndarray, low: float, high: float, flip: float) -> Difference:
+  """`flip` is the p of the sign-flip test, nan where McNemar's test is to be used."""
   a_better, b_better = int(np.sum(differences_P > 0)), int(np.sum(differences_P < 0))
-  if np.all(np.isin(differences_P, (-1.0, 0.0, 1.0))):
+  if np.isnan(flip):
     test, p_value = 'mcnemar', mcnemar(a_better, b_better)
   else:
     test, p_value = 'sign-flip', float(flip)
