@@ -1,4 +1,4 @@
-"""Scored candidates -> a report: every rule with its interval, tests, curves and costs.
+r"""Scored candidates -> a report: every rule with its interval, tests, curves and costs.
 
   python -m mathft_jax.evaluate --gin_file=programs/evaluate.gin \
       --gin.CANDIDATES=runs/scored/scored.jsonl --gin.EVAL_OUTPUT_DIR=runs/report
@@ -139,3 +139,8 @@ def _say(whole: Mapping[str, Any], seconds: float, workdir: epath.Path) -> None:
   total = sum(count['candidates'] for count in counts)
   logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
                total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(evaluate)

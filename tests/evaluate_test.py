@@ -3,6 +3,8 @@
 import json
 import pathlib
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,6 +74,18 @@ def test_outcomes_say_for_each_problem_what_each_rule_got_right(tmp_path):
     wanted = [float(bool((choice := rule(each)) and choice.is_correct)) for each in sets]
     assert [row['correct'][rule.name] for row in rows] == wanted
   assert [row['id'] for row in rows] == [each.problem.id for each in sets]
+
+
+def test_the_gin_form_runs_from_the_command_line(tmp_path):
+  candidates = scored_file(tmp_path / 'scored.jsonl')
+  command = [sys.executable, '-m', 'mathft_jax.evaluate', '--gin_file=programs/evaluate.gin',
+             f'--gin.CANDIDATES={candidates}', f'--gin.EVAL_OUTPUT_DIR={tmp_path / "out"}',
+             '--gin.TOP_CLUSTERS=2', '--gin.TOP_CANDIDATES=2']
+  done = subprocess.run(command, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  whole = json.loads((tmp_path / 'out' / 'report.json').read_text())
+  assert whole['rules'] == [str(rule) for rule in RULES]
+  assert 'candidates/s' in done.stderr
 
 
 def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path):
