@@ -53,7 +53,7 @@ def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
   """
   examples, counts = [], Counter()
   for candidate_set in sets_of_split(path, split):
-    kinds = _kinds(candidate_set, rule, path, counts)
+    kinds = _kinds(candidate_set, rule, counts)
     if kinds is not None:
       seed = [rule.seed, *candidate_set.problem.id.encode('utf-8')]
       chosen = _choose(kinds, rule, np.random.default_rng(seed))
@@ -62,6 +62,8 @@ def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
       examples.extend((candidate_set.problem, *labelled) for labelled in chosen)
   logging.info('%s, split %s: %s', path, split,
                ', '.join(f'{count} {name}' for name, count in counts.items()))
+  if not counts['judged']:
+    raise ValueError(f'{path}, split {split!r}: no candidate has `is_correct`; run grade on it.')
   if not examples:
     raise ValueError(f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted '
                      'problems with correct and incorrect candidates, or another Draw.one_kind.')
@@ -79,21 +81,18 @@ def sets_of_split(path: str, split: str) -> list[records.CandidateSet]:
   return [candidate_set for candidate_set in sets if candidate_set.problem.split == split]
 
 
-def _kinds(candidate_set: records.CandidateSet, rule: Draw, path: str,
+def _kinds(candidate_set: records.CandidateSet, rule: Draw,
            counts: Counter) -> tuple[list[records.Candidate], ...] | None:
   """The incorrect and the correct candidates to choose from; None where the problem is skipped."""
-  kinds = ([], [])
-  seen = set()
-  for index, candidate in enumerate(candidate_set.candidates):
-    if candidate.is_correct is None:
-      raise ValueError(f'{path}: candidate {index} of problem {candidate_set.problem.id!r} has no '
-                       '`is_correct`; run grade on the file first.')
-    if not (rule.distinct and candidate.solution in seen):
-      kinds[candidate.is_correct].append(candidate)
-      seen.add(candidate.solution)
+  judged = [c for c in candidate_set.candidates if c.is_correct is not None]
   counts['problems'] += 1
   counts['candidates'] += len(candidate_set.candidates)
-  counts['repeated texts left out'] += len(candidate_set.candidates) - sum(map(len, kinds))
+  counts['judged'] += len(judged)
+  if rule.distinct:
+    texts = {candidate.solution: candidate for candidate in reversed(judged)}
+    counts['repeated texts left out'] += len(judged) - len(texts)
+    judged = [candidate for candidate in judged if texts[candidate.solution] is candidate]
+  kinds = tuple([c for c in judged if c.is_correct is kind] for kind in (False, True))
   return _both_kinds(candidate_set.problem, kinds, rule, counts)
 
 
@@ -101,7 +100,7 @@ def _both_kinds(problem: records.Problem, kinds: tuple[list[records.Candidate], 
                 counts: Counter) -> tuple[list[records.Candidate], ...] | None:
   if all(kinds):
     return kinds
-  only = 'only correct' if kinds[1] else 'only incorrect' if kinds[0] else 'no'
+  only = 'only correct' if kinds[1] else 'only incorrect' if kinds[0] else 'no judged'
   if rule.one_kind == 'reference' and kinds[0] and problem.solution:
     counts[f'with {only} candidates: reference solution taken'] += 1
     return kinds[0], [records.Candidate(problem.solution, is_correct=True)]

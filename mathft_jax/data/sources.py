@@ -100,6 +100,17 @@ class Concatenated:
     return [problem for source in self.sources for problem in source(split)]
 
 
+def shots(problems: Problems, count: int = 4, split: str = 'train') -> tuple[tuple[str, str], ...]:
+  """Demonstrations for `Template.shots`: pairs of (question, solution), chosen by a hash of the id.
+
+  The source decides on the style of the solutions, MATH's or PRM800K's.
+  """
+  solved = [problem for problem in problems(split) if problem.solution]
+  if len(solved) < count:
+    raise ValueError(f'{count} demonstrations wanted, {len(solved)} solved problems in {split!r}.')
+  return tuple((problem.question, problem.solution) for problem in limited(solved, count))
+
+
 def problem_from(row: Mapping[str, Any], where: str, name: str, split: str) -> records.Problem:
   """A problem from a json row; ValueError with `where` (file:line) when it has no text."""
   question = row.get('question', row.get('problem'))

@@ -68,6 +68,12 @@ def test_an_example_without_inputs_trains_all_but_its_first_token():
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[1, 1, 0]])
 
 
+def test_target_weights_without_inputs_skip_the_first_token_too():
+  example = {'inputs': [], 'targets': [7, 8, EOS], 'target_weights': [5, 2, 3]}
+  batch = next(batches.one_pass([example], batch_size=1, max_length=3))
+  np.testing.assert_array_equal(batch['decoder_loss_weights'], [[2, 3, 0]])
+
+
 @pytest.mark.parametrize('pack', [False, True])
 @pytest.mark.parametrize('step', [1, 4, 9, 17])
 def test_a_stream_resumed_at_a_step_goes_on_like_the_uninterrupted_one(pack, step):
@@ -234,6 +240,13 @@ def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
   long_pair[1]['inputs'] = [7] * 9
   batch = next(batches.one_pass(long_pair + pair(2), batch_size=2, max_length=8, group_size=2,
                                 label_words=SHORT_WORDS))
+  np.testing.assert_array_equal(numbers(batch), [2, 2])
+
+
+def test_a_contrast_pair_is_never_cut():
+  examples = [{**solve(n, targets=size), 'is_correct': label}
+              for n, size, label in ((1, 3, 1), (1, 9, 0), (2, 3, 1), (2, 4, 0))]
+  batch = next(batches.one_pass(examples, batch_size=2, max_length=8, group_size=2))
   np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 

@@ -116,11 +116,22 @@ def test_a_file_without_splits_serves_every_split(write):
   assert len(draws.draw(draws.Draw(), path, 'validation')) == 2
 
 
-def test_candidates_that_are_not_graded_are_an_error(write):
+def test_a_file_that_is_not_graded_is_an_error(write):
   problem = graded('a', 0, 0).problem
   path = write(records.CandidateSet(problem, (records.Candidate('x'),)))
-  with pytest.raises(ValueError, match="candidate 0 of problem 'a' has no `is_correct`"):
+  with pytest.raises(ValueError, match='no candidate has `is_correct`; run grade'):
     draws.draw(draws.Draw(), path, 'train')
+
+
+def test_candidates_that_nobody_could_judge_are_left_out_and_counted(write, caplog):
+  caplog.set_level(logging.INFO)
+  a = graded('a', 1, 1)
+  unknown = records.CandidateSet(a.problem, (records.Candidate('unknown'), *a.candidates))
+  no_reference = records.CandidateSet(graded('b', 0, 0).problem, (records.Candidate('x'),))
+  examples = draws.draw(draws.Draw(), write(unknown, no_reference), 'train')
+  assert [candidate.solution for _, candidate, _ in examples] == ['right 0', 'wrong 0']
+  assert '4 candidates, 2 judged' in caplog.text
+  assert '1 with no judged candidates: skipped' in caplog.text
 
 
 def test_a_file_from_which_nothing_can_be_built_is_an_error(write):

@@ -108,6 +108,15 @@ def test_correct_candidates_become_solutions_each_text_once(tmp_path):
   assert made[0].question == 'Q?'
 
 
+def test_demonstrations_are_solved_problems_of_the_source():
+  problems = [records.Problem(f'p{n}', f'Q{n}', f'S{n}' if n % 2 else '') for n in range(20)]
+  chosen = sources.shots(lambda split: problems, count=4)
+  assert len(chosen) == 4
+  assert all(question[1:] == solution[1:] for question, solution in chosen)
+  with pytest.raises(ValueError, match='11 demonstrations wanted, 10 solved'):
+    sources.shots(lambda split: problems, count=11)
+
+
 def test_concatenated_sources_follow_one_another():
   parts = [lambda split, n=n: [records.Problem(f'{split}{n}', 'Q?')] for n in (1, 2)]
   assert [p.id for p in sources.Concatenated(parts)('test')] == ['test1', 'test2']
