@@ -83,7 +83,7 @@ def paired_differences(values: Mapping[str, np.ndarray], pairs: Sequence[tuple[s
   """A `Difference` for each (a, b) of `pairs`, all from the same resampled problems."""
   names = list(values)
   values_PR = np.stack([_checked(values[name]) for name in names], axis=1)
-  columns = np.array([[names.index(a), names.index(b)] for a, b in pairs]).reshape(-1, 2)
+  columns = np.array([[names.index(a), names.index(b)] for a, b in pairs], int).reshape(-1, 2)
   differences_PD = values_PR[:, columns[:, 0]] - values_PR[:, columns[:, 1]]
   means_BD = bootstrap_means(differences_PD, resamples, seed)
   tail = (1 - confidence) / 2

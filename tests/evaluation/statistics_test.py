@@ -99,6 +99,10 @@ def test_same_seed_same_interval_and_pairs_share_their_problems():
   assert together == alone
 
 
+def test_no_pairs_no_differences():
+  assert statistics.paired_differences({'a': np.ones(3)}, []) == []
+
+
 def test_sign_flips_agree_with_mcnemar_on_right_or_wrong():
   differences_P = np.repeat([1.0, -1.0, 0.0], [12, 4, 30])
   found = statistics.sign_flip(differences_P[:, None], 40_000, 0)[0]
