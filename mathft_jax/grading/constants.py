@@ -4,8 +4,8 @@ Equality of numbers is exact: 0.999999 is not 1. One convention bends it: a deci
 nine significant digits with an irrational or non-terminating value counts as equal to it. Such a
 relation is transitive only if it is made by rounding, so each number gets one key:
 
-- an integer, a decimal of up to eight digits, a simple fraction: itself (simple: numerator times
-  denominator up to SIMPLE);
+- an integer, a decimal of up to eight digits or two places, a simple fraction: itself (simple:
+  numerator times denominator up to SIMPLE);
 - a longer decimal next to a simple non-terminating fraction: that fraction; next to a simple
   terminating one: itself, for 0.999999999 is not 1;
 - any other longer decimal, a less simple non-terminating fraction, an irrational number: its first
@@ -24,6 +24,7 @@ from mpmath import libmp
 DIGITS = 9
 DIGITS_BITS = 100
 SIMPLE = 10**6
+_MEASURED = 2  # decimal places of sums of money, which approximate nothing
 _FINE = 10**15  # numerator times denominator of fractions that are given as decimals
 WIDE_BITS = 30
 _LONGEST = 1000  # bits of a number that is looked at digit by digit
@@ -37,7 +38,7 @@ def rational_key(value: Fraction) -> Hashable:
   if max(numerator.bit_length(), denominator.bit_length()) > _LONGEST:
     return value
   if _terminates(denominator):
-    if len(str(_shifted(value)).rstrip('0')) < DIGITS:
+    if 10**_MEASURED % denominator == 0 or len(str(_shifted(value)).rstrip('0')) < DIGITS:
       return value
     near = _simplest_near(value)
     if abs(near.numerator) * near.denominator <= SIMPLE:

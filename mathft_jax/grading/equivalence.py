@@ -12,7 +12,6 @@ import functools
 import hashlib
 
 from mathft_jax.grading import canonical
-from mathft_jax.grading import cursor
 from mathft_jax.grading import grammar
 from mathft_jax.grading import tokens as lexical
 
@@ -45,7 +44,7 @@ def _key(answer: str) -> Hashable | None:
     return _long_key(answer)
   try:
     return canonical.key(grammar.parse(tokens))
-  except (cursor.NotMath, ArithmeticError, RecursionError):
+  except (ValueError, ArithmeticError, RecursionError):
     return _text_key(tokens)
 
 

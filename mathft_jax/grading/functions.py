@@ -25,7 +25,7 @@ def call(cursor: Cursor, name: str, operand: Operand) -> trees.Scalar:
   cursor.deeper()
   arguments = _arguments(cursor, operand)
   cursor.shallower()
-  if name in notation.TRIGONOMETRIC:
+  if name in notation.TRIGONOMETRIC or name == 'cis':
     arguments = tuple(_in_radians(argument) for argument in arguments)
   value = _application(name, arguments if base is None else (*arguments, base))
   return value if exponent is None else trees.Power(value, exponent)
@@ -36,6 +36,8 @@ def _application(name: str, arguments: tuple[trees.Tree, ...]) -> trees.Scalar:
     return trees.Power(arguments[0], trees.inverse(trees.integer(2 if name == 'sqrt' else 3)))
   if name == 'exp' and len(arguments) == 1:
     return trees.Power(trees.Constant('e'), arguments[0])
+  if name == 'cis' and len(arguments) == 1:
+    return trees.Power(trees.Constant('e'), trees.Product((trees.Constant('i'), arguments[0])))
   if name == 'log' and len(arguments) == 1:
     arguments = (*arguments, trees.integer(10))
   return trees.Call(name, arguments)
@@ -77,6 +79,31 @@ def _implicit(cursor: Cursor, operand: Operand) -> trees.Scalar:
     cursor.take()
     factors.append(trees.inverse(operand(cursor)))
   return factors[0] if len(factors) == 1 else trees.Product(tuple(factors))
+
+
+def chosen(cursor: Cursor, top: str) -> trees.Call | None:
+  """`5C2`, `_5C_2`, `_5P_2`: choices and arrangements, of which the upper number is taken."""
+  name, lower = cursor.peek(), cursor.peek(1)
+  if name.text not in ('C', 'P') or name.gap or not top.isdigit():
+    return None
+  skipped = 2 if lower.text == '_' else 1
+  bottom = cursor.peek(skipped)
+  if bottom.gap or bottom.kind != 'number' or not bottom.text.isdigit():
+    return None
+  cursor.position += skipped + 1
+  n, k = trees.integer(int(top)), trees.integer(int(bottom.text))
+  choice = trees.Call('binomial', (n, k))
+  return choice if name.text == 'C' else trees.Product((choice, trees.Call('factorial', (k,))))
+
+
+def choice_of_pair(cursor: Cursor) -> trees.Call | None:
+  """The rest of `C(5, 2)`."""
+  texts = [cursor.peek(ahead).text for ahead in range(5)]
+  if texts[0] != '(' or texts[2] != ',' or texts[4] != ')' or not (
+      texts[1].isdigit() and texts[3].isdigit()):
+    return None
+  cursor.position += 5
+  return trees.Call('binomial', (trees.integer(int(texts[1])), trees.integer(int(texts[3]))))
 
 
 def _in_radians(tree: trees.Tree) -> trees.Tree:

@@ -90,20 +90,22 @@ def _side(cursor: Cursor) -> trees.Tree:
 
 def _time(cursor: Cursor) -> trees.Tagged | None:
   """`4:30 pm`, `4 pm`, or `4:05`: with a half of the day or a leading zero of the minutes."""
-  hour, colon, minute, half = (cursor.peek(ahead) for ahead in range(4))
-  if hour.kind != 'number' or not hour.text.isdigit():
+  parts, end = [], 0
+  while cursor.peek(end).kind == 'number' and cursor.peek(end).text.isdigit() and len(parts) < 3:
+    parts.append(cursor.peek(end).text)
+    end += 1
+    if cursor.peek(end).text != ':':
+      break
+    end += 1
+  half = cursor.peek(end).text if cursor.peek(end).kind == 'word' else ''
+  has_half = half in words.HALF_DAYS
+  minutes = parts[1:]
+  if not (has_half or minutes and minutes[0].startswith('0')) or cursor.peek(end - 1).text == ':' or (
+      any(len(part) != 2 for part in minutes)):
     return None
-  if colon.kind == 'word' and colon.text in words.HALF_DAYS:
-    cursor.position += 2
-    return trees.Tagged('time', (str(int(hour.text)), '0', colon.text))
-  if colon.text != ':' or not (minute.kind == 'number' and len(minute.text) == 2):
-    return None
-  has_half = half.kind == 'word' and half.text in words.HALF_DAYS
-  if not has_half and not minute.text.startswith('0') or half.text == ':':
-    return None
-  cursor.position += 3 + has_half
-  return trees.Tagged('time', (str(int(hour.text)), str(int(minute.text)),
-                               half.text if has_half else ''))
+  cursor.position += end + has_half
+  numbers = [str(int(part)) for part in (*parts, '00', '00')[:3]]
+  return trees.Tagged('time', (*numbers, half if has_half else ''))
 
 
 def _set(cursor: Cursor) -> trees.Tree:

@@ -1,5 +1,6 @@
 """Arithmetic with matrices and vectors, carried out on trees."""
 
+from fractions import Fraction
 import functools
 
 from mathft_jax.grading import trees
@@ -14,8 +15,9 @@ def evaluated(tree: trees.Tree) -> trees.Tree:
     return functools.reduce(_added, map(evaluated, tree.terms))
   if isinstance(tree, trees.Product):
     return functools.reduce(_multiplied, map(evaluated, tree.factors))
-  if isinstance(tree, trees.Power) and trees.contains(tree.base, (trees.Matrix,)):
-    return _raised(evaluated(tree.base), tree.exponent)
+  if isinstance(tree, trees.Power):
+    base = evaluated(tree.base)
+    return trees.Power(base, tree.exponent) if _rows(base) is None else _raised(base, tree.exponent)
   return tree
 
 
@@ -48,10 +50,23 @@ def _raised(matrix: trees.Tree, exponent: trees.Scalar) -> trees.Tree:
   rows = _rows(matrix)
   if exponent == trees.Symbol('T'):
     return _like(matrix, list(map(list, zip(*rows))))
-  if not isinstance(exponent, trees.Number) or not 1 <= exponent.value <= _MAX_EXPONENT or (
-      exponent.value.denominator != 1 or len(rows) != len(rows[0]) or len(rows) > 4):
+  whole = exponent.value if isinstance(exponent, trees.Number) else Fraction(1, 2)
+  if whole.denominator != 1 or not 1 <= abs(whole) <= _MAX_EXPONENT or (
+      len(rows) != len(rows[0]) or len(rows) > 4):
     raise ArithmeticError('a power of a matrix that is not worked out.')
-  return functools.reduce(_multiplied, [matrix] * exponent.value.numerator)
+  base = _inverse(rows) if whole < 0 else matrix
+  return functools.reduce(_multiplied, [base] * abs(whole.numerator))
+
+
+def _inverse(rows: list[list[trees.Scalar]]) -> trees.Matrix:
+  """The matrix of cofactors, transposed, over the determinant."""
+  size = range(len(rows))
+  determinant = trees.Call('det', (_like(None, rows),))
+  def cofactor(row: int, column: int) -> trees.Scalar:
+    minor = [[rows[i][j] for j in size if j != column] for i in size if i != row]
+    value = trees.Call('det', (_like(None, minor),)) if minor else trees.integer(1)
+    return trees.Product((trees.integer((-1)**(row + column)), trees.quotient(value, determinant)))
+  return _like(None, [[cofactor(column, row) for column in size] for row in size])
 
 
 def _rows(tree: trees.Tree) -> list[list[trees.Scalar]] | None:
@@ -69,7 +84,7 @@ def _rows(tree: trees.Tree) -> list[list[trees.Scalar]] | None:
   return rows
 
 
-def _like(tree: trees.Tree, rows: list[list[trees.Scalar]]) -> trees.Tree:
+def _like(tree: trees.Tree | None, rows: list[list[trees.Scalar]]) -> trees.Tree:
   if isinstance(tree, trees.Group):
     return trees.Group('tuple', tuple(rows[0]))
   return trees.Matrix(tuple(map(tuple, rows)))

@@ -11,7 +11,7 @@ SKIPPED = frozenset({  # presentation: none of these changes what is said
     'tiny', 'boldmath', 'protect', 'textdollar', 'textpercent', 'dollar', 'percent',
 })
 SKIPPED_WITH_ARGUMENT = frozenset({'phantom', 'hphantom', 'vphantom', 'hspace', 'vspace', 'color',
-                                   'label', 'tag'})
+                                   'label', 'tag', 'textcolor', 'colorbox'})
 
 TEXT_WRAPPERS = frozenset({  # \\wrapper{words} says its words
     'text', 'textbf', 'textit', 'textrm', 'textnormal', 'textsf', 'texttt', 'textsc', 'textup', 'emph',
@@ -55,7 +55,7 @@ FUNCTIONS = {  # spelling of a function -> the name under which it is computed
     'ln': 'ln', 'log': 'log', 'lg': 'log', 'abs': 'abs', 'floor': 'floor', 'ceil': 'ceil',
     'ceiling': 'ceil', 'gcd': 'gcd', 'lcm': 'lcm', 'max': 'max', 'min': 'min', 'binomial': 'binomial',
     'binom': 'binomial', 'factorial': 'factorial', 'sqrt': 'sqrt', 'cbrt': 'cbrt', 'Re': 're',
-    'Im': 'im', 'arg': 'arg', 'det': 'det', 'sgn': 'sgn', 'sign': 'sgn', 'conj': 'conj',
+    'Im': 'im', 'arg': 'arg', 'det': 'det', 'sgn': 'sgn', 'sign': 'sgn', 'conj': 'conj', 'cis': 'cis',
 }
 TRIGONOMETRIC = frozenset({'sin', 'cos', 'tan', 'cot', 'sec', 'csc'})
 
@@ -85,6 +85,8 @@ CHARACTERS = {  # Unicode -> LaTeX or ASCII
 }
 _SUPERSCRIPTS = dict(zip('⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ', '0123456789+-=()ni'))
 _SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₙₓₖₘ', '0123456789+-=()aenxkm'))
+_OVERLINE = '\u0305'
+_OVERLINED = re.compile(f'(?:\\d{_OVERLINE})+')
 _RAISED = re.compile(f'[{"".join(_SUPERSCRIPTS)}]+')
 _LOWERED = re.compile(f'[{"".join(_SUBSCRIPTS)}]+')
 
@@ -93,6 +95,7 @@ def to_ascii(text: str) -> str:
   """The text with Unicode mathematics written in LaTeX or ASCII; other characters stay."""
   if text.isascii():
     return text
+  text = _OVERLINED.sub(lambda run: f'\\overline{{{run.group().replace(_OVERLINE, "")}}}', text)
   text = _RAISED.sub(lambda run: f'^{{{"".join(map(_SUPERSCRIPTS.get, run.group()))}}}', text)
   text = _LOWERED.sub(lambda run: f'_{{{"".join(map(_SUBSCRIPTS.get, run.group()))}}}', text)
   return ''.join(c if c < '\x80' else _character(c) for c in text)

@@ -1,12 +1,14 @@
 """Numbers as they are written: literals, repeating decimals, mixed numbers."""
 
 from fractions import Fraction
+import re
 
 from mathft_jax.grading import trees
 from mathft_jax.grading.cursor import Cursor, NotMath
 
 _MAX_EXPONENT = 1000  # of a literal in scientific notation; beyond it stays a power of ten
-_MARKS = ('overline', 'dot')
+_LITERAL = re.compile(r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?')
+_MARKS = ('overline', 'bar', 'dot')
 
 
 def number(cursor: Cursor, text: str) -> trees.Scalar:
@@ -15,7 +17,7 @@ def number(cursor: Cursor, text: str) -> trees.Scalar:
     return trees.Symbol(text) if cursor.text == '_' else literal(text)
   if cursor.text in _MARKS and '.' in text:
     return repeating(cursor, text)
-  if cursor.text == '.' and _repeats(cursor, 1):
+  if cursor.text == '.' and text.isdigit() and _repeats(cursor, 1):
     cursor.take()
     return repeating(cursor, text + '.')
   if cursor.text == '…' and '.' in text:
@@ -27,6 +29,8 @@ def literal(text: str) -> trees.Scalar:
   """The exact value of a decimal literal; huge powers of ten stay powers."""
   if text.isdigit():
     return trees.Number(Fraction(int(text)))
+  if not _LITERAL.fullmatch(text):
+    raise NotMath(f'{text!r} is no number.')
   mantissa, _, exponent = text.lower().partition('e')
   if len(exponent) < 9 and abs(int(exponent or 0)) <= _MAX_EXPONENT:
     return trees.Number(Fraction(text))

@@ -15,6 +15,7 @@ import hashlib
 import math
 from typing import Any
 
+from mathft_jax.grading import constants
 from mathft_jax.grading import special
 from mathft_jax.grading import trees
 from mathft_jax.grading.points import Value, each, point_values
@@ -82,12 +83,9 @@ class Evaluator:
 
   def opaque(self, name: str, *values: Value) -> Fraction:
     """A number that stands for a value out of reach: the same for the same operation and operands."""
-    text = ' '.join([name, *map(self._digits, values)])
+    text = ' '.join([name, *map(_digits, values)])
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return Fraction(int.from_bytes(digest, 'big') | 1, 2**61 - 1)
-
-  def _digits(self, value: Value) -> str:
-    return str(value) if type(value) is Fraction else self.context.nstr(value, 25)
 
   def _symbol(self, tree: trees.Symbol) -> Value:
     if tree.name not in self.variables:
@@ -242,12 +240,21 @@ class Evaluator:
       return special.bounded(self, tree)
     if tree.function == 'det':
       return special.determinant(self, tree)
+    if tree.function == 'ln' and len(tree.arguments) == 1 and _varies(tree):
+      return self._logarithm(tree.arguments[0])
     arguments = [self.value(argument) for argument in tree.arguments]
     function = special.FUNCTIONS.get(tree.function)
     if function is None:
       return each(lambda *values: self.opaque(tree.function, *values), *arguments)
     varies = any(type(argument) is list for argument in arguments)
     return each(lambda *values: self._apply(function, tree.function, varies, values), *arguments)
+
+  def _logarithm(self, tree: trees.Scalar) -> Value:
+    """The sum of exponent * log |base| over the factors: ln sqrt x is ln(x) / 2 everywhere."""
+    logarithm = special.FUNCTIONS['ln']
+    return each(self.add, *(
+        each(lambda v, e=exponent: self.multiply(e, self._apply(logarithm, 'ln', True, (v,))), value)
+        for value, exponent in self._factors(tree, Fraction(1))))
 
   def _apply(self, function: Callable[..., Value], name: str, varies: bool,
              values: tuple[Value, ...]) -> Value:
@@ -257,6 +264,13 @@ class Evaluator:
     except (ZeroDivisionError, ValueError, TypeError, OverflowError):
       result = None
     return self.opaque(name, *values) if result is None else result
+
+
+def _digits(value: Value) -> str:
+  """A text that tells values apart, whatever the precision of the context."""
+  if type(value) is Fraction:
+    return f'{value.numerator:x}/{value.denominator:x}'
+  return f'{constants.digits_of(value.real)}{constants.digits_of(value.imag)}'
 
 
 def _bounded(value: Fraction) -> Fraction:

@@ -31,13 +31,16 @@ def key(tree: trees.Tree, key_of: Key) -> Hashable:
 
 
 def from_conditions(group: trees.Group) -> trees.Tree | None:
-  """The set that a list of inequalities of one variable describes: where all hold, else where any."""
+  """The set that a list of conditions on one variable describes: where all hold, else where any."""
   conditions = [item for item in group.items if isinstance(item, trees.Relation)
-                and not set(item.operators) & {'=', '∈'}]
-  names = [trees.variables(item) for item in conditions]
-  if not conditions or len(conditions) < len(group.items) or any(len(name) != 1 or name != names[0] for name in names):
+                and '=' not in item.operators]
+  names = [trees.variables(item.sides[0]) | (
+      set() if '∈' in item.operators else trees.variables(item)) for item in conditions]
+  if not conditions or len(conditions) < len(group.items) or any(
+      len(name) != 1 or name != names[0] for name in names):
     return None
-  sets = [relations.solution_set(condition) for condition in conditions]
+  sets = [condition.sides[1] if condition.operators == ('∈',) else relations.solution_set(condition)
+          for condition in conditions]
   if None in sets:
     return None
   everywhere, anywhere = sets[0], sets[0]
@@ -102,9 +105,10 @@ def _ends(tree: trees.Tree, key_of: Key) -> list[tuple[Fraction, Hashable]] | No
     bounds = _bounds(leaf)
     if bounds is None:
       return None
-    for bound in bounds:
-      if bound in (trees.INFINITY, _MINUS_INFINITY):
-        continue
+    for side, bound in enumerate(bounds):
+      if not isinstance(leaf, trees.Group) or leaf.kind == 'tuple':
+        if bound == (trees.INFINITY if side else _MINUS_INFINITY):
+          continue
       if not isinstance(bound, trees.SCALARS) or trees.contains(bound, (trees.Matrix, trees.Group)):
         return None
       value = scalar_keys.real_number(bound)

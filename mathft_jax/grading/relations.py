@@ -1,7 +1,8 @@
 """Equations and inequalities: what they define, what solves them, or what they are up to a factor.
 
 Of `x = 5` the value counts, of a chain the last one. An equation that defines nothing is solved for
-z, for y, or for its only variable of degree one, and counts as that definition. What is left is
+its only variable, for y (or x) in x and y, for z in x, y and z, if it is linear in it, and counts as
+that definition: `2x - y + 1 = 0` is `y = 2x + 1`, and so is the right side. What is left is
 `E = 0` or `E < 0`, known by the values of E at the points up to a factor (a positive one for an
 inequality): terms may move, both sides may be multiplied by a number.
 """
@@ -16,7 +17,8 @@ from mathft_jax.grading import trees
 Key = Callable[[trees.Tree], Hashable]
 
 _FLIPPED = {'<': '>', '>': '<', '≤': '≥', '≥': '≤', '=': '=', '≠': '≠'}
-_PREFERRED = ('z', 'y')
+_SOLVED_FOR = {frozenset('xy'): ('y', 'x'), frozenset('xyz'): ('z',)}
+_FIGURES = ('angle', 'triangle', 'Delta', 'm')
 _TRIED = (Fraction(0), Fraction(1), Fraction(3))  # values of a variable that show a straight line
 
 
@@ -55,25 +57,42 @@ def _is_defined(tree: trees.Tree) -> bool:
   """True for what a definition has on its left: x, f(x), (x, y), AB, x:y, words."""
   if isinstance(tree, trees.Symbol):
     return tree.name[0].isalpha()
-  if isinstance(tree, trees.Call):
-    return tree.function not in special.FUNCTIONS and tree.function != 'det'
+  if isinstance(tree, trees.Call) and tree.function not in (*special.FUNCTIONS, 'det'):
+    return True
   if isinstance(tree, trees.Group):
     return bool(tree.items) and all(isinstance(item, trees.Symbol) for item in tree.items)
   if isinstance(tree, trees.Tagged):
     return tree.tag in ('text', 'ratio')
+  if isinstance(tree, trees.Call):
+    return _names_figure(tree)
   return isinstance(tree, trees.Product) and (
-      all(map(_names_figure, tree.factors)) or _is_derivative(tree))
+      all(map(_names_figure, tree.factors)) or _is_applied(tree.factors[0]) or _is_derivative(tree))
 
 
 def _names_figure(tree: trees.Tree) -> bool:
-  """True for a capital letter, an angle or triangle sign: AB is a segment, no product."""
-  return isinstance(tree, trees.Symbol) and (
-      tree.name[0].isupper() or tree.name in ('angle', 'triangle', 'Delta', 'm'))
+  """True for A, AB, |AB|, angle ABC: the names of points and figures, no variables."""
+  if isinstance(tree, trees.Call) and tree.function in ('abs', 'conj'):
+    return all(map(_names_figure, tree.arguments))
+  if isinstance(tree, trees.Product):
+    return all(map(_names_figure, tree.factors))
+  return isinstance(tree, trees.Symbol) and (tree.name[0].isupper() or tree.name in _FIGURES)
+
+
+def _is_applied(tree: trees.Tree) -> bool:
+  """True for what stands before (x) in f^{-1}(x) and (f o g)(x), which read as products."""
+  if isinstance(tree, trees.Product):
+    return all(map(_is_applied, tree.factors))
+  if isinstance(tree, (trees.Power, trees.Degree)):
+    tree = tree.base if isinstance(tree, trees.Power) else tree.value
+  return isinstance(tree, trees.Symbol) and tree.name in ('f', 'g', 'h')
 
 
 def _is_derivative(tree: trees.Product) -> bool:
-  names = sorted(trees.variables(tree))
-  return len(tree.factors) == 3 and tree.factors[0] == trees.Symbol('d') and len(names) == 3
+  """True for dy / dx."""
+  parts = [factor.base if isinstance(factor, trees.Power) else factor for factor in tree.factors]
+  return len(parts) == 2 and all(
+      isinstance(part, trees.Product) and len(part.factors) == 2
+      and part.factors[0] == trees.Symbol('d') for part in parts)
 
 
 def _is_scalar(tree: trees.Tree) -> bool:
@@ -81,14 +100,12 @@ def _is_scalar(tree: trees.Tree) -> bool:
 
 
 def _solved(difference: trees.Scalar, names: set[str]) -> trees.Scalar | None:
-  """What the equation difference = 0 says of one of its variables; None when it could be several."""
-  for name in _PREFERRED:
-    if name in names and len(names) > 1:
-      solution = root(difference, name)
-      if solution:
-        return solution
-  solutions = [solution for name in sorted(names) if (solution := root(difference, name))]
-  return solutions[0] if len(solutions) == 1 else None
+  """What the equation difference = 0 says of its variable, of y beside x, or of z beside both."""
+  for name in _SOLVED_FOR.get(frozenset(names), tuple(names) if len(names) == 1 else ()):
+    solution = root(difference, name)
+    if solution:
+      return solution
+  return None
 
 
 def root(tree: trees.Scalar, name: str) -> trees.Scalar | None:

@@ -114,7 +114,7 @@ def _power(cursor: Cursor) -> trees.Tree:
   while cursor.accept('^'):
     if cursor.accept('°') or [cursor.peek(n).text for n in range(3)] == ['{', '°', '}']:
       cursor.position += 3 * (cursor.text == '{')
-      base = trees.Degree(_scalar(base))
+      base = _degrees(cursor, base)
     elif cursor.accept("'") and isinstance(base, trees.Symbol):
       base = trees.Symbol(base.name + "'")
     else:
@@ -151,7 +151,7 @@ def _with_suffixes(cursor: Cursor, tree: trees.Tree) -> trees.Tree:
       double = not cursor.peek().gap and cursor.accept('!')
       tree = trees.Call('factorial2' if double else 'factorial', (_scalar(tree),))
     elif cursor.accept('°'):
-      tree = trees.Degree(_scalar(tree))
+      tree = _degrees(cursor, tree)
     elif cursor.text == '_' and isinstance(tree, (trees.Symbol, trees.Number)):
       cursor.take()
       tree = trees.Symbol(f'{_numeral(tree)}_{_index(cursor)}')
@@ -161,6 +161,13 @@ def _with_suffixes(cursor: Cursor, tree: trees.Tree) -> trees.Tree:
       tree = _call_of_name(cursor, tree) or tree
     else:
       return tree
+
+
+def _degrees(cursor: Cursor, tree: trees.Tree) -> trees.Degree:
+  """Degrees, of an angle or of a temperature: the C or F behind the sign is a unit."""
+  if cursor.kind == 'name' and cursor.text in ('C', 'F'):
+    cursor.take()
+  return trees.Degree(_scalar(tree))
 
 
 def _numeral(tree: trees.Symbol | trees.Number) -> str:
@@ -183,7 +190,7 @@ def _primary(cursor: Cursor) -> trees.Tree:
   """primary := number | name | function argument | enclosed | structure | word"""
   token = cursor.take()
   if token.kind == 'number':
-    return numerals.number(cursor, token.text)
+    return functions.chosen(cursor, token.text) or numerals.number(cursor, token.text)
   if token.kind == 'name':
     return _name(cursor, token.text)
   if token.kind == 'function':
@@ -193,9 +200,14 @@ def _primary(cursor: Cursor) -> trees.Tree:
   if token.kind == 'structure':
     build = _STRUCTURES.get(token.text)
     return build(cursor) if build else cursor.enclosed(cursor, token.text)
+  if token.text == '{' and cursor.text == '}' and cursor.peek(1).text == '_':
+    cursor.position += 1
+    return _primary(cursor)
+  if token.text == '_' and (choice := functions.chosen(cursor, _index(cursor))):
+    return choice
   if token.text in (*_OPENING, '\\{', '|', '‖'):
     return cursor.enclosed(cursor, token.text)
-  if token.text == '.' and cursor.text in ('overline', 'dot'):
+  if token.text == '.' and cursor.text in ('overline', 'bar', 'dot'):
     return numerals.repeating(cursor, '0.')
   if token.text == '…':
     return trees.Symbol('…')
@@ -211,6 +223,8 @@ def _name(cursor: Cursor, name: str) -> trees.Tree:
     return trees.Constant(name)
   if name == '∅':
     return trees.Group('set', ())
+  if name == 'C' and (choice := functions.choice_of_pair(cursor)):
+    return choice
   symbol = trees.INFINITY if name == '∞' else trees.Symbol(name)
   return _call_of_name(cursor, symbol) or symbol
 
@@ -247,7 +261,7 @@ def _prose(cursor: Cursor, word: str) -> trees.Tree:
   parts = [word.lower()]
   while cursor.kind == 'word':
     parts.append(cursor.take().text.lower())
-  return trees.Tagged('text', tuple(parts))
+  return trees.REALS if tuple(parts) in words.ALL_REALS else trees.Tagged('text', tuple(parts))
 
 
 def argument(cursor: Cursor) -> trees.Scalar:

@@ -37,15 +37,15 @@ def _analytic(name: str, reciprocal: bool = False) -> Callable[..., Value]:
 
 def _logarithm(evaluator, varies: bool, value: Value, base: Value | None = None) -> Value:
   """The natural logarithm, or that to a base; of a variable it is log |x|: one real function."""
-  if not value:
-    return None
-  inexact = evaluator.inexact(value)
-  if varies and is_real(evaluator, inexact):
-    inexact = abs(inexact)
-  result = evaluator.context.ln(inexact)
-  if base is None:
-    return result
-  return result / evaluator.context.ln(evaluator.inexact(base))
+  parts = []
+  for number in (value,) if base is None else (value, base):
+    if not number:
+      return None
+    inexact = evaluator.inexact(number)
+    if varies and is_real(evaluator, inexact):
+      inexact = abs(inexact)
+    parts.append(evaluator.context.ln(inexact))
+  return parts[0] if base is None else parts[0] / parts[1]
 
 
 def _absolute(evaluator, varies: bool, value: Value) -> Value:
@@ -163,9 +163,10 @@ def bounded(evaluator, tree: trees.Call) -> Value:
 
 def determinant(evaluator, tree: trees.Call) -> Value:
   """By expansion along the first row, up to order 6."""
-  (matrix,) = tree.arguments
+  matrix = tree.arguments[0]
   if not isinstance(matrix, trees.Matrix) or not len(matrix.rows) == len(matrix.rows[0]) <= _MAX_ORDER:
-    raise ValueError('a determinant needs a small square matrix.')
+    return each(lambda *values: evaluator.opaque('det', *values),
+                *(evaluator.value(argument) for argument in tree.arguments))
   return evaluator.value(_expanded(matrix.rows))
 
 

@@ -20,14 +20,18 @@ _TOKEN = re.compile(
     r'|\\(?P<command>[a-zA-Z]+|.)'
     r'|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
     r'|(?P<letters>[a-zA-Z]+)'
-    r'|(?P<operator>\*\*|<=|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
+    r'|(?P<operator>\*\*|\+/-|<=|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
     r'|(?P<other>.)', re.DOTALL)
-_THOUSANDS = re.compile(r'[1-9]\d{0,2}(?:(?:,(?:\\!)+\s*|\{,\}|\\,)\d{3})+(?!\d)(?:\.\d+)?')
-_PLAIN_THOUSANDS = re.compile(r'(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!,?\d)(?:\.\d+)?')
+_SPACED_COMMA = r',\s*(?:\\!\s*)+|\{,\}|\\,'
+_DECIMALS = r'(?:\.\d+)?'
+_THOUSANDS = re.compile(rf'[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA})\d{{3}})+(?!\d){_DECIMALS}')
+_PLAIN_THOUSANDS = re.compile(
+    rf'(?<!\d,)[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA}|,)\d{{3}})+(?!,?\d){_DECIMALS}')
 _COLUMNS = re.compile(r'\s*\{[clr|\s]*\}')
 _HALF_DAY = re.compile(r'([apAP])\.?\s?[mM]\b\.?')
 _ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
-_SPELLINGS = {'**': '^', '<=': '≤', '>=': '≥', '==': '=', ':=': '=', '...': '…'}
+_SPELLINGS = {'**': '^', '+/-': '±', '<=': '≤', '>=': '≥', '==': '=', ':=': '=', '...': '…'}
+_SET_WORDS = {'in': '∈', 'union': '∪', 'intersection': '∩', 'intersect': '∩'}
 _CLOSERS = frozenset({')', ']', '}', '\\}', '°', '⟩'})
 
 
@@ -49,6 +53,8 @@ def tokenize(text: str) -> list[Token]:
   reader.read()
   tokens = _without_bold(reader.tokens)
   while tokens and tokens[-1].text in ('\\\\', '.', ',', ';', ':'):
+    tokens.pop()
+  if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':  # a choice: B)
     tokens.pop()
   return _with_numerals(_with_number_words(tokens))
 
@@ -75,10 +81,8 @@ class _Reader:
   def _thousands(self) -> re.Match[str] | None:
     if not self.text[self.position].isdigit():
       return None
-    match = _THOUSANDS.match(self.text, self.position)
-    if not match and not self.depth:
-      match = _PLAIN_THOUSANDS.match(self.text, self.position)
-    return match
+    match = None if self.depth else _PLAIN_THOUSANDS.match(self.text, self.position)
+    return match or _THOUSANDS.match(self.text, self.position)
 
   def _add(self, kind: str, text: str) -> None:
     self.tokens.append(Token(kind, text, self.gap))
@@ -130,13 +134,16 @@ class _Reader:
   def _letters(self, run: str) -> None:
     in_text = 'text' in self.braces or self.wrapper == 'text'
     self.wrapper = None
-    before = self.tokens[-1] if self.tokens else None
-    counted = before is not None and (before.kind == 'number' or before.text in _CLOSERS)
+    before = self.tokens[-1] if self.tokens else Token('start', '', False)
+    counted = before.kind == 'number' or before.text in _CLOSERS
     half_day = _HALF_DAY.match(self.text, self.position - len(run)) if counted else None
     if half_day:
       self.position = half_day.end()
       return self._add('word', half_day.group(1).lower() + 'm')
-    for kind, text in _classify(run, in_text, counted):
+    if in_text or before.kind == 'word' and len(run) > 1:
+      return self._add(*_classify_prose(run, counted))
+    applied = self.text[self.position:self.position + 1] in ('(', '^', '\\', '{')
+    for kind, text in _classify(run, counted, applied):
       self._add(kind, text)
 
   def _operator(self, text: str) -> None:
@@ -157,28 +164,44 @@ class _Reader:
       raise TooLong(f'more than {MAX_DEPTH} open brackets.')
 
   def _other(self, character: str) -> None:
-    if character not in '$%':
+    after_word = bool(self.tokens) and self.tokens[-1].kind == 'word'
+    if character not in '$%`' and not (character == '.' and after_word):
       self._add('other', character)
 
 
-def _classify(run: str, in_text: bool, counted: bool) -> list[tuple[str, str]]:
-  """Kinds and texts of a run of letters; `counted` when a number stands before it."""
+def _classify_prose(run: str, counted: bool) -> tuple[str, str]:
+  """Kind and text of a run of letters among words."""
   lower = run.lower()
-  if run in notation.FUNCTIONS or (lower in notation.FUNCTIONS and len(run) > 2 and not in_text):
-    return [('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])]
-  if lower in ('and', 'or', 'mod') and (in_text or not run.isupper()):
-    return [('operator', lower)]
-  if counted and lower in words.UNITS and not run.isupper():
+  if counted and lower in words.UNITS:
+    return 'word', run
+  if run in notation.FUNCTIONS:
+    return 'function', notation.FUNCTIONS[run]
+  if lower in ('and', 'or', 'mod'):
+    return 'operator', lower
+  if run in notation.NAMES or run in notation.GREEK:
+    return 'name', notation.NAMES.get(run, run)
+  return 'word', run
+
+
+def _classify(run: str, counted: bool, applied: bool) -> list[tuple[str, str]]:
+  """Kinds and texts of a run of letters; `counted` behind a number, `applied` before an argument."""
+  lower = run.lower()
+  if counted and lower in words.UNITS and (not run.isupper() or len(run) > 2):
     return [('word', run)]
-  if run == 'in' and not in_text:
-    return [('operator', '∈')]
+  if lower in notation.FUNCTIONS and (run in notation.FUNCTIONS or len(run) > 2):
+    return [('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])]
+  if lower in ('and', 'or', 'mod') and not run.isupper():
+    return [('operator', lower)]
+  if run in _SET_WORDS:
+    return [('operator', _SET_WORDS[run])]
   if run in notation.NAMES or run in notation.GREEK:
     return [('name', notation.NAMES.get(run, run))]
-  if lower in ('union', 'intersection') and not in_text:
-    return [('operator', '∪' if lower == 'union' else '∩')]
-  if in_text or (len(run) > 1 and words.is_prose(run)):
+  pieces = _split(run)
+  if len(pieces) < len(run) and (applied or len(run) < 6) and not words.is_known(lower):
+    return pieces  # sinx, xsin(x)
+  if len(run) > 1 and words.is_prose(run):
     return [('word', run)]
-  return _split(run)
+  return pieces
 
 
 def _split(run: str) -> list[tuple[str, str]]:
@@ -194,46 +217,57 @@ def _split(run: str) -> list[tuple[str, str]]:
 
 
 def _without_bold(tokens: list[Token]) -> list[Token]:
-  """Without the powers that are the asterisks of Markdown's bold."""
-  while len(tokens) > 2 and tokens[0].text == tokens[-1].text == '^':
+  """Without the powers and products that are the asterisks of Markdown."""
+  while len(tokens) > 2 and tokens[0].text == tokens[-1].text and tokens[0].text in ('^', '*'):
     tokens = tokens[1:-1]
   return tokens
 
 
 def _with_number_words(tokens: list[Token]) -> list[Token]:
-  """With `twenty-one`, `two thirds` and the like as numbers."""
+  """With `twenty-one`, `two thirds`, `minus one` and the like as numbers."""
   if not any(token.kind == 'word' for token in tokens):
     return tokens
   result: list[Token] = []
   index = 0
   while index < len(tokens):
-    run, end = [], index
-    while end < len(tokens) and (tokens[end].text.lower() in words.NUMBER_WORDS or (
-        run and tokens[end].text in ('-', 'and') and end + 1 < len(tokens)
-        and tokens[end + 1].text.lower() in words.NUMBER_WORDS
-        and (tokens[end].text == '-' or run[-1] in ('hundred', 'thousand', 'million')))):
-      run += [] if tokens[end].text in ('-', 'and') else [tokens[end].text.lower()]
-      end += 1
-    value = words.number_from(run) if run else None
-    if value is None:
-      result.append(tokens[index])
-      index += 1
+    token = tokens[index]
+    value, length = words.read_number([t.text.lower() for t in tokens[index:index + words.LONGEST]])
+    if token.kind == 'word' and length:
+      result.append(Token('number', str(value), token.gap))
+    elif token.kind == 'word' and token.text.lower() in ('minus', 'negative'):
+      result.append(Token('operator', '-', token.gap))
     else:
-      result.append(Token('number', str(value), tokens[index].gap))
-      index = end
+      part = words.PART_WORDS.get(token.text.lower()) if token.kind == 'word' else None
+      if part and result and result[-1].text == '-':  # one-third
+        result.pop()
+      if part:
+        result += [Token('operator', '/', False), Token('number', str(part), False)]
+        if len(result) == 2 or result[-3].kind != 'number':
+          result.insert(-2, Token('number', '1', False))
+      else:
+        result.append(token)
+    index += max(length, 1) if token.kind == 'word' else 1
   return result
 
 
 def _with_numerals(tokens: list[Token]) -> list[Token]:
-  """With the digits before a base joined: 2, B, _, 16 becomes the name 2B, _, 16."""
-  for index in range(len(tokens) - 1, 0, -1):
-    if tokens[index].text != '_':
+  """With the digits before a base joined: 2, B, _, 16 becomes the number 2B, _, 16."""
+  for index in range(len(tokens) - 2, 0, -1):
+    if index + 1 >= len(tokens) or tokens[index].text != '_':
+      continue
+    base = tokens[index + 2 if tokens[index + 1].text == '{' and index + 2 < len(tokens) else index + 1]
+    if not base.text.isdigit():
       continue
     start = index
-    while start and re.fullmatch(r'[0-9A-Z]+', tokens[start - 1].text) and (
+    while start and _are_digits(tokens[start - 1].text, int(base.text)) and (
         start == index or not tokens[start].gap):
       start -= 1
     digits = ''.join(token.text for token in tokens[start:index])
     if index - start > 1 and any(map(str.isdigit, digits)):
       tokens[start:index] = [Token('number', digits, tokens[start].gap)]
   return tokens
+
+
+def _are_digits(text: str, base: int) -> bool:
+  return text.isalnum() and text.isascii() and (text == text.upper()) and all(
+      int(digit, 36) < base for digit in text)

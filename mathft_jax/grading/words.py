@@ -1,6 +1,6 @@
 """Words in answers: numbers in words, units, and what is prose rather than a product of letters."""
 
-import fractions
+from collections.abc import Sequence
 
 _SMALL = ('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen '
           'fifteen sixteen seventeen eighteen nineteen').split()
@@ -9,10 +9,11 @@ _UNITS_OF_NUMBERS = {word: value for value, word in enumerate(_SMALL)}
 _UNITS_OF_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS) if value > 1}
 _SCALES = {'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
            'trillion': 10**12}
+LONGEST = 24  # texts of one number in words
 NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *_SCALES})
-_PARTS = {'half': 2, 'halves': 2, 'third': 3, 'quarter': 4, 'fourth': 4, 'fifth': 5, 'sixth': 6,
+_PARTS = {'half': 2, 'third': 3, 'quarter': 4, 'fourth': 4, 'fifth': 5, 'sixth': 6,
           'seventh': 7, 'eighth': 8, 'ninth': 9, 'tenth': 10}
-PART_WORDS = {**_PARTS, **{f'{word}s': value for word, value in _PARTS.items()}}
+PART_WORDS = {**_PARTS, 'halves': 2, **{f'{word}s': value for word, value in _PARTS.items()}}
 
 UNITS = frozenset((
     'mm cm dm km in ft yd mi mph kph kmh fps mg kg lb lbs oz ml cl ha sq cu sec secs min mins hr hrs am '
@@ -24,9 +25,13 @@ UNITS = frozenset((
     'per each total').split())
 HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
 
+ALL_REALS = (('all', 'real', 'numbers'), ('all', 'reals'), ('real', 'numbers'), ('reals',))
 HEDGES = frozenset('about approximately approx roughly around exactly only just'.split())
 
-_SHORT_PROSE = frozenset('yes no odd all any one two six ten the not dne nan max min'.split())
+_SHORT_PROSE = frozenset((
+    'yes no odd all any one two six ten the not dne nan max min red win tie mon tue wed thu fri sat '
+    'sun dog cat boy him her his she').split())
+_PROSE = frozenset('sing single since cost costs spin logic logs tangent cosine sine losing'.split())
 _VOWELS = frozenset('aeiouy')
 _LONG = 4  # letters: shorter runs are products of variables unless they are listed words
 
@@ -42,7 +47,29 @@ def is_prose(run: str) -> bool:
   return bool(_VOWELS & set(lower)) and not in_order
 
 
-def number_from(words: list[str]) -> fractions.Fraction | None:
+def is_known(run: str) -> bool:
+  """True for a listed word, whatever its letters spell."""
+  return run in _SHORT_PROSE or run in NUMBER_WORDS or run in UNITS or run in _PROSE
+
+
+def read_number(texts: Sequence[str]) -> tuple[int, int]:
+  """The value of the number words at the start of `texts`, and how many texts they are (0: none)."""
+  found, length, index = [], 0, 0
+  while index < len(texts):
+    if texts[index] in NUMBER_WORDS:
+      found.append(texts[index])
+      index += 1
+      if number_from(found) is None:
+        break
+      length = index
+    elif found and (texts[index] == '-' or texts[index] == 'and' and found[-1] in _SCALES):
+      index += 1
+    else:
+      break
+  return number_from([text for text in texts[:length] if text in NUMBER_WORDS]) or 0, length
+
+
+def number_from(words: Sequence[str]) -> int | None:
   """The value of number words such as one, thousand, twenty, five; None when they make none."""
   total, current, last_scale = 0, 0, None
   for word in words:
@@ -58,4 +85,4 @@ def number_from(words: list[str]) -> fractions.Fraction | None:
       total, current = total + current * last_scale, 0
     else:
       return None
-  return fractions.Fraction(total + current)
+  return total + current
