@@ -120,7 +120,7 @@ def _fitting(examples: Sequence[Example], layout: _Layout, too_long: str) -> lis
     if all(segment is not None for segment in fitted):
       truncated += sum(new is not old for new, old in zip(fitted, group))
       kept.extend(fitted)
-  _log_fit(kept, len(examples), truncated, layout.max_length)
+  _log_fit(kept, examples, truncated, layout.max_length)
   return kept
 
 
@@ -134,17 +134,20 @@ def _fit(segment: rows.Segment, max_length: int, too_long: str) -> rows.Segment 
   return shorter if shorter.num_trained > 0 else None
 
 
-def _log_fit(kept: list[rows.Segment], num_examples: int, truncated: int, max_length: int):
+def _log_fit(kept: list[rows.Segment], examples: Sequence[Example], truncated: int,
+             max_length: int):
   trained = sum(segment.num_trained for segment in kept)
   labels = sum(segment.is_correct is not None for segment in kept)
   if not trained and not labels:
+    shortest = min((len(e['inputs']) + len(e['targets']) for e in examples), default=0)
     raise ValueError(
-        f'Nothing to learn from: of {num_examples} examples {num_examples - len(kept)} are longer '
-        f'than max_length={max_length} and no other has a target token or a label.')
+        f'Nothing to learn from: of {len(examples)} examples, the shortest of {shortest} tokens, '
+        f'{len(examples) - len(kept)} do not fit into max_length={max_length} and no other has a '
+        'target token or a label.')
   logging.info(
       '%d examples: %d kept, %d of them truncated, %d left out as longer than %d tokens; '
-      '%d supervised tokens, %d labels', num_examples, len(kept), truncated,
-      num_examples - len(kept), max_length, trained, labels)
+      '%d supervised tokens, %d labels', len(examples), len(kept), truncated,
+      len(examples) - len(kept), max_length, trained, labels)
 
 
 def _shuffled(segments: list[rows.Segment], layout: _Layout, seed: int, start_step: int,

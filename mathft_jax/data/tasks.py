@@ -171,7 +171,8 @@ class TaskExamples(Registration):
   """The examples of a seqio task or mixture, all of a split in memory.
 
   A mixture's tasks are taken at their rates: the task that takes longest gives each of its elements
-  once, the others repeat theirs as often as the rates say. Tasks of this module are registered
+  once, the others repeat theirs as often as the rates say. A rate by number of examples counts
+  those of the split after `limit`. Tasks of this module are registered
   anew with the fields given here; one registered elsewhere must have the vocabulary given here.
 
   Attributes:
@@ -197,7 +198,8 @@ class TaskExamples(Registration):
     leaves = provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
     elements = [self._elements(task, split) for task in leaves]
     if isinstance(provider, seqio.Mixture):
-      elements = _at_rates(elements, [provider.get_rate(task) for task in leaves], leaves)
+      rates = [_rate(provider, task, len(part)) for task, part in zip(leaves, elements)]
+      elements = _at_rates(elements, rates, leaves)
     rows = [row for element in itertools.chain(*elements) for row in _rows(element)]
     logging.info('%s, split %s: %s elements, %d examples', self.mixture_or_task_name, split,
                  ' + '.join(str(len(part)) for part in elements), len(rows))
@@ -218,7 +220,7 @@ class TaskExamples(Registration):
     if name in prepared.BUILDERS and not self.use_cached:
       prepared.prepare(name, self)
     dataset = task.get_dataset(sequence_length=None, split=split, shuffle=False,
-                               use_cached=self.use_cached)
+                               use_cached=self.use_cached, try_in_mem_cache=False)
     elements = list(dataset.take(-1 if self.limit is None else self.limit).as_numpy_iterator())
     if not elements:
       raise ValueError(f'{task.name}: no element of split {split!r}.')
@@ -237,6 +239,36 @@ class TaskExamples(Registration):
     if not all(np.array_equal(element[name], ours[name]) for name in ('inputs', 'targets')):
       raise ValueError(f'{task}: the cached token ids are not those of {self.vocabulary} and '
                        f'{self.template}; cache the task again or bind use_cached=False.')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+  """A task as rate functions see it: with the number of elements that were taken of it.
+
+  So a rate by number follows `limit`, and a validation split its own numbers.
+  """
+
+  task: seqio.Task
+  count: int
+  cache_dir = 'counted'
+
+  @property
+  def name(self) -> str:
+    return self.task.name
+
+  def num_input_examples(self, split: str) -> int:
+    del split
+    return self.count
+
+  def get_cached_stats(self, split: str = 'train') -> dict[str, Any]:
+    stats = self.task.get_cached_stats(split) if self.task.cache_dir else {}
+    return {**stats, 'examples': self.count}
+
+
+def _rate(mixture: seqio.Mixture, task: seqio.Task, count: int) -> float:
+  """The rate of a task of a mixture, or of a mixture inside it."""
+  rate = mixture.rate_per_task_name.get(task.name)
+  return float(rate(_Counted(task, count))) if callable(rate) else mixture.get_rate(task)
 
 
 def _at_rates(elements: list[list[Element]], rates: list[float],

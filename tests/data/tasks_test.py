@@ -117,9 +117,21 @@ def test_a_mixture_repeats_the_smaller_task_as_its_rate_says(folders):
   assert same(made, (math + (small * 9)[:len(math)]))
 
 
-def test_a_limit_takes_so_many_of_each_task(folders):
-  made = tasks.TaskExamples(mixture_or_task_name='math_ssft', limit=5, **folders)('train')
-  assert len(made) == 5
+def test_a_limit_takes_so_many_of_each_task_and_a_rate_by_number_follows_it(folders):
+  def make(name):
+    return tasks.TaskExamples(mixture_or_task_name=name, limit=5, **folders)('train')
+  assert len(make('math_ssft')) == 5
+  assert len(make('math_prm800k_ssft')) == 10
+
+
+def test_a_mixture_within_a_mixture_keeps_its_rates(folders):
+  for name in ('inner', 'outer'):
+    seqio.MixtureRegistry.remove(name)
+  tasks.TaskExamples(mixture_or_task_name='math_ssft', **folders)('train')
+  seqio.MixtureRegistry.add('inner', [('math_ssft', 3.0)])
+  seqio.MixtureRegistry.add('outer', [('inner', 2.0), ('prm800k_ssft', 1.0)])
+  made = tasks.TaskExamples(mixture_or_task_name='outer', limit=8, **folders)('train')
+  assert len(made) == 16 + 8
 
 
 def write_cache(folder, task, elements):
