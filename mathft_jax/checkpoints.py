@@ -25,6 +25,7 @@ import safetensors.numpy
 import mathft_jax
 
 FORMAT = 'mathft_jax'  # the `format` of a safetensors header that we wrote
+DELETED = 'deleted'  # old steps are moved here first: one killed half-way is never half a checkpoint
 HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel'})
 
 
@@ -43,11 +44,14 @@ class Checkpoints:
     self.directory = epath.Path(os.path.abspath(directory) if '://' not in str(directory)
                                 else directory)
     self._best, self._higher_is_better = best, higher_is_better
+    self._deleted = self.directory / DELETED
+    self._empty_deleted()
     policy = preservation_policy.AnyPreservationPolicy(
         [preservation_policy.LatestN(keep), _KeepBest(self.best_step)])
     self._manager = ocp.CheckpointManager(
         self.directory, options=ocp.CheckpointManagerOptions(
-            create=True, enable_async_checkpointing=True, preservation_policy=policy))
+            create=True, enable_async_checkpointing=True, preservation_policy=policy,
+            todelete_subdir=DELETED))
     self._metrics = {step: read_metadata(self.path(step))['metrics']
                      for step in self._manager.all_steps()}
 
@@ -95,17 +99,22 @@ class Checkpoints:
     Orbax's own `check_for_errors` says nothing once its finishing thread has seen the error.
     """
     if not self._manager.is_saving_in_progress():
-      self._manager.wait_until_finished()
+      self.wait()
 
   def wait(self) -> None:
     """Returns when every save is on disk; raises when one failed."""
     self._manager.wait_until_finished()
+    self._empty_deleted()
 
   def restore(self, step: int, params: Any, optimizer: Any) -> tuple[Any, Any]:
     """(params, optimizer state) of a step, laid out like the given ShapeDtypeStructs."""
     restored = self._manager.restore(step, args=ocp.args.Composite(
         params=ocp.args.StandardRestore(params), optimizer=ocp.args.StandardRestore(optimizer)))
     return restored.params, restored.optimizer
+
+  def _empty_deleted(self) -> None:
+    if self._deleted.exists():
+      self._deleted.rmtree()
 
 
 @dataclasses.dataclass

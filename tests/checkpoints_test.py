@@ -77,6 +77,19 @@ def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
     assert store.best_step() == 2
 
 
+def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(tmp_path, monkeypatch):
+  store = checkpoints.Checkpoints(tmp_path, keep=1)
+  monkeypatch.setattr(checkpoints.Checkpoints, '_empty_deleted', lambda self: None)
+  for step in (1, 2):
+    store.save(step, make_params(), make_params(), {})
+    store.wait()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['2', checkpoints.DELETED]
+  monkeypatch.undo()
+  with checkpoints.Checkpoints(tmp_path) as reopened:
+    assert reopened.latest_step() == 2
+  assert [p.name for p in tmp_path.iterdir()] == ['2']
+
+
 def test_no_checkpoint_has_no_step(tmp_path):
   with checkpoints.Checkpoints(tmp_path / 'new', best='loss') as store:
     assert store.latest_step() is None and store.best_step() is None

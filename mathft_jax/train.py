@@ -1,0 +1,200 @@
+"""Trains one stage: a checkpoint and examples in, a checkpoint out.
+
+  python -m mathft_jax.train --gin_file=models/tiny.gin --gin_file=data/math.gin \
+      --gin_file=stages/ssft.gin --gin.MODEL_DIR=runs/ssft --gin.INITIAL_CHECKPOINT_PATH=random
+
+Any objective, by `loss`. Running the same command again goes on where it stopped.
+"""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+import numpy as np
+
+from mathft_jax import checkpoints
+from mathft_jax import partitioning
+from mathft_jax import progress
+from mathft_jax.data import batches as batches_lib
+from mathft_jax.data import prompts
+from mathft_jax.training import loop
+from mathft_jax.training import metrics as metrics_lib
+from mathft_jax.training import optimizers
+from mathft_jax.training import step as step_lib
+
+RANDOM = 'random'  # init_from of a training from scratch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feed:
+  """How examples become batches."""
+
+  examples: Any
+  eval_examples: Any
+  vocabulary: Any
+  template: prompts.Template
+  batch_size: int
+  max_length: int
+  pack: bool
+  too_long: str
+  seed: int
+  eval_steps: int | None
+
+
+def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples: Any, model: Any,
+          vocabulary: Any, template: prompts.Template, loss: Any, optimizer: Any, train_steps: int,
+          batch_size: int, max_length: int, eval_examples: Any = None, num_microbatches: int = 1,
+          max_grad_norm: float | None = 1.0, pack: bool = False, too_long: str = 'truncate',
+          seed: int = 0, log_period: int = 10, eval_period: int | None = None,
+          eval_steps: int | None = None, checkpoint_period: int | None = None,
+          keep: int | None = 1, hand_over: str = 'last', best_metric: str = 'loss',
+          higher_is_better: bool = False, tensorboard: bool = True,
+          partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+  """The path of the checkpoint to hand over, `<workdir>/checkpoints/<step>`.
+
+  Start-up order:
+    1. The workdir has a checkpoint of step `train_steps`: nothing to do.
+    2. The workdir has a checkpoint: resume it, with optimizer, step and place in the data.
+    3. `init_from` is a path: its parameters only, checked against model, vocabulary and template,
+       read straight into the mesh; fresh optimizer, step 0.
+    4. `init_from` is 'random': fresh parameters.
+    5. Else an error.
+
+  Args:
+    workdir: checkpoints, metrics.jsonl and TensorBoard events go here.
+    examples, eval_examples: of `data.examples`; split 'train' of the first is trained on, split
+      'validation' of the second (by default also of the first) is evaluated, `eval_steps` batches.
+    train_steps: updates in all, those of an interrupted run included.
+    batch_size, max_length: rows of a batch, tokens of a row; `pack`: several examples in a row.
+    num_microbatches: parts of a batch that are in memory one after the other; same numbers.
+    log_period, eval_period, checkpoint_period: in steps; None: never. The last step always counts.
+    keep: so many last checkpoints; the best besides when it is handed over.
+    hand_over: 'last', or 'best' by `best_metric` on the validation split.
+  """
+  _check_choices(hand_over, eval_period)
+  store = checkpoints.Checkpoints(
+      epath.Path(workdir) / 'checkpoints', keep=keep, higher_is_better=higher_is_better,
+      best=best_metric if hand_over == 'best' else None)
+  with store:
+    if not _is_complete(store, train_steps):
+      plan = step_lib.Plan(
+          config=model, loss=loss, optimizer=optimizers.without_rate(optimizer),
+          mesh=partitioner.mesh(), rules=partitioner.rules, num_microbatches=num_microbatches,
+          max_grad_norm=max_grad_norm)
+      feed = Feed(examples=examples, eval_examples=eval_examples or examples, template=template,
+                  vocabulary=vocabulary, batch_size=batch_size, max_length=max_length, pack=pack,
+                  too_long=too_long, seed=seed, eval_steps=eval_steps)
+      agenda = loop.Agenda(train_steps=train_steps, log_period=log_period, eval_period=eval_period,
+                           checkpoint_period=checkpoint_period, save_evaluated=hand_over == 'best')
+      _train(epath.Path(workdir), init_from, plan, optimizer, feed, agenda, store, tensorboard)
+    return _handed_over(store, hand_over)
+
+
+def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan, optimizer: Any,
+           feed: Feed, agenda: loop.Agenda, store: checkpoints.Checkpoints,
+           tensorboard: bool) -> None:
+  """From the state that the start-up order gives to a checkpoint of the last step."""
+  watch = progress.CompileWatch()
+  _check_sizes(plan, feed)
+  rows, shape = _examples(feed, feed.examples, 'train')
+  held_out = list(_held_out(feed)) if agenda.eval_period else []
+  identity = {'model': plan.config,
+              'fingerprint': prompts.fingerprint(feed.template, feed.vocabulary)}
+  state, start = _start(plan, store, init_from, identity, feed.seed)
+  stream = batches_lib.batches(rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape)
+  with metrics_lib.Writer(workdir, start_step=start, tensorboard=tensorboard) as writer:
+    with progress.Progress('train', total=agenda.train_steps, unit='steps', done=start) as bar:
+      state = loop.Loop(
+          plan, optimizer, agenda, store=store, writer=writer, bar=bar, watch=watch,
+          held_out=held_out, metadata={**identity, 'init_from': str(init_from),
+                                       'loss': repr(plan.loss), 'optimizer': repr(optimizer)},
+      ).run(state, start, stream)
+  done = int(jax.device_get(state.step))
+  if done != agenda.train_steps:
+    raise RuntimeError(f'{workdir}: {done} steps done, {agenda.train_steps} asked for.')
+
+
+def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath.PathLike | None,
+           identity: dict[str, Any], seed: int) -> tuple[step_lib.TrainState, int]:
+  """(train state, its step): numbers 2 to 5 of the start-up order."""
+  step, shapes = store.latest_step(), step_lib.abstract_state(plan)
+  if step is not None:
+    logging.info('resuming %s at step %d', store.directory, step)
+    checkpoints.check_metadata(store.path(step), **identity)
+    params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
+    counter = partitioning.put(np.asarray(step, np.int32), shapes.step.sharding)
+    return step_lib.TrainState(counter, params, optimizer), step
+  if init_from == RANDOM:
+    logging.info('fresh parameters, seed %d', seed)
+    return step_lib.new_state(plan, step_lib.random_params(plan, seed)), 0
+  if not init_from:
+    raise ValueError(
+        f'{store.directory} has no checkpoint to resume and init_from is {init_from!r}: wanted a '
+        "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH).")
+  logging.info('parameters from %s', init_from)
+  checkpoints.check_metadata(init_from, **identity)
+  params = checkpoints.load_params(init_from, shapes.params, step_lib.state_shardings(plan).params)
+  return step_lib.new_state(plan, params), 0
+
+
+def _examples(feed: Feed, examples: Any, split: str) -> tuple[Sequence[Any], dict[str, Any]]:
+  """The examples of a split, and the shape of batches of them."""
+  rows = examples(split)
+  verdicts = any(row.get('is_correct') is not None and not len(row['targets']) for row in rows)
+  words = prompts.encode_words(feed.template, feed.vocabulary) if verdicts else None
+  return rows, dict(batch_size=feed.batch_size, max_length=feed.max_length, label_words=words,
+                    group_size=examples.group_size, too_long=feed.too_long,
+                    pad_id=feed.vocabulary.pad_id)
+
+
+def _held_out(feed: Feed) -> Iterator[Any]:
+  """The batches of an evaluation."""
+  rows, shape = _examples(feed, feed.eval_examples, 'validation')
+  for number, batch in enumerate(batches_lib.one_pass(rows, **shape)):
+    if number == feed.eval_steps:
+      return
+    yield batch
+
+
+def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
+  together, parts = feed.examples.group_size, plan.num_microbatches
+  if feed.batch_size % (together * parts):
+    raise ValueError(f'batch_size = {feed.batch_size} is no multiple of {together} rows that belong '
+                     f'together x num_microbatches = {parts}.')
+  partitioning.check_rows(feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches')
+  if feed.vocabulary.vocab_size > plan.config.vocab_size:
+    raise ValueError(f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '
+                     f'{plan.config.vocab_size}: bind a vocab_size that is large enough.')
+
+
+def _check_choices(hand_over: str, eval_period: int | None) -> None:
+  if hand_over not in ('last', 'best'):
+    raise ValueError(f"hand_over is {hand_over!r}; wanted 'last' or 'best'.")
+  if hand_over == 'best' and eval_period is None:
+    raise ValueError("hand_over = 'best' needs evaluations to choose by; set eval_period.")
+
+
+def _is_complete(store: checkpoints.Checkpoints, train_steps: int) -> bool:
+  """Number 1 of the start-up order."""
+  step = store.latest_step()
+  if step is not None and step > train_steps:
+    raise ValueError(f'{store.directory} has a checkpoint of step {step}, after train_steps = '
+                     f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.')
+  return step == train_steps
+
+
+def _handed_over(store: checkpoints.Checkpoints, hand_over: str) -> epath.Path:
+  """The best or the last checkpoint."""
+  step = store.best_step() if hand_over == 'best' else store.latest_step()
+  if step is None:
+    raise ValueError(f'{store.directory}: no checkpoint has the metric to choose the best by; is '
+                     'best_metric one of those in metrics.jsonl?')
+  return store.path(step)
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(train)

@@ -1,0 +1,98 @@
+"""Metrics of a run: sums of totals and weights, lines of metrics.jsonl, TensorBoard events."""
+
+from collections.abc import Mapping
+import json
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+import numpy as np
+
+Pairs = Mapping[str, tuple[Any, Any]]  # name -> (total, weight)
+
+
+class Meter:
+  """Adds up metrics of several steps; totals and weights are added before they are divided."""
+
+  def __init__(self):
+    self._pairs: dict[str, np.ndarray] = {}
+
+  def add(self, pairs: Pairs) -> None:
+    """Waits for the devices and adds."""
+    for name, pair in jax.device_get(dict(pairs)).items():
+      self._pairs[name] = self._pairs.get(name, 0.0) + np.asarray(pair, np.float64)
+
+  def means(self) -> dict[str, float]:
+    """total / weight of each metric that has weight."""
+    return {name: float(total / weight) for name, (total, weight) in sorted(self._pairs.items())
+            if weight}
+
+
+class Writer:
+  """Writes numbers by step to <folder>/metrics.jsonl, and to TensorBoard where it can.
+
+  Lines after `start_step`, of a run that was stopped before its next checkpoint, are removed.
+
+  Args:
+    tensorboard: also write events, by clu; says so in the log when it is not installed.
+  """
+
+  def __init__(self, folder: epath.PathLike, *, start_step: int, tensorboard: bool = True):
+    self._path = epath.Path(folder) / 'metrics.jsonl'
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [line for line in self._lines() if json.loads(line)['step'] <= start_step]
+    self._path.write_text(''.join(f'{line}\n' for line in kept))
+    self._file = self._path.open('a')
+    self._events = _event_writer(folder) if tensorboard else None
+
+  def __enter__(self) -> 'Writer':
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    self._file.close()
+    if self._events is not None:
+      self._events.close()
+
+  def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+    """One line {"step": ..., "split": ..., ...}."""
+    self._file.write(json.dumps({'step': step, 'split': split, **numbers}) + '\n')
+    self._file.flush()
+    if self._events is not None:
+      self._events.write_scalars(step, {f'{split}/{name}': x for name, x in numbers.items()})
+
+  def _lines(self) -> list[str]:
+    """The whole lines of an earlier run; the last may have been cut by its end."""
+    if not self._path.exists():
+      return []
+    return [line for line in self._path.read_text().splitlines() if line.endswith('}')]
+
+
+def check_finite(step: int, pairs: Pairs) -> None:
+  """ValueError that names step and quantity when a total is not finite."""
+  for name, (total, _) in jax.device_get(dict(pairs)).items():
+    if not np.isfinite(total):
+      raise ValueError(
+          f'step {step}: {name} is {float(total)}. Stopped; the last checkpoint is from before. '
+          'Lower the learning rate or max_grad_norm, or look at the data of this step.')
+
+
+def check_supervised(step: int, weights: Any) -> None:
+  """ValueError when a batch has nothing to learn from: no target tokens, verdicts or pairs."""
+  for path, count in jax.tree_util.tree_leaves_with_path(weights):
+    if not count > 0:
+      name = '/'.join(str(key.key) for key in path)
+      raise ValueError(
+          f'step {step}: a batch with {count} {name} to learn from. Wanted some in every batch: do '
+          'the examples (is_correct, targets, pairs with the correct one first) fit the loss?')
+
+
+def _event_writer(folder: epath.PathLike) -> Any:
+  """clu's TensorBoard writer; None where clu, TensorFlow or TensorBoard is missing."""
+  try:
+    from clu import metric_writers  # not at the top: it imports TensorFlow
+  except ImportError as error:
+    logging.info('No TensorBoard events (%s); metrics.jsonl has the same numbers. '
+                 'pip install mathft_jax[data] to have them.', error)
+    return None
+  return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))

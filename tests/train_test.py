@@ -1,0 +1,300 @@
+"""Whole trainings of a model of a few hundred parameters: start, stop, go on, hand over."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from mathft_jax import checkpoints
+from mathft_jax import partitioning
+from mathft_jax import train as train_lib
+from mathft_jax.data import prompts
+from mathft_jax.data import vocabularies
+from mathft_jax.models import config as model_config
+from mathft_jax.models import transformer
+from mathft_jax.training import losses
+from mathft_jax.training import optimizers
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+WORDS = tuple('problem solution is correct incorrect'.split()) + tuple(map(str, range(10)))
+VOCABULARY = vocabularies.WordVocabulary(WORDS)
+TEMPLATE = prompts.Template(solve='problem {question} solution', verify_problem='problem {question}',
+                            verify_solution=' solution {solution} is')
+MODEL = model_config.TransformerConfig(vocab_size=VOCABULARY.vocab_size, embed_dim=8, num_layers=1,
+                                       num_heads=2, mlp_dim=16, mlp_activation='relu2')
+
+
+@dataclasses.dataclass(frozen=True)
+class Copies:
+  """`problem 3 4 solution` -> `3 4`; with `verdicts`, whether a candidate is a right copy."""
+
+  verdicts: bool = False
+  size: int = 24
+
+  @property
+  def group_size(self):
+    return 2 if self.verdicts else 1
+
+  def __call__(self, split):
+    random = np.random.default_rng(split == 'validation')
+    rows = [row for _ in range(self.size) for row in self.rows(random.integers(10, size=2))]
+    return rows
+
+  def rows(self, digits):
+    question = f'{digits[0]} {digits[1]}'
+    if not self.verdicts:
+      yield {'inputs': VOCABULARY.encode(f'problem {question} solution'),
+             'targets': [*VOCABULARY.encode(question), VOCABULARY.eos_id]}
+      return
+    for is_correct, answer in ((1, question), (0, f'{digits[0]} {(digits[1] + 1) % 10}')):
+      yield {'inputs': VOCABULARY.encode(f'problem {question} solution {answer} is'),
+             'targets': [], 'is_correct': is_correct}
+
+
+def train(workdir, **changes):
+  """A training of six steps on one device unless told otherwise."""
+  arguments = dict(
+      init_from='random', examples=Copies(), model=MODEL, vocabulary=VOCABULARY, template=TEMPLATE,
+      loss=losses.Mle(), optimizer=optimizers.AdamW(learning_rate=0.01), train_steps=6,
+      batch_size=8, max_length=12, tensorboard=False)
+  return train_lib.train(workdir, **(arguments | changes))
+
+
+def params_of(checkpoint):
+  return checkpoints.load_params(checkpoint, transformer.abstract_params(MODEL))
+
+
+def assert_same(left, right):
+  jax.tree.map(np.testing.assert_array_equal, params_of(left), params_of(right))
+
+
+def lines(workdir, split='train'):
+  rows = map(json.loads, (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines())
+  return [row for row in rows if row['split'] == split]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """A finished run, for others to start from and to be compared with."""
+  workdir = tmp_path_factory.mktemp('finished')
+  return workdir, train(workdir)
+
+
+def test_a_run_ends_with_a_checkpoint_of_its_last_step_that_knows_what_it_is(finished):
+  workdir, path = finished
+  assert str(path) == f'{workdir}/checkpoints/6'
+  metadata = checkpoints.read_metadata(path)
+  assert metadata['step'] == 6 and metadata['model']['embed_dim'] == 8
+  assert metadata['fingerprint'] == prompts.fingerprint(TEMPLATE, VOCABULARY)
+
+
+def test_metrics_are_plain_lines(finished):
+  [line] = lines(finished[0])
+  assert line['step'] == 6 and line['learning_rate'] == pytest.approx(0.01)
+  assert line['loss'] > 0 and line['gradient_norm'] > 0 and line['tokens_per_s'] > 0
+
+
+def test_a_finished_run_returns_at_once(finished):
+  workdir, path = finished
+
+  def refuse(split):
+    raise AssertionError('examples were asked for')
+
+  assert train(workdir, examples=refuse) == path
+
+
+def test_longer_training_learns_and_reports_validation(tmp_path):
+  train(tmp_path, train_steps=60, log_period=20, eval_period=30,
+        optimizer=optimizers.AdamW(learning_rate=optimizers.Cosine(0.03, decay_steps=60)))
+  trained, held_out = lines(tmp_path), lines(tmp_path, 'validation')
+  assert [line['step'] for line in trained] == [20, 40, 60]
+  assert trained[-1]['loss'] < trained[0]['loss'] - 0.3
+  assert [line['step'] for line in held_out] == [30, 60]
+  last = held_out[-1]
+  assert last['loss'] == pytest.approx(last['token_nll'], rel=1e-4)
+
+
+class Killed(Exception):
+  pass
+
+
+@dataclasses.dataclass(frozen=True)
+class KilledAt:
+  """Mle whose count fails in the batch of one step: what a crash in the loop looks like."""
+
+  step: int
+
+  def weight(self, batch):
+    if isinstance(batch['decoder_loss_weights'], np.ndarray):
+      SEEN.append(1)
+      if len(SEEN) == self.step:
+        raise Killed
+    return losses.Mle().weight(batch)
+
+  def __call__(self, readout, batch, weight):
+    return losses.Mle()(readout, batch, weight)
+
+
+SEEN = []
+
+
+def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(tmp_path, finished):
+  SEEN.clear()
+  with pytest.raises(Killed):
+    train(tmp_path, checkpoint_period=2, log_period=1, loss=KilledAt(6))
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['4']
+  path = train(tmp_path, checkpoint_period=2, log_period=1)
+  assert_same(path, finished[1])
+  assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+KILLED_RUN = '''
+import sys, time
+sys.path.insert(0, {tests!r})
+import train_test
+if {slow}:
+  seen = []
+  real = train_test.losses.Mle.weight
+  def slow_weight(self, batch):
+    seen.append(1)
+    if len(seen) > 12:
+      print('waiting', flush=True)
+      time.sleep(100)
+    return real(self, batch)
+  train_test.losses.Mle.weight = slow_weight
+train_test.train({workdir!r}, train_steps=20, checkpoint_period=5)
+'''
+
+
+def test_a_killed_process_goes_on_to_the_same_parameters_bit_for_bit(tmp_path):
+  def start(workdir, slow):
+    code = KILLED_RUN.format(tests=str(REPOSITORY / 'tests'), workdir=str(workdir), slow=slow)
+    return subprocess.Popen([sys.executable, '-c', code], cwd=REPOSITORY, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+  killed = start(tmp_path / 'killed', True)
+  assert killed.stdout.readline() == 'waiting\n', killed.stderr.read()
+  while not (tmp_path / 'killed' / 'checkpoints' / '10').is_dir():
+    time.sleep(0.05)
+  os.kill(killed.pid, signal.SIGKILL)
+  killed.wait()
+  for workdir in ('killed', 'whole'):
+    process = start(tmp_path / workdir, False)
+    assert process.wait() == 0, process.stderr.read()
+  assert_same(tmp_path / 'killed', tmp_path / 'whole')
+
+
+def test_the_next_stage_gets_parameters_only(tmp_path, finished):
+  path = train(tmp_path, init_from=finished[1], train_steps=2, loss=losses.VerifierXent(),
+               examples=Copies(verdicts=True))
+  moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), params_of(path),
+                       params_of(finished[1]))
+  assert 0.005 < max(jax.tree.leaves(moved)) < 0.03  # two fresh Adam updates of 0.01
+  assert 'verdict_accuracy' in lines(tmp_path)[0]
+
+
+def test_a_safetensors_file_can_be_started_from(tmp_path, finished):
+  base = checkpoints.write_safetensors(tmp_path / 'base.safetensors', params_of(finished[1]),
+                                       checkpoints.read_metadata(finished[1]))
+  left = train(tmp_path / 'a', init_from=str(base), train_steps=1)
+  right = train(tmp_path / 'b', init_from=finished[1], train_steps=1)
+  assert_same(left, right)
+
+
+def test_a_checkpoint_of_another_template_or_model_is_refused(tmp_path, finished):
+  with pytest.raises(ValueError, match='made with another fingerprint'):
+    train(tmp_path / 'a', init_from=finished[1], train_steps=1,
+          template=dataclasses.replace(TEMPLATE, solve='{question} solution'))
+  with pytest.raises(ValueError, match="another model:\n.*'mlp_dim': 16.*\n.*'mlp_dim': 32"):
+    train(tmp_path / 'b', init_from=finished[1], train_steps=1,
+          model=dataclasses.replace(MODEL, mlp_dim=32))
+
+
+def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
+  with pytest.raises(ValueError, match="wanted a checkpoint, or 'random'"):
+    train(tmp_path, init_from=None)
+  with pytest.raises(ValueError, match='does not exist'):
+    train(tmp_path, init_from=str(tmp_path / 'nowhere'))
+
+
+def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):
+  shutil.copytree(finished[0], tmp_path / 'copy')
+  assert train(tmp_path / 'copy', train_steps=7).name == '7'
+  with pytest.raises(ValueError, match='checkpoint of step 7, after train_steps = 6'):
+    train(tmp_path / 'copy')
+
+
+def test_the_best_checkpoint_by_validation_is_handed_over(tmp_path):
+  path = train(tmp_path, train_steps=8, eval_period=2, hand_over='best',
+               optimizer=optimizers.AdamW(learning_rate=Overshooting()))
+  losses_by_step = {line['step']: line['loss'] for line in lines(tmp_path, 'validation')}
+  best = min(losses_by_step, key=losses_by_step.get)
+  assert int(path.name) == best < 8
+  assert train(tmp_path, train_steps=8, eval_period=2, hand_over='best').name == str(best)
+
+
+@dataclasses.dataclass(frozen=True)
+class Overshooting:
+  """Small steps, then absurd ones."""
+
+  def __call__(self, update):
+    return jax.numpy.where(update <= 4, 0.01, 3.0)
+
+
+def test_eight_devices_and_microbatches_train_like_one(tmp_path, finished):
+  path = train(tmp_path, num_microbatches=2, batch_size=8,
+               partitioner=partitioning.Partitioner(num_partitions=2,
+                                                    rules=partitioning.FSDP_RULES))
+  single = train(tmp_path / 'one', partitioner=partitioning.Partitioner(num_partitions=1))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), params_of(path),
+               params_of(single))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
+  with pytest.raises(ValueError, match=r'step [2-6]: \w+ is (nan|inf|-inf)'):
+    train(tmp_path, optimizer=optimizers.AdamW(learning_rate=1e30), max_grad_norm=None,
+          checkpoint_period=1, keep=None)
+  for path in (tmp_path / 'checkpoints').iterdir():
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params_of(path)))
+
+
+def test_a_batch_with_nothing_to_learn_from_stops_the_run(tmp_path):
+  with pytest.raises(ValueError, match='step 1: a batch with .* verdicts to learn from'):
+    train(tmp_path, loss=KeyedXent())
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyedXent(losses.VerifierXent):
+  """The evaluator's loss on batches of solutions: as when all labels were lost."""
+
+  def weight(self, batch):
+    return {'verdicts': batch.get('verdict_weights', np.zeros(1)).sum()}
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(batch_size=7, examples=Copies(verdicts=True)), 'batch_size = 7 is no multiple of 2 rows'),
+    (dict(batch_size=12), 'do not divide over 8 devices'),
+    (dict(hand_over='first'), "hand_over is 'first'"),
+    (dict(hand_over='best'), 'set eval_period'),
+    (dict(model=dataclasses.replace(MODEL, vocab_size=5)), 'The vocabulary has 18 ids, the model 5'),
+])
+def test_wrong_sizes_and_choices_name_the_knob(tmp_path, changes, message):
+  with pytest.raises(ValueError, match=message):
+    train(tmp_path, **changes)
+
+
+def test_stages_that_differ_in_rate_and_steps_share_one_compilation(tmp_path, finished):
+  train(tmp_path / 'a', init_from=finished[1], train_steps=2)
+  path = train(tmp_path / 'b', init_from=finished[1], train_steps=3,
+               optimizer=optimizers.AdamW(learning_rate=0.5))
+  assert path.name == '3'
+  assert lines(tmp_path / 'b')[0]['compilations'] <= 3  # the rates, and reading small arrays
