@@ -6,11 +6,17 @@ import logging
 import sys
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mathft_jax import records
 from mathft_jax.data import sources
 from mathft_jax.data.datasets import features, gsm8k, math, prm800k, trajectories
+
+try:
+  tf.config.set_visible_devices([], 'GPU')  # or it would take all of the memory that JAX needs
+except RuntimeError:
+  logging.warning('TensorFlow was at work before mathft_jax.data: it may hold accelerator memory.')
 
 BUILDERS: Mapping[str, Any] = {
     'math': math.Math, 'prm800k': prm800k.Prm800k, 'gsm8k': gsm8k.GradeSchoolMath}
