@@ -8,6 +8,7 @@ from mathft_jax.grading.tokens import Token
 MAX_NESTING = 60  # operands inside operands; deeper is no answer
 
 _END = Token('end', '', False)
+_MARGIN = 8  # the farthest look ahead
 
 
 class NotMath(ValueError):
@@ -18,7 +19,7 @@ class Cursor:
   """The next token and what the grammar must remember while it reads."""
 
   def __init__(self, tokens: Sequence[Token], enclosed: Callable[['Cursor', str], Any]):
-    self.tokens = tokens
+    self.tokens = [*tokens, *[_END] * _MARGIN]
     self.enclosed = enclosed  # reads a bracketed answer: the one way up from scalars to answers
     self.position = 0
     self.statement_start = 0
@@ -28,19 +29,19 @@ class Cursor:
     self.nesting = 0
 
   def peek(self, ahead: int = 0) -> Token:
-    index = self.position + ahead
-    return self.tokens[index] if index < len(self.tokens) else _END
+    """The token that many places ahead, up to _MARGIN; of kind `end` behind the last."""
+    return self.tokens[self.position + ahead]
 
   @property
   def text(self) -> str:
-    return self.peek().text
+    return self.tokens[self.position].text
 
   @property
   def kind(self) -> str:
-    return self.peek().kind
+    return self.tokens[self.position].kind
 
   def take(self) -> Token:
-    token = self.peek()
+    token = self.tokens[self.position]
     if token is _END:
       raise NotMath('the answer ends too early.')
     self.position += 1
@@ -48,10 +49,10 @@ class Cursor:
 
   def accept(self, *texts: str) -> str:
     """The next text, taken, when it is an operator of `texts`; otherwise ''."""
-    token = self.peek()
-    if token.kind in ('operator', 'structure') and token.text in texts:
+    kind, text, _ = self.tokens[self.position]
+    if text in texts and (kind == 'operator' or kind == 'structure'):
       self.position += 1
-      return token.text
+      return text
     return ''
 
   def expect(self, *texts: str) -> str:

@@ -41,16 +41,6 @@ class Evaluator:
     self.widest = 0
     self.steps = 0
     self._known: dict[int, Value] = {}  # by identity: the tree outlives its evaluation
-    self._evaluate: dict[type, Callable[[Any], Value]] = {
-        trees.Number: lambda tree: tree.value,
-        trees.Symbol: self._symbol,
-        trees.Constant: self._constant,
-        trees.Sum: lambda tree: each(self.add, *map(self.value, tree.terms)),
-        trees.Product: self._product,
-        trees.Power: self._power,
-        trees.Call: self._call,
-        trees.Degree: lambda tree: self.value(tree.value),
-    }
 
   def value(self, tree: trees.Scalar) -> Value:
     """The value of a scalar; raises Undefined for what no scalar is, TooBig beyond the limits."""
@@ -58,12 +48,12 @@ class Evaluator:
     if known is not None:
       return known
     self.steps += 1
-    evaluate = self._evaluate.get(type(tree))
+    evaluate = _EVALUATE.get(type(tree))
     if evaluate is None:
       raise Undefined(f'{type(tree).__name__} is no scalar.')
     if self.steps > MAX_STEPS:
       raise TooBig(f'more than {MAX_STEPS} steps.')
-    value = self._known[id(tree)] = evaluate(tree)
+    value = self._known[id(tree)] = evaluate(self, tree)
     return value
 
   def at(self, index: trees.Symbol | trees.Constant, number: Fraction, tree: trees.Scalar) -> Value:
@@ -123,9 +113,6 @@ class Evaluator:
     if type(value) is Fraction and type(divisor) is Fraction:
       return value / divisor
     return self.inexact(value) / self.inexact(divisor)
-
-  def _product(self, tree: trees.Product) -> Value:
-    return self._monomial(tree)
 
   def _power(self, tree: trees.Power) -> Value:
     exponent = self.value(tree.exponent)
@@ -266,6 +253,18 @@ class Evaluator:
     return self.opaque(name, *values) if result is None else result
 
 
+_EVALUATE: dict[type, Callable[[Evaluator, Any], Value]] = {
+    trees.Number: lambda _, tree: tree.value,
+    trees.Symbol: Evaluator._symbol,
+    trees.Constant: Evaluator._constant,
+    trees.Sum: lambda self, tree: each(self.add, *map(self.value, tree.terms)),
+    trees.Product: Evaluator._monomial,
+    trees.Power: Evaluator._power,
+    trees.Call: Evaluator._call,
+    trees.Degree: lambda self, tree: self.value(tree.value),
+}
+
+
 def _digits(value: Value) -> str:
   """A text that tells values apart, whatever the precision of the context."""
   if type(value) is Fraction:
@@ -331,17 +330,23 @@ def _exact_root(value: Fraction, degree: int) -> Fraction | None:
 
 
 def _integer_root(value: int, degree: int) -> int | None:
+  """The whole root of a whole number, or None."""
   if value < 2:
     return value
   if degree == 2:
     root = math.isqrt(value)
-  elif degree >= value.bit_length():
-    return None
-  else:  # Newton's method from above
-    root = 1 << -(-value.bit_length() // degree)
-    while True:
-      step = ((degree - 1) * root + value // root**(degree - 1)) // degree
-      if step >= root:
-        break
-      root = step
+  elif value.bit_length() < 50 * degree:  # the root fits a float
+    root = round(math.exp(math.log(value) / degree))
+  else:
+    root = _newton_root(value, degree)
   return root if root**degree == value else None
+
+
+def _newton_root(value: int, degree: int) -> int:
+  """The whole part of the root, by Newton's method from above."""
+  root = 1 << -(-value.bit_length() // degree)
+  while True:
+    step = ((degree - 1) * root + value // root**(degree - 1)) // degree
+    if step >= root:
+      return root
+    root = step

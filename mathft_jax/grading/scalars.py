@@ -245,13 +245,12 @@ def _is_defined(cursor: Cursor) -> bool:
   """True for the name of `P(x) = ...` at the start of a statement."""
   if cursor.position - 1 != cursor.statement_start:
     return False
-  ahead, depth = 0, 0
-  while True:
-    text = cursor.peek(ahead).text
-    depth += (text == '(') - (text == ')')
-    ahead += 1
-    if not depth or not text:
-      return cursor.peek(ahead).text == '='
+  depth = 0
+  for index in range(cursor.position, len(cursor.tokens) - 1):
+    depth += {'(': 1, ')': -1}.get(cursor.tokens[index].text, 0)
+    if not depth:
+      return cursor.tokens[index + 1].text == '='
+  return False
 
 
 def _prose(cursor: Cursor, word: str) -> trees.Tree:

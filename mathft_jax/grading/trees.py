@@ -147,14 +147,24 @@ def quotient(numerator: Scalar, denominator: Scalar) -> Scalar:
 
 def children(tree: Tree) -> tuple[Tree, ...]:
   """The trees directly below; texts and names are none."""
+  kind = type(tree)
+  if kind in _LEAVES:
+    return ()
+  if kind is Sum:
+    return tree.terms
+  if kind is Product:
+    return tree.factors
+  if kind is Matrix:
+    return tuple(entry for row in tree.rows for entry in row)
   below = []
-  for field in dataclasses.fields(tree):
-    value = getattr(tree, field.name)
-    for item in value if isinstance(value, tuple) else (value,):
-      for leaf in item if isinstance(item, tuple) else (item,):
-        if dataclasses.is_dataclass(leaf):
-          below.append(leaf)
-  return tuple(below)
+  for name in _FIELDS[kind]:
+    value = getattr(tree, name)
+    below += value if isinstance(value, tuple) else (value,)
+  return tuple(item for item in below if type(item) in _FIELDS)
+
+
+_FIELDS = {kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in Tree.__args__}
+_LEAVES = frozenset({Number, Symbol, Constant, Sign})
 
 
 def variables(tree: Tree) -> set[str]:
