@@ -28,7 +28,8 @@ Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
 def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any],
              greedy: Paths | None = None, baseline: str = 'Maj1@N', confidence: float = 0.95,
-             resamples: int = 10_000, draws: int = 100, seed: int = 0) -> epath.Path:
+             resamples: int = 10_000, draws: int = 100, seed: int = 0,
+             print_tables: bool = True) -> epath.Path:
   """The path of report.json, written unless it is there for the same inputs and settings.
 
   Args:
@@ -43,13 +44,15 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
     resamples: bootstrap resamples of the problems.
     draws: random orders of the candidates for those curves over k that have no formula.
     seed: of the bootstrap and of the draws.
+    print_tables: whether to show the main tables on standard output.
   """
   workdir, begun = epath.Path(workdir), time.monotonic()
   files, greedy_files = _by_name(candidates), _greedy_by_name(greedy, _by_name(candidates))
   settings = report.Settings(baseline, confidence, resamples, draws, seed)
   head = _head(workdir, files, greedy_files, rules, settings)
   done = workdir / 'report.json'
-  if done.exists() and head.items() <= json.loads(done.read_text()).items():
+  if done.exists() and head.items() <= (found := json.loads(done.read_text())).items():
+    _show(found, print_tables)
     logging.info('evaluate: %s is there for the same inputs and settings', done)
     return done
   measured = {name: report.measure(path, rules, greedy_files.get(name))
@@ -58,7 +61,11 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
            'files': {name: report.section(each, rules, settings)
                      for name, each in measured.items()}}
   _write(workdir, whole, measured)
-  _say(whole, time.monotonic() - begun, workdir)
+  _show(whole, print_tables)
+  counts = [section['statistics'] for section in whole['files'].values()]
+  total, seconds = sum(count['candidates'] for count in counts), time.monotonic() - begun
+  logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
+               total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
   return done
 
 
@@ -128,17 +135,13 @@ def _outcome_rows(measured: Mapping[str, report.Measured]):
              'correct': {row: values[index] for row, values in columns.items()}}
 
 
-def _say(whole: Mapping[str, Any], seconds: float, workdir: epath.Path) -> None:
-  """Prints the main tables, what the notes say, and the rate."""
-  for table in report_tables.main_tables(whole):
+def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
+  """Prints the main tables; logs what the notes say."""
+  for table in report_tables.main_tables(whole) if print_tables else []:
     print(tables.markdown(table))
   for name, section in whole['files'].items():
     for note in section['notes']:
       logging.warning('evaluate: %s: %s', name, note)
-  counts = [section['statistics'] for section in whole['files'].values()]
-  total = sum(count['candidates'] for count in counts)
-  logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
-               total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
 
 
 if __name__ == '__main__':

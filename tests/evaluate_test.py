@@ -96,12 +96,14 @@ def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path):
     assert one == two, name
 
 
-def test_a_finished_report_is_left_alone_and_another_input_makes_another(tmp_path):
+def test_a_finished_report_is_left_alone_and_another_input_makes_another(tmp_path, capsys):
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
   marked = path.stat().mtime
   (tmp_path / 'out' / 'report.md').unlink()
+  first = capsys.readouterr().out
   run(tmp_path / 'out', candidates=candidates)
+  assert capsys.readouterr().out == first != ''
   assert path.stat().mtime == marked and not (tmp_path / 'out' / 'report.md').exists()
   run(tmp_path / 'out', candidates=candidates, seed=1)
   assert (tmp_path / 'out' / 'report.md').exists()
@@ -149,6 +151,11 @@ def test_greedy_of_several_files_is_by_name(tmp_path, greedy, message):
   files = {name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'}
   with pytest.raises(ValueError, match=message):
     run(tmp_path / 'out', candidates=files, greedy=greedy)
+
+
+def test_tables_need_not_be_printed(tmp_path, capsys):
+  run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'), print_tables=False)
+  assert capsys.readouterr().out == ''
 
 
 def test_an_unscored_file_is_reported_without_an_evaluator(tmp_path, caplog):

@@ -72,13 +72,17 @@ def _controls(rules: Sequence[voting.Rule]):
 
 
 def _cause(candidate_sets: Sequence[CandidateSet], error: voting.MissingScore) -> str:
-  """Why rows are missing: in general where that is so, else the first problem where it shows."""
+  """Why rows are missing, for the file as a whole."""
   candidates = [c for each in candidate_sets for c in each.candidates]
-  if 'log_prob' in str(error) and all(c.log_prob is None for c in candidates):
-    return 'No candidate carries a log_prob.'
-  if 'log_prob' not in str(error) and all(c.score is None for c in candidates):
+  if 'log_prob' in str(error):
+    without = sum(c.log_prob is None for c in candidates)
+    return f'{without:,} of {len(candidates):,} candidates carry no log_prob.'
+  answered = [c for c in candidates if c.cluster is not None]
+  without = sum(c.score is None for c in answered)
+  if without == len(answered):
     return 'The file is not scored.'
-  return str(error)
+  return (f'{without:,} of {len(answered):,} answered candidates have no score; score gives one to '
+          'all of them with top_clusters=None.')
 
 
 def rule_values(candidate_sets: Sequence[CandidateSet], rule: voting.Rule) -> np.ndarray:

@@ -193,7 +193,7 @@ def _curves(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule]
                                         samples=len(values_P) * max(1, most // k)))
               for k, values_P in zip(ks, values_KP)]
     found[name] = {end: [point[end] for point in points] for end in ('mean', 'low', 'high')}
-  if missing:
+  if missing and any(c.score is not None for each in candidate_sets for c in each.candidates):
     notes.append(f'No curve over k for {", ".join(missing)}: not every answered candidate has a '
                  'score, and in fewer samples other clusters are the largest.')
   return {'k': ks, 'rules': found}, notes

@@ -8,9 +8,9 @@ from mathft_jax.evaluation.tables import Table
 
 
 def main_tables(report: Mapping[str, Any]) -> list[Table]:
-  """What a terminal shows: the files side by side if there are several, and each file's rules."""
-  return [*several_files(report), *(rules_table(name, section, report['settings'])
-                                    for name, section in report['files'].items())]
+  """What a terminal shows: the rules of one file, or several files side by side."""
+  return several_files(report) or [rules_table(name, section, report['settings'])
+                                   for name, section in report['files'].items()]
 
 
 def several_files(report: Mapping[str, Any]) -> list[Table]:

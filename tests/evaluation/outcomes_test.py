@@ -49,9 +49,10 @@ def test_an_unscored_file_has_the_rows_that_need_no_score_and_says_why():
 def test_a_file_scored_for_its_largest_clusters_keeps_the_rules_over_them():
   rows, notes = rows_of([candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])])
   assert rows['RR.Top-1'].values_P.tolist() == [1] and 'RR.All' not in rows
-  assert notes[0].startswith('Left out: RR.All') and 'none (the first is candidate 2)' in notes[0]
-  assert notes[-1] == ('Left out: RR.All by log-prob, W.RR by log-prob. '
-                       'No candidate carries a log_prob.')
+  assert notes == [
+      'Left out: RR.All, W.RR, Maj1.Top2. 1 of 3 answered candidates have no score; score gives one '
+      'to all of them with top_clusters=None.',
+      'Left out: RR.All by log-prob, W.RR by log-prob. 3 of 3 candidates carry no log_prob.']
 
 
 def test_chance_is_the_share_of_correct_ones_that_the_rule_could_choose():
