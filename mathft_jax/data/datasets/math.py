@@ -24,9 +24,8 @@ Put MATH into the manual folder, as one of
 Folder and split of a file do not matter: the split is the one of Lightman et al., cut once more."""
 
 SIZE = 12_500
-SHA256 = {  # of MATH.tar and of the jsonl forms, unpacked
-    'MATH.tar': '0fbe4fad0df66942db6c221cdcc95b298cc7f4595a2f0f518360cce84e90d9ac',
-}
+FOLDERS = ('math', 'prm800k/prm800k/math_splits', 'prm800k/math_splits', 'math_splits', '.')
+SHA256 = {'MATH.tar': '0fbe4fad0df66942db6c221cdcc95b298cc7f4595a2f0f518360cce84e90d9ac'}
 CITATION = """@inproceedings{hendrycks2021math,
   title={Measuring Mathematical Problem Solving With the MATH Dataset},
   author={Hendrycks, Dan and Burns, Collin and Kadavath, Saurav and Arora, Akul and Basart, Steven
@@ -84,7 +83,7 @@ def _rows(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
     yield from _archived(archive)
   elif unpacked := manual_folder.first_existing(
       folder, ('MATH/train', 'math/MATH/train', 'math/train', 'train')):
-    for path in sorted(unpacked.parent.glob('*/*/*.json')):
+    for path in sorted(unpacked.parent.glob('*/*/[!.]*.json')):
       yield '/'.join(path.parts[-3:]), json.loads(path.read_text()), str(path)
   else:
     yield from _lines(folder)
@@ -94,14 +93,14 @@ def _archived(archive: epath.Path) -> Iterator[tuple[str, dict, str]]:
   with archive.open('rb') as stream, tarfile.open(fileobj=stream) as members:
     for member in members:
       parts = member.name.split('/')
-      if member.isfile() and member.name.endswith('.json') and len(parts) >= 3:
+      if (member.isfile() and member.name.endswith('.json') and len(parts) >= 3
+          and not parts[-1].startswith('.')):  # what macOS leaves beside a file
         row = json.loads(members.extractfile(member).read())
         yield '/'.join(parts[-3:]), row, f'{archive}:{member.name}'
 
 
 def _lines(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
-  paths = [manual_folder.jsonl(folder, ('math', 'math_splits', 'prm800k/math_splits', '.'), name)
-           for name in ('train', 'test')]
+  paths = [manual_folder.jsonl(folder, FOLDERS, name) for name in ('train', 'test')]
   if not any(paths):
     raise ValueError(f'{folder}: no MATH in it.\n{INSTRUCTIONS}')
   for path in filter(None, paths):

@@ -30,6 +30,7 @@ def unpack(folder):
   for name, row in ROWS.items():
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(row))
+  (folder / 'train' / 'algebra' / '._0.json').write_bytes(b'\x00\x05')  # as macOS leaves them
 
 
 def write_folder(folder):
@@ -42,15 +43,19 @@ def write_archive(folder):
     archive.add(folder / 'unpacked' / 'MATH', 'MATH')
 
 
-def write_lines(folder):
-  (folder / 'math').mkdir()
+def write_lines(folder, name='math'):
+  (folder / name).mkdir(parents=True)
   for split in ('train', 'test'):
     rows = [{**row, 'unique_id': name} for name, row in ROWS.items() if name.startswith(split)]
     text = ''.join(json.dumps(row) + '\n' for row in rows)
-    (folder / 'math' / f'{split}.jsonl').write_text(text)
+    (folder / name / f'{split}.jsonl').write_text(text)
 
 
-@pytest.mark.parametrize('write', [write_folder, write_archive, write_lines])
+def write_clone(folder):
+  write_lines(folder, 'prm800k/prm800k/math_splits')
+
+
+@pytest.mark.parametrize('write', [write_folder, write_archive, write_lines, write_clone])
 def test_every_accepted_form_gives_the_same_problems(tmp_path, write):
   write(tmp_path)
   problems = {problem.id: problem for problem in math.read(tmp_path)}
