@@ -25,6 +25,7 @@ import safetensors.numpy
 import mathft_jax
 
 FORMAT = 'mathft_jax'  # the `format` of a safetensors header that we wrote
+SAFETENSORS_DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16', 'F64': 'float64'}
 DELETED = 'deleted'  # old steps are moved here first: one killed half-way is never half a checkpoint
 HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel'})
 
@@ -169,16 +170,20 @@ def find(path: epath.PathLike) -> epath.Path:
       '.safetensors file (INITIAL_CHECKPOINT_PATH or CHECKPOINT_PATH).')
 
 
-def shapes(path: epath.PathLike) -> Any:
-  """Nested dict of what a checkpoint's params are: objects with `shape` and `dtype`."""
+def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
+  """Nested dict of ShapeDtypeStructs: what a checkpoint's params are, in `dtype` if given."""
   path = find(path)
   if path.suffix == '.safetensors':
     with safetensors.safe_open(path, 'np') as tensors:
-      return _nest({name: tensors.get_slice(name).get_shape() for name in tensors.keys()})
+      slices = {name: tensors.get_slice(name) for name in tensors.keys()}
+      tree = _nest({name: jax.ShapeDtypeStruct(
+          tuple(each.get_shape()), dtype or SAFETENSORS_DTYPES[each.get_dtype()])
+                    for name, each in slices.items()})
+    return tree
   with ocp.StandardCheckpointer() as checkpointer:
     metadata = checkpointer.metadata(path / 'params').item_metadata
-  tree = getattr(metadata, 'tree', metadata)
-  return jax.tree.map(lambda leaf: list(leaf.shape), tree,
+  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype),
+                      getattr(metadata, 'tree', metadata),
                       is_leaf=lambda leaf: hasattr(leaf, 'shape'))
 
 
@@ -218,7 +223,7 @@ def check_metadata(path: epath.PathLike, *, model: Any = None,
 def check_shapes(wanted: Any, found: Any, *, where: str) -> None:
   """ValueError with the two lists that differ, unless names and shapes are the same."""
   wanted = {name: list(array.shape) for name, array in _flat(wanted).items()}
-  found = _flat(found)
+  found = {name: list(array.shape) for name, array in _flat(found).items()}
   differ = sorted(name for name in wanted.keys() | found.keys()
                   if wanted.get(name) != found.get(name))
   if differ:

@@ -22,8 +22,8 @@ DEFAULT_RULES: Rules = (
     ('kv_heads', 'model'), ('joined_kv', 'model'), ('embed', None), ('kv', None),
     ('length', None), ('layers', None),
 )
-# The same with parameters and optimizer spread over `data` too, which others call FSDP or ZeRO-3.
-FSDP_RULES: Rules = (('embed', 'data'), *DEFAULT_RULES)
+# Before them: parameters and optimizer spread over `data` too, which others call FSDP or ZeRO-3.
+FSDP_RULES: Rules = (('embed', 'data'),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,17 +33,20 @@ class Partitioner:
   Attributes:
     num_partitions: devices along `model`; the others are along `data`.
     rules: pairs (logical axis, mesh axis or None); the first rule that fits counts.
+    fsdp: also spread parameters and optimizer over `data` (`FSDP_RULES` before `rules`).
     ici_mesh_shape: (data, model) within a slice; None leaves it to `num_partitions`.
     dcn_mesh_shape: (data, model) between slices that a slow network joins; None for one slice.
   """
 
   num_partitions: int = 1
   rules: Rules = DEFAULT_RULES
+  fsdp: bool = False
   ici_mesh_shape: tuple[int, int] | None = None
   dcn_mesh_shape: tuple[int, int] | None = None
 
   def __post_init__(self):
-    object.__setattr__(self, 'rules', tuple(tuple(rule) for rule in self.rules))
+    rules = (*FSDP_RULES, *self.rules) if self.fsdp else self.rules
+    object.__setattr__(self, 'rules', tuple(dict.fromkeys(tuple(rule) for rule in rules)))
     for name in ('ici_mesh_shape', 'dcn_mesh_shape'):
       if getattr(self, name) is not None:
         object.__setattr__(self, name, tuple(getattr(self, name)))

@@ -6,7 +6,7 @@
 Any objective, by `loss`. Running the same command again goes on where it stopped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -46,7 +46,8 @@ class Feed:
 
 def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples: Any, model: Any,
           vocabulary: Any, template: prompts.Template, loss: Any, optimizer: Any, train_steps: int,
-          batch_size: int, max_length: int, eval_examples: Any = None, num_microbatches: int = 1,
+          batch_size: int, max_length: int | Mapping[str, int], eval_examples: Any = None,
+          num_microbatches: int = 1,
           max_grad_norm: float | None = 1.0, pack: bool = False, too_long: str = 'truncate',
           seed: int = 0, log_period: int = 10, eval_period: int | None = None,
           eval_steps: int | None = None, checkpoint_period: int | None = None,
@@ -68,7 +69,8 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
     examples, eval_examples: of `data.examples`; split 'train' of the first is trained on, split
       'validation' of the second (by default also of the first) is evaluated, `eval_steps` batches.
     train_steps: updates in all, those of an interrupted run included.
-    batch_size, max_length: rows of a batch, tokens of a row; `pack`: several examples in a row.
+    batch_size, max_length: rows of a batch, tokens of a row (t5x's {'inputs': n, 'targets': m} is
+      n + m); `pack`: several examples in a row.
     num_microbatches: parts of a batch that are in memory one after the other; same numbers.
     log_period, eval_period, checkpoint_period: in steps; None: never. The last step always counts.
     keep: so many last checkpoints; the best besides when it is handed over.
@@ -85,7 +87,8 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
           mesh=partitioner.mesh(), rules=partitioner.rules, num_microbatches=num_microbatches,
           max_grad_norm=max_grad_norm)
       feed = Feed(examples=examples, eval_examples=eval_examples or examples, template=template,
-                  vocabulary=vocabulary, batch_size=batch_size, max_length=max_length, pack=pack,
+                  vocabulary=vocabulary, batch_size=batch_size,
+                  max_length=_row_length(max_length), pack=pack,
                   too_long=too_long, seed=seed, eval_steps=eval_steps)
       agenda = loop.Agenda(train_steps=train_steps, log_period=log_period, eval_period=eval_period,
                            checkpoint_period=checkpoint_period, save_evaluated=hand_over == 'best')
@@ -168,6 +171,15 @@ def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
   if feed.vocabulary.vocab_size > plan.config.vocab_size:
     raise ValueError(f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '
                      f'{plan.config.vocab_size}: bind a vocab_size that is large enough.')
+
+
+def _row_length(max_length: int | Mapping[str, int]) -> int:
+  if not isinstance(max_length, Mapping):
+    return max_length
+  if set(max_length) != {'inputs', 'targets'}:
+    raise ValueError(f"max_length is {dict(max_length)}; wanted a number, or {{'inputs': n, "
+                     "'targets': m} (TASK_FEATURE_LENGTHS).")
+  return sum(max_length.values())
 
 
 def _check_choices(hand_over: str, eval_period: int | None) -> None:

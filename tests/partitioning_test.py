@@ -42,7 +42,8 @@ def test_rules_map_logical_axes_to_mesh_axes():
 
 
 def test_fsdp_rules_spread_parameters_over_data_too():
-  assert spec(('layers', 'embed', 'mlp'), (3, 8, 8), rules=partitioning.FSDP_RULES) == P(
+  assert spec(('layers', 'embed', 'mlp'), (3, 8, 8),
+              rules=partitioning.Partitioner(fsdp=True).rules) == P(
       None, 'data', 'model')
 
 

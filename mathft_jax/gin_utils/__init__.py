@@ -118,15 +118,14 @@ def _read(program: Callable[..., Any], arguments: flags.Arguments) -> sources.Re
 
 
 def _check_order(assignments: Sequence[sources.Assignment]) -> None:
-  """ConfigError where a file takes back what an earlier one has set."""
-  known: dict[str, sources.Assignment] = {}
+  """ConfigError where a file takes back what an earlier one has set, and nothing sets it again."""
+  last = {each.name: each for each in assignments}
   for each in assignments:
-    before = known.get(each.name)
-    if before is not None and each.is_required and not before.is_required:
+    reset = last[each.name]
+    if reset.is_required and not each.is_required:
       raise ConfigError(
-          f'{each.where} resets {each.name} to %gin.REQUIRED, after {before.where} has set it to '
-          f'{before.value!r}. Name {each.source} before {before.source}.')
-    known[each.name] = each
+          f'{reset.where} resets {each.name} to %gin.REQUIRED, after {each.where} has set it to '
+          f'{each.value!r}. Name {reset.source} before {each.source}.')
 
 
 def _check_macros(reader: sources.Reader, arguments: flags.Arguments) -> None:
@@ -195,5 +194,7 @@ def _log_to_stderr() -> None:
 
 
 def _ours(record: python_logging.LogRecord) -> bool:
+  if record.module == 'resource_reader':  # gin calls each search path without the file an error
+    return False
   return record.levelno >= python_logging.WARNING or pathlib.Path(
       record.pathname).is_relative_to(PACKAGE)

@@ -71,7 +71,7 @@ class Loop:
     rates = optimizers.learning_rates(self._optimizer, start, self._agenda.train_steps)
     for step, rate in enumerate(rates, start=start + 1):
       batch = next(stream)
-      metrics_lib.check_supervised(step, self._plan.loss.weight(batch))
+      metrics_lib.check_supervised(step, self._plan.loss, batch)
       on_mesh = partitioning.put_batch(batch, self._plan.mesh)
       rate_on_mesh = partitioning.put(rate, whole)
       with jax.transfer_guard('disallow'):
@@ -145,9 +145,9 @@ def evaluate(plan: step_lib.Plan, params: Any, held_out: Sequence[Batch]) -> dic
   """Loss and metrics of all batches together, whatever their number."""
   if not held_out:
     raise ValueError('Nothing to evaluate on: the validation split has no examples.')
+  metrics_lib.check_supervised(0, plan.loss, held_out[0])
   weight = jax.tree.map(lambda *counts: np.float32(sum(counts)),
                         *[plan.loss.weight(batch) for batch in held_out])
-  metrics_lib.check_supervised(0, weight)
   weight = jax.device_put(weight, partitioning.replicated(plan.mesh))
   step_fn, total = step_lib.eval_step(plan), metrics_lib.Meter()
   pairs = [step_fn(params, partitioning.put_batch(batch, plan.mesh), weight) for batch in held_out]

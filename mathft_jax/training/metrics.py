@@ -77,8 +77,13 @@ def check_finite(step: int, pairs: Pairs) -> None:
           'Lower the learning rate or max_grad_norm, or look at the data of this step.')
 
 
-def check_supervised(step: int, weights: Any) -> None:
+def check_supervised(step: int, loss: Any, batch: Mapping[str, np.ndarray]) -> None:
   """ValueError when a batch has nothing to learn from: no target tokens, verdicts or pairs."""
+  try:
+    weights = loss.weight(batch)
+  except KeyError as error:
+    raise ValueError(f'{loss} needs {error} in its batches, which have {sorted(batch)}: these '
+                     'examples are for another loss.') from error
   for path, count in jax.tree_util.tree_leaves_with_path(weights):
     if not count > 0:
       name = '/'.join(str(key.key) for key in path)

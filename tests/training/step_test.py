@@ -104,7 +104,7 @@ def test_microbatches_and_devices_do_not_change_a_step(kind):
   assert max(jax.tree.leaves(moved)) > 1e-3
   split = make_plan(CASES[kind], num_microbatches=4)
   spread = make_plan(CASES[kind], num_microbatches=2, mesh=make_mesh(8, num_partitions=2),
-                     rules=partitioning.FSDP_RULES)
+                     rules=partitioning.Partitioner(fsdp=True).rules)
   for plan in (split, spread):
     other, other_metrics = one_step(plan, batch)
     assert_close(state.params, other.params, atol=2e-6, rtol=0)
@@ -132,7 +132,7 @@ def test_the_gradient_is_that_of_the_loss():
 
 def test_parameters_and_optimizer_are_spread_alike():
   plan = make_plan(losses.Mle(), optimizer=optimizers.without_rate(optimizers.AdamW()),
-                   mesh=make_mesh(8, num_partitions=2), rules=partitioning.FSDP_RULES)
+                   mesh=make_mesh(8, num_partitions=2), rules=partitioning.Partitioner(fsdp=True).rules)
   state, _ = one_step(plan, make_batch('packed'))
   query = state.params['layers']['attention']['query']
   assert query.addressable_shards[0].data.size == query.size // 8
