@@ -25,12 +25,22 @@ def readout(params, batch):
   return likelihoods.Readout(CONFIG, params, hidden_BTD)
 
 
+@jax.jit
+def target_log_probs(params, batch):
+  return readout(params, batch).target_log_probs(batch['decoder_target_tokens'])
+
+
+@jax.jit
+def word_log_probs(params, batch):
+  return readout(params, batch).word_log_probs(
+      batch['word_positions'], batch['label_words'], batch['label_word_mask'])
+
+
 def sequence_log_prob(params, inputs, targets):
   """log p(targets | inputs) of one sequence alone."""
   example = {'inputs': inputs, 'targets': targets}
-  batch = next(batches.one_pass([example], batch_size=1, max_length=len(inputs) + len(targets)))
-  log_probs_BT = readout(params, batch).target_log_probs(batch['decoder_target_tokens'])
-  return float((log_probs_BT * batch['decoder_loss_weights']).sum())
+  batch = next(batches.one_pass([example], batch_size=1, max_length=96))
+  return float((target_log_probs(params, batch) * batch['decoder_loss_weights']).sum())
 
 
 @pytest.mark.parametrize('words', [(' correct', ' incorrect'), ('yes', 'no'), ('1', '0')])
@@ -42,8 +52,7 @@ def test_branches_give_each_word_the_probability_it_has_alone(params, words):
   batch = next(batches.one_pass(
       [{'inputs': prompt, 'targets': [], 'is_correct': 1}], batch_size=2, max_length=100,
       label_words=prompts.encode_words(template, BYTES)))
-  log_probs_BW = readout(params, batch).word_log_probs(
-      batch['word_positions'], batch['label_words'], batch['label_word_mask'])
+  log_probs_BW = word_log_probs(params, batch)
   alone = [sequence_log_prob(params, prompt, BYTES.encode(word)) for word in words]
   np.testing.assert_allclose(log_probs_BW[0], alone, rtol=1e-5)
 
@@ -53,8 +62,7 @@ def test_packed_examples_have_the_likelihoods_they_have_alone(params):
   made = examples.SolutionExamples(lambda split: problems, prompts.Template(), BYTES)('train')
   batch = next(batches.batches(made, batch_size=3, max_length=96, seed=0, pack=True))
   assert batch['decoder_segment_ids'].max() > 1
-  log_probs_BT = readout(params, batch).target_log_probs(batch['decoder_target_tokens'])
-  weighted_BT = np.asarray(log_probs_BT) * batch['decoder_loss_weights']
+  weighted_BT = np.asarray(target_log_probs(params, batch)) * batch['decoder_loss_weights']
   alone = {len(e['inputs']): sequence_log_prob(params, e['inputs'], e['targets']) for e in made}
   for row, segments in enumerate(batch['decoder_segment_ids']):
     for segment in range(1, segments.max() + 1):
