@@ -18,13 +18,16 @@ import jax.numpy as jnp
 from mathft_jax.models import config as config_lib
 
 
+Layers = jax.Array | tuple[jax.Array, ...]  # [L, B, K, S, H], or for each layer [B, K, S, H]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Slots:
   """Keys and values of all layers; a slot whose position is negative holds nothing."""
 
-  key_LBKSH: jax.Array
-  value_LBKSH: jax.Array
+  key: Layers
+  value: Layers
   position_BS: jax.Array  # int32
 
 
@@ -38,9 +41,13 @@ class Cache:
   length: jax.Array  # int32, scalar
 
 
-def new_cache(config: config_lib.TransformerConfig, *, rows: int, slots: int) -> Cache:
-  """A cache of `rows` rows with room for `slots` tokens each, nothing written."""
-  return Cache(own=_empty_slots(config, rows, slots), prefix=None, length=jnp.int32(0))
+def new_cache(config: config_lib.TransformerConfig, *, rows: int, slots: int,
+              stacked: bool = True) -> Cache:
+  """A cache of `rows` rows with room for `slots` tokens each, nothing written.
+
+  `stacked` must be False for parameters of `transformer.unstacked`, and only for them.
+  """
+  return Cache(_empty_slots(config, rows, slots, stacked), prefix=None, length=jnp.int32(0))
 
 
 def shared(cache: Cache, config: config_lib.TransformerConfig, *, copies: int, slots: int) -> Cache:
@@ -51,11 +58,27 @@ def shared(cache: Cache, config: config_lib.TransformerConfig, *, copies: int, s
   if cache.prefix is not None or cache.own is None:
     raise ValueError('shared() wants a cache without a prefix: prefill with new_cache(...).')
   rows = copies * cache.own.position_BS.shape[0]
-  own = _empty_slots(config, rows, slots) if slots else None
+  stacked = not isinstance(cache.own.key, tuple)
+  own = _empty_slots(config, rows, slots, stacked) if slots else None
   return Cache(own=own, prefix=cache.own, length=jnp.int32(0))
 
 
-def _empty_slots(config: config_lib.TransformerConfig, rows: int, slots: int) -> Slots:
-  shape = (config.num_layers, rows, config.kv_heads, slots, config.head_size)
-  return Slots(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype),
-               jnp.full((rows, slots), -1, jnp.int32))
+def with_more_slots(slots: Slots, more: int) -> Slots:
+  """The same with room for `more` tokens."""
+  def wider(array):
+    return jnp.pad(array, ((0, 0),) * (array.ndim - 2) + ((0, more), (0, 0)))
+
+  position_BS = jnp.pad(slots.position_BS, ((0, 0), (0, more)), constant_values=-1)
+  return Slots(*jax.tree.map(wider, (slots.key, slots.value)), position_BS)
+
+
+def _empty_slots(config: config_lib.TransformerConfig, rows: int, slots: int,
+                 stacked: bool) -> Slots:
+  shape = (rows, config.kv_heads, slots, config.head_size)
+
+  def zeros():
+    if stacked:
+      return jnp.zeros((config.num_layers, *shape), config.dtype)
+    return tuple(jnp.zeros(shape, config.dtype) for _ in range(config.num_layers))
+
+  return Slots(zeros(), zeros(), jnp.full((rows, slots), -1, jnp.int32))

@@ -38,7 +38,8 @@ FAMILIES = {
 }
 BATCH, LENGTH = 4, 9
 each_family = pytest.mark.parametrize('config', FAMILIES.values(), ids=FAMILIES.keys())
-some_families = pytest.mark.parametrize('config', map(FAMILIES.get, ('plain', 'gemma3', 'palm')))
+some_families = pytest.mark.parametrize(
+    'config', [FAMILIES[name] for name in ('plain', 'gemma3', 'palm')])
 
 
 @functools.lru_cache
@@ -231,3 +232,17 @@ def test_compile_time_does_not_grow_with_depth():
     shapes = transformer.abstract_params(config)
     return len(forward.lower(config, shapes, tokens_of(), positions_of()).as_text().splitlines())
   assert size(24) == size(3)
+
+
+@pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma3'])
+def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
+  config = FAMILIES[name]
+  params = transformer.unstacked(params_of(config))
+  cache = cache_lib.new_cache(config, rows=BATCH, slots=LENGTH - 4, stacked=False)
+  first, cache = forward(config, params, tokens_of()[:, :-4], positions_of(BATCH, LENGTH - 4),
+                         cache=cache)
+  cache = cache_lib.shared(cache, config, copies=1, slots=2)
+  cache = dataclasses.replace(cache, own=cache_lib.with_more_slots(cache.own, 2))
+  second, _ = forward(config, params, tokens_of()[:, -4:], positions_of(BATCH, 4, LENGTH - 4),
+                      cache=cache)
+  assert_close(np.concatenate([first, second], axis=1), hidden_of(config, tokens_of()))

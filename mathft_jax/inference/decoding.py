@@ -1,0 +1,203 @@
+"""Candidates of many problems at once: each prompt is read once, its candidates share that cache.
+
+Candidate c of problem p is drawn with keys made from (seed, problem id, sample index) and the
+number of the token alone: the text is the same whatever rows stand beside it, up to the rounding of
+floating-point sums.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import numpy as np
+
+from mathft_jax import partitioning
+from mathft_jax.models import cache as cache_lib
+from mathft_jax.models import transformer
+
+FIRST_SLOTS = 128  # tokens a candidate has room for at first; doubled when they are full
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a compiled decoder depends on besides the shapes; hashable.
+
+  Attributes:
+    method: of `sampling`.
+    copies: candidates decoded per row of prompts, C.
+    max_length: tokens of a candidate, EOS included.
+    eos_id: ends a candidate.
+    num_tokens: ids below this may be drawn; the embeddings of a model may be padded beyond.
+    mesh: rows of prompts are spread over its `data` axis.
+  """
+
+  config: transformer.TransformerConfig
+  method: Any
+  copies: int
+  max_length: int
+  eos_id: int
+  num_tokens: int
+  mesh: Mesh | None = None
+  rules: partitioning.Rules = partitioning.DEFAULT_RULES
+
+
+class Samples(NamedTuple):
+  """Drawn candidates, on the host."""
+
+  tokens_PCU: np.ndarray  # int32, zeros after the end; EOS included where finished
+  lengths_PC: np.ndarray  # tokens, EOS included
+  log_probs_PC: np.ndarray  # log p(X|P) of these tokens at temperature 1, float32, natural log
+  finished_PC: np.ndarray  # whether EOS came within max_length
+
+
+class State(NamedTuple):
+  """What a decoding step changes; B = P * C rows, candidates of a problem are neighbours."""
+
+  cache: cache_lib.Cache
+  tokens_BU: jax.Array
+  log_probs_B: jax.Array
+  lengths_B: jax.Array
+  finished_B: jax.Array
+  step: jax.Array  # tokens drawn so far for unfinished rows
+
+
+def candidate_keys(seed: int, problem_ids: Sequence[str],
+                   samples_PC: np.ndarray) -> jax.Array:
+  """Keys [P, C] of sample number samples_PC[p, c] of the problem with each id."""
+  digests = [hashlib.blake2b(name.encode('utf-8'), digest_size=8).digest() for name in problem_ids]
+  words_P2 = np.array([np.frombuffer(digest, '<u4') for digest in digests])
+  return _keys(np.uint32(seed % 2 ** 32), words_P2, np.asarray(samples_PC, np.uint32))
+
+
+@jax.jit
+def _keys(seed, words_P2, samples_PC):
+  base = jax.random.key(seed, impl='threefry2x32')
+  fold = jax.random.fold_in
+  of_sample = lambda word, sample: fold(fold(fold(base, word[0]), word[1]), sample)
+  return jax.vmap(jax.vmap(of_sample, (None, 0)))(words_P2, samples_PC)
+
+
+def decode(plan: Plan, params: Any, prompts_PS: np.ndarray, lengths_P: np.ndarray,
+           keys_PC: jax.Array) -> Samples:
+  """C candidates of each prompt, until all have ended or are `max_length` tokens long.
+
+  Args:
+    params: of `plan.config`, on `plan.mesh` when there is one.
+    prompts_PS: token ids, padded on the right.
+    lengths_P: tokens of each prompt, at least 1.
+    keys_PC: of `candidate_keys`.
+  """
+  prompts_PS, lengths_P, keys_PC = _place(plan, (prompts_PS, lengths_P, keys_PC))
+  state = _prefill(plan, params, prompts_PS, lengths_P, keys_PC)
+  while True:
+    state, ended = _decode(plan, params, state, lengths_P, keys_PC)
+    if bool(ended):
+      return _samples(plan, state)
+    state = _with_more_slots(plan, state)
+
+
+def _place(plan: Plan, arrays):
+  """The arrays on the mesh, rows over `data`."""
+  if plan.mesh is None:
+    return arrays
+  return jax.device_put(arrays, partitioning.rows(plan.mesh))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
+  """The state after the prompts are read and every candidate's first token is drawn."""
+  rows, slots = prompts_PS.shape
+  stacked = not isinstance(params['layers'], tuple)
+  positions_PS = jnp.broadcast_to(jnp.arange(slots), (rows, slots))
+  valid_PS = (positions_PS < lengths_P[:, None]).astype(jnp.int32)
+  hidden_PSD, cache = transformer.hidden_states(
+      plan.config, params, prompts_PS, positions_BT=positions_PS, segment_ids_BT=valid_PS,
+      cache=cache_lib.new_cache(plan.config, rows=rows, slots=slots, stacked=stacked))
+  last_PD = jnp.take_along_axis(hidden_PSD, lengths_P[:, None, None] - 1, axis=1)[:, 0]
+  logits_PV = transformer.logits(plan.config, params, last_PD)
+  room = min(FIRST_SLOTS, plan.max_length)
+  cache = cache_lib.shared(cache, plan.config, copies=plan.copies, slots=room)
+  batch = rows * plan.copies
+  state = State(cache, jnp.zeros((batch, room), jnp.int32), jnp.zeros(batch),
+                jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool), jnp.int32(0))
+  logits_BV = jnp.repeat(logits_PV, plan.copies, axis=0)
+  return _constrain(plan, _append(plan, state, logits_BV, keys_PC.reshape(batch)))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _decode(plan: Plan, params, state: State, lengths_P, keys_PC):
+  """(state, whether all candidates have ended), after as many tokens as there is room for."""
+  keys_B = keys_PC.reshape(-1)
+  starts_B = jnp.repeat(lengths_P, plan.copies)
+  room = state.tokens_BU.shape[1]
+
+  def step(state: State) -> State:
+    last_B1 = jax.lax.dynamic_slice_in_dim(state.tokens_BU, state.step - 1, 1, axis=1)
+    positions_B1 = (starts_B + state.step - 1)[:, None]
+    hidden_B1D, cache = transformer.hidden_states(
+        plan.config, params, last_B1, positions_BT=positions_B1, cache=state.cache)
+    logits_BV = transformer.logits(plan.config, params, hidden_B1D[:, 0])
+    return _append(plan, state._replace(cache=cache), logits_BV, keys_B)
+
+  unfinished = lambda state: (state.step < room) & ~jnp.all(state.finished_B)
+  state = jax.lax.while_loop(unfinished, step, _constrain(plan, state))
+  return state, jnp.all(state.finished_B) | (state.step >= plan.max_length)
+
+
+def _append(plan: Plan, state: State, logits_BV, keys_B) -> State:
+  """The state with one more token of each unfinished row, and its log-probability."""
+  keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, state.step)
+  tokens_B = plan.method(logits_BV[:, :plan.num_tokens], keys_B)
+  chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]
+  log_probs_B = chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
+  tokens_B = jnp.where(state.finished_B, 0, tokens_B)
+  return State(
+      state.cache,
+      jax.lax.dynamic_update_slice(state.tokens_BU, tokens_B[:, None], (0, state.step)),
+      state.log_probs_B + jnp.where(state.finished_B, 0, log_probs_B),
+      state.lengths_B + ~state.finished_B,
+      state.finished_B | (tokens_B == plan.eos_id),
+      state.step + 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _with_more_slots(plan: Plan, state: State) -> State:
+  """The state with room for twice as many tokens, `max_length` at most.
+
+  Attention reads all slots of a cache in each step: a cache that grows is read half as much.
+  """
+  more = min(state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1])
+  own = cache_lib.with_more_slots(state.cache.own, more)
+  return state._replace(cache=dataclasses.replace(state.cache, own=own),
+                        tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))))
+
+
+def _constrain(plan: Plan, state: State) -> State:
+  """The state with its rows over `data` and its key/value heads as the rules say."""
+  if plan.mesh is None:
+    return state
+
+  def put(axes, array):
+    spec = partitioning.partition_spec(axes, array.shape, mesh=plan.mesh, rules=plan.rules)
+    sharding = jax.sharding.NamedSharding(plan.mesh, spec)
+    return jax.lax.with_sharding_constraint(array, sharding)
+
+  rows = lambda array: put(('batch',) + (None,) * (array.ndim - 1), array)
+  heads = lambda array: put((None, 'batch', 'kv_heads', None, None)[-array.ndim:], array)
+  slots = lambda part: cache_lib.Slots(
+      *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS))
+  cache = cache_lib.Cache(slots(state.cache.own), slots(state.cache.prefix), state.cache.length)
+  return State(cache, *map(rows, state[1:5]), state.step)
+
+
+def _samples(plan: Plan, state: State) -> Samples:
+  """The candidates of a last state, on the host."""
+  host = [np.asarray(array) for array in jax.device_get(state[1:5])]
+  tokens, log_probs, lengths, finished = (
+      array.reshape(-1, plan.copies, *array.shape[1:]) for array in host)
+  return Samples(tokens, lengths, log_probs, finished)
