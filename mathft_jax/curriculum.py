@@ -1,0 +1,52 @@
+"""Trainings in a row, each from the weights of the one before: how a base model is made.
+
+  python -m mathft_jax.curriculum --gin_file=recipes/base.gin --gin.MODEL_DIR=runs/base
+
+Running the same command again goes on where it stopped.
+"""
+
+from collections.abc import Callable, Mapping
+
+from etils import epath
+import jax
+import numpy as np
+
+from mathft_jax import checkpoints
+
+Stage = Callable[..., epath.Path]  # train with all bound but its workdir and where it starts
+
+
+def curriculum(workdir: epath.PathLike, *, lessons: Mapping[str, Stage],
+               init_from: epath.PathLike = 'random', export: str | None = None) -> epath.Path:
+  """The path of the last checkpoint, or of `export`.
+
+  Args:
+    workdir: one folder for each lesson goes here.
+    lessons: by name, in their order, the trainings.
+    init_from: where the first one starts: 'random', or a checkpoint.
+    export: a safetensors file to write the last weights to.
+  """
+  if not lessons:
+    raise ValueError('curriculum: no lessons; wanted at least one training.')
+  checkpoint = init_from
+  for name, stage in lessons.items():
+    checkpoint = stage(epath.Path(workdir) / name, init_from=checkpoint)
+  if export is None:
+    return checkpoint
+  return _export(checkpoint, export)
+
+
+def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
+  """The weights as one file, with what it needs to be checked at a hand-over."""
+  is_shape = lambda node: isinstance(node, list)
+  abstract = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, np.float32),
+                          checkpoints.shapes(checkpoint), is_leaf=is_shape)
+  metadata = checkpoints.read_metadata(checkpoint)
+  return checkpoints.write_safetensors(
+      path, checkpoints.load_params(checkpoint, abstract),
+      {name: metadata[name] for name in ('model', 'fingerprint', 'loss', 'optimizer')})
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(curriculum)

@@ -1,0 +1,47 @@
+"""Trainings in a row: each starts from the one before, the last one's weights are the file."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from mathft_jax import checkpoints
+from mathft_jax import curriculum
+
+
+def adding(amount):
+  """A training that adds a number to its one weight and says where it began."""
+  def stage(workdir, *, init_from):
+    start = 0.0 if init_from == 'random' else float(weights(init_from)['layer']['scale'][0])
+    with checkpoints.Checkpoints(workdir / 'checkpoints') as store:
+      store.save(1, {'layer': {'scale': np.full(3, start + amount, np.float32)}}, {},
+                 {'model': {'embed_dim': 3}, 'fingerprint': {}, 'loss': 'l', 'optimizer': 'o',
+                  'init_from': str(init_from)})
+    return store.path(1)
+  return stage
+
+
+def weights(path):
+  abstract = {'layer': {'scale': jax.ShapeDtypeStruct((3,), np.float32)}}
+  return jax.tree.map(np.asarray, checkpoints.load_params(path, abstract))
+
+
+def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(tmp_path):
+  path = curriculum.curriculum(
+      tmp_path, lessons={'facts': adding(1.0), 'reviews': adding(10.0)},
+      export=str(tmp_path / 'model.safetensors'))
+  assert pathlib.Path(path).name == 'model.safetensors'
+  np.testing.assert_array_equal(weights(path)['layer']['scale'], np.full(3, 11.0))
+  assert checkpoints.read_metadata(path)['model'] == {'embed_dim': 3}
+  assert str(tmp_path) not in str(checkpoints.read_metadata(path))  # no path of this machine
+
+
+def test_without_export_the_last_checkpoint_is_handed_over(tmp_path):
+  path = curriculum.curriculum(tmp_path, lessons={'facts': adding(2.0)})
+  assert path == tmp_path / 'facts' / 'checkpoints' / '1'
+
+
+def test_no_lessons_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='no lessons'):
+    curriculum.curriculum(tmp_path, lessons={})
