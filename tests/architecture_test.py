@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'mathft_jax'
 WINGS = ('data', 'training', 'inference', 'grading', 'evaluation')
-GROUND = ('models', 'records', 'partitioning', 'checkpoints', 'progress', 'gin_utils')
+GROUND = ('models', 'records', 'partitioning', 'checkpoints', 'progress', 'resumable', 'gin_utils')
 SOURCES = sorted(path for path in PACKAGE.rglob('*.py'))
 
 DOORS = {  # library -> the places that may import it

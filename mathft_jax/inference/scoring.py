@@ -16,8 +16,7 @@ import numpy as np
 
 from mathft_jax import partitioning
 from mathft_jax.models import cache as cache_lib
-from mathft_jax.models import likelihoods
-from mathft_jax.models import transformer
+from mathft_jax.models import likelihoods, transformer
 
 
 class Rows(NamedTuple):

@@ -1,0 +1,130 @@
+"""Problems and a checkpoint in, N candidate solutions of each problem out.
+
+  python -m mathft_jax.sample --gin_file=models/tiny.gin --gin_file=data/math.gin \
+      --gin_file=programs/sample.gin --gin.CHECKPOINT_PATH=runs/ssft --gin.INFER_OUTPUT_DIR=runs/samples
+
+Writes <workdir>/candidates.jsonl (docs/report.md says what is in it). Each candidate has a random key
+of its own, made from the seed, the problem's id and its number: the text does not depend on batches,
+order or restarts. A stopped run goes on where it stopped.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from mathft_jax import partitioning, progress, records, resumable
+from mathft_jax.data import prompts
+from mathft_jax.inference import decoding, weights
+from mathft_jax.inference.sampling import SamplingMethod
+from mathft_jax.models import transformer
+
+
+def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
+           problems: Sequence[records.Problem] | Callable[[str], Sequence[records.Problem]] | str,
+           model: transformer.TransformerConfig, vocabulary: Any, template: prompts.Template,
+           method: SamplingMethod, max_decode_length: int, split: str = 'test',
+           num_decodes: int = 64, batch_size: int = 16, seed: int = 0,
+           partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+  """The path of `<workdir>/candidates.jsonl`, at once when it is there already.
+
+  Args:
+    workdir: where the output goes, and finished batches of an interrupted run.
+    checkpoint: of `train`, or a safetensors file.
+    problems: a list, a source that is asked for `split`, or the path of a file of problems.
+    method: of `inference.sampling`; the paper's is Nucleus(p=0.95, temperature=0.9).
+    max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut there.
+    num_decodes: candidates of each problem, N.
+    batch_size: problems decoded at once, batch_size x num_decodes rows; no text depends on it.
+  """
+  workdir, problems = epath.Path(workdir), _problems(problems, split)
+  prompt_ids = [prompts.encode_prompt(template, vocabulary, problem) for problem in problems]
+  job = resumable.Job(workdir / 'candidates.jsonl', {
+      'checkpoint': resumable.relative(checkpoint, workdir), 'method': repr(method),
+      'num_decodes': num_decodes, 'max_decode_length': max_decode_length, 'seed': seed,
+      'problems': resumable.digest(zip([problem.id for problem in problems], prompt_ids)),
+      **prompts.fingerprint(template, vocabulary)})
+  if job.is_complete():
+    return job.output
+  plan = decoding.Plan(
+      config=model, method=method, copies=num_decodes, max_length=max_decode_length,
+      eos_id=vocabulary.eos_id, num_tokens=vocabulary.vocab_size, mesh=partitioner.mesh(),
+      rules=partitioner.rules)
+  partitioning.check_rows(batch_size, plan.mesh, knob='batch_size')
+  params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
+                        mesh=plan.mesh, rules=partitioner.rules)
+  _decode_all(job, plan, params, problems, prompt_ids, vocabulary, batch_size, seed)
+  return job.finish([problem.id for problem in problems])
+
+
+def _decode_all(job: resumable.Job, plan: decoding.Plan, params: Any,
+                problems: Sequence[records.Problem], prompt_ids: Sequence[Sequence[int]],
+                vocabulary: Any, batch_size: int, seed: int) -> None:
+  """Decodes what the job lacks, problems with prompts of like length together."""
+  done = job.done()
+  order = sorted((i for i, problem in enumerate(problems) if problem.id not in done),
+                 key=lambda i: (len(prompt_ids[i]), i))
+  watch, tokens, candidates = progress.CompileWatch(), 0, 0
+  with progress.Progress('sample', total=len(problems), unit='problems', done=len(done)) as bar:
+    for start in range(0, len(order), batch_size):
+      batch = order[start:start + batch_size]
+      samples = _decode(plan, params, [problems[i] for i in batch], [prompt_ids[i] for i in batch],
+                        batch_size, seed)
+      job.add([candidate_set(problems[i], samples, row, plan, vocabulary)
+               for row, i in enumerate(batch)])
+      tokens += int(samples.lengths_PC[:len(batch)].sum())
+      candidates += len(batch) * plan.copies
+      bar.advance(len(batch), compilations=watch.count, **{
+          'compiling s': watch.seconds, 'tokens/s': tokens / bar.seconds(),
+          'candidates/s': candidates / bar.seconds()})
+
+
+def _decode(plan: decoding.Plan, params: Any, problems: Sequence[records.Problem],
+            prompt_ids: Sequence[Sequence[int]], batch_size: int, seed: int) -> decoding.Samples:
+  """The candidates of one batch; rows beyond the problems repeat the first one."""
+  rows = list(range(len(problems))) + [0] * (batch_size - len(problems))
+  lengths_P = np.array([len(prompt_ids[row]) for row in rows], np.int32)
+  prompts_PS = np.zeros((batch_size, resumable.bucket(int(lengths_P.max()))), np.int32)
+  for i, row in enumerate(rows):
+    prompts_PS[i, :lengths_P[i]] = prompt_ids[row]
+  samples_PC = np.tile(np.arange(plan.copies), (batch_size, 1))
+  keys_PC = decoding.candidate_keys(seed, [problems[row].id for row in rows], samples_PC)
+  return decoding.decode(plan, params, prompts_PS, lengths_P, keys_PC)
+
+
+def candidate_set(problem: records.Problem, samples: decoding.Samples, row: int,
+                  plan: decoding.Plan, vocabulary: Any) -> records.CandidateSet:
+  """One problem's candidates as records."""
+  candidates = []
+  for c in range(plan.copies):
+    finished = bool(samples.finished_PC[row, c])
+    length = int(samples.lengths_PC[row, c]) - finished  # without EOS
+    ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))
+    candidates.append(records.Candidate(
+        solution=vocabulary.decode(ids), token_ids=ids, finished=finished,
+        log_prob=float(samples.log_probs_PC[row, c])))
+  return records.CandidateSet(problem, tuple(candidates))
+
+
+def _problems(problems: Any, split: str) -> list[records.Problem]:
+  """The problems that are meant; ValueError for none, or for ids that come twice."""
+  if isinstance(problems, str | epath.Path):
+    found = records.read_problems(problems)
+  elif callable(problems):
+    found = [dataclasses.replace(problem, split=problem.split or split)
+             for problem in problems(split)]
+  else:
+    found = list(problems)
+  ids = [problem.id for problem in found]
+  twice = sorted({each for each in ids if ids.count(each) > 1}) if len(set(ids)) < len(ids) else []
+  if twice or not found:
+    raise ValueError(f'{len(found)} problems, of which these ids come twice: {twice[:5]}; wanted at '
+                     'least one problem, each with an id of its own.')
+  return found
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(sample)

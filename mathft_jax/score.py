@@ -1,0 +1,168 @@
+"""Graded candidates and an evaluator's checkpoint in, a score of each candidate out.
+
+  python -m mathft_jax.score --gin_file=models/tiny.gin --gin_file=programs/score.gin \
+      --gin.CHECKPOINT_PATH=runs/scr --gin.CANDIDATES=runs/graded/graded.jsonl \
+      --gin.INFER_OUTPUT_DIR=runs/scored
+
+Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)). Each
+problem is read once, each distinct text of it is scored once, and with `top_clusters` only the
+candidates of the largest clusters are.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+from mathft_jax import partitioning, progress, records, resumable
+from mathft_jax.data import prompts
+from mathft_jax.inference import scoring, weights
+from mathft_jax.models import transformer
+
+QUANTITIES = ('verdict', 'likelihood')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+  """One problem: its candidates, the texts to score, their tokens after the prefix."""
+
+  candidate_set: records.CandidateSet
+  prefix: Sequence[int]
+  texts: tuple[str, ...]
+  tails: tuple[Sequence[int], ...]
+
+  def shape(self) -> tuple[int, int, int]:
+    """(copies, prefix length, row length), rounded so that there are few."""
+    longest = max(map(len, self.tails), default=1) + 1
+    return (resumable.bucket(len(self.tails), 4), resumable.bucket(len(self.prefix)),
+            resumable.bucket(longest))
+
+
+def score(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: epath.PathLike,
+          model: transformer.TransformerConfig, vocabulary: Any, template: prompts.Template,
+          top_clusters: int | None = None, quantity: str = 'verdict', batch_size: int = 16,
+          partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+  """The path of `<workdir>/scored.jsonl`, at once when it is there already.
+
+  Args:
+    workdir: where the output goes, and finished batches of an interrupted run.
+    checkpoint: of `train`, or a safetensors file.
+    candidates: a file of candidates; graded, if `top_clusters` is given.
+    top_clusters: score only the members of the so many largest clusters of each problem (the
+      paper's K is 8); None: all candidates.
+    quantity: 'verdict': S_cls; 'likelihood': p(X|P) under the checkpoint as a generator, divided by
+      that of the problem's most probable candidate, a control that needs no evaluator.
+    batch_size: problems scored at once.
+  """
+  workdir, candidates = epath.Path(workdir), epath.Path(candidates)
+  if quantity not in QUANTITIES or (top_clusters is not None and top_clusters < 1):
+    raise ValueError(f'quantity is {quantity!r}, top_clusters {top_clusters}; wanted one of '
+                     f'{QUANTITIES}, and at least 1 or None.')
+  job = resumable.Job(workdir / 'scored.jsonl', {
+      'checkpoint': resumable.relative(checkpoint, workdir), 'quantity': quantity,
+      'top_clusters': top_clusters, 'candidates': resumable.digest([candidates.read_bytes()]),
+      **prompts.fingerprint(template, vocabulary)})
+  if job.is_complete():
+    return job.output
+  mesh = partitioner.mesh()
+  partitioning.check_rows(batch_size, mesh, knob='batch_size')
+  plan = scoring.Plan(model, _words(template, vocabulary) if quantity == 'verdict' else None, mesh)
+  params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
+                        mesh=mesh, rules=partitioner.rules)
+  sets = records.read_candidate_sets(candidates)
+  _check_clusters(sets, top_clusters, candidates)
+  work = [_work(each, top_clusters, quantity, vocabulary, template) for each in sets]
+  _say_savings(work, top_clusters)
+  _score_all(job, plan, params, work, batch_size)
+  return job.finish([each.problem.id for each in sets])
+
+
+def _work(each: records.CandidateSet, top_clusters: int | None, quantity: str, vocabulary: Any,
+          template: prompts.Template) -> _Work:
+  """What is to be scored of one problem."""
+  chosen = range(len(each.candidates)) if top_clusters is None else sorted(
+      index for cluster in each.clusters()[:top_clusters] for index in cluster)
+  first = {each.candidates[index].solution: each.candidates[index] for index in reversed(chosen)}
+  texts = tuple(reversed(first))
+  if quantity == 'verdict':
+    prefix = prompts.encode_verify_problem(template, vocabulary, each.problem)
+    tails = [prompts.encode_verify_solution(template, vocabulary, text) for text in texts]
+  else:
+    prefix = prompts.encode_prompt(template, vocabulary, each.problem)
+    tails = [_sampled_ids(first[text], vocabulary) for text in texts]
+  return _Work(each, prefix, texts, tuple(tails))
+
+
+def _sampled_ids(candidate: records.Candidate, vocabulary: Any) -> Sequence[int]:
+  """The tokens whose probability is that of the candidate; EOS only where it ended by itself."""
+  ids = prompts.encode_solution(vocabulary, candidate.solution)
+  return ids[:-1] if candidate.finished is False else ids
+
+
+def _score_all(job: resumable.Job, plan: scoring.Plan, params: Any, work: Sequence[_Work],
+               batch_size: int) -> None:
+  """Scores what the job lacks, problems of like shape together."""
+  done = job.done()
+  ready = [each for each in work if each.candidate_set.problem.id not in done]
+  if any(not each.texts for each in ready):
+    job.add([each.candidate_set for each in ready if not each.texts])
+  order = sorted((each for each in ready if each.texts), key=_Work.shape)
+  watch, scored = progress.CompileWatch(), 0
+  with progress.Progress('score', total=len(work), unit='problems',
+                         done=len(work) - len(order)) as bar:
+    for start in range(0, len(order), batch_size):
+      batch = order[start:start + batch_size]
+      job.add(_score(plan, params, batch, batch_size))
+      scored += sum(len(each.candidate_set.candidates) for each in batch)
+      bar.advance(len(batch), compilations=watch.count, **{
+          'compiling s': watch.seconds, 'candidates/s': scored / bar.seconds()})
+
+
+def _score(plan: scoring.Plan, params: Any, batch: Sequence[_Work],
+           batch_size: int) -> list[records.CandidateSet]:
+  """The problems of a batch with their scores."""
+  copies, prefix_length, length = map(max, zip(*(each.shape() for each in batch)))
+  rows = scoring.rows_of(
+      [each.prefix for each in batch], [each.tails for each in batch], num_prefixes=batch_size,
+      copies=copies, prefix_length=prefix_length, length=length)
+  scores_PC = scoring.scores(plan, params, rows)
+  sets = []
+  for each, scores_C in zip(batch, scores_PC):
+    values = list(map(float, scores_C[:len(each.texts)]))
+    if plan.words is None:
+      values = [math.exp(value - max(values)) for value in values]
+    by_text = dict(zip(each.texts, values))
+    scored = [dataclasses.replace(candidate, score=by_text.get(candidate.solution))
+              for candidate in each.candidate_set.candidates]
+    sets.append(dataclasses.replace(each.candidate_set, candidates=tuple(scored)))
+  return sets
+
+
+def _words(template: prompts.Template, vocabulary: Any) -> tuple[tuple[int, ...], ...]:
+  words_WM, mask_WM = prompts.encode_words(template, vocabulary)
+  return tuple(tuple(map(int, word[mask])) for word, mask in zip(words_WM, mask_WM))
+
+
+def _check_clusters(sets: Sequence[records.CandidateSet], top_clusters: int | None,
+                    path: epath.Path) -> None:
+  if top_clusters is not None and not any(each.clusters() for each in sets):
+    raise ValueError(f'{path}: no candidate has a cluster, and top_clusters = {top_clusters} needs '
+                     'them; run grade on the file first.')
+
+
+def _say_savings(work: Sequence[_Work], top_clusters: int | None) -> None:
+  """How many candidates need no pass of their own, and why."""
+  total = sum(len(each.candidate_set.candidates) for each in work)
+  texts = sum(len(each.texts) for each in work)
+  chosen = sum(sum(c.solution in set(each.texts) for c in each.candidate_set.candidates)
+               for each in work)
+  logging.info('score: %d texts for %d candidates; saved: %d that are repeated, %d outside of the '
+               '%s largest clusters', texts, total, chosen - texts, total - chosen, top_clusters)
+
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(score)

@@ -1,0 +1,112 @@
+"""Candidates depend on seed, problem and number alone, and a stopped run loses none."""
+
+import jax
+import pytest
+
+from mathft_jax import checkpoints, records, sample
+from mathft_jax.data import prompts, vocabularies
+from mathft_jax.inference import sampling
+from mathft_jax.models import likelihoods, transformer
+
+MODEL = transformer.TransformerConfig(
+    vocab_size=300, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+VOCABULARY = vocabularies.ByteVocabulary()
+TEMPLATE = prompts.Template(solve='{question}')
+PROBLEMS = [records.Problem(f'p{i}', 'what is it? ' * (1 + i % 5)) for i in range(20)]
+
+
+@pytest.fixture(scope='module', name='params')
+def _params():
+  params = transformer.init_params(MODEL, jax.random.key(0))
+  params['embedding'] = params['embedding'].at[VOCABULARY.eos_id].mul(3)  # some candidates end
+  return params
+
+
+@pytest.fixture(name='run')
+def _run(tmp_path, params):
+  checkpoint = checkpoints.write_safetensors(tmp_path / 'c.safetensors', params, {})
+  def run(name='samples', **changed):
+    arguments = dict(checkpoint=checkpoint, problems=PROBLEMS, model=MODEL, vocabulary=VOCABULARY,
+                     template=TEMPLATE, method=sampling.Temperature(1.0), max_decode_length=24,
+                     num_decodes=3, batch_size=8, seed=5)
+    path = sample.sample(tmp_path / name, **(arguments | changed))
+    return {each.problem.id: each.candidates for each in records.read_candidate_sets(path)}
+  return run
+
+
+def texts(found):
+  return {name: [c.token_ids for c in candidates] for name, candidates in found.items()}
+
+
+def test_the_text_does_not_depend_on_batches_order_or_company(run):
+  found = texts(run('a'))
+  assert texts(run('b', batch_size=16)) == found
+  assert texts(run('c', problems=PROBLEMS[::-1])) == found
+  few = texts(run('d', problems=PROBLEMS[3:5]))
+  assert few == {name: found[name] for name in few}
+
+
+def test_fewer_candidates_are_the_first_of_more(run):
+  more = texts(run('a', num_decodes=5))
+  assert texts(run('b')) == {name: ids[:3] for name, ids in more.items()}
+
+
+def test_another_seed_gives_other_texts(run):
+  assert texts(run('a')) != texts(run('b', seed=6))
+
+
+def test_problems_come_in_the_order_given_and_keep_their_fields(run, tmp_path):
+  assert list(run()) == [problem.id for problem in PROBLEMS]
+  sets = records.read_candidate_sets(tmp_path / 'samples' / 'candidates.jsonl')
+  assert [each.problem for each in sets] == PROBLEMS
+
+
+def test_log_prob_is_that_of_the_sampled_tokens(run, params):
+  (candidates,) = run(problems=PROBLEMS[:1]).values()
+  prompt = prompts.encode_prompt(TEMPLATE, VOCABULARY, PROBLEMS[0])
+  for candidate in candidates:
+    ids = [*prompt, *candidate.token_ids, *[VOCABULARY.eos_id] * candidate.finished]
+    tokens = jax.numpy.array([ids])
+    hidden, _ = transformer.hidden_states(MODEL, params, tokens[:, :-1],
+                                          positions_BT=jax.numpy.arange(len(ids) - 1)[None])
+    log_probs = likelihoods.Readout(MODEL, params, hidden).target_log_probs(tokens[:, 1:])
+    assert candidate.log_prob == pytest.approx(float(log_probs[0, len(prompt) - 1:].sum()), abs=1e-3)
+
+
+def test_candidates_end_at_eos_or_at_the_limit_and_no_id_is_beyond_the_vocabulary(run):
+  every = [c for candidates in run(num_decodes=8).values() for c in candidates]
+  assert {c.finished for c in every} == {True, False}
+  assert all(len(c.token_ids) == 24 for c in every if not c.finished)
+  assert all(VOCABULARY.eos_id not in c.token_ids for c in every)
+  assert max(max(c.token_ids, default=0) for c in every) < VOCABULARY.vocab_size
+
+
+def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
+  whole, decode, calls = run('whole'), sample._decode, []
+
+  def stops(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    return decode(*arguments)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sample, '_decode', stops)
+    with pytest.raises(KeyboardInterrupt):
+      run('stopped')
+    assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
+    assert texts(run('stopped', batch_size=16)) == texts(whole)
+  assert len(calls) == 3  # 8 problems, then the stop, then the other 12 at once
+
+
+def test_finished_work_is_not_done_again_and_other_settings_are_refused(run, monkeypatch):
+  whole = run()
+  monkeypatch.setattr(sample, '_decode', None)
+  assert run() == whole
+  with pytest.raises(ValueError, match="'seed': 5"):
+    run(seed=6)
+
+
+def test_problems_without_ids_of_their_own_are_refused(run):
+  with pytest.raises(ValueError, match="twice: \\['p0'\\]"):
+    run(problems=[PROBLEMS[0], PROBLEMS[0]])
