@@ -25,6 +25,7 @@ class Cursor:
     self.statement_start = 0
     self.bars = 0  # open | of absolute values
     self.ratios = True  # whether : makes a ratio; inside set braces it does not
+    self.integrals = 0  # open ones: there `dx` ends a product
     self.signs = 0  # ± seen
     self.nesting = 0
 
@@ -60,6 +61,10 @@ class Cursor:
     if not found:
       raise NotMath(f'{self.text!r} where one of {texts} is due.')
     return found
+
+  def at_differential(self) -> bool:
+    """True before the `dx` of an integral."""
+    return self.integrals > 0 and self.text == 'd' and self.peek(1).kind == 'name'
 
   def deeper(self) -> None:
     self.nesting += 1

@@ -17,9 +17,9 @@ def call(cursor: Cursor, name: str, operand: Operand) -> trees.Scalar:
   base, exponent = None, None
   for _ in range(2):
     if cursor.accept('_'):
-      base = _script(cursor, operand)
+      base = script(cursor, operand)
     elif cursor.accept('^'):
-      exponent = _script(cursor, operand)
+      exponent = script(cursor, operand)
   if exponent == trees.MINUS_ONE and name in _INVERSES:
     name, exponent = _INVERSES[name], None
   cursor.deeper()
@@ -43,12 +43,12 @@ def _application(name: str, arguments: tuple[trees.Tree, ...]) -> trees.Scalar:
   return trees.Call(name, arguments)
 
 
-def _script(cursor: Cursor, operand: Operand) -> trees.Scalar:
+def script(cursor: Cursor, operand: Operand) -> trees.Scalar:
   """The exponent or base behind a function's name: a group, or one digit or letter."""
   if cursor.accept('{'):
     return cursor.enclosed(cursor, '{')
   if cursor.accept('-'):
-    return trees.negative(_script(cursor, operand))
+    return trees.negative(script(cursor, operand))
   token = cursor.take()
   if token.kind == 'number' and token.text.isdigit():
     return trees.integer(int(token.text))
@@ -72,7 +72,8 @@ def _implicit(cursor: Cursor, operand: Operand) -> trees.Scalar:
   factors = [operand(cursor)]
   while cursor.kind in ('name', 'number') or cursor.text in ('frac', 'sqrt', '{', '|') or (
       cursor.text == '(' and all(isinstance(f, (trees.Number, trees.Constant)) for f in factors)):
-    if cursor.text == '|' and cursor.bars or cursor.kind == cursor.peek(-1).kind == 'number':
+    if cursor.text == '|' and cursor.bars or cursor.at_differential() or (
+        cursor.kind == cursor.peek(-1).kind == 'number'):
       break
     factors.append(operand(cursor))
   if trees.Constant('pi') in factors and cursor.text == '/' and cursor.peek(1).kind == 'number':
@@ -115,25 +116,3 @@ def _in_radians(tree: trees.Tree) -> trees.Tree:
   if isinstance(tree, trees.Product):
     return trees.Product(tuple(map(_in_radians, tree.factors)))
   return tree
-
-
-def bounded(name: str, operand: Operand) -> Callable[[Cursor], trees.Call]:
-  """Reads `\\sum_{k=1}^{n} body`, of which the name is taken: a call of body, index, low and high."""
-
-  def read(cursor: Cursor) -> trees.Call:
-    cursor.expect('_')
-    cursor.expect('{')
-    below = cursor.enclosed(cursor, '{')
-    cursor.expect('^')
-    high = _script(cursor, operand)
-    if not (isinstance(below, trees.Relation) and below.operators == ('=',)
-            and isinstance(below.sides[0], (trees.Symbol, trees.Constant))):
-      raise NotMath(f'the index of a {name} runs from something.')
-    factors = [operand(cursor)]
-    while cursor.accept('*') or cursor.kind in ('name', 'number', 'function') or (
-        cursor.text in ('frac', 'sqrt', 'binom', '(', '{')):
-      factors.append(operand(cursor))
-    body = factors[0] if len(factors) == 1 else trees.Product(tuple(factors))
-    return trees.Call(name, (body, below.sides[0], below.sides[1], high))
-
-  return read

@@ -20,7 +20,7 @@ from mathft_jax.grading import words
 from mathft_jax.grading.cursor import Cursor, NotMath
 from mathft_jax.grading.tokens import Token
 
-RELATIONS = ('=', '<', '≤', '>', '≥', '≠', '∈')
+RELATIONS = ('=', '<', '≤', '>', '≥', '≠', '∈', '→')
 _SET_OPERATORS = ('∪', '∩', '∖')
 _SEPARATORS = (',', ';', 'and', 'or', '\\\\')
 _CLOSING = {'(': (')', ']'), '[': (']', ')'), '⟨': ('⟩',), '⌊': ('⌋',), '⌈': ('⌉',)}

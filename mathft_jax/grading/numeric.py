@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 from mathft_jax.grading import constants
+from mathft_jax.grading import roots
 from mathft_jax.grading import special
 from mathft_jax.grading import trees
 from mathft_jax.grading.points import Value, each, point_values
@@ -214,7 +215,7 @@ class Evaluator:
     if degree > MAX_BITS:
       return self.opaque('root', value, Fraction(power, degree))
     if type(value) is Fraction:
-      exact = _exact_root(value, degree)
+      exact = roots.exact_root(value, degree)
       if exact is not None:
         return self.integer_power(exact, power)
     inexact = self.inexact(value)
@@ -317,36 +318,3 @@ def _equal(left: Value, right: Value) -> bool:
   if type(left) is Fraction or type(right) is Fraction:
     return False
   return abs(left - right) <= abs(left) * 1e-25
-
-
-def _exact_root(value: Fraction, degree: int) -> Fraction | None:
-  """The rational root, when there is one; negative values have one for odd degrees."""
-  if value < 0:
-    root = _exact_root(-value, degree) if degree % 2 else None
-    return None if root is None else -root
-  numerator = _integer_root(value.numerator, degree)
-  denominator = _integer_root(value.denominator, degree) if numerator is not None else None
-  return None if denominator is None else Fraction(numerator, denominator)
-
-
-def _integer_root(value: int, degree: int) -> int | None:
-  """The whole root of a whole number, or None."""
-  if value < 2:
-    return value
-  if degree == 2:
-    root = math.isqrt(value)
-  elif value.bit_length() < 50 * degree:  # the root fits a float
-    root = round(math.exp(math.log(value) / degree))
-  else:
-    root = _newton_root(value, degree)
-  return root if root**degree == value else None
-
-
-def _newton_root(value: int, degree: int) -> int:
-  """The whole part of the root, by Newton's method from above."""
-  root = 1 << -(-value.bit_length() // degree)
-  while True:
-    step = ((degree - 1) * root + value // root**(degree - 1)) // degree
-    if step >= root:
-      return root
-    root = step

@@ -126,7 +126,7 @@ def solution_set(relation: trees.Relation) -> trees.Tree | None:
   """The interval or other set that inequalities of one variable describe; None for others."""
   sides = tuple(trees.Symbol(side.function) if isinstance(side, trees.Call) and _is_defined(side)
                 else side for side in relation.sides)
-  if not all(map(_is_scalar, sides)) or '∈' in relation.operators:
+  if not all(map(_is_scalar, sides)) or not set(relation.operators) <= _FLIPPED.keys():
     return None
   between = _between(sides, relation.operators)
   if between:
@@ -181,7 +181,7 @@ def _conditions_key(relation: trees.Relation, key_of: Key) -> Hashable:
   """The set of conditions between neighbouring sides, each up to a positive factor."""
   conditions = []
   for left, operator, right in zip(relation.sides, relation.operators, relation.sides[1:]):
-    if not _is_scalar(left) or not _is_scalar(right) or operator == '∈':
+    if not _is_scalar(left) or not _is_scalar(right) or operator not in _FLIPPED:
       conditions.append((operator, key_of(left), key_of(right)))
       continue
     if operator in '>≥':

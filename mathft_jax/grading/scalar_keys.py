@@ -12,6 +12,7 @@ from typing import Any
 
 from mathft_jax.grading import constants
 from mathft_jax.grading import numeric
+from mathft_jax.grading import symbolic
 from mathft_jax.grading import trees
 from mathft_jax.grading.points import Value
 
@@ -35,7 +36,7 @@ def scalar_key(tree: trees.Scalar) -> Hashable:
   """The key of a number or function; raises ArithmeticError when there is no telling its value."""
   if type(tree) is trees.Number:
     return constants.rational_key(tree.value)
-  return key_of_values(*settled_values(tree))
+  return key_of_values(*settled_values(symbolic.closed(tree) or tree))
 
 
 def ratios(tree: trees.Scalar, signed: bool = False) -> list[Any]:

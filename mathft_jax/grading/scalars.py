@@ -2,6 +2,7 @@
 
 from mathft_jax.grading import functions
 from mathft_jax.grading import numerals
+from mathft_jax.grading import structures
 from mathft_jax.grading import trees
 from mathft_jax.grading import words
 from mathft_jax.grading.cursor import Cursor, NotMath
@@ -198,8 +199,8 @@ def _primary(cursor: Cursor) -> trees.Tree:
   if token.kind == 'word':
     return _prose(cursor, token.text)
   if token.kind == 'structure':
-    build = _STRUCTURES.get(token.text)
-    return build(cursor) if build else cursor.enclosed(cursor, token.text)
+    read = structures.READ.get(token.text)
+    return read(cursor, argument, _primary_power) if read else cursor.enclosed(cursor, token.text)
   if token.text == '{' and cursor.text == '}' and cursor.peek(1).text == '_':
     cursor.position += 1
     return _primary(cursor)
@@ -270,40 +271,8 @@ def argument(cursor: Cursor) -> trees.Scalar:
   return _scalar(_primary(cursor))
 
 
-def _fraction(cursor: Cursor) -> trees.Scalar:
-  numerator = argument(cursor)
-  return trees.quotient(numerator, argument(cursor))
-
-
-def _root(cursor: Cursor) -> trees.Scalar:
-  degree = cursor.enclosed(cursor, '[') if cursor.accept('[') else trees.integer(2)
-  return trees.Power(argument(cursor), trees.inverse(_scalar(degree)))
-
-
-def _binomial(cursor: Cursor) -> trees.Scalar:
-  top = argument(cursor)
-  return trees.Call('binomial', (top, argument(cursor)))
-
-
-def _conjugate(cursor: Cursor) -> trees.Scalar:
-  return trees.Call('conj', (argument(cursor),))
-
-
-def _blackboard(cursor: Cursor) -> trees.Tree:
-  letter = argument(cursor)
-  if letter == trees.Symbol('R'):
-    return trees.REALS
-  return trees.Symbol(f'set {letter.name if isinstance(letter, trees.Symbol) else letter}')
-
-
 def _scalar(tree: trees.Tree) -> trees.Scalar:
   """The tree, if arithmetic can be done with it; vectors and matrices can be added and multiplied."""
   if isinstance(tree, _NOT_SCALAR) or isinstance(tree, trees.Group) and tree.kind != 'tuple':
     raise NotMath(f'arithmetic with a {type(tree).__name__}.')
   return tree
-
-
-_STRUCTURES = {'frac': _fraction, 'sqrt': _root, 'binom': _binomial, 'overline': _conjugate,
-               'bar': _conjugate, 'mathbb': _blackboard, 'Bbb': _blackboard,
-               'sum': functions.bounded('sum', _primary_power),
-               'prod': functions.bounded('product', _primary_power)}
