@@ -73,9 +73,13 @@ class Progress:
     if self._bar is not None:
       self._bar.refresh()
 
+  def seconds(self) -> float:
+    """Since the work began."""
+    return max(time.monotonic() - self._begun, 1e-9)
+
   def rate(self) -> float:
     """Units a second of this run."""
-    return (self._done - self._start) / max(time.monotonic() - self._begun, 1e-9)
+    return (self._done - self._start) / self.seconds()
 
   def line(self) -> str:
     """`what: done/total unit, rate, time left, numbers`."""

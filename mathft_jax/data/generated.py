@@ -20,6 +20,7 @@ turns of 1 to 10. So what it is fine-tuned on is partly known, as it is for a pr
 from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
+import pathlib
 
 import numpy as np
 
@@ -171,3 +172,8 @@ def eighth(dials: Sequence[Dial]) -> int:
     for number in (dial.start, *dial.turns):
       key = key * 37 + number + LARGEST_TURN
   return (key * 0x9E3779B97F4A7C15 % 2 ** 64) >> 61
+
+
+def base_weights() -> str:
+  """The path of the base model that is kept with the package; recipes/base.gin makes it."""
+  return str(pathlib.Path(__file__).parent / 'dials_base.safetensors')
