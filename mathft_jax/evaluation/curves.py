@@ -8,7 +8,7 @@ A problem with fewer than k candidates is counted with all it has.
 Shapes: P problems, C candidates of a problem (padded), D drawn subsets, M clusters of a problem.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import math
@@ -73,7 +73,7 @@ def _best_of_k_weights(n: int, k: int) -> np.ndarray:
 
 
 def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Sequence[int], *,
-               draws: int = 100, seed: int = 0) -> np.ndarray | None:
+               draws: int = 200, seed: int = 0) -> np.ndarray | None:
   """values_KP: expected correctness of `rule` on k random candidates of each problem.
 
   None for a rule of another kind than the four of voting.py.
@@ -84,11 +84,18 @@ def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Se
   """
   if _needs_scores(rule):
     _check_all_scored(candidate_sets, rule)
-  exact = _exact(rule)
-  if exact:
-    return np.array([[exact(each, k) for each in candidate_sets] for k in ks])
   if not isinstance(rule, (voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle)):
     return None
+  formulas = {k: _formula(rule, k) for k in ks}
+  drawn = _drawn_curve(candidate_sets, rule, [k for k in ks if not formulas[k]], draws, seed)
+  return np.array([[*map(formulas[k], candidate_sets)] if formulas[k] else drawn[k] for k in ks])
+
+
+def _drawn_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Sequence[int],
+                 draws: int, seed: int) -> dict[int, np.ndarray]:
+  """values_P by k, means over random orders; a block of problems at a time."""
+  if not ks:
+    return {}
   rng = np.random.default_rng(seed)
   widest = max(1, *(len(candidate_set.candidates) for candidate_set in candidate_sets))
   block = max(1, BLOCK // (draws * widest))
@@ -97,7 +104,7 @@ def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Se
     drawn = draw(candidate_sets[start:start + block], draws, rng)
     values.append([correct_choices(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1)
                    for k in ks])
-  return np.concatenate(values, axis=1)
+  return dict(zip(ks, np.concatenate(values, axis=1)))
 
 
 def _needs_scores(rule: voting.Rule) -> bool:
@@ -113,14 +120,20 @@ def _check_all_scored(candidate_sets: Sequence[CandidateSet], rule: voting.Rule)
           'score for every candidate with an answer; run score with top_clusters=None.')
 
 
-def _exact(rule: voting.Rule):
-  """The closed formula of a rule, (candidate_set, k) -> value; None where there is none."""
+def _formula(rule: voting.Rule, k: int) -> Callable[[CandidateSet], float] | None:
+  """The exact value of a rule on k random candidates; None where there is no formula."""
   if rule == voting.Oracle():
-    return lambda each, k: pass_at_k(sum(bool(c.is_correct) for c in each.candidates),
-                                     len(each.candidates), k) if each.candidates else 0.0
+    return lambda each: pass_at_k(sum(bool(c.is_correct) for c in each.candidates),
+                                  len(each.candidates), k) if each.candidates else 0.0
   if rule == voting.Rerank():
-    return _best_of_k_of_set
-  return None
+    return lambda each: _best_of_k_of_set(each, k)
+  return _one_sample if k == 1 else None
+
+
+def _one_sample(candidate_set: CandidateSet) -> float:
+  """Every rule on one candidate: it is chosen if it has an answer."""
+  right = sum(bool(c.is_correct) and c.cluster is not None for c in candidate_set.candidates)
+  return right / max(len(candidate_set.candidates), 1)
 
 
 def _best_of_k_of_set(candidate_set: CandidateSet, k: int) -> float:

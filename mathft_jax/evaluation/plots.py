@@ -11,14 +11,19 @@ from matplotlib.figure import Figure  # no pyplot: no display, no global state
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ('#000000', '#0072B2', '#56B4E9', '#D55E00', '#E69F00', '#009E73', '#CC79A7')
 CEILING = '#8A8A8A'
-BAND_OPACITY = 0.10
+BAND_OPACITY = 0.14
 
 
 def accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
-  """Every rule's expected accuracy with k samples a problem, log axis; ceilings dashed."""
+  """Every rule's expected accuracy with k samples a problem, log axis; ceilings dashed.
+
+  Only the first and the finally best rule have their bands drawn: eight of them are one grey.
+  """
   figure, axes = _figure(title, 'k, samples per problem')
   kinds = {row['name']: row['kind'] for row in section['accuracies']}
   ks, curves = section['curves']['k'], section['curves']['rules']
+  rules = [name for name in curves if kinds.get(name) != 'ceiling']
+  banded = {*rules[:1], *sorted(rules, key=lambda name: curves[name]['mean'][-1])[-1:]}
   ends, colours = [], iter(COLOURS * len(curves))
   for number, (name, curve) in enumerate(curves.items()):
     ceiling = kinds.get(name) == 'ceiling'
@@ -26,8 +31,9 @@ def accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
     width = max(3.0 - 0.35 * number, 1.3)  # thinner ones on top: equal curves both stay visible
     axes.plot(ks, _percent(curve['mean']), color=colour, linestyle='--' if ceiling else '-',
               marker='o', markersize=width + 1.7, linewidth=1.5 if ceiling else width)
-    axes.fill_between(ks, _percent(curve['low']), _percent(curve['high']), color=colour,
-                      alpha=BAND_OPACITY, linewidth=0)
+    if name in banded:
+      axes.fill_between(ks, _percent(curve['low']), _percent(curve['high']), color=colour,
+                        alpha=BAND_OPACITY, linewidth=0)
     ends.append((100 * curve['mean'][-1], name.replace('@N', '@k'), colour))
   _powers(axes, ks)
   _label_ends(axes, ends)
@@ -123,7 +129,8 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
   for height, _, _ in ordered:
     heights.append(max(height, heights[-1] + step) if heights else height)
   # The pile grew upwards only; move it down by half of what it grew at its top.
-  shift = (heights[-1] - ordered[-1][0]) / 2 if heights else 0.0
+  shift = (heights[-1] - min(ordered[-1][0], high)) / 2 if heights else 0.0
+  shift += max(0.0, heights[-1] - shift - high) if heights else 0.0
   for (value, name, colour), height in zip(ordered, heights):
     axes.annotate(f'{name}  {value:.1f}', (1.01, height - shift), color=colour, fontsize=8.5,
                   xycoords=('axes fraction', 'data'), va='center', annotation_clip=False)

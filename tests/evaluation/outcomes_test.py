@@ -50,8 +50,8 @@ def test_a_file_scored_for_its_largest_clusters_keeps_the_rules_over_them():
   rows, notes = rows_of([candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])])
   assert rows['RR.Top-1'].values_P.tolist() == [1] and 'RR.All' not in rows
   assert notes == [
-      'Left out: RR.All, W.RR, Maj1.Top2. 1 of 3 answered candidates have no score; score gives one '
-      'to all of them with top_clusters=None.',
+      'Left out: RR.All, W.RR, Maj1.Top2. 1 of 3 answered candidates have no score; '
+      'score gives one to all of them with top_clusters=None.',
       'Left out: RR.All by log-prob, W.RR by log-prob. 3 of 3 candidates carry no log_prob.']
 
 
