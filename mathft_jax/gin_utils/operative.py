@@ -136,8 +136,8 @@ def _follow(reference: Any, scope: list[str], needed_by: str, found: Operative) 
       return
     value = _macro_value(name)
     found.bindings[name, 'gin.macro'] = {'value': value}
-    for inner in references(value):
-      _follow(inner, scope, needed_by, found)
+    for inner in references(value):  # gin builds what a macro names in the macro's own scope
+      _follow(inner, list(reference.scopes), needed_by, found)
   elif _is_required(reference):
     found.problems.append(f'{needed_by} is %gin.REQUIRED; set it.')
   elif reference.evaluate:
