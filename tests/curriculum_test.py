@@ -6,8 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints
-from mathft_jax import curriculum
+from mathft_jax import checkpoints, curriculum
 
 
 def adding(amount):
@@ -15,7 +14,8 @@ def adding(amount):
   def stage(workdir, *, init_from):
     start = 0.0 if init_from == 'random' else float(weights(init_from)['layer']['scale'][0])
     with checkpoints.Checkpoints(workdir / 'checkpoints') as store:
-      store.save(1, {'layer': {'scale': np.full(3, start + amount, np.float32)}}, {},
+      store.save(1, {'layer': {'scale': np.full(3, start + amount, np.float32)}},
+                 {'count': np.zeros(1, np.int32)},
                  {'model': {'embed_dim': 3}, 'fingerprint': {}, 'loss': 'l', 'optimizer': 'o',
                   'init_from': str(init_from)})
     return store.path(1)
