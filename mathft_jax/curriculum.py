@@ -8,8 +8,6 @@ Running the same command again goes on where it stopped.
 from collections.abc import Callable, Mapping
 
 from etils import epath
-import jax
-import numpy as np
 
 from mathft_jax import checkpoints
 
@@ -38,12 +36,9 @@ def curriculum(workdir: epath.PathLike, *, lessons: Mapping[str, Stage],
 
 def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   """The weights as one file, with what it needs to be checked at a hand-over."""
-  is_shape = lambda node: isinstance(node, list)
-  abstract = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, np.float32),
-                          checkpoints.shapes(checkpoint), is_leaf=is_shape)
   metadata = checkpoints.read_metadata(checkpoint)
   return checkpoints.write_safetensors(
-      path, checkpoints.load_params(checkpoint, abstract),
+      path, checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
       {name: metadata[name] for name in ('model', 'fingerprint', 'loss', 'optimizer')})
 
 
