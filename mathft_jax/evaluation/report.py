@@ -73,9 +73,11 @@ def read_graded(path: str) -> tuple[list[CandidateSet], list[str]]:
     raise ValueError(f'{path}: {len(ids)} problems, repeated ids {twice}; wanted at least one '
                      'problem, each on one line with all its candidates.')
   candidates = [c for each in candidate_sets for c in each.candidates]
-  if all(c.is_correct is None for c in candidates):
-    raise ValueError(f'{path}: none of {len(candidates)} candidates has "is_correct"; run grade on '
-                     'the file first.')
+  unclustered = all(c.cluster is None for c in candidates)  # also where nobody has an answer
+  if all(c.is_correct is None for c in candidates) or (
+      unclustered and any(c.is_correct for c in candidates)):
+    raise ValueError(f'{path}: none of {len(candidates)} candidates has "is_correct" and "cluster";'
+                     ' run grade on the file first.')
   graded = [each for each in candidate_sets if not _without_verdict(each)]
   left_out = len(candidate_sets) - len(graded)
   note = f'{left_out} problems are left out: no reference to grade their candidates by.'

@@ -38,6 +38,11 @@ def test_files_that_are_not_graded_are_refused(tmp_path, sets, message):
     report.read_graded(write(tmp_path / 'file.jsonl', sets))
 
 
+def test_candidates_none_of_which_has_an_answer_are_wrong(tmp_path):
+  sets = [CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=False),))]
+  assert report.read_graded(write(tmp_path / 'file.jsonl', sets)) == (sets, [])
+
+
 def test_problems_without_reference_are_left_out_and_counted(tmp_path):
   ungraded = CandidateSet(Problem('u', 'q'), (Candidate('text', answer='4', cluster=0),))
   answerless = CandidateSet(Problem('w', 'q', answer='4'), (Candidate('text'),))
