@@ -212,11 +212,20 @@ def _auc_table(found: Measurements) -> tables.Table:
 
 def _mtsf_table(found: Measurements) -> tables.Table:
   models = {'SSFT (start)': found.styles[found.style]}
-  models |= {f'control of equal steps ({loss})': each for loss, each in found.controls.items()}
+  models |= _distinct_controls(found)
   models |= {f'MTSF {loss}': each for loss, each in found.mtsf.items()}
   rows = {name: _columns(each, (outcomes.GREEDY, MAJORITY, PASS_N))
           for name, each in models.items()}
   return tables.accuracy_table('MTSF: one set of weights, SSFT -> SCR -> SSFT', rows)
+
+
+def _distinct_controls(found: Measurements) -> dict[str, Measured]:
+  """The control's candidates once, where losses of equal steps share one control."""
+  first = next(iter(found.controls.values()))
+  if all(np.array_equal(each.values()[MAJORITY], first.values()[MAJORITY])
+         for each in found.controls.values()):
+    return {'control of equal steps': first}
+  return {f'control of equal steps ({loss})': each for loss, each in found.controls.items()}
 
 
 def _mtsf_scr_table(found: Measurements) -> tables.Table:
