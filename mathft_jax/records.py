@@ -99,14 +99,14 @@ def write_rows(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
 
 
 def to_json(record: Any) -> str:
-  """One line of json for a record, without the fields that are None or empty."""
+  """One line of json for a record, without the fields that have their default."""
   return json.dumps(_known(record), ensure_ascii=False)
 
 
 def _known(record: Any) -> Any:
   if dataclasses.is_dataclass(record):
-    record = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return {name: _known(value) for name, value in record.items() if value not in (None, '')}
+    values = ((f, getattr(record, f.name)) for f in dataclasses.fields(record))
+    return {f.name: _known(value) for f, value in values if value != f.default}
   if isinstance(record, (tuple, list)):
     return [_known(value) for value in record]
   return record

@@ -17,6 +17,12 @@ def test_candidate_sets_come_back_as_they_were_written(tmp_path):
   assert records.read_candidate_sets(path) == sets
 
 
+def test_an_empty_solution_is_a_solution(tmp_path):
+  sets = [records.CandidateSet(PROBLEM, (records.Candidate(''),))]
+  path = records.write_rows(tmp_path / 'c.jsonl', sets)
+  assert records.read_candidate_sets(path) == sets
+
+
 def test_gzipped_files_are_read(tmp_path):
   with gzip.open(tmp_path / 'p.jsonl.gz', 'wt') as stream:
     stream.write(records.to_json(PROBLEM) + '\n\n')
