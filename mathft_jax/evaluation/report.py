@@ -203,7 +203,7 @@ def _curves(candidate_sets: Sequence[CandidateSet], rules: Sequence[voting.Rule]
 
 def _groups(measured: Measured, key, settings: Settings) -> dict[str, list[dict[str, Any]]]:
   """Accuracies by subject or level, in natural order; empty when no problem has any."""
-  labels_P = np.array([key(each.problem) or 'unknown' for each in measured.candidate_sets])
+  labels_P = np.array([str(key(each.problem) or 'unknown') for each in measured.candidate_sets])
   if set(labels_P) == {'unknown'}:
     return {}
   sizes_P = np.array([len(each.candidates) for each in measured.candidate_sets])

@@ -73,6 +73,12 @@ def test_groups_partition_the_problems_in_natural_order(tmp_path):
     assert total == pytest.approx(section['accuracies'][1]['mean'] * 20, abs=1e-3)
 
 
+def test_levels_may_be_numbers_and_missing(tmp_path):
+  sets = [candidate_set([(CORRECT, 0.5)], str(i), level=level) for i, level in enumerate((10, 2, ''))]
+  section = report.section(measured(tmp_path, sets), RULES, FEW)
+  assert list(section['by_level']) == ['2', '10', 'unknown']
+
+
 def test_files_without_subject_and_level_have_no_groups(tmp_path):
   section = report.section(measured(tmp_path, [candidate_set([(CORRECT, 0.5)])]), RULES, FEW)
   assert section['by_level'] == {} and section['by_subject'] == {}
