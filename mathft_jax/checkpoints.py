@@ -26,7 +26,7 @@ import mathft_jax
 
 FORMAT = 'mathft_jax'  # the `format` of a safetensors header that we wrote
 SAFETENSORS_DTYPES = {'F32': 'float32', 'F16': 'float16', 'BF16': 'bfloat16', 'F64': 'float64'}
-DELETED = 'deleted'  # old steps are moved here first: one killed half-way is never half a checkpoint
+DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
 HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel'})
 
 

@@ -2,8 +2,8 @@
 
   python -m mathft_jax.convert --checkpoint=runs/ssft/checkpoints/1000 --output=ssft.safetensors
 
-The file has flat names (`layers/attention/query`) and the checkpoint's metadata in its header; it can
-be named wherever a checkpoint can, as INITIAL_CHECKPOINT_PATH or CHECKPOINT_PATH.
+The file has flat names (`layers/attention/query`) and the checkpoint's metadata in its header; it
+can be named wherever a checkpoint can, as INITIAL_CHECKPOINT_PATH or CHECKPOINT_PATH.
 """
 
 from absl import logging

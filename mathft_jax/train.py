@@ -15,14 +15,11 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax import checkpoints
-from mathft_jax import partitioning
-from mathft_jax import progress
+from mathft_jax import checkpoints, partitioning, progress
 from mathft_jax.data import batches as batches_lib
 from mathft_jax.data import prompts
-from mathft_jax.training import loop
+from mathft_jax.training import loop, optimizers
 from mathft_jax.training import metrics as metrics_lib
-from mathft_jax.training import optimizers
 from mathft_jax.training import step as step_lib
 
 RANDOM = 'random'  # init_from of a training from scratch
@@ -96,8 +93,8 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
     return _handed_over(store, hand_over)
 
 
-def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan, optimizer: Any,
-           feed: Feed, agenda: loop.Agenda, store: checkpoints.Checkpoints,
+def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan,
+           optimizer: Any, feed: Feed, agenda: loop.Agenda, store: checkpoints.Checkpoints,
            tensorboard: bool) -> None:
   """From the state that the start-up order gives to a checkpoint of the last step."""
   watch = progress.CompileWatch()
@@ -165,8 +162,8 @@ def _held_out(feed: Feed) -> Iterator[Any]:
 def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
   together, parts = feed.examples.group_size, plan.num_microbatches
   if feed.batch_size % (together * parts):
-    raise ValueError(f'batch_size = {feed.batch_size} is no multiple of {together} rows that belong '
-                     f'together x num_microbatches = {parts}.')
+    raise ValueError(f'batch_size = {feed.batch_size} is no multiple of {together} rows that '
+                     f'belong together x num_microbatches = {parts}.')
   partitioning.check_rows(feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches')
   if feed.vocabulary.vocab_size > plan.config.vocab_size:
     raise ValueError(f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mathft_jax import checkpoints
-from mathft_jax import partitioning
+from mathft_jax import checkpoints, partitioning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +63,7 @@ def test_only_the_last_ones_are_kept(tmp_path):
 def test_the_best_one_is_kept_beside_the_last_also_over_a_restart(tmp_path):
   losses = {1: {'loss': 3.0}, 2: {'loss': 1.0}, 3: {'loss': 2.0}, 4: {'loss': 2.5}, 5: {}}
   save_all(tmp_path, [1, 2, 3], losses, keep=1, best='loss')
-  store = save_all(tmp_path, [4, 5], losses, keep=1, best='loss')
+  save_all(tmp_path, [4, 5], losses, keep=1, best='loss')
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '5']
   with checkpoints.Checkpoints(tmp_path, best='loss') as store:
     assert store.best_step() == 2 and store.latest_step() == 5

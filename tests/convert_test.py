@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints
-from mathft_jax import convert
-from mathft_jax import gin_utils
+from mathft_jax import checkpoints, convert, gin_utils
 
 PARAMS = {'embedding': jnp.arange(12.0).reshape(3, 4),
           'layers': {'mlp': {'up': jnp.ones((2, 4, 8)) / 3}}}

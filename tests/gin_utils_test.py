@@ -83,6 +83,11 @@ def main(program, *arguments, **options):
   return gin_utils.main(program, ['prog', *arguments], **options)
 
 
+def environment(toy):
+  """Of a fresh process that can import the package and the toy."""
+  return {'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(toy.__file__).parent}', 'PATH': ''}
+
+
 def fails(capsys, program, *arguments):
   """The message of a command line that is refused before the program starts."""
   assert main(program, *arguments) == 2
@@ -294,12 +299,12 @@ def test_input_that_the_package_refuses_is_told_without_a_traceback(toy, capsys,
 def test_a_module_that_is_started_runs_under_its_own_name(toy, tmp_path):
   command = [sys.executable, '-m', 'toy', '--gin_file=form.gin', '--gin.MODEL_DIR=a']
   done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True,
-                        env={'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(toy.__file__).parent}', 'PATH': ''})
+                        env=environment(toy))
   assert done.returncode == 0, done.stderr
   assert 'toy.train: a' in done.stderr
   assert 'python -m toy --gin_file=config.gin' in (tmp_path / 'a' / 'config.gin').read_text()
   wrong = subprocess.run([*command, '--gin.TRAIN_STEPS=x'], cwd=tmp_path, capture_output=True,
-                         text=True, env={'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(toy.__file__).parent}', 'PATH': ''})
+                         text=True, env=environment(toy))
   assert wrong.returncode == 2 and 'Traceback' not in wrong.stderr
 
 
@@ -308,5 +313,5 @@ def test_no_device_is_touched_before_the_program_starts(toy, tmp_path):
           'gin_utils.main(toy.train, ["p", "--gin_file=form.gin", "--gin.MODEL_DIR=a"]); '
           'print("jax" in sys.modules)')
   done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
-                        env={'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(toy.__file__).parent}', 'PATH': ''})
+                        env=environment(toy))
   assert done.stdout.strip() == 'False', done.stderr

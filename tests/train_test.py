@@ -14,21 +14,19 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints
-from mathft_jax import partitioning
+from mathft_jax import checkpoints, partitioning
 from mathft_jax import train as train_lib
-from mathft_jax.data import prompts
-from mathft_jax.data import vocabularies
+from mathft_jax.data import prompts, vocabularies
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
-from mathft_jax.training import losses
-from mathft_jax.training import optimizers
+from mathft_jax.training import losses, optimizers
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 WORDS = tuple('problem solution is correct incorrect'.split()) + tuple(map(str, range(10)))
 VOCABULARY = vocabularies.WordVocabulary(WORDS)
-TEMPLATE = prompts.Template(solve='problem {question} solution', verify_problem='problem {question}',
-                            verify_solution=' solution {solution} is')
+TEMPLATE = prompts.Template(
+    solve='problem {question} solution', verify_problem='problem {question}',
+    verify_solution=' solution {solution} is')
 MODEL = model_config.TransformerConfig(vocab_size=VOCABULARY.vocab_size, embed_dim=8, num_layers=1,
                                        num_heads=2, mlp_dim=16, mlp_activation='relu2')
 
@@ -284,7 +282,7 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(tmp_pat
     (dict(max_length={'input': 5}), "wanted a number, or {'inputs'"),
     (dict(hand_over='first'), "hand_over is 'first'"),
     (dict(hand_over='best'), 'set eval_period'),
-    (dict(model=dataclasses.replace(MODEL, vocab_size=5)), 'The vocabulary has 18 ids, the model 5'),
+    (dict(model=dataclasses.replace(MODEL, vocab_size=5)), 'vocabulary has 18 ids, the model 5'),
 ])
 def test_wrong_sizes_and_choices_name_the_knob(tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):

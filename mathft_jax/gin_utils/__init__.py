@@ -22,9 +22,7 @@ from absl import logging
 from etils import epath
 import gin
 
-from mathft_jax.gin_utils import flags
-from mathft_jax.gin_utils import operative
-from mathft_jax.gin_utils import sources
+from mathft_jax.gin_utils import flags, operative, sources
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
 PACKAGE = pathlib.Path(__file__).parent.parent

@@ -19,8 +19,8 @@ from mathft_jax.gin_utils.sources import parameters
 
 # What one stage hands to the next; a program that is itself a value (`@ssft/train.train` in a
 # recipe) gets these from its caller.
-HANDED_OVER = frozenset({'workdir', 'init_from', 'examples', 'eval_examples', 'checkpoint', 'problems',
-                         'candidates', 'greedy', 'train_steps', 'seed'})
+HANDED_OVER = frozenset({'workdir', 'init_from', 'examples', 'eval_examples', 'checkpoint',
+                         'problems', 'candidates', 'greedy', 'train_steps', 'seed'})
 SIMPLE = (bool, int, float, str, type(None))
 
 

@@ -1,7 +1,7 @@
 """Gin files and flags, found and read statement by statement before gin sees them.
 
-Gin says little about names that it does not know and nothing about a file that undoes an earlier one,
-so both are looked for here, with file and line.
+Gin says little about names that it does not know and nothing about a file that undoes an earlier
+one, so both are looked for here, with file and line.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +72,8 @@ def find_file(name: str, search_paths: Sequence[str]) -> epath.Path:
                     f'There are: {", ".join(known)}')
 
 
-def command_line(bindings: Sequence[str], imports: Sequence[config_parser.ImportStatement]) -> Source:
+def command_line(bindings: Sequence[str],
+                 imports: Sequence[config_parser.ImportStatement]) -> Source:
   """The bindings of the command line, which know the modules that the gin files import."""
   lines = list(dict.fromkeys(statement.format() for statement in imports))
   return Source('command line', DYNAMIC + '\n'.join([*lines, *bindings]) + '\n', len(lines) + 2)

@@ -1,6 +1,6 @@
 """The loop of one training run: steps, and what is logged, evaluated and saved between them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import time
 from typing import Any
@@ -8,9 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mathft_jax import checkpoints
-from mathft_jax import partitioning
-from mathft_jax import progress
+from mathft_jax import checkpoints, partitioning, progress
 from mathft_jax.models import transformer
 from mathft_jax.training import metrics as metrics_lib
 from mathft_jax.training import optimizers

@@ -1,8 +1,8 @@
 """Optimizers and learning rates, by optax.
 
 An optimizer is a frozen dataclass: `transform()` is the optax transformation without the learning
-rate, which `learning_rates` evaluates beforehand and the train step gets as a number. So stages that
-differ in nothing but the rate or the number of steps share one compiled step.
+rate, which `learning_rates` evaluates beforehand and the train step gets as a number. So stages
+that differ in nothing but the rate or the number of steps share one compiled step.
 """
 
 from collections.abc import Callable

@@ -15,9 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
 from mathft_jax import partitioning
-from mathft_jax.models import likelihoods
-from mathft_jax.models import transformer
-from mathft_jax.training import optimizers
+from mathft_jax.models import likelihoods, transformer
 
 Batch = Mapping[str, jax.Array]
 
@@ -151,7 +149,8 @@ def _gradients(plan: Plan, params, batch: Batch, weight):
   def add(total, part):
     return jax.tree.map(jnp.add, total, value_and_grad(params, part | whole, weight)), None
 
-  shapes = jax.eval_shape(value_and_grad, params, jax.tree.map(lambda x: x[0], parts) | whole, weight)
+  first = jax.tree.map(lambda x: x[0], parts) | whole
+  shapes = jax.eval_shape(value_and_grad, params, first, weight)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   return jax.lax.scan(add, zeros, parts)[0]
 

@@ -69,7 +69,8 @@ def log_probs(logits_BTV):
 
 
 def target_log_probs(logits_BTV, batch):
-  return np.take_along_axis(log_probs(logits_BTV), batch['decoder_target_tokens'][..., None], -1)[..., 0]
+  tokens_BT1 = batch['decoder_target_tokens'][..., None]
+  return np.take_along_axis(log_probs(logits_BTV), tokens_BT1, axis=-1)[..., 0]
 
 
 def word_log_probs(logits_BTV, batch):

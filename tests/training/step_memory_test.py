@@ -1,4 +1,4 @@
-"""With a vocabulary of 256k no objective ever holds logits of all positions, forward or backward."""
+"""With a vocabulary of 256k no objective holds logits of all positions, forward or backward."""
 
 import math
 import re
@@ -9,8 +9,7 @@ import pytest
 
 from mathft_jax import partitioning
 from mathft_jax.models import config as model_config
-from mathft_jax.training import losses
-from mathft_jax.training import optimizers
+from mathft_jax.training import losses, optimizers
 from mathft_jax.training import step as step_lib
 
 V, B, T = 256_000, 8, 4096

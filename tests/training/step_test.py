@@ -12,12 +12,12 @@ from mathft_jax import partitioning
 from mathft_jax.data import batches
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
-from mathft_jax.training import losses
-from mathft_jax.training import optimizers
+from mathft_jax.training import losses, optimizers
 from mathft_jax.training import step as step_lib
 
 CONFIG = model_config.TransformerConfig(vocab_size=32, embed_dim=16, num_layers=2, num_heads=4,
                                         num_kv_heads=2, mlp_dim=32, mlp_activation='relu2')
+FSDP = partitioning.Partitioner(fsdp=True).rules
 WORDS = (np.array([[3, 0], [4, 5]], np.int32), np.array([[True, False], [True, True]]))
 
 
@@ -104,7 +104,7 @@ def test_microbatches_and_devices_do_not_change_a_step(kind):
   assert max(jax.tree.leaves(moved)) > 1e-3
   split = make_plan(CASES[kind], num_microbatches=4)
   spread = make_plan(CASES[kind], num_microbatches=2, mesh=make_mesh(8, num_partitions=2),
-                     rules=partitioning.Partitioner(fsdp=True).rules)
+                     rules=FSDP)
   for plan in (split, spread):
     other, other_metrics = one_step(plan, batch)
     assert_close(state.params, other.params, atol=2e-6, rtol=0)
@@ -132,7 +132,7 @@ def test_the_gradient_is_that_of_the_loss():
 
 def test_parameters_and_optimizer_are_spread_alike():
   plan = make_plan(losses.Mle(), optimizer=optimizers.without_rate(optimizers.AdamW()),
-                   mesh=make_mesh(8, num_partitions=2), rules=partitioning.Partitioner(fsdp=True).rules)
+                   mesh=make_mesh(8, num_partitions=2), rules=FSDP)
   state, _ = one_step(plan, make_batch('packed'))
   query = state.params['layers']['attention']['query']
   assert query.addressable_shards[0].data.size == query.size // 8
@@ -190,5 +190,6 @@ def test_rows_that_do_not_divide_into_microbatches_name_the_knob():
 
 def test_parameters_do_not_depend_on_the_mesh_they_are_made_on():
   one = step_lib.random_params(make_plan(losses.Mle()), seed=3)
-  eight = step_lib.random_params(make_plan(losses.Mle(), mesh=make_mesh(8, num_partitions=4)), seed=3)
+  spread = make_plan(losses.Mle(), mesh=make_mesh(8, num_partitions=4))
+  eight = step_lib.random_params(spread, seed=3)
   assert_close(one, eight, rtol=0, atol=0)

@@ -1,0 +1,108 @@
+"""Training throughput, ours against transformers + torch, in one run on one machine.
+
+  python benchmarks/training.py            # needs pip install -e .[bench]
+
+Both train the same Llama-like model (28M parameters: d=512, 8 layers, 8 heads, tied embeddings) in
+float32 with AdamW on the same random tokens, 8 rows of 256. Rounds of the two alternate, so that
+other load on the machine hits both; each side's time is that of its fastest round.
+"""
+
+import argparse
+import json
+import time
+
+import jax
+import numpy as np
+
+from mathft_jax import partitioning
+from mathft_jax.models import config as model_config
+from mathft_jax.training import losses, optimizers
+from mathft_jax.training import step as step_lib
+
+V, D, L, N, F = 4096, 512, 8, 8, 1408
+B, T = 8, 256
+
+
+def make_tokens() -> np.ndarray:
+  return np.random.default_rng(0).integers(0, V, (B, T + 1)).astype(np.int32)
+
+
+def our_step(tokens: np.ndarray):
+  """A function that trains one step and returns the loss."""
+  config = model_config.TransformerConfig(
+      vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F)
+  plan = step_lib.Plan(config=config, loss=losses.Mle(), mesh=partitioning.Partitioner().mesh(),
+                       optimizer=optimizers.without_rate(optimizers.AdamW()))
+  batch = {
+      'decoder_input_tokens': tokens[:, :-1], 'decoder_target_tokens': tokens[:, 1:],
+      'decoder_loss_weights': np.ones((B, T), np.float32),
+      'decoder_positions': np.tile(np.arange(T, dtype=np.int32), (B, 1)),
+      'decoder_segment_ids': np.ones((B, T), np.int32)}
+  batch = partitioning.put_batch(batch, plan.mesh)
+  state = step_lib.new_state(plan, step_lib.random_params(plan, seed=0))
+  count = sum(x.size for x in jax.tree.leaves(state.params))
+  step_fn = step_lib.train_step(plan)
+
+  def step() -> float:
+    nonlocal state
+    state, metrics = step_fn(state, batch, np.float32(1e-3))
+    return float(metrics['loss'][0])
+
+  return step, count
+
+
+def torch_step(tokens: np.ndarray, threads: int):
+  """The same by transformers and torch."""
+  import torch
+  import transformers
+  torch.set_num_threads(threads)
+  torch.manual_seed(0)
+  model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+      vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=N,
+      intermediate_size=F, tie_word_embeddings=True))
+  optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
+  ids = torch.from_numpy(tokens[:, :-1].astype(np.int64))
+  targets = torch.from_numpy(tokens[:, 1:].astype(np.int64))
+
+  def step() -> float:
+    optimizer.zero_grad()
+    logits = model(input_ids=ids, use_cache=False).logits
+    loss = torch.nn.functional.cross_entropy(logits.view(-1, V), targets.reshape(-1))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+  return step, sum(p.numel() for p in model.parameters())
+
+
+def seconds_a_step(step, steps: int) -> float:
+  start = time.perf_counter()
+  for _ in range(steps):
+    step()
+  return (time.perf_counter() - start) / steps
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--steps', type=int, default=4, help='steps of a round')
+  parser.add_argument('--threads', type=int, default=2, help='of torch')
+  arguments = parser.parse_args()
+  tokens = make_tokens()
+  start = time.perf_counter()
+  (ours, our_size), (theirs, their_size) = our_step(tokens), torch_step(tokens, arguments.threads)
+  first_losses = ours(), theirs()
+  rounds = [(seconds_a_step(ours, arguments.steps), seconds_a_step(theirs, arguments.steps))
+            for _ in range(arguments.rounds)]
+  fastest = np.min(rounds, axis=0)
+  print(json.dumps({
+      'parameters': [our_size, their_size], 'first_losses': first_losses, 'rows': B, 'tokens': T,
+      'seconds_a_step': {'mathft_jax': fastest[0], 'torch': fastest[1]},
+      'rounds': np.round(rounds, 3).tolist(), 'set-up and first steps': time.perf_counter() - start,
+      'tokens_per_s': {'mathft_jax': B * T / fastest[0], 'torch': B * T / fastest[1]},
+      'ratio': fastest[1] / fastest[0]}, indent=1))
+
+
+if __name__ == '__main__':
+  main()
