@@ -92,9 +92,11 @@ def write_rows(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.parent / f'{path.name}.partial'
-  with partial.open('w') as stream:
-    for row in rows:
-      stream.write(to_json(row) + '\n')
+  with partial.open('wb') as binary:
+    packed = gzip.GzipFile(fileobj=binary, mode='wb') if path.suffix == '.gz' else binary
+    with io.TextIOWrapper(packed, encoding='utf-8') as stream:
+      for row in rows:
+        stream.write(to_json(row) + '\n')
   return partial.replace(path)
 
 

@@ -29,6 +29,12 @@ def test_gzipped_files_are_read(tmp_path):
   assert records.read_problems(tmp_path / 'p.jsonl.gz') == [PROBLEM]
 
 
+def test_files_named_gz_are_written_gzipped(tmp_path):
+  path = records.write_rows(tmp_path / 'p.jsonl.gz', [PROBLEM])
+  assert gzip.decompress(path.read_bytes()).decode() == records.to_json(PROBLEM) + '\n'
+  assert records.read_problems(path) == [PROBLEM]
+
+
 def test_unknown_fields_of_foreign_samples_are_dropped(tmp_path):
   path = tmp_path / 'c.jsonl'
   path.write_text('{"problem": {"id": "1", "question": "q"}, "model": "m",'
