@@ -194,5 +194,7 @@ def _log_to_stderr() -> None:
 def _ours(record: python_logging.LogRecord) -> bool:
   if record.module == 'resource_reader':  # gin calls each search path without the file an error
     return False
+  if '_CHECKPOINT_METADATA' in record.getMessage():  # orbax, of every item that is read on its own
+    return False
   return record.levelno >= python_logging.WARNING or pathlib.Path(
       record.pathname).is_relative_to(PACKAGE)
