@@ -1,72 +1,192 @@
 """candidates -> answers, correctness, clusters.
 
-  python -m mathft_jax.grade --gin_file=programs/grade.gin ...
+  python -m mathft_jax.grade --gin_file=programs/grade.gin \
+      --gin.CANDIDATES=runs/samples/candidates.jsonl --gin.INFER_OUTPUT_DIR=runs/graded
 
-Writes `<workdir>/graded.jsonl` (the candidates with `answer`, `is_correct` and `cluster`) and beside
-it `graded.report.json`: which grader and version, what it read, how often each limit was hit.
+Writes `<workdir>/graded.jsonl`, the candidates with `answer`, `is_correct` and `cluster`, and beside
+it `graded.report.json`: grader and version, what was read, counts, every limit that was hit. Grades
+that the input already has are replaced; how they differ is reported. With other graders named in
+`compare_with` the report has a table for each, and `disagreements.<grader>.jsonl` has the answers on
+which the two disagree.
 """
 
 import collections
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 from absl import logging
 from etils import epath
 
 from mathft_jax import grading
 from mathft_jax import records
+from mathft_jax.grading import peers
+from mathft_jax.grading import pool
+
+PREVIOUS = 'previous'  # the name under which the input's own labels are compared
+
+KeyOf = Callable[[str | None], Hashable | None]
+Pair = tuple[str, str | None]  # reference and answer
+Verdicts = Mapping[Pair, bool | None]  # None where a limit was hit
 
 
-def grade(workdir: epath.PathLike, *, candidates: epath.PathLike) -> epath.Path:
+def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: Sequence[str] = (),
+          workers: int = 0, deadline_s: float = 5.0, memory_gib: float = 2.0) -> epath.Path:
   """Path of the graded candidates, `<workdir>/graded.jsonl`; at once when they are there already.
 
   Args:
     workdir: where the output goes.
-    candidates: jsonl of candidate sets. The reference is the problem's `answer`, else the final
-      answer of its `solution`; without either `is_correct` stays unset.
+    candidates: jsonl of candidate sets, graded before or not. The reference is the problem's
+      `answer`, else the final answer of its `solution`; without either `is_correct` stays unset.
+    compare_with: names of other graders, 'exact' or 'math-verify'.
+    workers: processes that read the answers, each answer under the limits below; 0 reads them here,
+      where the grader's own limits hold. Other graders always run in one worker or more.
+    deadline_s: wall-clock seconds an answer may take in a worker, from when its work starts.
+    memory_gib: address space of a worker.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
   report_path = output.parent / 'graded.report.json'
-  settings = _settings(epath.Path(candidates))
+  settings = _settings(epath.Path(candidates), compare_with, workers, deadline_s, memory_gib)
   if output.exists() and report_path.exists():
     if json.loads(report_path.read_text())['settings'] == settings:
       return output
-  counts: collections.Counter[str] = collections.Counter()
-  sets = [grade_set(unit, counts) for unit in records.read_candidate_sets(candidates)]
-  records.write_rows(output, sets)
-  report = {'settings': settings, 'counts': dict(sorted(counts.items()))}
+  sets = records.read_candidate_sets(candidates)
+  with pool.Pool(max(workers, 1), int(memory_gib * 2**30)) as processes:
+    found, key_of = _read_answers(sets, processes if workers else None, deadline_s)
+    graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
+    verdicts = {name: _verdicts(name, graded, processes, deadline_s) for name in compare_with}
+    limits = {**processes.counts, **{f'sympy {name}': count
+                                     for name, count in pool.shared_counts().items()}}
+  comparisons = _compare(sets, graded, verdicts, output.parent)
+  report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
+            'counts': _counts(graded, found), 'limits': limits, 'comparisons': comparisons}
+  records.write_rows(output, graded)
   report_path.write_text(json.dumps(report, indent=2) + '\n')
-  logging.info('%s %s: %s', grading.GRADER, grading.VERSION, report['counts'])
+  _show(report)
   return output
 
 
-def grade_set(unit: records.CandidateSet,
-              counts: collections.Counter[str]) -> records.CandidateSet:
-  """The set with answer, is_correct and cluster of every candidate; adds to `counts`."""
-  reference = unit.problem.answer or grading.extract_answer(unit.problem.solution)
-  found = [grading.find_answer(candidate.solution) for candidate in unit.candidates]
-  answers = [answer.text if answer else None for answer in found]
-  clusters = grading.cluster(answers)
-  correct = [None if reference is None else
-             answer is not None and grading.is_equivalent(reference, answer) for answer in answers]
-  counts['problems'] += 1
-  counts['problems without reference'] += reference is None
-  counts['candidates'] += len(answers)
-  counts['correct'] += sum(map(bool, correct))
-  counts['clusters'] += len(set(clusters) - {None})
-  counts.update(f'answer by {answer.how}' if answer else 'no answer' for answer in found)
-  graded = tuple(
-      dataclasses.replace(candidate, answer=answer, is_correct=is_correct, cluster=label)
-      for candidate, answer, is_correct, label in zip(unit.candidates, answers, correct, clusters))
-  return dataclasses.replace(unit, candidates=graded)
-
-
-def _settings(candidates: epath.Path) -> dict[str, str]:
-  """What decides the output: grader, version, and the content of the input."""
-  digest = hashlib.sha256(candidates.read_bytes()).hexdigest()
+def _settings(candidates: epath.Path, compare_with: Sequence[str], workers: int, deadline_s: float,
+              memory_gib: float) -> dict[str, Any]:
+  """What decides the output: grader, version, limits, and the content of the input."""
   return {'grader': grading.GRADER, 'version': grading.VERSION, 'candidates': str(candidates),
-          'sha256': digest}
+          'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
+          'compare_with': {name: peers.version(name) for name in compare_with},
+          'limits': {'deadline_s': deadline_s, 'memory_gib': memory_gib} if workers else {}}
+
+
+Found = list[grading.FoundAnswer | None]
+
+
+def _read_answers(sets: Sequence[records.CandidateSet], processes: pool.Pool | None,
+                  deadline_s: float) -> tuple[list[Found], KeyOf]:
+  """The final answers of all candidates, and the function that knows their keys."""
+  found = [[grading.find_answer(candidate.solution) for candidate in unit.candidates]
+           for unit in sets]
+  if processes is None:
+    return found, grading.key
+  texts = {answer.text for answers in found for answer in answers if answer}
+  texts |= {reference for unit in sets if (reference := _reference(unit.problem)) is not None}
+  ordered = sorted(texts)
+  results = processes.map('key', ordered, deadline_s)
+  keys = {text: result.value for text, result in zip(ordered, results)}
+  return found, lambda answer: None if answer is None else keys[answer]
+
+
+def _reference(problem: records.Problem) -> str | None:
+  return problem.answer or grading.extract_answer(problem.solution)
+
+
+def _graded(unit: records.CandidateSet, found: Found, key_of: KeyOf) -> records.CandidateSet:
+  """The set with answer, is_correct and cluster of every candidate."""
+  reference = _reference(unit.problem)
+  wanted = key_of(reference)
+  answers = [answer.text if answer else None for answer in found]
+  keys = [key_of(answer) for answer in answers]
+  candidates = tuple(
+      dataclasses.replace(candidate, answer=answer, cluster=label,
+                          is_correct=None if reference is None else key is not None and key == wanted)
+      for candidate, answer, key, label in zip(
+          unit.candidates, answers, keys, grading.labels_of(keys)))
+  return dataclasses.replace(unit, candidates=candidates)
+
+
+def _counts(graded: Sequence[records.CandidateSet], found: Sequence[Found]) -> dict[str, int]:
+  counts: collections.Counter[str] = collections.Counter(problems=len(graded))
+  for unit, answers in zip(graded, found):
+    counts['problems without reference'] += _reference(unit.problem) is None
+    counts['candidates'] += len(answers)
+    counts['correct'] += sum(bool(candidate.is_correct) for candidate in unit.candidates)
+    counts['clusters'] += len(unit.clusters())
+    counts['answers that cannot be read'] += sum(
+        candidate.answer is not None and candidate.cluster is None for candidate in unit.candidates)
+    counts.update(f'answer by {answer.how}' if answer else 'no answer' for answer in answers)
+  return dict(sorted(counts.items()))
+
+
+def _pairs(sets: Sequence[records.CandidateSet]) -> Iterator[tuple[Pair, records.CandidateSet, int]]:
+  """Reference and answer of every candidate of a problem that has a reference; its set and index."""
+  for unit in sets:
+    reference = _reference(unit.problem)
+    for index, candidate in enumerate(unit.candidates):
+      if reference is not None:
+        yield (reference, candidate.answer), unit, index
+
+
+def _verdicts(name: str, graded: Sequence[records.CandidateSet], processes: pool.Pool,
+              deadline_s: float) -> Verdicts:
+  """What another grader says of each pair of reference and answer; no answer is wrong."""
+  pairs = sorted({pair for pair, _, _ in _pairs(graded) if pair[1] is not None})
+  results = processes.map(name, pairs, deadline_s)
+  verdicts = {pair: None if result.limit else result.value for pair, result in zip(pairs, results)}
+  return collections.defaultdict(bool, verdicts)
+
+
+def _compare(before: Sequence[records.CandidateSet], graded: Sequence[records.CandidateSet],
+             verdicts: Mapping[str, Verdicts], workdir: epath.Path) -> dict[str, dict[str, int]]:
+  """Tables of agreement with other graders and the input's own labels; writes the disagreements."""
+  labels = {name: [theirs[pair] for pair, _, _ in _pairs(graded)] for name, theirs in verdicts.items()}
+  old = {unit.problem.id: unit.candidates for unit in before}
+  previous = [old[unit.problem.id][index].is_correct for _, unit, index in _pairs(graded)]
+  if any(label is not None for label in previous):
+    labels[PREVIOUS] = previous
+  tables = {}
+  for name, theirs in labels.items():
+    rows, counts = [], collections.Counter()
+    for (pair, unit, index), label in zip(_pairs(graded), theirs):
+      ours = unit.candidates[index].is_correct
+      counts[_cell(ours, label)] += 1
+      if label is not None and label != ours:
+        rows.append({'problem': unit.problem.id, 'candidate': index, 'reference': pair[0],
+                     'answer': pair[1], grading.GRADER: ours, name: label})
+    tables[name] = dict(sorted(counts.items()))
+    records.write_rows(workdir / f'disagreements.{name}.jsonl', rows)
+  return tables
+
+
+def _cell(ours: bool | None, theirs: bool | None) -> str:
+  if theirs is None:
+    return 'no verdict of theirs'
+  if ours == theirs:
+    return 'both correct' if ours else 'both wrong'
+  return 'correct for us only' if ours else 'correct for them only'
+
+
+def _show(report: Mapping[str, Any]) -> None:
+  """Prints the report as Markdown."""
+  print(f'{report["grader"]} {report["version"]}\n')
+  for title in ('counts', 'limits'):
+    for name, count in report[title].items():
+      print(f'| {name} | {count} |')
+  for name, table in report['comparisons'].items():
+    version = report['settings']['compare_with'].get(name, '')
+    print(f'\n{report["grader"]} {report["version"]} and {name} {version}'.rstrip())
+    for cell, count in table.items():
+      print(f'| {cell} | {count} |')
+  if report['limits']:
+    logging.info('limits that were hit, and items done in workers: %s', report['limits'])
 
 
 if __name__ == '__main__':

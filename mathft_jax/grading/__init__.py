@@ -9,10 +9,10 @@ worker processes.
 """
 
 from mathft_jax.grading.answers import FoundAnswer, extract_answer, find_answer
-from mathft_jax.grading.equivalence import cluster, is_equivalent, key
+from mathft_jax.grading.equivalence import cluster, is_equivalent, key, labels_of
 
 GRADER = 'mathft'
 VERSION = '1.0'
 
 __all__ = ['FoundAnswer', 'GRADER', 'VERSION', 'cluster', 'extract_answer', 'find_answer',
-           'is_equivalent', 'key']
+           'is_equivalent', 'key', 'labels_of']

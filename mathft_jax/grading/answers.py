@@ -9,7 +9,7 @@ import dataclasses
 import re
 
 _THOUGHT = '</think>'
-_BRACES = re.compile(r'\\(?:boxed|fbox)\s*\{|\\.|[{}]', re.DOTALL)
+_BRACES = re.compile(r'\\+(?:boxed|fbox)\s*\{|\\.|[{}]', re.DOTALL)
 _BARE_BOX = re.compile(r'\\(?:boxed|fbox)\s+([^\s{$][^$\n]*)')
 _HEADING = re.compile(
     r'^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*:?(?:\*\*)?[ \t]*:?[ \t]*$',
@@ -17,9 +17,10 @@ _HEADING = re.compile(
 _HASH = re.compile(r'####[ \t]*(\S[^\n]*)')
 _TAG = re.compile(r'<answer>((?:(?!<answer>).)*?)</answer>', re.IGNORECASE | re.DOTALL)
 _PHRASE = re.compile(
-    r'\banswers?(?:\*\*|\s)*(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s+be\b)'
-    r'(?:\*\*|[\s:])*|(?=\$|\\\[|\\\())'
-    r'|^[ \t]*A:[ \t]*', re.IGNORECASE | re.MULTILINE)
+    r'\b(?:answers?|correct[ \t]+(?:option|choice))(?:[ \t]+(?:to|of|for)(?:[ \t]+[\w\']+){1,8}?)?(?:\*\*|\s)*'
+    r'(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s+be\b)(?:\*\*|[\s:])*'
+    r'|(?=\$|\\\[|\\\())'
+    r'|\bans[.:][ \t]*|^[ \t]*A:[ \t]*', re.IGNORECASE | re.MULTILINE)
 _NO_ANSWER = re.compile(r'(?:not|in)?correct\b|wrong\b|right\b|not\b|the same\b', re.IGNORECASE)
 _SENTENCE_END = re.compile(r'\.(?=\s)|\n')
 _DISPLAY = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
@@ -45,7 +46,7 @@ def extract_answer(solution: str) -> str | None:
 
 def find_answer(solution: str) -> FoundAnswer | None:
   """The final answer and how it was found."""
-  text = solution[solution.rfind(_THOUGHT) + len(_THOUGHT):] if _THOUGHT in solution else solution
+  text = solution.rpartition(_THOUGHT)[2].replace('\x08oxed', '\\boxed')  # a box once unescaped
   searches = (('box', _last_box), ('heading', _under_heading), ('hash', _after_hash),
               ('tag', _in_tag), ('phrase', _after_phrase))
   for how, search in searches:

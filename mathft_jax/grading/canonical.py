@@ -19,7 +19,6 @@ from mathft_jax.grading import scalar_keys
 from mathft_jax.grading import trees
 
 _MAX_SIGNS = 5  # independent choices of one answer
-_DOTS = trees.Symbol('…')
 
 
 def key(tree: trees.Tree) -> Hashable:
@@ -51,7 +50,7 @@ def collection_key(keys: Iterable[Hashable]) -> Hashable:
 def _group_key(tree: trees.Group) -> Hashable:
   if tree.kind == 'tuple':
     return ('tuple', *map(key, tree.items))
-  if _DOTS in tree.items:
+  if trees.DOTS in tree.items:
     return ('sequence', *map(key, tree.items))
   conditions = real_sets.from_conditions(tree)
   if conditions is not None:

@@ -26,14 +26,23 @@ def is_equivalent(reference: str, answer: str) -> bool:
 
 def cluster(answers: Sequence[str | None]) -> list[int | None]:
   """One label per answer in order of first appearance; None where there is nothing to read."""
+  return labels_of([key(answer) for answer in answers])
+
+
+def labels_of(keys: Sequence[Hashable | None]) -> list[int | None]:
+  """The clusters of answers whose keys are known."""
   labels: dict[Hashable, int] = {}
-  keys = [key(answer) for answer in answers]
   return [None if k is None else labels.setdefault(k, len(labels)) for k in keys]
 
 
 def key(answer: str | None) -> Hashable | None:
   """The key of an answer's value; None for answers that are absent or cannot be read."""
   return None if answer is None else _key(answer)
+
+
+def forget() -> None:
+  """Empties the memory of answers, for a fair measurement."""
+  _key.cache_clear()
 
 
 @functools.lru_cache(maxsize=_CACHED)

@@ -1,7 +1,7 @@
 """The grammar of answers: from tokens to a tree.
 
   answer    := statement (separator statement)*            separator: , ; and or (line break)
-  statement := side (relation side)* ['pmod' argument]     relation: = < ≤ > ≥ ≠ ∈
+  statement := side (relation side)* ['pmod' argument]     relation: = < ≤ > ≥ ≠ ∈ →
   side      := set (':' set)* | time | words
   set       := sum (('∪' | '∩' | '∖') sum)*
   sum       := signs product (('+' | '-' | '±' | '∓') product)*          scalars.py, from here on
@@ -13,6 +13,7 @@
 """
 
 from collections.abc import Sequence
+import functools
 
 from mathft_jax.grading import scalars
 from mathft_jax.grading import trees
@@ -30,8 +31,12 @@ def parse(tokens: Sequence[Token]) -> trees.Tree:
   """The tree of a whole answer; raises NotMath when the tokens are not of this grammar."""
   cursor = Cursor(tokens, _enclosed)
   tree = _answer(cursor)
+  if tree == trees.DOTS:
+    raise NotMath('dots alone.')
   if cursor.kind != 'end':
     raise NotMath(f'{cursor.text!r} after the end of the answer.')
+  if isinstance(tree, trees.Group) and tree.kind == 'list' and all(map(_is_stretch, tree.items)):
+    return functools.reduce(lambda left, right: trees.SetOperation('∪', left, right), tree.items)
   return tree
 
 
@@ -53,6 +58,13 @@ def _answer(cursor: Cursor) -> trees.Tree:
   return items[0] if len(items) == 1 else trees.Group('list', tuple(items))
 
 
+def _is_stretch(tree: trees.Tree) -> bool:
+  """True for an interval that is no point: with a square bracket or without end."""
+  ends = tree.items if isinstance(tree, trees.Group) and tree.kind == 'tuple' else ()
+  return isinstance(tree, trees.Interval) or len(ends) == 2 and (
+      trees.INFINITY in ends or trees.negative(trees.INFINITY) in ends)
+
+
 def _combines_sets(separator: str, left: trees.Tree, right: trees.Tree) -> bool:
   """True for `x < 1 or x > 2` and the like: conditions joined by words."""
   joined = left.right if isinstance(left, trees.SetOperation) else left
@@ -69,7 +81,11 @@ def _statement(cursor: Cursor) -> trees.Tree:
   while operator := cursor.accept(*RELATIONS):
     operators.append(operator)
     sides.append(_side(cursor))
-  if cursor.accept('pmod'):
+  if cursor.text == '(' and cursor.peek(1).text == 'mod':
+    cursor.position += 2
+    sides[-1] = trees.Tagged('mod', (sides[-1], scalars.sum_of(cursor)))
+    cursor.expect(')')
+  elif cursor.accept('pmod'):
     sides[-1] = trees.Tagged('mod', (sides[-1], scalars.argument(cursor)))
   return trees.Relation(tuple(sides), tuple(operators)) if operators else sides[0]
 
@@ -130,9 +146,10 @@ def _enclosed(cursor: Cursor, opening: str) -> trees.Tree:
   cursor.deeper()
   bars, cursor.bars = cursor.bars, 0
   ratios, cursor.ratios = cursor.ratios, opening != '\\{'
+  start = cursor.statement_start
   read = _INSIDE.get(opening) or (_bracketed if opening in _CLOSING else _unknown)
   tree = read(cursor, opening)
-  cursor.bars, cursor.ratios = bars, ratios
+  cursor.bars, cursor.ratios, cursor.statement_start = bars, ratios, start
   cursor.shallower()
   return tree
 

@@ -8,7 +8,7 @@ SKIPPED = frozenset({  # presentation: none of these changes what is said
     'Bigl', 'Bigr', 'biggl', 'biggr', 'Biggl', 'Biggr', 'bigm', 'quad', 'qquad', 'enspace',
     'thinspace', 'displaystyle', 'textstyle', 'scriptstyle', 'limits', 'nolimits', 'rm', 'bf', 'it',
     'sf', 'tt', 'cal', 'hfill', 'hline', 'nonumber', 'strut', 'mathstrut', 'small', 'large', 'Large',
-    'tiny', 'boldmath', 'protect', 'textdollar', 'textpercent', 'dollar', 'percent',
+    'tiny', 'boldmath', 'protect', 'therefore', 'textdollar', 'textpercent', 'dollar', 'percent',
 })
 SKIPPED_WITH_ARGUMENT = frozenset({'phantom', 'hphantom', 'vphantom', 'hspace', 'vspace', 'color',
                                    'label', 'tag', 'textcolor', 'colorbox'})
@@ -83,12 +83,19 @@ CHARACTERS = {  # Unicode -> LaTeX or ASCII
     '∫': '\\int ', '\u200b': '', '\ufeff': '', '，': ',', '；': ';', '：': ':', '（': '(', '）': ')',
     '。': '.', '【': '[', '】': ']', '✓': '', '✅': '',
 }
+_KNOWN = frozenset({*SKIPPED, *TEXT_WRAPPERS, *MATH_WRAPPERS, *COMMANDS, *STRUCTURES, *FUNCTIONS,
+                    *NAMES, *GREEK})
 _SUPERSCRIPTS = dict(zip('⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ', '0123456789+-=()ni'))
 _SUBSCRIPTS = dict(zip('₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₙₓₖₘ', '0123456789+-=()aenxkm'))
 _OVERLINE = '\u0305'
 _OVERLINED = re.compile(f'(?:\\d{_OVERLINE})+')
 _RAISED = re.compile(f'[{"".join(_SUPERSCRIPTS)}]+')
 _LOWERED = re.compile(f'[{"".join(_SUBSCRIPTS)}]+')
+
+
+def is_command(name: str) -> bool:
+  """True for the name of a LaTeX command that is listed here."""
+  return name in _KNOWN
 
 
 def to_ascii(text: str) -> str:

@@ -7,7 +7,7 @@ from mathft_jax.grading import trees
 from mathft_jax.grading.cursor import Cursor, NotMath
 
 _MAX_EXPONENT = 1000  # of a literal in scientific notation; beyond it stays a power of ten
-_LITERAL = re.compile(r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?')
+_LITERAL = re.compile(r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?', re.ASCII)
 _MARKS = ('overline', 'bar', 'dot')
 
 

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from mathft_jax.grading import constants
-from mathft_jax.grading import roots
+from mathft_jax.grading import powers
 from mathft_jax.grading import special
 from mathft_jax.grading import trees
 from mathft_jax.grading.points import Value, each, point_values
@@ -75,7 +75,7 @@ class Evaluator:
   def opaque(self, name: str, *values: Value) -> Fraction:
     """A number that stands for a value out of reach: the same for the same operation and operands."""
     text = ' '.join([name, *map(_digits, values)])
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return Fraction(int.from_bytes(digest, 'big') | 1, 2**61 - 1)
 
   def _symbol(self, tree: trees.Symbol) -> Value:
@@ -173,7 +173,7 @@ class Evaluator:
     if not roots:
       return each(self.multiply, *whole, *(each(self.integer_power, v, n) for v, n in bases))
     factors = [*((v, Fraction(1)) for v in whole), *((v, Fraction(n)) for v, n in bases), *roots]
-    return self._with_roots(_merged(factors))
+    return self._with_roots(powers.merged(factors))
 
   def _factors(self, tree: trees.Scalar, power: Fraction) -> Iterator[tuple[Value, Fraction]]:
     """Bases and exponents of the factors of tree ** power."""
@@ -215,7 +215,7 @@ class Evaluator:
     if degree > MAX_BITS:
       return self.opaque('root', value, Fraction(power, degree))
     if type(value) is Fraction:
-      exact = roots.exact_root(value, degree)
+      exact = powers.exact_root(value, degree)
       if exact is not None:
         return self.integer_power(exact, power)
     inexact = self.inexact(value)
@@ -293,28 +293,3 @@ def _logarithm_of(tree: trees.Scalar) -> trees.Scalar | None:
     if isinstance(number, trees.Number) and inside:
       return trees.Power(inside, number)
   return None
-
-
-def _merged(factors: list[tuple[Value, Fraction]]) -> list[tuple[Value, Fraction]]:
-  """Factors with the exponents of equal bases added."""
-  merged: list[tuple[Value, Fraction]] = []
-  for value, exponent in factors:
-    for index, (other, total) in enumerate(merged):
-      if _equal(value, other):
-        merged[index] = (other, total + exponent)
-        break
-    else:
-      merged.append((value, exponent))
-  return [(value, exponent) for value, exponent in merged if exponent]
-
-
-def _equal(left: Value, right: Value) -> bool:
-  if type(left) is list and type(right) is list:
-    return all(map(_equal, left, right))
-  if type(left) is list or type(right) is list:
-    return False
-  if type(left) is Fraction and type(right) is Fraction:
-    return left == right
-  if type(left) is Fraction or type(right) is Fraction:
-    return False
-  return abs(left - right) <= abs(left) * 1e-25

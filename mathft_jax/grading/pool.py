@@ -165,3 +165,9 @@ def shared() -> Pool:
       _shared.append(Pool())
       atexit.register(_shared[0].close)
     return _shared[0]
+
+
+def shared_counts() -> dict[str, int]:
+  """How the items of the shared pool ended, so far."""
+  with _shared_lock:
+    return dict(_shared[0].counts) if _shared else {}

@@ -93,6 +93,8 @@ def _starts_factor(cursor: Cursor, left: trees.Tree) -> bool:
     return not token.text.startswith('end:')
   if token.text in ('|', '‖'):
     return not cursor.bars and cursor.ratios
+  if token.text == '(' and (cursor.peek(1).text == 'mod' or cursor.peek(1).kind == 'word'):
+    return False  # (mod 3), (square units)
   return token.kind in ('name', 'function') or token.text in _OPENING
 
 
@@ -107,6 +109,10 @@ def skip_unit(cursor: Cursor) -> None:
       cursor.take()
     elif cursor.text == '/' and cursor.peek(1).kind == 'name':
       cursor.position += 2
+  if cursor.text == '(' and cursor.peek(1).kind == 'word':
+    cursor.take()
+    skip_unit(cursor)
+    cursor.expect(')')
 
 
 def _power(cursor: Cursor) -> trees.Tree:
@@ -211,7 +217,7 @@ def _primary(cursor: Cursor) -> trees.Tree:
   if token.text == '.' and cursor.text in ('overline', 'bar', 'dot'):
     return numerals.repeating(cursor, '0.')
   if token.text == '…':
-    return trees.Symbol('…')
+    return trees.DOTS
   raise NotMath(f'{token.text!r} is no operand.')
 
 
@@ -226,8 +232,21 @@ def _name(cursor: Cursor, name: str) -> trees.Tree:
     return trees.Group('set', ())
   if name == 'C' and (choice := functions.choice_of_pair(cursor)):
     return choice
+  if name.isupper() and cursor.text == '(' and (point := _point(cursor)):
+    return point
   symbol = trees.INFINITY if name == '∞' else trees.Symbol(name)
   return _call_of_name(cursor, symbol) or symbol
+
+
+def _point(cursor: Cursor) -> trees.Group | None:
+  """The coordinates of a point with a name, `A(1, 2)`; None when the brackets hold one thing."""
+  start, tokens = cursor.position, cursor.tokens
+  cursor.take()
+  inside = cursor.enclosed(cursor, '(')
+  if isinstance(inside, trees.Group) and inside.kind == 'tuple':
+    return inside
+  cursor.position, cursor.tokens = start, tokens
+  return None
 
 
 def _call_of_name(cursor: Cursor, symbol: trees.Symbol) -> trees.Call | None:

@@ -9,6 +9,7 @@ from mathft_jax.grading.points import Value, each
 
 MAX_TERMS = 1000  # of a sum or product
 MAX_FACTORIAL = 9000  # exact up to here
+_STEP = 1024  # between factorials that are not worked out
 _MAX_CHOICE = 500  # of k in binomial(n, k), for any n
 _MAX_MAGNITUDE = 100  # bits before the point of an argument of sin, exp and the like
 _MAX_ORDER = 6  # of a determinant
@@ -89,7 +90,13 @@ def _extreme(choose: Callable[..., Value]) -> Callable[..., Value]:
 def _factorial(evaluator, varies: bool, value: Value) -> Value:
   if is_integer(value):
     n = value.numerator
-    return Fraction(math.factorial(n)) if 0 <= n <= MAX_FACTORIAL else None
+    if n <= MAX_FACTORIAL:
+      return Fraction(math.factorial(n)) if n >= 0 else None
+    if n >= 1 << 64:
+      return None
+    anchor = n - n % _STEP  # of equal anchors quotients are exact: 100001! / 100000!
+    return evaluator.multiply(evaluator.opaque('factorial', Fraction(anchor)),
+                              Fraction(math.prod(range(anchor + 1, n + 1))))
   inexact = evaluator.inexact(value)
   return None if evaluator.context.mag(inexact) > 16 else evaluator.context.gamma(inexact + 1)
 

@@ -21,12 +21,13 @@ _TOKEN = re.compile(
     r'|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
     r'|(?P<letters>[a-zA-Z]+)'
     r'|(?P<operator>\*\*|\+/-|<=|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
-    r'|(?P<other>.)', re.DOTALL)
+    r'|(?P<other>.)', re.DOTALL | re.ASCII)
 _SPACED_COMMA = r',\s*(?:\\!\s*)+|\{,\}|\\,'
 _DECIMALS = r'(?:\.\d+)?'
-_THOUSANDS = re.compile(rf'[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA})\d{{3}})+(?!\d){_DECIMALS}')
+_THOUSANDS = re.compile(rf'[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA})\d{{3}})+(?!\d){_DECIMALS}', re.ASCII)
 _PLAIN_THOUSANDS = re.compile(
-    rf'(?<!\d,)[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA}|,)\d{{3}})+(?!,?\d){_DECIMALS}')
+    rf'(?<!\d,)[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA}|,)\d{{3}})+(?!,?\d){_DECIMALS}', re.ASCII)
+_ESCAPED = re.compile(r'\\\\([a-zA-Z]+)')
 _COLUMNS = re.compile(r'\s*\{[clr|\s]*\}')
 _HALF_DAY = re.compile(r'([apAP])\.?\s?[mM]\b\.?')
 _ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
@@ -49,7 +50,7 @@ def tokenize(text: str) -> list[Token]:
   """The tokens of an answer; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
   if len(text) > MAX_LENGTH:
     raise TooLong(f'{len(text)} characters; answers have at most {MAX_LENGTH}.')
-  reader = _Reader(notation.to_ascii(text))
+  reader = _Reader(_without_escapes(notation.to_ascii(text)))
   reader.read()
   tokens = _without_bold(reader.tokens)
   while tokens and tokens[-1].text in ('\\\\', '.', ',', ';', ':'):
@@ -57,6 +58,14 @@ def tokenize(text: str) -> list[Token]:
   if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':  # a choice: B)
     tokens.pop()
   return _with_numerals(_with_number_words(tokens))
+
+
+def _without_escapes(text: str) -> str:
+  """With `\\\\frac` as `\\frac`: commands that were escaped once too often."""
+  if '\\\\' not in text or '\\begin' in text:
+    return text
+  return _ESCAPED.sub(lambda match: match.group()[1:] if notation.is_command(match.group(1)) else (
+      match.group()), text)
 
 
 class _Reader:
@@ -112,7 +121,10 @@ class _Reader:
     self._add('structure', f'{"begin" if begins else "end"}:{name}')
 
   def _command(self, name: str) -> None:
-    if name in notation.COMMANDS:
+    if name == 'not' and self.text.startswith('=', self.position):
+      self.position += 1
+      self._operator('≠')
+    elif name in notation.COMMANDS:
       self._operator(notation.COMMANDS[name])
     elif name in notation.SKIPPED:
       self.gap = True
@@ -140,9 +152,14 @@ class _Reader:
     if half_day:
       self.position = half_day.end()
       return self._add('word', half_day.group(1).lower() + 'm')
+    behind = self.text[self.position:self.position + 2]
+    if run == 'to' and before.kind == 'number' and behind.strip().isdigit():  # 3 to 2
+      return self._operator(':')
+    if run == 'Matrix' and behind.startswith('('):
+      return None
     if in_text or before.kind == 'word' and len(run) > 1:
       return self._add(*_classify_prose(run, counted))
-    applied = self.text[self.position:self.position + 1] in ('(', '^', '\\', '{')
+    applied = behind[:1] in ('(', '^', '\\', '{')
     for kind, text in _classify(run, counted, applied):
       self._add(kind, text)
 
@@ -192,6 +209,8 @@ def _classify(run: str, counted: bool, applied: bool) -> list[tuple[str, str]]:
     return [('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])]
   if lower in ('and', 'or', 'mod') and not run.isupper():
     return [('operator', lower)]
+  if run in notation.FRACTIONS:
+    return [('structure', 'frac')]
   if run in _SET_WORDS:
     return [('operator', _SET_WORDS[run])]
   if run in notation.NAMES or run in notation.GREEK:
@@ -256,7 +275,7 @@ def _with_numerals(tokens: list[Token]) -> list[Token]:
     if index + 1 >= len(tokens) or tokens[index].text != '_':
       continue
     base = tokens[index + 2 if tokens[index + 1].text == '{' and index + 2 < len(tokens) else index + 1]
-    if not base.text.isdigit():
+    if base.kind != 'number' or not base.text.isdigit():
       continue
     start = index
     while start and _are_digits(tokens[start - 1].text, int(base.text)) and (

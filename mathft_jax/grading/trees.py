@@ -126,6 +126,7 @@ Tree = Union[Scalar, Group, Interval, SetOperation, Matrix, Relation, Tagged]
 
 MINUS_ONE = Number(fractions.Fraction(-1))
 INFINITY = Symbol('∞')
+DOTS = Symbol('…')
 REALS = Interval(Product((MINUS_ONE, INFINITY)), INFINITY, False, False)
 
 

@@ -22,7 +22,7 @@ UNITS = frozenset((
     'dollar dollars euro euros pound pounds ounce ounces gram grams liter liters litre litres '
     'second seconds minute minutes hour hours day days week weeks month months year years '
     'square squared cubic cubed unit units way ways pieces points people students integers '
-    'per each total').split())
+    'per each total st nd rd th').split())
 HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
 
 ALL_REALS = (('all', 'real', 'numbers'), ('all', 'reals'), ('real', 'numbers'), ('reals',))

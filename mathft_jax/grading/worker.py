@@ -4,6 +4,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 import resource
 import sys
+import time
 from typing import Any
 
 from mathft_jax.grading import answers
@@ -12,11 +13,29 @@ from mathft_jax.grading import peers
 from mathft_jax.grading import pool
 from mathft_jax.grading import symbolic
 
+def _timed(grade: Callable[[tuple[str, str]], bool]) -> Callable[[tuple[str, str]], Any]:
+  """The verdict on a fresh pair, and its seconds."""
+
+  def run(pair: tuple[str, str]) -> tuple[bool, float]:
+    equivalence.forget()
+    start = time.perf_counter()
+    verdict = grade(pair)
+    return verdict, time.perf_counter() - start
+
+  return run
+
+
+def _grade(pair: tuple[str, str]) -> bool:
+  return equivalence.is_equivalent(*pair)
+
+
 TASKS: dict[str, Callable[[Any], Any]] = {
     'closed_form': symbolic.closed_form,
     'key': equivalence.key,
     'extract': answers.find_answer,
-    'math-verify': peers.math_verify,
+    **peers.PEERS,
+    'timed mathft': _timed(_grade),
+    'timed math-verify': _timed(peers.math_verify),
 }
 
 

@@ -1,7 +1,34 @@
-"""Exact roots of rationals, or none."""
+"""Products of powers: equal bases together; roots of rationals, exact or none."""
 
 from fractions import Fraction
 import math
+
+from mathft_jax.grading.points import Value
+
+
+def merged(factors: list[tuple[Value, Fraction]]) -> list[tuple[Value, Fraction]]:
+  """Factors with the exponents of equal bases added."""
+  merged: list[tuple[Value, Fraction]] = []
+  for value, exponent in factors:
+    for index, (other, total) in enumerate(merged):
+      if _equal(value, other):
+        merged[index] = (other, total + exponent)
+        break
+    else:
+      merged.append((value, exponent))
+  return [(value, exponent) for value, exponent in merged if exponent]
+
+
+def _equal(left: Value, right: Value) -> bool:
+  if type(left) is list and type(right) is list:
+    return all(map(_equal, left, right))
+  if type(left) is list or type(right) is list:
+    return False
+  if type(left) is Fraction and type(right) is Fraction:
+    return left == right
+  if type(left) is Fraction or type(right) is Fraction:
+    return False
+  return abs(left - right) <= abs(left) * 1e-25
 
 
 def exact_root(value: Fraction, degree: int) -> Fraction | None:
