@@ -13,9 +13,9 @@ no more. Fields that are not known yet are absent.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+import contextlib
 import dataclasses
 import gzip
-import io
 import json
 from typing import Any
 
@@ -82,7 +82,8 @@ def read_rows(path: epath.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
   path = epath.Path(path)
   with path.open('rb') as binary:
     stream = gzip.open(binary) if path.suffix == '.gz' else binary
-    for number, line in enumerate(io.TextIOWrapper(stream, encoding='utf-8'), start=1):
+    # Lines of bytes: remote files need not have all that a text wrapper asks of a file.
+    for number, line in enumerate(stream, start=1):
       if line.strip():
         yield f'{path}:{number}', _json_object(line, f'{path}:{number}')
 
@@ -92,11 +93,12 @@ def write_rows(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.parent / f'{path.name}.partial'
-  with partial.open('wb') as binary:
-    packed = gzip.GzipFile(fileobj=binary, mode='wb') if path.suffix == '.gz' else binary
-    with io.TextIOWrapper(packed, encoding='utf-8') as stream:
-      for row in rows:
-        stream.write(to_json(row) + '\n')
+  with partial.open('wb') as binary, contextlib.ExitStack() as stack:
+    stream = binary
+    if path.suffix == '.gz':
+      stream = stack.enter_context(gzip.GzipFile(fileobj=binary, mode='wb'))
+    for row in rows:
+      stream.write(f'{to_json(row)}\n'.encode())
   return partial.replace(path)
 
 
@@ -114,10 +116,10 @@ def _known(record: Any) -> Any:
   return record
 
 
-def _json_object(line: str, where: str) -> dict[str, Any]:
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
   try:
-    row = json.loads(line)
-  except json.JSONDecodeError as error:
+    row = json.loads(line.decode('utf-8'))
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ValueError(f'{where}: not json ({error}); wanted one json object a line.') from error
   if not isinstance(row, dict):
     raise ValueError(f'{where}: a {type(row).__name__}; wanted one json object a line.')

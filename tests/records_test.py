@@ -62,6 +62,13 @@ def test_bad_records_name_file_and_line(tmp_path, line, complaint):
     records.read_candidate_sets(path)
 
 
+def test_text_that_is_not_utf_8_names_file_and_line(tmp_path):
+  path = tmp_path / 'c.jsonl'
+  path.write_bytes('\n{"id": "ü"}'.encode('latin-1'))
+  with pytest.raises(ValueError, match='c.jsonl:2: not json'):
+    records.read_problems(path)
+
+
 def test_a_failed_write_leaves_no_file(tmp_path):
   def rows():
     yield PROBLEM
