@@ -21,6 +21,7 @@ import statistics
 import time
 
 from benchmarks import answer_variants
+from benchmarks import timed
 from mathft_jax import grading
 from mathft_jax.grading import pool
 
@@ -32,16 +33,16 @@ Pair = tuple[str, str]
 Graded = tuple[bool | None, float]  # the verdict, None for an error or a limit; seconds
 
 
-def graded(task: str, pairs: Iterable[Pair], workers: pool.Pool) -> list[Graded]:
+def graded(grader: pool.Function, pairs: Iterable[Pair], workers: pool.Pool) -> list[Graded]:
   """Verdicts and times of one grader on fresh pairs."""
-  results = workers.map(task, pairs, DEADLINE_S)
+  results = workers.map(grader, pairs, DEADLINE_S)
   return [(None, DEADLINE_S) if result.limit else result.value for result in results]
 
 
-def labelled(data: pathlib.Path, task: str, workers: pool.Pool) -> dict[str, float]:
+def labelled(data: pathlib.Path, grader: pool.Function, workers: pool.Pool) -> dict[str, float]:
   """Accuracy and errors on the labelled pairs; an error or a limit counts as wrong."""
   cases = _rows(data / 'grading' / 'dev_cases.jsonl')
-  results = graded(task, [(case['gold'], case['pred']) for case in cases], workers)
+  results = graded(grader, [(case['gold'], case['pred']) for case in cases], workers)
   right = [verdict == case['equal'] for case, (verdict, _) in zip(cases, results)]
   ordinary = [case['kind'] not in _EXTREME_KINDS for case in cases]
   times = sorted(seconds for _, seconds in results)
@@ -61,19 +62,19 @@ def labelled(data: pathlib.Path, task: str, workers: pool.Pool) -> dict[str, flo
   }
 
 
-def variants(data: pathlib.Path, task: str, workers: pool.Pool, count: int) -> dict[str, float]:
+def variants(data: pathlib.Path, grader: pool.Function, workers: pool.Pool, count: int) -> dict[str, float]:
   """Shares of MATH's test answers that equal their own variants, and of pairs told apart."""
   golds = _math_answers(data)
   rows: dict[str, float] = {}
   for name, change in answer_variants.VARIANTS.items():
     rng = random.Random(0)
     pairs = [(gold, change(gold, rng)) for gold in golds[:count]]
-    rows[name] = statistics.mean(v is True for v, _ in graded(task, pairs, workers))
+    rows[name] = statistics.mean(v is True for v, _ in graded(grader, pairs, workers))
   pairs = answer_variants.different_pairs(golds, 2 * count, random.Random(0))
   truly = [pair for pair in pairs if not _equal_numbers(*pair)]
-  results = graded(task, truly, workers)
+  results = graded(grader, truly, workers)
   for pair, (verdict, _) in zip(truly, results):
-    if verdict and task == 'timed mathft':
+    if verdict and grader == timed.mathft:
       print('called equal:', *pair)
   rows['distinct'] = statistics.mean(verdict is not True for verdict, _ in results)
   rows['distinct, pairs'] = len(truly)
@@ -178,16 +179,16 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, wanted: Sequence[str], workers: pool.Pool) -> None:
   """Prints the tables that are wanted."""
-  def both(measured: Callable[[str, int], dict[str, float]]) -> tuple:
-    theirs = None if options.skip_peer else measured('timed math-verify', options.peer_answers)
-    return measured('timed mathft', options.answers), theirs
+  def both(measured: Callable[[pool.Function, int], dict[str, float]]) -> tuple:
+    theirs = None if options.skip_peer else measured(timed.math_verify, options.peer_answers)
+    return measured(timed.mathft, options.answers), theirs
 
   pair_ms = None
   if 'labelled' in wanted:
-    tables = both(lambda task, _: labelled(options.data, task, workers))
+    tables = both(lambda grader, _: labelled(options.data, grader, workers))
     print_table('Labelled pairs', *tables)
   if 'variants' in wanted:
-    tables = both(lambda task, count: variants(options.data, task, workers, count))
+    tables = both(lambda grader, count: variants(options.data, grader, workers, count))
     print_table('Answers of the MATH test set', *tables)
     pair_ms = tables[1] and tables[1]['distinct, mean ms']
   if 'extraction' in wanted:

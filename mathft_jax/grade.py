@@ -17,7 +17,6 @@ import hashlib
 import json
 from typing import Any
 
-from absl import logging
 from etils import epath
 
 from mathft_jax import grading
@@ -57,8 +56,7 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     found, key_of = _read_answers(sets, processes if workers else None, deadline_s)
     graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
     verdicts = {name: _verdicts(name, graded, processes, deadline_s) for name in compare_with}
-    limits = {**processes.counts, **{f'sympy {name}': count
-                                     for name, count in pool.shared_counts().items()}}
+    limits = _limits(processes.counts, pool.shared_counts())
   comparisons = _compare(sets, graded, verdicts, output.parent)
   report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
             'counts': _counts(graded, found), 'limits': limits, 'comparisons': comparisons}
@@ -90,7 +88,7 @@ def _read_answers(sets: Sequence[records.CandidateSet], processes: pool.Pool | N
   texts = {answer.text for answers in found for answer in answers if answer}
   texts |= {reference for unit in sets if (reference := _reference(unit.problem)) is not None}
   ordered = sorted(texts)
-  results = processes.map('key', ordered, deadline_s)
+  results = processes.map(grading.key, ordered, deadline_s)
   keys = {text: result.value for text, result in zip(ordered, results)}
   return found, lambda answer: None if answer is None else keys[answer]
 
@@ -139,9 +137,15 @@ def _verdicts(name: str, graded: Sequence[records.CandidateSet], processes: pool
               deadline_s: float) -> Verdicts:
   """What another grader says of each pair of reference and answer; no answer is wrong."""
   pairs = sorted({pair for pair, _, _ in _pairs(graded) if pair[1] is not None})
-  results = processes.map(name, pairs, deadline_s)
+  results = processes.map(peers.PEERS[name], pairs, deadline_s)
   verdicts = {pair: None if result.limit else result.value for pair, result in zip(pairs, results)}
   return collections.defaultdict(bool, verdicts)
+
+
+def _limits(*counts: Mapping[str, int]) -> dict[str, int]:
+  """How often each limit was hit, in the workers of this run and in that of sympy."""
+  total = sum(map(collections.Counter, counts), collections.Counter())
+  return {limit: count for limit, count in sorted(total.items()) if limit != 'done'}
 
 
 def _compare(before: Sequence[records.CandidateSet], graded: Sequence[records.CandidateSet],
@@ -160,7 +164,7 @@ def _compare(before: Sequence[records.CandidateSet], graded: Sequence[records.Ca
       counts[_cell(ours, label)] += 1
       if label is not None and label != ours:
         rows.append({'problem': unit.problem.id, 'candidate': index, 'reference': pair[0],
-                     'answer': pair[1], grading.GRADER: ours, name: label})
+                     'answer': pair[1], f'{grading.GRADER} {grading.VERSION}': ours, name: label})
     tables[name] = dict(sorted(counts.items()))
     records.write_rows(workdir / f'disagreements.{name}.jsonl', rows)
   return tables
@@ -177,16 +181,14 @@ def _cell(ours: bool | None, theirs: bool | None) -> str:
 def _show(report: Mapping[str, Any]) -> None:
   """Prints the report as Markdown."""
   print(f'{report["grader"]} {report["version"]}\n')
-  for title in ('counts', 'limits'):
-    for name, count in report[title].items():
-      print(f'| {name} | {count} |')
+  for name, count in [*report['counts'].items(),
+                      *((f'limit hit: {name}', count) for name, count in report['limits'].items())]:
+    print(f'| {name} | {count} |')
   for name, table in report['comparisons'].items():
     version = report['settings']['compare_with'].get(name, '')
     print(f'\n{report["grader"]} {report["version"]} and {name} {version}'.rstrip())
     for cell, count in table.items():
       print(f'| {cell} | {count} |')
-  if report['limits']:
-    logging.info('limits that were hit, and items done in workers: %s', report['limits'])
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """The grading program: what it writes beside the candidates, and when it does nothing."""
 
 import json
+import pathlib
+import time
 
 import pytest
 
@@ -20,6 +22,15 @@ def _graded(tmp_path, *solutions, answer='4'):
   candidates = _candidate_file(tmp_path, *solutions, answer=answer)
   output = grade.grade(tmp_path / 'graded', candidates=candidates)
   return records.read_candidate_sets(output)[0].candidates
+
+
+def _report(tmp_path):
+  return json.loads((tmp_path / 'graded' / 'graded.report.json').read_text())
+
+
+def _disagreements(tmp_path, name):
+  lines = (tmp_path / 'graded' / f'disagreements.{name}.jsonl').read_text().splitlines()
+  return list(map(json.loads, lines))
 
 
 def test_every_candidate_gets_answer_correctness_and_cluster(tmp_path):
@@ -45,24 +56,64 @@ def test_grading_again_replaces_older_grades(tmp_path):
 
 def test_the_report_names_grader_and_version_and_counts(tmp_path):
   _graded(tmp_path, '\\boxed{4}', 'no idea')
-  report = json.loads((tmp_path / 'graded' / 'graded.report.json').read_text())
-  assert report['settings']['grader'] == grading.GRADER
-  assert report['settings']['version'] == grading.VERSION
+  report = _report(tmp_path)
+  assert (report['grader'], report['version']) == (grading.GRADER, grading.VERSION)
   assert report['counts']['candidates'] == 2
   assert report['counts']['no answer'] == 1
 
 
 def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(tmp_path):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
-  output = grade.grade(tmp_path / 'graded', candidates=candidates)
-  written = output.stat().mtime_ns if hasattr(output.stat(), 'mtime_ns') else output.stat().mtime
-  again = grade.grade(tmp_path / 'graded', candidates=candidates)
-  assert again == output
-  assert (output.stat().mtime_ns if hasattr(output.stat(), 'mtime_ns')
-          else output.stat().mtime) == written
+  output = pathlib.Path(grade.grade(tmp_path / 'graded', candidates=candidates))
+  written = output.stat().st_mtime_ns
+  assert grade.grade(tmp_path / 'graded', candidates=candidates) == output
+  assert output.stat().st_mtime_ns == written
   _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{5}')
   grade.grade(tmp_path / 'graded', candidates=candidates)
   assert len(records.read_candidate_sets(output)[0].candidates) == 2
+
+
+def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
+  candidates = _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{4.0}', '\\boxed{5}', 'none')
+  grade.grade(tmp_path / 'graded', candidates=candidates, compare_with=['exact'])
+  assert _report(tmp_path)['comparisons']['exact'] == {
+      'both correct': 1, 'both wrong': 2, 'correct for us only': 1}
+  (row,) = _disagreements(tmp_path, 'exact')
+  assert row == {'problem': 'a/1', 'candidate': 1, 'reference': '4', 'answer': '4.0',
+                 f'{grading.GRADER} {grading.VERSION}': True, 'exact': False}
+
+
+def test_the_labels_that_the_input_has_are_compared(tmp_path):
+  problem = records.Problem(id='a/1', question='?', answer='4')
+  labelled = (records.Candidate('\\boxed{4}', is_correct=False),
+              records.Candidate('none', is_correct=False))
+  path = records.write_rows(tmp_path / 'c.jsonl', [records.CandidateSet(problem, labelled)])
+  grade.grade(tmp_path / 'graded', candidates=path)
+  assert _report(tmp_path)['comparisons'][grade.PREVIOUS] == {
+      'both wrong': 1, 'correct for us only': 1}
+  assert [row['candidate'] for row in _disagreements(tmp_path, grade.PREVIOUS)] == [0]
+
+
+def test_workers_give_the_same_grades(tmp_path):
+  solutions = ['\\boxed{4}', 'The answer is $\\frac{8}{2}$.', '\\boxed{9^{9^{9^9}}}', 'none', '\\boxed{x}']
+  here = _graded(tmp_path, *solutions)
+  output = grade.grade(tmp_path / 'workers', candidates=tmp_path / 'candidates.jsonl', workers=1,
+                       deadline_s=30.0)
+  assert records.read_candidate_sets(output)[0].candidates == here
+
+
+def test_an_answer_over_the_deadline_is_counted_and_joins_no_cluster(tmp_path, monkeypatch):
+  monkeypatch.setattr(grading, 'key', time.sleep)  # a worker gets the answer as seconds: a TypeError
+  candidates = _candidate_file(tmp_path, '\\boxed{4}')
+  output = grade.grade(tmp_path / 'graded', candidates=candidates, workers=1)
+  assert _report(tmp_path)['limits'] == {'TypeError': 1}
+  assert records.read_candidate_sets(output)[0].candidates[0].cluster is None
+
+
+def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(tmp_path):
+  candidates = _candidate_file(tmp_path, '\\boxed{4}')
+  with pytest.raises(ValueError, match="'nonsense'.*exact.*math-verify"):
+    grade.grade(tmp_path / 'graded', candidates=candidates, compare_with=['nonsense'])
 
 
 @pytest.mark.parametrize('text', ['{"id": 1}\n', 'nonsense\n'])

@@ -8,7 +8,7 @@ result says which limit it hit, and the pool counts them.
 
 import atexit
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 from multiprocessing import connection
 import multiprocessing
@@ -18,10 +18,12 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 MEMORY_BYTES = 2 << 30  # of address space, for each worker
 STARTING_S = 60.0  # a worker that is not ready by then will never be
+Function = Callable[[Any], Any]
+
 _PACKAGE_PARENT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -48,10 +50,10 @@ class _Worker:
     self.item: int | None = None
     self.ends = time.monotonic() + STARTING_S
 
-  def give(self, index: int, task: str, argument: Any, deadline_s: float) -> None:
+  def give(self, index: int, function: Function, argument: Any, deadline_s: float) -> None:
     self.item = index
     self.ends = time.monotonic() + deadline_s
-    self.pipe.send((task, argument))
+    self.pipe.send((function, argument))
 
   def stop(self) -> None:
     self.pipe.close()
@@ -60,7 +62,7 @@ class _Worker:
 
 
 class Pool:
-  """Workers for tasks of `worker.TASKS`; use as a context manager, or close it."""
+  """Workers for functions that a module has by name; use as a context manager, or close it."""
 
   def __init__(self, workers: int = 1, memory_bytes: int = MEMORY_BYTES):
     if workers < 1:
@@ -71,7 +73,7 @@ class Pool:
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
 
-  def __enter__(self) -> 'Pool':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -84,12 +86,12 @@ class Pool:
         worker.stop()
       self._workers = []
 
-  def run(self, task: str, argument: Any, deadline_s: float) -> Result:
+  def run(self, function: Function, argument: Any, deadline_s: float) -> Result:
     """The result of one item."""
-    return next(iter(self.map(task, [argument], deadline_s)))
+    return self.map(function, [argument], deadline_s)[0]
 
-  def map(self, task: str, arguments: Iterable[Any], deadline_s: float) -> list[Result]:
-    """The results in order; every item has the deadline for itself."""
+  def map(self, function: Function, arguments: Iterable[Any], deadline_s: float) -> list[Result]:
+    """The results in order; every item has the deadline for itself, in seconds of the clock."""
     with self._lock:
       items = list(arguments)
       results: list[Result | None] = [None] * len(items)
@@ -98,20 +100,21 @@ class Pool:
       while len(self._workers) < min(self._size, len(items)):
         self._workers.append(_Worker(self.memory_bytes))
       while left:
-        self._hand_out(task, waiting, deadline_s)
+        self._hand_out(function, waiting, deadline_s)
         for index, result in self._collect():
           results[index] = result
           self.counts[result.limit or 'done'] += 1
           left -= 1
       return results
 
-  def _hand_out(self, task: str, waiting: Iterator[tuple[int, Any]], deadline_s: float) -> None:
+  def _hand_out(self, function: Function, waiting: Iterator[tuple[int, Any]],
+                deadline_s: float) -> None:
     for worker in self._workers:
       if worker.ready and worker.item is None:
         index, argument = next(waiting, (None, None))
         if index is None:
           return
-        worker.give(index, task, argument, deadline_s)
+        worker.give(index, function, argument, deadline_s)
 
   def _collect(self) -> Iterator[tuple[int, Result]]:
     """The items that end next: results, and what went over its deadline or with its worker."""

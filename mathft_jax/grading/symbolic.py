@@ -28,7 +28,7 @@ def closed(tree: trees.Scalar) -> trees.Scalar | None:
 
 @functools.lru_cache(maxsize=4096)
 def _closed_by_worker(tree: trees.Scalar) -> trees.Scalar | None:
-  result = pool.shared().run('closed_form', tree, DEADLINE_S)
+  result = pool.shared().run(closed_form, tree, DEADLINE_S)
   return result.value
 
 

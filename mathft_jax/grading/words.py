@@ -78,7 +78,9 @@ def number_from(words: Sequence[str]) -> int | None:
       if current % 100 and not (current % 10 == 0 and current % 100 >= 20 and 0 < value < 10):
         return None
       current += value
-    elif word == 'hundred' and 0 < current < 100:
+    elif word == 'hundred':
+      if not 0 < current < 100:
+        return None
       current *= 100
     elif word in _SCALES and current and (last_scale is None or _SCALES[word] < last_scale):
       last_scale = _SCALES[word]

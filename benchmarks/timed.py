@@ -1,0 +1,24 @@
+"""Graders with a clock, for workers of grading.pool: verdict and seconds of one fresh pair."""
+
+from collections.abc import Callable
+import time
+
+from mathft_jax.grading import equivalence
+from mathft_jax.grading import peers
+
+Pair = tuple[str, str]
+
+
+def mathft(pair: Pair) -> tuple[bool, float]:
+  equivalence.forget()
+  return _timed(lambda: equivalence.is_equivalent(*pair))
+
+
+def math_verify(pair: Pair) -> tuple[bool, float]:
+  return _timed(lambda: peers.math_verify(pair))
+
+
+def _timed(grade: Callable[[], bool]) -> tuple[bool, float]:
+  start = time.perf_counter()
+  verdict = grade()
+  return verdict, time.perf_counter() - start
