@@ -28,7 +28,7 @@ Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
 def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any],
              greedy: Paths | None = None, baseline: str = 'Maj1@N', confidence: float = 0.95,
-             resamples: int = 10_000, draws: int = 200, seed: int = 0,
+             resamples: int = 10_000, draws: int = 100, seed: int = 0,
              print_tables: bool = True) -> epath.Path:
   """The path of report.json, written unless it is there for the same inputs and settings.
 

@@ -73,7 +73,7 @@ def _best_of_k_weights(n: int, k: int) -> np.ndarray:
 
 
 def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Sequence[int], *,
-               draws: int = 200, seed: int = 0) -> np.ndarray | None:
+               draws: int = 100, seed: int = 0) -> np.ndarray | None:
   """values_KP: expected correctness of `rule` on k random candidates of each problem.
 
   None for a rule of another kind than the four of voting.py.

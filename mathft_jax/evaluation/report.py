@@ -32,7 +32,7 @@ class Settings:
   baseline: str = 'Maj1@N'
   confidence: float = 0.95
   resamples: int = 10_000
-  draws: int = 200
+  draws: int = 100
   seed: int = 0
 
 

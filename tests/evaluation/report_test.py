@@ -74,7 +74,7 @@ def test_groups_partition_the_problems_in_natural_order(tmp_path):
 
 
 def test_levels_may_be_numbers_and_missing(tmp_path):
-  sets = [candidate_set([(CORRECT, 0.5)], str(i), level=level) for i, level in enumerate((10, 2, ''))]
+  sets = [candidate_set([(CORRECT, 0.5)], f'p{level}', level=level) for level in (10, 2, '')]
   section = report.section(measured(tmp_path, sets), RULES, FEW)
   assert list(section['by_level']) == ['2', '10', 'unknown']
 
