@@ -28,7 +28,7 @@ import tensorflow as tf
 from mathft_jax import records
 from mathft_jax.data import draws, prompts, vocabularies
 from mathft_jax.data import examples as examples_lib
-from mathft_jax.data.datasets import prepared, seqio_vocabulary
+from mathft_jax.data.datasets import mixing, prepared, seqio_vocabulary
 
 TfdsProblems = prepared.TfdsProblems
 Example = examples_lib.Example
@@ -195,11 +195,10 @@ class TaskExamples(Registration):
     provider = self._provider()
     if self.use_cached:
       seqio.set_global_cache_dirs(list(self.cache_dirs))
-    leaves = provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
+    leaves = self._leaves(provider)
     elements = [self._elements(task, split) for task in leaves]
     if isinstance(provider, seqio.Mixture):
-      rates = [_rate(provider, task, len(part)) for task, part in zip(leaves, elements)]
-      elements = _at_rates(elements, rates, leaves)
+      elements = mixing.at_rates(provider, elements)
     rows = [row for element in itertools.chain(*elements) for row in _rows(element)]
     logging.info('%s, split %s: %s elements, %d examples', self.mixture_or_task_name, split,
                  ' + '.join(str(len(part)) for part in elements), len(rows))
@@ -208,12 +207,19 @@ class TaskExamples(Registration):
   def _provider(self) -> seqio.Task | seqio.Mixture:
     register(Registration(**{field.name: getattr(self, field.name)
                              for field in dataclasses.fields(Registration)}))
-    provider = seqio.get_mixture_or_task(self.mixture_or_task_name)
-    for name, feature in provider.output_features.items():
-      if not seqio_vocabulary.matches(feature.vocabulary, self.vocabulary):
-        raise ValueError(f'{self.mixture_or_task_name}: feature {name} has the vocabulary '
-                         f'{feature.vocabulary}; wanted {self.vocabulary}, which VOCABULARY names.')
-    return provider
+    return seqio.get_mixture_or_task(self.mixture_or_task_name)
+
+  def _leaves(self, provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
+    """The tasks as they are registered now: a mixture keeps those of the time it was made."""
+    leaves = [provider]
+    if isinstance(provider, seqio.Mixture):
+      leaves = [seqio.TaskRegistry.get(task.name) for task in provider.tasks]
+    for task in leaves:
+      for name, feature in task.output_features.items():
+        if not seqio_vocabulary.matches(feature.vocabulary, self.vocabulary):
+          raise ValueError(f'{task.name}: feature {name} has the vocabulary {feature.vocabulary}; '
+                           f'wanted {self.vocabulary}, which VOCABULARY names.')
+    return leaves
 
   def _elements(self, task: seqio.Task, split: str) -> list[Element]:
     name = task.name.removesuffix('_ssft')
@@ -239,47 +245,6 @@ class TaskExamples(Registration):
     if not all(np.array_equal(element[name], ours[name]) for name in ('inputs', 'targets')):
       raise ValueError(f'{task}: the cached token ids are not those of {self.vocabulary} and '
                        f'{self.template}; cache the task again or bind use_cached=False.')
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counted:
-  """A task as rate functions see it: with the number of elements that were taken of it.
-
-  So a rate by number follows `limit`, and a validation split its own numbers.
-  """
-
-  task: seqio.Task
-  count: int
-  cache_dir = 'counted'
-
-  @property
-  def name(self) -> str:
-    return self.task.name
-
-  def num_input_examples(self, split: str) -> int:
-    del split
-    return self.count
-
-  def get_cached_stats(self, split: str = 'train') -> dict[str, Any]:
-    stats = self.task.get_cached_stats(split) if self.task.cache_dir else {}
-    return {**stats, 'examples': self.count}
-
-
-def _rate(mixture: seqio.Mixture, task: seqio.Task, count: int) -> float:
-  """The rate of a task of a mixture, or of a mixture inside it."""
-  rate = mixture.rate_per_task_name.get(task.name)
-  return float(rate(_Counted(task, count))) if callable(rate) else mixture.get_rate(task)
-
-
-def _at_rates(elements: list[list[Element]], rates: list[float],
-              leaves: Sequence[seqio.Task]) -> list[list[Element]]:
-  epochs = max(len(part) / rate for part, rate in zip(elements, rates))
-  counts = [max(len(part), round(rate * epochs)) for part, rate in zip(elements, rates)]
-  logging.info('mixture: %s', ', '.join(
-      f'{task.name} {len(part)} elements at rate {rate:g}, taken {count} times'
-      for task, part, rate, count in zip(leaves, elements, rates, counts)))
-  return [list(itertools.islice(itertools.cycle(part), count))
-          for part, count in zip(elements, counts)]
 
 
 def _rows(element: Element) -> list[Example]:

@@ -124,6 +124,14 @@ def test_a_limit_takes_so_many_of_each_task_and_a_rate_by_number_follows_it(fold
   assert len(make('math_prm800k_ssft')) == 10
 
 
+def test_a_mixture_made_earlier_follows_the_template_of_now(folders):
+  seqio.MixtureRegistry.remove('mine')
+  seqio.MixtureRegistry.add('mine', [('math_ssft', 1.0)])
+  made = tasks.TaskExamples(mixture_or_task_name='mine', template=OWN_TEMPLATE, **folders)
+  task = tasks.TaskExamples(mixture_or_task_name='math_ssft', template=OWN_TEMPLATE, **folders)
+  assert same(made('train'), task('train'))
+
+
 def test_a_mixture_within_a_mixture_keeps_its_rates(folders):
   for name in ('inner', 'outer'):
     seqio.MixtureRegistry.remove(name)
