@@ -29,6 +29,8 @@ _CLOSING = {'(': (')', ']'), '[': (']', ')'), '⟨': ('⟩',), '⌊': ('⌋',), 
 
 def parse(tokens: Sequence[Token]) -> trees.Tree:
   """The tree of a whole answer; raises NotMath when the tokens are not of this grammar."""
+  if len(tokens) > 2 and all(t.kind == 'name' and t.text.isupper() and not t.gap for t in tokens[1:]):
+    return trees.Tagged('text', tuple(token.text.lower() for token in tokens))  # LQSX is no product
   cursor = Cursor(tokens, _enclosed)
   tree = _answer(cursor)
   if tree == trees.DOTS:
@@ -165,9 +167,9 @@ def _bracketed(cursor: Cursor, opening: str) -> trees.Tree:
     return trees.Call('floor' if opening == '⌊' else 'ceil', (inside,))
   items = inside.items if isinstance(inside, trees.Group) and inside.kind == 'list' else (inside,)
   squares = (opening == '[', closing == ']')
+  if len(items) != 2 and opening + closing in ('(]', '[)'):
+    raise NotMath('an interval without two ends.')
   if len(items) == 1:
-    if opening + closing in ('(]', '[)'):
-      raise NotMath('an interval with one end.')
     return inside
   if len(items) == 2 and any(squares):
     rows = [_row(item) for item in items]

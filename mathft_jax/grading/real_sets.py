@@ -74,11 +74,8 @@ def _with_solutions(tree: trees.Tree) -> trees.Tree:
 
 def _interval_key(tree: trees.Interval, key_of: Key) -> Hashable:
   """A tuple of its ends when both are open: `(1, 2)` is written for the point as well."""
-  low_closed = tree.low_closed and tree.low != _MINUS_INFINITY
-  high_closed = tree.high_closed and tree.high != trees.INFINITY
-  ends = key_of(tree.low), key_of(tree.high)
-  return ('interval', *ends, low_closed, high_closed) if low_closed or high_closed else (
-      ('tuple', *ends))
+  ends, closed = (key_of(tree.low), key_of(tree.high)), (tree.low_closed, tree.high_closed)
+  return ('interval', *ends, *closed) if any(closed) else ('tuple', *ends)
 
 
 def _leaves(tree: trees.Tree) -> Iterable[trees.Tree]:
@@ -92,7 +89,9 @@ def _leaves(tree: trees.Tree) -> Iterable[trees.Tree]:
 def _bounds(leaf: trees.Tree) -> tuple[trees.Tree, ...] | None:
   """The ends of an interval or the points of a finite set; None for anything else."""
   if isinstance(leaf, trees.Interval):
-    return (leaf.low, leaf.high)
+    includes_infinity = (leaf.low_closed and leaf.low == _MINUS_INFINITY
+                         or leaf.high_closed and leaf.high == trees.INFINITY)
+    return None if includes_infinity else (leaf.low, leaf.high)
   if isinstance(leaf, trees.Group) and (leaf.kind != 'tuple' or len(leaf.items) == 2):
     return leaf.items
   return None

@@ -181,11 +181,12 @@ def _conditions_key(relation: trees.Relation, key_of: Key) -> Hashable:
   """The set of conditions between neighbouring sides, each up to a positive factor."""
   conditions = []
   for left, operator, right in zip(relation.sides, relation.operators, relation.sides[1:]):
-    if not _is_scalar(left) or not _is_scalar(right) or operator not in _FLIPPED:
-      conditions.append((operator, key_of(left), key_of(right)))
-      continue
     if operator in '>≥':
       left, operator, right = right, _FLIPPED[operator], left
+    if not (_is_scalar(left) and _is_scalar(right) and operator in _FLIPPED
+            and trees.variables(left) | trees.variables(right)):
+      conditions.append((operator, key_of(left), key_of(right)))
+      continue
     difference = trees.Sum((left, trees.negative(right)))
     conditions.append((operator, *scalar_keys.ratios(difference, signed=operator in '<≤')))
   return ('conditions', frozenset(conditions))

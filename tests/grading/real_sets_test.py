@@ -18,7 +18,7 @@ def test_operations_are_carried_out(operation, result):
 
 @pytest.mark.parametrize('one, other', [
     (r'(0,1)\cup(1,2)', '(0,2)'), ('[0,1]', '[0,1)'), (r'[a,b)\cup(b,c]', '[a,c]'),
-    (r'(0,1)\cup(2,3)', r'(0,1)\cup[2,3)'), (r'\mathbb{Z}\setminus\{0\}', r'\mathbb{R}\setminus\{0\}')])
+    (r'(0,1)\cup(2,3)', r'(0,1)\cup[2,3)'), (r'(-\infty,3)', r'[-\infty,3)'), (r'\mathbb{Z}\setminus\{0\}', r'\mathbb{R}\setminus\{0\}')])
 def test_a_point_makes_a_difference(one, other):
   assert not grading.is_equivalent(one, other)
 

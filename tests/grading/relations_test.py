@@ -31,3 +31,9 @@ def test_what_does_not_follow_is_another_answer(answers):
 def test_of_a_chain_the_last_value_counts():
   assert grading.is_equivalent('x = 1 + 2 = 3', '3')
   assert not grading.is_equivalent('x = 1 + 2 = 3', '1 + 3')
+
+
+def test_conditions_on_unknown_values_name_those_values():
+  answers = ['f(2) < f(1) < f(4)', 'f(2) < f(1) < f(3)', 'f(4) < f(1) < f(2)']
+  assert grading.cluster(answers) == [0, 1, 2]
+  assert grading.is_equivalent('f(2) < f(1) < f(4)', 'f(4) > f(1) > f(2)')
