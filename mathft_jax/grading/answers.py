@@ -58,11 +58,21 @@ def find_answer(solution: str) -> FoundAnswer | None:
 
 def _last_box(text: str) -> str:
   """The content of the last closed, non-empty box; a box may also stand before a bare word."""
-  if '\\boxed' not in text and '\\fbox' not in text:
-    return ''
+  bare = _last(_BARE_BOX, text) if '\\boxed ' in text or '\\fbox ' in text else None
+  last = max(text.rfind('\\boxed{'), text.rfind('\\fbox{'))
+  start, end = _boxes(text, last) if last >= 0 else (-1, -1)
+  if start < 0 and ('\\boxed' in text or '\\fbox' in text):
+    start, end = _boxes(text, 0)
+  if bare and bare.start() > end:
+    return _tidy(bare.group(1))
+  return text[start:end].strip() if start >= 0 else ''
+
+
+def _boxes(text: str, position: int) -> tuple[int, int]:
+  """Where the content of the last closed, non-empty box from a position on starts and ends, or -1."""
   start, end = -1, -1
   stack: list[int] = []  # where the group's content starts; negative when it is no box
-  for match in _BRACES.finditer(text):
+  for match in _BRACES.finditer(text, position):
     brace = match.group()
     if brace == '}':
       opened = stack.pop() if stack else -1
@@ -70,12 +80,7 @@ def _last_box(text: str) -> str:
         start, end = opened, match.start()
     elif brace[-1] == '{' and brace != '\\{':
       stack.append(match.end() if len(brace) > 1 else -1)
-  bare = None
-  for bare in _BARE_BOX.finditer(text):
-    pass
-  if bare and bare.start() > end:
-    return _tidy(bare.group(1))
-  return text[start:end].strip() if start >= 0 else ''
+  return start, end
 
 
 def _under_heading(text: str) -> str:

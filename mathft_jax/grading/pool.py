@@ -21,7 +21,7 @@ import time
 from typing import Any, Self
 
 MEMORY_BYTES = 2 << 30  # of address space, for each worker
-STARTING_S = 60.0  # a worker that is not ready by then will never be
+STARTING_S = 300.0  # a worker that is not ready by then will never be
 Function = Callable[[Any], Any]
 
 _PACKAGE_PARENT = pathlib.Path(__file__).resolve().parent.parent.parent
