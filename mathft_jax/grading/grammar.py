@@ -18,7 +18,7 @@ import functools
 from mathft_jax.grading import scalars
 from mathft_jax.grading import trees
 from mathft_jax.grading import words
-from mathft_jax.grading.cursor import Cursor, NotMath
+from mathft_jax.grading.cursor import MAX_NESTING, Cursor, NotMath
 from mathft_jax.grading.tokens import Token
 
 RELATIONS = ('=', '<', '≤', '>', '≥', '≠', '∈', '→')
@@ -37,7 +37,8 @@ def parse(tokens: Sequence[Token]) -> trees.Tree:
     raise NotMath('dots alone.')
   if cursor.kind != 'end':
     raise NotMath(f'{cursor.text!r} after the end of the answer.')
-  if isinstance(tree, trees.Group) and tree.kind == 'list' and all(map(_is_stretch, tree.items)):
+  if isinstance(tree, trees.Group) and tree.kind == 'list' and all(map(_is_stretch, tree.items)) and (
+      len(tree.items) <= MAX_NESTING):
     return functools.reduce(lambda left, right: trees.SetOperation('∪', left, right), tree.items)
   return tree
 
@@ -54,6 +55,7 @@ def _answer(cursor: Cursor) -> trees.Tree:
       separator = following if following in ('and', 'or') else separator
     item = _statement(cursor)
     if _combines_sets(separator, items[-1], item):
+      cursor.deeper()  # not undone, like that of every operation on sets: they nest to the left
       items[-1] = trees.SetOperation('∪' if separator == 'or' else '∩', items[-1], item)
     else:
       items.append(item)
@@ -135,6 +137,7 @@ def _set(cursor: Cursor) -> trees.Tree:
       operator = '∪'
     if not operator:
       return left
+    cursor.deeper()
     left = trees.SetOperation(operator, left, scalars.sum_of(cursor))
 
 

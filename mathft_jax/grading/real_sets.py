@@ -36,7 +36,7 @@ def from_conditions(group: trees.Group) -> trees.Tree | None:
                 and '=' not in item.operators]
   names = [trees.variables(item.sides[0]) | (
       set() if '∈' in item.operators else trees.variables(item)) for item in conditions]
-  if not conditions or len(conditions) < len(group.items) or any(
+  if not 0 < len(conditions) <= _MAX_CONDITIONS or len(conditions) < len(group.items) or any(
       len(name) != 1 or name != names[0] for name in names):
     return None
   sets = [condition.sides[1] if condition.operators == ('∈',) else relations.solution_set(condition)
@@ -51,6 +51,7 @@ def from_conditions(group: trees.Group) -> trees.Tree | None:
   return anywhere if is_empty else everywhere
 
 
+_MAX_CONDITIONS = 60  # they nest
 _EMPTY = ('set', frozenset())
 
 

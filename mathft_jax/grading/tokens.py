@@ -53,10 +53,12 @@ def tokenize(text: str) -> list[Token]:
   reader = _Reader(_without_escapes(notation.to_ascii(text)))
   reader.read()
   tokens = _without_bold(reader.tokens)
-  while tokens and tokens[-1].text in ('\\\\', '.', ',', ';', ':'):
+  while tokens and tokens[-1].text in ('\\\\', '\\', '.', ',', ';', ':'):
     tokens.pop()
   if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':  # a choice: B)
     tokens.pop()
+  if len(tokens) > 1 and tokens[0].text in ('a', 'A') and tokens[1].kind == 'word':  # a circle
+    tokens[0] = tokens[0]._replace(kind='word')
   return _with_numerals(_with_number_words(tokens))
 
 

@@ -31,6 +31,7 @@ HEDGES = frozenset('about approximately approx roughly around exactly only just'
 _SHORT_PROSE = frozenset((
     'yes no odd all any one two six ten the not dne nan max min red win tie mon tue wed thu fri sat '
     'sun dog cat boy him her his she').split())
+_DATES = frozenset('Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split())
 _PROSE = frozenset('sing single since cost costs spin logic logs tangent cosine sine losing'.split())
 _VOWELS = frozenset('aeiouy')
 _LONG = 4  # letters: shorter runs are products of variables unless they are listed words
@@ -39,7 +40,7 @@ _LONG = 4  # letters: shorter runs are products of variables unless they are lis
 def is_prose(run: str) -> bool:
   """True for a run of letters that is a word rather than a product of one-letter variables."""
   lower = run.lower()
-  if lower in _SHORT_PROSE or lower in NUMBER_WORDS or lower in PART_WORDS:
+  if run in _DATES or lower in _SHORT_PROSE or lower in NUMBER_WORDS or lower in PART_WORDS:
     return not run.isupper() or len(run) > 2
   if len(run) < _LONG or run.isupper():
     return False
