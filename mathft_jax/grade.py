@@ -52,11 +52,12 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     if json.loads(report_path.read_text())['settings'] == settings:
       return output
   sets = records.read_candidate_sets(candidates)
+  earlier = pool.shared_counts()
   with pool.Pool(max(workers, 1), int(memory_gib * 2**30)) as processes:
     found, key_of = _read_answers(sets, processes if workers else None, deadline_s)
     graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
     verdicts = {name: _verdicts(name, graded, processes, deadline_s) for name in compare_with}
-    limits = _limits(processes.counts, pool.shared_counts())
+    limits = _limits(processes.counts, pool.shared_counts() - earlier)
   comparisons = _compare(sets, graded, verdicts, output.parent)
   report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
             'counts': _counts(graded, found), 'limits': limits, 'comparisons': comparisons}
@@ -142,9 +143,9 @@ def _verdicts(name: str, graded: Sequence[records.CandidateSet], processes: pool
   return collections.defaultdict(bool, verdicts)
 
 
-def _limits(*counts: Mapping[str, int]) -> dict[str, int]:
+def _limits(*counts: collections.Counter[str]) -> dict[str, int]:
   """How often each limit was hit, in the workers of this run and in that of sympy."""
-  total = sum(map(collections.Counter, counts), collections.Counter())
+  total = sum(counts, collections.Counter())
   return {limit: count for limit, count in sorted(total.items()) if limit != 'done'}
 
 

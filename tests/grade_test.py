@@ -9,6 +9,7 @@ import pytest
 from mathft_jax import grade
 from mathft_jax import grading
 from mathft_jax import records
+from mathft_jax.grading import pool
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):
@@ -106,8 +107,14 @@ def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(tmp_pa
   monkeypatch.setattr(grading, 'key', time.sleep)  # a worker gets the answer as seconds: a TypeError
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(tmp_path / 'graded', candidates=candidates, workers=1)
-  assert sum(_report(tmp_path)['limits'].values()) == 1  # TypeError; ValueError was seen under load
+  assert _report(tmp_path)['limits'] == {'TypeError': 1}
   assert records.read_candidate_sets(output)[0].candidates[0].cluster is None
+
+
+def test_limits_of_earlier_runs_are_not_counted(tmp_path):
+  pool.shared().run(time.sleep, 'no number', 10.0)
+  _graded(tmp_path, '\\boxed{4}')
+  assert _report(tmp_path)['limits'] == {}
 
 
 def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(tmp_path):

@@ -170,7 +170,7 @@ def shared() -> Pool:
     return _shared[0]
 
 
-def shared_counts() -> dict[str, int]:
-  """How the items of the shared pool ended, so far."""
+def shared_counts() -> collections.Counter[str]:
+  """How the items of the shared pool ended, since the process began."""
   with _shared_lock:
-    return dict(_shared[0].counts) if _shared else {}
+    return collections.Counter(_shared[0].counts if _shared else {})
