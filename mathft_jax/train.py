@@ -15,7 +15,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax import checkpoints, partitioning, progress
+from mathft_jax import checkpoints, partitioning, progress, resumable
 from mathft_jax.data import batches as batches_lib
 from mathft_jax.data import prompts
 from mathft_jax.training import loop, optimizers
@@ -53,7 +53,7 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
           partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
   """The path of the checkpoint to hand over, `<workdir>/checkpoints/<step>`.
 
-  Start-up order:
+  Start-up order (a workdir with a checkpoint of other settings is refused):
     1. The workdir has a checkpoint of step `train_steps`: nothing to do.
     2. The workdir has a checkpoint: resume it, with optimizer, step and place in the data.
     3. `init_from` is a path: its parameters only, checked against model, vocabulary and template,
@@ -74,28 +74,31 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
     hand_over: 'last', or 'best' by `best_metric` on the validation split.
   """
   _check_choices(hand_over, eval_period)
+  max_length = _row_length(max_length)
   store = checkpoints.Checkpoints(
       epath.Path(workdir) / 'checkpoints', keep=keep, higher_is_better=higher_is_better,
       best=best_metric if hand_over == 'best' else None)
+  settings = {'init_from': _origin(init_from, workdir), 'loss': repr(loss), 'pack': pack,
+              'batch_size': batch_size, 'max_length': max_length, 'seed': seed}
   with store:
-    if not _is_complete(store, train_steps):
+    if not _is_complete(store, train_steps, settings):
       plan = step_lib.Plan(
           config=model, loss=loss, optimizer=optimizers.without_rate(optimizer),
           mesh=partitioner.mesh(), rules=partitioner.rules, num_microbatches=num_microbatches,
           max_grad_norm=max_grad_norm)
       feed = Feed(examples=examples, eval_examples=eval_examples or examples, template=template,
-                  vocabulary=vocabulary, batch_size=batch_size,
-                  max_length=_row_length(max_length), pack=pack,
+                  vocabulary=vocabulary, batch_size=batch_size, max_length=max_length, pack=pack,
                   too_long=too_long, seed=seed, eval_steps=eval_steps)
       agenda = loop.Agenda(train_steps=train_steps, log_period=log_period, eval_period=eval_period,
                            checkpoint_period=checkpoint_period, save_evaluated=hand_over == 'best')
-      _train(epath.Path(workdir), init_from, plan, optimizer, feed, agenda, store, tensorboard)
+      _train(epath.Path(workdir), init_from, plan, optimizer, feed, agenda, store, settings,
+             tensorboard)
     return _handed_over(store, hand_over)
 
 
 def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan,
            optimizer: Any, feed: Feed, agenda: loop.Agenda, store: checkpoints.Checkpoints,
-           tensorboard: bool) -> None:
+           settings: dict[str, Any], tensorboard: bool) -> None:
   """From the state that the start-up order gives to a checkpoint of the last step."""
   watch = progress.CompileWatch()
   _check_sizes(plan, feed)
@@ -109,8 +112,8 @@ def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib
     with progress.Progress('train', total=agenda.train_steps, unit='steps', done=start) as bar:
       state = loop.Loop(
           plan, optimizer, agenda, store=store, writer=writer, bar=bar, watch=watch,
-          held_out=held_out, metadata={**identity, 'init_from': str(init_from),
-                                       'loss': repr(plan.loss), 'optimizer': repr(optimizer)},
+          held_out=held_out, metadata={**identity, 'settings': settings,
+                                       'optimizer': repr(optimizer)},
       ).run(state, start, stream)
   done = int(jax.device_get(state.step))
   if done != agenda.train_steps:
@@ -170,6 +173,13 @@ def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
                      f'{plan.config.vocab_size}: bind a vocab_size that is large enough.')
 
 
+def _origin(init_from: epath.PathLike | None, workdir: epath.PathLike) -> str | None:
+  """`init_from` as checkpoints remember it: relative, so that folders can be moved together."""
+  if not init_from or init_from == RANDOM:
+    return init_from
+  return resumable.relative(init_from, workdir)
+
+
 def _row_length(max_length: int | Mapping[str, int]) -> int:
   if not isinstance(max_length, Mapping):
     return max_length
@@ -186,12 +196,23 @@ def _check_choices(hand_over: str, eval_period: int | None) -> None:
     raise ValueError("hand_over = 'best' needs evaluations to choose by; set eval_period.")
 
 
-def _is_complete(store: checkpoints.Checkpoints, train_steps: int) -> bool:
-  """Number 1 of the start-up order."""
+def _is_complete(store: checkpoints.Checkpoints, train_steps: int,
+                 settings: dict[str, Any]) -> bool:
+  """Number 1 of the start-up order; ValueError for a checkpoint that another run has left."""
   step = store.latest_step()
-  if step is not None and step > train_steps:
+  if step is None:
+    return False
+  if step > train_steps:
     raise ValueError(f'{store.directory} has a checkpoint of step {step}, after train_steps = '
                      f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.')
+  found = checkpoints.read_metadata(store.path(step)).get('settings', {})
+  differ = [name for name, value in settings.items()
+            if value is not None and found.get(name) != value]
+  if differ:
+    raise ValueError(f'{store.directory} was made with other settings:\n'
+                     f'  there: {({name: found.get(name) for name in differ})}\n'
+                     f'  now:   {({name: settings[name] for name in differ})}\n'
+                     'Use another MODEL_DIR, or delete this one.')
   return step == train_steps
 
 

@@ -130,31 +130,22 @@ class Killed(Exception):
   pass
 
 
-@dataclasses.dataclass(frozen=True)
-class KilledAt:
-  """Mle whose count fails in the batch of one step: what a crash in the loop looks like."""
+def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(tmp_path, finished,
+                                                                        monkeypatch):
+  counts, real = [], losses.Mle.weight
 
-  step: int
-
-  def weight(self, batch):
-    if isinstance(batch['decoder_loss_weights'], np.ndarray):
-      SEEN.append(1)
-      if len(SEEN) == self.step:
+  def crash_at_the_sixth(self, batch):
+    if isinstance(batch['decoder_loss_weights'], np.ndarray):  # not while the step is traced
+      counts.append(1)
+      if len(counts) == 6:
         raise Killed
-    return losses.Mle().weight(batch)
+    return real(self, batch)
 
-  def __call__(self, readout, batch, weight):
-    return losses.Mle()(readout, batch, weight)
-
-
-SEEN = []
-
-
-def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(tmp_path, finished):
-  SEEN.clear()
+  monkeypatch.setattr(losses.Mle, 'weight', crash_at_the_sixth)
   with pytest.raises(Killed):
-    train(tmp_path, checkpoint_period=2, log_period=1, loss=KilledAt(6))
+    train(tmp_path, checkpoint_period=2, log_period=1)
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()] == ['4']
+  monkeypatch.undo()
   path = train(tmp_path, checkpoint_period=2, log_period=1)
   assert_same(path, finished[1])
   assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
@@ -227,6 +218,13 @@ def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
     train(tmp_path, init_from=None)
   with pytest.raises(ValueError, match='does not exist'):
     train(tmp_path, init_from=str(tmp_path / 'nowhere'))
+
+
+@pytest.mark.parametrize('changes', [
+    dict(loss=losses.Mle(z_loss=0.1)), dict(batch_size=16), dict(seed=1), dict(init_from='other')])
+def test_a_workdir_of_other_settings_is_refused_with_the_two_lists(finished, changes):
+  with pytest.raises(ValueError, match=f'other settings:\n.*there: .*{next(iter(changes))}'):
+    train(finished[0], **changes)
 
 
 def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Sequence
 import dataclasses
 import os
+import sys
 
 from absl import flags
 
@@ -77,6 +78,8 @@ def apply(arguments: Arguments) -> None:
     os.environ['TFDS_DATA_DIR'] = arguments.tfds_data_dir
   if arguments.compilation_cache_dir:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = arguments.compilation_cache_dir
+    if 'jax' in sys.modules:  # which read its environment when it was imported
+      sys.modules['jax'].config.update('jax_compilation_cache_dir', arguments.compilation_cache_dir)
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # libraries that read absl flags find their defaults
 

@@ -20,9 +20,6 @@ from mathft_jax import partitioning
 from mathft_jax.models import cache as cache_lib
 from mathft_jax.models import transformer
 
-FIRST_SLOTS = 128  # tokens a candidate has room for at first; doubled when they are full
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """What a compiled decoder depends on besides the shapes; hashable.
@@ -34,6 +31,7 @@ class Plan:
     eos_id: ends a candidate.
     num_tokens: ids below this may be drawn; the embeddings of a model may be padded beyond.
     mesh: rows of prompts are spread over its `data` axis.
+    first_slots: tokens a candidate has room for at first; doubled whenever they are full.
   """
 
   config: transformer.TransformerConfig
@@ -44,6 +42,7 @@ class Plan:
   num_tokens: int
   mesh: Mesh | None = None
   rules: partitioning.Rules = partitioning.DEFAULT_RULES
+  first_slots: int = 128
 
 
 class Samples(NamedTuple):
@@ -120,7 +119,7 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
       cache=cache_lib.new_cache(plan.config, rows=rows, slots=slots, stacked=stacked))
   last_PD = jnp.take_along_axis(hidden_PSD, lengths_P[:, None, None] - 1, axis=1)[:, 0]
   logits_PV = transformer.logits(plan.config, params, last_PD)
-  room = min(FIRST_SLOTS, plan.max_length)
+  room = min(plan.first_slots, plan.max_length)
   cache = cache_lib.shared(cache, plan.config, copies=plan.copies, slots=room)
   batch = rows * plan.copies
   state = State(cache, jnp.zeros((batch, room), jnp.int32), jnp.zeros(batch),
