@@ -21,7 +21,11 @@ class Greedy:
 
   def __call__(self, logits_BV, keys_B):
     del keys_B
-    return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+    # Not jnp.argmax: over a few dozen tokens XLA's CPU backend unrolls its reduction of pairs, and
+    # LLVM was seen to compile that for minutes.
+    largest_B1 = jnp.max(logits_BV, axis=-1, keepdims=True)
+    index_V = jnp.arange(logits_BV.shape[1], dtype=jnp.int32)
+    return jnp.min(jnp.where(logits_BV == largest_B1, index_V, logits_BV.shape[1] - 1), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
