@@ -30,6 +30,9 @@ COMMANDS = [
     ('recipe.recipe', ['recipes/math_smoke.gin'], MODEL_DIR),
     *(('train.train', ['models/tiny.gin', f'data/{name}.gin', 'stages/ssft.gin'], TRAIN)
       for name in ('math', 'prm800k', 'math_prm800k', 'gsm8k')),
+    # Sizes of published models: tiny.gin lends them its vocabulary.
+    *(('train.train', [*JSONL, 'stages/ssft.gin', f'models/{path.name}'], TRAIN)
+      for path in sorted((CONFIGS / 'models').glob('*.gin')) if 'VOCABULARY' not in path.read_text()),
 ]
 
 
