@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 from jax.experimental import mesh_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 Rules = tuple[tuple[str, str | None], ...]
@@ -54,18 +54,28 @@ class Partitioner:
   def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh (`data`, `model`) over `devices`, by default all of them."""
     devices = jax.devices() if devices is None else list(devices)
-    dcn = self.dcn_mesh_shape or (1, 1)
-    ici = self.ici_mesh_shape or _within_slice(len(devices) // math.prod(dcn), self.num_partitions)
-    if math.prod(ici) * math.prod(dcn) != len(devices):
-      raise ValueError(
-          f'Partitioner: a mesh of {ici} x {dcn} (data, model; within x between slices) needs '
-          f'{math.prod(ici) * math.prod(dcn)} devices, there are {len(devices)}. '
-          'Change num_partitions, ici_mesh_shape or dcn_mesh_shape.')
+    ici, dcn = self._shapes(len(devices))
     if math.prod(dcn) > 1:
       array = mesh_utils.create_hybrid_device_mesh(ici, dcn, devices)
     else:
       array = mesh_utils.create_device_mesh(ici, devices)
     return Mesh(array, ('data', 'model'))
+
+  def abstract_mesh(self, num_devices: int) -> AbstractMesh:
+    """The mesh over so many devices that nobody has to own: shardings of shapes, no arrays."""
+    ici, dcn = self._shapes(num_devices)
+    return AbstractMesh((ici[0] * dcn[0], ici[1] * dcn[1]), ('data', 'model'))
+
+  def _shapes(self, num_devices: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(data, model) within a slice and between slices; ValueError when they need other devices."""
+    dcn = self.dcn_mesh_shape or (1, 1)
+    ici = self.ici_mesh_shape or _within_slice(num_devices // math.prod(dcn), self.num_partitions)
+    if math.prod(ici) * math.prod(dcn) != num_devices:
+      raise ValueError(
+          f'Partitioner: a mesh of {ici} x {dcn} (data, model; within x between slices) needs '
+          f'{math.prod(ici) * math.prod(dcn)} devices, there are {num_devices}. '
+          'Change num_partitions, ici_mesh_shape or dcn_mesh_shape.')
+    return ici, dcn
 
 
 def shardings(tree_of_axes: Any, shapes: Any, *, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:

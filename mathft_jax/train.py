@@ -18,7 +18,7 @@ import numpy as np
 from mathft_jax import checkpoints, partitioning, progress, resumable
 from mathft_jax.data import batches as batches_lib
 from mathft_jax.data import prompts
-from mathft_jax.training import loop, optimizers
+from mathft_jax.training import footprint, loop, optimizers
 from mathft_jax.training import metrics as metrics_lib
 from mathft_jax.training import step as step_lib
 
@@ -94,6 +94,22 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
       _train(epath.Path(workdir), init_from, plan, optimizer, feed, agenda, store, settings,
              tensorboard)
     return _handed_over(store, hand_over)
+
+
+def describe(*, model: Any, loss: Any, optimizer: Any, batch_size: int,
+             max_length: int | Mapping[str, int], num_microbatches: int = 1,
+             train_steps: int | None = None, max_grad_norm: float | None = 1.0,
+             partitioner: partitioning.Partitioner = partitioning.Partitioner(), **_: Any) -> str:
+  """What a dry run prints: parameters, tokens a step, GiB a device by mesh; no device is asked."""
+  rows, length = batch_size // num_microbatches, _row_length(max_length)
+  plans = [step_lib.Plan(
+      config=model, loss=loss, optimizer=optimizers.without_rate(optimizer), mesh=mesh,
+      rules=partitioner.rules, num_microbatches=num_microbatches, max_grad_norm=max_grad_norm)
+           for mesh in footprint.meshes(partitioner, rows)]
+  found = [footprint.footprint(plan, batch_size=batch_size, max_length=length) for plan in plans]
+  steps = '' if train_steps is None else f', {train_steps:,} steps'
+  return (f'{found[0].parameters:,} parameters; {batch_size} rows x {length:,} tokens = '
+          f'{batch_size * length:,} tokens a step at most{steps}\n{footprint.table(found)}')
 
 
 def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan,

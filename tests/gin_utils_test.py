@@ -273,6 +273,19 @@ def test_a_dry_run_prints_the_config_and_does_nothing(toy, tmp_path, capsys):
   assert toy.CALLS == [] and not (tmp_path / 'a').exists()
 
 
+def test_a_dry_run_says_what_the_program_and_its_stages_describe(toy, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(toy, 'describe', lambda **a: f'margin\n{a["loss"].margin if "loss" in a else "-"}',
+                      raising=False)
+  (tmp_path / 'recipe.gin').write_text(RECIPE)
+  assert main(toy.recipe, '--gin_file=recipe.gin', '--gin.MARGIN=2', '--gin.MODEL_DIR=a',
+              '--dry_run') == 0
+  said = [line for line in capsys.readouterr().out.splitlines() if line.startswith('# ')]
+  first = said.index('# toy.recipe: margin')
+  assert said[first:first + 6] == ['# toy.recipe: margin', '# -', '# ssft/toy.train: margin',
+                                   '# 1.0', '# scr/toy.train: margin', '# 2']
+  assert not toy.CALLS
+
+
 def test_help_tells_the_program_its_flags_and_its_parameters(toy, capsys):
   assert main(toy.train, '--help') == 0
   text = capsys.readouterr().out

@@ -55,7 +55,7 @@ def main(program: Callable[..., Any], argv: Sequence[str], *,
     print(f'{name}: {error}', file=sys.stderr)
     return 2
   if arguments.dry_run:
-    print(found.text() + '# Dry run: nothing was done.')
+    print(found.text() + _shapes(program, values, found) + '# Dry run: nothing was done.')
     return 0
   if 'workdir' in values:
     save_config(values['workdir'], program, found.text())
@@ -101,6 +101,22 @@ def help_text(program: Callable[..., Any], plain_flags: Sequence[str] = ()) -> s
 def gin_name(program: Callable[..., Any]) -> str:
   """`train.train`: how gin files that import the program's module call it."""
   return f'{program.__module__.rpartition(".")[2]}.{program.__name__}'
+
+
+def _shapes(program: Callable[..., Any], values: dict[str, Any],
+            found: operative.Operative) -> str:
+  """What the modules of the program and of its stages say of their arguments, as gin comments.
+
+  A program's module may have `describe(**arguments) -> str`, which works on shapes alone.
+  """
+  if 'jax' in sys.modules:  # whose backend is asked for constants: never the accelerator's
+    sys.modules['jax'].config.update('jax_platforms', 'cpu')
+  lines = []
+  for scope, function, arguments in [([], program, values), *operative.build_stages(found)]:
+    describe = getattr(sys.modules[function.__module__], 'describe', None)
+    if describe is not None:
+      lines.append(f'{"/".join([*scope, gin_name(function)])}: {describe(**arguments)}')
+  return ''.join(f'# {line}'.rstrip() + '\n' for each in lines for line in each.splitlines())
 
 
 def _read(program: Callable[..., Any], arguments: flags.Arguments) -> sources.Reader:

@@ -88,12 +88,19 @@ def build(program: Callable[..., Any], found: Operative) -> dict[str, Any]:
   A value that a constructor refuses is found here and not after hours of earlier stages.
   """
   try:
-    for scope, _, bound in found.stages:
-      with gin.config_scope(scope):
-        copy.deepcopy(bound)
+    build_stages(found)
     return gin.get_bindings(program)
   except ValueError as error:
     raise ConfigError(without_gin_trailer(error)) from error
+
+
+def build_stages(found: Operative) -> list[tuple[list[str], Any, dict[str, Any]]]:
+  """(scope, function, arguments as objects) of the programs that are values."""
+  built = []
+  for scope, function, bound in found.stages:
+    with gin.config_scope(scope):
+      built.append((scope, function, copy.deepcopy(bound)))  # copying a reference builds it
+  return built
 
 
 def without_gin_trailer(error: Exception) -> str:
