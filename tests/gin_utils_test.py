@@ -273,9 +273,10 @@ def test_a_dry_run_prints_the_config_and_does_nothing(toy, tmp_path, capsys):
   assert toy.CALLS == [] and not (tmp_path / 'a').exists()
 
 
-def test_a_dry_run_says_what_the_program_and_its_stages_describe(toy, tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(toy, 'describe', lambda **a: f'margin\n{a["loss"].margin if "loss" in a else "-"}',
-                      raising=False)
+def test_a_dry_run_says_what_program_and_stages_describe(toy, tmp_path, capsys, monkeypatch):
+  def describe(loss=None, **_):
+    return f'margin\n{loss.margin if loss else "-"}'
+  monkeypatch.setattr(toy, 'describe', describe, raising=False)
   (tmp_path / 'recipe.gin').write_text(RECIPE)
   assert main(toy.recipe, '--gin_file=recipe.gin', '--gin.MARGIN=2', '--gin.MODEL_DIR=a',
               '--dry_run') == 0

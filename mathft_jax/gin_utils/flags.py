@@ -103,8 +103,8 @@ def _definitions() -> flags.FlagValues:
   flags.DEFINE_multi_string('gin_bindings', [], 'A line of gin; repeatable.', flag_values=values)
   flags.DEFINE_multi_string('gin_search_paths', [], 'Where gin files are searched, after the '
                             "current folder and before the package's own.", flag_values=values)
-  flags.DEFINE_boolean('dry_run', False, 'Checks and prints the configuration and a training\'s sizes, then stops.',
-                       flag_values=values)
+  flags.DEFINE_boolean('dry_run', False, 'Checks and prints the configuration and the sizes of '
+                       'trainings, then stops.', flag_values=values)
   flags.DEFINE_string('tfds_data_dir', None, 'Where TFDS keeps prepared data.', flag_values=values)
   flags.DEFINE_string('compilation_cache_dir', None, 'Where jax keeps compiled programs between '
                       'runs.', flag_values=values)

@@ -26,7 +26,7 @@ class Footprint:
     parameters: numbers in all arrays of the model, each counted once.
     gradient_bytes: of one backward pass, and as much again for their sum with microbatches.
     activation_bytes: what the forward pass keeps for the backward pass: with `remat='full'` the
-      input of each period of layers. None for other values of `remat`: that is the compiler's choice.
+      input of each period of layers. None for other values of `remat`: the compiler chooses.
   """
 
   mesh: tuple[int, int]
