@@ -8,7 +8,7 @@ HERE = pathlib.Path(__file__).parent
 
 DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>=0.0.12',
         'tensorboard>=2.19',  # clu imports it and does not ask for it
-        'tokenizers>=0.20',  # of published models; the byte vocabulary needs none
+        'tokenizers>=0.20', 'sentencepiece>=0.2',  # of published models
         'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
 TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100']
 

@@ -2,22 +2,27 @@
 
 A vocabulary is anything with these attributes; the rest of the code asks for no more:
 
-  encode(text) -> list[int]    no BOS, no EOS
+  encode(text) -> list[int]    no BOS, no EOS, no other special token
   decode(ids) -> str           stops at the first EOS, drops PAD and BOS
   vocab_size                   ids are below it
   pad_id, eos_id, bos_id       bos_id may be None; pad_id is not eos_id, or no model learns to stop
+  special_ids                  {name: id} of tokens that templates may use and no text becomes
+  text_prefix                  what a text begins with, unseen: '' or Llama 2's ' '
   fingerprint() -> str         equal for vocabularies that give the same ids to every text
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
+import re
+import types
 
-from etils import epath
+from mathft_jax.data import tokenizer_files
 
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
 FIRST_ID = 3  # ids below are special
+NONE_SPECIAL: Mapping[str, int] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,8 @@ class ByteVocabulary:
   pad_id = PAD_ID
   eos_id = EOS_ID
   bos_id = BOS_ID
+  special_ids = NONE_SPECIAL
+  text_prefix = ''
   vocab_size = FIRST_ID + 256
 
   def encode(self, text: str) -> list[int]:
@@ -49,6 +56,8 @@ class WordVocabulary:
   pad_id = PAD_ID
   eos_id = EOS_ID
   bos_id = BOS_ID
+  special_ids = NONE_SPECIAL
+  text_prefix = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'words', tuple(self.words))
@@ -82,40 +91,50 @@ class WordVocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerVocabulary:
-  """A published model's tokenizer, from its `tokenizer.json`; needs the package `tokenizers`.
+  """A published model's tokenizer: a `tokenizer.json`, or a SentencePiece model.
 
-  Special tokens are named as the file names them. Where a model has no padding token any other that
-  never occurs in a text will do, but not EOS. A prompt is tokenised piece by piece, so a tokenizer
-  that begins every piece with a space of its own (Llama 2's) is refused.
+  A text never becomes a special token, even if it has the name of one in it: such a name is read as
+  the letters that it is. Special tokens come from templates, EOS and BOS alone. Every other text
+  has the ids that the published tokenizer gives it; one that begins texts with a space (Llama 2's)
+  has that space as `text_prefix`, and later pieces of a text go without it.
+
+  Attributes:
+    path: the file, or a folder with a tokenizer.json or tokenizer.model.
+    eos, pad, bos: names or ids. Where a model has no padding token any other that no text needs
+      will do, but not EOS.
+    special: names of further tokens that texts must not become and templates may use, besides those
+      that the file calls special.
+    size: ids that the model has, where the file has more; None: the file's.
   """
 
   path: str
-  eos: str
-  pad: str
-  bos: str | None = None
+  eos: str | int
+  pad: str | int
+  bos: str | int | None = None
+  special: tuple[str, ...] = ()
+  size: int | None = None
 
   def __post_init__(self):
-    if self.pad == self.eos:
+    object.__setattr__(self, 'special', tuple(self.special))
+    if self.pad_id == self.eos_id:
       raise ValueError(f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token, '
                        'or the model never learns to stop.')
-    pieces = self.encode('1') + self.encode('+1')
-    if (text := self._tokenizer.decode(pieces, skip_special_tokens=False)) != '1+1':
-      raise ValueError(f'{self.path}: the pieces "1" and "+1" come back as {text!r}; wanted a '
-                       'tokenizer that adds no space to a piece.')
+    pieces = ('1\n', '  +1')
+    if (text := self.decode(sum(map(self.encode, pieces), []))) != ''.join(pieces):
+      raise ValueError(f'{self.path}: the pieces {pieces} come back as {text!r}; wanted a '
+                       'tokenizer that keeps white space as it is.')
 
   @functools.cached_property
-  def _tokenizer(self):
-    try:
-      import tokenizers
-    except ImportError as error:
-      raise ImportError('TokenizerVocabulary needs the package tokenizers; install '
-                        'mathft_jax[data].') from error
-    return tokenizers.Tokenizer.from_str(epath.Path(self.path).read_text())
+  def _tokenizer(self) -> tokenizer_files.Tokenizer:
+    return tokenizer_files.read(self.path)
 
-  def _id(self, token: str) -> int:
-    index = self._tokenizer.token_to_id(token)
-    if index is None:
-      raise ValueError(f'{self.path}: no token {token!r}; wanted one of its special tokens.')
+  def _id(self, token: str | int) -> int:
+    index = token if isinstance(token, int) else self._tokenizer.token_id(token)
+    if index is None or not 0 <= index < self.vocab_size:
+      raise ValueError(
+          f'{self.path}: no token {token!r}; wanted one of its special tokens, say '
+          f'{", ".join(list(self._tokenizer.special_ids)[:12]) or "by its id"}, or an id below '
+          f'{self.vocab_size}.')
     return index
 
   @functools.cached_property
@@ -132,17 +151,52 @@ class TokenizerVocabulary:
 
   @property
   def vocab_size(self) -> int:
-    return self._tokenizer.get_vocab_size(with_added_tokens=True)
+    return self._tokenizer.size if self.size is None else self.size
+
+  @property
+  def text_prefix(self) -> str:
+    return ' ' if self._tokenizer.adds_space else ''
+
+  @functools.cached_property
+  def special_ids(self) -> dict[str, int]:
+    bound = [self.eos_id, self.pad_id, *([] if self.bos_id is None else [self.bos_id])]
+    known = {name: index for name, index in self._tokenizer.special_ids.items()
+             if index < self.vocab_size}
+    return {**known, **{name: self._id(name) for name in self.special},
+            **{self._tokenizer.token(index): index for index in bound}}
+
+  @functools.cached_property
+  def _never_text(self) -> dict[str, int]:
+    return {**self._tokenizer.special_ids, **self.special_ids}
+
+  @functools.cached_property
+  def _inside_name(self) -> re.Pattern:
+    """Matches after the first letter of each special token's name."""
+    return re.compile('|'.join(f'(?<={re.escape(name[0])})(?={re.escape(name[1:])})'
+                               for name in self._never_text if len(name) > 1))
 
   def encode(self, text: str) -> list[int]:
-    return self._tokenizer.encode(text, add_special_tokens=False).ids
+    """The ids of `text`; ValueError for a letter that no token but a special one stands for."""
+    never, ids = frozenset(self._never_text.values()), self._tokenizer.encode(text)
+    for split in (self._inside_name.split, list):  # single letters: names that normalisation makes
+      if never.isdisjoint(ids):
+        break
+      ids = [index for piece in split(text) for index in self._tokenizer.encode(piece)]
+    if not never.isdisjoint(ids) or max(ids, default=0) >= self.vocab_size:
+      raise ValueError(
+          f'{self.path}: {text[:80]!r} has a letter that becomes a special token (unknown ones may: '
+          f'pad is {self.pad!r}) or an id beyond {self.vocab_size - 1}; bind another pad or size.')
+    return ids
 
   def decode(self, ids: Iterable[int]) -> str:
-    return self._tokenizer.decode(_until_eos(ids, self), skip_special_tokens=False)
+    return self._tokenizer.decode(_until_eos(ids, self))
 
   def fingerprint(self) -> str:
-    digest = hashlib.sha256(self._tokenizer.to_str().encode('utf-8')).hexdigest()[:16]
-    return f'tokenizer, pad {self.pad}, eos {self.eos}, bos {self.bos}, sha256 {digest}'
+    names = {name: None if index is None else f'{self._tokenizer.token(index)} ({index})'
+             for name, index in (('pad', self.pad_id), ('eos', self.eos_id), ('bos', self.bos_id))}
+    special = f', special {" ".join(sorted(self.special))}' if self.special else ''
+    return (f'tokenizer, {", ".join(f"{name} {token}" for name, token in names.items())}{special}, '
+            f'sha256 {self._tokenizer.digest}')
 
 
 def _until_eos(ids: Iterable[int], vocabulary) -> Sequence[int]:

@@ -16,6 +16,7 @@ class WithoutBos:
   """A vocabulary of letters that has no BOS."""
 
   pad_id, eos_id, bos_id, vocab_size = 0, 1, None, 400
+  special_ids, text_prefix = {}, ''
 
   def encode(self, text):
     return [ord(letter) + 2 for letter in text]

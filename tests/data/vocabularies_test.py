@@ -1,6 +1,5 @@
 import gzip
 import json
-import pathlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,54 +67,3 @@ def test_vocabularies_with_other_ids_have_other_fingerprints():
   other = vocabularies.WordVocabulary(WORDS.words[::-1])
   assert len({v.fingerprint() for v in (BYTES, WORDS, other)}) == 3
   assert vocabularies.WordVocabulary(list(WORDS.words)) == WORDS
-
-
-@pytest.fixture(scope='module')
-def tokenizer_file(tmp_path_factory):
-  """A small byte-level BPE tokenizer, as Llama 3 and Qwen have."""
-  tokenizers = pytest.importorskip('tokenizers')
-  trained = tokenizers.Tokenizer(tokenizers.models.BPE())
-  trained.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-  trained.decoder = tokenizers.decoders.ByteLevel()
-  trained.train_from_iterator(
-      ['The answer is correct', 'the answer is incorrect'] * 9, tokenizers.trainers.BpeTrainer(
-          vocab_size=400, special_tokens=['<pad>', '<s>', '</s>'], show_progress=False,
-          initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
-  path = tmp_path_factory.mktemp('tokenizer') / 'tokenizer.json'
-  trained.save(str(path))
-  return str(path)
-
-
-def test_a_published_tokenizer_is_a_vocabulary(tokenizer_file):
-  vocabulary = vocabularies.TokenizerVocabulary(tokenizer_file, eos='</s>', pad='<pad>', bos='<s>')
-  assert (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id) == (0, 1, 2)
-  ids = vocabulary.encode(' correct') + vocabulary.encode(' x²')
-  assert vocabulary.decode([1, *ids, 2, *ids]) == ' correct x²'
-  assert len(vocabulary.encode(' correct')) == 1
-  assert max(ids) < vocabulary.vocab_size
-
-
-def test_a_tokenizer_is_known_by_its_content_and_special_tokens(tokenizer_file, tmp_path):
-  copy = tmp_path / 'other.json'
-  copy.write_text(pathlib.Path(tokenizer_file).read_text())
-  made = [vocabularies.TokenizerVocabulary(str(path), eos='</s>', pad='<pad>', bos=bos)
-          for path, bos in ((tokenizer_file, None), (copy, None), (copy, '<s>'))]
-  assert made[0].fingerprint() == made[1].fingerprint() != made[2].fingerprint()
-
-
-def test_a_tokenizer_that_pads_with_its_end_or_lacks_a_token_is_refused(tokenizer_file):
-  with pytest.raises(ValueError, match='never learns to stop'):
-    vocabularies.TokenizerVocabulary(tokenizer_file, eos='</s>', pad='</s>')
-  with pytest.raises(ValueError, match="no token '<end>'"):
-    vocabularies.TokenizerVocabulary(tokenizer_file, eos='<end>', pad='<pad>').eos_id
-
-
-def test_a_tokenizer_that_adds_spaces_to_pieces_is_refused(tmp_path):
-  tokenizers = pytest.importorskip('tokenizers')
-  spaced = tokenizers.Tokenizer(tokenizers.models.BPE(
-      {'<pad>': 0, '</s>': 1, '\u2581': 2, '1': 3, '+': 4}, []))
-  spaced.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-  spaced.decoder = tokenizers.decoders.Metaspace()
-  spaced.save(str(tmp_path / 'spaced.json'))
-  with pytest.raises(ValueError, match="come back as '1 \\+1'"):
-    vocabularies.TokenizerVocabulary(str(tmp_path / 'spaced.json'), eos='</s>', pad='<pad>')
