@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from mathft_jax import measure as measure_lib
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.evaluation import paper_tables, report, tables
 
@@ -21,35 +22,43 @@ Solutions = examples_lib.Examples
 Problems = examples_lib.Problems
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Stages:
   """The programs, each with everything bound but its workdir, its input and the seed.
+
+  A part of the paper is a recipe without some of them: only `ssft` for the solution styles, no
+  `ssft_again` for SCR alone.
 
   Attributes:
     ssft: train, MLE on solutions.
     sample: N candidates of training problems, which the evaluators learn from.
     grade: answers, correctness, clusters.
-    scr: by loss, train an evaluator.
-    ssft_again: train, the third stage, from an evaluator's weights.
-    control: train, from the first stage's weights, for the steps of scr + ssft_again.
+    scr: by loss, train an evaluator; none: the recipe ends with SSFT.
+    ssft_again: train, the third stage, from an evaluator's weights; None: no MTSF.
+    control: train, from the first stage's weights, for the steps of scr + ssft_again; None: none.
     greedy: one greedy solution of each test problem (Pass@1).
     sample_test: N candidates of test problems.
-    score: S_cls of each candidate.
-    score_by_likelihood: the same by log p(X|P) under a checkpoint; None leaves that row out.
+    score: S_cls of each candidate; None: every generator is measured by votes alone.
+    score_by_likelihood: the same by log p(X|P) under the control; None leaves that row out.
     evaluate: a report of one scored file.
   """
 
   ssft: Stage
   sample: Stage
   grade: Stage
-  scr: Mapping[str, Stage]
-  ssft_again: Stage
-  control: Stage
   greedy: Stage
   sample_test: Stage
-  score: Stage
   evaluate: Stage
+  scr: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
+  ssft_again: Stage | None = None
+  control: Stage | None = None
+  score: Stage | None = None
   score_by_likelihood: Stage | None = None
+
+  def __post_init__(self):
+    if self.control and not (self.scr and self.ssft_again):
+      raise ValueError('Stages: `control` takes the steps of `scr` and `ssft_again`; wanted both, '
+                       'or no control.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +73,8 @@ class Checkpoints:
 
 def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stages,
            problems: Problems, solutions: Mapping[str, Solutions], style: str,
-           verdicts: Mapping[str, Any], rules: Sequence[Any],
-           seeds: Sequence[int] = (0,)) -> epath.Path:
+           rules: Sequence[Any], verdicts: Mapping[str, Any] | None = None,
+           compare: Sequence[str] = ('terse', 'fine'), seeds: Sequence[int] = (0,)) -> epath.Path:
   """The path of tables.md: the paper's tables for one run, or for several seeds.
 
   Args:
@@ -76,13 +85,14 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
       every number in the tables.
     solutions: by name, the examples of each solution style to compare.
     style: the one of them that goes on to be an evaluator.
-    verdicts: by loss, how the evaluators' examples are drawn from graded candidates.
     rules: the voting rules of the tables.
+    verdicts: by loss, how the evaluators' examples are drawn from graded candidates.
+    compare: a plain and a fine-grained style, whose difference is one of the paper's claims.
     seeds: of whole runs; training, sampling and draws differ, the problems are the same.
   """
-  workdir = epath.Path(workdir)
-  if style not in solutions or set(verdicts) != set(stages.scr):
-    raise ValueError(f'style {style!r} of solutions {list(solutions)}, verdicts {list(verdicts)} for '
+  workdir, verdicts = epath.Path(workdir), {loss: (verdicts or {}).get(loss) for loss in stages.scr}
+  if style not in solutions or None in verdicts.values():
+    raise ValueError(f'style {style!r} of solutions {list(solutions)}, verdicts {verdicts} for '
                      f'losses {list(stages.scr)}; wanted one of the styles, and verdicts by loss.')
   runs = {}
   for seed in seeds:
@@ -90,7 +100,7 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
     trained = train_all(folder, pretrained=pretrained, stages=stages, problems=problems,
                         solutions=solutions, style=style, verdicts=verdicts, seed=seed)
     runs[seed] = measure_all(folder, trained, stages=stages, problems=problems('test'), rules=rules,
-                          style=style, seed=seed)
+                             style=style, compare=compare, seed=seed)
     _write_tables(folder, paper_tables.paper_tables(runs[seed]))
   if len(seeds) > 1:
     _write_tables(workdir, paper_tables.tables_over_seeds(runs))
@@ -99,7 +109,7 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
 
 def mtsf(workdir: epath.Path, loss: str, *, pretrained: epath.PathLike, stages: Stages,
          problems: Sequence[Any], solutions: Solutions, verdicts: Any,
-         style: str, seed: int) -> tuple[epath.Path, ...]:
+         style: str, seed: int) -> tuple[epath.Path, epath.Path, epath.Path | None]:
   """SSFT -> SCR -> SSFT: one set of weights, a generator, an evaluator, a generator again."""
   generator = stages.ssft(workdir / f'ssft_{style}', init_from=pretrained, examples=solutions,
                           seed=seed)
@@ -108,8 +118,8 @@ def mtsf(workdir: epath.Path, loss: str, *, pretrained: epath.PathLike, stages: 
   graded = stages.grade(workdir / 'graded', candidates=candidates)
   evaluator = stages.scr[loss](workdir / f'scr_{loss}', init_from=generator, seed=seed,
                                examples=_from_candidates(verdicts, graded))
-  again = stages.ssft_again(workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions,
-                            seed=seed)
+  again = stages.ssft_again and stages.ssft_again(
+      workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions, seed=seed)
   return generator, evaluator, again
 
 
@@ -125,51 +135,53 @@ def train_all(workdir: epath.Path, *, pretrained: epath.PathLike, stages: Stages
     trained.generators[name] = stages.ssft(workdir / f'ssft_{name}', init_from=pretrained,
                                            examples=examples, seed=seed)
   for loss in stages.scr:
-    generator, trained.evaluators[loss], trained.mtsf[loss] = mtsf(
+    generator, trained.evaluators[loss], again = mtsf(
         workdir, loss, pretrained=pretrained, stages=stages,
         problems=[*problems('train'), *problems('validation')], solutions=solutions[style],
         verdicts=verdicts[loss], style=style, seed=seed)
-    steps = _steps(trained.evaluators[loss]) + _steps(trained.mtsf[loss])
+    if again is None:
+      continue
+    trained.mtsf[loss] = again
+    if stages.control is None:
+      continue
+    steps = _steps(trained.evaluators[loss]) + _steps(again)
     trained.controls[loss] = stages.control(
         workdir / f'control_{steps}', init_from=generator, examples=solutions[style],
         train_steps=steps, seed=seed)
   return trained
 
 
-def measure_all(workdir: epath.Path, trained: Checkpoints, *, stages: Stages, problems: Sequence[Any],
-             rules: Sequence[Any], style: str, seed: int) -> paper_tables.Measurements:
+def measure_all(workdir: epath.Path, trained: Checkpoints, *, stages: Stages,
+                problems: Sequence[Any], rules: Sequence[Any], style: str, compare: Sequence[str],
+                seed: int) -> paper_tables.Measurements:
   """Every generator's test candidates, by the evaluators that the tables need."""
   def test(name: str, generator: epath.Path, judge: str | None = None,
            evaluator: epath.Path | None = None, score: Stage | None = None) -> report.Measured:
     folder = workdir / 'test' / name
-    graded, greedy = _graded_candidates(folder, generator, stages, problems, seed)
-    if evaluator is not None:
-      graded = (score or stages.score)(folder / f'scored_{judge}', checkpoint=evaluator,
-                                       candidates=graded)
+    graded, greedy = measure_lib.graded_candidates(
+        folder, generator, problems, sample=stages.sample_test, greedy=stages.greedy,
+        grade=stages.grade, seed=seed)
+    if score is None:
+      judge = None
+    else:
+      graded = score(folder / f'scored_{judge}', checkpoint=evaluator, candidates=graded)
     stages.evaluate(folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy)
     return report.measure(graded, rules, greedy)
 
   losses, start = trained.evaluators, trained.generators[style]
-  a_control = next(iter(trained.controls.values()))
+  by_control = None
+  if trained.controls and stages.score and stages.score_by_likelihood:
+    by_control = test(f'ssft_{style}', start, 'control', next(iter(trained.controls.values())),
+                      stages.score_by_likelihood)
   return paper_tables.Measurements(
       styles={name: test(f'ssft_{name}', path) for name, path in trained.generators.items()},
-      style=style,
-      evaluators={loss: test(f'ssft_{style}', start, loss, losses[loss]) for loss in losses},
-      by_control=stages.score_by_likelihood and test(
-          f'ssft_{style}', start, 'control', a_control, stages.score_by_likelihood),
-      mtsf={loss: test(f'mtsf_{loss}', trained.mtsf[loss], loss, losses[loss]) for loss in losses},
-      controls={loss: test(trained.controls[loss].parent.parent.name, trained.controls[loss], loss,
-                           losses[loss]) for loss in losses})
-
-
-def _graded_candidates(folder: epath.Path, generator: epath.Path, stages: Stages,
-                       problems: Sequence[Any], seed: int) -> tuple[epath.Path, epath.Path]:
-  """(graded candidates, graded greedy solutions) of a generator."""
-  greedy = stages.greedy(folder / 'greedy', checkpoint=generator, problems=problems, seed=seed)
-  candidates = stages.sample_test(folder / 'candidates', checkpoint=generator, problems=problems,
-                                  seed=seed)
-  return (stages.grade(folder / 'graded', candidates=candidates),
-          stages.grade(folder / 'graded_greedy', candidates=greedy))
+      style=style, plain_style=compare[0], fine_style=compare[1], by_control=by_control,
+      evaluators={loss: test(f'ssft_{style}', start, loss, losses[loss], stages.score)
+                  for loss in (losses if stages.score else ())},
+      mtsf={loss: test(f'mtsf_{loss}', path, loss, losses[loss], stages.score)
+            for loss, path in trained.mtsf.items()},
+      controls={loss: test(path.parent.parent.name, path, loss, losses[loss], stages.score)
+                for loss, path in trained.controls.items()})
 
 
 def _from_candidates(examples: Any, graded: epath.Path) -> Any:

@@ -144,6 +144,53 @@ def test_a_perfect_evaluator_shows_and_equal_generators_do_not(tmp_path):
   assert 'does not show' in rows['Maj1@N: MTSF xent - control of equal steps']
 
 
+def without(fakes, *names):
+  none = {'scr': {}} | dict.fromkeys(set(names) - {'scr'})
+  return dataclasses.replace(fakes.stages(), **{name: none[name] for name in names})
+
+
+SSFT_ALONE = ('scr', 'ssft_again', 'control', 'score')
+
+
+@pytest.mark.parametrize('missing, tables, claims', [
+    (SSFT_ALONE, ['SSFT'], ['Maj1@N: SSFT fine - SSFT terse']),
+    (('ssft_again', 'control'), ['SSFT', 'SCR', 'Evaluators'], ['W.RR by xent - Maj1']),
+    (('control', 'score'), ['SSFT', 'MTSF'], ['Maj1@N: MTSF xent - SSFT']),
+    (('score',), ['SSFT', 'MTSF'], ['Maj1@N: MTSF xent - control of equal steps']),
+    (('control',), ['SSFT', 'SCR', 'Evaluators', 'MTSF', 'MTSF + SCR'], ['W.RR by margin - Maj1']),
+], ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '')
+def test_a_part_of_the_paper_makes_the_tables_that_it_can(tmp_path, missing, tables, claims):
+  fakes = Fakes()
+  text = run(tmp_path, fakes, stages=without(fakes, *missing)).read_text()
+  titles = [line[4:].split(':')[0] for line in text.splitlines() if line.startswith('### ')]
+  expected = [*tables, 'What shows and what does not']
+  assert [title.removesuffix(' (not in the paper)') for title in titles] == expected
+  assert all(claim in text for claim in claims)
+  made = {what for what, _, _ in fakes.calls}
+  gone = {'ssft_again': 'again'}
+  assert not made & {gone.get(name, name) for name in missing}
+
+
+def test_parts_of_the_paper_share_what_they_have_in_common(tmp_path):
+  first, second = Fakes(), Fakes()
+  run(tmp_path, first, stages=without(first, *SSFT_ALONE))
+  text = run(tmp_path, second).read_text()
+  assert not [name for _, name, _ in second.calls if name.startswith('ssft_')]
+  assert text == run(tmp_path / 'at_once', Fakes()).read_text()
+
+
+def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
+  fakes = Fakes()
+  text = run(tmp_path, fakes, stages=without(fakes, *SSFT_ALONE), solutions={'fine': 'fine'},
+             seeds=(0, 1)).read_text()
+  assert 'SSFT fine: Maj1@N' in text and 'What shows' not in text
+
+
+def test_a_control_of_nothing_is_refused():
+  with pytest.raises(ValueError, match='control'):
+    without(Fakes(), 'scr')
+
+
 def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(tmp_path):
   text = run(tmp_path, Fakes(), seeds=(0, 1)).read_text()
   assert (tmp_path / 'seed_1' / 'tables.md').exists()

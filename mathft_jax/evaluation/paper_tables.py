@@ -35,6 +35,7 @@ class Measurements:
     style: the one that the evaluators judge and that MTSF goes on from.
     plain_style, fine_style: the two styles to compare; either may be missing.
     evaluators: by loss, candidates of `style`'s generator, scored by the evaluator of that loss.
+      This and what follows may be empty: a part of the paper makes the tables that it can.
     by_control: the same candidates, scored by the likelihood under the control; None without.
     mtsf: by loss, candidates of the third stage's generator, scored by that loss's evaluator.
     controls: by loss, candidates of the generator trained for as many steps as MTSF but without an
@@ -68,8 +69,15 @@ class Finding:
 
 def paper_tables(found: Measurements) -> list[tables.Table]:
   """SSFT by style, SCR by loss, MTSF against its control, MTSF + SCR, and the findings."""
-  return [_ssft_table(found), _scr_table(found), _auc_table(found), _mtsf_table(found),
-          _mtsf_scr_table(found), findings_table(findings(found))]
+  made = [_ssft_table(found)]
+  if found.evaluators:
+    made += [_scr_table(found), _auc_table(found)]
+  if found.mtsf:
+    made.append(_mtsf_table(found))
+  if found.evaluators and found.mtsf:
+    made.append(_mtsf_scr_table(found))
+  claims = findings(found)
+  return [*made, findings_table(claims)] if claims else made
 
 
 def accuracies(found: Measurements) -> dict[str, dict[str, float]]:
@@ -105,8 +113,11 @@ def tables_over_seeds(runs: Mapping[int, Measurements]) -> list[tables.Table]:
             if all(claim in each for each in made.values())]
   body = tuple(_claim_row([each[claim] for each in made.values()]) for claim in claims)
   header = ('a - b', *(f'seed {seed}' for seed in runs), 'mean', 'paper', 'shows in')
+  accuracies_table = tables.seeds_table('Accuracies of whole runs', rows, list(runs))
+  if not claims:
+    return [accuracies_table]
   return [
-      tables.seeds_table('Accuracies of whole runs', rows, list(runs)),
+      accuracies_table,
       tables.Table('What shows and what does not', header, body,
                    'Percentage points with the 95% paired bootstrap interval of each run. "shows '
                    'in" counts the runs whose interval lies above zero (below zero: reversed). '
@@ -152,7 +163,7 @@ def _claims(found: Measurements) -> Iterator[tuple[tuple[str, ...], str, np.ndar
     again = each.values()
     for row in _both(first, again, start):
       yield ('mtsf', loss, row), f'{row}: MTSF {loss} - SSFT', again[row], start[row]
-    control = found.controls[loss].values()
+    control = found.controls[loss].values() if loss in found.controls else {}
     for row in _both((*first, *_reranked(again)), again, control):
       yield (('control', loss, row), f'{row}: MTSF {loss} - control of equal steps',
              again[row], control[row])
@@ -221,6 +232,8 @@ def _mtsf_table(found: Measurements) -> tables.Table:
 
 def _distinct_controls(found: Measurements) -> dict[str, Measured]:
   """The control's candidates once, where losses of equal steps share one control."""
+  if not found.controls:
+    return {}
   first = next(iter(found.controls.values()))
   if all(np.array_equal(each.values()[MAJORITY], first.values()[MAJORITY])
          for each in found.controls.values()):
