@@ -39,7 +39,7 @@ def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   metadata = checkpoints.read_metadata(checkpoint)
   return checkpoints.write_safetensors(
       path, checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
-      {name: metadata[name] for name in ('model', 'fingerprint', 'loss', 'optimizer')})
+      {name: metadata[name] for name in ('model', 'fingerprint', 'settings', 'optimizer')})
 
 
 if __name__ == '__main__':

@@ -16,8 +16,8 @@ def adding(amount):
     with checkpoints.Checkpoints(workdir / 'checkpoints') as store:
       store.save(1, {'layer': {'scale': np.full(3, start + amount, np.float32)}},
                  {'count': np.zeros(1, np.int32)},
-                 {'model': {'embed_dim': 3}, 'fingerprint': {}, 'loss': 'l', 'optimizer': 'o',
-                  'init_from': str(init_from)})
+                 {'model': {'embed_dim': 3}, 'fingerprint': {}, 'settings': {'loss': 'l'},
+                  'optimizer': 'o', 'place': str(workdir)})
     return store.path(1)
   return stage
 
