@@ -59,4 +59,7 @@ def test_the_command_assembles(program, files, macros, capsys):
 
 def test_no_gin_file_is_left_out_above():
   named = {file for _, files, _ in COMMANDS for name in files for file in used(name)}
-  assert named == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.gin')}
+  # These need a tokenizer: data/templates_test.py has them all.
+  elsewhere = {'templates', 'vocabularies'}
+  assert named == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.gin')
+                   if path.parent.name not in elsewhere}

@@ -3,10 +3,11 @@
 Every stage (training, sampling, scoring) calls these functions, so a prompt is tokenised in one way
 everywhere. BOS stands once, at the very start, when the vocabulary has one; EOS ends a solution.
 
-A prompt, the solution after it, the two pieces of an evaluator prompt and a label word are tokenised
-each on its own, in training as well: a token never reaches over such a border, where one stage could
-not know what follows. Begin a piece after a border with a space or a letter, not with a line break,
-and byte-level BPE and SentencePiece give the joint text the same tokens.
+A prompt, the solution after it, the two pieces of an evaluator prompt and a label word are each
+tokenised on their own, in training as well: no token reaches over such a border, as sampling and
+scoring could not know what follows. Where the later piece begins with a space or a letter, byte-
+level BPE and SentencePiece give the joint text the same tokens; where it begins with a line break
+after another, they need not.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""Published tokenizers as they lie on disk: `tokenizer.json` (Hugging Face) or a SentencePiece model.
+"""Published tokenizers as they lie on disk: a `tokenizer.json`, or a SentencePiece model.
 
-Both are read so that a text is nothing but its tokens: no BOS or EOS, no padding, no cut at a length
-that the file names, and no space before the first letter. Some tokenizers (Llama 2's, Mistral's)
-begin every text with a space, also every piece of one; here it is told apart as `adds_space`, so
-that the first piece of a prompt can have it and the others not.
+Both are read so that a text is nothing but its tokens: no BOS or EOS, no padding, no cut at some
+length, no space before the first letter. Some tokenizers (Llama 2's, Mistral's) begin every text
+with a space, also every piece of one; that is told apart as `adds_space`, so that the first piece of
+a prompt can have it and the others not.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -104,7 +104,7 @@ class TokenizerVocabulary:
       will do, but not EOS.
     special: names of further tokens that texts must not become and templates may use, besides those
       that the file calls special.
-    size: ids that the model has, where the file has more; None: the file's.
+    size: at most so many ids, where the file has more than the model; None: the file's.
   """
 
   path: str
@@ -151,7 +151,7 @@ class TokenizerVocabulary:
 
   @property
   def vocab_size(self) -> int:
-    return self._tokenizer.size if self.size is None else self.size
+    return min(self._tokenizer.size, self.size or self._tokenizer.size)
 
   @property
   def text_prefix(self) -> str:
@@ -184,8 +184,9 @@ class TokenizerVocabulary:
       ids = [index for piece in split(text) for index in self._tokenizer.encode(piece)]
     if not never.isdisjoint(ids) or max(ids, default=0) >= self.vocab_size:
       raise ValueError(
-          f'{self.path}: {text[:80]!r} has a letter that becomes a special token (unknown ones may: '
-          f'pad is {self.pad!r}) or an id beyond {self.vocab_size - 1}; bind another pad or size.')
+          f'{self.path}: {text[:80]!r} has a letter that becomes a special token (an unknown one '
+          f'may: pad is {self.pad!r}) or an id beyond {self.vocab_size - 1}; bind another pad or '
+          'size.')
     return ids
 
   def decode(self, ids: Iterable[int]) -> str:
