@@ -58,13 +58,13 @@ def sentence_pieces(kind, texts, vocab_size=600):
   sentencepiece = pytest.importorskip('sentencepiece')
   model = io.BytesIO()
   gemma = kind == 'gemma'
+  lines = (line for text in texts for line in text.split('\n') if line)
   sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(texts), model_writer=model, model_type='bpe', vocab_size=vocab_size,
+      sentence_iterator=lines, model_writer=model, model_type='bpe', vocab_size=vocab_size,
       byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True,
       normalization_rule_name='identity', remove_extra_whitespaces=False,
       add_dummy_prefix=not gemma, hard_vocab_limit=False, minloglevel=2, num_threads=1,
       user_defined_symbols=[*SPECIAL['gemma'], '\n', '\n\n'] if gemma else [],
-      max_sentence_length=100_000,
       **(dict(pad_id=0, eos_id=1, bos_id=2, unk_id=3, eos_piece='<eos>', bos_piece='<bos>') if gemma
          else dict(unk_id=0, bos_id=1, eos_id=2)))
   return model.getvalue()
