@@ -4,6 +4,7 @@ Kinds meet only here and only so:
 
   a list, a set              an unordered collection; of one element: the element
   x = 5, f(x) = 5, x in S    what stands on the right
+  x = 1, y = 2               the point (1, 2)
   x < 3, 2 < x, x != 1       the set of solutions, where it is an interval or a union
   (1, 2)                     at once the point and the open interval
   \\pm                        the list of its readings
@@ -44,7 +45,13 @@ def _scalar_key(tree: trees.Scalar) -> Hashable:
 def collection_key(keys: Iterable[Hashable]) -> Hashable:
   """The key of an unordered collection; that of its element when it has just one."""
   elements = frozenset(keys)
-  return next(iter(elements)) if len(elements) == 1 else ('set', elements)
+  if len(elements) != 1:
+    return ('set', elements)
+  element, = elements
+  return ('set', elements) if element == _EMPTY else element
+
+
+_EMPTY = ('set', frozenset())
 
 
 def _group_key(tree: trees.Group) -> Hashable:
@@ -52,6 +59,9 @@ def _group_key(tree: trees.Group) -> Hashable:
     return ('tuple', *map(key, tree.items))
   if trees.DOTS in tree.items:
     return ('sequence', *map(key, tree.items))
+  point = relations.coordinates(tree)
+  if point:
+    return ('tuple', *map(_key, point))
   conditions = real_sets.from_conditions(tree)
   if conditions is not None:
     return real_sets.key(conditions, _key)

@@ -25,6 +25,7 @@ class Cursor:
     self.statement_start = 0
     self.bars = 0  # open | of absolute values
     self.ratios = True  # whether : makes a ratio; inside set braces it does not
+    self.rows = False  # whether brackets are the rows of a matrix: inside `[[`
     self.integrals = 0  # open ones: there `dx` ends a product
     self.signs = 0  # ± seen
     self.nesting = 0

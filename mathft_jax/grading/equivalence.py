@@ -58,11 +58,11 @@ def _key(answer: str) -> Hashable | None:
 
 
 def _text_key(tokens: Sequence[lexical.Token]) -> Hashable | None:
-  """Words without case, everything else as it stands; None where no token says anything."""
+  """What stands there, without case if it has words; None where no token says anything."""
   if not any(token.kind in ('number', 'name', 'word', 'function') for token in tokens):
     return None
-  return ('text', ''.join(token.text.lower() if token.kind == 'word' else token.text
-                          for token in tokens))
+  text = ''.join(token.text for token in tokens)
+  return ('text', text.lower() if any(token.kind == 'word' for token in tokens) else text)
 
 
 def _long_key(answer: str) -> Hashable | None:

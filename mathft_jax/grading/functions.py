@@ -107,6 +107,20 @@ def choice_of_pair(cursor: Cursor) -> trees.Call | None:
   return trees.Call('binomial', (trees.integer(int(texts[1])), trees.integer(int(texts[3]))))
 
 
+def choice_of_scripts(cursor: Cursor) -> trees.Call | None:
+  """The rest of `C_5^2` and `C^2_5`: the number below is that of which the upper number is taken."""
+  start, scripts = cursor.position, {}
+  while mark := cursor.accept('_', '^'):
+    braced = cursor.accept('{')
+    text = cursor.take().text
+    scripts[mark] = int(text) if text.isdigit() and (not braced or cursor.accept('}')) else None
+  n, k = scripts.get('_'), scripts.get('^')
+  if n is None or k is None or k > n:
+    cursor.position = start
+    return None
+  return trees.Call('binomial', (trees.integer(n), trees.integer(k)))
+
+
 def _in_radians(tree: trees.Tree) -> trees.Tree:
   """The tree with degrees as multiples of pi / 180."""
   if isinstance(tree, trees.Degree):

@@ -1,7 +1,7 @@
 """The grammar of answers: from tokens to a tree.
 
   answer    := statement (separator statement)*            separator: , ; and or (line break)
-  statement := side (relation side)* ['pmod' argument]     relation: = < ≤ > ≥ ≠ ∈ →
+  statement := side (relation side)* ['pmod' argument]     relation: = ≡ < ≤ > ≥ ≠ ∈ →
   side      := set (':' set)* | time | words
   set       := sum (('∪' | '∩' | '∖') sum)*
   sum       := signs product (('+' | '-' | '±' | '∓') product)*          scalars.py, from here on
@@ -21,7 +21,7 @@ from mathft_jax.grading import words
 from mathft_jax.grading.cursor import MAX_NESTING, Cursor, NotMath
 from mathft_jax.grading.tokens import Token
 
-RELATIONS = ('=', '<', '≤', '>', '≥', '≠', '∈', '→')
+RELATIONS = ('=', '≡', '<', '≤', '>', '≥', '≠', '∈', '→')
 _SET_OPERATORS = ('∪', '∩', '∖')
 _SEPARATORS = (',', ';', 'and', 'or', '\\\\')
 _CLOSING = {'(': (')', ']'), '[': (']', ')'), '⟨': ('⟩',), '⌊': ('⌋',), '⌈': ('⌉',)}
@@ -32,7 +32,7 @@ def parse(tokens: Sequence[Token]) -> trees.Tree:
   if len(tokens) > 2 and all(t.kind == 'name' and t.text.isupper() and not t.gap for t in tokens[1:]):
     return trees.Tagged('text', tuple(token.text.lower() for token in tokens))  # LQSX is no product
   cursor = Cursor(tokens, _enclosed)
-  tree = _answer(cursor)
+  tree = _infix(cursor, _answer(cursor))
   if tree == trees.DOTS:
     raise NotMath('dots alone.')
   if cursor.kind != 'end':
@@ -91,6 +91,9 @@ def _statement(cursor: Cursor) -> trees.Tree:
     cursor.expect(')')
   elif cursor.accept('pmod'):
     sides[-1] = trees.Tagged('mod', (sides[-1], scalars.argument(cursor)))
+  elif '≡' in operators and isinstance(sides[-1], trees.Call) and sides[-1].function == 'mod':
+    sides[-1] = trees.Tagged('mod', sides[-1].arguments)
+  operators = ['=' if operator == '≡' else operator for operator in operators]
   return trees.Relation(tuple(sides), tuple(operators)) if operators else sides[0]
 
 
@@ -138,7 +141,7 @@ def _set(cursor: Cursor) -> trees.Tree:
     if not operator:
       return left
     cursor.deeper()
-    left = trees.SetOperation(operator, left, scalars.sum_of(cursor))
+    left = trees.SetOperation(operator, trees.set_of(left), trees.set_of(scalars.sum_of(cursor)))
 
 
 def is_union_letter(cursor: Cursor, left: trees.Tree) -> bool:
@@ -151,10 +154,10 @@ def _enclosed(cursor: Cursor, opening: str) -> trees.Tree:
   cursor.deeper()
   bars, cursor.bars = cursor.bars, 0
   ratios, cursor.ratios = cursor.ratios, opening != '\\{'
-  start = cursor.statement_start
+  start, rows = cursor.statement_start, cursor.rows
   read = _INSIDE.get(opening) or (_bracketed if opening in _CLOSING else _unknown)
   tree = read(cursor, opening)
-  cursor.bars, cursor.ratios, cursor.statement_start = bars, ratios, start
+  cursor.bars, cursor.ratios, cursor.statement_start, cursor.rows = bars, ratios, start, rows
   cursor.shallower()
   return tree
 
@@ -164,7 +167,9 @@ def _unknown(_: Cursor, opening: str) -> trees.Tree:
 
 
 def _bracketed(cursor: Cursor, opening: str) -> trees.Tree:
+  is_row, cursor.rows = cursor.rows, opening == '[' and cursor.text == '['
   inside = _answer(cursor)
+  has_rows = cursor.rows
   closing = cursor.expect(*_CLOSING[opening])
   if opening in '⌊⌈':
     return trees.Call('floor' if opening == '⌊' else 'ceil', (inside,))
@@ -172,15 +177,14 @@ def _bracketed(cursor: Cursor, opening: str) -> trees.Tree:
   squares = (opening == '[', closing == ']')
   if len(items) != 2 and opening + closing in ('(]', '[)'):
     raise NotMath('an interval without two ends.')
-  if len(items) == 1:
-    return inside
-  if len(items) == 2 and any(squares):
-    rows = [_row(item) for item in items]
-    if not all(rows):
-      return trees.Interval(*items, *squares)
-  if all(squares) and all(map(_row, items)):
+  if has_rows and all(squares) and all(map(_row, items)):
     return trees.Matrix(tuple(map(_row, items)))
-  return trees.Group('tuple', items)
+  if len(items) == 1:
+    return trees.Group('tuple', items) if is_row and all(squares) else inside
+  if any(squares) and any(isinstance(item, trees.Group) for item in items):
+    return trees.Group('list', items)  # [(1, 2), (3, 4)]
+  return trees.Interval(*items, *squares) if len(items) == 2 and any(squares) else (
+      trees.Group('tuple', items))
 
 
 def _row(item: trees.Tree) -> tuple[trees.Tree, ...]:
@@ -192,14 +196,19 @@ def _row(item: trees.Tree) -> tuple[trees.Tree, ...]:
 
 def _braced(cursor: Cursor, _: str) -> trees.Tree:
   """A LaTeX group: invisible, unless it holds a list, which makes it a set."""
-  inside = _answer(cursor)
-  for infix, build in (('\\over', trees.quotient), ('\\choose', _binomial)):
-    if cursor.accept(infix):
-      inside = build(inside, _answer(cursor))
+  inside = _infix(cursor, _answer(cursor))
   cursor.expect('}')
   if isinstance(inside, trees.Group) and inside.kind == 'list':
     return trees.Group('set', inside.items)
   return inside
+
+
+def _infix(cursor: Cursor, left: trees.Tree) -> trees.Tree:
+  """What TeX's old `a \\over b` and `n \\choose k` make of all that stands before them in a group."""
+  for infix, build in (('\\over', trees.quotient), ('\\choose', _binomial)):
+    if cursor.accept(infix):
+      return build(scalars.scalar(left), scalars.scalar(_answer(cursor)))
+  return left
 
 
 def _binomial(top: trees.Scalar, bottom: trees.Scalar) -> trees.Call:
@@ -238,9 +247,11 @@ def _environment(cursor: Cursor, begin: str) -> trees.Tree:
     elif not cursor.accept('&', ','):
       row.append(_statement(cursor))
   rows = [cells for cells in (*rows, row) if cells]
+  if not rows:
+    raise NotMath(f'nothing in {begin}.')
   if not name.endswith(('matrix', 'array')):
     return trees.Group('list', tuple(cell for cells in rows for cell in cells))
-  if not rows or any(len(cells) != len(rows[0]) for cells in rows):
+  if any(len(cells) != len(rows[0]) for cells in rows):
     raise NotMath('a matrix with rows of different length.')
   matrix = trees.Matrix(tuple(map(tuple, rows)))
   return trees.Call('det', (matrix,)) if name in ('vmatrix', 'Vmatrix') else matrix

@@ -9,6 +9,7 @@ SKIPPED = frozenset({  # presentation: none of these changes what is said
     'thinspace', 'displaystyle', 'textstyle', 'scriptstyle', 'limits', 'nolimits', 'rm', 'bf', 'it',
     'sf', 'tt', 'cal', 'hfill', 'hline', 'nonumber', 'strut', 'mathstrut', 'small', 'large', 'Large',
     'tiny', 'boldmath', 'protect', 'therefore', 'textdollar', 'textpercent', 'dollar', 'percent',
+    'pounds', 'euro', 'texteuro', 'textsterling',
 })
 SKIPPED_WITH_ARGUMENT = frozenset({'phantom', 'hphantom', 'vphantom', 'hspace', 'vspace', 'color',
                                    'label', 'tag', 'textcolor', 'colorbox'})
@@ -21,13 +22,13 @@ TEXT_WRAPPERS = frozenset({  # \\wrapper{words} says its words
 MATH_WRAPPERS = frozenset({  # \\wrapper{mathematics} says the mathematics
     'boxed', 'fbox', 'mathbf', 'bm', 'boldsymbol', 'pmb', 'underline', 'mathcal', 'mathscr',
     'mathfrak', 'vec', 'hat', 'widehat', 'tilde', 'widetilde', 'overrightarrow',
-    'overleftrightarrow', 'ensuremath', 'mathord', 'mathrel', 'mathbin', 'symbf', 'cancel',
+    'overleftrightarrow', 'ensuremath', 'mathord', 'mathrel', 'mathbin', 'symbf', 'cancel', 'framebox', 'num',
 })
 
 COMMANDS = {  # what a command means, as the token a plain writer would use
     'cdot': '*', 'times': '*', 'ast': '*', 'star': '*', 'bullet': '*', 'div': '/', 'slash': '/',
     'pm': '±', 'mp': '∓', 'lt': '<', 'gt': '>', 'le': '≤', 'leq': '≤', 'leqslant': '≤', 'leqq': '≤',
-    'ge': '≥', 'geq': '≥', 'geqslant': '≥', 'geqq': '≥', 'ne': '≠', 'neq': '≠', 'equiv': '=',
+    'ge': '≥', 'geq': '≥', 'geqslant': '≥', 'geqq': '≥', 'ne': '≠', 'neq': '≠', 'equiv': '≡',
     'approx': '=', 'doteq': '=', 'simeq': '=', 'colon': ':', 'in': '∈', 'cup': '∪', 'cap': '∩',
     'bigcup': '∪', 'bigcap': '∩', 'setminus': '∖', 'smallsetminus': '∖', 'backslash': '∖',
     'vert': '|', 'lvert': '|', 'rvert': '|', 'mid': '|', '|': '‖', 'Vert': '‖', 'lVert': '‖',
@@ -36,7 +37,7 @@ COMMANDS = {  # what a command means, as the token a plain writer would use
     'rfloor': '⌋', 'lceil': '⌈', 'rceil': '⌉', 'degree': '°', 'circ': '°', 'prime': "'", 'land': 'and',
     'wedge': 'and', 'lor': 'or', 'vee': 'or', 'ldots': '…', 'dots': '…', 'cdots': '…', 'dotsc': '…',
     'dotsb': '…', 'vdots': '…', 'ddots': '…', '\\': '\\\\', 'cr': '\\\\', 'bmod': 'mod', 'mod': 'mod',
-    'pmod': 'pmod', 'And': 'and', 'over': '\\over', 'choose': '\\choose', '_': '_', '&': '&',
+    'pmod': 'pmod', 'And': 'and', 'over': '\\over', 'choose': '\\choose', '_': '_', '&': 'and',
     'lnot': 'not', 'neg': 'not', 'to': '→', 'rightarrow': '→', 'implies': '→', 'Rightarrow': '→',
 }
 
@@ -80,7 +81,7 @@ CHARACTERS = {  # Unicode -> LaTeX or ASCII
     '⟨': '\\langle ', '⟩': '\\rangle ', '〈': '\\langle ', '〉': '\\rangle ', '⌊': '\\lfloor ',
     '⌋': '\\rfloor ', '⌈': '\\lceil ', '⌉': '\\rceil ', '∧': ' and ', '∨': ' or ', '→': '\\to ',
     '⇒': '\\to ', 'µ': '\\mu ', 'ϕ': '\\phi ', 'ϵ': '\\epsilon ', '∑': '\\sum ', '∏': '\\prod ',
-    '∫': '\\int ', '\u200b': '', '\ufeff': '', '，': ',', '；': ';', '：': ':', '（': '(', '）': ')',
+    '∫': '\\int ', '\u200b': '', '\ufeff': '', '，': ',', '；': ';', '：': ':', '∶': ':', '（': '(', '）': ')',
     '。': '.', '【': '[', '】': ']', '✓': '', '✅': '',
 }
 _KNOWN = frozenset({*SKIPPED, *TEXT_WRAPPERS, *MATH_WRAPPERS, *COMMANDS, *STRUCTURES, *FUNCTIONS,
@@ -120,4 +121,6 @@ def _character(character: str) -> str:
     letter = name.split()[-1].lower().replace('lamda', 'lambda')
     return f'\\{letter.capitalize() if "CAPITAL" in name else letter} '
   plain = unicodedata.normalize('NFKC', character)
-  return plain if plain.isascii() else character
+  if plain.isascii() or plain == character:
+    return plain
+  return to_ascii(plain)

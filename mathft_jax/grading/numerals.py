@@ -15,7 +15,7 @@ def number(cursor: Cursor, text: str) -> trees.Scalar:
   """The number that begins with the literal `text`, which is taken."""
   if not text.replace('.', '').isdigit():
     return trees.Symbol(text) if cursor.text == '_' else literal(text)
-  if cursor.text in _MARKS and '.' in text:
+  if '.' in text and (cursor.text in _MARKS or not cursor.peek().gap and _repeats(cursor, 0)):
     return repeating(cursor, text)
   if cursor.text == '.' and text.isdigit() and _repeats(cursor, 1):
     cursor.take()
@@ -51,12 +51,21 @@ def digit(cursor: Cursor) -> trees.Scalar:
 
 def repeating(cursor: Cursor, text: str) -> trees.Number:
   r"""`0.1\overline{6}` = 0.1 + 6/90; the cursor stands before the mark of repetition."""
-  mark = cursor.take().text
+  digits = _marked(cursor, cursor.take().text)
+  while cursor.text == 'dot' or cursor.kind == 'number' and cursor.peek(1).text == 'dot':
+    if cursor.kind == 'number':  # between the dots above the first and the last digit
+      digits += cursor.take().text
+    digits += _marked(cursor, cursor.take().text)
+  return _recurring(text, digits)
+
+
+def _marked(cursor: Cursor, mark: str) -> str:
+  """The digits behind a mark of repetition, which is taken."""
   opening = mark if mark == '(' else cursor.accept('{')
   digits = cursor.take().text
   if not digits.isdigit() or opening and not cursor.accept(')' if opening == '(' else '}'):
     raise NotMath(f'{digits!r} are no repeating digits.')
-  return _recurring(text, digits)
+  return digits
 
 
 def _repeats(cursor: Cursor, ahead: int) -> bool:

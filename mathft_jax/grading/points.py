@@ -1,16 +1,19 @@
 """The points at which functions are compared, and functions of numbers applied at each of them.
 
 Values depend on the name of the variable alone, so that they are the same in every answer. All
-variables are positive at the first two points; each is negative at one of the others.
+variables are positive and small at the first two points; each is negative at one of the next three;
+at the last two they are larger, where cosines are negative, and sines at one.
 """
 
 from collections.abc import Callable
 from fractions import Fraction
 import functools
 import hashlib
+import math
 from typing import Any
 
-POINTS = 5
+POINTS = 7
+_SMALL = 5  # of them, of size 1/4 to 4; the others are 8 to 11
 _DENOMINATORS = (7, 11, 13, 17, 19, 23, 29, 31)
 
 Value = Any  # Fraction, mpf or mpc, or a list of POINTS of them
@@ -18,15 +21,20 @@ Value = Any  # Fraction, mpf or mpc, or a list of POINTS of them
 
 @functools.lru_cache(maxsize=4096)
 def point_values(name: str) -> list[Fraction]:
-  """The values of a variable: POINTS rationals that are no integers, of size 1/4 to 4."""
+  """The values of a variable: POINTS rationals that are no integers."""
   digest = hashlib.blake2b(name.encode(), digest_size=4 * POINTS).digest()
   values = []
   for point in range(POINTS):
     chunk = digest[4 * point:4 * point + 4]
     denominator = _DENOMINATORS[chunk[0] % len(_DENOMINATORS)]
-    numerator = denominator // 4 + 1 + int.from_bytes(chunk[1:3], 'big') % (3 * denominator)
+    where = int.from_bytes(chunk[1:3], 'big')
+    if point < _SMALL:
+      numerator = denominator // 4 + 1 + where % (3 * denominator)
+    else:  # in the quarter of a turn behind 2 1/4 or 2 1/2 half turns
+      quarter = point - _SMALL + 1
+      numerator = math.ceil(denominator * (2 * math.pi + (quarter + 0.1 + 0.7 * where / 2**16) * math.pi / 2))
     numerator += numerator % denominator == 0
-    negative = point - 2 == ord(name[0]) % (POINTS - 2)
+    negative = point - 2 == ord(name[0]) % (_SMALL - 2)
     values.append(Fraction(-numerator if negative else numerator, denominator))
   return values
 

@@ -9,6 +9,7 @@ inequality): terms may move, both sides may be multiplied by a number.
 
 from collections.abc import Callable, Hashable
 from fractions import Fraction
+import string
 
 from mathft_jax.grading import scalar_keys
 from mathft_jax.grading import special
@@ -19,7 +20,9 @@ Key = Callable[[trees.Tree], Hashable]
 _FLIPPED = {'<': '>', '>': '<', '≤': '≥', '≥': '≤', '=': '=', '≠': '≠'}
 _SOLVED_FOR = {frozenset('xy'): ('y', 'x'), frozenset('xyz'): ('z',)}
 _FIGURES = ('angle', 'triangle', 'Delta', 'm')
-_TRIED = (Fraction(0), Fraction(1), Fraction(3))  # values of a variable that show a straight line
+_PIECEWISE = ('abs', 'floor', 'ceil', 'max', 'min', 'mod', 'sgn')  # straight lines up to a point
+_NAMED_BY = ('abs', 're', 'im', 'arg', 'det', 'gcd', 'lcm', 'max', 'min', 'sin', 'cos', 'tan', 'cot',
+             'sec', 'csc')  # functions of names that a definition may have on its left
 
 
 def key(relation: trees.Relation, key_of: Key) -> Hashable:
@@ -38,10 +41,15 @@ def _equation_key(sides: tuple[trees.Tree, ...], key_of: Key) -> Hashable:
   if len(sides) > 2:
     return key_of(sides[-1])
   left, right = sides
+  if _names_figure(left) and _names_figure(right):  # AB = CD
+    return ('equation', *scalar_keys.ratios(trees.Sum((left, trees.negative(right)))))
+  if _is_value_of_names(left) and not trees.variables(right):
+    return key_of(right)
   if _is_defined(left) and not (isinstance(left, trees.Symbol) and (
       left.name in trees.variables(right) or _is_defined(right))):
     return key_of(right)
-  if _is_defined(right) and not trees.variables(right) & trees.variables(left):
+  if _is_defined(right) and not _is_defined(left) and (
+      not trees.variables(right) & trees.variables(left)):
     return key_of(left)
   if not _is_scalar(left) or not _is_scalar(right):
     return ('equation', frozenset((key_of(left), key_of(right))))
@@ -51,6 +59,20 @@ def _equation_key(sides: tuple[trees.Tree, ...], key_of: Key) -> Hashable:
     return key_of(right)
   solution = _solved(difference, names)
   return key_of(solution) if solution else ('equation', *scalar_keys.ratios(difference))
+
+
+def coordinates(group: trees.Group) -> list[trees.Tree] | None:
+  """1 and 2 of `x = 1, y = 2`; None where the names are not neighbours in the alphabet."""
+  values = {}
+  for item in group.items:
+    if not isinstance(item, trees.Relation) or item.operators != ('=',) or not isinstance(
+        item.sides[0], trees.Symbol) or not _is_scalar(item.sides[1]):
+      return None
+    values[item.sides[0].name] = item.sides[1]
+  names = sorted(values)
+  if not 1 < len(names) == len(group.items) or ''.join(names) not in string.ascii_lowercase:
+    return None
+  return [values[name] for name in names]
 
 
 def _is_defined(tree: trees.Tree) -> bool:
@@ -76,6 +98,12 @@ def _names_figure(tree: trees.Tree) -> bool:
   if isinstance(tree, trees.Product):
     return all(map(_names_figure, tree.factors))
   return isinstance(tree, trees.Symbol) and (tree.name[0].isupper() or tree.name in _FIGURES)
+
+
+def _is_value_of_names(tree: trees.Tree) -> bool:
+  """True for cos(theta), |z|, gcd(a, b)."""
+  return isinstance(tree, trees.Call) and tree.function in _NAMED_BY and all(
+      isinstance(argument, trees.Symbol) for argument in tree.arguments)
 
 
 def _is_applied(tree: trees.Tree) -> bool:
@@ -110,16 +138,28 @@ def _solved(difference: trees.Scalar, names: set[str]) -> trees.Scalar | None:
 
 def root(tree: trees.Scalar, name: str) -> trees.Scalar | None:
   """-b / a for a tree a * name + b with a number a; None for any other tree."""
-  at_zero, at_one, at_three = (trees.replaced(tree, _put(name, value)) for value in _TRIED)
-  slope = trees.Sum((at_one, trees.negative(at_zero)))
-  bend = trees.Sum((at_three, trees.negative(at_zero),
-                    trees.Product((trees.integer(-3), slope))))
+  if trees.contains(tree, (trees.Call,)) and _has_corner(tree, name):
+    return None
+  def at(value: Fraction) -> trees.Scalar:
+    return trees.replaced(tree, _put(name, value))
+  at_zero = at(Fraction(0))
+  slope = trees.Sum((at(Fraction(1)), trees.negative(at_zero)))
   try:
-    if scalar_keys.scalar_key(bend) != 0 or not scalar_keys.is_nonzero_number(slope):
+    for value in (Fraction(3), Fraction(-7, 3)):  # off the line that 0 and 1 show?
+      bend = trees.Sum((at(value), trees.negative(at_zero), trees.Product((trees.Number(-value), slope))))
+      if scalar_keys.scalar_key(bend) != 0:
+        return None
+    if not scalar_keys.is_nonzero_number(slope):
       return None
   except ArithmeticError:
     return None
   return trees.negative(trees.quotient(at_zero, slope))
+
+
+def _has_corner(tree: trees.Tree, name: str) -> bool:
+  if isinstance(tree, trees.Call) and tree.function in _PIECEWISE:
+    return name in trees.variables(tree)
+  return any(_has_corner(child, name) for child in trees.children(tree))
 
 
 def solution_set(relation: trees.Relation) -> trees.Tree | None:
@@ -136,7 +176,8 @@ def solution_set(relation: trees.Relation) -> trees.Tree | None:
     return None
   solutions = None
   for left, operator, right in zip(sides, relation.operators, sides[1:]):
-    part = _half_line(trees.Sum((left, trees.negative(right))), operator, *names)
+    part = _around(left, operator, right, *names) or _half_line(
+        trees.Sum((left, trees.negative(right))), operator, *names)
     if part is None:
       return None
     solutions = part if solutions is None else trees.SetOperation('∩', solutions, part)
@@ -154,6 +195,19 @@ def _between(sides: tuple[trees.Tree, ...], operators: tuple[str, ...]) -> trees
   if set(operators) <= {'>', '≥'}:
     return trees.Interval(sides[2], sides[0], operators[1] == '≥', operators[0] == '≥')
   return None
+
+
+def _around(left: trees.Scalar, operator: str, right: trees.Scalar, name: str) -> trees.Tree | None:
+  """The solutions of |E| < c and the like, c without variables; None for any other inequality."""
+  if isinstance(right, trees.Call):
+    left, operator, right = right, _FLIPPED[operator], left
+  if not isinstance(left, trees.Call) or left.function != 'abs' or trees.variables(right) or (
+      operator in ('=', '≠')):
+    return None
+  inside = left.arguments[0]
+  parts = [_half_line(trees.Sum((side, trees.negative(right))), operator, name)
+           for side in (inside, trees.negative(inside))]
+  return None if None in parts else trees.SetOperation('∩' if operator in '<≤' else '∪', *parts)
 
 
 def _half_line(difference: trees.Scalar, operator: str, name: str) -> trees.Tree | None:

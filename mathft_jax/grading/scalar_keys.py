@@ -16,7 +16,7 @@ from mathft_jax.grading import symbolic
 from mathft_jax.grading import trees
 from mathft_jax.grading.points import Value
 
-_LOW, _HIGH = 50, 80  # decimal digits of the two evaluations
+_LOW, _HIGH = 60, 90  # decimal digits of the two evaluations
 _AGREED = 130  # bits on which they must agree
 _RATIONAL = 200  # bits to which a value must be rational to be taken as rational
 _LARGEST_DENOMINATOR = 10**12

@@ -1,6 +1,7 @@
 """The lower half of the grammar: sums, products, powers and primaries (the rules are in grammar.py)."""
 
 from mathft_jax.grading import functions
+from mathft_jax.grading import named
 from mathft_jax.grading import numerals
 from mathft_jax.grading import structures
 from mathft_jax.grading import trees
@@ -11,7 +12,6 @@ SIGNS = ('+', '-', '±', '∓')
 _OPENING = ('(', '[', '{', '⟨', '⌊', '⌈')
 _SETS = (trees.Interval, trees.Group, trees.SetOperation)
 _NOT_SCALAR = (trees.Interval, trees.SetOperation, trees.Relation, trees.Tagged)
-_FUNCTION_NAMES = frozenset('fghFGH')
 _UPRIGHT_CONSTANTS = frozenset('ie')
 
 
@@ -21,10 +21,10 @@ def sum_of(cursor: Cursor) -> trees.Tree:
   while cursor.kind == 'operator' and cursor.text in SIGNS:
     if isinstance(terms[-1], _SETS) and cursor.text == '-':
       cursor.take()
-      terms[-1] = trees.SetOperation('∖', terms[-1], _product(cursor))
+      terms[-1] = trees.SetOperation('∖', terms[-1], trees.set_of(_product(cursor)))
     else:
       terms.append(_term(cursor))
-  return terms[0] if len(terms) == 1 else trees.Sum(tuple(map(_scalar, terms)))
+  return terms[0] if len(terms) == 1 else trees.Sum(tuple(map(scalar, terms)))
 
 
 def _term(cursor: Cursor) -> trees.Tree:
@@ -35,7 +35,7 @@ def _term(cursor: Cursor) -> trees.Tree:
     cursor.signs += sign in '±∓'
   occurrence = cursor.signs
   cursor.deeper()
-  operand = _scalar(_term(cursor))
+  operand = scalar(_term(cursor))
   cursor.shallower()
   if sign in '±∓':
     return trees.Product((trees.Sign(occurrence, sign == '∓'), operand))
@@ -62,13 +62,13 @@ def _product(cursor: Cursor) -> trees.Tree:
 
 
 def _product_of(factors: list[trees.Tree]) -> trees.Tree:
-  return factors[0] if len(factors) == 1 else trees.Product(tuple(map(_scalar, factors)))
+  return factors[0] if len(factors) == 1 else trees.Product(tuple(map(scalar, factors)))
 
 
 def _operand(cursor: Cursor) -> trees.Scalar:
   """A power with a sign of its own, as in `2 * -3`."""
   sign = cursor.accept('+', '-')
-  operand = _scalar(_power(cursor))
+  operand = scalar(_power(cursor))
   return trees.negative(operand) if sign == '-' else operand
 
 
@@ -100,6 +100,8 @@ def _starts_factor(cursor: Cursor, left: trees.Tree) -> bool:
 
 def skip_unit(cursor: Cursor) -> None:
   """Passes over words behind a number, with their exponents: `cm^2`, `miles per hour`, `km/h`."""
+  if cursor.text == '-' and cursor.peek(1).text.lower() in words.UNITS:  # 12-inch
+    cursor.take()
   while cursor.kind == 'word' and cursor.text not in words.HALF_DAYS:
     cursor.take()
     if cursor.text == '^' and cursor.kind == 'operator':
@@ -119,15 +121,22 @@ def _power(cursor: Cursor) -> trees.Tree:
   """power := suffixed ['^' exponent]"""
   base = _suffixed(cursor)
   while cursor.accept('^'):
-    if cursor.accept('°') or [cursor.peek(n).text for n in range(3)] == ['{', '°', '}']:
-      cursor.position += 3 * (cursor.text == '{')
+    if _is_degree_sign(cursor, base):
+      cursor.position += 3 if cursor.text == '{' else 1
       base = _degrees(cursor, base)
     elif cursor.accept("'") and isinstance(base, trees.Symbol):
       base = trees.Symbol(base.name + "'")
     else:
-      base = trees.Power(_scalar(base), _exponent(cursor))
+      base = trees.Power(scalar(base), _exponent(cursor))
     base = _with_suffixes(cursor, base)
   return base
+
+
+def _is_degree_sign(cursor: Cursor, base: trees.Tree) -> bool:
+  """True before the raised circle of degrees, for which some write the letter o behind a number."""
+  texts = [cursor.peek(ahead).text for ahead in range(3)]
+  raised = texts[1] if texts[0] == '{' and texts[2] == '}' else texts[0]
+  return raised == '°' or raised == 'o' and isinstance(base, trees.Number)
 
 
 def _exponent(cursor: Cursor) -> trees.Scalar:
@@ -141,9 +150,9 @@ def _exponent(cursor: Cursor) -> trees.Scalar:
   else:
     exponent = _primary(cursor)
   if cursor.accept('^'):
-    exponent = trees.Power(_scalar(exponent), _exponent(cursor))
+    exponent = trees.Power(scalar(exponent), _exponent(cursor))
   cursor.shallower()
-  return trees.negative(_scalar(exponent)) if sign == '-' else _scalar(exponent)
+  return trees.negative(scalar(exponent)) if sign == '-' else scalar(exponent)
 
 
 def _suffixed(cursor: Cursor) -> trees.Tree:
@@ -156,7 +165,7 @@ def _with_suffixes(cursor: Cursor, tree: trees.Tree) -> trees.Tree:
     if cursor.accept('!'):
       cursor.deeper()  # not undone: a row of factorials is a nested tree
       double = not cursor.peek().gap and cursor.accept('!')
-      tree = trees.Call('factorial2' if double else 'factorial', (_scalar(tree),))
+      tree = trees.Call('factorial2' if double else 'factorial', (scalar(tree),))
     elif cursor.accept('°'):
       tree = _degrees(cursor, tree)
     elif cursor.text == '_' and isinstance(tree, (trees.Symbol, trees.Number)):
@@ -165,7 +174,7 @@ def _with_suffixes(cursor: Cursor, tree: trees.Tree) -> trees.Tree:
     elif cursor.text == "'" and isinstance(tree, trees.Symbol):
       cursor.take()
       tree = trees.Symbol(tree.name + "'")
-      tree = _call_of_name(cursor, tree) or tree
+      tree = named.call(cursor, tree) or tree
     else:
       return tree
 
@@ -174,7 +183,7 @@ def _degrees(cursor: Cursor, tree: trees.Tree) -> trees.Degree:
   """Degrees, of an angle or of a temperature: the C or F behind the sign is a unit."""
   if cursor.kind == 'name' and cursor.text in ('C', 'F'):
     cursor.take()
-  return trees.Degree(_scalar(tree))
+  return trees.Degree(scalar(tree))
 
 
 def _numeral(tree: trees.Symbol | trees.Number) -> str:
@@ -190,7 +199,7 @@ def _index(cursor: Cursor) -> str:
     token = cursor.take()
     depth += (token.text == '{') - (token.text == '}')
     parts.append(token.text)
-  return ''.join(parts[:-1])
+  return ''.join(parts[1:-2] if parts[0] == '(' and parts[-2] == ')' else parts[:-1])
 
 
 def _primary(cursor: Cursor) -> trees.Tree:
@@ -199,18 +208,18 @@ def _primary(cursor: Cursor) -> trees.Tree:
   if token.kind == 'number':
     return functions.chosen(cursor, token.text) or numerals.number(cursor, token.text)
   if token.kind == 'name':
-    return _name(cursor, token.text)
+    return named.name(cursor, token.text)
   if token.kind == 'function':
     return functions.call(cursor, token.text, _primary_power)
   if token.kind == 'word':
-    return _prose(cursor, token.text)
+    return named.prose(cursor, token.text)
   if token.kind == 'structure':
     read = structures.READ.get(token.text)
     return read(cursor, argument, _primary_power) if read else cursor.enclosed(cursor, token.text)
-  if token.text == '{' and cursor.text == '}' and cursor.peek(1).text == '_':
+  if token.text == '{' and cursor.text == '}' and cursor.peek(1).text in ('_', '^'):
     cursor.position += 1
     return _primary(cursor)
-  if token.text == '_' and (choice := functions.chosen(cursor, _index(cursor))):
+  if token.text in ('_', '^') and (choice := functions.chosen(cursor, _index(cursor))):
     return choice
   if token.text in (*_OPENING, '\\{', '|', '‖'):
     return cursor.enclosed(cursor, token.text)
@@ -222,75 +231,17 @@ def _primary(cursor: Cursor) -> trees.Tree:
 
 
 def _primary_power(cursor: Cursor) -> trees.Scalar:
-  return _scalar(_power(cursor))
-
-
-def _name(cursor: Cursor, name: str) -> trees.Tree:
-  if name in ('pi', 'e', 'i'):
-    return trees.Constant(name)
-  if name == '∅':
-    return trees.Group('set', ())
-  if name == 'C' and (choice := functions.choice_of_pair(cursor)):
-    return choice
-  if name.isupper() and cursor.text == '(' and (point := _point(cursor)):
-    return point
-  symbol = trees.INFINITY if name == '∞' else trees.Symbol(name)
-  return _call_of_name(cursor, symbol) or symbol
-
-
-def _point(cursor: Cursor) -> trees.Group | None:
-  """The coordinates of a point with a name, `A(1, 2)`; None when the brackets hold one thing."""
-  start, tokens = cursor.position, cursor.tokens
-  cursor.take()
-  inside = cursor.enclosed(cursor, '(')
-  if isinstance(inside, trees.Group) and inside.kind == 'tuple':
-    return inside
-  cursor.position, cursor.tokens = start, tokens
-  return None
-
-
-def _call_of_name(cursor: Cursor, symbol: trees.Symbol) -> trees.Call | None:
-  """`f(x)`; any other letter before brackets is a factor, unless the whole is being defined."""
-  if cursor.text != '(' or cursor.kind != 'operator':
-    return None
-  if symbol.name[0] not in _FUNCTION_NAMES and not _is_defined(cursor):
-    return None
-  cursor.take()
-  inside = cursor.enclosed(cursor, '(')
-  items = inside.items if isinstance(inside, trees.Group) else (inside,)
-  return trees.Call(symbol.name, items)
-
-
-def _is_defined(cursor: Cursor) -> bool:
-  """True for the name of `P(x) = ...` at the start of a statement."""
-  if cursor.position - 1 != cursor.statement_start:
-    return False
-  depth = 0
-  for index in range(cursor.position, len(cursor.tokens) - 1):
-    depth += {'(': 1, ')': -1}.get(cursor.tokens[index].text, 0)
-    if not depth:
-      return cursor.tokens[index + 1].text == '='
-  return False
-
-
-def _prose(cursor: Cursor, word: str) -> trees.Tree:
-  """Consecutive words as one text; a single letter is a symbol."""
-  if len(word) == 1 and cursor.kind != 'word':
-    return _name(cursor, word)
-  parts = [word.lower()]
-  while cursor.kind == 'word':
-    parts.append(cursor.take().text.lower())
-  return trees.REALS if tuple(parts) in words.ALL_REALS else trees.Tagged('text', tuple(parts))
+  return scalar(_power(cursor))
 
 
 def argument(cursor: Cursor) -> trees.Scalar:
   """One argument of a LaTeX command: a group, brackets, one digit, or one operand."""
   if cursor.kind == 'number':
     return numerals.digit(cursor)
-  return _scalar(_primary(cursor))
+  return scalar(_primary(cursor))
 
 
-def _scalar(tree: trees.Tree) -> trees.Scalar:
+def scalar(tree: trees.Tree) -> trees.Scalar:
   """The tree, if arithmetic can be done with it; vectors and matrices can be added and multiplied."""
   if isinstance(tree, _NOT_SCALAR) or isinstance(tree, trees.Group) and tree.kind != 'tuple':
     raise NotMath(f'arithmetic with a {type(tree).__name__}.')

@@ -41,6 +41,16 @@ def closed_form(tree: trees.Scalar) -> trees.Scalar | None:
   return _read(sympy, sympy.simplify(expression))
 
 
+def warm_up() -> None:
+  """Makes sympy load what it loads at its first integral, sum and limit, before any deadline."""
+  x, one, zero = trees.Symbol('x'), trees.integer(1), trees.integer(0)
+  body = trees.Power(trees.integer(2), trees.negative(x))
+  for call in (trees.Call('sum', (body, x, one, trees.INFINITY)),
+               trees.Call('integral', (body, x, zero, one)),
+               trees.Call('limit', (trees.quotient(trees.Call('sin', (x,)), x), x, zero))):
+    closed_form(call)
+
+
 def _nodes(tree: trees.Tree) -> list[trees.Tree]:
   return [tree, *(node for child in trees.children(tree) for node in _nodes(child))]
 

@@ -1,274 +1,137 @@
-"""From text to tokens: presentation is dropped here and every spelling becomes one token.
+"""The tokens of an answer: those of the text (lexer.py), after passes over the row as a whole.
 
-A token is a number, a name (one variable or constant), a function, a word (prose), an operator or
-a structure (`frac`, `sqrt`, `begin:pmatrix`). Nothing nests: `\\text{...}` gives the tokens of its
-words, so a thousand of them inside each other are one flat row.
+The passes take off what is wrapped around an answer (bold, quotes, an article, "option"), write
+numbers in words as numbers, and join the digits of a numeral in a written base.
 """
 
-import re
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from mathft_jax.grading import notation
+from mathft_jax.grading import lexer
 from mathft_jax.grading import words
+from mathft_jax.grading.lexer import MAX_DEPTH, MAX_LENGTH, Token, TooLong
 
-MAX_LENGTH = 2000  # characters
-MAX_DEPTH = 40  # open brackets; answers of the MATH dataset open at most 5
+__all__ = ['MAX_DEPTH', 'MAX_LENGTH', 'Token', 'TooLong', 'tokenize']
 
-_TOKEN = re.compile(
-    r'(?P<space>[\s~]+)'
-    r'|(?P<environment>\\(?:begin|end)\s*\{\s*[a-zA-Z]+\*?\s*\})'
-    r'|\\(?P<command>[a-zA-Z]+|.)'
-    r'|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
-    r'|(?P<letters>[a-zA-Z]+)'
-    r'|(?P<operator>\*\*|\+/-|<=|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
-    r'|(?P<other>.)', re.DOTALL | re.ASCII)
-_SPACED_COMMA = r',\s*(?:\\!\s*)+|\{,\}|\\,'
-_DECIMALS = r'(?:\.\d+)?'
-_THOUSANDS = re.compile(rf'[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA})\d{{3}})+(?!\d){_DECIMALS}', re.ASCII)
-_PLAIN_THOUSANDS = re.compile(
-    rf'(?<!\d,)[1-9]\d{{0,2}}(?:(?:{_SPACED_COMMA}|,)\d{{3}})+(?!,?\d){_DECIMALS}', re.ASCII)
-_ESCAPED = re.compile(r'\\\\([a-zA-Z]+)')
-_COLUMNS = re.compile(r'\s*\{[clr|\s]*\}')
-_HALF_DAY = re.compile(r'([apAP])\.?\s?[mM]\b\.?')
-_ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
-_SPELLINGS = {'**': '^', '+/-': '±', '<=': '≤', '>=': '≥', '==': '=', ':=': '=', '...': '…'}
-_SET_WORDS = {'in': '∈', 'union': '∪', 'intersection': '∩', 'intersect': '∩'}
-_CLOSERS = frozenset({')', ']', '}', '\\}', '°', '⟩'})
-
-
-class Token(NamedTuple):
-  kind: str
-  text: str
-  gap: bool  # stands apart from the token before
-
-
-class TooLong(ValueError):
-  """More text or more open brackets than an answer has."""
+_ENDS = ('\\\\', '\\', '.', ',', ';', ':')
+_PAIRS = ('^', '*', '_', "'")  # Markdown's bold and italics (** is read as ^), quotation marks
+_SIGNS = ('+', '-', '*', '/', '=', '<', '>', '≤', '≥', ':', '±')
 
 
 def tokenize(text: str) -> list[Token]:
   """The tokens of an answer; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
-  if len(text) > MAX_LENGTH:
-    raise TooLong(f'{len(text)} characters; answers have at most {MAX_LENGTH}.')
-  reader = _Reader(_without_escapes(notation.to_ascii(text)))
-  reader.read()
-  tokens = _without_bold(reader.tokens)
-  while tokens and tokens[-1].text in ('\\\\', '\\', '.', ',', ';', ':'):
-    tokens.pop()
-  if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':  # a choice: B)
-    tokens.pop()
-  if len(tokens) > 1 and tokens[0].text in ('a', 'A') and tokens[1].kind == 'word':  # a circle
-    tokens[0] = tokens[0]._replace(kind='word')
+  tokens = _without_lone_braces(lexer.read(text))
+  tokens = _turned_brackets(_angle_brackets(_without_wrapping(tokens)))
   return _with_numerals(_with_number_words(tokens))
 
 
-def _without_escapes(text: str) -> str:
-  """With `\\\\frac` as `\\frac`: commands that were escaped once too often."""
-  if '\\\\' not in text or '\\begin' in text:
-    return text
-  return _ESCAPED.sub(lambda match: match.group()[1:] if notation.is_command(match.group(1)) else (
-      match.group()), text)
+def _without_lone_braces(tokens: list[Token]) -> list[Token]:
+  """With `{-}7` as `-7`: braces around one sign are there for the spacing of TeX."""
+  if not any(token.text in _SIGNS for token in tokens):
+    return tokens
+  result: list[Token] = []
+  for index, token in enumerate(tokens):
+    texts = [t.text for t in tokens[max(index - 2, 0):index + 3]]
+    inside = len(texts) == 5 and texts[1] == '{' and texts[3] == '}' and texts[0] not in '^_'
+    first = index == 1 and texts[0] == '{' and texts[2:3] == ['}']
+    if token.text in _SIGNS and (inside or first):
+      result[-1] = token
+    elif not (token.text == '}' and result and result[-1] is tokens[index - 1]
+              and result[-1].text in _SIGNS and tokens[index - 2].text == '{'):
+      result.append(token)
+  return result
 
 
-class _Reader:
-  """The state of one pass over the text."""
-
-  def __init__(self, text: str):
-    self.text = text
-    self.position = 0
-    self.gap = False
-    self.depth = 0  # open ( [ and set braces: a comma between digits separates there
-    self.braces: list[str] = []  # what each open { is: 'group', 'text' or 'math'
-    self.wrapper: str | None = None  # what the next { will be, after a wrapper
-    self.tokens: list[Token] = []
-
-  def read(self) -> None:
-    while self.position < len(self.text):
-      match = self._thousands() or _TOKEN.match(self.text, self.position)
-      self.position = match.end()
-      kind = match.lastgroup or 'number'
-      getattr(self, f'_{kind}')(match.group(match.lastgroup or 0))
-
-  def _thousands(self) -> re.Match[str] | None:
-    if not self.text[self.position].isdigit():
-      return None
-    match = None if self.depth else _PLAIN_THOUSANDS.match(self.text, self.position)
-    return match or _THOUSANDS.match(self.text, self.position)
-
-  def _add(self, kind: str, text: str) -> None:
-    self.tokens.append(Token(kind, text, self.gap))
-    self.gap = False
-
-  def _space(self, _: str) -> None:
-    self.gap = True
-
-  def _number(self, text: str) -> None:
-    plain = re.sub(r'[^\d.eE+-]', '', text)
-    before = self.tokens[-1] if self.tokens else None
-    if self.gap and before and before.kind == 'number' and len(plain) == 3 and plain.isdigit():
-      if re.fullmatch(r'[1-9]\d{0,2}(?:\d{3})*', before.text):  # 33 800 000: spaced thousands
-        self.tokens[-1] = Token('number', before.text + plain, before.gap)
-        self.gap = False
-        return
-    self._add('number', plain)
-
-  def _environment(self, text: str) -> None:
-    name = text[text.index('{') + 1:-1].strip().rstrip('*')
-    begins = text.startswith('\\begin')
-    if name == 'array' and begins:
-      columns = _COLUMNS.match(self.text, self.position)
-      self.position = columns.end() if columns else self.position
-    self.depth += 1 if begins else -1
-    self._check_depth()
-    self._add('structure', f'{"begin" if begins else "end"}:{name}')
-
-  def _command(self, name: str) -> None:
-    if name == 'not' and self.text.startswith('=', self.position):
-      self.position += 1
-      self._operator('≠')
-    elif name in notation.COMMANDS:
-      self._operator(notation.COMMANDS[name])
-    elif name in notation.SKIPPED:
-      self.gap = True
-    elif name in notation.TEXT_WRAPPERS:
-      self.wrapper = 'text'
-    elif name in notation.MATH_WRAPPERS:
-      self.wrapper = 'math'
-    elif name in notation.SKIPPED_WITH_ARGUMENT:
-      argument = _ARGUMENT.match(self.text, self.position)
-      self.position = argument.end() if argument else self.position
-    elif name in notation.STRUCTURES:
-      name = 'frac' if name in notation.FRACTIONS else name
-      self._add('structure', 'binom' if name in notation.BINOMIALS else name)
-    elif name in notation.FUNCTIONS:
-      self._add('function', notation.FUNCTIONS[name])
-    else:
-      self._add('name' if name.isalpha() else 'other', notation.NAMES.get(name, name))
-
-  def _letters(self, run: str) -> None:
-    in_text = 'text' in self.braces or self.wrapper == 'text'
-    self.wrapper = None
-    before = self.tokens[-1] if self.tokens else Token('start', '', False)
-    counted = before.kind == 'number' or before.text in _CLOSERS
-    half_day = _HALF_DAY.match(self.text, self.position - len(run)) if counted else None
-    if half_day:
-      self.position = half_day.end()
-      return self._add('word', half_day.group(1).lower() + 'm')
-    behind = self.text[self.position:self.position + 2]
-    if run == 'to' and before.kind == 'number' and behind.strip().isdigit():  # 3 to 2
-      return self._operator(':')
-    if run == 'Matrix' and behind.startswith('('):
-      return None
-    if in_text or before.kind == 'word' and len(run) > 1:
-      return self._add(*_classify_prose(run, counted))
-    applied = behind[:1] in ('(', '^', '\\', '{')
-    for kind, text in _classify(run, counted, applied):
-      self._add(kind, text)
-
-  def _operator(self, text: str) -> None:
-    text = _SPELLINGS.get(text, text)
-    if text == '{':
-      self.braces.append(self.wrapper or 'group')
-    closed = self.braces.pop() if text == '}' and self.braces else None
-    if (text == '{' and self.wrapper) or (text == '}' and closed in ('text', 'math')):
-      self.gap = True  # the braces of a wrapper are presentation
-    else:
-      self._add('operator', text)
-    self.wrapper = None
-    self.depth += (text in ('(', '[', '\\{')) - (text in (')', ']', '\\}'))
-    self._check_depth()
-
-  def _check_depth(self) -> None:
-    if self.depth + len(self.braces) > MAX_DEPTH:
-      raise TooLong(f'more than {MAX_DEPTH} open brackets.')
-
-  def _other(self, character: str) -> None:
-    after_word = bool(self.tokens) and self.tokens[-1].kind == 'word'
-    if character not in '$%`' and not (character == '.' and after_word):
-      self._add('other', character)
-
-
-def _classify_prose(run: str, counted: bool) -> tuple[str, str]:
-  """Kind and text of a run of letters among words."""
-  lower = run.lower()
-  if counted and lower in words.UNITS:
-    return 'word', run
-  if run in notation.FUNCTIONS:
-    return 'function', notation.FUNCTIONS[run]
-  if lower in ('and', 'or', 'mod'):
-    return 'operator', lower
-  if run in notation.NAMES or run in notation.GREEK:
-    return 'name', notation.NAMES.get(run, run)
-  return 'word', run
-
-
-def _classify(run: str, counted: bool, applied: bool) -> list[tuple[str, str]]:
-  """Kinds and texts of a run of letters; `counted` behind a number, `applied` before an argument."""
-  lower = run.lower()
-  if counted and lower in words.UNITS and (not run.isupper() or len(run) > 2):
-    return [('word', run)]
-  if lower in notation.FUNCTIONS and (run in notation.FUNCTIONS or len(run) > 2):
-    return [('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])]
-  if lower in ('and', 'or', 'mod') and not run.isupper():
-    return [('operator', lower)]
-  if run in notation.FRACTIONS:
-    return [('structure', 'frac')]
-  if run in _SET_WORDS:
-    return [('operator', _SET_WORDS[run])]
-  if run in notation.NAMES or run in notation.GREEK:
-    return [('name', notation.NAMES.get(run, run))]
-  pieces = _split(run)
-  if len(pieces) < len(run) and (applied or len(run) < 6) and not words.is_known(lower):
-    return pieces  # sinx, xsin(x)
-  if len(run) > 1 and words.is_prose(run):
-    return [('word', run)]
-  return pieces
-
-
-def _split(run: str) -> list[tuple[str, str]]:
-  """Functions and one-letter names of a run such as xsin or ab."""
-  for start in range(len(run)):
-    for length in (6, 4, 3, 2):
-      piece = run[start:start + length]
-      if len(piece) == length and (piece in notation.TRIGONOMETRIC or piece in ('ln', 'log', 'sqrt')):
-        rest = run[start + length:]
-        return [*(('name', letter) for letter in run[:start]),
-                ('function', notation.FUNCTIONS[piece]), *(_split(rest) if rest else ())]
-  return [('name', letter) for letter in run]
-
-
-def _without_bold(tokens: list[Token]) -> list[Token]:
-  """Without the powers and products that are the asterisks of Markdown."""
-  while len(tokens) > 2 and tokens[0].text == tokens[-1].text and tokens[0].text in ('^', '*'):
-    tokens = tokens[1:-1]
+def _without_wrapping(tokens: list[Token]) -> list[Token]:
+  """Without bold, quotation marks, full stops, the bracket of `B)`, an article, "option"."""
+  while tokens:
+    paired = len(tokens) > 2 and tokens[0].text == tokens[-1].text and tokens[0].text in _PAIRS
+    if not paired and tokens[-1].text not in _ENDS:
+      break
+    tokens = tokens[1:-1] if paired else tokens[:-1]
+  if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':
+    return tokens[:1]
+  if len(tokens) > 1 and tokens[0].text.lower() in words.ARTICLES and tokens[1].kind == 'word' and (
+      tokens[1].text.lower() not in words.FRACTION_OR_SCALE):
+    return _without_wrapping(tokens[1:])
+  if len(tokens) in (2, 4) and tokens[0].text.lower() in words.CHOICES and (
+      tokens[len(tokens) // 2].kind == 'name'):
+    return tokens[1:]
   return tokens
 
 
+def _angle_brackets(tokens: list[Token]) -> list[Token]:
+  """With `<1, 2>` as a vector: no condition begins and ends with a sign of order."""
+  if len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ('<', '>'):
+    return [tokens[0]._replace(text='⟨'), *tokens[1:-1], tokens[-1]._replace(text='⟩')]
+  return tokens
+
+
+def _turned_brackets(tokens: list[Token]) -> list[Token]:
+  """With `]1, 2[` as `(1, 2)`, where brackets read in the usual way do not match."""
+  depth, matches = 0, True
+  for token in tokens:
+    depth += (token.text in ('(', '[')) - (token.text in (')', ']'))
+    matches = matches and depth >= 0
+  if matches and not depth:
+    return tokens
+  result, opens = [], True
+  for token in tokens:
+    if token.text in ('[', ']'):
+      if (token.text == ']') == opens:
+        token = token._replace(text='(' if opens else ')')
+      opens = not opens
+    result.append(token)
+  return result if opens else tokens
+
+
 def _with_number_words(tokens: list[Token]) -> list[Token]:
-  """With `twenty-one`, `two thirds`, `minus one` and the like as numbers."""
+  """With `twenty-one`, `two thirds`, `2.5 million`, `3 to 2` and the like in digits and signs."""
   if not any(token.kind == 'word' for token in tokens):
     return tokens
   result: list[Token] = []
   index = 0
   while index < len(tokens):
     token = tokens[index]
-    value, length = words.read_number([t.text.lower() for t in tokens[index:index + words.LONGEST]])
-    if token.kind == 'word' and length:
+    lower = token.text.lower() if token.kind == 'word' else ''
+    value, length = _number(tokens[index:index + words.LONGEST])
+    if length:
       result.append(Token('number', str(value), token.gap))
-    elif token.kind == 'word' and token.text.lower() in ('minus', 'negative'):
-      result.append(Token('operator', '-', token.gap))
+    elif lower in words.SCALES and result and (result[-1].kind == 'number' or result[-1].text == '}'):
+      result += [Token('operator', '*', False), Token('number', str(words.SCALES[lower]), False)]
+    elif lower in words.PART_WORDS:
+      _add_part(result, words.PART_WORDS[lower])
+    elif lower in words.SIGNS and (lower != 'to' or _between_numbers(result, tokens[index + 1:])):
+      result.append(Token('operator', words.SIGNS[lower], token.gap))
     else:
-      part = words.PART_WORDS.get(token.text.lower()) if token.kind == 'word' else None
-      if part and result and result[-1].text == '-':  # one-third
-        result.pop()
-      if part:
-        result += [Token('operator', '/', False), Token('number', str(part), False)]
-        if len(result) == 2 or result[-3].kind != 'number':
-          result.insert(-2, Token('number', '1', False))
-      else:
-        result.append(token)
-    index += max(length, 1) if token.kind == 'word' else 1
+      result.append(token)
+    index += max(length, 1)
   return result
+
+
+def _number(tokens: Sequence[Token]) -> tuple[int, int]:
+  """The value of the number words that begin here, and how many tokens they are; 0 for none."""
+  texts = [token.text.lower() for token in tokens]
+  if texts[0] == 'a' and texts[1:2] and texts[1] in words.FRACTION_OR_SCALE:
+    texts[0] = 'one'
+  elif tokens[0].kind != 'word':
+    return 0, 0
+  return words.read_number(texts)
+
+
+def _add_part(result: list[Token], part: int) -> None:
+  """Adds `/ part` to `one` or `two`; what stands before that and an `and` is the whole number."""
+  if result and result[-1].text == '-':  # one-third
+    result.pop()
+  if not result or result[-1].kind != 'number':
+    result.append(Token('number', '1', False))
+  if len(result) > 2 and result[-2].text == 'and' and result[-3].kind == 'number':
+    del result[-2]
+  result += [Token('operator', '/', False), Token('number', str(part), False)]
+
+
+def _between_numbers(before: Sequence[Token], after: Sequence[Token]) -> bool:
+  return bool(before and after) and before[-1].kind == 'number' and (
+      after[0].kind == 'number' or after[0].text.lower() in words.NUMBER_WORDS)
 
 
 def _with_numerals(tokens: list[Token]) -> list[Token]:
@@ -281,10 +144,11 @@ def _with_numerals(tokens: list[Token]) -> list[Token]:
       continue
     start = index
     while start and _are_digits(tokens[start - 1].text, int(base.text)) and (
-        start == index or not tokens[start].gap):
+        start == index or not tokens[start].gap or tokens[start].kind == 'word'):
       start -= 1
     digits = ''.join(token.text for token in tokens[start:index])
-    if index - start > 1 and any(map(str.isdigit, digits)):
+    lettered = tokens[start].kind == 'word' or int(base.text) > 10 or any(map(str.isdigit, digits))
+    if lettered and (index - start > 1 or tokens[start:index] and tokens[start].kind == 'word'):
       tokens[start:index] = [Token('number', digits, tokens[start].gap)]
   return tokens
 

@@ -146,6 +146,11 @@ def quotient(numerator: Scalar, denominator: Scalar) -> Scalar:
   return Product((numerator, inverse(denominator)))
 
 
+def set_of(tree: Tree) -> Tree:
+  """The tree as an operand of an operation on sets: `{3}` reads as the number 3, and is a set there."""
+  return Group('set', (tree,)) if isinstance(tree, SCALARS) and not isinstance(tree, Symbol) else tree
+
+
 def children(tree: Tree) -> tuple[Tree, ...]:
   """The trees directly below; texts and names are none."""
   kind = type(tree)

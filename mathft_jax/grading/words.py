@@ -7,13 +7,18 @@ _SMALL = ('zero one two three four five six seven eight nine ten eleven twelve t
 _TENS = '_ _ twenty thirty forty fifty sixty seventy eighty ninety'.split()
 _UNITS_OF_NUMBERS = {word: value for value, word in enumerate(_SMALL)}
 _UNITS_OF_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS) if value > 1}
-_SCALES = {'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
-           'trillion': 10**12}
+SCALES = {'hundred': 100, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9,
+          'trillion': 10**12}
 LONGEST = 24  # texts of one number in words
-NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *_SCALES})
+NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *SCALES})
 _PARTS = {'half': 2, 'third': 3, 'quarter': 4, 'fourth': 4, 'fifth': 5, 'sixth': 6,
           'seventh': 7, 'eighth': 8, 'ninth': 9, 'tenth': 10}
 PART_WORDS = {**_PARTS, 'halves': 2, **{f'{word}s': value for word, value in _PARTS.items()}}
+FRACTION_OR_SCALE = frozenset({*_PARTS, *SCALES})  # behind `a` for one: a third, a hundred
+SIGNS = {'minus': '-', 'negative': '-', 'to': ':', 'choose': '\\choose', 'except': '∖'}
+ARTICLES = ('a', 'an', 'the')
+CHOICES = ('option', 'choice')
+EMPTY_SETS = (('empty', 'set'), ('null', 'set'))
 
 UNITS = frozenset((
     'mm cm dm km in ft yd mi mph kph kmh fps mg kg lb lbs oz ml cl ha sq cu sec secs min mins hr hrs am '
@@ -26,7 +31,7 @@ UNITS = frozenset((
 HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
 
 ALL_REALS = (('all', 'real', 'numbers'), ('all', 'reals'), ('real', 'numbers'), ('reals',))
-HEDGES = frozenset('about approximately approx roughly around exactly only just'.split())
+HEDGES = frozenset('about approximately approx roughly around exactly only just either'.split())
 
 _SHORT_PROSE = frozenset((
     'yes no odd all any one two six ten the not dne nan max min red win tie mon tue wed thu fri sat '
@@ -42,8 +47,9 @@ def is_prose(run: str) -> bool:
   lower = run.lower()
   if run in _DATES or lower in _SHORT_PROSE or lower in NUMBER_WORDS or lower in PART_WORDS:
     return not run.isupper() or len(run) > 2
-  if len(run) < _LONG or run.isupper():
-    return False
+  is_named = len(run) == 3 and run.istitle() and bool(set(lower) & set('aeiou'))  # Bob, Tom
+  if is_named or len(run) < _LONG or run.isupper():
+    return is_named
   in_order = all(a < b for a, b in zip(run, run[1:]))  # abcd, wxyz: named in order
   return bool(_VOWELS & set(lower)) and not in_order
 
@@ -63,7 +69,7 @@ def read_number(texts: Sequence[str]) -> tuple[int, int]:
       if number_from(found) is None:
         break
       length = index
-    elif found and (texts[index] == '-' or texts[index] == 'and' and found[-1] in _SCALES):
+    elif found and (texts[index] == '-' or texts[index] == 'and' and found[-1] in SCALES):
       index += 1
     else:
       break
@@ -83,8 +89,8 @@ def number_from(words: Sequence[str]) -> int | None:
       if not 0 < current < 100:
         return None
       current *= 100
-    elif word in _SCALES and current and (last_scale is None or _SCALES[word] < last_scale):
-      last_scale = _SCALES[word]
+    elif word in SCALES and current and (last_scale is None or SCALES[word] < last_scale):
+      last_scale = SCALES[word]
       total, current = total + current * last_scale, 0
     else:
       return None
