@@ -13,8 +13,9 @@ Its solution is fine-grained, with every position on the way, or terse: both tur
 A dial takes eight words in the problem and in either solution, so that copying is attention at one
 distance, and both styles cost the same number of tokens.
 
-The base model (`lessons.py`) has seen turns of 1 to 5, and hardly any larger one; problems have
-turns of 1 to 10. So what it is fine-tuned on is partly known, as it is for a pre-trained model.
+The base model (`lessons.py`) knows where turns of 1 to 5 lead, and has only copied larger ones;
+problems have turns of 1 to 10. So what it is fine-tuned on is partly known, as it is for a
+pre-trained model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,18 +77,23 @@ def steps(dials: Sequence[Dial], fine: bool) -> str:
 
 def solution(dials: Sequence[Dial], fine: bool) -> str:
   """The text of a solution."""
-  return f'{steps(dials, fine)} \\boxed{{( {" , ".join(str(dial.end) for dial in dials)} )}}'
+  return f'{steps(dials, fine)} {box(dials)}'
+
+
+def box(dials: Sequence[Dial]) -> str:
+  """The text of an answer."""
+  return f'\\boxed{{( {" , ".join(str(dial.end) for dial in dials)} )}}'
 
 
 def draw_dials(random: np.random.Generator, count: int, dials: int, turns: tuple[int, int],
-               rare: float = 0.0) -> list[tuple[Dial, ...]]:
+               larger: float = 0.0) -> list[tuple[Dial, ...]]:
   """`count` times `dials` true dials: uniform positions, turns of `turns[0]` to `turns[1]`.
 
-  Either way round; a share `rare` of the turns is larger than `turns[1]`, up to LARGEST_TURN.
+  Either way round; a share `larger` of the turns is larger than `turns[1]`, up to LARGEST_TURN.
   """
   shape = (count, dials)
   start = random.integers(0, POSITIONS, shape)
-  turn = draw_turns(random, (*shape, 2), turns, rare)
+  turn = draw_turns(random, (*shape, 2), turns, larger)
   middle = (start + turn[..., 0]) % POSITIONS
   end = (middle + turn[..., 1]) % POSITIONS
   table = np.concatenate([start[..., None], turn, middle[..., None], end[..., None]], axis=-1)
@@ -96,11 +102,11 @@ def draw_dials(random: np.random.Generator, count: int, dials: int, turns: tuple
 
 
 def draw_turns(random: np.random.Generator, shape: Sequence[int], turns: tuple[int, int],
-               rare: float = 0.0) -> np.ndarray:
+               larger: float = 0.0) -> np.ndarray:
   """Turns, positive or negative, as `draw_dials` says."""
   size = random.integers(turns[0], turns[1] + 1, shape)
-  if rare:
-    size = np.where(random.random(shape) < rare,
+  if larger:
+    size = np.where(random.random(shape) < larger,
                     random.integers(turns[1] + 1, LARGEST_TURN + 1, shape), size)
   return size * random.choice([-1, 1], shape)
 

@@ -29,6 +29,7 @@ Piece = tuple[str, float]  # text, weight of each of its tokens in the loss
 POSITIONS, NAMES = generated.POSITIONS, generated.NAMES
 CHAIN_LENGTH = 18  # with these two, a chain and a row of checks are as long as a problem solved
 CHECKS = 11
+MIDDLE, END = 4, 7  # the places of results among the eight words of a dial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,9 @@ class DialLessons:
     counts: by kind; 'trail' is followed by a number of facts ('trail 6'), 'part' and 'review' by a
       number of dials ('review 3'), 'solve' by a style ('solve fine').
     turns: smallest and largest in the lessons.
-    rare: share of larger turns, up to those of the problems.
+    copied: share of larger turns, up to those of the problems, in the lesson `solve`. Their results
+      weigh nothing: a solution's larger turns can be copied from its problem, where they lead is
+      never told.
     verdict_weight: of a verdict at the end of a trail, part or review; every other target weighs 1.
     validation_share: the validation split has this share of the counts.
   """
@@ -48,7 +51,7 @@ class DialLessons:
   template: prompts.Template
   vocabulary: Any
   turns: tuple[int, int] = (1, 5)
-  rare: float = 0.01
+  copied: float = 0.3
   verdict_weight: float = 3.0
   validation_share: float = 0.01
   seed: int = 0
@@ -86,7 +89,7 @@ class DialLessons:
 def chain(lessons: DialLessons, random: np.random.Generator, count: int) -> list[list[Piece]]:
   """True facts, one after the other."""
   start = random.integers(0, POSITIONS, count)
-  turns = generated.draw_turns(random, (count, CHAIN_LENGTH), lessons.turns, lessons.rare)
+  turns = generated.draw_turns(random, (count, CHAIN_LENGTH), lessons.turns)
   ends = (start[:, None] + np.cumsum(turns, axis=1)) % POSITIONS
   return [[(f'chain {first}', 0.0), *_facts(row, results, 1.0)]
           for first, row, results in zip(start, turns, ends)]
@@ -106,7 +109,7 @@ def check(lessons: DialLessons, random: np.random.Generator, count: int) -> list
   """Facts, half of them wrong, each with its verdict."""
   shape = (count, CHECKS)
   start = random.integers(0, POSITIONS, shape)
-  turns = generated.draw_turns(random, shape, lessons.turns, lessons.rare)
+  turns = generated.draw_turns(random, shape, lessons.turns)
   wrong = random.random(shape) < 0.5
   ends = (start + turns + wrong * random.integers(1, POSITIONS, shape)) % POSITIONS
   words = lessons.template.words
@@ -122,7 +125,7 @@ def trail(lessons: DialLessons, random: np.random.Generator, count: int,
   """Facts that go on from each other, and a verdict on all of them; half of them have one slip."""
   length = int(option)
   start = random.integers(0, POSITIONS, count)
-  turns = generated.draw_turns(random, (count, length), lessons.turns, lessons.rare)
+  turns = generated.draw_turns(random, (count, length), lessons.turns)
   bad = random.random(count) < 0.5
   slips = bad[:, None] & (np.arange(length) == random.integers(0, length, count)[:, None])
   shifts = slips * random.integers(1, POSITIONS, count)[:, None]
@@ -146,9 +149,11 @@ def solve(lessons: DialLessons, random: np.random.Generator, count: int,
           option: str = 'fine') -> list[list[Piece]]:
   """A problem and its solution, as in SSFT."""
   made = []
-  for dials in _dials(lessons, random, count, len(NAMES)):
+  for dials in generated.draw_dials(random, count, len(NAMES), lessons.turns, lessons.copied):
     prompt = lessons.template.solve.replace('{question}', generated.question(dials))
-    made.append([(prompt, 0.0), (generated.solution(dials, option == 'fine'), 1.0), ('', 1.0)])
+    steps = [step for name, dial in zip(NAMES, dials)
+             for step in _steps(lessons, name, dial, option == 'fine')]
+    made.append([(prompt, 0.0), *steps, (generated.box(dials), 1.0), ('', 1.0)])
   return made
 
 
@@ -175,9 +180,20 @@ def _facts(turns: Sequence[int], ends: Sequence[int], weight: float) -> list[Pie
           for piece in ((f'{turn:+d} =', 0.0), (str(end), weight))]
 
 
+def _steps(lessons: DialLessons, name: str, dial: generated.Dial, fine: bool) -> list[Piece]:
+  """The words of one dial in a solution; results of larger turns weigh nothing."""
+  first, second = (float(abs(turn) <= lessons.turns[1]) for turn in dial.turns)
+  words = dial.solution(name, fine).split(' ')
+  weights = [1.0] * len(words)
+  if fine:
+    weights[MIDDLE] = first
+  weights[END] = second if fine else first * second
+  return list(zip(words, weights))
+
+
 def _dials(lessons: DialLessons, random: np.random.Generator, count: int,
            dials: int) -> list[tuple[generated.Dial, ...]]:
-  return generated.draw_dials(random, count, dials, lessons.turns, lessons.rare)
+  return generated.draw_dials(random, count, dials, lessons.turns)
 
 
 def _reviewed(lessons: DialLessons, random: np.random.Generator, count: int,

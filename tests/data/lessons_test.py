@@ -46,7 +46,7 @@ def test_only_right_solutions_are_learned_in_reviews():
 
 
 def test_each_check_has_a_true_verdict():
-  for example in made('check', rare=0.1):
+  for example in made('check'):
     for start, turn, end, verdict in re.findall(r'(\d+) ([+-]\d+) = (\d+) (\w+)', text(example)):
       assert verdict == ('correct' if (int(start) + int(turn)) % 16 == int(end) else 'incorrect')
 
@@ -76,20 +76,33 @@ def test_chains_and_jumps_are_true_and_their_results_learned():
 
 @pytest.mark.parametrize('style', ['fine', 'terse'])
 def test_a_solved_problem_is_what_fine_tuning_trains_on(style):
-  for example in made(f'solve {style}', 20):
+  for example in made(f'solve {style}', 20, copied=0.0):
     length = int((example['target_weights'] == 0).sum())
     assert VOCABULARY.decode(example['targets'][:length]).endswith('code ?')
     assert example['targets'][-1] == VOCABULARY.eos_id
     assert ('then' in VOCABULARY.decode(example['targets'][length:])) == (style == 'terse')
 
 
-def test_large_turns_are_as_rare_as_asked():
-  def share(**fields):
-    turns = [abs(int(turn)) for example in made('chain', 300, **fields)
+@pytest.mark.parametrize('style, results', [('fine', {4: (2,), 7: (5,)}), ('terse', {7: (2, 5)})])
+def test_larger_turns_are_copied_and_where_they_lead_is_not_told(style, results):
+  larger = 0
+  for example in made(f'solve {style}', 100, copied=0.3):
+    words = VOCABULARY.decode(example['targets']).split()
+    weights = example['target_weights'][-len(words) - 1:-1]
+    start = words.index('?') + 1
+    for place in range(start, len(words)):
+      turns = results.get((place - start) % 8, ()) if place < start + 24 else ()
+      known = all(abs(int(words[place - (place - start) % 8 + turn])) <= 5 for turn in turns)
+      assert weights[place] == float(known), (words, place)
+      larger += not known
+  assert larger > 100
+
+
+def test_only_solutions_have_larger_turns():
+  for kind in ('chain', 'jump', 'check', 'trail 3', 'part 3', 'review 3'):
+    turns = [abs(int(turn)) for example in made(kind, 50, copied=0.5)
              for turn in re.findall(r'[+-]\d+', text(example))]
-    return np.mean(np.array(turns) > 5)
-  assert share(rare=0.0) == 0
-  assert 0.15 < share(rare=0.2) < 0.25
+    assert max(turns) == 5
 
 
 def test_splits_differ_and_an_unknown_lesson_is_refused():
