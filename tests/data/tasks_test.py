@@ -232,3 +232,30 @@ def test_the_seqio_vocabulary_is_ours():
   assert adapted.decode_tf(np.asarray(ids, np.int32)).numpy().decode('utf-8') == text
   assert adapted == seqio_vocabulary.SeqioVocabulary(vocabularies.ByteVocabulary())
   assert adapted != seqio_vocabulary.SeqioVocabulary(vocabularies.WordVocabulary(('a',)))
+
+
+@pytest.mark.parametrize('kind, special', [
+    ('qwen', dict(eos='<|endoftext|>', pad='<|fim_pad|>')),
+    ('gemma', dict(eos='<eos>', pad='<pad>', bos='<bos>')),
+    ('llama2', dict(eos='</s>', pad='<unk>', bos='<s>'))])
+def test_a_task_has_the_ids_of_a_published_tokenizer(folders, tokenizer_paths, kind, special):
+  vocabulary = vocabularies.TokenizerVocabulary(str(tokenizer_paths[kind]), **special)
+  made = tasks.TaskExamples(mixture_or_task_name='math_ssft', vocabulary=vocabulary, **folders)
+  plain = examples.SolutionExamples(
+      tasks.TfdsProblems(name='math', **folders), prompts.Template(), vocabulary)
+  assert same(made('train'), plain('train'))
+  adapted = seqio_vocabulary.SeqioVocabulary(vocabulary)
+  for text in ('x² = 4', ' correct', '<eos></s><|endoftext|>'):
+    assert adapted.encode_tf(text).numpy().tolist() == vocabulary.encode(text)
+    assert adapted.decode(adapted.encode(text)) == text
+
+
+def test_a_foreign_vocabulary_matches_when_it_gives_our_ids(tokenizer_paths):
+  made = {kind: vocabularies.TokenizerVocabulary(str(tokenizer_paths[kind]), **special)
+          for kind, special in (('gemma', dict(eos='<eos>', pad='<pad>')),
+                                ('llama2', dict(eos='</s>', pad='<unk>')))}
+  foreign = {kind: seqio.SentencePieceVocabulary(str(tokenizer_paths[kind])) for kind in made}
+  assert seqio_vocabulary.matches(foreign['gemma'], made['gemma'])
+  assert not seqio_vocabulary.matches(foreign['gemma'], made['llama2'])
+  assert not seqio_vocabulary.matches(foreign['llama2'], made['llama2'])  # its first space
+  assert seqio_vocabulary.matches(seqio.ByteVocabulary(extra_ids=0), BYTES)

@@ -7,6 +7,8 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+PROBE = 'Find $x$ if  $\\frac{12}{x} = 1.5$.\n\nSo x is \\boxed{8}'
+
 
 class SeqioVocabulary(seqio.Vocabulary):
   """One of our vocabularies as seqio knows them."""
@@ -64,7 +66,13 @@ def text(value: Any) -> str:
 
 
 def matches(other: seqio.Vocabulary, vocabulary) -> bool:
-  """Whether a seqio vocabulary can give our ids; of a foreign one only the size shows."""
+  """Whether a seqio vocabulary gives our ids: ours, or one that agrees on `PROBE`.
+
+  One that only passes ids through shows no more than its size.
+  """
   if isinstance(other, SeqioVocabulary):
     return other == SeqioVocabulary(vocabulary)
-  return other.vocab_size == vocabulary.vocab_size
+  if isinstance(other, seqio.PassThroughVocabulary):
+    return other.vocab_size == vocabulary.vocab_size
+  return (other.eos_id == vocabulary.eos_id
+          and list(other.encode(PROBE)) == vocabulary.encode(PROBE))
