@@ -41,8 +41,3 @@ def test_the_command_line_has_plain_flags(checkpoint, tmp_path, capsys):
   assert checkpoints.read_metadata(output)['step'] == 5
   assert gin_utils.main(convert.convert, flags[:2], plain_flags=('checkpoint', 'output')) == 2
   assert 'convert needs a value for: output' in capsys.readouterr().err
-
-
-def test_another_kind_of_file_is_refused(checkpoint):
-  with pytest.raises(ValueError, match='ends in .safetensors'):
-    convert.convert(checkpoint=checkpoint, output='x.bin')

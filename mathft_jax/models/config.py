@@ -1,8 +1,9 @@
 """What a decoder-only language model is, as fields: every trait of a family is a value here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ NORMS = ('rms', 'layer')
 REMATS = ('none', 'dots', 'full')
 ATTENTIONS = ('global', 'local')
 KERNELS = ('einsum', 'xla', 'cudnn')
+# Fields that say how to compute or how to lay out, not what the model is.
+HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ class TransformerConfig:
     query_scale: None: 1 / sqrt(head_dim).
     attention_softcap, final_softcap: cap * tanh(x / cap) of scores, of logits (Gemma 2).
     scaled_embeddings: inputs times sqrt(embed_dim) (Gemma, PaLM).
+    vocab_multiple: embeddings get rows up to a multiple of it, so that a mesh can split them;
+      no logit sees the rows from vocab_size on, and an export leaves them out.
     dtype: of the computation; parameters stay float32 unless loaded otherwise.
     remat: what the backward pass computes again: 'none', 'dots' (all but matmuls), 'full'.
     scan_unroll: pattern periods unrolled in one step of the scan over layers.
@@ -96,6 +101,7 @@ class TransformerConfig:
   final_softcap: float | None = None
   tied_embeddings: bool = True
   scaled_embeddings: bool = False
+  vocab_multiple: int = 1
   dtype: str = 'float32'
   remat: str = 'none'
   scan_unroll: int = 1
@@ -141,3 +147,59 @@ class TransformerConfig:
   @property
   def rotated_dim(self) -> int:
     return round(self.head_size * self.rope_fraction)
+
+  @property
+  def embedding_rows(self) -> int:
+    return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+  @property
+  def layer_kinds(self) -> tuple[str, ...]:
+    """'local' or 'global' for each layer."""
+    return layer_kinds(self.attention_pattern, self.num_layers)
+
+
+def layer_kinds(pattern: Sequence[str], num_layers: int) -> tuple[str, ...]:
+  """The pattern repeated over the depth."""
+  return tuple(pattern[layer % len(pattern)] for layer in range(num_layers))
+
+
+def resolved(fields: Mapping[str, Any]) -> dict[str, Any]:
+  """Fields of a TransformerConfig as two spellings of one model have them alike.
+
+  What None stands for is filled in, the attention pattern stands for each layer, and the fields of
+  HOW_TO_COMPUTE are left out.
+  """
+  fields = {name: value for name, value in fields.items() if name not in HOW_TO_COMPUTE}
+  if 'num_heads' not in fields:
+    return fields
+  head = fields['head_dim'] or fields['embed_dim'] // fields['num_heads']
+  kinds = list(layer_kinds(fields['attention_pattern'], fields['num_layers']))
+  local = {} if 'local' in kinds else {'sliding_window': None, 'local_rope_theta': None}
+  return {**fields, 'head_dim': head, 'num_kv_heads': fields['num_kv_heads'] or fields['num_heads'],
+          'query_scale': fields['query_scale'] or head ** -0.5, 'attention_pattern': kinds, **local}
+
+
+def differences(left: TransformerConfig, right: TransformerConfig) -> dict[str, tuple[Any, Any]]:
+  """{field: (left, right)} where two models differ."""
+  left, right = (resolved({field.name: getattr(config, field.name)
+                           for field in dataclasses.fields(config)}) for config in (left, right))
+  return {name: (left[name], right[name]) for name in left if not _same(left[name], right[name])}
+
+
+def from_plain(fields: Mapping[str, Any]) -> TransformerConfig:
+  """The config whose fields a checkpoint's metadata has as json."""
+  fields = dict(fields)
+  unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(TransformerConfig)})
+  if unknown:
+    raise ValueError(f'The checkpoint has a model with fields {unknown}, which this version of '
+                     'mathft_jax does not know; use the version that wrote it.')
+  if (scaling := fields.get('rope_scaling')) is not None:
+    kind = LinearRopeScaling if set(scaling) == {'factor'} else Llama3RopeScaling
+    fields['rope_scaling'] = kind(**scaling)
+  return TransformerConfig(**fields)
+
+
+def _same(left: Any, right: Any) -> bool:
+  if isinstance(left, float) and isinstance(right, float):
+    return math.isclose(left, right, rel_tol=1e-12)
+  return left == right

@@ -35,13 +35,14 @@ class Transformer(nnx.Module):
 
   def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
     draw = jax.nn.initializers.normal(config.embed_dim ** -0.5)
-    self.embedding = nnx.Param(draw(rngs.params(), (config.vocab_size, config.embed_dim)),
+    rows = config.embedding_rows
+    self.embedding = nnx.Param(draw(rngs.params(), (rows, config.embed_dim)),
                                axes=('vocab', 'embed'))
     layer = lambda key: layers_lib.Block(config, rngs=nnx.Rngs(params=key))
     self.layers = jax.vmap(layer)(jax.random.split(rngs.params(), config.num_layers))
     self.final_norm = layers_lib.Norm(config, config.embed_dim, 'embed')
     if not config.tied_embeddings:
-      self.head = nnx.Param(draw(rngs.params(), (config.embed_dim, config.vocab_size)),
+      self.head = nnx.Param(draw(rngs.params(), (config.embed_dim, rows)),
                             axes=('embed', 'vocab'))
     self.config = config
 
@@ -56,6 +57,7 @@ class Transformer(nnx.Module):
     """Float32 logits [..., V] of last hidden states [..., D]."""
     head = self.embedding[...].T if self.config.tied_embeddings else self.head[...]
     logits = jnp.matmul(hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    logits = logits[..., :self.config.vocab_size]
     return layers_lib.softcap(logits, self.config.final_softcap)
 
 

@@ -1,0 +1,132 @@
+"""Checkpoints: saved in the background, found again after a stop, handed to the next stage.
+
+  <workdir>/checkpoints/<step>/params      plain nested dict of arrays (orbax)
+                               optimizer   the optimizer's state, needed to resume only
+                               metadata    one json object: model config, fingerprint, step, ...
+
+What is handed over is the path of one step; or of one safetensors file whose tensors have flat
+names (`layers/attention/query`) and whose header has the same metadata; or of a folder of Hugging
+Face `transformers` (config.json, safetensors files).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import os
+from typing import Any
+
+from etils import epath
+from orbax import checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+import mathft_jax
+from mathft_jax.checkpoints.hugging_face import copy_tokenizer, write_folder
+from mathft_jax.checkpoints.loading import (
+    check_metadata, check_shapes, find, is_hugging_face, load_params, model, open_params, plain,
+    read_metadata, shapes)
+from mathft_jax.checkpoints.writing import write_native, write_safetensors, write_step
+
+__all__ = [
+    'Checkpoints', 'check_metadata', 'check_shapes', 'copy_tokenizer', 'find', 'is_hugging_face',
+    'load_params', 'model', 'open_params', 'plain', 'read_metadata', 'shapes', 'write_folder',
+    'write_native', 'write_safetensors', 'write_step']
+
+DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
+
+
+class Checkpoints:
+  """The checkpoints of one training run, written while the training goes on.
+
+  Args:
+    directory: `<workdir>/checkpoints`.
+    keep: how many of the last to keep; None keeps all.
+    best: the metric whose best checkpoint is kept as well; None for none.
+    higher_is_better: for `best`.
+  """
+
+  def __init__(self, directory: epath.PathLike, *, keep: int | None = 1, best: str | None = None,
+               higher_is_better: bool = False):
+    self.directory = epath.Path(os.path.abspath(directory) if '://' not in str(directory)
+                                else directory)
+    self._best, self._higher_is_better = best, higher_is_better
+    self._deleted = self.directory / DELETED
+    self._empty_deleted()
+    policy = preservation_policy.AnyPreservationPolicy(
+        [preservation_policy.LatestN(keep), _KeepBest(self.best_step)])
+    self._manager = ocp.CheckpointManager(
+        self.directory, options=ocp.CheckpointManagerOptions(
+            create=True, enable_async_checkpointing=True, preservation_policy=policy,
+            todelete_subdir=DELETED))
+    self._metrics = {step: read_metadata(self.path(step))['metrics']
+                     for step in self._manager.all_steps()}
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    try:
+      if kind is None:
+        self.wait()
+    finally:
+      self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """The step of the last whole checkpoint; None before the first."""
+    return self._manager.latest_step()
+
+  def best_step(self) -> int | None:
+    """The step whose `best` metric is best; None when no checkpoint has it."""
+    sign = 1 if self._higher_is_better else -1
+    known = {step: sign * metrics[self._best] for step, metrics in self._metrics.items()
+             if self._best in metrics}
+    return max(known, key=lambda step: (known[step], -step), default=None)
+
+  def path(self, step: int) -> epath.Path:
+    """What is handed over: the folder of one step."""
+    return self.directory / str(step)
+
+  def save(self, step: int, params: Any, optimizer: Any, metadata: Mapping[str, Any],
+           metrics: Mapping[str, float] | None = None) -> None:
+    """Copies the arrays off the devices and returns; writing goes on in the background.
+
+    Raises the error of an earlier save that failed meanwhile.
+    """
+    self._metrics[step] = dict(metrics or {})
+    metadata = {**metadata, 'step': step, 'code_version': mathft_jax.__version__,
+                'metrics': self._metrics[step]}
+    self._manager.save(step, args=ocp.args.Composite(
+        params=ocp.args.StandardSave(params), optimizer=ocp.args.StandardSave(optimizer),
+        metadata=ocp.args.JsonSave(plain(metadata))))
+
+  def check(self) -> None:
+    """Raises the error of a background save that failed; does not wait for one that goes on.
+
+    Orbax's own `check_for_errors` says nothing once its finishing thread has seen the error.
+    """
+    if not self._manager.is_saving_in_progress():
+      self.wait()
+
+  def wait(self) -> None:
+    """Returns when every save is on disk; raises when one failed."""
+    self._manager.wait_until_finished()
+    self._empty_deleted()
+
+  def restore(self, step: int, params: Any, optimizer: Any) -> tuple[Any, Any]:
+    """(params, optimizer state) of a step, laid out like the given ShapeDtypeStructs."""
+    restored = self._manager.restore(step, args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(params), optimizer=ocp.args.StandardRestore(optimizer)))
+    return restored.params, restored.optimizer
+
+  def _empty_deleted(self) -> None:
+    if self._deleted.exists():
+      self._deleted.rmtree()
+
+
+@dataclasses.dataclass
+class _KeepBest(preservation_policy.PreservationPolicy):
+  """Orbax's form of `keep the checkpoint of this step`."""
+
+  best_step: Callable[[], int | None]
+
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+    del context
+    return [checkpoint.step == self.best_step() for checkpoint in checkpoints]

@@ -1,0 +1,196 @@
+"""Folders of Hugging Face `transformers`: config.json and safetensors files, read and written.
+
+Everything about a folder is checked from its json and the headers of its files, before any number
+is read: names, shapes, dtypes, and that each file is as long as it says.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import json
+import math
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+
+from mathft_jax.checkpoints import safetensors_files, stored
+from mathft_jax.models import config as config_lib
+from mathft_jax.models import families, transformer
+from mathft_jax.models.families import tensors
+
+CONFIG, INDEX, SINGLE = 'config.json', 'model.safetensors.index.json', 'model.safetensors'
+SHARD_BYTES = 5 * 10**9  # of an exported file; the size that transformers writes
+# Where the language model's tensors lie in a model that also sees; and what does not belong to it.
+INSIDE = (('language_model.model.', 'model.'), ('language_model.lm_head.', 'lm_head.'),
+          ('model.language_model.', 'model.'))
+BESIDE = ('vision_tower.', 'multi_modal_projector.', 'model.vision_tower.',
+          'model.multi_modal_projector.')
+COMPUTED = '.rotary_emb.inv_freq'  # old folders store what follows from config.json
+TOKENIZER_FILES = (
+    'tokenizer.json', 'tokenizer_config.json', 'tokenizer.model', 'special_tokens_map.json',
+    'added_tokens.json', 'vocab.json', 'merges.txt', 'chat_template.jinja', 'chat_template.json',
+    'generation_config.json')
+
+
+def is_folder(path: epath.Path) -> bool:
+  """Whether a path is such a folder."""
+  return (path / CONFIG).is_file()
+
+
+def open_folder(path: epath.PathLike) -> stored.Stored:
+  """The parameters of a folder; ValueError, with names and shapes, where anything is wrong."""
+  path = epath.Path(path)
+  published = json.loads((path / CONFIG).read_text())
+  family, config = families.read(published, where=str(path / CONFIG))
+  entries = _entries(path)
+  shapes = {name: array.shape for name, array in
+            stored.flat(transformer.abstract_params(config)).items()}
+  rows = {row.ours: row for row in tensors.rows(family.table, shapes)}
+  _check(path, entries, rows.values(), shapes, config)
+
+  def read(name: str, layer: int | None) -> np.ndarray:
+    row, shape = rows[name], shapes[name] if layer is None else shapes[name][1:]
+    return row.to_ours(entries[row.their_name(layer)].read(), shape)
+
+  first = {name: entries[row.their_name(0 if row.is_stacked else None)]
+           for name, row in rows.items()}
+  return stored.Stored(
+      {name: jax.ShapeDtypeStruct(shapes[name], entry.dtype) for name, entry in first.items()},
+      {'model': dataclasses.asdict(config), 'published': published}, read)
+
+
+def write_folder(path: epath.PathLike, source: stored.Stored, config: config_lib.TransformerConfig,
+                 *, dtype: Any = None, shard_bytes: int = SHARD_BYTES) -> epath.Path:
+  """The path of a folder that `transformers` loads; it appears whole or not at all.
+
+  Args:
+    source: parameters; padding of the vocabulary is left out.
+    config: the model; ValueError when no family of `transformers` has it.
+    dtype: of the exported numbers; None keeps each parameter's own.
+    shard_bytes: of a file at most, unless one tensor alone is larger.
+  """
+  path = epath.Path(path)
+  if path.exists() and any(path.iterdir()):
+    raise ValueError(f'{path} is there already and not empty; wanted a new folder for the export.')
+  source = stored.with_vocab_rows(source, config.vocab_size)
+  family, keys = families.write(config, source.metadata.get('published'))
+  shapes = _their_shapes(family, source, dtype)
+  keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
+  partial = path.parent / f'{path.name}.partial'
+  if partial.exists():
+    partial.rmtree()
+  partial.mkdir(parents=True)
+  parts = _their_parts(family, source)
+  _write_shards(partial, shapes, parts, shard_bytes)
+  (partial / CONFIG).write_text(json.dumps(keys, indent=2, sort_keys=True) + '\n')
+  if path.exists():
+    path.rmdir()
+  return partial.rename(path)
+
+
+def copy_tokenizer(source: epath.PathLike, target: epath.PathLike) -> list[str]:
+  """The names of the tokenizer files that were copied from one folder to another."""
+  copied = []
+  for name in TOKENIZER_FILES:
+    if (file := epath.Path(source) / name).is_file():
+      file.copy(epath.Path(target) / name)
+      copied.append(name)
+  return copied
+
+
+def _entries(path: epath.Path) -> dict[str, safetensors_files.Entry]:
+  """The language model's tensors by the names that a folder of it alone would have."""
+  if (path / INDEX).is_file():
+    where = json.loads((path / INDEX).read_text())['weight_map']
+  elif (path / SINGLE).is_file():
+    where = {name: SINGLE for name in safetensors_files.read_header(path / SINGLE)[0]}
+  else:
+    raise ValueError(f'{path} has neither {SINGLE} nor {INDEX}; wanted weights as safetensors '
+                     'files. Older formats (pytorch_model.bin) are not read.')
+  found = {}
+  for file in sorted(set(where.values())):
+    names = sorted(name for name, each in where.items() if each == file)
+    if not (path / file).is_file():
+      raise ValueError(f'{path / file} is missing, which {INDEX} names for {len(names)} tensors '
+                       f'({names[0]}, ...). Copy it again.')
+    header, _ = safetensors_files.read_header(path / file)
+    if absent := [name for name in names if name not in header]:
+      raise ValueError(f'{path / file} lacks {absent[0]} ({len(absent)} tensors), which {INDEX} '
+                       'says is in it.')
+    found.update({_plain_name(name): header[name] for name in names})
+  return found
+
+
+def _plain_name(name: str) -> str:
+  for inside, alone in INSIDE:
+    if name.startswith(inside):
+      return alone + name.removeprefix(inside)
+  return name
+
+
+def _check(path: epath.Path, entries: Mapping[str, safetensors_files.Entry],
+           rows: Sequence[tensors.Tensor], shapes: Mapping[str, Sequence[int]],
+           config: config_lib.TransformerConfig) -> None:
+  """ValueError for tensors that are missing, that are too many, or of a wrong shape."""
+  wanted = {}
+  for row in rows:
+    shape = shapes[row.ours][1:] if row.is_stacked else shapes[row.ours]
+    for layer in range(config.num_layers) if row.is_stacked else (None,):
+      wanted[row.their_name(layer)] = row.their_shape(shape)
+  wrong = [f'{name}: shape {entries[name].shape}, wanted {shape}' for name, shape in wanted.items()
+           if name in entries and entries[name].shape != shape]
+  wrong += [f'{name}: missing, wanted shape {shape}' for name, shape in wanted.items()
+            if name not in entries]
+  wrong += [f'{name}: shape {entries[name].shape}, the model of config.json has no such tensor'
+            for name in sorted(set(entries) - set(wanted)) if not _may_be_there(name, config)]
+  wrong += [f'{name}: {entries[name].dtype}, wanted floating point' for name in wanted
+            if name in entries and entries[name].dtype.kind == 'i']
+  if wrong:
+    more = f'\n  and {len(wrong) - 10} more' if len(wrong) > 10 else ''
+    raise ValueError(f'{path}: {len(wrong)} tensors do not fit its config.json:\n  '
+                     + '\n  '.join(wrong[:10]) + more)
+
+
+def _may_be_there(name: str, config: config_lib.TransformerConfig) -> bool:
+  """Whether a tensor that we do not read does no harm."""
+  tied = config.tied_embeddings and name == 'lm_head.weight'
+  return tied or name.startswith(BESIDE) or name.endswith(COMPUTED)
+
+
+def _their_shapes(family: families.Family, source: stored.Stored,
+                  dtype: Any) -> dict[str, jax.ShapeDtypeStruct]:
+  """By name the shapes of the tensors to write, in the order of `_their_parts`."""
+  shapes = {}
+  for row in tensors.rows(family.table, {name: each.shape for name, each in source.shapes.items()}):
+    each = source.shapes[row.ours]
+    ours = each.shape[1:] if row.is_stacked else each.shape
+    for layer in range(each.shape[0]) if row.is_stacked else (None,):
+      shapes[row.their_name(layer)] = jax.ShapeDtypeStruct(row.their_shape(ours),
+                                                           dtype or each.dtype)
+  return shapes
+
+
+def _their_parts(family: families.Family, source: stored.Stored) -> Iterator[np.ndarray]:
+  """The tensors, parameter by parameter, so that a source may read all layers of one at once."""
+  for row in tensors.rows(family.table, {name: each.shape for name, each in source.shapes.items()}):
+    yield from map(row.to_theirs, source.parts(row.ours))
+
+
+def _write_shards(folder: epath.Path, shapes: Mapping[str, jax.ShapeDtypeStruct],
+                  parts: Iterator[np.ndarray], shard_bytes: int) -> None:
+  """One file, or several and an index."""
+  shards: list[dict[str, jax.ShapeDtypeStruct]] = [{}]
+  size = lambda shard: sum(math.prod(each.shape) * each.dtype.itemsize for each in shard.values())
+  for name, each in shapes.items():
+    if shards[-1] and size(shards[-1]) + size({name: each}) > shard_bytes:
+      shards.append({})
+    shards[-1][name] = each
+  where = {}
+  for number, shard in enumerate(shards, 1):
+    file = f'model-{number:05}-of-{len(shards):05}.safetensors' if len(shards) > 1 else SINGLE
+    safetensors_files.write(folder / file, shard, parts, {'format': 'pt'})
+    where.update(dict.fromkeys(shard, file))
+  if len(shards) > 1:
+    index = {'metadata': {'total_size': size(shapes)}, 'weight_map': dict(sorted(where.items()))}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')

@@ -1,0 +1,91 @@
+"""The families of published models, as rows; a config.json to a TransformerConfig and back.
+
+To add a family that has no trait of its own, add a row. PaLM has no row: its sizes are gin files
+(`models/palm_8b.gin`), and no program but this one reads such weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mathft_jax.models import config as config_lib
+from mathft_jax.models.families import rope, tensors, windows
+from mathft_jax.models.families.family import Family
+
+GEMMA = {'norm_unit_offset': True, 'post_norms': True, 'scaled_embeddings': True}
+GEMMA_DEFAULTS = {
+    'hidden_size': 2304, 'intermediate_size': 9216, 'num_hidden_layers': 26,
+    'num_attention_heads': 8, 'num_key_value_heads': 4, 'head_dim': 256,
+    'query_pre_attn_scalar': 256}
+
+FAMILIES = (
+    Family('llama', 'LlamaForCausalLM', {}, tensors.ONE_NORM_EACH, rope.read, rope.write,
+           windows.read_none, windows.write_none),
+    Family('mistral', 'MistralForCausalLM', {}, tensors.ONE_NORM_EACH, rope.read, rope.write,
+           windows.read_everywhere, windows.write_everywhere),
+    Family('qwen2', 'Qwen2ForCausalLM', {'qkv_bias': True}, tensors.ONE_NORM_EACH,
+           rope.read, rope.write, windows.read_upper, windows.write_upper),
+    Family('qwen3', 'Qwen3ForCausalLM', {'qk_norm': True}, tensors.ONE_NORM_EACH,
+           rope.read, rope.write, windows.read_upper, windows.write_upper,
+           defaults={'head_dim': 128}),
+    Family('gemma2', 'Gemma2ForCausalLM', GEMMA, tensors.TWO_NORMS_EACH, rope.read, rope.write,
+           windows.read_periodic(2), windows.write_periodic, tied=True, gemma_scales=True,
+           activation=('hidden_activation', 'gelu_pytorch_tanh'),
+           defaults={**GEMMA_DEFAULTS, 'vocab_size': 256_000, 'attn_logit_softcapping': 50.0,
+                     'final_logit_softcapping': 30.0}),
+    Family('gemma3_text', 'Gemma3ForCausalLM', {**GEMMA, 'qk_norm': True},
+           tensors.TWO_NORMS_EACH, rope.read_by_kind, rope.write_by_kind,
+           windows.read_periodic(6), windows.write_periodic, tied=True, gemma_scales=True,
+           activation=('hidden_activation', 'gelu_pytorch_tanh'),
+           defaults={**GEMMA_DEFAULTS, 'vocab_size': 262_208, 'attn_logit_softcapping': None,
+                     'final_logit_softcapping': None}),
+)
+
+
+def text_part(found: Mapping[str, Any]) -> dict[str, Any]:
+  """The config.json of the language model in it: of Gemma 3 that also sees, its `text_config`."""
+  if found.get('model_type') == 'gemma3' and 'text_config' in found:
+    return {**found['text_config'], 'model_type': 'gemma3_text'}
+  return dict(found)
+
+
+def read(found: Mapping[str, Any], *, where: str) -> tuple[Family, config_lib.TransformerConfig]:
+  """(family, model) of a config.json; ValueError for another family or an unsupported value."""
+  found = text_part(found)
+  known = {family.model_type: family for family in FAMILIES}
+  family = known.get(found.get('model_type'))
+  if family is None:
+    raise ValueError(f'{where}: model_type is {found.get("model_type")!r}; the families known are '
+                     f'{", ".join(known)}.')
+  try:
+    return family, family.read(found)
+  except KeyError as error:
+    raise ValueError(f'{where}: no {error} in it; wanted the config.json of a whole model.'
+                     ) from error
+  except ValueError as error:
+    raise ValueError(f'{where}: {error}') from error
+
+
+def write(config: config_lib.TransformerConfig,
+          published: Mapping[str, Any] | None = None) -> tuple[Family, dict[str, Any]]:
+  """(family, config.json) of a model.
+
+  A family fits when what it writes reads back as the same model. `published` is the config.json
+  that the weights once came with: its family is tried first, and what we do not know of it kept.
+  """
+  published = text_part(published or {})
+  told = []
+  first = lambda family: family.model_type != published.get('model_type')
+  for family in sorted(FAMILIES, key=first):
+    try:
+      keys = family.write(config)
+      differ = config_lib.differences(family.read(keys), config)
+    except ValueError as error:
+      told.append(f'{family.model_type}: {error}')
+      continue
+    if not differ:
+      kept = published if family.model_type == published.get('model_type') else {}
+      old = {'rope_parameters', 'torch_dtype', 'dtype', 'layer_types', 'sliding_window_pattern'}
+      return family, {**{key: value for key, value in kept.items() if key not in old}, **keys}
+    told.append(f'{family.model_type}: {differ}')
+  raise ValueError('No family of Hugging Face transformers has this model; what each would change '
+                   '(theirs, ours):\n  ' + '\n  '.join(told))

@@ -1,0 +1,116 @@
+"""Logits of every family against those of `transformers`, from files that make_goldens.py wrote.
+
+With `transformers` and torch installed (the extra [hf]) also against models built on the spot.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mathft_jax import checkpoints
+from mathft_jax.checkpoints import safetensors_files
+from mathft_jax.models import cache as cache_lib
+from mathft_jax.models import transformer
+from tests.models import make_goldens
+
+GOLDENS = pathlib.Path(__file__).parent / 'goldens'
+TOLERANCE = 1e-4  # of the largest logit
+PREFILL = 9  # tokens; the rest is decoded one by one
+each_case = pytest.mark.parametrize('case', make_goldens.CASES)
+
+
+def expected(case):
+  entries, _ = safetensors_files.read_header(GOLDENS / case / 'expected.safetensors')
+  return {name: np.array(entry.read()) for name, entry in entries.items()}
+
+
+def load(folder):
+  config = checkpoints.model(folder)
+  return config, checkpoints.load_params(folder, transformer.abstract_params(config))
+
+
+def positions(start, end):
+  return np.broadcast_to(np.arange(start, end, dtype=np.int32), (make_goldens.ROWS, end - start))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def full_logits(config, params, tokens):
+  hidden, _ = transformer.hidden_states(config, params, tokens,
+                                        positions_BT=positions(0, tokens.shape[1]))
+  return transformer.logits(config, params, hidden)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def decoded_logits(config, params, tokens):
+  """The prompt at once, then token after token with the prompt as a shared prefix."""
+  length = tokens.shape[1]
+  cache = cache_lib.new_cache(config, rows=len(tokens), slots=PREFILL)
+  first, cache = transformer.hidden_states(
+      config, params, tokens[:, :PREFILL], positions_BT=positions(0, PREFILL), cache=cache)
+  cache = cache_lib.shared(cache, config, copies=1, slots=length - PREFILL)
+
+  def step(cache, columns):
+    token_B, position_B = columns
+    hidden, cache = transformer.hidden_states(config, params, token_B[:, None], cache=cache,
+                                              positions_BT=position_B[:, None])
+    return cache, hidden[:, 0]
+
+  _, rest = jax.lax.scan(step, cache, (tokens.T[PREFILL:], positions(PREFILL, length).T))
+  return transformer.logits(config, params,
+                            jnp.concatenate([first, jnp.swapaxes(rest, 0, 1)], axis=1))
+
+
+def difference(found, wanted):
+  """Largest difference, as a share of the largest logit."""
+  return float(np.max(np.abs(np.asarray(found) - wanted)) / np.max(np.abs(wanted)))
+
+
+@each_case
+def test_logits_are_those_of_transformers(case):
+  config, params = load(GOLDENS / case)
+  golden = expected(case)
+  assert difference(full_logits(config, params, golden['tokens']), golden['logits']) < TOLERANCE
+
+
+@each_case
+def test_prefill_and_decoding_give_the_same(case):
+  config, params = load(GOLDENS / case)
+  golden = expected(case)
+  found = decoded_logits(config, params, golden['tokens'])
+  assert difference(found, golden['logits']) < TOLERANCE
+
+
+@pytest.mark.parametrize('case, change', [
+    ('llama_untied', {'rope_scaling': None}), ('mistral', {'sliding_window': 8}),
+    ('qwen2_windows', {'attention_pattern': ('global',)}), ('gemma2', {'final_softcap': None}),
+    ('gemma2', {'attention_softcap': None}), ('gemma3', {'local_rope_theta': None}),
+    ('gemma3', {'query_scale': None})])
+def test_a_trait_left_out_shows(case, change):
+  config, params = load(GOLDENS / case)
+  golden = expected(case)
+  other = dataclasses.replace(config, **change)
+  assert difference(full_logits(other, params, golden['tokens']), golden['logits']) > 1e-3
+
+
+@each_case
+def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
+  torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
+  pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+  model, tokens = make_goldens.build(case, tmp_path)
+  model.save_pretrained(tmp_path, safe_serialization=True)
+  with torch.no_grad():
+    full = model(torch.tensor(tokens)).logits.numpy()
+    first = model(torch.tensor(tokens[:, :PREFILL]), use_cache=True)
+    parts, past = [first.logits], first.past_key_values
+    for at in range(PREFILL, tokens.shape[1]):
+      step = model(torch.tensor(tokens[:, at:at + 1]), past_key_values=past, use_cache=True)
+      parts.append(step.logits)
+    cached = torch.cat(parts, dim=1).numpy()
+  config, params = load(tmp_path)
+  assert difference(full_logits(config, params, tokens), full) < TOLERANCE
+  assert difference(decoded_logits(config, params, tokens), cached) < TOLERANCE
