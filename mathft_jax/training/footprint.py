@@ -49,10 +49,15 @@ def footprint(plan: step_lib.Plan, *, batch_size: int, max_length: int) -> Footp
   parameter_bytes = _device_bytes(state.params)
   return Footprint(
       mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
-      parameters=sum(math.prod(array.shape) for array in jax.tree.leaves(state.params)),
+      parameters=count(state.params),
       parameter_bytes=parameter_bytes, optimizer_bytes=_device_bytes(state.optimizer),
       gradient_bytes=parameter_bytes * (2 if plan.num_microbatches > 1 else 1),
       activation_bytes=_kept_activations(plan, batch_size, max_length))
+
+
+def count(params: Any) -> int:
+  """Numbers in all arrays of a tree of arrays or shapes."""
+  return sum(math.prod(array.shape) for array in jax.tree.leaves(params))
 
 
 def meshes(partitioner: partitioning.Partitioner, rows: int) -> list[Any]:
