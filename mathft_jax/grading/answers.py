@@ -10,7 +10,7 @@ import re
 
 _THOUGHT = '</think>'
 _BRACES = re.compile(r'\\+(?:boxed|fbox)\s*\{|\\.|[{}]', re.DOTALL)
-_BARE_BOX = re.compile(r'\\(?:boxed|fbox)\s+([^\s{$][^$\n]*)')
+_BARE_BOX = re.compile(r'\\(?:boxed|fbox)(?:\s+(?=[^\s{$])|(?=\d))([^$\n]*)')
 _HEADING = re.compile(
     r'^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*:?(?:\*\*)?[ \t]*:?[ \t]*$',
     re.IGNORECASE | re.MULTILINE)
@@ -27,6 +27,8 @@ _DISPLAY = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
 _COPULA = re.compile(r'\b(?:is|are|equals|be)\b(?=[^a-zA-Z]|\s)')
 _MATH = re.compile(r'\$([^$]+)\$|\*\*([^*]+)\*\*')
 _NUMBER = re.compile(r'(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?')
+_REASON = re.compile(
+    r',?\s+(?:since|because|which|as[ \t]+(?:desired|required|claimed|expected|needed|wanted))\b')
 _PROSE_WORDS = 4  # a phrase of more words is a sentence around the answer
 
 
@@ -46,7 +48,8 @@ def extract_answer(solution: str) -> str | None:
 
 def find_answer(solution: str) -> FoundAnswer | None:
   """The final answer and how it was found."""
-  text = solution.rpartition(_THOUGHT)[2].replace('\x08oxed', '\\boxed')  # a box once unescaped
+  text = solution.rpartition(_THOUGHT)[2].replace('：', ':')
+  text = text.replace('\x08oxed', '\\boxed')  # a box once unescaped
   searches = (('box', _last_box), ('heading', _under_heading), ('hash', _after_hash),
               ('tag', _in_tag), ('phrase', _after_phrase))
   for how, search in searches:
@@ -58,7 +61,7 @@ def find_answer(solution: str) -> FoundAnswer | None:
 
 def _last_box(text: str) -> str:
   """The content of the last closed, non-empty box; a box may also stand before a bare word."""
-  bare = _last(_BARE_BOX, text) if '\\boxed ' in text or '\\fbox ' in text else None
+  bare = _last(_BARE_BOX, text)
   last = max(text.rfind('\\boxed{'), text.rfind('\\fbox{'))
   start, end = _boxes(text, last) if last >= 0 else (-1, -1)
   if start < 0 and ('\\boxed' in text or '\\fbox' in text):
@@ -91,7 +94,7 @@ def _under_heading(text: str) -> str:
 
 def _after_hash(text: str) -> str:
   match = _last(_HASH, text)
-  return _tidy(match.group(1)) if match else ''
+  return _after_phrase(match.group(1)) or _tidy(match.group(1)) if match else ''
 
 
 def _in_tag(text: str) -> str:
@@ -103,7 +106,9 @@ def _after_phrase(text: str) -> str:
   """What the last phrase that announces an answer announces."""
   matches = [m for m in _PHRASE.finditer(text) if not _NO_ANSWER.match(text, m.end())]
   for match in reversed(matches):
-    answer = _tidy(_only_the_answer(_first_statement(text[match.end():])))
+    statement = _first_statement(text[match.end():])
+    reason = _REASON.search(statement, 1)
+    answer = _tidy(_only_the_answer(statement[:reason.start()] if reason else statement))
     if answer:
       return answer
   return ''
@@ -140,7 +145,7 @@ def _tidy(answer: str) -> str:
   before = None
   while answer != before:
     before = answer
-    answer = answer.strip().rstrip('.').strip('*').strip()
+    answer = answer.strip().rstrip('.').strip('*`').strip()
     for opening, closing in (*_DISPLAY, ('$', '$')):
       inner = answer[len(opening):-len(closing)]
       if answer.startswith(opening) and answer.endswith(closing) and '$' not in inner:

@@ -23,6 +23,7 @@ from mathft_jax.grading.points import Value, each, point_values
 
 MAX_BITS = 1 << 17  # of a numerator or denominator; 9000! has 1 << 17
 MAX_STEPS = 20_000  # evaluated nodes of one answer
+_E = trees.Constant('e')
 
 
 class TooBig(ArithmeticError):
@@ -120,9 +121,11 @@ class Evaluator:
     if type(exponent) is Fraction:
       return self._monomial(tree)
     base = tree.base
-    if isinstance(base, trees.Constant) and base.name == 'e':
-      undone = _logarithm_of(tree.exponent)
-      return self.value(undone) if undone else each(self._exponential, exponent)
+    undone = _logarithm_of(tree.exponent, base)
+    if undone:
+      return self.value(undone)
+    if base == _E:
+      return each(self._exponential, exponent)
     value = self.value(base)
     if isinstance(base, trees.Power) and type(value) is list:  # (x^2)^n = x^{2n}
       inner = self.value(base.exponent)
@@ -283,13 +286,14 @@ def _varies(tree: trees.Tree) -> bool:
   return isinstance(tree, trees.Symbol) or any(map(_varies, trees.children(tree)))
 
 
-def _logarithm_of(tree: trees.Scalar) -> trees.Scalar | None:
-  """u ** c for a tree c * ln(u) with a number c."""
-  if isinstance(tree, trees.Call) and tree.function == 'ln' and len(tree.arguments) == 1:
-    return tree.arguments[0]
+def _logarithm_of(tree: trees.Scalar, base: trees.Scalar) -> trees.Scalar | None:
+  """u ** c for a tree c * log(u), to that base, with a number c."""
+  if isinstance(tree, trees.Call) and tree.function in ('ln', 'log'):
+    inside, *to = tree.arguments
+    return inside if (to or [_E]) == [base] else None
   if isinstance(tree, trees.Product) and len(tree.factors) == 2:
     number, logarithm = tree.factors
-    inside = _logarithm_of(logarithm)
+    inside = _logarithm_of(logarithm, base)
     if isinstance(number, trees.Number) and inside:
       return trees.Power(inside, number)
   return None

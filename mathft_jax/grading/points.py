@@ -2,7 +2,7 @@
 
 Values depend on the name of the variable alone, so that they are the same in every answer. All
 variables are positive and small at the first two points; each is negative at one of the next three;
-at the last two they are larger, where cosines are negative, and sines at one.
+at the last two each is larger, negative at one of them, and its sine and cosine are negative.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,13 @@ def point_values(name: str) -> list[Fraction]:
     denominator = _DENOMINATORS[chunk[0] % len(_DENOMINATORS)]
     where = int.from_bytes(chunk[1:3], 'big')
     if point < _SMALL:
+      negative = point - 2 == ord(name[0]) % (_SMALL - 2)
       numerator = denominator // 4 + 1 + where % (3 * denominator)
-    else:  # in the quarter of a turn behind 2 1/4 or 2 1/2 half turns
-      quarter = point - _SMALL + 1
-      numerator = math.ceil(denominator * (2 * math.pi + (quarter + 0.1 + 0.7 * where / 2**16) * math.pi / 2))
+    else:
+      negative = point % 2 == ord(name[0]) % 2
+      quarters = (5.1 if negative else 6.1) + 0.7 * where / 2**16
+      numerator = math.ceil(denominator * quarters * math.pi / 2)
     numerator += numerator % denominator == 0
-    negative = point - 2 == ord(name[0]) % (_SMALL - 2)
     values.append(Fraction(-numerator if negative else numerator, denominator))
   return values
 

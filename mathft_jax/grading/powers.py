@@ -49,9 +49,20 @@ def _integer_root(value: int, degree: int) -> int | None:
     root = math.isqrt(value)
   elif value.bit_length() < 50 * degree:  # the root fits a float
     root = round(math.exp(math.log(value) / degree))
+  elif _is_no_power(value, degree):
+    return None
   else:
     root = _newton_root(value, degree)
   return root if root**degree == value else None
+
+
+def _is_no_power(value: int, degree: int) -> bool:
+  """True when some prime p = k degree + 1 tells: a power to that degree is 0 or of an order that divides k."""
+  for k in range(2, 42, 2):
+    p = k * degree + 1
+    if all(p % q for q in range(3, math.isqrt(p) + 1, 2)) and pow(value % p, k, p) > 1:
+      return True
+  return False
 
 
 def _newton_root(value: int, degree: int) -> int:

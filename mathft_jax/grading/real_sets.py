@@ -76,6 +76,8 @@ def _with_solutions(tree: trees.Tree) -> trees.Tree:
 def _interval_key(tree: trees.Interval, key_of: Key) -> Hashable:
   """A tuple of its ends when both are open: `(1, 2)` is written for the point as well."""
   ends, closed = (key_of(tree.low), key_of(tree.high)), (tree.low_closed, tree.high_closed)
+  if all(closed) and ends[0] == ends[1]:
+    return ends[0]
   return ('interval', *ends, *closed) if any(closed) else ('tuple', *ends)
 
 

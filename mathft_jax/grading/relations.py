@@ -97,6 +97,8 @@ def _names_figure(tree: trees.Tree) -> bool:
     return all(map(_names_figure, tree.arguments))
   if isinstance(tree, trees.Product):
     return all(map(_names_figure, tree.factors))
+  if isinstance(tree, trees.Power):  # AB / CD
+    return tree.exponent == trees.MINUS_ONE and _names_figure(tree.base)
   return isinstance(tree, trees.Symbol) and (tree.name[0].isupper() or tree.name in _FIGURES)
 
 

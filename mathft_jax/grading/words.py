@@ -27,7 +27,8 @@ UNITS = frozenset((
     'dollar dollars euro euros pound pounds ounce ounces gram grams liter liters litre litres '
     'second seconds minute minutes hour hours day days week weeks month months year years '
     'square squared cubic cubed unit units way ways pieces points people students integers '
-    'per each total st nd rd th').split())
+    'per each total st nd rd th cup cups box bag jar can egg eggs pie pies pen car bus man men cat dog '
+    'row rows lap laps hat toy toys bit bits').split())
 HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
 
 ALL_REALS = (('all', 'real', 'numbers'), ('all', 'reals'), ('real', 'numbers'), ('reals',))

@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+import math
+
 import pytest
 
 from mathft_jax.grading import constants
@@ -29,10 +31,19 @@ def test_a_function_is_its_values_at_the_points():
   assert scalar_keys.scalar_key(_tree(r'x^2(\sin^2 y + \cos^2 y)')) == scalar_keys.scalar_key(_tree('x^2'))
 
 
-def test_points_are_positive_twice_and_negative_once():
+def test_small_points_are_positive_twice_and_negative_once_and_large_points_of_both_signs():
   for name in ('x', 'y', 'z', 'a', 'theta', 'x_1'):
-    signs = [value > 0 for value in points.point_values(name)]
-    assert signs[:2] == [True, True] and signs.count(False) == 1
+    values = points.point_values(name)
+    signs = [value > 0 for value in values]
+    assert signs[:2] == [True, True] and signs[:5].count(False) == signs[5:].count(False) == 1
+    assert all(math.cos(value) < 0 and math.sin(value) < 0 for value in values[5:])
+
+
+@pytest.mark.parametrize('one, other', [
+    ('|x|', 'x'), ('|x+1|', 'x+1'), ('|x-7|', '7-x'), (r'|\cos x|', r'\cos x'), (r'|\sin t|', r'\sin t'),
+    (r'\arcsin(\sin x)', 'x'), (r'\sqrt{(x-5)^2}', '5-x'), (r'\cos x', r'\sqrt{1-\sin^2 x}')])
+def test_functions_that_agree_on_a_part_only_differ(one, other):
+  assert scalar_keys.scalar_key(_tree(one)) != scalar_keys.scalar_key(_tree(other))
 
 
 def test_points_of_different_variables_differ():
