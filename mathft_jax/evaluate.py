@@ -20,6 +20,7 @@ from absl import logging
 from etils import epath
 
 import mathft_jax
+from mathft_jax import grading
 from mathft_jax import records
 from mathft_jax.evaluation import render, report, report_tables, tables
 
@@ -60,6 +61,8 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
   whole = {**head, 'comparisons': report.compare(measured, settings),
            'files': {name: report.section(each, rules, settings)
                      for name, each in measured.items()}}
+  for each in whole['files'].values():
+    each['notes'] += _stale(each['graders'])
   _write(workdir, whole, measured)
   _show(whole, print_tables)
   counts = [section['statistics'] for section in whole['files'].values()]
@@ -99,8 +102,16 @@ def _head(workdir: epath.Path, files: Mapping[str, epath.Path],
                    'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
             for name, path in paths.items()}
   return {'schema': 'mathft_jax.report', 'version': report.VERSION,
-          'mathft_jax': mathft_jax.__version__, 'inputs': inputs(files), 'greedy': inputs(greedy),
+          'mathft_jax': mathft_jax.__version__, 'grader': f'{grading.GRADER} {grading.VERSION}',
+          'inputs': inputs(files), 'greedy': inputs(greedy),
           'rules': [str(rule) for rule in rules], 'settings': dataclasses.asdict(settings)}
+
+
+def _stale(graders: Sequence[str]) -> list[str]:
+  """A note where another version of the grader has graded a file."""
+  here = f'{grading.GRADER} {grading.VERSION}'
+  return [f'graded by {grader}; the grader here is {here}: run grade again.' for grader in graders
+          if grader.split()[0] == grading.GRADER and grader != here]
 
 
 def _relative(path: epath.Path, workdir: epath.Path) -> str:

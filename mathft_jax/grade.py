@@ -3,11 +3,12 @@
   python -m mathft_jax.grade --gin_file=programs/grade.gin \
       --gin.CANDIDATES=runs/samples/candidates.jsonl --gin.INFER_OUTPUT_DIR=runs/graded
 
-Writes `<workdir>/graded.jsonl`, the candidates with `answer`, `is_correct` and `cluster`, and beside
-it `graded.report.json`: grader and version, what was read, counts, every limit that was hit. Grades
-that the input already has are replaced; how they differ is reported. With other graders named in
-`compare_with` the report has a table for each, and `disagreements.<grader>.jsonl` has the answers on
-which the two disagree.
+Writes `<workdir>/graded.jsonl`, the candidates with `answer`, `is_correct` and `cluster` and the name
+and version of the grader, and beside it `graded.report.json`: grader and version, what was read,
+counts, every limit that was hit. Grades that the input already has are replaced; how they differ is
+reported. With other graders named in `compare_with` the report has a table for each, and
+`disagreements.<grader>.jsonl` has the answers on which the two disagree. Output of another version of
+the grader is graded again.
 """
 
 import collections
@@ -109,7 +110,8 @@ def _graded(unit: records.CandidateSet, found: Found, key_of: KeyOf) -> records.
                           is_correct=None if reference is None else key is not None and key == wanted)
       for candidate, answer, key, label in zip(
           unit.candidates, answers, keys, grading.labels_of(keys)))
-  return dataclasses.replace(unit, candidates=candidates)
+  return dataclasses.replace(unit, candidates=candidates,
+                             grader=f'{grading.GRADER} {grading.VERSION}')
 
 
 def _counts(graded: Sequence[records.CandidateSet], found: Sequence[Found]) -> dict[str, int]:

@@ -57,6 +57,7 @@ class CandidateSet:
 
   problem: Problem
   candidates: tuple[Candidate, ...]
+  grader: str | None = None  # name and version of what graded them, written by grade
 
   def clusters(self) -> list[Cluster]:
     """Candidate indices by cluster: largest cluster first, the first sampled wins ties."""
@@ -133,7 +134,7 @@ def _candidate_set(row: dict[str, Any], where: str) -> CandidateSet:
   problem = _build(Problem, row['problem'], f'{where}: problem')
   candidates = [_build(Candidate, candidate, f'{where}: candidate {index}')
                 for index, candidate in enumerate(row['candidates'])]
-  return CandidateSet(problem, tuple(candidates))
+  return CandidateSet(problem, tuple(candidates), row.get('grader'))
 
 
 def _build(kind: type, row: Any, where: str) -> Any:

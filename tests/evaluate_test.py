@@ -1,5 +1,6 @@
 """The program: what it writes, when it writes again, and that equal inputs give equal reports."""
 
+import dataclasses
 import json
 import pathlib
 import struct
@@ -9,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from mathft_jax import evaluate, records
+from mathft_jax import evaluate, grading, records
 from mathft_jax.evaluation import voting
 from tests.evaluation.candidates import CORRECT, candidate_set
 
@@ -42,6 +43,17 @@ def test_everything_is_written(tmp_path, capsys):
   assert '| W.RR.Top-2 ' in capsys.readouterr().out
   html = (path.parent / 'report.html').read_text()
   assert html.count('src="data:image/png;base64,') == 3 and 'http' not in html
+
+
+@pytest.mark.parametrize('version, noted', [(grading.VERSION, False), ('0.1', True)])
+def test_a_file_graded_by_another_version_of_the_grader_is_noted(tmp_path, version, noted):
+  path = scored_file(tmp_path / 'scored.jsonl')
+  grader = f'{grading.GRADER} {version}'
+  records.write_rows(path, [dataclasses.replace(each, grader=grader)
+                            for each in records.read_candidate_sets(path)])
+  section = json.loads(run(tmp_path / 'out', candidates=path).read_text())['files']['scored']
+  assert section['graders'] == [grader]
+  assert any('run grade again' in note for note in section['notes']) == noted
 
 
 def test_every_field_of_the_report_is_documented(tmp_path):

@@ -74,6 +74,17 @@ def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(tmp
   assert len(records.read_candidate_sets(output)[0].candidates) == 2
 
 
+def test_the_output_of_another_version_of_the_grader_is_graded_again(tmp_path, monkeypatch):
+  candidates = _candidate_file(tmp_path, '\\boxed{4}')
+  def grader():
+    output = grade.grade(tmp_path / 'graded', candidates=candidates)
+    assert _report(tmp_path)['version'] == grading.VERSION
+    return records.read_candidate_sets(output)[0].grader
+  assert grader() == f'{grading.GRADER} {grading.VERSION}'
+  monkeypatch.setattr(grading, 'VERSION', 'next')
+  assert grader() == f'{grading.GRADER} next'
+
+
 def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
   candidates = _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{4.0}', '\\boxed{5}', 'none')
   grade.grade(tmp_path / 'graded', candidates=candidates, compare_with=['exact'])

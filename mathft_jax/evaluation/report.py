@@ -100,6 +100,7 @@ def section(measured: Measured, rules: Sequence[voting.Rule], settings: Settings
   unit = _scores_outside_unit(candidate_sets)
   statistics_ = outcomes.candidate_statistics(candidate_sets)
   return {
+      'graders': sorted({each.grader for each in candidate_sets if each.grader}),
       'statistics': statistics_,
       'notes': [*measured.notes, *curve_notes, *unit, *_missing_baseline(measured, settings)],
       'accuracies': accuracies(measured.outcomes, settings, statistics_['candidates']),

@@ -12,7 +12,7 @@ from mathft_jax.grading.answers import FoundAnswer, extract_answer, find_answer
 from mathft_jax.grading.equivalence import cluster, is_equivalent, key, labels_of
 
 GRADER = 'mathft'
-VERSION = '1.0'
+VERSION = '1.1'  # counts up when answers are read differently; `grade` then grades again
 
 __all__ = ['FoundAnswer', 'GRADER', 'VERSION', 'cluster', 'extract_answer', 'find_answer',
            'is_equivalent', 'key', 'labels_of']

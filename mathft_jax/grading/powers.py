@@ -57,7 +57,9 @@ def _integer_root(value: int, degree: int) -> int | None:
 
 
 def _is_no_power(value: int, degree: int) -> bool:
-  """True when some prime p = k degree + 1 tells: a power to that degree is 0 or of an order that divides k."""
+  """True when the factors 2 tell, or a prime p = k degree + 1: there x**(k degree) is 1, or x is 0."""
+  if ((value & -value).bit_length() - 1) % degree:
+    return True
   for k in range(2, 42, 2):
     p = k * degree + 1
     if all(p % q for q in range(3, math.isqrt(p) + 1, 2)) and pow(value % p, k, p) > 1:

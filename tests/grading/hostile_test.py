@@ -25,6 +25,8 @@ HOSTILE = {
     'matrices': r'\begin{pmatrix}' * 100 + '1' + r'\end{pmatrix}' * 100,
     'digits': '0.' + '3' * 50_000, 'binomial': r'\binom{10^{10}}{10^{9}}', 'letters': 'x' * 50_000,
     'spaces': '4' + '\\!' * 20_000, 'tower of roots': r'2^{1/3^{1/5^{1/7^{1/11}}}}',
+    'points': 'A(' * 38 + '1' + ')' * 38, 'rows': '[' * 38 + '1' + ']' * 38,
+    'roots of powers': r'\pi 1/√√√√\max 99999999!t\max9^° ∪ 9^9^π1/√√√√\max99999999!t\max9',
     'determinant': r'\begin{vmatrix}' + r'\\'.join(['&'.join('abcdefghi')] * 9) + r'\end{vmatrix}',
     'system': "__import__('os').system('echo x > pwned.txt')", 'globals': 'globals()',
     'write': 'open("pwned.txt","w").write("x")', 'lambda': '(lambda: 4)()',
@@ -41,6 +43,11 @@ def test_hostile_text_is_quick_and_equals_nothing_but_itself(text, tmp_path, mon
   assert grading.is_equivalent(text, text)
   assert time.process_time() - start < SLOWEST_S
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('text', [r'\begin{cases}\end{cases}', r'\begin{matrix}\end{matrix}'])
+def test_environments_that_hold_nothing_equal_nothing(text):
+  assert not grading.is_equivalent('4', text)
 
 
 def test_braces_alone_say_nothing():
