@@ -1,6 +1,7 @@
 """The final answer of a solution, and how it was found."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -56,6 +57,13 @@ def test_the_final_answer_is_found(how, text, solution):
     '<answer></answer>', '<think>\\boxed{5}</think>', 'This answer is wrong.', '# Answer\n'])
 def test_without_a_final_answer_there_is_none(solution):
   assert grading.extract_answer(solution) is None
+
+
+def test_solutions_of_every_manner():
+  lines = (pathlib.Path(__file__).parent / 'solutions.jsonl').read_text(encoding='utf-8').splitlines()
+  rows = list(map(json.loads, lines))
+  wrong = [row for row in rows if _plain(grading.extract_answer(row['solution'])) != _plain(row['answer'])]
+  assert wrong == [] and len(rows) > 150
 
 
 def test_labelled_solutions(shared_data):
