@@ -23,7 +23,7 @@ def call(cursor: Cursor, name: str, operand: Operand) -> trees.Scalar:
   if exponent == trees.MINUS_ONE and name in _INVERSES:
     name, exponent = _INVERSES[name], None
   cursor.deeper()
-  arguments = _arguments(cursor, operand)
+  arguments = _arguments(cursor, operand, single=name in ('sqrt', 'cbrt'))
   cursor.shallower()
   if name in notation.TRIGONOMETRIC or name == 'cis':
     arguments = tuple(_in_radians(argument) for argument in arguments)
@@ -57,10 +57,11 @@ def script(cursor: Cursor, operand: Operand) -> trees.Scalar:
   raise NotMath(f'{token.text!r} behind the name of a function.')
 
 
-def _arguments(cursor: Cursor, operand: Operand) -> tuple[trees.Tree, ...]:
+def _arguments(cursor: Cursor, operand: Operand, single: bool) -> tuple[trees.Tree, ...]:
+  """What stands in brackets; without them a `single` operand, √3 x is (√3) x, or several factors."""
   opening = cursor.accept('(', '{', '\\{', '[')
   if not opening:
-    return (_implicit(cursor, operand),)
+    return (operand(cursor) if single else _implicit(cursor, operand),)
   inside = cursor.enclosed(cursor, opening)
   return inside.items if isinstance(inside, trees.Group) else (inside,)
 
