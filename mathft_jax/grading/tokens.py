@@ -26,19 +26,13 @@ def tokenize(text: str) -> list[Token]:
 
 def _without_lone_braces(tokens: list[Token]) -> list[Token]:
   """With `{-}7` as `-7`: braces around one sign are there for the spacing of TeX."""
-  if not any(token.text in _SIGNS for token in tokens):
+  lone = [index for index in range(1, len(tokens) - 1)
+          if tokens[index - 1].text == '{' and tokens[index + 1].text == '}'
+          and tokens[index].text in _SIGNS and tokens[max(index - 2, 0)].text not in ('^', '_')]
+  if not lone:
     return tokens
-  result: list[Token] = []
-  for index, token in enumerate(tokens):
-    texts = [t.text for t in tokens[max(index - 2, 0):index + 3]]
-    inside = len(texts) == 5 and texts[1] == '{' and texts[3] == '}' and texts[0] not in '^_'
-    first = index == 1 and texts[0] == '{' and texts[2:3] == ['}']
-    if token.text in _SIGNS and (inside or first):
-      result[-1] = token
-    elif not (token.text == '}' and result and result[-1] is tokens[index - 1]
-              and result[-1].text in _SIGNS and tokens[index - 2].text == '{'):
-      result.append(token)
-  return result
+  dropped = {index + side for index in lone for side in (-1, 1)}
+  return [token for index, token in enumerate(tokens) if index not in dropped]
 
 
 def _without_wrapping(tokens: list[Token]) -> list[Token]:
