@@ -1,4 +1,4 @@
-"""The paper's experiments by models of full size: each parses, builds and fits, from shapes alone."""
+"""The paper's experiments with models of full size parse, build and fit, from shapes alone."""
 
 import importlib
 import pathlib
@@ -34,6 +34,7 @@ TRAININGS = {'ssft': 'ssft', 'scr': 'ssft scr_margin scr_xent',
 MESH = '--gin_bindings=partitioning.Partitioner.ici_mesh_shape = (16, 2)'
 # `NAME = value` of a form; not what is to be set, nor what only wires objects together.
 SETTING = re.compile(r'^([A-Z][A-Z_0-9]*) = (?!%gin\.REQUIRED|[@\[{])')
+TRAINING = re.compile(r'# (?:(\w+)/)?train\.train: ([\d,]+) parameters; .* = ([\d,]+) tokens')
 FORMS = ('programs', 'stages', PAPER)
 
 
@@ -51,7 +52,7 @@ def described(text):
   """{stage: (parameters, GiB of a device, tokens a step)} of a dry run."""
   lines, found = text.splitlines(), {}
   for number, line in enumerate(lines):
-    if match := re.match(r'# (?:(\w+)/)?train\.train: ([\d,]+) parameters; .* = ([\d,]+) tokens', line):
+    if match := TRAINING.match(line):
       stage, count, tokens = match.groups()
       found[stage] = (int(count.replace(',', '')), float(lines[number + 2].split()[-1]),
                       int(tokens.replace(',', '')))
@@ -75,7 +76,7 @@ def vocabulary(request, tokenizer_paths):
 
 @pytest.mark.parametrize('model', MODELS)
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_an_experiment_with_a_model_assembles_and_its_trainings_fit(recipe, model, vocabulary, capsys):
+def test_an_experiment_assembles_and_its_trainings_fit(recipe, model, vocabulary, capsys):
   files = [f'{PAPER}/{recipe}', f'models/{model}', f'vocabularies/{MODELS[model][0]}']
   text = dry_run('recipe.recipe', files, [
       *vocabulary(model), '--gin.MODEL_DIR=runs/x', '--gin.INITIAL_CHECKPOINT_PATH=weights', MESH,
