@@ -55,13 +55,13 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
   partitioning.check_rows(batch_size, plan.mesh, knob='batch_size')
   params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
                         mesh=plan.mesh, rules=partitioner.rules)
-  _decode_all(job, plan, params, problems, prompt_ids, vocabulary, batch_size, seed)
+  _decode_all(job, plan, params, problems, prompt_ids, vocabulary, template, batch_size, seed)
   return job.finish([problem.id for problem in problems])
 
 
 def _decode_all(job: resumable.Job, plan: decoding.Plan, params: Any,
                 problems: Sequence[records.Problem], prompt_ids: Sequence[Sequence[int]],
-                vocabulary: Any, batch_size: int, seed: int) -> None:
+                vocabulary: Any, template: prompts.Template, batch_size: int, seed: int) -> None:
   """Decodes what the job lacks, problems with prompts of like length together."""
   done = job.done()
   order = sorted((i for i, problem in enumerate(problems) if problem.id not in done),
@@ -72,7 +72,7 @@ def _decode_all(job: resumable.Job, plan: decoding.Plan, params: Any,
       batch = order[start:start + batch_size]
       samples = _decode(plan, params, [problems[i] for i in batch], [prompt_ids[i] for i in batch],
                         batch_size, seed)
-      job.add([candidate_set(problems[i], samples, row, plan, vocabulary)
+      job.add([candidate_set(problems[i], samples, row, plan, vocabulary, template)
                for row, i in enumerate(batch)])
       tokens += int(samples.lengths_PC[:len(batch)].sum())
       candidates += len(batch) * plan.copies
@@ -95,15 +95,25 @@ def _decode(plan: decoding.Plan, params: Any, problems: Sequence[records.Problem
 
 
 def candidate_set(problem: records.Problem, samples: decoding.Samples, row: int,
-                  plan: decoding.Plan, vocabulary: Any) -> records.CandidateSet:
-  """One problem's candidates as records."""
+                  plan: decoding.Plan, vocabulary: Any,
+                  template: prompts.Template) -> records.CandidateSet:
+  """One problem's candidates as records.
+
+  One that went on with a further problem, as models do after demonstrations, is cut there and keeps
+  neither the tokens nor the log-probability of the whole.
+  """
   candidates = []
   for c in range(plan.copies):
     finished = bool(samples.finished_PC[row, c])
     length = int(samples.lengths_PC[row, c]) - finished  # without EOS
     ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))
+    text = vocabulary.decode(ids)
+    own = prompts.without_next_shot(template, text)
+    if own != text:
+      candidates.append(records.Candidate(solution=own, finished=True))
+      continue
     candidates.append(records.Candidate(
-        solution=vocabulary.decode(ids), token_ids=ids, finished=finished,
+        solution=text, token_ids=ids, finished=finished,
         log_prob=float(samples.log_probs_PC[row, c])))
   return records.CandidateSet(problem, tuple(candidates))
 

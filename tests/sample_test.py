@@ -110,3 +110,14 @@ def test_finished_work_is_not_done_again_and_other_settings_are_refused(run, mon
 def test_problems_without_ids_of_their_own_are_refused(run):
   with pytest.raises(ValueError, match="twice: \\['p0'\\]"):
     run(problems=[PROBLEMS[0], PROBLEMS[0]])
+
+
+def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_probability(run):
+  separator = run('plain', num_decodes=1)['p0'][0].solution[3:5]
+  template = prompts.Template(solve='{question}', shots=(('?', '.'),), shot_separator=separator)
+  for whole, cut in zip(*(each['p0'] for each in (
+      run('a'), run('b', template=template, problems=PROBLEMS)))):
+    assert separator not in cut.solution
+    assert (cut.log_prob is None) == (cut.token_ids is None)
+    assert cut.finished or cut.log_prob is not None
+    assert whole.log_prob is not None

@@ -71,6 +71,18 @@ def encode_solution(vocabulary, text: str) -> list[int]:
   return vocabulary.encode(text) + [vocabulary.eos_id]
 
 
+def without_next_shot(template: Template, text: str) -> str:
+  """A sampled solution up to where it goes on with a further problem, as after demonstrations.
+
+  A pre-trained model seldom ends by itself; the last box of what it writes would be another
+  problem's answer. Without `shots` the text stays as it is.
+  """
+  if not template.shots:
+    return text
+  begins = template.shot_separator + template.solve.partition('{question}')[0]
+  return text.partition(begins.rstrip() or begins)[0]
+
+
 def encode_verify_problem(template: Template, vocabulary, problem: records.Problem) -> list[int]:
   """The evaluator prompt's first piece, BOS and problem: the same for every candidate."""
   return _start(vocabulary, _filled(template, vocabulary, template.verify_problem, '{question}',

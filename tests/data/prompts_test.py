@@ -91,3 +91,13 @@ def test_the_fingerprint_names_what_changed():
 def test_demonstrations_leave_the_fingerprint_alone():
   shots = dataclasses.replace(TEMPLATE, shots=(('1+1', '2'),))
   assert prompts.fingerprint(shots, BYTES) == prompts.fingerprint(TEMPLATE, BYTES)
+
+
+def test_a_solution_ends_where_the_next_problem_begins_after_demonstrations():
+  plain = prompts.Template()
+  few_shot = prompts.Template(shots=(('1 + 1?', '2'),))
+  text = 'We add.\n\nThen \\boxed{2}.\n\nProblem:\n3 + 3?\n\nSolution:\n\\boxed{6}'
+  assert prompts.without_next_shot(few_shot, text) == 'We add.\n\nThen \\boxed{2}.'
+  assert prompts.without_next_shot(plain, text) == text
+  bare = prompts.Template(solve='{question}', shots=(('1 + 1?', '2'),), shot_separator='\n\n')
+  assert prompts.without_next_shot(bare, text) == 'We add.'
