@@ -1,11 +1,14 @@
 """Candidates depend on seed, problem and number alone, and a stopped run loses none."""
 
+import types
+
 import jax
+import numpy as np
 import pytest
 
 from mathft_jax import checkpoints, records, sample
 from mathft_jax.data import prompts, vocabularies
-from mathft_jax.inference import sampling
+from mathft_jax.inference import decoding, sampling
 from mathft_jax.models import likelihoods, transformer
 
 MODEL = transformer.TransformerConfig(
@@ -112,12 +115,22 @@ def test_problems_without_ids_of_their_own_are_refused(run):
     run(problems=[PROBLEMS[0], PROBLEMS[0]])
 
 
-def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_probability(run):
-  separator = run('plain', num_decodes=1)['p0'][0].solution[3:5]
-  template = prompts.Template(solve='{question}', shots=(('?', '.'),), shot_separator=separator)
-  for whole, cut in zip(*(each['p0'] for each in (
-      run('a'), run('b', template=template, problems=PROBLEMS)))):
-    assert separator not in cut.solution
-    assert (cut.log_prob is None) == (cut.token_ids is None)
-    assert cut.finished or cut.log_prob is not None
-    assert whole.log_prob is not None
+def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_probability():
+  texts_C = ['So 2.', 'So 2.\n\nProblem:\n3 + 3?\n\nSolution:\n6']
+  ids_C = [VOCABULARY.encode(text) for text in texts_C]
+  tokens_PCU = np.zeros((1, 2, 64), np.int32)
+  for row, ids in zip(tokens_PCU[0], ids_C):
+    row[:len(ids)] = ids
+  samples = decoding.Samples(
+      tokens_PCU=tokens_PCU, lengths_PC=np.array([list(map(len, ids_C))]),
+      finished_PC=np.zeros((1, 2), bool), log_probs_PC=np.array([[-1.0, -9.0]]))
+  plan = types.SimpleNamespace(copies=2)
+
+  def candidates(template):
+    return sample.candidate_set(PROBLEMS[0], samples, 0, plan, VOCABULARY, template).candidates
+
+  whole = candidates(prompts.Template())
+  assert [each.solution for each in whole] == texts_C
+  ended, cut = candidates(prompts.Template(shots=(('1 + 1?', '2'),)))
+  assert ended == whole[0]
+  assert cut == records.Candidate('So 2.', finished=True)
