@@ -149,6 +149,7 @@ def solve(lessons: DialLessons, random: np.random.Generator, count: int,
           option: str = 'fine') -> list[list[Piece]]:
   """A problem and its solution, as in SSFT."""
   made = []
+  random.random((count, len(NAMES), 2))  # not used; the base that is kept was made after this draw
   for dials in generated.draw_dials(random, count, len(NAMES), lessons.turns, lessons.copied):
     prompt = lessons.template.solve.replace('{question}', generated.question(dials))
     steps = [step for name, dial in zip(NAMES, dials)
