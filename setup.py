@@ -10,7 +10,7 @@ DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>
         'tensorboard>=2.19',  # clu imports it and does not ask for it
         'tokenizers>=0.20', 'sentencepiece>=0.2',  # of published models
         'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
-TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100']
+TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'safetensors>=0.4']
 
 setuptools.setup(
     name='mathft_jax',
@@ -26,14 +26,15 @@ setuptools.setup(
                   'mathft_jax.gin_configs': ['**/*.gin']},
     install_requires=[
         'absl-py>=2.1', 'etils[epath]>=1.9', 'flax>=0.12.8', 'gin-config>=0.5.0', 'jax>=0.10',
-        'matplotlib>=3.8', 'numpy>=1.26', 'optax>=0.2.5', 'orbax-checkpoint>=0.11.30',
-        'safetensors>=0.4', 'sympy>=1.13', 'tqdm>=4.66',
+        'matplotlib>=3.8', 'ml_dtypes>=0.5', 'numpy>=1.26', 'optax>=0.2.5',
+        'orbax-checkpoint>=0.11.30', 'sympy>=1.13', 'tqdm>=4.66',
     ],
     extras_require={
         'cuda': ['jax[cuda13]>=0.10'],
         'tpu': ['jax[tpu]>=0.10'],
         'data': DATA,
         'test': [*DATA, *TEST],
+        'hf': ['torch>=2.6', 'transformers>=4.50'],  # to compare with, never to run
         'bench': ['torch>=2.6', 'transformers>=4.50', 'math-verify>=0.9'],
     },
 )

@@ -1,6 +1,6 @@
 """Peak host memory of conversions of a made-up model of 3B parameters, bfloat16.
 
-  python benchmarks/convert_memory.py            # needs 25 GB of disk, 12 GB of memory, some minutes
+  python benchmarks/convert_memory.py            # 25 GB of disk, 12 GB of memory, some minutes
 
 Each conversion is a process of its own. Its peak is that of its resident memory, once without the
 pages of mapped files, which the system takes back when it needs them, and once with them.
@@ -110,7 +110,8 @@ def main() -> None:
                                  f'--output={folder}/out2'],
     }.items():
       anonymous, resident, seconds = measure(command)
-      print(f'| {name} | {anonymous / GIB:.2f} | {resident / GIB:.2f} | {seconds:.0f} |', flush=True)
+      row = name, f'{anonymous / GIB:.2f}', f'{resident / GIB:.2f}', f'{seconds:.0f}'
+      print(f'| {" | ".join(row)} |', flush=True)
 
 
 if __name__ == '__main__':

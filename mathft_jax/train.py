@@ -128,8 +128,8 @@ def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib
     with progress.Progress('train', total=agenda.train_steps, unit='steps', done=start) as bar:
       state = loop.Loop(
           plan, optimizer, agenda, store=store, writer=writer, bar=bar, watch=watch,
-          held_out=held_out, metadata={**identity, 'settings': settings,
-                                       'optimizer': repr(optimizer)},
+          held_out=held_out, metadata={**identity, **_published(store, init_from),
+                                       'settings': settings, 'optimizer': repr(optimizer)},
       ).run(state, start, stream)
   done = int(jax.device_get(state.step))
   if done != agenda.train_steps:
@@ -157,6 +157,14 @@ def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath
   checkpoints.check_metadata(init_from, **identity)
   params = checkpoints.load_params(init_from, shapes.params, step_lib.state_shardings(plan).params)
   return step_lib.new_state(plan, params), 0
+
+
+def _published(store: checkpoints.Checkpoints, init_from: epath.PathLike | None) -> dict[str, Any]:
+  """The config.json of the published model that the weights come from, for an export."""
+  step = store.latest_step()
+  origin = init_from if step is None else store.path(step)
+  found = {} if origin == RANDOM else checkpoints.read_metadata(origin)
+  return {'published': found['published']} if found.get('published') else {}
 
 
 def _examples(feed: Feed, examples: Any, split: str) -> tuple[Sequence[Any], dict[str, Any]]:

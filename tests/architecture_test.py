@@ -25,7 +25,7 @@ DOORS = {  # library -> the places that may import it
     'flax': ('models',),
     'optax': ('training',),
     'orbax': ('checkpoints',),
-    'safetensors': ('checkpoints',),
+    'safetensors': (),
     'sympy': ('grading',),
     'matplotlib': ('evaluation',),
     'torch': (),

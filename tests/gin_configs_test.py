@@ -35,7 +35,10 @@ COMMANDS = [
       for name in ('math', 'prm800k', 'math_prm800k', 'gsm8k')),
     # Sizes of published models: tiny.gin lends them its vocabulary.
     *(('train.train', [*JSONL, 'stages/ssft.gin', f'models/{path.name}'], TRAIN)
-      for path in sorted((CONFIGS / 'models').glob('*.gin')) if 'VOCABULARY' not in path.read_text()),
+      for path in sorted((CONFIGS / 'models').glob('*.gin'))
+      if path.stem != 'of_checkpoint' and 'VOCABULARY' not in path.read_text()),
+    ('train.train', [*JSONL, 'stages/ssft.gin', 'models/of_checkpoint.gin'],
+     [*TRAIN, f'MODEL_FROM={CONFIGS.parent / "tests" / "models" / "goldens" / "gemma3"}']),
 ]
 
 
