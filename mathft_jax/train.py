@@ -8,6 +8,7 @@ Any objective, by `loss`. Running the same command again goes on where it stoppe
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 from absl import logging
@@ -19,6 +20,7 @@ from mathft_jax import checkpoints, partitioning, progress, resumable
 from mathft_jax.data import batches as batches_lib
 from mathft_jax.data import prompts
 from mathft_jax.training import footprint, loop, optimizers
+from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import metrics as metrics_lib
 from mathft_jax.training import step as step_lib
 
@@ -49,13 +51,14 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
           seed: int = 0, log_period: int = 10, eval_period: int | None = None,
           eval_steps: int | None = None, checkpoint_period: int | None = None,
           keep: int | None = 1, hand_over: str = 'last', best_metric: str = 'loss',
-          higher_is_better: bool = False, tensorboard: bool = True,
+          higher_is_better: bool = False, tensorboard: bool = True, lora: Any = None,
           partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
   """The path of the checkpoint to hand over, `<workdir>/checkpoints/<step>`.
 
   Start-up order (a workdir with a checkpoint of other settings is refused):
     1. The workdir has a checkpoint of step `train_steps`: nothing to do.
-    2. The workdir has a checkpoint: resume it, with optimizer, step and place in the data.
+    2. The workdir has a checkpoint: resume it, with optimizer, step and place in the data (with
+       `lora` the frozen weights are read from `init_from` again).
     3. `init_from` is a path: its parameters only, checked against model, vocabulary and template,
        read straight into the mesh; fresh optimizer, step 0.
     4. `init_from` is 'random': fresh parameters.
@@ -72,6 +75,7 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
     log_period, eval_period, checkpoint_period: in steps; None: never. The last step always counts.
     keep: so many last checkpoints; the best besides when it is handed over.
     hand_over: 'last', or 'best' by `best_metric` on the validation split.
+    lora: of `training.lora`: train small adapters only; what is handed over has them merged.
   """
   _check_choices(hand_over, eval_period)
   max_length = _row_length(max_length)
@@ -79,13 +83,14 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
       epath.Path(workdir) / 'checkpoints', keep=keep, higher_is_better=higher_is_better,
       best=best_metric if hand_over == 'best' else None)
   settings = {'init_from': _origin(init_from, workdir), 'loss': repr(loss), 'pack': pack,
-              'batch_size': batch_size, 'max_length': max_length, 'seed': seed}
+              'batch_size': batch_size, 'max_length': max_length, 'seed': seed,
+              'lora': None if lora is None else repr(lora)}
   with store:
     if not _is_complete(store, train_steps, settings):
       plan = step_lib.Plan(
           config=model, loss=loss, optimizer=optimizers.without_rate(optimizer),
           mesh=partitioner.mesh(), rules=partitioner.rules, num_microbatches=num_microbatches,
-          max_grad_norm=max_grad_norm)
+          max_grad_norm=max_grad_norm, lora=lora)
       feed = Feed(examples=examples, eval_examples=eval_examples or examples, template=template,
                   vocabulary=vocabulary, batch_size=batch_size, max_length=max_length, pack=pack,
                   too_long=too_long, seed=seed, eval_steps=eval_steps)
@@ -98,13 +103,14 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
 
 def describe(*, model: Any, loss: Any, optimizer: Any, batch_size: int,
              max_length: int | Mapping[str, int], num_microbatches: int = 1,
-             train_steps: int | None = None, max_grad_norm: float | None = 1.0,
+             train_steps: int | None = None, max_grad_norm: float | None = 1.0, lora: Any = None,
              partitioner: partitioning.Partitioner = partitioning.Partitioner(), **_: Any) -> str:
   """What a dry run prints: parameters, tokens a step, GiB a device by mesh; no device is asked."""
   rows, length = batch_size // num_microbatches, _row_length(max_length)
   plans = [step_lib.Plan(
       config=model, loss=loss, optimizer=optimizers.without_rate(optimizer), mesh=mesh,
-      rules=partitioner.rules, num_microbatches=num_microbatches, max_grad_norm=max_grad_norm)
+      rules=partitioner.rules, num_microbatches=num_microbatches, max_grad_norm=max_grad_norm,
+      lora=lora)
            for mesh in footprint.meshes(partitioner, rows)]
   found = [footprint.footprint(plan, batch_size=batch_size, max_length=length) for plan in plans]
   steps = '' if train_steps is None else f', {train_steps:,} steps'
@@ -139,24 +145,39 @@ def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib
 def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath.PathLike | None,
            identity: dict[str, Any], seed: int) -> tuple[step_lib.TrainState, int]:
   """(train state, its step): numbers 2 to 5 of the start-up order."""
-  step, shapes = store.latest_step(), step_lib.abstract_state(plan)
-  if step is not None:
-    logging.info('resuming %s at step %d', store.directory, step)
-    checkpoints.check_metadata(store.path(step), **identity)
+  step = store.latest_step()
+  given = functools.partial(_given, plan, store, init_from, identity, seed)
+  if step is None:
+    params = given() if plan.lora is None else step_lib.with_adapters(plan, given(), seed)
+    return step_lib.new_state(plan, params), 0
+  logging.info('resuming %s at step %d', store.directory, step)
+  checkpoints.check_metadata(store.path(step), **identity)
+  shapes = step_lib.abstract_state(plan)
+  if plan.lora is None:
     params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
-    counter = partitioning.put(np.asarray(step, np.int32), shapes.step.sharding)
-    return step_lib.TrainState(counter, params, optimizer), step
+  else:
+    _, (adapters, optimizer) = store.restore(step, None, (shapes.params.adapters, shapes.optimizer))
+    params = lora_lib.Adapted(given(), adapters)
+    plan.lora.check_merged(params, checkpoints.open_params(store.path(step)).read,
+                           where=f'{store.path(step)}, resumed on {init_from}')
+  counter = partitioning.put(np.asarray(step, np.int32), shapes.step.sharding)
+  return step_lib.TrainState(counter, params, optimizer), step
+
+
+def _given(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath.PathLike | None,
+           identity: dict[str, Any], seed: int) -> Any:
+  """The model's parameters that the stage was given."""
   if init_from == RANDOM:
     logging.info('fresh parameters, seed %d', seed)
-    return step_lib.new_state(plan, step_lib.random_params(plan, seed)), 0
+    return step_lib.random_params(plan, seed)
   if not init_from:
     raise ValueError(
         f'{store.directory} has no checkpoint to resume and init_from is {init_from!r}: wanted a '
         "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH).")
   logging.info('parameters from %s', init_from)
   checkpoints.check_metadata(init_from, **identity)
-  params = checkpoints.load_params(init_from, shapes.params, step_lib.state_shardings(plan).params)
-  return step_lib.new_state(plan, params), 0
+  shapes = step_lib.model_state(plan)
+  return checkpoints.load_params(init_from, shapes, jax.tree.map(lambda a: a.sharding, shapes))
 
 
 def _published(store: checkpoints.Checkpoints, init_from: epath.PathLike | None) -> dict[str, Any]:
@@ -231,7 +252,7 @@ def _is_complete(store: checkpoints.Checkpoints, train_steps: int,
                      f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.')
   found = checkpoints.read_metadata(store.path(step)).get('settings', {})
   differ = [name for name, value in settings.items()
-            if value is not None and found.get(name) != value]
+            if (value is not None or name == 'lora') and found.get(name) != value]
   if differ:
     raise ValueError(f'{store.directory} was made with other settings:\n'
                      f'  there: {({name: found.get(name) for name in differ})}\n'

@@ -19,6 +19,7 @@ COMMANDS = [
     ('train.train', [*JSONL, 'stages/scr_xent.gin'], TRAIN),
     ('train.train', [*JSONL, 'stages/contrastive.gin'], TRAIN),
     ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
+    ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
     ('train.train', ['models/dials.gin', 'data/generated.gin', 'stages/ssft.gin'], TRAIN),
     ('sample.sample', [*JSONL, 'programs/sample.gin'], INFER),
     ('score.score', ['models/tiny.gin', 'programs/score.gin'], INFER),

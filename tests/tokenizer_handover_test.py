@@ -54,7 +54,7 @@ def run_scoring(workdir, checkpoint, vocabulary, template):
 
 
 CHANGES = {
-    'end': (dict(eos='<|endoftext|>', pad='<|fim_pad|>'), {}, r"eos <\|im_end\|>.*\n.*eos <\|endof"),
+    'end': (dict(eos='<|endoftext|>', pad='<|fim_pad|>'), {}, r"eos <\|im_end.*\n.*eos <\|endof"),
     'tokenizer': (None, {}, r'sha256 (\w+).*\n.*sha256 (?!\1)'),
     'special tokens': ({}, dict(special_tokens=()), r"<\|im_start\|> <\|im_end\|>.*\n.*None"),
     'prompt': ({}, dict(verify_problem='Is {question} =='), r"Here is.*\n.*Is \{question\} =="),

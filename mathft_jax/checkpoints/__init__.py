@@ -111,10 +111,15 @@ class Checkpoints:
     self._empty_deleted()
 
   def restore(self, step: int, params: Any, optimizer: Any) -> tuple[Any, Any]:
-    """(params, optimizer state) of a step, laid out like the given ShapeDtypeStructs."""
-    restored = self._manager.restore(step, args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(params), optimizer=ocp.args.StandardRestore(optimizer)))
-    return restored.params, restored.optimizer
+    """(params, optimizer state) of a step, laid out like the given ShapeDtypeStructs.
+
+    With `params` None these are not read, and None is in their place.
+    """
+    wanted = {'optimizer': ocp.args.StandardRestore(optimizer)}
+    if params is not None:
+      wanted['params'] = ocp.args.StandardRestore(params)
+    restored = self._manager.restore(step, args=ocp.args.Composite(**wanted))
+    return restored.get('params'), restored.optimizer
 
   def _empty_deleted(self) -> None:
     if self._deleted.exists():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models.low_rank import product
 
 MASKED = -1e30  # finite, so that a part with nothing visible weighs zero and makes no NaN
 Kernel = functools.partial(jax.nn.initializers.variance_scaling, mode='fan_in',
@@ -135,11 +136,11 @@ class Attention(nnx.Module):
       out_BTNH = jax.nn.dot_product_attention(
           q_BTNH, k_BTKH, v_BTKH, mask=parts[0].visible_RXS[:, None], scale=scale,
           implementation=kernel)
-    return jnp.einsum('BTNH,NHD->BTD', out_BTNH, self.out.astype(x_BTD.dtype)), stored
+    return product('BTNH,NHD->BTD', out_BTNH, self.out), stored
 
   def _heads(self, x_BTD, rotation_BT):
     """Rotated queries and keys, and values."""
-    project = lambda w: jnp.einsum('BTD,DNH->BTNH', x_BTD, w.astype(x_BTD.dtype))
+    project = lambda weight: product('BTD,DNH->BTNH', x_BTD, weight)
     q, k, v = project(self.query), project(self.key), project(self.value)
     if self.config.qkv_bias:
       q, k, v = (x + bias.astype(x.dtype) for x, bias in
@@ -162,13 +163,12 @@ class Mlp(nnx.Module):
     self.config = config
 
   def __call__(self, x_BTD):
-    kernel = lambda w: w.astype(x_BTD.dtype)
-    up_BTF = x_BTD @ kernel(self.up)
+    up_BTF = product('BTD,DF->BTF', x_BTD, self.up)
     if self.config.gated_mlp:
-      up_BTF *= activation(self.config.mlp_activation, x_BTD @ kernel(self.gate))
+      up_BTF *= activation(self.config.mlp_activation, product('BTD,DF->BTF', x_BTD, self.gate))
     else:
       up_BTF = activation(self.config.mlp_activation, up_BTF)
-    return up_BTF @ kernel(self.down)
+    return product('BTF,FD->BTD', up_BTF, self.down)
 
 
 def activation(name: str, x):

@@ -46,12 +46,12 @@ class Footprint:
 def footprint(plan: step_lib.Plan, *, batch_size: int, max_length: int) -> Footprint:
   """Sizes of a plan, whose mesh may be a `Partitioner.abstract_mesh`."""
   state = step_lib.abstract_state(plan)
-  parameter_bytes = _device_bytes(state.params)
+  gradient_bytes = _device_bytes(plan.trained(state.params))
   return Footprint(
       mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
       parameters=count(state.params),
-      parameter_bytes=parameter_bytes, optimizer_bytes=_device_bytes(state.optimizer),
-      gradient_bytes=parameter_bytes * (2 if plan.num_microbatches > 1 else 1),
+      parameter_bytes=_device_bytes(state.params), optimizer_bytes=_device_bytes(state.optimizer),
+      gradient_bytes=gradient_bytes * (2 if plan.num_microbatches > 1 else 1),
       activation_bytes=_kept_activations(plan, batch_size, max_length))
 
 

@@ -97,7 +97,7 @@ class Loop:
     if agenda.due(agenda.checkpoint_period, step) or step == agenda.train_steps or (
         evaluated and agenda.save_evaluated):
       self._read_waiting()  # a state that is not finite is never saved
-      self._store.save(step, state.params, state.optimizer, self._metadata, evaluated)
+      self._store.save(step, *step_lib.to_save(self._plan, state), self._metadata, evaluated)
     self._clock += time.monotonic() - started
 
   def _evaluate(self, step: int, state: step_lib.TrainState) -> dict[str, float]:
@@ -132,7 +132,7 @@ class Loop:
       numbers['tokens_per_s'] = self._tokens / (time.monotonic() - self._clock)
       shown['tokens/s'] = numbers['tokens_per_s']
       used = progress.model_flops_utilization(
-          numbers['tokens_per_s'] * flops_per_token(self._plan.config))
+          numbers['tokens_per_s'] * flops_per_token(self._plan))
       if used is not None:
         shown['MFU'] = numbers['model_flops_utilization'] = used
     self._writer.write(step, 'train', numbers)
@@ -154,8 +154,10 @@ def evaluate(plan: step_lib.Plan, params: Any, held_out: Sequence[Batch]) -> dic
   return total.means()
 
 
-def flops_per_token(config: transformer.TransformerConfig) -> float:
-  """Forward and backward, matrix products with parameters only: 6 a parameter."""
-  params = transformer.abstract_params(config)
+def flops_per_token(plan: step_lib.Plan) -> float:
+  """Forward and backward, matrix products with parameters only: 6 a parameter, 4 a frozen one."""
+  params = transformer.abstract_params(plan.config)
   count = sum(array.size for array in jax.tree.leaves(params))
-  return 6 * (count if config.tied_embeddings else count - params['embedding'].size)
+  per_parameter = 6 if plan.lora is None else 4
+  return per_parameter * (
+      count if plan.config.tied_embeddings else count - params['embedding'].size)

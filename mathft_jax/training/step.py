@@ -16,6 +16,7 @@ import optax
 
 from mathft_jax import partitioning
 from mathft_jax.models import likelihoods, transformer
+from mathft_jax.training import lora as lora_lib
 
 Batch = Mapping[str, jax.Array]
 
@@ -30,6 +31,8 @@ class Plan:
     num_microbatches: parts of a batch whose gradients are made one after the other and added; the
       sum is that of the whole batch.
     max_grad_norm: larger gradients are scaled down to this global norm; None: never.
+    lora: adapters to train in the place of the parameters, which `lora.Adapted` then holds beside
+      them; None: every parameter is trained.
   """
 
   config: transformer.TransformerConfig
@@ -39,6 +42,15 @@ class Plan:
   rules: partitioning.Rules = partitioning.DEFAULT_RULES
   num_microbatches: int = 1
   max_grad_norm: float | None = 1.0
+  lora: lora_lib.Lora | None = None
+
+  def trained(self, params: Any) -> Any:
+    """The part of the parameters that has gradients and optimizer state."""
+    return params if self.lora is None else params.adapters
+
+  def with_trained(self, params: Any, trained: Any) -> Any:
+    """The parameters with this part in the place of theirs."""
+    return trained if self.lora is None else params._replace(adapters=trained)
 
 
 class TrainState(NamedTuple):
@@ -75,22 +87,23 @@ def eval_step(plan: Plan):
 @functools.lru_cache(maxsize=64)
 def state_shardings(plan: Plan) -> TrainState:
   """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
-  shapes = transformer.abstract_params(plan.config)
-  params = partitioning.shardings(transformer.logical_axes(plan.config), shapes,
+  shapes, axes = _param_shapes(plan), transformer.logical_axes(plan.config)
+  params = partitioning.shardings(axes if plan.lora is None else plan.lora.axes(axes), shapes,
                                   mesh=plan.mesh, rules=plan.rules)
+  shapes, trained = plan.trained(shapes), plan.trained(params)
   whole = partitioning.replicated(plan.mesh)
   transform = plan.optimizer.transform()
   like_params = lambda leaf, sharding, param: sharding if leaf.shape == param.shape else whole
   optimizer = optax.tree_map_params(
-      transform, like_params, jax.eval_shape(transform.init, shapes), params, shapes,
+      transform, like_params, jax.eval_shape(transform.init, shapes), trained, shapes,
       transform_non_params=lambda _: whole)
   return TrainState(whole, params, optimizer)
 
 
 def abstract_state(plan: Plan) -> TrainState:
   """Shapes, dtypes and shardings of the train state, to restore a checkpoint into."""
-  shapes = transformer.abstract_params(plan.config)
-  optimizer = jax.eval_shape(plan.optimizer.transform().init, shapes)
+  shapes = _param_shapes(plan)
+  optimizer = jax.eval_shape(plan.optimizer.transform().init, plan.trained(shapes))
   state = TrainState(jax.ShapeDtypeStruct((), jnp.int32), shapes, optimizer)
   return jax.tree.map(
       lambda array, sharding: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding),
@@ -98,21 +111,54 @@ def abstract_state(plan: Plan) -> TrainState:
 
 
 def new_state(plan: Plan, params: Any) -> TrainState:
-  """Step 0 with these parameters and a fresh optimizer."""
+  """Step 0 with these parameters and a fresh optimizer; with `lora` they have adapters."""
   layout = state_shardings(plan)
-  optimizer = _initial(plan)(params)
+  optimizer = _initial(plan)(plan.trained(params))
   return TrainState(jax.device_put(jnp.int32(0), layout.step), params, optimizer)
 
 
+def model_state(plan: Plan) -> Any:
+  """Shapes, dtypes and shardings of the model's own parameters, to load a checkpoint into."""
+  params = abstract_state(plan).params
+  return params if plan.lora is None else params.base
+
+
 def random_params(plan: Plan, seed: int) -> Any:
-  """Fresh parameters, made where they shall live."""
+  """Fresh parameters of the model, made where they shall live."""
   return _make_params(plan)(jax.random.key(seed))
+
+
+def with_adapters(plan: Plan, base: Any, seed: int) -> lora_lib.Adapted:
+  """The model's parameters and fresh adapters."""
+  return lora_lib.Adapted(base, _make_adapters(plan)(jax.random.key(seed)))
+
+
+def to_save(plan: Plan, state: TrainState) -> tuple[Any, Any]:
+  """(parameters to hand over, what resuming needs besides) of a state, for a checkpoint."""
+  if plan.lora is None:
+    return state.params, state.optimizer
+  return plan.lora.merged(state.params), (state.params.adapters, state.optimizer)
+
+
+def _param_shapes(plan: Plan) -> Any:
+  shapes = transformer.abstract_params(plan.config)
+  return shapes if plan.lora is None else plan.lora.shapes(shapes)
 
 
 @functools.lru_cache(maxsize=64)
 def _make_params(plan: Plan):
-  return jax.jit(functools.partial(transformer.init_params, plan.config),
-                 out_shardings=state_shardings(plan).params)
+  def make(key):
+    shapes = jax.tree.map(lambda array: array.dtype, model_state(plan))
+    return jax.tree.map(lambda array, dtype: array.astype(dtype),
+                        transformer.init_params(plan.config, key), shapes)
+  return jax.jit(make, out_shardings=jax.tree.map(lambda each: each.sharding, model_state(plan)))
+
+
+@functools.lru_cache(maxsize=64)
+def _make_adapters(plan: Plan):
+  shapes = transformer.abstract_params(plan.config)
+  return jax.jit(functools.partial(plan.lora.init, shapes),
+                 out_shardings=state_shardings(plan).params.adapters)
 
 
 @functools.lru_cache(maxsize=64)
@@ -127,8 +173,10 @@ def _train_step(plan: Plan, state: TrainState, batch: Batch, learning_rate):
   if plan.max_grad_norm is not None:
     scale = jnp.minimum(1.0, plan.max_grad_norm / jnp.maximum(norm, 1e-30))
     gradients = jax.tree.map(lambda g: g * scale, gradients)
-  updates, optimizer = plan.optimizer.transform().update(gradients, state.optimizer, state.params)
-  params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), state.params, updates)
+  before = plan.trained(state.params)
+  updates, optimizer = plan.optimizer.transform().update(gradients, state.optimizer, before)
+  trained = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), before, updates)
+  params = plan.with_trained(state.params, trained)
   metrics |= {'loss': (loss, 1.0), 'gradient_norm': (norm, 1.0)}
   return TrainState(state.step + 1, params, optimizer), metrics
 
@@ -140,17 +188,20 @@ def _eval_step(plan: Plan, params, batch: Batch, weight):
 
 def _gradients(plan: Plan, params, batch: Batch, weight):
   """((loss, metrics), gradients) of the whole batch, microbatch by microbatch."""
-  value_and_grad = jax.value_and_grad(functools.partial(_loss, plan), has_aux=True)
+  def loss(trained, batch, weight):
+    return _loss(plan, plan.with_trained(params, trained), batch, weight)
+
+  value_and_grad, trained = jax.value_and_grad(loss, has_aux=True), plan.trained(params)
   if plan.num_microbatches == 1:
-    return value_and_grad(params, batch, weight)
+    return value_and_grad(trained, batch, weight)
   whole = {name: x for name, x in batch.items() if _is_constant(name)}
   parts = {name: _split(plan, x) for name, x in batch.items() if not _is_constant(name)}
 
   def add(total, part):
-    return jax.tree.map(jnp.add, total, value_and_grad(params, part | whole, weight)), None
+    return jax.tree.map(jnp.add, total, value_and_grad(trained, part | whole, weight)), None
 
   first = jax.tree.map(lambda x: x[0], parts) | whole
-  shapes = jax.eval_shape(value_and_grad, params, first, weight)
+  shapes = jax.eval_shape(value_and_grad, trained, first, weight)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   return jax.lax.scan(add, zeros, parts)[0]
 
@@ -166,6 +217,7 @@ def _split(plan: Plan, x):
 
 
 def _loss(plan: Plan, params, batch: Batch, weight):
+  params = params if plan.lora is None else plan.lora.attach(params)
   hidden_BTD, _ = transformer.hidden_states(
       plan.config, params, batch['decoder_input_tokens'],
       positions_BT=batch['decoder_positions'], segment_ids_BT=batch['decoder_segment_ids'],

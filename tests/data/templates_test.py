@@ -7,7 +7,7 @@ import gin
 import pytest
 
 from mathft_jax import records
-from mathft_jax.data import prompts, vocabularies
+from mathft_jax.data import prompts
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'gin_configs'
 VOCABULARIES = {'gemma': 'gemma', 'llama3': 'llama3', 'qwen': 'qwen', 'mistral': 'llama2'}
