@@ -74,7 +74,8 @@ class Checkpoints:
 def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stages,
            problems: Problems, solutions: Mapping[str, Solutions], style: str,
            rules: Sequence[Any], verdicts: Mapping[str, Any] | None = None,
-           compare: Sequence[str] = ('terse', 'fine'), seeds: Sequence[int] = (0,)) -> epath.Path:
+           compare: Sequence[str] = ('terse', 'fine'), seeds: Sequence[int] = (0,),
+           tables_name: str = 'tables') -> epath.Path:
   """The path of tables.md: the paper's tables for one run, or for several seeds.
 
   Args:
@@ -89,6 +90,7 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
     verdicts: by loss, how the evaluators' examples are drawn from graded candidates.
     compare: a plain and a fine-grained style, whose difference is one of the paper's claims.
     seeds: of whole runs; training, sampling and draws differ, the problems are the same.
+    tables_name: of tables.md and tables.json; with one each, parts of the paper share a workdir.
   """
   workdir, verdicts = epath.Path(workdir), {loss: (verdicts or {}).get(loss) for loss in stages.scr}
   if style not in solutions or None in verdicts.values():
@@ -101,10 +103,10 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
                         solutions=solutions, style=style, verdicts=verdicts, seed=seed)
     runs[seed] = measure_all(folder, trained, stages=stages, problems=problems('test'), rules=rules,
                              style=style, compare=compare, seed=seed)
-    _write_tables(folder, paper_tables.paper_tables(runs[seed]))
+    _write_tables(folder / tables_name, paper_tables.paper_tables(runs[seed]))
   if len(seeds) > 1:
-    _write_tables(workdir, paper_tables.tables_over_seeds(runs))
-  return workdir / 'tables.md'
+    _write_tables(workdir / tables_name, paper_tables.tables_over_seeds(runs))
+  return workdir / f'{tables_name}.md'
 
 
 def mtsf(workdir: epath.Path, loss: str, *, pretrained: epath.PathLike, stages: Stages,
@@ -200,12 +202,12 @@ def _steps(checkpoint: epath.Path) -> int:
   return int(checkpoint.name)
 
 
-def _write_tables(workdir: epath.Path, made: Sequence[tables.Table]) -> None:
-  """tables.md and tables.json, and the tables on the terminal."""
+def _write_tables(stem: epath.Path, made: Sequence[tables.Table]) -> None:
+  """<stem>.md and <stem>.json, and the tables on the terminal."""
   text = '\n'.join(map(tables.markdown, made))
-  (workdir / 'tables.md').write_text(text)
-  (workdir / 'tables.json').write_text(
-      json.dumps([dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
+  (stem.parent / f'{stem.name}.md').write_text(text)
+  (stem.parent / f'{stem.name}.json').write_text(json.dumps(
+      [dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
   print(text, flush=True)
 
 

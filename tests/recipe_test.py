@@ -173,10 +173,12 @@ def test_a_part_of_the_paper_makes_the_tables_that_it_can(tmp_path, missing, tab
 
 def test_parts_of_the_paper_share_what_they_have_in_common(tmp_path):
   first, second = Fakes(), Fakes()
-  run(tmp_path, first, stages=without(first, *SSFT_ALONE))
+  styles = run(tmp_path, first, stages=without(first, *SSFT_ALONE), tables_name='tables_ssft')
+  before = styles.read_text()
   text = run(tmp_path, second).read_text()
   assert not [name for _, name, _ in second.calls if name.startswith('ssft_')]
   assert text == run(tmp_path / 'at_once', Fakes()).read_text()
+  assert styles.name == 'tables_ssft.md' and styles.read_text() == before != text
 
 
 def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
