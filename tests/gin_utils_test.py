@@ -240,6 +240,7 @@ ssft/toy.train.train_steps = 5
 scr/toy.train.loss = @scr/toy.Loss()
 scr/toy.Loss.margin = %MARGIN
 toy.train.workdir = %STAGE_DIR
+toy.train.examples = %STAGE_EXAMPLES
 '''
 
 

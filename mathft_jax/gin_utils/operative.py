@@ -32,12 +32,14 @@ class Operative:
     bindings: {(scope, gin selector): {parameter: value}} of all that is reached, defaults too.
     problems: sentences for the person.
     stages: (scope, function, parameters) of the programs that are values.
+    supplied: macros that nobody set and nobody needs, as callers give what they stand for.
   """
 
   bindings: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
   unset: dict[str, str] = dataclasses.field(default_factory=dict)  # macro -> one who needs it
   problems: list[str] = dataclasses.field(default_factory=list)
   stages: list[tuple[list[str], Any, dict[str, Any]]] = dataclasses.field(default_factory=list)
+  supplied: set[str] = dataclasses.field(default_factory=set)
 
   def text(self) -> str:
     """As a gin file that repeats the run."""
@@ -79,6 +81,8 @@ def walk(program: Callable[..., Any]) -> Operative:
         + '. Set them by --gin.NAME=VALUE or in a gin file.')
   if found.problems:
     raise ConfigError('\n'.join(found.problems))
+  for name in found.supplied:  # gin builds all values of a stage, also those that its caller gives
+    gin.bind_parameter(f'{name}/gin.macro.value', None)
   return found
 
 
@@ -129,6 +133,7 @@ def _visit(configurable: Any, scope: list[str], supplied: frozenset[str], found:
     found.problems.append(f'{where} needs a value for: {", ".join(missing)}.')
   for name, value in bound.items():
     if name in supplied and _needs_unset(value):
+      found.supplied.update(_unset_macros(value))
       continue
     _check_kind(known.get(name), value, f'{where}.{name}', found)
     for reference in references(value):
@@ -207,6 +212,15 @@ def _needs_unset(value: Any) -> bool:
         not _is_set(name) or _needs_unset(_macro_value(name))):
       return True
   return False
+
+
+def _unset_macros(value: Any) -> Iterator[str]:
+  """The macros under a value that nobody set."""
+  for name in filter(None, map(_macro_name, references(value))):
+    if _is_set(name):
+      yield from _unset_macros(_macro_value(name))
+    else:
+      yield name
 
 
 def _check_kind(parameter: inspect.Parameter | None, value: Any, where: str,
