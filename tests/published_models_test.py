@@ -36,6 +36,14 @@ KINDS = {
 }
 
 
+@pytest.fixture(autouse=True, scope='module')
+def quick_compiles():
+  """XLA leaves out what makes programs faster and compiling slower: each runs once here."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def problems(split):
   return [problem for problem in PROBLEMS if problem.split == split]
 
@@ -87,45 +95,44 @@ def run_stages(workdir: pathlib.Path, folder: pathlib.Path, vocabulary) -> pathl
   return generator
 
 
-@pytest.fixture(params=KINDS)
-def published(request, tmp_path, tokenizer_paths):
-  """(folder, vocabulary) of a made-up published model."""
+@pytest.fixture(scope='module', params=KINDS)
+def journey(request, tmp_path_factory, make_tokenizer):
+  """(published folder, exported folder, vocabulary size) of a made-up published model."""
+  workdir = tmp_path_factory.mktemp(request.param)
   keys, names = KINDS[request.param]
-  vocabulary = vocabularies.TokenizerVocabulary(str(tokenizer_paths[request.param]), **names)
-  folder = make_folder(tmp_path / 'published', keys, vocabulary.vocab_size + 5)
-  shutil.copy(tokenizer_paths[request.param], folder)
-  return folder, vocabulary
+  tokenizer = make_tokenizer(request.param)
+  vocabulary = vocabularies.TokenizerVocabulary(str(tokenizer), **names)
+  folder = make_folder(workdir / 'published', keys, vocabulary.vocab_size + 5)
+  shutil.copy(tokenizer, folder)
+  generator = run_stages(workdir, folder, vocabulary)
+  out = convert.convert(checkpoint=generator, output=workdir / 'out', tokenizer=folder)
+  return folder, out, vocabulary.vocab_size + 5
 
 
-def test_a_published_model_goes_through_all_stages_and_out_again(published, tmp_path):
-  folder, vocabulary = published
-  generator = run_stages(tmp_path, folder, vocabulary)
-  report = json.loads((tmp_path / 'report' / 'report.json').read_text())
-  assert 'Majority' in json.dumps(report) or 'Maj1' in json.dumps(report)
-  out = convert.convert(checkpoint=generator, output=tmp_path / 'out', tokenizer=folder)
+def test_a_published_model_goes_through_all_stages_and_out_again(journey):
+  folder, out, vocab_size = journey
+  report = json.loads((folder.parent / 'report' / 'report.json').read_text())
+  assert 'Maj1' in json.dumps(report)
   found = json.loads((out / 'config.json').read_text())
-  assert found['vocab_size'] == vocabulary.vocab_size + 5 and found['eos_token_id'] == 1
+  assert found['vocab_size'] == vocab_size and found['eos_token_id'] == 1
   assert found['max_position_embeddings'] == 512
   assert any((out / name).is_file() for name in ('tokenizer.json', 'tokenizer.model'))
   before, after = (checkpoints.load_params(path, checkpoints.shapes(path, 'float32'))
                    for path in (folder, out))
   moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), before, after)
   assert 0 < max(jax.tree.leaves(moved)) < 0.1
-  live_logits_agree(out)
 
 
-def live_logits_agree(out: pathlib.Path) -> None:
-  """The exported folder in transformers, against our own forward pass; skips without torch."""
+def test_transformers_loads_what_came_out(journey):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
   transformers = pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+  _, out, _ = journey
   model = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
   tokens = np.arange(20, dtype=np.int32)[None] + 30
   with torch.no_grad():
     theirs = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
   config = checkpoints.model(out)
-  hidden, _ = transformer.hidden_states(
-      config, checkpoints.load_params(out, transformer.abstract_params(config)), tokens,
-      positions_BT=np.arange(20)[None])
-  ours = np.asarray(transformer.logits(config, checkpoints.load_params(
-      out, transformer.abstract_params(config)), hidden))
+  params = checkpoints.load_params(out, transformer.abstract_params(config))
+  hidden, _ = transformer.hidden_states(config, params, tokens, positions_BT=np.arange(20)[None])
+  ours = np.asarray(transformer.logits(config, params, hidden))
   assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()

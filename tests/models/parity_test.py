@@ -24,6 +24,14 @@ PREFILL = 9  # tokens; the rest is decoded one by one
 each_case = pytest.mark.parametrize('case', make_goldens.CASES)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def quick_compiles():
+  """XLA leaves out what makes programs faster and compiling slower: each runs once here."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def expected(case):
   entries, _ = safetensors_files.read_header(GOLDENS / case / 'expected.safetensors')
   return {name: np.array(entry.read()) for name, entry in entries.items()}
