@@ -51,6 +51,8 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
 def _write_step(checkpoint: epath.PathLike, output: epath.PathLike,
                 dtype: str | None) -> epath.Path:
   """An orbax folder, by way of all devices."""
+  if epath.Path(output).exists():
+    raise ValueError(f'{output} is there already; wanted a new folder for the checkpoint.')
   config = checkpoints.model(checkpoint)
   shapes = checkpoints.shapes(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)

@@ -208,6 +208,9 @@ def test_an_export_does_not_overwrite(tmp_path):
   (tmp_path / 'out' / 'mine.txt').write_text('mine')
   with pytest.raises(ValueError, match='not empty'):
     convert.convert(checkpoint=native, output=tmp_path / 'out')
+  with pytest.raises(ValueError, match='there already'):
+    convert.convert(checkpoint=GOLDENS / 'mistral', output=tmp_path / 'out')
+  assert (tmp_path / 'out' / 'mine.txt').read_text() == 'mine'
 
 
 def test_tokenizer_files_travel(tmp_path):
