@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints
+from mathft_jax import checkpoints, convert
 from mathft_jax.checkpoints import safetensors_files
 from mathft_jax.models import cache as cache_lib
 from mathft_jax.models import transformer
@@ -122,3 +122,18 @@ def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
   config, params = load(tmp_path)
   assert difference(full_logits(config, params, tokens), full) < TOLERANCE
   assert difference(decoded_logits(config, params, tokens), cached) < TOLERANCE
+
+
+@each_case
+def test_live_transformers_load_what_we_export(case, tmp_path):
+  torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
+  transformers = pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+  native = convert.convert(checkpoint=GOLDENS / case, output=tmp_path / 'x.safetensors')
+  out = convert.convert(checkpoint=native, output=tmp_path / 'out', shard_bytes=20_000)
+  model, told = transformers.AutoModelForCausalLM.from_pretrained(
+      out, dtype=torch.float32, attn_implementation='eager', output_loading_info=True)
+  assert not told['missing_keys'] and not told['unexpected_keys']
+  golden = expected(case)
+  with torch.no_grad():
+    logits = model(torch.tensor(golden['tokens'])).logits.numpy()
+  assert difference(logits, golden['logits']) < TOLERANCE
