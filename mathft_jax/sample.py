@@ -26,7 +26,7 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
            problems: Sequence[records.Problem] | Callable[[str], Sequence[records.Problem]] | str,
            model: transformer.TransformerConfig, vocabulary: Any, template: prompts.Template,
            method: SamplingMethod, max_decode_length: int, split: str = 'test',
-           num_decodes: int = 64, batch_size: int = 16, seed: int = 0,
+           num_decodes: int = 64, batch_size: int = 16, seed: int = 0, unroll_layers: bool = True,
            partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
   """The path of `<workdir>/candidates.jsonl`, at once when it is there already.
 
@@ -38,6 +38,8 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
     max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut there.
     num_decodes: candidates of each problem, N.
     batch_size: problems decoded at once, batch_size x num_decodes rows; no text depends on it.
+    unroll_layers: decode layer by layer instead of scanning over a stack of them; faster (in two
+      thirds of the time on a CPU), but takes longer to compile for deep models.
   """
   workdir, problems = epath.Path(workdir), _problems(problems, split)
   prompt_ids = [prompts.encode_prompt(template, vocabulary, problem) for problem in problems]
@@ -55,6 +57,8 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
   partitioning.check_rows(batch_size, plan.mesh, knob='batch_size')
   params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
                         mesh=plan.mesh, rules=partitioner.rules)
+  if unroll_layers:
+    params = transformer.unstacked(params, donate=True)
   _decode_all(job, plan, params, problems, prompt_ids, vocabulary, template, batch_size, seed)
   return job.finish([problem.id for problem in problems])
 

@@ -246,3 +246,13 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
   second, _ = forward(config, params, tokens_of()[:, -4:], positions_of(BATCH, 4, LENGTH - 4),
                       cache=cache)
   assert_close(np.concatenate([first, second], axis=1), hidden_of(config, tokens_of()))
+
+
+def test_a_donated_stack_is_freed_and_its_layers_are_kept():
+  params = params_of(PLAIN)
+  stacks = jax.tree.leaves(params['layers'])
+  wanted = [np.asarray(stack[1]) for stack in stacks]
+  layers = transformer.unstacked(params, donate=True)['layers']
+  assert all(stack.is_deleted() for stack in stacks)
+  for layer, expected in zip(jax.tree.leaves(layers[1]), wanted):
+    np.testing.assert_array_equal(layer, expected)
