@@ -137,5 +137,5 @@ def test_a_dry_run_counts_gradients_and_optimizer_of_adapters_alone():
                 loss=losses.Mle(), optimizer=optimizers.AdamW(), batch_size=8, max_length=12)
   whole, adapted = (train_lib.describe(**shared, lora=lora).splitlines()[2].split()
                     for lora in (None, LORA))
-  assert float(adapted[3]) >= float(whole[3]) > 0.1  # GiB of parameters
+  assert float(adapted[3]) >= float(whole[3]) > 0  # GiB of parameters
   assert float(adapted[4]) == float(adapted[5]) == 0.0 < float(whole[5])  # optimizer, gradients

@@ -1,7 +1,6 @@
 """LoRA in one step: what moves, what it costs, and that merged weights are the adapted model."""
 
 import math
-import re
 
 import jax
 import jax.numpy as jnp
@@ -191,35 +190,25 @@ def test_adapters_lie_as_their_matrices_do():
     assert 'model' not in adapter['ab'.replace(end, '')].spec
 
 
-@pytest.mark.parametrize('remat', ['full', 'none'])
-def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists(remat):
-  """A wide model of 12M parameters: what a compiled step holds beside its input."""
+def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
+  """What a compiled step of 12M parameters holds, beside that of a training of all of them."""
   config = model_config.TransformerConfig(vocab_size=64, embed_dim=512, num_layers=4, num_heads=4,
-                                          mlp_dim=1024, remat=remat)
-  temps = {}
-  for lora in (None, lora_lib.Lora(rank=4)):
+                                          mlp_dim=1024, remat='full')
+  matrices = 4 * 4 * (4 * 512 * 512 + 3 * 512 * 1024)  # bytes of all layers' matrices
+
+  def memory(lora):
     plan = make_plan(lora, config=config)
-    state = step_lib.abstract_state(plan)
     rows = partitioning.rows(plan.mesh)
     batch = {name: jax.ShapeDtypeStruct((2, 8), dtype, sharding=rows) for name, dtype in (
         ('decoder_input_tokens', np.int32), ('decoder_target_tokens', np.int32),
         ('decoder_positions', np.int32), ('decoder_segment_ids', np.int32),
         ('decoder_loss_weights', np.float32))}
-    compiled = step_lib.train_step(plan).lower(
-        state, batch, jax.ShapeDtypeStruct((), np.float32)).compile()
-    temps[lora] = compiled.memory_analysis()
-    if lora is not None:
-      size = lambda tree: sum(math.prod(a.shape) for a in jax.tree.leaves(tree))
-      adapters = size(state.params.adapters)
-      assert size(state.optimizer) <= 2 * adapters + 4
-      made = re.findall(r'= f32\[([\d,]+)\]\S* (?!parameter|get-tuple-element|copy)',
-                        compiled.as_text())
-      stacked = 4 * 512 * 1024
-      assert max(math.prod(map(int, dims.split(','))) for dims in made) < stacked
-  matrices = 4 * 4 * (4 * 512 * 512 + 3 * 512 * 1024)  # bytes of all layers' matrices
-  full, adapted = (temps[lora].temp_size_in_bytes for lora in temps)
-  print(f'{remat}: temporary bytes {full:,} in full, {adapted:,} with adapters; '
-        f'arguments {temps[None].argument_size_in_bytes:,}, '
-        f'{temps[lora].argument_size_in_bytes:,}; aliased {temps[lora].alias_size_in_bytes:,}')
-  assert adapted < matrices / 4 < matrices * 0.9 < full
-  assert temps[lora].alias_size_in_bytes > 0.99 * matrices  # the frozen weights are not copied
+    lowered = step_lib.train_step(plan).lower(
+        step_lib.abstract_state(plan), batch, jax.ShapeDtypeStruct((), np.float32))
+    return lowered.compile({'xla_backend_optimization_level': 0}).memory_analysis()
+
+  full, adapted = memory(None), memory(lora_lib.Lora(rank=4))
+  assert full.temp_size_in_bytes - adapted.temp_size_in_bytes > 0.9 * matrices  # the gradient
+  moments = full.argument_size_in_bytes - adapted.argument_size_in_bytes
+  assert moments > 1.9 * matrices  # Adam's two
+  assert adapted.alias_size_in_bytes > 0.99 * matrices  # the frozen weights are handed through
