@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# N processes of one program on this machine, as if each were a host.
+#
+#   local.sh --processes=2 [--devices=4] [--gpus=1] [--port=PORT] [--dry_run] -- COMMAND
+#
+#   --processes  how many; each gets --coordinator_address, --process_count and --process_index
+#   --devices    gives each so many pretend CPU devices
+#   --gpus       gives each so many of this machine's GPUs, the first ones to the first process
+#   --port       where process 0 listens; some free one if not given
+#
+# When one process fails the others are ended, and the status is that of the one that failed.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch/calls.sh
+. "$here/calls.sh"
+
+processes=1 devices='' gpus='' port='' dry_run=''
+pids=()
+
+# The environment of process $1, as NAME=VALUE words in `settings`.
+choose_settings() {
+  local gpu visible=''
+  settings=()
+  if [[ -n $devices ]]; then
+    settings+=(JAX_PLATFORMS=cpu "XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }\
+--xla_force_host_platform_device_count=$devices")
+  fi
+  if [[ -n $gpus ]]; then
+    for ((gpu = $1 * gpus; gpu < ($1 + 1) * gpus; gpu++)); do
+      visible=$visible${visible:+,}$gpu
+    done
+    settings+=("CUDA_VISIBLE_DEVICES=$visible")
+  fi
+}
+
+# The whole command of process $1, in `command`.
+choose_command() {
+  choose_settings "$1"
+  command=(env ${settings[@]+"${settings[@]}"} "${program[@]}")
+  [[ $processes == 1 ]] || command+=("--coordinator_address=localhost:$port"
+    "--process_count=$processes" "--process_index=$1")
+}
+
+start_all() {
+  local index
+  for ((index = 0; index < processes; index++)); do
+    choose_command "$index"
+    say "process $index: $(quoted "${command[@]}")"
+    "${command[@]}" > >(label "$index") 2>&1 </dev/null &
+    pids+=($!)
+  done
+}
+
+label() {
+  local line
+  while IFS= read -r line || [[ -n $line ]]; do printf '[%s] %s\n' "$1" "$line"; done
+}
+
+# The status of the first process that fails, or 0 when all are done.
+watch() {
+  local index status left=$processes
+  while [[ $left -gt 0 ]]; do
+    sleep 0.2
+    for ((index = 0; index < processes; index++)); do
+      [[ -n ${pids[index]} ]] || continue
+      ! kill -0 "${pids[index]}" 2>/dev/null || continue
+      status=0
+      wait "${pids[index]}" || status=$?
+      pids[index]=''
+      left=$((left - 1))
+      if [[ $status -ne 0 ]]; then
+        say "process $index ended with status $status; ending the others."
+        return "$status"
+      fi
+    done
+  done
+}
+
+# TERM, and KILL for what is left after ten seconds.
+end_all() {
+  local signal pid
+  for signal in TERM KILL; do
+    for pid in ${pids[@]+"${pids[@]}"}; do
+      [[ -z $pid ]] || kill -s "$signal" "$pid" 2>/dev/null || true
+    done
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      any_alive || return 0
+      sleep 1
+    done
+  done
+}
+
+any_alive() {
+  local pid
+  for pid in ${pids[@]+"${pids[@]}"}; do
+    [[ -z $pid ]] || ! kill -0 "$pid" 2>/dev/null || return 0
+  done
+  return 1
+}
+
+read_flags 'processes devices gpus port' '' "$@"
+need_number processes ${devices:+devices} ${gpus:+gpus} ${port:+port}
+need_program
+[[ $processes -gt 0 ]] || die "$USAGE_ERROR" '--processes=0; wanted 1 or more.'
+[[ -n $port ]] || port=$((20000 + RANDOM % 20000))
+if [[ -n $dry_run ]]; then
+  for ((index = 0; index < processes; index++)); do
+    choose_command "$index"
+    call "${command[@]}"
+  done
+  exit 0
+fi
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+start_all
+watch
