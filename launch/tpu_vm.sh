@@ -12,7 +12,8 @@
 #   status   prints the state of the TPU
 #   delete   deletes it
 #   keep     all of it: creates and prepares what is not there, runs COMMAND; a preempted TPU is
-#            deleted and created again and the same COMMAND run again, until it ends by itself
+#            deleted and created again, in spite of a want of capacity, and the same COMMAND run
+#            again, until it ends by itself
 #
 # An existing TPU needs no `create`. With --queued the TPU is a queued resource of that name,
 # --num_slices=N of them for multislice. With --dry_run the commands are printed, none is run.
@@ -140,18 +141,18 @@ delete() {
 }
 
 keep() {
-  local attempt status prepared=''
+  local attempt status started prepared=''
   need type
   need_program
   remark "what is done when $name is not there; when it is preempted: delete, and from the top"
   for ((attempt = 1; attempt <= max_attempts; attempt++)); do
-    make_ready
     status=0
-    run || status=$?
+    started=''
+    make_ready && started=true && run || status=$?
     [[ $status -ne 0 ]] || break
     sleep "$poll_seconds" # a preemption shows in the state only after a while
     look
-    if [[ $meaning == up && $status -ne $LOST_CONNECTION ]]; then
+    if [[ -n $started && $meaning == up && $status -ne $LOST_CONNECTION ]]; then
       die "$status" "the command failed with status $status and $name is well, so running it" \
         'again would not help. Its machines say why: logs --to=FOLDER.'
     fi
@@ -161,16 +162,22 @@ keep() {
   [[ -z $delete_at_end ]] || delete
 }
 
-# Up and prepared, whatever it was; `prepared` is the caller's.
+# Up and prepared, whatever it was; not, for want of capacity. `prepared` is the caller's.
 make_ready() {
+  local status=0
   settle
   if [[ $meaning == dead ]]; then
     say "$name is $now: deleting it, it would count against the quota."
-    delete
+    delete || return
   fi
   if [[ $meaning != up ]]; then
     prepared=''
-    create
+    (create) || status=$?
+    case $status in
+      0) ;;
+      "$USAGE_ERROR" | "$TIMED_OUT" | "$NO_QUOTA") exit "$status" ;;
+      *) return "$status" ;;
+    esac
   fi
   [[ -n $prepared ]] || prepare_soon
   prepared=true

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 # All that the launchers may find: a real gcloud on this machine is out of their reach.
-TOOLS = ('basename bash cat chmod cut date dirname env false git grep gzip ls mkdir mktemp mv nohup '
-         'rm sed setsid sh sleep tail tar tee touch tr true').split()
+TOOLS = ('basename bash cat chmod cut date dirname env false git grep gzip ls mkdir mktemp mv '
+         'nohup rm sed setsid sh sleep tail tar tee touch tr true').split()
 LAUNCH = pathlib.Path(__file__).parent.parent.parent / 'launch'
 STUB = f"""#!{sys.executable} -SE
 import json, os, pathlib, re, sys

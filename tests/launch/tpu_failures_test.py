@@ -143,6 +143,37 @@ def test_no_capacity_keeps_the_status_and_points_to_the_queue(pod):
   assert 'no more capacity' in done.stderr and '--queued' in done.stderr
 
 
+def test_keep_asks_again_where_capacity_is_short(pod):
+  pod.states(*['MISSING'] * 5, 'READY')
+  pod.answer(' create ', status=1, err='ERROR: There is no more capacity in the zone\n', times=2)
+  done = keep(pod)
+  assert done.returncode == 0, done.stderr
+  assert story(pod) == ['create', 'create', 'create', 'scp', 'install', 'run']
+
+
+def test_a_tpu_that_came_after_gcloud_gave_up_is_used(pod):
+  pod.states('MISSING', 'READY')
+  pod.answer(' create ', status=1, err='ERROR: timed out\n')
+  done = keep(pod)
+  assert done.returncode == 0, done.stderr
+  assert story(pod) == ['create', 'scp', 'install', 'run']
+
+
+def test_keep_deletes_a_tpu_that_failed_to_come_before_it_asks_again(pod):
+  pod.states('MISSING', 'FAILED', 'FAILED', 'FAILED', 'FAILED', 'READY')
+  done = keep(pod)
+  assert done.returncode == 0, done.stderr
+  assert story(pod) == ['create', 'delete', 'create', 'scp', 'install', 'run']
+
+
+def test_what_cannot_be_deleted_is_not_asked_for_again(pod):
+  pod.states('PREEMPTED')
+  pod.answer(' delete ', status=1, err='ERROR: busy\n')
+  done = keep(pod, '--max_attempts=2')
+  assert done.returncode == 6
+  assert story(pod) == ['delete', 'delete']
+
+
 def test_a_creation_that_takes_too_long_ends_and_says_what_state_it_is_in(pod):
   pod.states('WAITING_FOR_RESOURCES', of='queued-resources describe')
   done = pod.run('tpu_vm.sh', 'create', *WHERE, '--queued', '--wait_minutes=0')
