@@ -110,7 +110,7 @@ def test_merged_weights_are_the_adapted_model(batch):
   adapted = loss_of(plan, state.params, batch)
   merged = jax.tree.map(jnp.asarray, plan.lora.merged(state.params))
   assert loss_of(full, merged, batch) == pytest.approx(adapted, rel=1e-5)
-  assert abs(loss_of(full, state.params.base, batch) - adapted) > 0.1
+  assert abs(loss_of(full, state.params.base, batch) - adapted) > 0.01
   weight = np.asarray(state.params.base['layers']['attention']['out'])
   adapter = state.params.adapters['layers']['attention']['out']
   change = np.einsum('lnhr,lrd->lnhd', adapter['a'], adapter['b']) * 32 / 2
