@@ -22,6 +22,8 @@ import shlex
 import subprocess
 import sys
 
+from etils import epath
+
 from mathft_jax import gin_utils
 from mathft_jax.evaluation import comparison, tables
 
@@ -33,7 +35,7 @@ class Run:
   """One answer: its name, its folder, the whole command."""
 
   name: str
-  workdir: pathlib.Path
+  workdir: epath.Path
   command: tuple[str, ...]
 
 
@@ -53,14 +55,15 @@ def sweep(question: str, workdir: str, base: Sequence[str]) -> int:
 
 def collect(question: str, workdir: str, planned: Sequence[Run], failed: dict[str, str]) -> int:
   """Writes and prints the comparison of all reports; 1 when a run failed or has none, else 0."""
-  found = comparison.collect({run.name: run.workdir for run in planned if run.name not in failed})
+  found = comparison.collect({run.name: pathlib.Path(run.workdir) for run in planned
+                              if run.name not in failed})
   missing = {run.name: MISSING for run in planned
              if run.name not in failed and not any(run.name in each.rows for each in found)}
   states = {run.name: failed.get(run.name) or missing.get(run.name) or 'done' for run in planned}
   made = [table for each in found for table in comparison.comparison_tables(question, each)]
   lines = [tables.markdown(table) for table in made]
   lines += [f'{question} = {name}: {state}\n' for name, state in states.items() if state != 'done']
-  folder = pathlib.Path(workdir)
+  folder = epath.Path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'comparison.md').write_text('\n'.join(lines))
   (folder / 'comparison.json').write_text(json.dumps({
@@ -77,7 +80,7 @@ def runs(question: str, workdir: str, base: Sequence[str]) -> list[Run]:
   name = program.rpartition('.')[2]
   made = []
   for overlay in overlays(question):
-    folder = pathlib.Path(workdir) / pathlib.Path(overlay).stem
+    folder = epath.Path(workdir) / pathlib.Path(overlay).stem
     command = (*prefix, *base, f'--gin_file={overlay}', f'--gin.{name}.{name}.workdir={folder}')
     made.append(Run(folder.name, folder, command))
   return made

@@ -102,6 +102,12 @@ def text(file):
   return '\n'.join([*lines, *map(text, inner)])
 
 
+def test_runs_in_a_bucket_keep_its_address():
+  planned = sweep.runs('margin', 'gs://bucket/margin', ['python', '-m', 'mathft_jax.rerank'])
+  for run_ in planned:
+    assert run_.command[-1] == f'--gin.rerank.rerank.workdir=gs://bucket/margin/{run_.name}'
+
+
 def test_runs_go_one_after_another_and_their_reports_stand_side_by_side(folder, capsys):
   asked = question(folder, **{'10': 'toy.toy.right = 9', '2': 'toy.toy.right = 2'})
   assert run(asked) == 0
