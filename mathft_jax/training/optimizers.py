@@ -71,6 +71,9 @@ class Constant:
   peak: float
   warmup_steps: int = 0
 
+  def __post_init__(self):
+    _check_schedule(self)
+
   def __call__(self, update):
     return _after_warmup(self, optax.constant_schedule(self.peak))(update)
 
@@ -83,6 +86,9 @@ class Linear:
   decay_steps: int
   warmup_steps: int = 0
   final: float = 0.0
+
+  def __post_init__(self):
+    _check_schedule(self)
 
   def __call__(self, update):
     down = optax.linear_schedule(self.peak, self.final, self.decay_steps - self.warmup_steps)
@@ -98,6 +104,9 @@ class Cosine:
   warmup_steps: int = 0
   final: float = 0.0
 
+  def __post_init__(self):
+    _check_schedule(self)
+
   def __call__(self, update):
     down = optax.cosine_decay_schedule(self.peak, self.decay_steps - self.warmup_steps,
                                        alpha=self.final / self.peak)
@@ -110,6 +119,9 @@ class Rsqrt:
 
   peak: float
   warmup_steps: int = 10_000
+
+  def __post_init__(self):
+    _check_schedule(self)
 
   def __call__(self, update):
     down = lambda count: self.peak * jnp.sqrt(self.warmup_steps / (count + self.warmup_steps))
@@ -136,11 +148,14 @@ def decay_mask(params: Any) -> Any:
       lambda path, _: not str(path[-1].key).endswith(UNDECAYED), params)
 
 
-def _after_warmup(schedule: Any, down: Schedule) -> Schedule:
+def _check_schedule(schedule: Any) -> None:
   if schedule.peak <= 0 or schedule.warmup_steps < 0:
     raise ValueError(f'{schedule}: wanted peak > 0 and warmup_steps >= 0.')
   if getattr(schedule, 'decay_steps', np.inf) <= schedule.warmup_steps:
     raise ValueError(f'{schedule}: wanted decay_steps > warmup_steps; bind decay_steps to '
-                     '%TRAIN_STEPS.')
+                     '%TRAIN_STEPS and warmup_steps below it.')
+
+
+def _after_warmup(schedule: Any, down: Schedule) -> Schedule:
   up = optax.linear_schedule(0.0, schedule.peak, schedule.warmup_steps)
   return optax.join_schedules([up, down], [schedule.warmup_steps])
