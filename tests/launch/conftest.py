@@ -10,8 +10,8 @@ import sys
 import pytest
 
 # All that the launchers may find: a real gcloud on this machine is out of their reach.
-TOOLS = ('basename bash cat chmod cut date dirname env false git grep gzip ls mkdir mktemp mv '
-         'nohup rm sed setsid sh sleep tail tar tee touch tr true').split()
+TOOLS = ('basename bash cat chmod cp cut date dirname env false git grep gzip ls mkdir mktemp '
+         'mv nohup rm sed setsid sh sleep tail tar tee touch tr true').split()
 LAUNCH = pathlib.Path(__file__).parent.parent.parent / 'launch'
 STUB = f"""#!{sys.executable} -SE
 import json, os, pathlib, re, sys
@@ -81,3 +81,14 @@ def bench(tmp_path) -> Bench:
     (tmp_path / 'tools' / tool).symlink_to(shutil.which(tool))
   (tmp_path / 'answers').write_text('[]')
   return Bench(tmp_path)
+
+
+@pytest.fixture
+def checkout(bench) -> pathlib.Path:
+  """The folder of the project, where git knows which files are its own."""
+  env = {'PATH': str(bench.folder / 'tools'), 'HOME': str(bench.folder)}
+  done = subprocess.run(['git', 'ls-files'], cwd=LAUNCH.parent, env=env, capture_output=True,
+                        text=True, check=False)
+  if done.returncode or not done.stdout:
+    pytest.skip(f'{LAUNCH.parent} is no git checkout of this user: {done.stderr.strip()}')
+  return LAUNCH.parent

@@ -8,7 +8,7 @@ RUN = 'worker.sh run '
 
 
 @pytest.fixture
-def pod(bench):
+def pod(bench, checkout):
   bench.stub('gcloud')
   return bench
 
@@ -68,7 +68,8 @@ def test_a_queued_resource_that_is_suspended_by_a_preemption_is_renewed(pod):
 
 def test_an_active_queued_resource_with_a_preempted_node_counts_as_preempted(pod):
   pod.states('ACTIVE', of='queued-resources describe')
-  pod.states('READY', 'READY', 'READY', 'PREEMPTED', 'READY', 'PREEMPTED', 'READY')
+  pod.states('READY', 'PREEMPTED', 'PREEMPTED', 'READY', of='tpu-vm describe pod-0')
+  pod.states('READY', of='tpu-vm describe pod-1')
   pod.answer(RUN, status=255, times=1)
   done = keep(pod, '--queued', '--num_slices=2')
   assert done.returncode == 0, done.stderr

@@ -9,6 +9,19 @@ WHERE = ('--name=pod', '--zone=us-east5-a')
 TYPE = '--type=v5p-128'
 QUICK = ('--poll_seconds=0',)
 ALIVE = ['--ssh-flag=-oServerAliveInterval=30', '--ssh-flag=-oServerAliveCountMax=4']
+TWO_MACHINES = """#!/bin/bash
+# gcloud for a TPU of two machines, which are two homes: scp copies, ssh runs what a shell reads.
+case $4 in
+  describe) echo READY ;;
+  scp) for home in machine-0 machine-1; do mkdir -p $home && cp "$5" "$home/${6#*:}"; done ;;
+  ssh)
+    HOME=$PWD/machine-0 sh -c "cd && ${7#--command=}" & first=$!
+    HOME=$PWD/machine-1 sh -c "cd && ${7#--command=}" || status=$?
+    wait $first || exit
+    exit ${status:-0}
+    ;;
+esac
+"""
 COMMAND = ['python', '-m', 'mathft_jax.train', '--gin_file=a.gin', '--gin.NAME=a b',
            "--gin.TASK='it''s'", '--gin.PATH=$HOME/*;`id`', '--gin.SIZES=(1, 2)', '', 'two\nlines',
            'é  x']
@@ -80,12 +93,28 @@ def test_a_command_reaches_the_machines_word_for_word(pod):
     assert read.stdout.decode().split('\0')[:-1] == COMMAND
 
 
+def test_keep_installs_and_runs_on_each_machine_what_was_typed(pod, checkout):
+  pod.stub('python3')  # pip, uv
+  (pod.folder / 'bin' / 'gcloud').write_text(TWO_MACHINES)
+  words = [word for word in COMMAND if word != 'two\nlines']
+  flags = (*WHERE, TYPE, *QUICK)
+  done = pod.run('tpu_vm.sh', 'keep', *flags, '--', 'printf', '%s\n', *words)
+  assert done.returncode == 0, done.stderr
+  for machine in ('machine-0', 'machine-1'):
+    home = pod.folder / machine
+    assert (home / 'mathft_jax_run' / 'log').read_text().split('\n')[:-1] == words
+    assert (home / 'mathft_jax' / 'setup.py').exists()
+  assert len(pod.called('--editable')) == 2
+  fails = 'test $HOME != ' + str(pod.folder / 'machine-1')
+  assert pod.run('tpu_vm.sh', 'keep', *flags, '--', 'sh', '-c', fails).returncode == 1
+
+
 def test_run_ends_with_the_status_of_the_command(pod):
   pod.answer(' ssh ', status=42)
   assert pod.run('tpu_vm.sh', 'run', *WHERE, '--', *COMMAND).returncode == 42
 
 
-def test_prepare_copies_what_git_does_not_ignore_and_installs_it(pod):
+def test_prepare_copies_what_git_does_not_ignore_and_installs_it(pod, checkout):
   done = pod.run('tpu_vm.sh', 'prepare', *WHERE, '--extras=tpu,data')
   assert done.returncode == 0, done.stderr
   copy, install = pod.calls
@@ -95,7 +124,7 @@ def test_prepare_copies_what_git_does_not_ignore_and_installs_it(pod):
   assert not list(pod.folder.glob('tmp.*'))  # the archive is gone
 
 
-def test_the_archive_holds_the_launchers_and_no_ignored_files(pod):
+def test_the_archive_holds_the_launchers_and_no_ignored_files(pod, checkout):
   (pod.folder / 'bin' / 'gcloud').write_text(
       '#!/bin/bash\n[[ $4 != scp ]] || tar -tzf "$5" >list\n')
   done = pod.run('tpu_vm.sh', 'prepare', *WHERE)
