@@ -84,7 +84,8 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
       best=best_metric if hand_over == 'best' else None)
   settings = {'init_from': _origin(init_from, workdir), 'loss': repr(loss), 'pack': pack,
               'batch_size': batch_size, 'max_length': max_length, 'seed': seed,
-              'lora': None if lora is None else repr(lora)}
+              'lora': None if lora is None else repr(lora), 'max_grad_norm': max_grad_norm,
+              'optimizer': repr(optimizers.without_rate(optimizer))}
   with store:
     if not _is_complete(store, train_steps, settings):
       plan = step_lib.Plan(
@@ -124,10 +125,13 @@ def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib
   """From the state that the start-up order gives to a checkpoint of the last step."""
   watch = progress.CompileWatch()
   _check_sizes(plan, feed)
-  rows, shape = _examples(feed, feed.examples, 'train')
-  held_out = list(_held_out(feed)) if agenda.eval_period else []
   identity = {'model': plan.config,
               'fingerprint': prompts.fingerprint(feed.template, feed.vocabulary)}
+  if store.latest_step() is None or plan.lora is not None:
+    _check_given(plan, store, init_from, identity)
+  rows, shape = _examples(feed, feed.examples, 'train')
+  settings = {**settings, 'examples': _same_examples(rows, store)}
+  held_out = list(_held_out(feed)) if agenda.eval_period else []
   state, start = _start(plan, store, init_from, identity, feed.seed)
   stream = batches_lib.batches(rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape)
   with metrics_lib.Writer(workdir, start_step=start, tensorboard=tensorboard) as writer:
@@ -146,7 +150,7 @@ def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath
            identity: dict[str, Any], seed: int) -> tuple[step_lib.TrainState, int]:
   """(train state, its step): numbers 2 to 5 of the start-up order."""
   step = store.latest_step()
-  given = functools.partial(_given, plan, store, init_from, identity, seed)
+  given = functools.partial(_given, plan, init_from, seed)
   if step is None:
     params = given() if plan.lora is None else step_lib.with_adapters(plan, given(), seed)
     return step_lib.new_state(plan, params), 0
@@ -164,20 +168,40 @@ def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath
   return step_lib.TrainState(counter, params, optimizer), step
 
 
-def _given(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath.PathLike | None,
-           identity: dict[str, Any], seed: int) -> Any:
-  """The model's parameters that the stage was given."""
+def _check_given(plan: step_lib.Plan, store: checkpoints.Checkpoints,
+                 init_from: epath.PathLike | None, identity: dict[str, Any]) -> None:
+  """ValueError, before any data is read, for weights that are not there or of something else."""
   if init_from == RANDOM:
-    logging.info('fresh parameters, seed %d', seed)
-    return step_lib.random_params(plan, seed)
+    return
   if not init_from:
     raise ValueError(
         f'{store.directory} has no checkpoint to resume and init_from is {init_from!r}: wanted a '
         "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH).")
-  logging.info('parameters from %s', init_from)
   checkpoints.check_metadata(init_from, **identity)
+  checkpoints.check_shapes(step_lib.model_state(plan), checkpoints.shapes(init_from),
+                           where=str(init_from))
+
+
+def _given(plan: step_lib.Plan, init_from: epath.PathLike, seed: int) -> Any:
+  """The model's parameters that the stage was given."""
+  if init_from == RANDOM:
+    logging.info('fresh parameters, seed %d', seed)
+    return step_lib.random_params(plan, seed)
+  logging.info('parameters from %s', init_from)
   shapes = step_lib.model_state(plan)
   return checkpoints.load_params(init_from, shapes, jax.tree.map(lambda a: a.sharding, shapes))
+
+
+def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
+  """A digest of the examples; ValueError where a run to be resumed had others."""
+  digest = resumable.digest((name, np.asarray(row[name]).tobytes())
+                            for row in rows for name in sorted(row))
+  step = store.latest_step()
+  before = step and checkpoints.read_metadata(store.path(step))['settings'].get('examples')
+  if before not in (None, digest):
+    raise ValueError(f'{store.directory} was made with other examples (digest {before}, now '
+                     f'{digest}): use another MODEL_DIR, or delete this one.')
+  return digest
 
 
 def _published(store: checkpoints.Checkpoints, init_from: epath.PathLike | None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_the_saved_config_repeats_the_run(toy):
 def test_a_changed_config_in_the_same_workdir_is_told(toy, caplog):
   main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=runs/x')
   main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=runs/x', '--gin.TRAIN_STEPS=11')
-  assert 'differs from that of the run before: TRAIN_STEPS = 10; TRAIN_STEPS = 11' in caplog.text
+  assert 'which is config.1.gin now: TRAIN_STEPS = 10; TRAIN_STEPS = 11' in caplog.text
 
 
 @pytest.mark.parametrize('given, read', [
@@ -309,6 +309,15 @@ def test_input_that_the_package_refuses_is_told_without_a_traceback(toy, capsys,
   monkeypatch.setattr(gin_utils, 'PACKAGE', pathlib.Path(__file__).parent)
   assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a') == 1
   assert 'toy.train: no such checkpoint' in capsys.readouterr().err
+
+
+def test_a_configuration_that_differs_keeps_the_one_before(toy, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  form = ('--gin_file=form.gin', '--gin.MODEL_DIR=a')
+  for rest in ((), ('--gin.TRAIN_STEPS=7',), ('--gin.TRAIN_STEPS=7',), ('--gin.TRAIN_STEPS=8',)):
+    assert main(toy.train, *form, *rest) == 0
+  found = {path.name: '= 7' in path.read_text() for path in (tmp_path / 'a').glob('*.gin')}
+  assert found == {'config.gin': False, 'config.1.gin': False, 'config.2.gin': True}
 
 
 def test_a_module_that_is_started_runs_under_its_own_name(toy, tmp_path):

@@ -221,10 +221,31 @@ def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize('changes', [
-    dict(loss=losses.Mle(z_loss=0.1)), dict(batch_size=16), dict(seed=1), dict(init_from='other')])
+    dict(loss=losses.Mle(z_loss=0.1)), dict(batch_size=16), dict(seed=1), dict(init_from='other'),
+    dict(max_grad_norm=9.0), dict(optimizer=optimizers.AdamW(learning_rate=0.01, b1=0.5))])
 def test_a_workdir_of_other_settings_is_refused_with_the_two_lists(finished, changes):
   with pytest.raises(ValueError, match=f'other settings:\n.*there: .*{next(iter(changes))}'):
     train(finished[0], **changes)
+
+
+def test_a_run_is_not_resumed_on_other_examples(tmp_path, finished):
+  shutil.copytree(finished[0], tmp_path / 'copy')
+  with pytest.raises(ValueError, match='made with other examples'):
+    train(tmp_path / 'copy', train_steps=7, examples=Copies(size=23))
+
+
+def test_weights_that_do_not_fit_are_refused_before_any_example_is_read(tmp_path, finished):
+  class Unread:
+    group_size = 1
+
+    def __call__(self, split):
+      raise AssertionError('examples were read')
+
+  with pytest.raises(ValueError, match='does not exist'):
+    train(tmp_path / 'a', init_from=str(tmp_path / 'nowhere'), examples=Unread())
+  with pytest.raises(ValueError, match='another model'):
+    train(tmp_path / 'b', init_from=finished[1], examples=Unread(),
+          model=dataclasses.replace(MODEL, mlp_dim=32))
 
 
 def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):

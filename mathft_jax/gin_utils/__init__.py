@@ -74,12 +74,15 @@ def load(program: Callable[..., Any], arguments: flags.Arguments) -> operative.O
 
 
 def save_config(workdir: epath.PathLike, program: Callable[..., Any], text: str) -> None:
-  """Writes <workdir>/config.gin; says what differs from the one that an earlier run left."""
+  """Writes <workdir>/config.gin; one of an earlier run that differs is kept as config.1.gin, ..."""
   path = epath.Path(workdir) / 'config.gin'
   text = f'# python -m {program.__module__} --gin_file=config.gin\n{text}'
   if path.exists() and (old := path.read_text()) != text:
     changed = sorted(set(text.splitlines()) ^ set(old.splitlines()))
-    logging.warning('%s differs from that of the run before: %s', path, '; '.join(changed)[:2000])
+    number = 1 + len(list(path.parent.glob('config.*.gin')))
+    path.rename(path.parent / f'config.{number}.gin')
+    logging.warning('%s differs from that of the run before, which is config.%d.gin now: %s', path,
+                    number, '; '.join(changed)[:2000])
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text)
 
