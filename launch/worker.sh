@@ -51,6 +51,7 @@ run() {
 start() {
   [[ ! -f $state/log ]] || mv "$state/log" "$state/log.$(date +%Y%m%d-%H%M%S).$$"
   rm -f "$state/status"
+  : >"$state/log" # there before anything follows it
   quoted "$@" >"$state/command"
   cd "$project"
   # shellcheck disable=SC2016 # the guard expands these
@@ -58,7 +59,7 @@ start() {
     status=0
     "${@:2}" || status=$?
     echo "$status" >"$1/status.part" && mv "$1/status.part" "$1/status"
-    ' "$MARK" "$state" "$@" >"$state/log" 2>&1 </dev/null &
+    ' "$MARK" "$state" "$@" >>"$state/log" 2>&1 </dev/null &
   echo "$!" >"$state/pid"
 }
 

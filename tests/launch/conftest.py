@@ -23,7 +23,9 @@ answers = json.loads((folder / 'answers').read_text())
 for answer in answers:
   if answer['times'] and re.search(answer['match'], ' '.join(call)):
     answer['times'] -= 1
-    (folder / 'answers').write_text(json.dumps(answers))
+    mine = folder / f'answers.{{os.getpid()}}'  # others may be reading
+    mine.write_text(json.dumps(answers))
+    mine.replace(folder / 'answers')
     sys.stdout.write(answer['out'])
     sys.stderr.write(answer['err'])
     sys.exit(answer['status'])
