@@ -109,6 +109,7 @@ def check(planned: Sequence[Run]) -> None:
       raise gin_utils.ConfigError(f'{run.name} does not assemble, so nothing was run.\n'
                                   f'{shlex.join(run.command)}\n{done.stderr[-2000:].rstrip()}')
     text = done.stdout.replace(repr(str(run.workdir)), '')
+    text = ''.join(text.replace('\\\n', '').split())  # gin breaks lines by their length
     if text in seen:
       raise gin_utils.ConfigError(
           f'{seen[text]} and {run.name} make the same configuration, so nothing was run: the base '
