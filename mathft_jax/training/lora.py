@@ -5,7 +5,7 @@ are merged weights, an ordinary checkpoint. B begins at zero, so a stage begins 
 it was given.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import math
 import re
@@ -84,27 +84,39 @@ class Lora:
   def merged(self, params: Adapted) -> Any:
     """Ordinary float32 parameters: W + (alpha / rank) A B, summed in float32.
 
-    They are made one matrix at a time and moved to the host, where one process has them all, so
-    that a device never holds a second model.
+    Where one process has the arrays they are made one layer at a time and moved to the host, so
+    that a device holds one layer's matrix besides. Arrays of several processes stay on their
+    devices, laid out as they were: a second model, in float32.
     """
     def one(weight, adapter):
-      return _to_host(_merge(weight, adapter, self.alpha / self.rank))
+      if not weight.is_fully_addressable:
+        return _merge_stack(weight, adapter, self.alpha / self.rank)
+      merged = np.empty(weight.shape, np.float32)
+      for layer in range(len(merged)):
+        merged[layer] = _merge_layer(weight, adapter, layer, self.alpha / self.rank)
+      return merged
     return jax.tree.map(_to_host, _replaced(params.base, params.adapters, one))
 
   def check_merged(self, params: Adapted, read: Callable[[str, int | None], np.ndarray], *,
                    where: str) -> None:
     """ValueError unless a matrix that was saved is this base with these adapters.
 
-    Looks at the first matrix that has an adapter; `read(name, None)` gives what was saved.
+    Looks at all layers of the first matrix that has an adapter, each process at what its own
+    devices hold of it; `read(name, None)` gives what was saved.
     """
     group, members = next(iter(params.adapters['layers'].items()))
     name, adapter = next(iter(members.items()))
-    merged = _merge(params.base['layers'][group][name], adapter, self.alpha / self.rank)
-    saved = read(f'layers/{group}/{name}', None)
-    if merged.is_fully_addressable and not np.allclose(merged, saved, rtol=1e-4, atol=1e-6):
-      raise ValueError(f'{where}: layers/{group}/{name} is not what was saved, up to '
-                       f'{np.max(np.abs(merged - saved)):.2g} away. A LoRA stage goes on from the '
-                       'weights that it began with: put them back, or use another MODEL_DIR.')
+    weight, saved = params.base['layers'][group][name], read(f'layers/{group}/{name}', None)
+    same, away = True, 0.0
+    for layer in range(len(saved)):
+      for index, part in _own_parts(_merge_layer(weight, adapter, layer, self.alpha / self.rank)):
+        wanted = saved[layer][index]
+        same = same and np.allclose(part, wanted, rtol=1e-4, atol=1e-6)
+        away = np.maximum(away, np.max(np.abs(part - wanted)))
+    if not same:
+      raise ValueError(f'{where}: layers/{group}/{name} is not what was saved, up to {away:.2g} '
+                       'away. A LoRA stage goes on from the weights that it began with: put them '
+                       'back, or use another MODEL_DIR.')
 
   def _of_matrices(self, tree: Any, make: Callable[[Any, int], Any]) -> Adapters:
     """Nested dicts of `make(leaf, input axes)` for the matrices that are meant."""
@@ -128,13 +140,25 @@ def _replaced(base: Any, adapters: Adapters, one: Callable[[Any, Any], Any]) -> 
           for name, branch in base.items()}
 
 
-@jax.jit
 def _merge(weight, adapter, alpha_by_rank):
-  layers, rank = adapter['b'].shape[:2]
-  a_LIR = adapter['a'].reshape(layers, -1, rank)
-  b_LRO = adapter['b'].reshape(layers, rank, -1)
-  change = jnp.einsum('LIR,LRO->LIO', a_LIR, b_LRO, precision='highest').reshape(weight.shape)
+  change = jnp.tensordot(adapter['a'], adapter['b'], axes=1, precision='highest')
   return weight.astype(jnp.float32) + alpha_by_rank * change
+
+
+@jax.jit
+def _merge_layer(weight, adapter, layer, alpha_by_rank):
+  """One layer's matrix of a stack; the number is traced, so that all layers are one program."""
+  weight, adapter = jax.tree.map(lambda stack: stack[layer], (weight, adapter))
+  return _merge(weight, adapter, alpha_by_rank)
+
+
+_merge_stack = jax.jit(jax.vmap(_merge, in_axes=(0, 0, None)))
+
+
+def _own_parts(array: jax.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+  """(where it lies, numbers) of each different part that this process's devices hold."""
+  parts = {str(shard.index): shard for shard in array.addressable_shards}
+  return ((shard.index, np.asarray(shard.data)) for shard in parts.values())
 
 
 def _to_host(array: Any) -> jax.Array | np.ndarray:

@@ -118,6 +118,54 @@ def test_merged_weights_are_the_adapted_model(batch):
                              atol=1e-6)
 
 
+def test_a_merge_makes_one_layer_s_matrix_on_the_device():
+  """A stack of 64 layers of 256 x 512 beside what the compiled merge makes and scratches."""
+  shape = lambda *axes, dtype=jnp.float32: jax.ShapeDtypeStruct(axes, dtype)
+  lowered = lora_lib._merge_layer.lower(
+      shape(64, 256, 512, dtype=jnp.bfloat16), {'a': shape(64, 256, 4), 'b': shape(64, 4, 512)},
+      0, 2.0)
+  memory, layer = lowered.compile().memory_analysis(), 4 * 256 * 512
+  assert memory.output_size_in_bytes == layer
+  assert memory.temp_size_in_bytes < layer
+
+
+def test_a_merge_runs_layer_by_layer_alone(monkeypatch):
+  plan, made = make_plan(devices=8, partitions=4), []
+  state, one_layer = make_state(plan, moved=True), lora_lib._merge_layer
+  def merge(*arguments):
+    made.append(one_layer(*arguments).shape)
+    return one_layer(*arguments)
+  monkeypatch.setattr(lora_lib, '_merge_layer', merge)
+  monkeypatch.setattr(lora_lib, '_merge_stack', None)
+  merged = plan.lora.merged(state.params)
+  assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(merged))
+  assert len(made) == len(ALL) * 3 and max(map(math.prod, made)) == 16 * 4 * 8
+
+
+def test_a_merge_of_the_stack_keeps_its_layout_and_is_that_of_the_layers():
+  """What several processes save, here upon the devices of one."""
+  params = make_state(make_plan(devices=8, partitions=4), moved=True).params
+  for group, name in (('attention', 'out'), ('mlp', 'up')):
+    weight, adapter = (tree['layers'][group][name] for tree in params)
+    stack = lora_lib._merge_stack(weight, adapter, 2.0)
+    assert stack.sharding.is_equivalent_to(weight.sharding, stack.ndim)
+    layers = [lora_lib._merge_layer(weight, adapter, layer, 2.0) for layer in range(3)]
+    np.testing.assert_allclose(stack, np.stack(layers), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('fields', [{}, dict(devices=8, partitions=4)], ids=['one', 'eight'])
+def test_one_number_that_is_not_as_saved_is_found_in_any_part(fields):
+  plan = make_plan(lora_lib.Lora(rank=2, matrices='mlp/up'), **fields)
+  params = make_state(plan, moved=True).params
+  saved = plan.lora.merged(params)['layers']['mlp']['up']
+  plan.lora.check_merged(params, lambda name, layer: saved, where='here')
+  for index in ((0, 0, 0), (1, 15, 9), (2, 3, 31)):
+    other = saved.copy()
+    other[index] += 0.5
+    with pytest.raises(ValueError, match='here: layers/mlp/up is not what was saved, up to 0.5 '):
+      plan.lora.check_merged(params, lambda name, layer: other, where='here')
+
+
 def test_training_moves_the_adapters_alone(batch):
   plan = make_plan()
   before = make_state(plan)
