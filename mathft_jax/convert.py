@@ -15,6 +15,9 @@ Files are read and written one tensor at a time. Only an orbax folder is written
 memory, over all of which the parameters are spread.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from absl import logging
 from etils import epath
 
@@ -22,6 +25,7 @@ from mathft_jax import checkpoints, partitioning
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 
+DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 PLAIN_FLAGS = ('checkpoint', 'output', 'dtype', 'tokenizer', 'shard_bytes')
 
 
@@ -32,13 +36,24 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
   Args:
     checkpoint: what is read.
     output: a name that ends in .safetensors, or a new folder.
-    dtype: of the numbers written; 'bfloat16' halves a file of float32; None keeps each parameter's
-      own.
+    dtype: of the numbers written, one of DTYPES; 'bfloat16' halves a file of float32; None keeps
+      each parameter's own.
     tokenizer: a folder whose tokenizer files are copied into a Hugging Face folder.
     shard_bytes: of a file in a Hugging Face folder at most; None: as transformers, 5 GB.
+
+  ValueError before anything is written, and for an output that is there already.
   """
+  if dtype is not None and dtype not in DTYPES:
+    raise ValueError(f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
+                     'of each parameter.')
+  is_native = str(output).endswith('.safetensors')
+  if is_native or checkpoints.is_hugging_face(checkpoint):
+    _check_plain(output, 'native file' if is_native else 'folder that orbax writes',
+                 {'tokenizer': tokenizer, 'shard_bytes': shard_bytes})
+  elif tokenizer is not None:
+    checkpoints.tokenizer_files(tokenizer)
   source = checkpoints.open_params(checkpoint)
-  if str(output).endswith('.safetensors'):
+  if is_native:
     path = checkpoints.write_native(output, source, dtype=dtype)
   elif checkpoints.is_hugging_face(checkpoint):
     path = _write_step(checkpoint, output, dtype)
@@ -48,11 +63,20 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
   return path
 
 
+def _check_plain(output: epath.PathLike, kind: str, unused: Mapping[str, Any]) -> None:
+  """ValueError for an output that is there, and for what only a Hugging Face folder has."""
+  if given := [name for name, value in unused.items() if value is not None]:
+    raise ValueError(f'{" and ".join(given)} given, but {output} will be a {kind}, which has no '
+                     'use for it. Leave it out; a Hugging Face folder is what a checkpoint or a '
+                     'native file becomes, under a name that does not end in .safetensors.')
+  if epath.Path(output).exists():
+    raise ValueError(f'{output} is there already; wanted a new {kind}. Delete it or name another '
+                     'output.')
+
+
 def _write_step(checkpoint: epath.PathLike, output: epath.PathLike,
                 dtype: str | None) -> epath.Path:
   """An orbax folder, by way of all devices."""
-  if epath.Path(output).exists():
-    raise ValueError(f'{output} is there already; wanted a new folder for the checkpoint.')
   config = checkpoints.model(checkpoint)
   shapes = checkpoints.shapes(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
@@ -72,7 +96,7 @@ def _export(source, output: epath.PathLike, dtype: str | None, tokenizer: epath.
   sizes = {} if shard_bytes is None else {'shard_bytes': int(shard_bytes)}
   config = config_lib.from_plain(fields)
   path = checkpoints.write_folder(output, source, config, dtype=dtype, **sizes)
-  copied = checkpoints.copy_tokenizer(tokenizer, path) if tokenizer else []
+  copied = [] if tokenizer is None else checkpoints.copy_tokenizer(tokenizer, path)
   logging.info('tokenizer files: %s', ', '.join(copied) or 'none; name their folder: --tokenizer')
   return path
 

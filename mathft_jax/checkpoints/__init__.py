@@ -19,7 +19,7 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
-from mathft_jax.checkpoints.hugging_face import copy_tokenizer, write_folder
+from mathft_jax.checkpoints.hugging_face import copy_tokenizer, tokenizer_files, write_folder
 from mathft_jax.checkpoints.loading import (
     check_metadata, check_shapes, find, is_hugging_face, load_params, model, open_params, plain,
     read_metadata, shapes)
@@ -27,8 +27,8 @@ from mathft_jax.checkpoints.writing import write_native, write_safetensors, writ
 
 __all__ = [
     'Checkpoints', 'check_metadata', 'check_shapes', 'copy_tokenizer', 'find', 'is_hugging_face',
-    'load_params', 'model', 'open_params', 'plain', 'read_metadata', 'shapes', 'write_folder',
-    'write_native', 'write_safetensors', 'write_step']
+    'load_params', 'model', 'open_params', 'plain', 'read_metadata', 'shapes', 'tokenizer_files',
+    'write_folder', 'write_native', 'write_safetensors', 'write_step']
 
 DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
 

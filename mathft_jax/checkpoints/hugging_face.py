@@ -27,10 +27,10 @@ INSIDE = (('language_model.model.', 'model.'), ('language_model.lm_head.', 'lm_h
 BESIDE = ('vision_tower.', 'multi_modal_projector.', 'model.vision_tower.',
           'model.multi_modal_projector.')
 COMPUTED = '.rotary_emb.inv_freq'  # old folders store what follows from config.json
+VOCABULARY_FILES = ('tokenizer.json', 'tokenizer.model', 'vocab.json')  # no tokenizer without one
 TOKENIZER_FILES = (
-    'tokenizer.json', 'tokenizer_config.json', 'tokenizer.model', 'special_tokens_map.json',
-    'added_tokens.json', 'vocab.json', 'merges.txt', 'chat_template.jinja', 'chat_template.json',
-    'generation_config.json')
+    *VOCABULARY_FILES, 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json',
+    'merges.txt', 'chat_template.jinja', 'chat_template.json', 'generation_config.json')
 
 
 def is_folder(path: epath.Path) -> bool:
@@ -89,14 +89,25 @@ def write_folder(path: epath.PathLike, source: stored.Stored, config: config_lib
   return partial.rename(path)
 
 
+def tokenizer_files(folder: epath.PathLike) -> list[str]:
+  """The names of a folder's tokenizer files; ValueError where it has no tokenizer."""
+  folder = epath.Path(folder)
+  if not folder.is_dir():
+    raise ValueError(f'tokenizer {folder} is no folder; wanted one with a tokenizer in it '
+                     f'({", ".join(VOCABULARY_FILES)}), as published models have.')
+  found = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+  if not set(found) & set(VOCABULARY_FILES):
+    raise ValueError(f'tokenizer {folder} has none of {", ".join(VOCABULARY_FILES)}; wanted the '
+                     'folder of a tokenizer, as published models have.')
+  return found
+
+
 def copy_tokenizer(source: epath.PathLike, target: epath.PathLike) -> list[str]:
   """The names of the tokenizer files that were copied from one folder to another."""
-  copied = []
-  for name in TOKENIZER_FILES:
-    if (file := epath.Path(source) / name).is_file():
-      file.copy(epath.Path(target) / name)
-      copied.append(name)
-  return copied
+  names = tokenizer_files(source)
+  for name in names:
+    (epath.Path(source) / name).copy(epath.Path(target) / name)
+  return names
 
 
 def _entries(path: epath.Path) -> dict[str, safetensors_files.Entry]:
