@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 import numpy as np
 
 from mathft_jax.checkpoints import stored
+from mathft_jax.models.families import tensors
 
 # A stacked parameter above this goes to the devices layer by layer, so that the host never holds
 # more than one layer of it; below, in one piece, which is faster. In bytes.
@@ -26,7 +27,7 @@ def place(source: stored.Stored, wanted: Any) -> Any:
   def one(keys, array):
     name = '/'.join(key.key for key in keys)
     layer = _layer_sharding(array.sharding)
-    if not name.startswith(stored.LAYERS):
+    if not name.startswith(tensors.LAYERS):
       made = _make(array.shape, array.dtype, array.sharding, lambda: source.read(name, None))
     elif layer is None or math.prod(array.shape) * array.dtype.itemsize <= STREAM_BYTES:
       made = _make_stacked(source, name, array)

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-LAYERS = 'layers/'  # flat names that begin so have the layers as their first axis
+from mathft_jax.models.families import tensors
+
 VOCAB_AXIS = {'embedding': 0, 'head': 1}
 
 
@@ -28,7 +29,7 @@ class Stored:
 
   def parts(self, name: str) -> Iterator[np.ndarray]:
     """The layers of a stacked parameter one after the other; of another, the whole of it."""
-    for layer in range(self.shapes[name].shape[0]) if name.startswith(LAYERS) else (None,):
+    for layer in range(self.shapes[name].shape[0]) if name.startswith(tensors.LAYERS) else (None,):
       yield self.read(name, layer)
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-LAYERS = 'layers/'  # our names that begin so are stacked over the layers
+LAYERS = 'layers/'  # our names that begin so have the layers as their first axis
 
 
 @dataclasses.dataclass(frozen=True)
