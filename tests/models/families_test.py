@@ -70,10 +70,16 @@ def model(name):
   return built
 
 
+@pytest.mark.parametrize('size', ['1_5b', '7b', '72b'])
+def test_a_math_model_is_its_base_with_another_theta(size):
+  differ = config_lib.differences(model(f'qwen2_5_math_{size}'), model(f'qwen2_5_{size}'))
+  assert differ == {'rope_theta': (10_000.0, 1_000_000.0)}
+
+
 def test_every_published_size_is_counted_below():
   named = {path.stem for path in (CONFIGS / 'models').glob('*.gin')
-           if 'families/' in path.read_text()}
-  assert named - {'palm_1b'} == set(BILLIONS)
+           if "include 'models/" in path.read_text()}
+  assert named - {'palm_1b', 'llama_1b'} == set(BILLIONS)
 
 
 @pytest.mark.parametrize('name', BILLIONS)
