@@ -99,11 +99,16 @@ def test_the_language_model_of_one_that_sees(prefix, tmp_path):
   safetensors_files.write(folder / 'model.safetensors', renamed, renamed.values(), {})
   text = json.loads((folder / 'config.json').read_text())
   (folder / 'config.json').write_text(json.dumps(
-      {'model_type': 'gemma3', 'text_config': text, 'vision_config': {'hidden_size': 3}}))
+      {'model_type': 'gemma3', 'text_config': text, 'vision_config': {'hidden_size': 3},
+       'eos_token_id': [1, 106], 'pad_token_id': 0, 'torch_dtype': 'float32'}))
   assert_same(load(folder), load(GOLDENS / 'gemma3'))
   native = convert.convert(checkpoint=folder, output=tmp_path / 'x.safetensors')
-  assert tensors(convert.convert(checkpoint=native, output=tmp_path / 'out')) == tensors(
-      GOLDENS / 'gemma3')
+  out = convert.convert(checkpoint=native, output=tmp_path / 'out')
+  assert tensors(out) == tensors(GOLDENS / 'gemma3')
+  found = json.loads((out / 'config.json').read_text())
+  assert (found['model_type'], found['eos_token_id'], found['pad_token_id']) == (
+      'gemma3_text', [1, 106], 0)
+  assert found['torch_dtype'] == 'bfloat16'  # of the numbers written, whatever was said of them
 
 
 def test_layer_by_layer_onto_a_mesh_as_in_one_piece(monkeypatch):

@@ -114,6 +114,18 @@ def test_the_family_that_weights_came_with_is_kept():
   assert families.write(config, {'model_type': 'mistral'})[0].model_type == 'mistral'
 
 
+def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
+  text = {**PUBLISHED['gemma3_4b']['text_config'], 'eos_token_id': 1, 'pad_token_id': 0}
+  outer = {'model_type': 'gemma3', 'bos_token_id': None, 'eos_token_id': [1, 106],
+           'torch_dtype': 'bfloat16', 'image_token_index': 262144, 'vision_config': {'a': 1}}
+  nested = {**outer, 'text_config': text}
+  assert families.text_part(nested) == {
+      **text, 'model_type': 'gemma3_text', 'eos_token_id': [1, 106], 'torch_dtype': 'bfloat16'}
+  _, keys = families.write(model('gemma3_4b'), nested)
+  assert (keys['eos_token_id'], keys['pad_token_id']) == ([1, 106], 0)
+  assert not {'bos_token_id', 'image_token_index', 'vision_config', 'text_config'} & set(keys)
+
+
 NEWER = {  # as transformers 5 writes them
     'llama_untied': {'rope_parameters': {**SCALING, 'factor': 8.0, 'rope_theta': 500_000.0,
                                          'original_max_position_embeddings': 16}},

@@ -41,10 +41,18 @@ FAMILIES = (
 )
 
 
+# What a model that also sees says of its language model at the outer level of config.json alone.
+OUTER = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'torch_dtype', 'dtype')
+
+
 def text_part(found: Mapping[str, Any]) -> dict[str, Any]:
-  """The config.json of the language model in it: of Gemma 3 that also sees, its `text_config`."""
+  """The config.json of the language model in it: of Gemma 3 that also sees, its `text_config`.
+
+  Special tokens and the dtype are those of the outer level where it has them.
+  """
   if found.get('model_type') == 'gemma3' and 'text_config' in found:
-    return {**found['text_config'], 'model_type': 'gemma3_text'}
+    outer = {key: found[key] for key in OUTER if found.get(key) is not None}
+    return {**found['text_config'], **outer, 'model_type': 'gemma3_text'}
   return dict(found)
 
 
