@@ -126,6 +126,22 @@ def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
   assert not {'bos_token_id', 'image_token_index', 'vision_config', 'text_config'} & set(keys)
 
 
+@pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
+def test_what_a_published_json_says_of_windows_that_are_off_comes_back(name):
+  published = {**PUBLISHED[name], 'max_window_layers': 21}
+  _, keys = families.write(model(name), published)
+  assert {key: keys[key] for key in published} == published
+
+
+def test_a_published_window_does_not_come_back_where_it_would_count():
+  published = {**PUBLISHED['qwen2_5_3b'], 'use_sliding_window': True, 'max_window_layers': 21}
+  _, keys = families.write(model('qwen2_5_3b'), published)
+  assert (keys['use_sliding_window'], keys['sliding_window']) == (False, None)
+  _, windowed = families.read(published, where='x')
+  _, keys = families.write(windowed, PUBLISHED['qwen2_5_3b'])
+  assert (keys['use_sliding_window'], keys['max_window_layers']) == (True, 21)
+
+
 NEWER = {  # as transformers 5 writes them
     'llama_untied': {'rope_parameters': {**SCALING, 'factor': 8.0, 'rope_theta': 500_000.0,
                                          'original_max_position_embeddings': 16}},

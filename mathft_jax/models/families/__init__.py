@@ -92,8 +92,18 @@ def write(config: config_lib.TransformerConfig,
       continue
     if not differ:
       kept = published if family.model_type == published.get('model_type') else {}
-      old = {'rope_parameters', 'torch_dtype', 'dtype', 'layer_types', 'sliding_window_pattern'}
-      return family, {**{key: value for key, value in kept.items() if key not in old}, **keys}
+      return family, _with_published(family, config, keys, kept)
     told.append(f'{family.model_type}: {differ}')
   raise ValueError('No family of Hugging Face transformers has this model; what each would change '
                    '(theirs, ours):\n  ' + '\n  '.join(told))
+
+
+def _with_published(family: Family, config: config_lib.TransformerConfig, keys: Mapping[str, Any],
+                    published: Mapping[str, Any]) -> dict[str, Any]:
+  """`keys` with what the published config.json says besides, or says of windows that are off."""
+  old = {'rope_parameters', 'torch_dtype', 'dtype', 'layer_types', 'sliding_window_pattern'}
+  besides = {key: value for key, value in published.items() if key not in old}
+  idle = {key: published[key] for key in windows.IDLE if key in published}
+  counts = 'local' in config.layer_kinds or config_lib.differences(
+      family.read({**keys, **idle}), config)
+  return {**besides, **keys, **({} if counts else idle)}

@@ -8,6 +8,8 @@ from mathft_jax.models import config as config_lib
 Json = Mapping[str, Any]
 KINDS = {'sliding_attention': 'local', 'full_attention': 'global'}
 NAMES = {ours: theirs for theirs, ours in KINDS.items()}
+# May say something of windows that are off; then they have no effect, and stay as published.
+IDLE = ('use_sliding_window', 'sliding_window', 'max_window_layers')
 
 
 def read_none(found: Json) -> dict[str, Any]:
