@@ -19,7 +19,7 @@ from mathft_jax.grading import relations
 from mathft_jax.grading import scalar_keys
 from mathft_jax.grading import trees
 
-_MAX_SIGNS = 5  # independent choices of one answer
+_MAX_SIGNS = 3  # independent choices of one answer
 
 
 def key(tree: trees.Tree) -> Hashable:

@@ -27,6 +27,8 @@ HOSTILE = {
     'spaces': '4' + '\\!' * 20_000, 'tower of roots': r'2^{1/3^{1/5^{1/7^{1/11}}}}',
     'points': 'A(' * 38 + '1' + ')' * 38, 'rows': '[' * 38 + '1' + ']' * 38,
     'roots of powers': r'\pi 1/√√√√\max 99999999!t\max9^° ∪ 9^9^π1/√√√√\max99999999!t\max9',
+    'signs of relations': (r'2pi\pm\fbox{∞∞\pm½<=F1e92pi\pm\fbox{∞∞\frac\binom\binom99999999!'
+                           r'\pi\pm½<=F1e9'),
     'determinant': r'\begin{vmatrix}' + r'\\'.join(['&'.join('abcdefghi')] * 9) + r'\end{vmatrix}',
     'system': "__import__('os').system('echo x > pwned.txt')", 'globals': 'globals()',
     'write': 'open("pwned.txt","w").write("x")', 'lambda': '(lambda: 4)()',
