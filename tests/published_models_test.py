@@ -21,6 +21,7 @@ from mathft_jax.models import families, transformer
 from mathft_jax.models.families import tensors
 from mathft_jax.training import losses, optimizers
 
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 PROBLEMS = [records.Problem(id=f'p{n}', question=f'What is {n} + 1?', split=split,
                             solution=f'{n} + 1 is \\boxed{{{n + 1}}}.', answer=str(n + 1))
             for n, split in enumerate(['train'] * 8 + ['test'] * 2)]
@@ -34,14 +35,6 @@ KINDS = {
                    sliding_window_pattern=2, rope_scaling={'rope_type': 'linear', 'factor': 8.0}),
               dict(eos='<eos>', pad='<pad>', bos='<bos>')),
 }
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """XLA leaves out what makes programs faster and compiling slower: each runs once here."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
 
 
 def problems(split):

@@ -21,15 +21,8 @@ from tests.models import make_goldens
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 TOLERANCE = 1e-4  # of the largest logit
 PREFILL = 9  # tokens; the rest is decoded one by one
+pytestmark = pytest.mark.usefixtures('quick_compiles')
 each_case = pytest.mark.parametrize('case', make_goldens.CASES)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiles():
-  """XLA leaves out what makes programs faster and compiling slower: each runs once here."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
 
 
 def expected(case):
