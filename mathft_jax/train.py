@@ -194,7 +194,7 @@ def _given(plan: step_lib.Plan, init_from: epath.PathLike, seed: int) -> Any:
 
 def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
   """A digest of the examples; ValueError where a run to be resumed had others."""
-  digest = resumable.digest((name, np.asarray(row[name]).tobytes())
+  digest = resumable.digest((name, np.asarray(row[name]).tolist())
                             for row in rows for name in sorted(row))
   step = store.latest_step()
   before = step and checkpoints.read_metadata(store.path(step))['settings'].get('examples')
