@@ -5,9 +5,9 @@
 
 A question is a folder of gin files of a few lines, one an answer: a name in gin_configs/sweeps/,
 or a folder of your own. What follows `--` is the base command; each run gets it with one of the
-files and a folder of its own, `<workdir>/<answer>`. Runs go one after another; a failed one is named, does
-not stop the others, and makes the exit status 1. Running the same command again goes on where it
-stopped. Writes `<workdir>/comparison.md` and `.json`: the runs' reports side by side.
+files and a folder of its own, `<workdir>/<answer>`. Runs go one after another; a failed one is named,
+does not stop the others, and makes the exit status 1. Running the same command again goes on where
+it stopped. Writes `<workdir>/comparison.md` and `.json`: the runs' reports side by side.
 
   --print_commands   prints the runs' commands for a cluster, and runs nothing
   --collect          runs nothing and compares what is there
@@ -119,7 +119,7 @@ def check(planned: Sequence[Run]) -> None:
 
 def main(argv: Sequence[str]) -> int:
   """The exit status: of the runs, or 2 for a wrong command line."""
-  own, dashes, base = _split(argv[1:])
+  own, base = _split(argv[1:])
   parser = argparse.ArgumentParser(prog='python -m mathft_jax.sweep', description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--question', required=True, help='a folder of gin files')
@@ -143,11 +143,11 @@ def main(argv: Sequence[str]) -> int:
     return 2
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
   """What stands before and after the first `--`."""
   arguments = list(arguments)
   at = arguments.index('--') if '--' in arguments else len(arguments)
-  return arguments[:at], arguments[at:at + 1], arguments[at + 1:]
+  return arguments[:at], arguments[at + 1:]
 
 
 def _program(base: Sequence[str]) -> tuple[list[str], str]:
