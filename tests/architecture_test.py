@@ -12,8 +12,10 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'mathft_jax'
 WINGS = ('data', 'training', 'inference', 'grading', 'evaluation')
-GROUND = ('models', 'records', 'partitioning', 'checkpoints', 'progress', 'resumable', 'gin_utils')
-BESIDE = {'resumable': {'records'}, 'checkpoints': {'models'}}  # on the ground floor, who stands on whom
+GROUND = ('models', 'records', 'partitioning', 'processes', 'checkpoints', 'progress', 'resumable',
+          'gin_utils')
+BESIDE = {'resumable': {'records', 'processes'}, 'checkpoints': {'models', 'processes'},
+          'gin_utils': {'processes'}}  # on the ground floor, who stands on whom
 SOURCES = sorted(path for path in PACKAGE.rglob('*.py'))
 
 DOORS = {  # library -> the places that may import it
