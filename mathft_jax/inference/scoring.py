@@ -95,7 +95,7 @@ def _scores(plan: Plan, params, rows: Rows):
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.words is None:
     hidden_BTD = _hidden(plan, params, rows.tokens_BT, rows.lengths_B, starts_B, cache)
-    readout = likelihoods.Readout(plan.config, params, hidden_BTD)
+    readout = _readout(plan, params, hidden_BTD)
     return jnp.sum(readout.target_log_probs(rows.targets_BT) * rows.weights_BT, axis=-1)
   return _verdicts(plan, params, rows, starts_B, cache)
 
@@ -123,9 +123,14 @@ def _verdicts(plan: Plan, params, rows: Rows, starts_B, cache):
             for m in range(longest)] for w, word in enumerate(plan.words)]
   last_B11 = (rows.lengths_B - 1)[:, None, None]
   positions_BWM = jnp.where(np.array(after) < 0, last_B11, np.array(after))
-  log_probs_BW = likelihoods.Readout(plan.config, params, hidden_BTD).word_log_probs(
+  log_probs_BW = _readout(plan, params, hidden_BTD).word_log_probs(
       positions_BWM, words_WM, mask_WM)
   return jax.nn.softmax(log_probs_BW)[:, 0]
+
+
+def _readout(plan: Plan, params, hidden_BTD) -> likelihoods.Readout:
+  devices = 1 if plan.mesh is None else plan.mesh.size
+  return likelihoods.Readout(plan.config, params, hidden_BTD, devices=devices)
 
 
 def _hidden(plan: Plan, params, tokens_BT, lengths_B, starts_B, cache, branches=(), steps=()):

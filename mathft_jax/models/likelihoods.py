@@ -31,13 +31,15 @@ class Readout:
   Attributes:
     hidden_BTD: the last hidden states.
     chunk: positions whose logits are held at once; None: as many as make CHUNK_LOGITS logits a
-      device when the rows are spread over all devices.
+      device.
+    devices: of the mesh over which rows and vocabulary are spread.
   """
 
   config: transformer.TransformerConfig
   params: transformer.Params
   hidden_BTD: jax.Array
   chunk: int | None = None
+  devices: int = 1
 
   def target_log_probs(self, tokens_BT):
     """log p(token) [B, T] of the tokens that follow each position."""
@@ -70,7 +72,8 @@ class Readout:
   def _chunked(self, hidden_BTD, tokens_BT) -> TokenLikelihoods:
     """The likelihoods, a chunk of positions at a time, rematerialised chunk by chunk."""
     batch, length = tokens_BT.shape
-    chunk = self.chunk or _positions_per_chunk(batch, self.config.vocab_size)
+    chunk = self.chunk or _positions_per_chunk(
+        batch, self.config.vocab_size, self.devices)
     if chunk >= length:
       return self._likelihoods(hidden_BTD, tokens_BT)
     count = -(-length // chunk)
@@ -92,6 +95,6 @@ class Readout:
                             jnp.mean(logits_BTV, axis=-1) - log_normalizer_BT)
 
 
-def _positions_per_chunk(batch: int, vocab_size: int) -> int:
+def _positions_per_chunk(batch: int, vocab_size: int, devices: int) -> int:
   """Positions of all rows whose logits are at most CHUNK_LOGITS a device."""
-  return max(1, CHUNK_LOGITS * jax.device_count() // (batch * vocab_size))
+  return max(1, CHUNK_LOGITS * devices // (batch * vocab_size))

@@ -222,7 +222,8 @@ def _loss(plan: Plan, params, batch: Batch, weight):
       plan.config, params, batch['decoder_input_tokens'],
       positions_BT=batch['decoder_positions'], segment_ids_BT=batch['decoder_segment_ids'],
       branch_ids_BT=batch.get('decoder_branch_ids'), constrain=functools.partial(_constrain, plan))
-  return plan.loss(likelihoods.Readout(plan.config, params, hidden_BTD), batch, weight)
+  readout = likelihoods.Readout(plan.config, params, hidden_BTD, devices=plan.mesh.size)
+  return plan.loss(readout, batch, weight)
 
 
 def _constrain(plan: Plan, x, axes):
