@@ -22,6 +22,7 @@ from absl import logging
 from etils import epath
 import gin
 
+from mathft_jax import processes
 from mathft_jax.gin_utils import flags, operative, sources
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
@@ -57,7 +58,8 @@ def main(program: Callable[..., Any], argv: Sequence[str], *,
   if arguments.dry_run:
     print(found.text() + _shapes(program, values, found) + '# Dry run: nothing was done.')
     return 0
-  if 'workdir' in values:
+  processes.start(arguments.place)
+  if 'workdir' in values and processes.is_first():
     save_config(values['workdir'], program, found.text())
   return _call(program, values)
 

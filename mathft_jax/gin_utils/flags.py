@@ -8,6 +8,7 @@ import sys
 
 from absl import flags
 
+from mathft_jax import processes
 from mathft_jax.gin_utils.errors import ConfigError
 
 BEGINS_A_GIN_VALUE = ('@', '%', '[', '(', '{', "'", '"')
@@ -24,6 +25,7 @@ class Arguments:
   help: bool = False
   tfds_data_dir: str | None = None
   compilation_cache_dir: str | None = None
+  place: processes.Place = processes.Place()
 
 
 def parse(argv: Sequence[str], plain: Sequence[str] = (), program: str = '') -> Arguments:
@@ -57,10 +59,16 @@ def parse(argv: Sequence[str], plain: Sequence[str] = (), program: str = '') -> 
     raise ConfigError(f'{error}. See --help.') from error
   if positional:
     raise ConfigError(f'{positional}: arguments without a name; wanted --flag=value. See --help.')
+  place = processes.Place(values.coordinator_address, values.process_count, values.process_index)
+  try:
+    processes.check(place)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
   return Arguments(
       gin_files=tuple(values.gin_file), bindings=(*values.gin_bindings, *bindings),
       search_paths=tuple(values.gin_search_paths), dry_run=values.dry_run, help=values.help,
-      tfds_data_dir=values.tfds_data_dir, compilation_cache_dir=values.compilation_cache_dir)
+      tfds_data_dir=values.tfds_data_dir, compilation_cache_dir=values.compilation_cache_dir,
+      place=place)
 
 
 def describe(plain: Sequence[str] = (), program: str = '') -> str:
@@ -108,5 +116,11 @@ def _definitions() -> flags.FlagValues:
   flags.DEFINE_string('tfds_data_dir', None, 'Where TFDS keeps prepared data.', flag_values=values)
   flags.DEFINE_string('compilation_cache_dir', None, 'Where jax keeps compiled programs between '
                       'runs.', flag_values=values)
+  flags.DEFINE_string('coordinator_address', None, 'HOST:PORT of process 0, for several processes; '
+                      'TPU pods and SLURM need none of the three.', flag_values=values)
+  flags.DEFINE_integer('process_count', None, 'How many processes the run has.',
+                       flag_values=values)
+  flags.DEFINE_integer('process_index', None, 'Which of them this one is, from 0.',
+                       flag_values=values)
   flags.DEFINE_boolean('help', False, 'Prints this text.', short_name='h', flag_values=values)
   return values
