@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'mathft_jax'
 WINGS = ('data', 'training', 'inference', 'grading', 'evaluation')
-GROUND = ('models', 'records', 'partitioning', 'processes', 'checkpoints', 'progress', 'resumable',
+GROUND = ('models', 'records', 'partitioning', 'processes', 'chips', 'checkpoints', 'progress', 'resumable',
           'gin_utils')
 BESIDE = {'resumable': {'records', 'processes'}, 'checkpoints': {'models', 'processes'},
           'gin_utils': {'processes'}}  # on the ground floor, who stands on whom
