@@ -176,22 +176,26 @@ def _with_more_slots(plan: Plan, state: State) -> State:
                         tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))))
 
 
-def _constrain(plan: Plan, state: State) -> State:
-  """The state with its rows over `data` and its key/value heads as the rules say."""
-  if plan.mesh is None:
-    return state
-
-  def put(axes, array):
+def layout(plan: Plan, state: State) -> State:
+  """The sharding of each array of a state: rows over `data`, key/value heads as the rules say."""
+  def sharding(axes, array):
     spec = partitioning.partition_spec(axes, array.shape, mesh=plan.mesh, rules=plan.rules)
-    sharding = jax.sharding.NamedSharding(plan.mesh, spec)
-    return jax.lax.with_sharding_constraint(array, sharding)
+    return jax.sharding.NamedSharding(plan.mesh, spec)
 
-  rows = lambda array: put(('batch',) + (None,) * (array.ndim - 1), array)
-  heads = lambda array: put((None, 'batch', 'kv_heads', None, None)[-array.ndim:], array)
+  rows = lambda array: sharding(('batch',) + (None,) * (array.ndim - 1), array)
+  heads = lambda array: sharding((None, 'batch', 'kv_heads', None, None)[-array.ndim:], array)
   slots = lambda part: cache_lib.Slots(
       *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS))
-  cache = cache_lib.Cache(slots(state.cache.own), slots(state.cache.prefix), state.cache.length)
-  return State(cache, *map(rows, state[1:5]), state.step)
+  whole = partitioning.replicated(plan.mesh)
+  cache = cache_lib.Cache(slots(state.cache.own), slots(state.cache.prefix), whole)
+  return State(cache, *map(rows, state[1:5]), whole)
+
+
+def _constrain(plan: Plan, state: State) -> State:
+  """The state laid out as `layout` says."""
+  if plan.mesh is None:
+    return state
+  return jax.lax.with_sharding_constraint(state, layout(plan, state))
 
 
 def _samples(plan: Plan, state: State) -> Samples:
