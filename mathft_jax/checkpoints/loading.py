@@ -36,7 +36,7 @@ def load_params(path: epath.PathLike, abstract_params: Any, shardings: Any = Non
     check_shapes(wanted, stored.nested(source.shapes), where=str(path))
     return placing.place(source, wanted)
   check_shapes(wanted, shapes(path), where=str(path))
-  with ocp.StandardCheckpointer() as checkpointer:
+  with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
     return checkpointer.restore(path / 'params', wanted)
 
 
@@ -73,7 +73,7 @@ def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
   cast = lambda each: jax.ShapeDtypeStruct(each.shape, dtype or each.dtype)
   if not _is_step(path):
     return jax.tree.map(cast, stored.nested(_open_files(path).shapes))
-  with ocp.StandardCheckpointer() as checkpointer:
+  with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
     metadata = checkpointer.metadata(path / 'params').item_metadata
   return jax.tree.map(cast, getattr(metadata, 'tree', metadata),
                       is_leaf=lambda leaf: hasattr(leaf, 'shape'))
@@ -176,6 +176,12 @@ def plain(value: Any) -> Any:
     return repr(value)
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Makes orbax read in this process without waiting for others, who may read something else."""
+  own = jax.process_index()
+  return ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+
+
 def _is_step(path: epath.Path) -> bool:
   return (path / 'params').is_dir()
 
@@ -198,5 +204,7 @@ def _read_leaf(path: epath.Path, name: str, shape: jax.ShapeDtypeStruct) -> np.n
   item = stored.nested({name: shape})
   args = ocp.args.PyTreeRestore(item=item, partial_restore=True, restore_args=jax.tree.map(
       lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item))
-  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+  alone = _alone()
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+                        multiprocessing_options=alone) as checkpointer:
     return stored.flat(checkpointer.restore(path / 'params', args=args))[name]
