@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from jax.experimental import mesh_utils
+import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -129,11 +130,24 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
           for name, value in batch.items()}
 
 
-def put(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
-  """A host array that every process has, laid out as `sharding` says."""
+def put(value: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
+  """A host array that every process has, or random keys, laid out as `sharding` says."""
   if sharding.is_fully_addressable:
     return jax.device_put(value, sharding)
+  if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+    numbers = put(np.asarray(jax.random.key_data(value)), sharding)
+    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(value))
   return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+
+def on_host(arrays: Any) -> Any:
+  """The tree's arrays, whole, in this host's memory; all processes of their mesh must ask."""
+  spread = [not array.is_fully_addressable and not array.is_fully_replicated
+            for array in jax.tree.leaves(arrays)]
+  if any(spread):
+    mesh = jax.tree.leaves(arrays)[spread.index(True)].sharding.mesh
+    arrays = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(arrays)
+  return jax.tree.map(np.asarray, jax.device_get(arrays))
 
 
 def _within_slice(num_devices: int, num_partitions: int) -> tuple[int, int]:
