@@ -2,31 +2,37 @@
 
   job = Job(workdir / 'candidates.jsonl', settings)
   if not job.is_complete():
-    for batch in batches_of(problems that job.done() lacks):
+    done = job.begin()
+    for batch in batches_of(problems that `done` lacks):
       job.add(sets made of it)
     job.finish(ids)
 
-A job that was begun with other settings is refused: its file would hold a mixture.
+A job that was begun with other settings is refused: its file would hold a mixture. Of several
+processes all call all of it, but `add` only with what nobody else has made; the folder must be one
+that all of them see.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
 import json
 import os
+import time
 from typing import Any
 
 from etils import epath
 
-from mathft_jax import records
+from mathft_jax import processes, records
+
+SEEN_S = 100.0  # until a disk that hosts share shows all of them what one has written
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
   """One output file of candidate sets, and all that decides what is in it.
 
-  `<stem>.settings.json` lies beside the output from the first batch on, finished batches in
+  `<stem>.settings.json` lies beside the output from the beginning on, finished batches in
   `<stem>.parts/` until the output is whole.
   """
 
@@ -34,47 +40,85 @@ class Job:
   settings: Mapping[str, Any]
 
   def is_complete(self) -> bool:
-    """Whether the output is there; ValueError when it was made, or begun, with other settings."""
-    wanted = json.loads(json.dumps(self.settings))
+    """Whether the output is there; ValueError when it was made, or begun, with other settings.
+
+    The first process looks, for the file may come while others look.
+    """
+    processes.once(f'{self.output} checked', self._check)
+    first = json.loads(processes.told(f'{self.output} complete', json.dumps(
+        {'settings': self.settings, 'complete': processes.is_first() and self.output.exists()})))
+    self._refuse_others(first['settings'], f'Process {processes.index()} was started with other '
+                        'settings than the first one:', 'Start all with the same command.')
+    return first['complete']
+
+  def begin(self) -> dict[str, records.CandidateSet]:
+    """Finished problems by id, the same in all processes."""
+    processes.once(f'{self.output} claimed', self._claim)
+    wanted = processes.told(f'{self.output} parts', self._listing())
+    if not _waited_for(lambda: self._settings_file.exists() and self._listing() == wanted):
+      raise ValueError(
+          f'Process {processes.index()} does not see what the first one sees in '
+          f'{self.output.parent}; wanted a folder that all hosts share.')
+    done = self._done()
+    processes.wait(f'{self.output} begun')  # before anybody adds to it
+    return done
+
+  def add(self, sets: Iterable[records.CandidateSet]) -> None:
+    """Keeps a batch of finished problems, under a name that no other process uses."""
+    mine = f'{processes.index():04d}.jsonl'
+    number = len(list(self._parts.glob(f'*.{mine}')))
+    records.write_rows(self._parts / f'{number:06d}.{mine}', sets)
+
+  def finish(self, ids: Sequence[str]) -> epath.Path:
+    """Writes all problems in the given order and deletes the parts, when all processes are here."""
+    processes.wait(f'{self.output} made')
+    processes.once(f'{self.output} written', lambda: self._merge(ids))
+    return self.output
+
+  def _check(self) -> None:
     if self._settings_file.exists():
-      found = json.loads(self._settings_file.read_text())
-      differ = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
-      if differ:
-        raise ValueError(
-            f'{self.output.parent} was made with other settings:\n'
-            f'  there: {({name: found.get(name) for name in sorted(differ)})}\n'
-            f'  now:   {({name: wanted.get(name) for name in sorted(differ)})}\n'
-            'Give these settings another folder, or delete this one.')
+      self._refuse_others(json.loads(self._settings_file.read_text()),
+                          f'{self.output.parent} was made with other settings:',
+                          'Give these settings another folder, or delete this one.')
     elif self.output.exists():
       raise ValueError(f'{self.output} is there without {self._settings_file.name}: another program '
                        'made it. Use another folder.')
-    return self.output.exists()
 
-  def done(self) -> dict[str, records.CandidateSet]:
-    """Finished problems by id."""
-    if not self._parts.is_dir():
-      return {}
+  def _refuse_others(self, found: Mapping[str, Any], what: str, advice: str) -> None:
+    """ValueError unless these are the job's settings."""
+    wanted = json.loads(json.dumps(self.settings))
+    differ = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
+    if differ:
+      raise ValueError(f'{what}\n'
+                       f'  there: {({name: found.get(name) for name in sorted(differ)})}\n'
+                       f'  now:   {({name: wanted.get(name) for name in sorted(differ)})}\n{advice}')
+
+  def _claim(self) -> None:
+    """Makes the folder of parts, and says whose they are."""
+    self._parts.mkdir(parents=True, exist_ok=True)
+    if not self._settings_file.exists():
+      partial = self.output.parent / f'{self._settings_file.name}.partial'
+      partial.write_text(json.dumps(self.settings, indent=1) + '\n')
+      partial.replace(self._settings_file)
+
+  def _done(self) -> dict[str, records.CandidateSet]:
     sets = [each for path in sorted(self._parts.glob('*.jsonl'))
             for each in records.read_candidate_sets(path)]
     return {each.problem.id: each for each in sets}
 
-  def add(self, sets: Iterable[records.CandidateSet]) -> None:
-    """Keeps a batch of finished problems."""
-    if not self._parts.is_dir():
-      self._parts.mkdir(parents=True)
-      self._settings_file.write_text(json.dumps(self.settings, indent=1) + '\n')
-    number = len(list(self._parts.glob('*.jsonl')))
-    records.write_rows(self._parts / f'{number:06d}.jsonl', sets)
+  def _listing(self) -> str:
+    return digest(sorted(path.name for path in self._parts.glob('*.jsonl')))
 
-  def finish(self, ids: Sequence[str]) -> epath.Path:
-    """Writes all problems in the given order and deletes the parts."""
-    done = self.done()
+  def _merge(self, ids: Sequence[str]) -> None:
+    done = self._done()
+    if processes.count() > 1 and not set(ids) <= done.keys():
+      _waited_for(lambda: set(ids) <= self._done().keys())
+      done = self._done()
     missing = [each for each in ids if each not in done]
     if missing:
       raise RuntimeError(f'{self.output}: {len(missing)} problems are missing, {missing[:3]}, ...')
     records.write_rows(self.output, [done[each] for each in ids])
     self._parts.rmtree()
-    return self.output
 
   @functools.cached_property
   def _parts(self) -> epath.Path:
@@ -83,6 +127,14 @@ class Job:
   @functools.cached_property
   def _settings_file(self) -> epath.Path:
     return self.output.parent / f'{self.output.stem}.settings.json'
+
+
+def _waited_for(is_there: Callable[[], bool]) -> bool:
+  """Whether it came true within SEEN_S."""
+  end = time.monotonic() + SEEN_S
+  while not (found := is_there()) and time.monotonic() < end:
+    time.sleep(1)
+  return found
 
 
 def digest(texts: Iterable[Any]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mathft_jax import partitioning, progress, records, resumable
 from mathft_jax.data import prompts
-from mathft_jax.inference import decoding, weights
+from mathft_jax.inference import decoding, groups, weights
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
 
@@ -37,7 +37,8 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
     method: of `inference.sampling`; the paper's is Nucleus(p=0.95, temperature=0.9).
     max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut there.
     num_decodes: candidates of each problem, N.
-    batch_size: problems decoded at once, batch_size x num_decodes rows; no text depends on it.
+    batch_size: problems decoded at once over all devices of all processes, batch_size x num_decodes
+      rows; no text depends on it.
     unroll_layers: decode layer by layer instead of scanning over a stack of them; faster (in two
       thirds of the time on a CPU), but takes longer to compile for deep models.
   """
@@ -50,51 +51,53 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
       **prompts.fingerprint(template, vocabulary)})
   if job.is_complete():
     return job.output
+  group = groups.own(partitioner, batch_size)
   plan = decoding.Plan(
       config=model, method=method, copies=num_decodes, max_length=max_decode_length,
-      eos_id=vocabulary.eos_id, num_tokens=vocabulary.vocab_size, mesh=partitioner.mesh(),
+      eos_id=vocabulary.eos_id, num_tokens=vocabulary.vocab_size, mesh=group.mesh,
       rules=partitioner.rules)
-  partitioning.check_rows(batch_size, plan.mesh, knob='batch_size')
   params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
                         mesh=plan.mesh, rules=partitioner.rules)
   if unroll_layers:
     params = transformer.unstacked(params, donate=True)
-  _decode_all(job, plan, params, problems, prompt_ids, vocabulary, template, batch_size, seed)
+  _decode_all(job, group, plan, params, problems, prompt_ids, vocabulary, template, batch_size, seed)
   return job.finish([problem.id for problem in problems])
 
 
-def _decode_all(job: resumable.Job, plan: decoding.Plan, params: Any,
+def _decode_all(job: resumable.Job, group: groups.Group, plan: decoding.Plan, params: Any,
                 problems: Sequence[records.Problem], prompt_ids: Sequence[Sequence[int]],
                 vocabulary: Any, template: prompts.Template, batch_size: int, seed: int) -> None:
-  """Decodes what the job lacks, problems with prompts of like length together."""
-  done = job.done()
-  order = sorted((i for i, problem in enumerate(problems) if problem.id not in done),
-                 key=lambda i: (len(prompt_ids[i]), i))
+  """Decodes what the job lacks of the group's part, problems with prompts of like length together."""
+  finished = job.begin()
+  is_done = lambda i: problems[i].id in finished
+  order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))
+  mine = groups.items(group, order, batch_size)
   watch, tokens, candidates = progress.CompileWatch(), 0, 0
-  with progress.Progress('sample', total=len(problems), unit='problems', done=len(done)) as bar:
-    for start in range(0, len(order), batch_size):
-      batch = order[start:start + batch_size]
-      samples = _decode(plan, params, [problems[i] for i in batch], [prompt_ids[i] for i in batch],
-                        batch_size, seed)
-      job.add([candidate_set(problems[i], samples, row, plan, vocabulary, template)
-               for row, i in enumerate(batch)])
-      tokens += int(samples.lengths_PC[:len(batch)].sum())
-      candidates += len(batch) * plan.copies
-      bar.advance(len(batch), compilations=watch.count, **{
+  with progress.Progress(group.called('sample'), total=len(mine), unit='problems',
+                         done=sum(map(is_done, mine))) as bar:
+    for share in groups.shares(group, order, batch_size, is_done):
+      longest = max(len(prompt_ids[i]) for i in share.batch)
+      samples = _decode(plan, params, [problems[i] for i in share.rows],
+                        [prompt_ids[i] for i in share.rows], resumable.bucket(longest), seed)
+      if group.is_writer:
+        job.add([candidate_set(problems[i], samples, row, plan, vocabulary, template)
+                 for row, i in share.new])
+      tokens += int(samples.lengths_PC[[row for row, _ in share.new]].sum())
+      candidates += len(share.new) * plan.copies
+      bar.advance(len(share.new), compilations=watch.count, **{
           'compiling s': watch.seconds, 'tokens/s': tokens / bar.seconds(),
           'candidates/s': candidates / bar.seconds()})
 
 
 def _decode(plan: decoding.Plan, params: Any, problems: Sequence[records.Problem],
-            prompt_ids: Sequence[Sequence[int]], batch_size: int, seed: int) -> decoding.Samples:
-  """The candidates of one batch; rows beyond the problems repeat the first one."""
-  rows = list(range(len(problems))) + [0] * (batch_size - len(problems))
-  lengths_P = np.array([len(prompt_ids[row]) for row in rows], np.int32)
-  prompts_PS = np.zeros((batch_size, resumable.bucket(int(lengths_P.max()))), np.int32)
-  for i, row in enumerate(rows):
-    prompts_PS[i, :lengths_P[i]] = prompt_ids[row]
-  samples_PC = np.tile(np.arange(plan.copies), (batch_size, 1))
-  keys_PC = decoding.candidate_keys(seed, [problems[row].id for row in rows], samples_PC)
+            prompt_ids: Sequence[Sequence[int]], slots: int, seed: int) -> decoding.Samples:
+  """The candidates of these rows, with prompts padded to `slots` tokens."""
+  lengths_P = np.array(list(map(len, prompt_ids)), np.int32)
+  prompts_PS = np.zeros((len(problems), slots), np.int32)
+  for row, ids in enumerate(prompt_ids):
+    prompts_PS[row, :len(ids)] = ids
+  samples_PC = np.tile(np.arange(plan.copies), (len(problems), 1))
+  keys_PC = decoding.candidate_keys(seed, [problem.id for problem in problems], samples_PC)
   return decoding.decode(plan, params, prompts_PS, lengths_P, keys_PC)
 
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import numpy as np
 
-from mathft_jax import partitioning, progress, records, resumable
+from mathft_jax import partitioning, processes, progress, records, resumable
 from mathft_jax.data import prompts
-from mathft_jax.inference import scoring, weights
+from mathft_jax.inference import groups, scoring, weights
 from mathft_jax.models import transformer
 
 QUANTITIES = ('verdict', 'likelihood')
@@ -55,7 +56,7 @@ def score(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: ep
       paper's K is 8); None: all candidates.
     quantity: 'verdict': S_cls; 'likelihood': p(X|P) under the checkpoint as a generator, divided by
       that of the problem's most probable candidate, a control that needs no evaluator.
-    batch_size: problems scored at once.
+    batch_size: problems scored at once over all devices of all processes.
   """
   workdir, candidates = epath.Path(workdir), epath.Path(candidates)
   if quantity not in QUANTITIES or (top_clusters is not None and top_clusters < 1):
@@ -67,16 +68,16 @@ def score(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: ep
       **prompts.fingerprint(template, vocabulary)})
   if job.is_complete():
     return job.output
-  mesh = partitioner.mesh()
-  partitioning.check_rows(batch_size, mesh, knob='batch_size')
-  plan = scoring.Plan(model, _words(template, vocabulary) if quantity == 'verdict' else None, mesh)
+  group = groups.own(partitioner, batch_size)
+  plan = scoring.Plan(model, _words(template, vocabulary) if quantity == 'verdict' else None,
+                      group.mesh)
   params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
-                        mesh=mesh, rules=partitioner.rules)
+                        mesh=group.mesh, rules=partitioner.rules)
   sets = records.read_candidate_sets(candidates)
   _check_clusters(sets, top_clusters, candidates)
   work = [_work(each, top_clusters, quantity, vocabulary, template) for each in sets]
   _say_savings(work, top_clusters)
-  _score_all(job, plan, params, work, batch_size)
+  _score_all(job, group, plan, params, work, batch_size)
   return job.finish([each.problem.id for each in sets])
 
 
@@ -102,43 +103,46 @@ def _sampled_ids(candidate: records.Candidate, vocabulary: Any) -> Sequence[int]
   return ids[:-1] if candidate.finished is False else ids
 
 
-def _score_all(job: resumable.Job, plan: scoring.Plan, params: Any, work: Sequence[_Work],
-               batch_size: int) -> None:
-  """Scores what the job lacks, problems of like shape together."""
-  done = job.done()
-  ready = [each for each in work if each.candidate_set.problem.id not in done]
-  if any(not each.texts for each in ready):
-    job.add([each.candidate_set for each in ready if not each.texts])
-  order = sorted((each for each in ready if each.texts), key=_Work.shape)
+def _score_all(job: resumable.Job, group: groups.Group, plan: scoring.Plan, params: Any,
+               work: Sequence[_Work], batch_size: int) -> None:
+  """Scores what the job lacks of the group's part, problems of like shape together."""
+  finished = job.begin()
+  is_done = lambda each: each.candidate_set.problem.id in finished
+  nothing = [each.candidate_set for each in work if not each.texts and not is_done(each)]
+  if nothing and processes.is_first():
+    job.add(nothing)
+  order = sorted((each for each in work if each.texts), key=_Work.shape)
+  mine = groups.items(group, order, batch_size)
   watch, scored = progress.CompileWatch(), 0
-  with progress.Progress('score', total=len(work), unit='problems',
-                         done=len(work) - len(order)) as bar:
-    for start in range(0, len(order), batch_size):
-      batch = order[start:start + batch_size]
-      job.add(_score(plan, params, batch, batch_size))
-      scored += sum(len(each.candidate_set.candidates) for each in batch)
-      bar.advance(len(batch), compilations=watch.count, **{
+  with progress.Progress(group.called('score'), total=len(mine), unit='problems',
+                         done=sum(map(is_done, mine))) as bar:
+    for share in groups.shares(group, order, batch_size, is_done):
+      scores_PC = _score(plan, params, share)
+      if group.is_writer:
+        job.add([_scored(plan, each, scores_PC[row]) for row, each in share.new])
+      scored += sum(len(each.candidate_set.candidates) for _, each in share.new)
+      bar.advance(len(share.new), compilations=watch.count, **{
           'compiling s': watch.seconds, 'candidates/s': scored / bar.seconds()})
 
 
-def _score(plan: scoring.Plan, params: Any, batch: Sequence[_Work],
-           batch_size: int) -> list[records.CandidateSet]:
-  """The problems of a batch with their scores."""
-  copies, prefix_length, length = map(max, zip(*(each.shape() for each in batch)))
+def _score(plan: scoring.Plan, params: Any, share: groups.Share) -> np.ndarray:
+  """[P, C]: the scores of a group's rows, in the shape of the whole batch."""
+  copies, prefix_length, length = map(max, zip(*(each.shape() for each in share.batch)))
   rows = scoring.rows_of(
-      [each.prefix for each in batch], [each.tails for each in batch], num_prefixes=batch_size,
-      copies=copies, prefix_length=prefix_length, length=length)
-  scores_PC = scoring.scores(plan, params, rows)
-  sets = []
-  for each, scores_C in zip(batch, scores_PC):
-    values = list(map(float, scores_C[:len(each.texts)]))
-    if plan.words is None:
-      values = [math.exp(value - max(values)) for value in values]
-    by_text = dict(zip(each.texts, values))
-    scored = [dataclasses.replace(candidate, score=by_text.get(candidate.solution))
-              for candidate in each.candidate_set.candidates]
-    sets.append(dataclasses.replace(each.candidate_set, candidates=tuple(scored)))
-  return sets
+      [each.prefix for each in share.rows], [each.tails for each in share.rows],
+      num_prefixes=len(share.rows), copies=copies, prefix_length=prefix_length, length=length)
+  return scoring.scores(plan, params, rows)
+
+
+def _scored(plan: scoring.Plan, work: _Work, scores_C: np.ndarray) -> records.CandidateSet:
+  """One problem with its scores."""
+  values = list(map(float, scores_C[:len(work.texts)]))
+  if plan.words is None:
+    values = [math.exp(value - max(values)) for value in values]
+  by_text = dict(zip(work.texts, values))
+  return dataclasses.replace(work.candidate_set, candidates=tuple(
+      dataclasses.replace(candidate, score=by_text.get(candidate.solution))
+      for candidate in work.candidate_set.candidates))
 
 
 def _words(template: prompts.Template, vocabulary: Any) -> tuple[tuple[int, ...], ...]:

@@ -99,7 +99,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
       run('stopped')
     assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
     assert texts(run('stopped', batch_size=16)) == texts(whole)
-  assert len(calls) == 3  # 8 problems, then the stop, then the other 12 at once
+  assert len(calls) == 4  # 8 problems, the stop; then the other 8 of the first 16, the last 4
 
 
 def test_finished_work_is_not_done_again_and_other_settings_are_refused(run, monkeypatch):

@@ -90,6 +90,8 @@ def decode(plan: Plan, params: Any, prompts_PS: np.ndarray, lengths_P: np.ndarra
     prompts_PS: token ids, padded on the right.
     lengths_P: tokens of each prompt, at least 1.
     keys_PC: of `candidate_keys`.
+
+  All processes of the mesh call this with the same arguments, and get all candidates.
   """
   prompts_PS, lengths_P, keys_PC = _place(plan, (prompts_PS, lengths_P, keys_PC))
   state = _prefill(plan, params, prompts_PS, lengths_P, keys_PC)
@@ -104,7 +106,7 @@ def _place(plan: Plan, arrays):
   """The arrays on the mesh, rows over `data`."""
   if plan.mesh is None:
     return arrays
-  return jax.device_put(arrays, partitioning.rows(plan.mesh))
+  return jax.tree.map(lambda array: partitioning.put(array, partitioning.rows(plan.mesh)), arrays)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -200,7 +202,7 @@ def _constrain(plan: Plan, state: State) -> State:
 
 def _samples(plan: Plan, state: State) -> Samples:
   """The candidates of a last state, on the host."""
-  host = [np.asarray(array) for array in jax.device_get(state[1:5])]
+  host = partitioning.on_host(state[1:5])
   tokens, log_probs, lengths, finished = (
       array.reshape(-1, plan.copies, *array.shape[1:]) for array in host)
   return Samples(tokens, lengths, log_probs, finished)

@@ -75,10 +75,15 @@ def rows_of(prefixes: Sequence[Sequence[int]], tails: Sequence[Sequence[Sequence
 
 
 def scores(plan: Plan, params: Any, rows: Rows) -> np.ndarray:
-  """[P, C]: S_cls in [0, 1] with words, else log p(row|prefix), natural log."""
-  arrays = tuple(map(jnp.asarray, rows)) if plan.mesh is None else jax.device_put(
-      tuple(rows), partitioning.rows(plan.mesh))
-  scores_B = np.asarray(_scores(plan, params, Rows(*arrays)))
+  """[P, C]: S_cls in [0, 1] with words, else log p(row|prefix), natural log.
+
+  All processes of the mesh call this with the same arguments, and get all scores.
+  """
+  if plan.mesh is None:
+    arrays = map(jnp.asarray, rows)
+  else:
+    arrays = (partitioning.put(array, partitioning.rows(plan.mesh)) for array in rows)
+  scores_B = partitioning.on_host(_scores(plan, params, Rows(*arrays)))
   return scores_B.reshape(len(rows.prefix_PS), -1)
 
 
