@@ -150,6 +150,12 @@ def on_host(arrays: Any) -> Any:
   return jax.tree.map(np.asarray, jax.device_get(arrays))
 
 
+def device_bytes(tree: Any) -> int:
+  """Bytes of the fullest device's share of a tree of ShapeDtypeStructs with shardings."""
+  return sum(math.prod(array.sharding.shard_shape(array.shape)) * np.dtype(array.dtype).itemsize
+             for array in jax.tree.leaves(tree))
+
+
 def _within_slice(num_devices: int, num_partitions: int) -> tuple[int, int]:
   if num_partitions < 1 or num_devices % num_partitions:
     raise ValueError(f'Partitioner: num_partitions = {num_partitions} does not divide '

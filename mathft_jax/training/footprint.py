@@ -46,11 +46,11 @@ class Footprint:
 def footprint(plan: step_lib.Plan, *, batch_size: int, max_length: int) -> Footprint:
   """Sizes of a plan, whose mesh may be a `Partitioner.abstract_mesh`."""
   state = step_lib.abstract_state(plan)
-  gradient_bytes = _device_bytes(plan.trained(state.params))
+  gradient_bytes = partitioning.device_bytes(plan.trained(state.params))
   return Footprint(
       mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
       parameters=count(state.params),
-      parameter_bytes=_device_bytes(state.params), optimizer_bytes=_device_bytes(state.optimizer),
+      parameter_bytes=partitioning.device_bytes(state.params), optimizer_bytes=partitioning.device_bytes(state.optimizer),
       gradient_bytes=gradient_bytes * (2 if plan.num_microbatches > 1 else 1),
       activation_bytes=_kept_activations(plan, batch_size, max_length))
 
@@ -82,12 +82,6 @@ def table(found: Sequence[Footprint]) -> str:
     lines.append(f'{each.mesh[0]:>4} x {each.mesh[1]:<5}  {parameters:>10}  {optimizer:>9}  '
                  f'{gradients:>9}  {kept:>11}  {each.known_bytes / GIB:>5.1f}')
   return '\n'.join(lines)
-
-
-def _device_bytes(tree: Any) -> int:
-  """Bytes of the fullest device's share of a tree of ShapeDtypeStructs with shardings."""
-  return sum(math.prod(array.sharding.shard_shape(array.shape)) * np.dtype(array.dtype).itemsize
-             for array in jax.tree.leaves(tree))
 
 
 def _kept_activations(plan: step_lib.Plan, batch_size: int, max_length: int) -> int | None:
