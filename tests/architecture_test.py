@@ -11,11 +11,12 @@ import sys
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'mathft_jax'
-WINGS = ('data', 'training', 'inference', 'grading', 'evaluation')
+WINGS = ('data', 'training', 'inference', 'grading', 'evaluation', 'planning')
 GROUND = ('models', 'records', 'partitioning', 'processes', 'chips', 'checkpoints', 'progress', 'resumable',
-          'gin_utils')
-BESIDE = {'resumable': {'records', 'processes'}, 'checkpoints': {'models', 'processes'},
-          'gin_utils': {'processes'}}  # on the ground floor, who stands on whom
+          'gin_utils', 'buckets')
+BESIDE = {'resumable': {'records', 'processes', 'buckets'},
+          'checkpoints': {'models', 'processes', 'buckets'},
+          'gin_utils': {'processes', 'buckets'}}  # on the ground floor, who stands on whom
 SOURCES = sorted(path for path in PACKAGE.rglob('*.py'))
 
 DOORS = {  # library -> the places that may import it
