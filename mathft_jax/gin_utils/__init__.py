@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 import gin
 
-from mathft_jax import processes
+from mathft_jax import buckets, processes
 from mathft_jax.gin_utils import flags, operative, sources
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
@@ -59,8 +59,14 @@ def main(program: Callable[..., Any], argv: Sequence[str], *,
     print(found.text() + _shapes(program, values, found) + '# Dry run: nothing was done.')
     return 0
   processes.start(arguments.place)
-  if 'workdir' in values and processes.is_first():
-    save_config(values['workdir'], program, found.text())
+  try:
+    buckets.check_client(found.text(), name)
+    if 'workdir' in values and processes.is_first():
+      buckets.check_writable(values['workdir'])
+      save_config(values['workdir'], program, found.text())
+  except ValueError as error:
+    print(f'{name}: {error}', file=sys.stderr)
+    return 1
   return _call(program, values)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from etils import epath
 from gin import config_parser
 
+from mathft_jax import buckets
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
 PACKAGE = pathlib.Path(__file__).parent.parent
@@ -60,7 +61,9 @@ def package_configs() -> pathlib.Path:
 
 
 def find_file(name: str, search_paths: Sequence[str]) -> epath.Path:
-  """The gin file of that name in the current folder or on a search path."""
+  """The gin file of that name in the current folder, on a search path, or in a bucket."""
+  if buckets.is_remote(name):
+    return _remote_file(name)
   places = ['.', *search_paths, str(package_configs())]
   for place in places:
     path = epath.Path(place) / name
@@ -70,6 +73,16 @@ def find_file(name: str, search_paths: Sequence[str]) -> epath.Path:
            for path in sorted(pathlib.Path(place).rglob('*.gin'))]
   raise ConfigError(f'No gin file {name!r} in {places}.{did_you_mean(name, known)}\n'
                     f'There are: {", ".join(known)}')
+
+
+def _remote_file(name: str) -> epath.Path:
+  try:
+    buckets.check_client(name)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  if not epath.Path(name).is_file():
+    raise ConfigError(f'No gin file {name}.')
+  return epath.Path(name)
 
 
 def command_line(bindings: Sequence[str],

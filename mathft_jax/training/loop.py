@@ -97,6 +97,7 @@ class Loop:
     if agenda.due(agenda.checkpoint_period, step) or step == agenda.train_steps or (
         evaluated and agenda.save_evaluated):
       self._read_waiting()  # a state that is not finite is never saved
+      self._writer.copy()
       self._store.save(step, *step_lib.to_save(self._plan, state), self._metadata, evaluated)
     self._clock += time.monotonic() - started
 

@@ -1,7 +1,10 @@
 """Metrics of a run: sums of totals and weights, lines of metrics.jsonl, TensorBoard events."""
 
 from collections.abc import Mapping
+import contextlib
 import json
+import tempfile
+import time
 from typing import Any
 
 from absl import logging
@@ -9,6 +12,10 @@ from etils import epath
 import jax
 import numpy as np
 
+from mathft_jax import buckets
+
+LINES = 'metrics.jsonl'
+COPY_SECONDS = 30.0  # at least, between two copies to a bucket, which takes one a second of a name
 Pairs = Mapping[str, tuple[Any, Any]]  # name -> (total, weight)
 
 
@@ -32,27 +39,36 @@ class Meter:
 class Writer:
   """Writes numbers by step to <folder>/metrics.jsonl, and to TensorBoard where it can.
 
-  Lines after `start_step`, of a run that was stopped before its next checkpoint, are removed.
+  Lines after `start_step`, of a run that was stopped before its next checkpoint, are removed. What
+  goes to a bucket is written here first and copied, as nothing can be appended there.
 
   Args:
     tensorboard: also write events, by clu; says so in the log when it is not installed.
   """
 
   def __init__(self, folder: epath.PathLike, *, start_step: int, tensorboard: bool = True):
-    self._path = epath.Path(folder) / 'metrics.jsonl'
-    self._path.parent.mkdir(parents=True, exist_ok=True)
+    self._folder = epath.Path(folder)
+    self._folder.mkdir(parents=True, exist_ok=True)
+    self._open = contextlib.ExitStack()
+    self._here = self._folder if not buckets.is_remote(folder) else epath.Path(
+        self._open.enter_context(tempfile.TemporaryDirectory(prefix='metrics')))
+    self._copied: dict[str, int] = {}  # bytes of a file that lie in the bucket
+    self._copied_at = time.monotonic()
     kept = [line for line in self._lines() if json.loads(line)['step'] <= start_step]
-    self._path.write_text(''.join(f'{line}\n' for line in kept))
-    self._file = self._path.open('a')
-    self._events = _event_writer(folder) if tensorboard else None
+    (self._here / LINES).write_text(''.join(f'{line}\n' for line in kept))
+    self._file = self._open.enter_context((self._here / LINES).open('a'))
+    self._events = _event_writer(self._here) if tensorboard else None
+    self.copy()
 
   def __enter__(self) -> 'Writer':
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    self._file.close()
-    if self._events is not None:
-      self._events.close()
+    with self._open:
+      if self._events is not None:
+        self._events.close()
+      self._events = None
+      self.copy()
 
   def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
     """One line {"step": ..., "split": ..., ...}."""
@@ -60,12 +76,30 @@ class Writer:
     self._file.flush()
     if self._events is not None:
       self._events.write_scalars(step, {f'{split}/{name}': x for name, x in numbers.items()})
+    if time.monotonic() - self._copied_at > COPY_SECONDS:
+      self.copy()
+
+  def copy(self) -> None:
+    """Returns when all that was written lies in the folder, also where that is in a bucket.
+
+    To be called before a checkpoint is saved, whose run has these lines when it goes on.
+    """
+    if self._here == self._folder:
+      return
+    if self._events is not None:
+      self._events.flush()
+    for file in self._here.iterdir():
+      content = file.read_bytes()
+      if self._copied.get(file.name) != len(content):
+        (self._folder / file.name).write_bytes(content)
+        self._copied[file.name] = len(content)
+    self._copied_at = time.monotonic()
 
   def _lines(self) -> list[str]:
     """The whole lines of an earlier run; the last may have been cut by its end."""
-    if not self._path.exists():
+    if not (self._folder / LINES).exists():
       return []
-    return [line for line in self._path.read_text().splitlines() if line.endswith('}')]
+    return [line for line in (self._folder / LINES).read_text().splitlines() if line.endswith('}')]
 
 
 def check_finite(step: int, pairs: Pairs) -> None:
