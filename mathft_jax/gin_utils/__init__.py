@@ -9,7 +9,8 @@ objects. The configuration that a run uses is written to `<workdir>/config.gin`;
 repeats it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import importlib
 import logging as python_logging
 import os
@@ -23,24 +24,29 @@ from etils import epath
 import gin
 
 from mathft_jax import buckets, processes
-from mathft_jax.gin_utils import flags, operative, sources
+from mathft_jax.gin_utils import flags, operative, sources, stages
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 
 
-def run(program: Callable[..., Any], *, plain_flags: Sequence[str] = ()) -> None:
+def run(program: Callable[..., Any], *, plain_flags: Sequence[str] = (),
+        of_stages: Mapping[str, Sequence[str]] | None = None) -> None:
   """Calls a program with what the command line says, and ends the process.
 
   Args:
     program: a function of a module that was started as `python -m mathft_jax.<module>`.
     plain_flags: its parameters that are flags of their own, `--checkpoint=PATH`.
+    of_stages: for a program about programs: what it wants to know of those that the gin files
+      configure (`stages.configured`), its parameter `stages`. Its own form, programs/<module>.gin,
+      is then read first and need not be named, and it runs alone, whatever processes there are.
   """
-  sys.exit(main(_under_real_name(program), sys.argv, plain_flags=plain_flags))
+  sys.exit(main(_under_real_name(program), sys.argv, plain_flags=plain_flags,
+                of_stages=of_stages))
 
 
-def main(program: Callable[..., Any], argv: Sequence[str], *,
-         plain_flags: Sequence[str] = ()) -> int:
+def main(program: Callable[..., Any], argv: Sequence[str], *, plain_flags: Sequence[str] = (),
+         of_stages: Mapping[str, Sequence[str]] | None = None) -> int:
   """The exit status of a program: 0, 1 when it refused its input, 2 for a wrong command line."""
   _log_to_stderr()
   name = gin_name(program)
@@ -50,14 +56,21 @@ def main(program: Callable[..., Any], argv: Sequence[str], *,
       print(help_text(program, plain_flags))
       return 0
     flags.apply(arguments)
-    found = load(program, arguments)
+    if of_stages:
+      form = f'programs/{gin_name(program).partition(".")[0]}.gin'
+      arguments = dataclasses.replace(arguments, gin_files=(form, *arguments.gin_files))
+    found = load(program, arguments, frozenset({'stages'} if of_stages else ()))
     values = operative.build(program, found)
+    if of_stages:
+      values['stages'] = stages.configured(of_stages)
   except ConfigError as error:
     print(f'{name}: {error}', file=sys.stderr)
     return 2
   if arguments.dry_run:
     print(found.text() + _shapes(program, values, found) + '# Dry run: nothing was done.')
     return 0
+  if of_stages:
+    return _call(program, values)
   processes.start(arguments.place)
   try:
     buckets.check_client(found.text(), name)
@@ -70,15 +83,16 @@ def main(program: Callable[..., Any], argv: Sequence[str], *,
   return _call(program, values)
 
 
-def load(program: Callable[..., Any], arguments: flags.Arguments) -> operative.Operative:
-  """The checked configuration of a program."""
+def load(program: Callable[..., Any], arguments: flags.Arguments,
+         supplied: frozenset[str] = frozenset()) -> operative.Operative:
+  """The checked configuration of a program; `supplied` are parameters that need no value in it."""
   read = _read(program, arguments)
   _check_order(read.assignments)
   _check_macros(read, arguments)
   gin.clear_config()
   operative.register(program)
   _parse(read, arguments)
-  return operative.walk(program)
+  return operative.walk(program, supplied)
 
 
 def save_config(workdir: epath.PathLike, program: Callable[..., Any], text: str) -> None:

@@ -71,10 +71,13 @@ def register(program: Callable[..., Any]) -> None:
     gin.external_configurable(program, module=program.__module__)
 
 
-def walk(program: Callable[..., Any]) -> Operative:
-  """What `program` will use; ConfigError that lists everything that is missing or wrong."""
+def walk(program: Callable[..., Any], supplied: frozenset[str] = frozenset()) -> Operative:
+  """What `program` will use; ConfigError that lists everything that is missing or wrong.
+
+  `supplied` are parameters that get their values elsewhere.
+  """
   found = Operative()
-  _visit(program, [], frozenset(), found)
+  _visit(program, [], supplied, found)
   if found.unset:
     found.problems.append('not set: ' + ', '.join(
         f'{name} (for {needs})' for name, needs in sorted(found.unset.items()))
@@ -132,8 +135,8 @@ def _visit(configurable: Any, scope: list[str], supplied: frozenset[str], found:
   if missing:
     found.problems.append(f'{where} needs a value for: {", ".join(missing)}.')
   for name, value in bound.items():
-    if name in supplied and _needs_unset(value):
-      found.supplied.update(_unset_macros(value))
+    if name in supplied and needs_unset(value):
+      found.supplied.update(unset_macros(value))
       continue
     _check_kind(known.get(name), value, f'{where}.{name}', found)
     for reference in references(value):
@@ -168,7 +171,7 @@ def _follow_stage(reference: Any, scope: list[str], found: Operative) -> None:
   with gin.config_scope(scope):
     bound = gin.get_bindings(function, resolve_references=False)
   found.stages.append((scope, function, {name: value for name, value in bound.items()
-                                         if not _needs_unset(value)}))
+                                         if not needs_unset(value)}))
 
 
 def references(value: Any) -> Iterator[Any]:
@@ -204,21 +207,21 @@ def _is_set(name: str) -> bool:
   return not any(_is_required(each) for each in references(value))
 
 
-def _needs_unset(value: Any) -> bool:
+def needs_unset(value: Any) -> bool:
   """Whether a value rests on a macro that nobody set."""
   for reference in references(value):
     name = _macro_name(reference)
     if _is_required(reference) or name is not None and (
-        not _is_set(name) or _needs_unset(_macro_value(name))):
+        not _is_set(name) or needs_unset(_macro_value(name))):
       return True
   return False
 
 
-def _unset_macros(value: Any) -> Iterator[str]:
+def unset_macros(value: Any) -> Iterator[str]:
   """The macros under a value that nobody set."""
   for name in filter(None, map(_macro_name, references(value))):
     if _is_set(name):
-      yield from _unset_macros(_macro_value(name))
+      yield from unset_macros(_macro_value(name))
     else:
       yield name
 
