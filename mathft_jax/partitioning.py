@@ -4,7 +4,7 @@ Model code is written for one device. Each parameter has logical axis names (`('
 'mlp')`), a table of rules maps names to mesh axes, and the mesh has t5x's axes: `data` and `model`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -77,6 +77,31 @@ class Partitioner:
           f'{math.prod(ici) * math.prod(dcn)} devices, there are {num_devices}. '
           'Change num_partitions, ici_mesh_shape or dcn_mesh_shape.')
     return ici, dcn
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+  """Runs a function on each device with its part of the arrays: XLA cannot split a kernel.
+
+  `Spread(mesh, rules)(function, axes)(*arrays)`: `axes` are the logical axes of each array; where
+  no rule splits one, every device has all of it. The result lies like the first array.
+  """
+
+  mesh: Mesh
+  rules: Rules = DEFAULT_RULES
+
+  @property
+  def platform(self) -> str:
+    """'tpu', 'gpu' or 'cpu': what the program is compiled for, maybe on another machine."""
+    return self.mesh.devices.flat[0].platform
+
+  def __call__(self, function: Callable, axes: Sequence[tuple[str | None, ...]]) -> Callable:
+    def on_all(*arrays):
+      specs = tuple(partition_spec(names, array.shape, mesh=self.mesh, rules=self.rules)
+                    for names, array in zip(axes, arrays, strict=True))
+      return jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=specs[0],
+                           check_vma=False)(*arrays)  # a kernel does not say over what it varies
+    return on_all
 
 
 def shardings(tree_of_axes: Any, shapes: Any, *, mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Any:

@@ -38,7 +38,7 @@ class Cache:
 
   own: Slots | None
   prefix: Slots | None
-  length: jax.Array  # int32, scalar
+  length: jax.Array | int  # int32, scalar; the number 0 where it is known that nothing is written
 
 
 def new_cache(config: config_lib.TransformerConfig, *, rows: int, slots: int,
@@ -47,7 +47,7 @@ def new_cache(config: config_lib.TransformerConfig, *, rows: int, slots: int,
 
   `stacked` must be False for parameters of `transformer.unstacked`, and only for them.
   """
-  return Cache(_empty_slots(config, rows, slots, stacked), prefix=None, length=jnp.int32(0))
+  return Cache(_empty_slots(config, rows, slots, stacked), prefix=None, length=0)
 
 
 def shared(cache: Cache, config: config_lib.TransformerConfig, *, copies: int, slots: int) -> Cache:
@@ -61,6 +61,11 @@ def shared(cache: Cache, config: config_lib.TransformerConfig, *, copies: int, s
   stacked = not isinstance(cache.own.key, tuple)
   own = _empty_slots(config, rows, slots, stacked) if slots else None
   return Cache(own=own, prefix=cache.own, length=jnp.int32(0))
+
+
+def is_new(cache: Cache) -> bool:
+  """Whether the cache has come from `new_cache` in the same program, so that nothing is in it."""
+  return cache.prefix is None and isinstance(cache.length, int)
 
 
 def with_more_slots(slots: Slots, more: int) -> Slots:

@@ -13,7 +13,7 @@ ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
 REMATS = ('none', 'dots', 'full')
 ATTENTIONS = ('global', 'local')
-KERNELS = ('einsum', 'xla', 'cudnn')
+KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
 # Fields that say how to compute or how to lay out, not what the model is.
 HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'})
 
@@ -71,7 +71,8 @@ class TransformerConfig:
     remat: what the backward pass computes again: 'none', 'dots' (all but matmuls), 'full'.
     scan_unroll: pattern periods unrolled in one step of the scan over layers.
     attention_kernel: 'einsum', or 'xla' / 'cudnn' of jax.nn.dot_product_attention, which serve
-      full rows without soft cap; all else falls back to 'einsum'.
+      full rows without soft cap, or 'splash' (models/flash.py), which serves full rows without
+      branches, and prompts that fill a new cache, on TPU; all else falls back to 'einsum'.
   """
 
   vocab_size: int

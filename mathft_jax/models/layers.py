@@ -1,6 +1,6 @@
 """The layers of a Transformer: norm, rotations, attention over parts, MLP, block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import math
 from typing import NamedTuple
@@ -24,6 +24,7 @@ class Keys(NamedTuple):
   key_RKSH: jax.Array
   value_RKSH: jax.Array
   visible_RXS: jax.Array  # X or 1
+  flash: Callable | None = None  # a kernel for just this: (q_BTNH, k_BTKH, v_BTKH, scale, cap)
 
 
 class Norm(nnx.Module):
@@ -130,7 +131,10 @@ class Attention(nnx.Module):
     parts, stored = store(jnp.swapaxes(k_BTKH, 1, 2), jnp.swapaxes(v_BTKH, 1, 2))
     scale = self.config.query_scale or 1 / math.sqrt(self.config.head_size)
     kernel, cap = self.config.attention_kernel, self.config.attention_softcap
-    if kernel == 'einsum' or cap is not None or len(parts) > 1 or stored is not None:
+    if (flash := parts[-1].flash) is not None:
+      out_BTNH = flash(q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap)
+    elif (kernel not in ('xla', 'cudnn') or cap is not None or len(parts) > 1
+          or stored is not None):
       out_BTNH = attend(q_BTNH, parts, scale=scale, cap=cap)
     else:
       out_BTNH = jax.nn.dot_product_attention(

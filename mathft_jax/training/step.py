@@ -221,7 +221,8 @@ def _loss(plan: Plan, params, batch: Batch, weight):
   hidden_BTD, _ = transformer.hidden_states(
       plan.config, params, batch['decoder_input_tokens'],
       positions_BT=batch['decoder_positions'], segment_ids_BT=batch['decoder_segment_ids'],
-      branch_ids_BT=batch.get('decoder_branch_ids'), constrain=functools.partial(_constrain, plan))
+      branch_ids_BT=batch.get('decoder_branch_ids'), constrain=functools.partial(_constrain, plan),
+      spread=partitioning.Spread(plan.mesh, plan.rules))
   readout = likelihoods.Readout(plan.config, params, hidden_BTD, devices=plan.mesh.size)
   return plan.loss(readout, batch, weight)
 
