@@ -11,8 +11,8 @@ that ends in .safetensors is one native file: flat names (`layers/attention/quer
 its header. Another output is a folder: of a Hugging Face folder a checkpoint as orbax writes them,
 of anything else a Hugging Face folder. Each can be named wherever a checkpoint can.
 
-Files are read and written one tensor at a time. Only an orbax folder is written from the devices'
-memory, over all of which the parameters are spread.
+Files are read and written one tensor at a time, by the first of several processes. Only an orbax
+folder is written from the devices' memory, over all of which the parameters are spread.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,9 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import jax
 
-from mathft_jax import checkpoints, partitioning
+from mathft_jax import checkpoints, partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 
@@ -46,21 +47,40 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
   if dtype is not None and dtype not in DTYPES:
     raise ValueError(f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
                      'of each parameter.')
-  is_native = str(output).endswith('.safetensors')
-  if is_native or checkpoints.is_hugging_face(checkpoint):
-    _check_plain(output, 'native file' if is_native else 'folder that orbax writes',
+  processes.once('convert: checked', lambda: _check(checkpoint, output, tokenizer, shard_bytes))
+  if not _is_native(output) and checkpoints.is_hugging_face(checkpoint):
+    path = _write_step(checkpoint, output, dtype)
+  else:
+    processes.once('convert: written', lambda: _write_files(checkpoint, output, dtype, tokenizer,
+                                                            shard_bytes))
+    path = epath.Path(output)
+  logging.info('%d parameters: %s', sum(
+      each.size for each in jax.tree.leaves(checkpoints.shapes(path))), path)
+  return path
+
+
+def _is_native(output: epath.PathLike) -> bool:
+  return str(output).endswith('.safetensors')
+
+
+def _check(checkpoint: epath.PathLike, output: epath.PathLike, tokenizer: epath.PathLike | None,
+           shard_bytes: int | None) -> None:
+  """ValueError for what does not go together, for an output that is there, for no tokenizer."""
+  if _is_native(output) or checkpoints.is_hugging_face(checkpoint):
+    _check_plain(output, 'native file' if _is_native(output) else 'folder that orbax writes',
                  {'tokenizer': tokenizer, 'shard_bytes': shard_bytes})
   elif tokenizer is not None:
     checkpoints.tokenizer_files(tokenizer)
+
+
+def _write_files(checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None,
+                 tokenizer: epath.PathLike | None, shard_bytes: int | None) -> None:
+  """A native file, or a Hugging Face folder."""
   source = checkpoints.open_params(checkpoint)
-  if is_native:
-    path = checkpoints.write_native(output, source, dtype=dtype)
-  elif checkpoints.is_hugging_face(checkpoint):
-    path = _write_step(checkpoint, output, dtype)
+  if _is_native(output):
+    checkpoints.write_native(output, source, dtype=dtype)
   else:
-    path = _export(source, output, dtype, tokenizer, shard_bytes)
-  logging.info('%d parameters: %s', sum(each.size for each in source.shapes.values()), path)
-  return path
+    _export(source, output, dtype, tokenizer, shard_bytes)
 
 
 def _check_plain(output: epath.PathLike, kind: str, unused: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from etils import epath
 
-from mathft_jax import checkpoints
+from mathft_jax import checkpoints, processes
 
 Stage = Callable[..., epath.Path]  # train with all bound but its workdir and where it starts
 
@@ -37,9 +37,10 @@ def curriculum(workdir: epath.PathLike, *, lessons: Mapping[str, Stage],
 def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   """The weights as one file, with what it needs to be checked at a hand-over."""
   metadata = checkpoints.read_metadata(checkpoint)
-  return checkpoints.write_safetensors(
+  processes.once('curriculum: export', lambda: checkpoints.write_safetensors(
       path, checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
-      {name: metadata[name] for name in ('model', 'fingerprint', 'settings', 'optimizer')})
+      {name: metadata[name] for name in ('model', 'fingerprint', 'settings', 'optimizer')}))
+  return epath.Path(path)
 
 
 if __name__ == '__main__':

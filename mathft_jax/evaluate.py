@@ -21,7 +21,7 @@ from etils import epath
 
 import mathft_jax
 from mathft_jax import grading
-from mathft_jax import records
+from mathft_jax import processes, records
 from mathft_jax.evaluation import render, report, report_tables, tables
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
@@ -32,6 +32,8 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
              resamples: int = 10_000, draws: int = 100, seed: int = 0,
              print_tables: bool = True) -> epath.Path:
   """The path of report.json, written unless it is there for the same inputs and settings.
+
+  Of several processes the first one works.
 
   Args:
     workdir: where the report goes.
@@ -47,15 +49,23 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
     seed: of the bootstrap and of the draws.
     print_tables: whether to show the main tables on standard output.
   """
-  workdir, begun = epath.Path(workdir), time.monotonic()
-  files, greedy_files = _by_name(candidates), _greedy_by_name(greedy, _by_name(candidates))
+  workdir = epath.Path(workdir)
   settings = report.Settings(baseline, confidence, resamples, draws, seed)
+  processes.once('evaluate', lambda: _evaluate(workdir, candidates, greedy, rules, settings,
+                                               print_tables))
+  return workdir / 'report.json'
+
+
+def _evaluate(workdir: epath.Path, candidates: Paths, greedy: Paths | None, rules: Sequence[Any],
+              settings: report.Settings, print_tables: bool) -> None:
+  begun = time.monotonic()
+  files, greedy_files = _by_name(candidates), _greedy_by_name(greedy, _by_name(candidates))
   head = _head(workdir, files, greedy_files, rules, settings)
   done = workdir / 'report.json'
   if done.exists() and head.items() <= (found := json.loads(done.read_text())).items():
     _show(found, print_tables)
     logging.info('evaluate: %s is there for the same inputs and settings', done)
-    return done
+    return
   measured = {name: report.measure(path, rules, greedy_files.get(name))
               for name, path in files.items()}
   whole = {**head, 'comparisons': report.compare(measured, settings),
@@ -69,7 +79,6 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
   total, seconds = sum(count['candidates'] for count in counts), time.monotonic() - begun
   logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
                total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
-  return done
 
 
 def _by_name(paths: Paths) -> dict[str, epath.Path]:

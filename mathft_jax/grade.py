@@ -21,11 +21,12 @@ from typing import Any
 from etils import epath
 
 from mathft_jax import grading
-from mathft_jax import records
+from mathft_jax import processes, records
 from mathft_jax.grading import peers
 from mathft_jax.grading import pool
 
 PREVIOUS = 'previous'  # the name under which the input's own labels are compared
+SILENT = 'no verdict of theirs'
 
 KeyOf = Callable[[str | None], Hashable | None]
 Pair = tuple[str, str | None]  # reference and answer
@@ -41,31 +42,116 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     candidates: jsonl of candidate sets, graded before or not. The reference is the problem's
       `answer`, else the final answer of its `solution`; without either `is_correct` stays unset.
     compare_with: names of other graders, 'exact' or 'math-verify'.
-    workers: processes that read the answers, each answer under the limits below; 0 reads them here,
-      where the grader's own limits hold. Other graders always run in one worker or more.
+    workers: processes that read the answers (of each process of the run, where it has several), each
+      answer under the limits below; 0 reads them here, where the grader's own limits hold. Other
+      graders always run in one worker or more.
     deadline_s: wall-clock seconds an answer may take in a worker, from when its work starts.
     memory_gib: address space of a worker.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
-  report_path = output.parent / 'graded.report.json'
   settings = _settings(epath.Path(candidates), compare_with, workers, deadline_s, memory_gib)
-  if output.exists() and report_path.exists():
-    if json.loads(report_path.read_text())['settings'] == settings:
-      return output
+  if _is_complete(output, settings):
+    return output
   sets = records.read_candidate_sets(candidates)
-  earlier = pool.shared_counts()
-  with pool.Pool(max(workers, 1), int(memory_gib * 2**30)) as processes:
-    found, key_of = _read_answers(sets, processes if workers else None, deadline_s)
-    graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
-    verdicts = {name: _verdicts(name, graded, processes, deadline_s) for name in compare_with}
-    limits = _limits(processes.counts, pool.shared_counts() - earlier)
-  comparisons = _compare(sets, graded, verdicts, output.parent)
-  report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
-            'counts': _counts(graded, found), 'limits': limits, 'comparisons': comparisons}
-  records.write_rows(output, graded)
-  report_path.write_text(json.dumps(report, indent=2) + '\n')
-  _show(report)
+  mine = sets[processes.index()::processes.count()]
+  part = _part(mine, compare_with, workers, deadline_s, int(memory_gib * 2**30))
+  _gather(part, output, lambda parts: _write(output, settings, sets, parts))
   return output
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """What one process has found out about its problems."""
+
+  graded: Sequence[records.CandidateSet]
+  counts: Mapping[str, int]
+  limits: Sequence[Sequence[str]]  # pairs of a limit and the item that hit it
+  tables: Mapping[str, Mapping[str, int]]  # by other grader
+  disagreements: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def _report_path(output: epath.Path) -> epath.Path:
+  return output.parent / 'graded.report.json'
+
+
+def _is_complete(output: epath.Path, settings: Mapping[str, Any]) -> bool:
+  """Whether the output was made with these settings; the first process looks, for all."""
+  report = _report_path(output)
+  found = processes.is_first() and output.exists() and report.exists() and (
+      json.loads(report.read_text())['settings'] == settings)
+  return processes.told('grade: complete', 'yes' if found else 'no') == 'yes'
+
+
+def _part(sets: Sequence[records.CandidateSet], compare_with: Sequence[str], workers: int,
+          deadline_s: float, memory_bytes: int) -> Part:
+  """The problems graded, and compared with other graders."""
+  earlier = len(pool.shared_hits())
+  with pool.Pool(max(workers, 1), memory_bytes) as readers:
+    found, key_of = _read_answers(sets, readers if workers else None, deadline_s)
+    graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
+    verdicts = {name: _verdicts(name, graded, readers, deadline_s) for name in compare_with}
+    limits = [*readers.hits, *pool.shared_hits()[earlier:]]
+  return Part(graded, _counts(graded, found), limits, *_compare(sets, graded, verdicts))
+
+
+def _gather(part: Part, output: epath.Path, write: Callable[[Sequence[Part]], None]) -> None:
+  """Lets the first process `write` with the parts of all; they come to it as files."""
+  if processes.count() == 1:
+    return write([part])
+  folder = output.parent / f'{output.stem}.parts'
+  processes.once('grade: begun', lambda: folder.rmtree() if folder.exists() else None)
+  own = f'{processes.index():04d}'
+  rest = {name: getattr(part, name) for name in ('counts', 'limits', 'tables', 'disagreements')}
+  records.write_rows(folder / f'{own}.jsonl', part.graded)
+  records.write_rows(folder / f'{own}.part.jsonl', [rest])
+  processes.wait('grade: made')
+
+  def merge():
+    names = [f'{index:04d}' for index in range(processes.count())]
+    rows = {name: next(records.read_rows(folder / f'{name}.part.jsonl'))[1] for name in names}
+    write([Part(records.read_candidate_sets(folder / f'{name}.jsonl'), **rows[name])
+           for name in names])
+    folder.rmtree()
+
+  processes.once('grade: written', merge)
+
+
+def _write(output: epath.Path, settings: Mapping[str, Any], sets: Sequence[records.CandidateSet],
+           parts: Sequence[Part]) -> None:
+  """Writes and shows what the parts say together; part i has every problem i + n * len(parts)."""
+  graded: list[Any] = [None] * len(sets)
+  counts: collections.Counter[str] = collections.Counter()
+  for index, part in enumerate(parts):
+    graded[index::len(parts)] = part.graded
+    counts.update(part.counts)
+  limits = collections.Counter(limit for limit, _ in {
+      tuple(hit) for part in parts for hit in part.limits})
+  report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
+            'counts': dict(sorted(counts.items())), 'limits': dict(sorted(limits.items())),
+            'comparisons': _comparisons(output.parent, sets, parts)}
+  records.write_rows(output, graded)
+  partial = output.parent / f'{_report_path(output).name}.partial'
+  partial.write_text(json.dumps(report, indent=2) + '\n')
+  partial.replace(_report_path(output))
+  _show(report)
+
+
+def _comparisons(workdir: epath.Path, sets: Sequence[records.CandidateSet],
+                 parts: Sequence[Part]) -> dict[str, dict[str, int]]:
+  """The tables of all parts as one; writes the disagreements."""
+  place = {unit.problem.id: number for number, unit in enumerate(sets)}
+  tables = {}
+  for name in parts[0].tables:
+    counts: collections.Counter[str] = collections.Counter()
+    for part in parts:
+      counts.update(part.tables[name])
+    if name == PREVIOUS and set(counts) <= {SILENT}:
+      continue
+    tables[name] = dict(sorted(counts.items()))
+    rows = [row for part in parts for row in part.disagreements[name]]
+    records.write_rows(workdir / f'disagreements.{name}.jsonl',
+                       sorted(rows, key=lambda row: place[row['problem']]))
+  return tables
 
 
 def _settings(candidates: epath.Path, compare_with: Sequence[str], workers: int, deadline_s: float,
@@ -80,17 +166,17 @@ def _settings(candidates: epath.Path, compare_with: Sequence[str], workers: int,
 Found = list[grading.FoundAnswer | None]
 
 
-def _read_answers(sets: Sequence[records.CandidateSet], processes: pool.Pool | None,
+def _read_answers(sets: Sequence[records.CandidateSet], readers: pool.Pool | None,
                   deadline_s: float) -> tuple[list[Found], KeyOf]:
   """The final answers of all candidates, and the function that knows their keys."""
   found = [[grading.find_answer(candidate.solution) for candidate in unit.candidates]
            for unit in sets]
-  if processes is None:
+  if readers is None:
     return found, grading.key
   texts = {answer.text for answers in found for answer in answers if answer}
   texts |= {reference for unit in sets if (reference := _reference(unit.problem)) is not None}
   ordered = sorted(texts)
-  results = processes.map(grading.key, ordered, deadline_s)
+  results = readers.map(grading.key, ordered, deadline_s)
   keys = {text: result.value for text, result in zip(ordered, results)}
   return found, lambda answer: None if answer is None else keys[answer]
 
@@ -124,7 +210,7 @@ def _counts(graded: Sequence[records.CandidateSet], found: Sequence[Found]) -> d
     counts['answers that cannot be read'] += sum(
         candidate.answer is not None and candidate.cluster is None for candidate in unit.candidates)
     counts.update(f'answer by {answer.how}' if answer else 'no answer' for answer in answers)
-  return dict(sorted(counts.items()))
+  return counts
 
 
 def _pairs(sets: Sequence[records.CandidateSet]) -> Iterator[tuple[Pair, records.CandidateSet, int]]:
@@ -136,30 +222,24 @@ def _pairs(sets: Sequence[records.CandidateSet]) -> Iterator[tuple[Pair, records
         yield (reference, candidate.answer), unit, index
 
 
-def _verdicts(name: str, graded: Sequence[records.CandidateSet], processes: pool.Pool,
+def _verdicts(name: str, graded: Sequence[records.CandidateSet], readers: pool.Pool,
               deadline_s: float) -> Verdicts:
   """What another grader says of each pair of reference and answer; no answer is wrong."""
   pairs = sorted({pair for pair, _, _ in _pairs(graded) if pair[1] is not None})
-  results = processes.map(peers.PEERS[name], pairs, deadline_s)
+  results = readers.map(peers.PEERS[name], pairs, deadline_s)
   verdicts = {pair: None if result.limit else result.value for pair, result in zip(pairs, results)}
   return collections.defaultdict(bool, verdicts)
 
 
-def _limits(*counts: collections.Counter[str]) -> dict[str, int]:
-  """How often each limit was hit, in the workers of this run and in that of sympy."""
-  total = sum(counts, collections.Counter())
-  return {limit: count for limit, count in sorted(total.items()) if limit != 'done'}
-
-
-def _compare(before: Sequence[records.CandidateSet], graded: Sequence[records.CandidateSet],
-             verdicts: Mapping[str, Verdicts], workdir: epath.Path) -> dict[str, dict[str, int]]:
-  """Tables of agreement with other graders and the input's own labels; writes the disagreements."""
+def _compare(
+    before: Sequence[records.CandidateSet], graded: Sequence[records.CandidateSet],
+    verdicts: Mapping[str, Verdicts],
+) -> tuple[dict[str, Mapping[str, int]], dict[str, list[dict[str, Any]]]]:
+  """Tables of agreement with other graders and the input's own labels, and the disagreements."""
   labels = {name: [theirs[pair] for pair, _, _ in _pairs(graded)] for name, theirs in verdicts.items()}
   old = {unit.problem.id: unit.candidates for unit in before}
-  previous = [old[unit.problem.id][index].is_correct for _, unit, index in _pairs(graded)]
-  if any(label is not None for label in previous):
-    labels[PREVIOUS] = previous
-  tables = {}
+  labels[PREVIOUS] = [old[unit.problem.id][index].is_correct for _, unit, index in _pairs(graded)]
+  tables, disagreements = {}, {}
   for name, theirs in labels.items():
     rows, counts = [], collections.Counter()
     for (pair, unit, index), label in zip(_pairs(graded), theirs):
@@ -168,14 +248,13 @@ def _compare(before: Sequence[records.CandidateSet], graded: Sequence[records.Ca
       if label is not None and label != ours:
         rows.append({'problem': unit.problem.id, 'candidate': index, 'reference': pair[0],
                      'answer': pair[1], f'{grading.GRADER} {grading.VERSION}': ours, name: label})
-    tables[name] = dict(sorted(counts.items()))
-    records.write_rows(workdir / f'disagreements.{name}.jsonl', rows)
-  return tables
+    tables[name], disagreements[name] = counts, rows
+  return tables, disagreements
 
 
 def _cell(ours: bool | None, theirs: bool | None) -> str:
   if theirs is None:
-    return 'no verdict of theirs'
+    return SILENT
   if ours == theirs:
     return 'both correct' if ours else 'both wrong'
   return 'correct for us only' if ours else 'correct for them only'

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from mathft_jax import measure as measure_lib
+from mathft_jax import processes
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.evaluation import paper_tables, report, tables
 
@@ -103,9 +104,9 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
                         solutions=solutions, style=style, verdicts=verdicts, seed=seed)
     runs[seed] = measure_all(folder, trained, stages=stages, problems=problems('test'), rules=rules,
                              style=style, compare=compare, seed=seed)
-    _write_tables(folder / tables_name, paper_tables.paper_tables(runs[seed]))
+    _write_tables(folder / tables_name, lambda: paper_tables.paper_tables(runs[seed]))
   if len(seeds) > 1:
-    _write_tables(workdir / tables_name, paper_tables.tables_over_seeds(runs))
+    _write_tables(workdir / tables_name, lambda: paper_tables.tables_over_seeds(runs))
   return workdir / f'{tables_name}.md'
 
 
@@ -202,13 +203,17 @@ def _steps(checkpoint: epath.Path) -> int:
   return int(checkpoint.name)
 
 
-def _write_tables(stem: epath.Path, made: Sequence[tables.Table]) -> None:
-  """<stem>.md and <stem>.json, and the tables on the terminal."""
-  text = '\n'.join(map(tables.markdown, made))
-  (stem.parent / f'{stem.name}.md').write_text(text)
-  (stem.parent / f'{stem.name}.json').write_text(json.dumps(
-      [dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
-  print(text, flush=True)
+def _write_tables(stem: epath.Path, make: Callable[[], Sequence[tables.Table]]) -> None:
+  """<stem>.md and <stem>.json, and the tables on the terminal, by the first process."""
+  def write():
+    made = make()
+    text = '\n'.join(map(tables.markdown, made))
+    (stem.parent / f'{stem.name}.md').write_text(text)
+    (stem.parent / f'{stem.name}.json').write_text(json.dumps(
+        [dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
+    print(text, flush=True)
+
+  processes.once('recipe: tables', write)
 
 
 if __name__ == '__main__':

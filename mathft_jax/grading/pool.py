@@ -69,6 +69,7 @@ class Pool:
       raise ValueError(f'a pool of {workers} workers; wanted 1 or more.')
     self.memory_bytes = memory_bytes
     self.counts: collections.Counter[str] = collections.Counter()
+    self.hits: list[tuple[str, str]] = []  # (limit, the item that hit it)
     self._size = workers
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
@@ -104,6 +105,8 @@ class Pool:
         for index, result in self._collect():
           results[index] = result
           self.counts[result.limit or 'done'] += 1
+          if result.limit:
+            self.hits.append((result.limit, f'{function.__name__} {items[index]!r}'))
           left -= 1
       return results
 
@@ -174,3 +177,9 @@ def shared_counts() -> collections.Counter[str]:
   """How the items of the shared pool ended, since the process began."""
   with _shared_lock:
     return collections.Counter(_shared[0].counts if _shared else {})
+
+
+def shared_hits() -> list[tuple[str, str]]:
+  """The limits that items of the shared pool have hit, since the process began."""
+  with _shared_lock:
+    return list(_shared[0].hits if _shared else ())
