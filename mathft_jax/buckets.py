@@ -20,6 +20,14 @@ def is_remote(path: epath.PathLike) -> bool:
   return '://' in os.fspath(path)
 
 
+def find(folder: epath.PathLike, name: str) -> list[epath.Path]:
+  """All files of that name in a folder and below, sorted; none where there is no such folder."""
+  folder = epath.Path(folder)
+  found = [str(parent / name) for parent, _, names in folder.walk() if name in names]
+  scheme = f'{str(folder).partition("://")[0]}://' if is_remote(folder) else ''
+  return sorted(epath.Path(path if is_remote(path) else scheme + path) for path in found)
+
+
 def check_client(text: str, where: str = '') -> None:
   """ValueError where a path in the text needs a package that is not installed."""
   for scheme, package in CLIENTS.items():

@@ -7,7 +7,8 @@ A question is a folder of gin files of a few lines, one an answer: a name in gin
 or a folder of your own. What follows `--` is the base command; each run gets it with one of the
 files and a folder of its own, `<workdir>/<answer>`. Runs go one after another; a failed one is named,
 does not stop the others, and makes the exit status 1. Running the same command again goes on where
-it stopped. Writes `<workdir>/comparison.md` and `.json`: the runs' reports side by side.
+it stopped. Writes `<workdir>/comparison.md` and `.json`: the runs' reports side by side. A launcher
+of several processes may stand before the sweep or in the base command.
 
   --print_commands   prints the runs' commands for a cluster, and runs nothing
   --collect          runs nothing and compares what is there
@@ -17,6 +18,7 @@ import argparse
 from collections.abc import Sequence
 import dataclasses
 import json
+import os
 import pathlib
 import shlex
 import subprocess
@@ -50,12 +52,12 @@ def sweep(question: str, workdir: str, base: Sequence[str]) -> int:
     if status:
       failed[run.name] = f'failed with status {status}'
       _say(f'{question} = {run.name}: {failed[run.name]}')
-  return collect(question, workdir, planned, failed)
+  return collect(question, workdir, planned, failed) if _writes(base) else int(bool(failed))
 
 
 def collect(question: str, workdir: str, planned: Sequence[Run], failed: dict[str, str]) -> int:
   """Writes and prints the comparison of all reports; 1 when a run failed or has none, else 0."""
-  found = comparison.collect({run.name: pathlib.Path(run.workdir) for run in planned
+  found = comparison.collect({run.name: run.workdir for run in planned
                               if run.name not in failed})
   missing = {run.name: MISSING for run in planned
              if run.name not in failed and not any(run.name in each.rows for each in found)}
@@ -136,11 +138,20 @@ def main(argv: Sequence[str]) -> int:
       print('\n'.join(shlex.join(run.command) for run in planned))
       return 0
     if arguments.collect:
-      return collect(arguments.question, arguments.workdir, planned, {})
+      return collect(arguments.question, arguments.workdir, planned, {}) if _writes(base) else 0
     return sweep(arguments.question, arguments.workdir, base)
   except gin_utils.ConfigError as error:
     print(f'sweep: {error}', file=sys.stderr)
     return 2
+
+
+def _writes(base: Sequence[str]) -> bool:
+  """Whether this sweep compares: of those that a launcher started, one for each process, the first.
+
+  Their runs are the processes; the sweeps themselves know nothing of each other.
+  """
+  flags = dict(each.lstrip('-').partition('=')[::2] for each in base)
+  return int(flags.get('process_index', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -19,10 +19,11 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
+from mathft_jax import buckets, processes
 from mathft_jax.checkpoints.hugging_face import copy_tokenizer, tokenizer_files, write_folder
 from mathft_jax.checkpoints.loading import (
-    check_metadata, check_shapes, find, is_hugging_face, load_params, model, open_params, plain,
-    read_metadata, shapes)
+    WHOLE, check_metadata, check_shapes, find, is_hugging_face, load_params, model, open_params,
+    plain, read_metadata, shapes)
 from mathft_jax.checkpoints.writing import write_native, write_safetensors, write_step
 
 __all__ = [
@@ -45,13 +46,13 @@ class Checkpoints:
 
   def __init__(self, directory: epath.PathLike, *, keep: int | None = 1, best: str | None = None,
                higher_is_better: bool = False):
-    self.directory = epath.Path(os.path.abspath(directory) if '://' not in str(directory)
-                                else directory)
-    self._best, self._higher_is_better = best, higher_is_better
+    self._in_bucket = buckets.is_remote(directory)
+    self.directory = epath.Path(directory if self._in_bucket else os.path.abspath(directory))
+    self._keep, self._best, self._higher_is_better = keep, best, higher_is_better
     self._deleted = self.directory / DELETED
     self._empty_deleted()
     policy = preservation_policy.AnyPreservationPolicy(
-        [preservation_policy.LatestN(keep), _KeepBest(self.best_step)])
+        [preservation_policy.LatestN(None if self._in_bucket else keep), _KeepBest(self.best_step)])
     self._manager = ocp.CheckpointManager(
         self.directory, options=ocp.CheckpointManagerOptions(
             create=True, enable_async_checkpointing=True, preservation_policy=policy,
@@ -90,6 +91,8 @@ class Checkpoints:
 
     Raises the error of an earlier save that failed meanwhile.
     """
+    self._manager.wait_until_finished()
+    self._delete_from_bucket()
     self._metrics[step] = dict(metrics or {})
     metadata = {**metadata, 'step': step, 'code_version': mathft_jax.__version__,
                 'metrics': self._metrics[step]}
@@ -103,12 +106,14 @@ class Checkpoints:
     Orbax's own `check_for_errors` says nothing once its finishing thread has seen the error.
     """
     if not self._manager.is_saving_in_progress():
-      self.wait()
+      self._manager.wait_until_finished()
+      self._empty_deleted()
 
   def wait(self) -> None:
     """Returns when every save is on disk; raises when one failed."""
     self._manager.wait_until_finished()
     self._empty_deleted()
+    self._delete_from_bucket()
 
   def restore(self, step: int, params: Any, optimizer: Any) -> tuple[Any, Any]:
     """(params, optimizer state) of a step, laid out like the given ShapeDtypeStructs.
@@ -122,8 +127,23 @@ class Checkpoints:
     return restored.get('params'), restored.optimizer
 
   def _empty_deleted(self) -> None:
-    if self._deleted.exists():
+    if not self._in_bucket and self._deleted.exists():
       self._deleted.rmtree()
+
+  def _delete_from_bucket(self) -> None:
+    """Deletes old steps in a bucket, where no folder can be moved away at once.
+
+    Orbax would delete them in any order. First goes the mark of a whole step.
+    """
+    if not self._in_bucket or self._keep is None:
+      return
+    steps = sorted(self._manager.all_steps())
+    for step in steps[:len(steps) - self._keep]:
+      if step == self.best_step():
+        continue
+      if processes.is_first():
+        (self.path(step) / WHOLE).unlink(missing_ok=True)
+      self._manager.delete(step)
 
 
 @dataclasses.dataclass

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 from etils import epath
 import jax
 import numpy as np
 
+from mathft_jax import buckets
 from mathft_jax.checkpoints import safetensors_files, stored
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import families, transformer
@@ -64,6 +66,8 @@ def write_folder(path: epath.PathLike, source: stored.Stored, config: config_lib
                  *, dtype: Any = None, shard_bytes: int = SHARD_BYTES) -> epath.Path:
   """The path of a folder that `transformers` loads; it appears whole or not at all.
 
+  In a bucket it has its config.json last, without which it is no such folder.
+
   Args:
     source: parameters; padding of the vocabulary is left out.
     config: the model; ValueError when no family of `transformers` has it.
@@ -71,22 +75,32 @@ def write_folder(path: epath.PathLike, source: stored.Stored, config: config_lib
     shard_bytes: of a file at most, unless one tensor alone is larger.
   """
   path = epath.Path(path)
-  if path.exists() and any(path.iterdir()):
+  if path.exists() and not _is_free(path):
     raise ValueError(f'{path} is there already and not empty; wanted a new folder for the export.')
   source = stored.with_vocab_rows(source, config.vocab_size)
   family, keys = families.write(config, source.metadata.get('published'))
   shapes = _their_shapes(family, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
-  partial = path.parent / f'{path.name}.partial'
+  partial = path if buckets.is_remote(path) else path.parent / f'{path.name}.partial'
   if partial.exists():
     partial.rmtree()
   partial.mkdir(parents=True)
   parts = _their_parts(family, source)
   _write_shards(partial, shapes, parts, shard_bytes)
   (partial / CONFIG).write_text(json.dumps(keys, indent=2, sort_keys=True) + '\n')
+  if partial == path:
+    return path
   if path.exists():
     path.rmdir()
   return partial.rename(path)
+
+
+def _is_free(path: epath.Path) -> bool:
+  """Whether a folder may be written: empty, or in a bucket what a stopped export has left."""
+  names = [child.name for child in path.iterdir()]
+  begun = buckets.is_remote(path) and CONFIG not in names
+  return not names or begun and all(
+      name == INDEX or re.fullmatch(r'model.*\.safetensors(\.partial)?', name) for name in names)
 
 
 def tokenizer_files(folder: epath.PathLike) -> list[str]:

@@ -11,8 +11,11 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
+from mathft_jax import buckets
 from mathft_jax.checkpoints import hugging_face, placing, safetensors_files, stored
 from mathft_jax.models import config as config_lib
+
+WHOLE = 'commit_success.txt'  # what orbax writes last into a step's folder in a bucket
 
 
 def load_params(path: epath.PathLike, abstract_params: Any, shardings: Any = None) -> Any:
@@ -52,9 +55,14 @@ def find(path: epath.PathLike) -> epath.Path:
   for folder in (path, path / 'checkpoints'):
     steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()] \
         if folder.is_dir() else []
+    if buckets.is_remote(path):
+      steps = [step for step in steps if _is_step(folder / str(step))]
     if steps:
       return find(folder / str(max(steps)))
   what = 'has no checkpoint in it' if path.exists() else 'does not exist'
+  if buckets.is_remote(path) and path.exists():
+    what += (f' (a step without {WHOLE} was not written to its end; add that object, empty, to one '
+             'that was copied from a disk)')
   raise ValueError(
       f'Checkpoint {path} {what}. Wanted a folder <workdir>/checkpoints/<step>, a workdir, a '
       '.safetensors file, or a Hugging Face folder with config.json (INITIAL_CHECKPOINT_PATH or '
@@ -183,7 +191,9 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 
 def _is_step(path: epath.Path) -> bool:
-  return (path / 'params').is_dir()
+  """Whether this is a step that was written to its end; on a disk half ones have other names."""
+  is_whole = not buckets.is_remote(path) or (path / WHOLE).exists()
+  return is_whole and (path / 'params').is_dir()
 
 
 def _open_files(path: epath.Path) -> stored.Stored:

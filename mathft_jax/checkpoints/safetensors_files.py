@@ -17,6 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
+from mathft_jax import buckets
 from mathft_jax.checkpoints import stored
 
 DTYPES = {'F32': np.dtype('float32'), 'F16': np.dtype('float16'), 'F64': np.dtype('float64'),
@@ -40,7 +41,7 @@ class Entry:
     count = math.prod(self.shape)
     if not count:
       return np.zeros(self.shape, self.dtype)
-    if '://' not in str(self.path):
+    if not buckets.is_remote(self.path):
       return np.memmap(self.path, self.dtype, 'r', self.start, self.shape)
     with self.path.open('rb') as file:
       file.seek(self.start)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import json
-import pathlib
 from typing import Any
 
+from etils import epath
 import numpy as np
 
+from mathft_jax import buckets
 from mathft_jax.evaluation import statistics, tables
 
 CONFIDENCE = 0.95
@@ -30,11 +31,11 @@ class Comparison:
   differences: dict[str, dict[str, dict[str, Any]]]
 
 
-def collect(folders: Mapping[str, pathlib.Path]) -> list[Comparison]:
+def collect(folders: Mapping[str, epath.PathLike]) -> list[Comparison]:
   """A comparison for every report that some run has, in the order of their labels."""
   by_label: dict[str, dict[str, tuple[Any, Any]]] = {}
   for run, folder in folders.items():
-    for path in sorted(folder.rglob('report.json')):
+    for path in buckets.find(folder, 'report.json'):
       for label, section, values in _sections(path, str(path.parent.relative_to(folder))):
         by_label.setdefault(label, {})[run] = section, values
   return [_comparison(label, found) for label, found in sorted(by_label.items())]
@@ -60,7 +61,7 @@ def comparison_tables(question: str, found: Comparison) -> list[tables.Table]:
   return made
 
 
-def _sections(path: pathlib.Path, label: str) -> list[tuple[str, Any, Any]]:
+def _sections(path: epath.Path, label: str) -> list[tuple[str, Any, Any]]:
   """(label, accuracies, {rule: {problem: value}}) of each candidate file of a report."""
   whole = json.loads(path.read_text(encoding='utf-8'))
   if whole.get('schema') != 'mathft_jax.report':
