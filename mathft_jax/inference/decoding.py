@@ -118,7 +118,8 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
   valid_PS = (positions_PS < lengths_P[:, None]).astype(jnp.int32)
   hidden_PSD, cache = transformer.hidden_states(
       plan.config, params, prompts_PS, positions_BT=positions_PS, segment_ids_BT=valid_PS,
-      cache=cache_lib.new_cache(plan.config, rows=rows, slots=slots, stacked=stacked))
+      cache=cache_lib.new_cache(plan.config, rows=rows, slots=slots, stacked=stacked),
+      spread=None if plan.mesh is None else partitioning.Spread(plan.mesh, plan.rules))
   last_PD = jnp.take_along_axis(hidden_PSD, lengths_P[:, None, None] - 1, axis=1)[:, 0]
   logits_PV = transformer.logits(plan.config, params, last_PD)
   room = min(plan.first_slots, plan.max_length)

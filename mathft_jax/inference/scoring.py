@@ -95,7 +95,8 @@ def _scores(plan: Plan, params, rows: Rows):
   _, cache = transformer.hidden_states(
       plan.config, params, rows.prefix_PS, positions_BT=positions_PS,
       segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(jnp.int32),
-      cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots))
+      cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots),
+      spread=None if plan.mesh is None else partitioning.Spread(plan.mesh))
   cache = cache_lib.shared(cache, plan.config, copies=copies, slots=0)
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.words is None:
