@@ -24,7 +24,7 @@ from etils import epath
 import gin
 
 from mathft_jax import buckets, processes
-from mathft_jax.gin_utils import flags, operative, sources, stages
+from mathft_jax.gin_utils import flags, operative, sources, stages, together
 from mathft_jax.gin_utils.errors import ConfigError, did_you_mean
 
 PACKAGE = pathlib.Path(__file__).parent.parent
@@ -71,16 +71,29 @@ def main(program: Callable[..., Any], argv: Sequence[str], *, plain_flags: Seque
     return 0
   if of_stages:
     return _call(program, values)
-  processes.start(arguments.place)
   try:
-    buckets.check_client(found.text(), name)
+    return _together(program, values, found.text(), arguments)
+  except BaseException as error:
+    together.failed(error)
+    raise
+
+
+def _together(program: Callable[..., Any], values: dict[str, Any], text: str,
+              arguments: flags.Arguments) -> int:
+  """Calls the program in this process, which may be one of several."""
+  name = gin_name(program)
+  try:
+    together.start(arguments.place, name, text)
+    buckets.check_client(text, name)
+    together.check_same_place(values)
     if 'workdir' in values and processes.is_first():
       buckets.check_writable(values['workdir'])
-      save_config(values['workdir'], program, found.text())
+      save_config(values['workdir'], program, text)
   except ValueError as error:
-    print(f'{name}: {error}', file=sys.stderr)
-    return 1
-  return _call(program, values)
+    return together.refuse(name, str(error), 1)
+  status = _call(program, values)
+  processes.finish()
+  return status
 
 
 def load(program: Callable[..., Any], arguments: flags.Arguments,
@@ -204,8 +217,7 @@ def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or not pathlib.Path(frames[-1].filename).is_relative_to(PACKAGE):
       raise
-    print(f'{gin_name(program)}: {operative.without_gin_trailer(error)}', file=sys.stderr)
-    return 1
+    return together.refuse(gin_name(program), operative.without_gin_trailer(error), 1)
   logging.info('%s: %s', gin_name(program), result)
   return 0
 

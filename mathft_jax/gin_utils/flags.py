@@ -59,7 +59,8 @@ def parse(argv: Sequence[str], plain: Sequence[str] = (), program: str = '') -> 
     raise ConfigError(f'{error}. See --help.') from error
   if positional:
     raise ConfigError(f'{positional}: arguments without a name; wanted --flag=value. See --help.')
-  place = processes.Place(values.coordinator_address, values.process_count, values.process_index)
+  place = processes.Place(**{field.name: getattr(values, field.name)
+                             for field in dataclasses.fields(processes.Place)})
   try:
     processes.check(place)
   except ValueError as error:
@@ -122,5 +123,9 @@ def _definitions() -> flags.FlagValues:
                        flag_values=values)
   flags.DEFINE_integer('process_index', None, 'Which of them this one is, from 0.',
                        flag_values=values)
+  flags.DEFINE_float('start_timeout_s', processes.Place.start_timeout_s, 'How long the processes '
+                     'of a run wait for each other.', flag_values=values)
+  flags.DEFINE_float('heartbeat_timeout_s', processes.Place.heartbeat_timeout_s, 'All end when one '
+                     'process gives no sign of life for so long.', flag_values=values)
   flags.DEFINE_boolean('help', False, 'Prints this text.', short_name='h', flag_values=values)
   return values

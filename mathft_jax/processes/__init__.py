@@ -4,28 +4,75 @@ What is told goes through jax's coordination service, not through the devices: s
 processes do different work, and a process that died ends the wait of the others.
 """
 
-from collections.abc import Callable, Sequence
 import collections
+from collections.abc import Callable, Mapping, Sequence
 import sys
+import time
 from typing import Any
 
-from mathft_jax.processes import starting
+from absl import logging
+
+from mathft_jax.processes import lifeline, relay, starting
 from mathft_jax.processes.starting import Place, check
 
-__all__ = ['Place', 'check', 'count', 'index', 'is_first', 'once', 'start', 'told', 'wait']
+__all__ = ['Place', 'check', 'count', 'end', 'finish', 'index', 'is_first', 'let_first_speak',
+           'once', 'start', 'told', 'wait']
 
 DAY_S = 24 * 3600.0
+GRACE_S = 1.0  # what all processes refuse is told by the first one
+
+_lifeline: lifeline.Lifeline | None = None
 
 _uses: collections.Counter[str] = collections.Counter()  # names may be used again, in every process
 
 
-def start(place: Place = Place()) -> None:
-  """Finds the other processes of the run, where there are any; before any device is touched."""
-  found = starting.arguments(place)
-  if found is not None:
-    import jax  # not at the top: grade and evaluate do without jax
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.distributed.initialize(**found)
+def start(place: Place = Place(), about: Mapping[str, str] | None = None) -> None:
+  """Meets the other processes of the run, where there are any; before any device is touched.
+
+  Args:
+    place: what the flags say.
+    about: texts by name that must be the same in all processes, as the configuration.
+  """
+  global _lifeline
+  found = starting.find(place)
+  if found is None:
+    return
+  world = found.world
+  _lifeline = lifeline.Lifeline(world, about or {})
+  port = _lifeline.meet()
+  address = ('localhost', port) if world.index == 0 else (
+      '127.0.0.1', relay.open_relay(world.address[0], port, seconds=world.start_timeout_s))
+  import jax  # not at the top: grade and evaluate do without jax
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  jax.distributed.initialize(
+      f'{address[0]}:{address[1]}', world.count, world.index,
+      local_device_ids=found.local_device_ids, cluster_detection_method='deactivate',
+      initialization_timeout=int(world.start_timeout_s) + 60,
+      heartbeat_timeout_seconds=3 * int(world.heartbeat_timeout_s) + 10)  # ours comes first
+  if world.index == 0:
+    hosts = collections.Counter(_lifeline.hosts)
+    logging.info('%d processes on %d hosts: %s', world.count, len(hosts),
+                 ', '.join(f'{host} x {times}' for host, times in hosts.items()))
+
+
+def finish() -> None:
+  """A clean end of this process, when all others have come to theirs."""
+  if _lifeline is not None:
+    wait('finish')
+    _lifeline.close()
+    sys.modules['jax'].distributed.shutdown()
+
+
+def end(reason: str, status: int) -> None:
+  """Ends this process and all others, which print the reason; returns where there is one only."""
+  if _lifeline is not None:
+    _lifeline.end(reason, status)
+
+
+def let_first_speak() -> None:
+  """Waits a moment in the other processes, so that what all of them refuse is told once."""
+  if not is_first():
+    time.sleep(GRACE_S)
 
 
 def index() -> int:
@@ -46,7 +93,7 @@ def is_first() -> bool:
 def wait(name: str, *, among: Sequence[int] | None = None, seconds: float = DAY_S) -> None:
   """Returns when all processes, or those `among` whom this one is, have come to here.
 
-  Raises RuntimeError when one of them has died or `seconds` have passed.
+  Raises RuntimeError when `seconds` have passed. A death ends this process (`lifeline`).
   """
   if count() > 1:
     _client().wait_at_barrier(_unique(f'{name}/{among}'), int(seconds * 1000),

@@ -110,7 +110,8 @@ def _start(arguments: Sequence[str], devices: int, log: pathlib.Path, cache: pat
   settings = os.environ | {
       'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
       'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'PYTHONPATH': str(REPOSITORY)} | dict(environment)
+      'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+      'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(__file__).parent}'} | dict(environment)
   with log.open('w') as output:
     return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=REPOSITORY, env=settings,
                             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
