@@ -17,8 +17,8 @@ all-reduce and slice is the reduce-scatter that it computes. Of a conditional th
 (most flops, then most bytes).
 
 Not counted: flops of elementwise work, reductions, sorts, solvers; custom calls that state no cost
-are in `uncounted` by target with the times that they run (their operands and results are in
-`hbm_bytes`); host transfers; time.
+are in `uncounted` by target and name with the times that they run; their operands and results are
+in `hbm_bytes`, and `flops.matmul_flops` counts the products of Pallas kernels. Host transfers.
 """
 
 from collections import Counter
@@ -65,7 +65,7 @@ class Costs:
     kernel_flops: the share of the custom kernels.
     hbm_bytes: read from and written to HBM.
     collectives: by kind and groups.
-    uncounted: custom calls without a stated cost: target -> executions.
+    uncounted: custom calls without a stated cost: 'target name' -> executions.
     unknown_loops: loops that ran `unknown_trips` times in this count.
   """
 
@@ -164,7 +164,7 @@ class _Counting:
       return _Total(flops=flops)
     if (stated := hlo_bytes.stated_cost(each)) is not None:
       return _Total(flops=stated['flops'], kernel_flops=stated['flops'])
-    return _Total(uncounted=Counter({target: 1}))
+    return _Total(uncounted=Counter({f'{target} {re.sub(r"[.0-9]+$", "", each.name)}': 1}))
 
   def _collective(self, inside, each) -> _Total:
     kind = hlo_collectives.kind(each.opcode)

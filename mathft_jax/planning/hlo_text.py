@@ -13,7 +13,7 @@ import re
 _ARRAY = re.compile(r'([a-z]\w*)\[([\d,<=]*)\](?:\{([^{}]*)\})?')
 _INSTRUCTION = re.compile(r'\s+(ROOT )?%?([\w.\-]+) = ')
 _OPCODE = re.compile(r'\s*([a-z][\w\-]*)\(')
-_HEADER = re.compile(r'(ENTRY )?%?([\w.\-]+)(?: \(.*)? ?\{$')
+_HEADER = re.compile(r'(ENTRY )?%?([\w.\-]+)(?: \(.*)? \{$')
 _BRACKETS = re.compile(r'[()]')
 _COMMENT = re.compile(r'/\*.*?\*/')
 
@@ -148,26 +148,44 @@ class Module:
 
 
 def parse(text: str) -> Module:
-  """The module of `compiled.as_text()`; ValueError where no entry computation is found in it."""
-  computations: dict[str, dict[str, Instruction]] = {}
-  header, entry, current = '', None, None
-  for line in text.splitlines():
-    if line.startswith('HloModule'):
-      header = line
-    elif line[:1].isspace():
-      if current is not None and (read := _instruction(line)) is not None:
-        current[read.name] = read
-    elif found := _HEADER.match(line):
-      current = computations.setdefault(found.group(2), {})
-      entry = found.group(2) if found.group(1) else entry
-    elif line.startswith('}'):
-      current = None
+  """The module of `compiled.as_text()`; ValueError where that is not what the text is."""
+  bodies, entry = _bodies(text.splitlines())
   if entry is None:
     raise ValueError(f'No ENTRY computation in {len(text)} characters of HLO text that begin with '
                      f'{text[:60]!r}; wanted: what compiled.as_text() gives.')
-  return Module({name: Computation(name, body) for name, body in computations.items()}, entry,
+  computations = {}
+  for name, lines in bodies.items():
+    read = [_instruction(line) for line in lines]
+    if not any(each.is_root for each in read):
+      raise ValueError(f'HLO computation {name}: no ROOT among its {len(read)} instructions; the '
+                       'text is cut short, or of a kind that this reader does not know.')
+    computations[name] = Computation(name, {each.name: each for each in read})
+  header = next((line for line in text.splitlines() if line.startswith('HloModule')), '')
+  return Module(computations, entry,
                 _count(header, 'num_partitions') * _count(header, 'replica_count'),
                 is_tpu=re.search(r'\{[\d,]*:T\(', text) is not None)
+
+
+def _bodies(lines: list[str]) -> tuple[dict[str, list[str]], str | None]:
+  """(lines of every computation's instructions, name of the entry).
+
+  Attributes of kernels have line breaks in them: what does not begin an instruction goes on with
+  the one before.
+  """
+  bodies: dict[str, list[str]] = {}
+  entry, current = None, None
+  for line in lines:
+    if current is None:
+      if not line[:1].isspace() and (found := _HEADER.match(line)):
+        current = bodies.setdefault(found.group(2), [])
+        entry = found.group(2) if found.group(1) else entry
+    elif line == '}':
+      current = None
+    elif _INSTRUCTION.match(line):
+      current.append(line)
+    elif current:
+      current[-1] += line
+  return bodies, entry
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -190,12 +208,10 @@ def elements(shape: str) -> tuple[str, ...]:
   return tuple(part for part in parts if part)
 
 
-def _instruction(line: str) -> Instruction | None:
-  """The instruction of a line; None where it has none (a table, a wrapped text)."""
+def _instruction(line: str) -> Instruction:
+  """The instruction of a line."""
   line = _COMMENT.sub('', line)
   begin = _INSTRUCTION.match(line)
-  if begin is None:
-    return None
   start = begin.end()
   end = _closing(line, start) if line[start] == '(' else line.index(' ', start)
   opcode = _OPCODE.match(line, end)
