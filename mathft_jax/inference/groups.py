@@ -57,18 +57,27 @@ class Share:
 
 def own(partitioner: partitioning.Partitioner, batch_size: int) -> Group:
   """The group of this process; ValueError with the numbers where sizes do not divide."""
-  if jax.process_count() == 1:
-    mesh = partitioner.mesh()
+  return of_process(partitioner, batch_size, jax.devices(), jax.process_index())
+
+
+def of_process(partitioner: partitioning.Partitioner, batch_size: int,
+               devices: Sequence[jax.Device], process: int) -> Group:
+  """The group of one process of those that have these devices, which may be compile-only."""
+  count = len({device.process_index for device in devices})
+  if count == 1:
+    mesh = partitioner.mesh(devices)
     partitioning.check_rows(batch_size, mesh, knob='batch_size')
     return Group(0, 1, mesh, is_writer=True, share=batch_size)
-  devices = jax.devices()
   whole = partitioner.abstract_mesh(len(devices))
   partitioning.check_rows(batch_size, whole, knob='batch_size')
   size = _processes_of_a_group(partitioner, whole.shape['model'], devices)
-  index, count = jax.process_index() // size, jax.process_count() // size
-  members = range(index * size, (index + 1) * size)
-  return Group(index, count, _mesh(partitioner, [d for d in devices if d.process_index in members]),
-               is_writer=jax.process_index() == members[0], share=batch_size // count)
+  index, members = process // size, range(process // size * size, (process // size + 1) * size)
+  mine = [device for device in devices if device.process_index in members]
+  mesh = partitioner.mesh(devices) if size == count else dataclasses.replace(
+      partitioner, num_partitions=whole.shape['model'], ici_mesh_shape=None,
+      dcn_mesh_shape=None).mesh(mine)
+  return Group(index, count // size, mesh, is_writer=process == members[0],
+               share=batch_size // (count // size))
 
 
 def shares(group: Group, order: Sequence[Any], batch_size: int,
@@ -106,12 +115,3 @@ def _processes_of_a_group(partitioner: partitioning.Partitioner, model: int,
   if (partitioner.dcn_mesh_shape or (1, 1))[1] > 1:
     return len(owned)  # a model that is spread over slices: all work together
   return math.lcm(model, local) // local
-
-
-def _mesh(partitioner: partitioning.Partitioner, devices: Sequence[jax.Device]) -> Mesh:
-  """The mesh of a group."""
-  if len(devices) == jax.device_count():
-    return partitioner.mesh()
-  model = partitioner.abstract_mesh(jax.device_count()).shape['model']
-  return dataclasses.replace(partitioner, num_partitions=model, ici_mesh_shape=None,
-                             dcn_mesh_shape=None).mesh(devices)

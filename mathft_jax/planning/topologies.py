@@ -77,6 +77,7 @@ def _compile_only_devices(topology: Topology) -> Sequence[Any]:
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5p-8')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # nothing runs: several may compile
   from jax.experimental import topologies  # not at the top: names are parsed without jax
   # A slice smaller than the usual host is one host.
   hosts = {} if math.prod(topology.shape) >= 4 else {

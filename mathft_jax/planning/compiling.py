@@ -1,0 +1,68 @@
+"""A traced program compiled for chips: whether it fits, what it holds, what it does."""
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+from mathft_jax.planning import hlo
+
+UNITS = {'B': 1, 'K': 2 ** 10, 'M': 2 ** 20, 'G': 2 ** 30, 'T': 2 ** 40}
+SIZE = re.compile(r'([\d.]+)\s*([KMGT]?)i?B?')
+# Two ways in which libtpu says that memory does not suffice.
+TOO_MUCH = (re.compile(r'Used ([\d.]+[BKMGT]?) of'),
+            re.compile(r'total memory required[^(]*\(([\d.]+[BKMGT]?)\) exceeds'))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+  """One program, compiled for a topology; bytes are those of each device.
+
+  Attributes:
+    fits: whether the compiler found place for all of it.
+    used_bytes: arguments, results, temporaries and code; where it does not fit what the compiler
+      says that it needs.
+    argument_bytes, temporary_bytes, code_bytes: of these; 0 where it does not fit.
+    text: the optimized program; None where it does not fit.
+    seconds: that compiling took.
+  """
+
+  fits: bool
+  used_bytes: float
+  argument_bytes: float = 0
+  temporary_bytes: float = 0
+  code_bytes: float = 0
+  text: str | None = None
+  seconds: float = 0
+
+  def costs(self, unknown_trips: int = 1) -> hlo.Costs:
+    """What one execution does; see `hlo.count`."""
+    return hlo.count(self.text, unknown_trips=unknown_trips)
+
+
+def compile_program(traced: Any, *, with_text: bool = True) -> Compiled:
+  """A traced program compiled for the devices of its shardings.
+
+  Raises what the compiler raises, but for memory that does not suffice.
+  """
+  started = time.monotonic()
+  try:
+    compiled = traced.lower().compile()
+  except Exception as error:  # jax has no public name for it that all versions share
+    needed = [match for pattern in TOO_MUCH if (match := pattern.search(str(error)))]
+    if not needed:
+      raise
+    return Compiled(False, _bytes(needed[0].group(1)), seconds=time.monotonic() - started)
+  memory = compiled.memory_analysis()
+  results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+  return Compiled(
+      True, memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
+      + memory.generated_code_size_in_bytes, memory.argument_size_in_bytes,
+      memory.temp_size_in_bytes + results, memory.generated_code_size_in_bytes,
+      compiled.as_text() if with_text else None, time.monotonic() - started)
+
+
+def _bytes(text: str) -> float:
+  """'20.5G' in bytes."""
+  number, unit = SIZE.match(text).groups()
+  return float(number) * UNITS[unit or 'B']
