@@ -290,6 +290,7 @@ class Server(http.server.ThreadingHTTPServer):
   """Says nothing of clients that were killed."""
 
   daemon_threads = True
+  request_queue_size = 128  # connections that wait; refused ones are tried again after seconds
 
   def handle_error(self, request, client_address) -> None:
     if not isinstance(sys.exception(), ConnectionError):
