@@ -4,16 +4,21 @@ Model code is written for one device. Each parameter has logical axis names (`('
 'mlp')`), a table of rules maps names to mesh axes, and the mesh has t5x's axes: `data` and `model`.
 """
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import math
 from typing import Any
 
+from absl import logging
 import jax
 from jax.experimental import mesh_utils
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 import numpy as np
+
+from mathft_jax import processes
 
 Rules = tuple[tuple[str, str | None], ...]
 
@@ -53,8 +58,15 @@ class Partitioner:
         object.__setattr__(self, name, tuple(getattr(self, name)))
 
   def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh (`data`, `model`) over `devices`, by default all of them."""
-    devices = jax.devices() if devices is None else list(devices)
+    """The mesh (`data`, `model`) over `devices`, by default all of them.
+
+    ValueError where processes have different numbers of devices, or jax sees others than we do.
+    """
+    if devices is None:
+      devices = jax.devices()
+      _check_processes(devices)
+      _tell_once(_in_words(devices, *self._shapes(len(devices))))
+    devices = list(devices)
     ici, dcn = self._shapes(len(devices))
     if math.prod(dcn) > 1:
       array = mesh_utils.create_hybrid_device_mesh(ici, dcn, devices)
@@ -179,6 +191,33 @@ def device_bytes(tree: Any) -> int:
   """Bytes of the fullest device's share of a tree of ShapeDtypeStructs with shardings."""
   return sum(math.prod(array.sharding.shard_shape(array.shape)) * np.dtype(array.dtype).itemsize
              for array in jax.tree.leaves(tree))
+
+
+def _check_processes(devices: Sequence[jax.Device]) -> None:
+  """ValueError for a world of devices that is not the one of this run's processes."""
+  counts = collections.Counter(device.process_index for device in devices)
+  if len(counts) != processes.count():
+    raise ValueError(f'jax sees devices of {len(counts)} processes, this run has '
+                     f'{processes.count()}: start it on all hosts, by launch/ or with '
+                     '--coordinator_address, --process_count and --process_index.')
+  if len(set(counts.values())) > 1:
+    raise ValueError('The processes have different numbers of devices: ' + ', '.join(
+        f'process {index} has {number}' for index, number in sorted(counts.items()))
+        + '. Wanted the same number in each.')
+
+
+def _in_words(devices: Sequence[jax.Device], ici: tuple[int, int], dcn: tuple[int, int]) -> str:
+  """`8 devices (TPU v4), 4 in each of 2 processes; mesh data 4 x model 2`."""
+  where = '' if processes.count() == 1 else (
+      f', {len(devices) // processes.count()} in each of {processes.count()} processes')
+  slices = f' in {math.prod(dcn)} slices' if math.prod(dcn) > 1 else ''
+  return (f'{len(devices)} devices ({devices[0].device_kind}){where}; mesh data '
+          f'{ici[0] * dcn[0]} x model {ici[1] * dcn[1]}{slices}')
+
+
+@functools.cache
+def _tell_once(line: str) -> None:
+  logging.info('%s', line)
 
 
 def _within_slice(num_devices: int, num_partitions: int) -> tuple[int, int]:

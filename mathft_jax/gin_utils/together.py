@@ -15,7 +15,7 @@ from etils import epath
 import mathft_jax
 from mathft_jax import processes
 
-PLACE_S = 60.0  # network disks may show new files late
+PLACE_S = 10.0  # network disks may show new files late
 BROKEN_S = 10.0  # who broke a connection between devices is known by then, or never
 
 

@@ -66,23 +66,26 @@ def start_processes(tmp_path_factory) -> Iterator[Any]:
   """start_processes(count, devices, arguments): a World, ended at the latest with the tests.
 
   `arguments` follow `python`: ['-m', 'mathft_jax.train', ...] or [script, ...]; with more than one
-  process each gets its --coordinator_address, --process_count and --process_index behind them. A
-  function instead gives those of process i. `devices` of each process; `environment` adds to ours.
+  process each gets its --coordinator_address, --process_count and --process_index before its other
+  flags. `devices` of each process; `environment` adds to ours, `folder` is that to work in. Of
+  `arguments`, `environment` and `folder` functions give those of process i.
   """
   worlds: list[World] = []
   cache = tmp_path_factory.mktemp('compiled')
 
   def start(count: int, devices: int, arguments: Any, *,
-            environment: Mapping[str, str] | None = None, flags: bool = True) -> World:
-    folder, address = tmp_path_factory.mktemp('world'), f'localhost:{free_port()}'
-    world = World([], [folder / f'{index}.log' for index in range(count)])
+            environment: Any = None, folder: Any = REPOSITORY, flags: bool = True) -> World:
+    logs, address = tmp_path_factory.mktemp('world'), f'localhost:{free_port()}'
+    world = World([], [logs / f'{index}.log' for index in range(count)])
     worlds.append(world)
     for index in range(count):
-      own = list(arguments(index) if callable(arguments) else arguments)
-      if count > 1 and flags:
-        own += [f'--coordinator_address={address}', f'--process_count={count}',
-                f'--process_index={index}']
-      world.processes.append(_start(own, devices, world.logs[index], cache, environment or {}))
+      own, added, place = (each(index) if callable(each) else each
+                           for each in (arguments, environment, folder))
+      head = 2 if own[0] in ('-m', '-c') else 1
+      where = [f'--coordinator_address={address}', f'--process_count={count}',
+               f'--process_index={index}'] if count > 1 and flags else []
+      world.processes.append(_start([*own[:head], *where, *own[head:]], devices, world.logs[index],
+                                    cache, added or {}, place))
     return world
 
   yield start
@@ -106,12 +109,12 @@ def free_port() -> int:
 
 
 def _start(arguments: Sequence[str], devices: int, log: pathlib.Path, cache: pathlib.Path,
-           environment: Mapping[str, str]) -> subprocess.Popen:
+           environment: Mapping[str, str], folder: pathlib.Path) -> subprocess.Popen:
   settings = os.environ | {
       'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
       'JAX_COMPILATION_CACHE_DIR': str(cache), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
       'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(__file__).parent}'} | dict(environment)
   with log.open('w') as output:
-    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=REPOSITORY, env=settings,
+    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=folder, env=settings,
                             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)

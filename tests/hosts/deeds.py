@@ -39,7 +39,7 @@ def add_for_ever(workdir):
 def refuse(workdir):
   """A ValueError of the package: bad input."""
   from mathft_jax import partitioning
-  partitioning.Partitioner(num_partitions=7).mesh()
+  partitioning.Partitioner(num_partitions=7).abstract_mesh(2)
 
 
 def crash(workdir):
