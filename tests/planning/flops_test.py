@@ -58,7 +58,8 @@ def test_while_loops_run_as_often_as_the_caller_says_and_are_reported():
 
 
 def test_a_shard_map_runs_on_every_device_of_its_axes():
-  mesh = jax.sharding.AbstractMesh((4, 2), ('data', 'model'))
+  mesh = jax.sharding.AbstractMesh((4, 2), ('data', 'model'),
+                                   axis_types=(jax.sharding.AxisType.Auto,) * 2)
   spec = jax.sharding.PartitionSpec
   f = jax.shard_map(lambda x, y: x @ y, mesh=mesh, in_specs=(spec('data'), spec()),
                     out_specs=spec('data'), check_vma=False)
