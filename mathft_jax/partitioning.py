@@ -57,6 +57,10 @@ class Partitioner:
       if getattr(self, name) is not None:
         object.__setattr__(self, name, tuple(getattr(self, name)))
 
+  @property
+  def num_slices(self) -> int:
+    return math.prod(self.dcn_mesh_shape or (1,))
+
   def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh (`data`, `model`) over `devices`, by default all of them.
 

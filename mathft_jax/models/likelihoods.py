@@ -72,7 +72,7 @@ class Readout:
   def _chunked(self, hidden_BTD, tokens_BT) -> TokenLikelihoods:
     """The likelihoods, a chunk of positions at a time, rematerialised chunk by chunk."""
     batch, length = tokens_BT.shape
-    chunk = self.chunk or _positions_per_chunk(
+    chunk = self.chunk or positions_per_chunk(
         batch, self.config.vocab_size, self.devices)
     if chunk >= length:
       return self._likelihoods(hidden_BTD, tokens_BT)
@@ -95,6 +95,6 @@ class Readout:
                             jnp.mean(logits_BTV, axis=-1) - log_normalizer_BT)
 
 
-def _positions_per_chunk(batch: int, vocab_size: int, devices: int) -> int:
+def positions_per_chunk(batch: int, vocab_size: int, devices: int) -> int:
   """Positions of all rows whose logits are at most CHUNK_LOGITS a device."""
   return max(1, CHUNK_LOGITS * devices // (batch * vocab_size))

@@ -35,8 +35,11 @@ class Times:
   def scaled(self, factor: float) -> 'Times':
     return Times(*(factor * seconds for seconds in dataclasses.astuple(self)))
 
-  def __add__(self, other: 'Times') -> 'Times':
+  def plus(self, other: 'Times') -> 'Times':
     return Times(*map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other))))
+
+  def minus(self, other: 'Times') -> 'Times':
+    return self.plus(other.scaled(-1))
 
 
 def times(costs: hlo.Costs, chip: chips.Chip, devices: Sequence[Any]) -> Times:

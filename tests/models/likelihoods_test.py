@@ -99,4 +99,4 @@ def test_logits_of_all_positions_are_never_held_forward_or_backward():
     (2 ** 6, 2 ** 6, 2 ** 17), (2 ** 3, 2 ** 18, 2 ** 8), (2 ** 13, 2 ** 18, 1)])
 def test_a_chunk_holds_2_26_logits_on_each_of_eight_devices(batch, vocab_size, wanted):
   assert jax.device_count() == 8
-  assert likelihoods._positions_per_chunk(batch, vocab_size, devices=8) == wanted
+  assert likelihoods.positions_per_chunk(batch, vocab_size, devices=8) == wanted

@@ -1,0 +1,109 @@
+"""Does a run fit on accelerators that nobody here owns, how fast is it at best, what would help?
+
+  python -m mathft_jax.plan --gin_file=models/llama3_1_8b.gin --gin_file=stages/ssft.gin \
+      --gin.TOPOLOGY=v5p:4x4x4
+
+Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage that
+they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra [tpu]; no
+TPU is needed) or counts what they do (GPUs, CPUs), prints what it finds and writes it as json. The exit
+status is 1 when a stage does not fit; then it says what would help. No weights and no data are needed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import json
+from typing import Any
+
+from etils import epath
+import jax
+
+from mathft_jax.plan import advice, samplings, trainings
+from mathft_jax.plan.place import Place
+from mathft_jax.planning import report, topologies
+
+WANTED = {'train.train': trainings.WANTED, 'sample.sample': samplings.WANTED_OF_SAMPLE,
+          'score.score': samplings.WANTED_OF_SCORE}
+PLANNERS: Mapping[str, Callable[..., report.Planned]] = {
+    'train.train': trainings.planned, 'sample.sample': samplings.sampling,
+    'score.score': samplings.score}
+
+
+def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None = 'plan.json',
+         prompt_length: int = 256, text_length: int = 512, num_texts: int = 64,
+         num_problems: int = 500, num_training_problems: int = 12_000,
+         find_batch: bool = True) -> str:
+  """A line that says that all stages fit; ValueError, with what would help, when one does not.
+
+  Args:
+    stages: of `gin_utils.stages`.
+    topology: 'v5p:4x4x4', 'h100:8', ... (planning.topologies); as many slices of it as the
+      stages' `dcn_mesh_shape` has.
+    output: of the json; None: nowhere.
+    prompt_length: tokens of a prompt, rounded up to a power of two.
+    text_length: tokens of a scored text, likewise.
+    num_texts: distinct texts of a problem to score, likewise.
+    num_problems, num_training_problems: that a stage samples or scores.
+    find_batch: also find the largest batch that fits.
+  """
+  if not stages:
+    raise ValueError('The gin files configure no training, sampling or scoring. Name those of a '
+                     'stage (stages/*.gin, programs/sample.gin, ...) or of a recipe.')
+  jax.config.update('jax_platforms', 'cpu')  # of constants; the accelerator here is not asked
+  place = Place(
+      topologies.parse(topology, slices=_slices(stages)), prompt_length=prompt_length,
+      text_length=text_length, num_texts=num_texts, num_problems=num_problems,
+      num_training_problems=num_training_problems)
+  print(f'{place.topology.name}: {place.topology.num_chips} chips, '
+        f'{place.topology.num_devices} devices\n', flush=True)
+  found, misfits = [], []
+  for stage, alike in _distinct(stages):
+    entry, misfit = _one(stage, alike, place, find_batch)
+    found.append(entry)
+    misfits += misfit
+    if output is not None:
+      epath.Path(output).write_text(json.dumps(
+          {'topology': place.topology.name, 'chip': dataclasses.asdict(place.chip),
+           'stages': found}, indent=1) + '\n')
+  if misfits:
+    raise ValueError('\n'.join(misfits))
+  return f'all {len(stages)} stages fit' + (f'; {output}' if output else '')
+
+
+def _one(stage: Any, alike: Sequence[str], place: Place,
+         find_batch: bool) -> tuple[dict[str, Any], list[str]]:
+  """(json of a stage, why it does not fit)."""
+  planner = PLANNERS[stage.program]
+  make = lambda **changes: planner(stage.name, {**stage.arguments, **changes}, place)
+  planned = make()
+  print(report.text(planned, place.chip), flush=True)
+  if len(alike) > 1:
+    print(f'  the same are  {", ".join(alike[1:])}', flush=True)
+  entry = {**report.as_json(planned, place.chip), 'also': list(alike[1:])}
+  misfit = []
+  if planned.fits and find_batch and planned.is_compiled:
+    entry['largest_batch'] = advice.largest_batch(planned, make, place.chip)
+  if not planned.fits:
+    entry['would_help'], line = advice.would_help(planned, make, stage.arguments, place.chip)
+    misfit = [f'{stage.name}: {report.memory(planned, place.chip)}. {line}']
+  print(flush=True)
+  return entry, misfit
+
+
+def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[str]]]:
+  """Each stage that differs from those before it in what decides its programs; names of its likes."""
+  groups: dict[str, tuple[Any, list[str]]] = {}
+  for stage in stages:
+    what = {name: value for name, value in stage.arguments.items()
+            if name not in ('examples', 'train_steps')}
+    key = repr((stage.program, sorted(what.items())))
+    groups.setdefault(key, (stage, []))[1].append(stage.name)
+  return list(groups.values())
+
+
+def _slices(stages: Sequence[Any]) -> int:
+  """How many slices the stages' meshes ask for; ValueError where they disagree."""
+  shapes = {stage.arguments['partitioner'].num_slices for stage in stages}
+  if len(shapes) > 1:
+    raise ValueError(f'The stages have meshes over {sorted(shapes)} slices (dcn_mesh_shape); wanted '
+                     'the same number in all.')
+  return shapes.pop()

@@ -1,0 +1,5 @@
+"""python -m mathft_jax.plan"""
+
+from mathft_jax import gin_utils, plan
+
+gin_utils.run(plan.plan, of_stages=plan.WANTED)

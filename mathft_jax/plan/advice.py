@@ -1,0 +1,112 @@
+"""The largest batch that fits, and what would make a stage fit that does not."""
+
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from typing import Any
+
+from mathft_jax import chips
+from mathft_jax.planning import report
+
+MOST_TRIALS = 6  # compilations of a search
+GIB = report.GIB
+
+Make = Callable[..., report.Planned]
+
+
+def largest_batch(planned: report.Planned, make: Make, chip: chips.Chip) -> dict[str, Any]:
+  """The largest batch that the compiler finds place for, in multiples of the smallest there is.
+
+  Memory grows about in a straight line with the batch: each trial is where the line through the last
+  two meets the memory, between the largest that fitted and the smallest that did not.
+  """
+  unit = _unit(planned)
+  best, worst = planned, None
+  guess = planned.settings['batch_size'] * 2
+  for _ in range(MOST_TRIALS):
+    if worst is not None and worst.settings['batch_size'] - best.settings['batch_size'] <= unit:
+      break
+    tried = make(batch_size=guess)
+    print(f'    a batch of {guess}: {report.memory(tried, chip)}', flush=True)
+    if tried.fits:
+      below, best = best, tried
+    else:
+      below, worst = best, tried
+    guess = _next(below, best, worst, tried, unit, chip)
+  else:
+    if worst is None or worst.settings['batch_size'] - best.settings['batch_size'] > unit:
+      print('    the search ended there: a larger one may fit', flush=True)
+  size = best.settings['batch_size']
+  rates = report.rates(best, chip)
+  print(f'  largest batch {size}: {report.memory(best, chip)}'
+        + ''.join(f', {low:.3g} to {high:.3g} tokens/s a chip' for name, (high, low) in rates.items()
+                  if name == 'tokens_per_second_per_chip'), flush=True)
+  return {'batch_size': size, 'used_bytes': best.used_bytes, **rates,
+          'does_not_fit': None if worst is None else worst.settings['batch_size']}
+
+
+def would_help(planned: report.Planned, make: Make, arguments: Mapping[str, Any],
+               chip: chips.Chip) -> tuple[list[dict[str, Any]], str]:
+  """(changes that were tried, one line about them): what each alone makes of the memory."""
+  tried = []
+  for change, changed in _changes(planned, arguments):
+    try:
+      made = make(**changed)
+    except ValueError as error:  # sizes that do not divide
+      print(f'    with {change}: not possible: {error}', flush=True)
+      continue
+    print(f'    with {change}: {report.memory(made, chip)}', flush=True)
+    tried.append(report.Tried(change, made.used_bytes, made.fits, made.settings['batch_size']))
+  helps = [f'{each.change} ({each.used_bytes / GIB:.2f} GiB)' for each in tried if each.fits]
+  less = [f'{each.change} ({each.used_bytes / GIB:.2f} GiB)' for each in tried
+          if not each.fits and each.used_bytes < planned.used_bytes]
+  if helps:
+    line = f'What would help, each alone: {"; ".join(helps)}.'
+  elif less:
+    line = f'Nothing alone suffices; less is needed with: {"; ".join(less)}. More chips, or several.'
+  else:
+    line = 'Nothing that was tried helps: take more chips, or a smaller model.'
+  return [dataclasses.asdict(each) for each in tried], line
+
+
+def _unit(planned: report.Planned) -> int:
+  """Batches are multiples of this: rows for all devices along `data`, in every microbatch."""
+  return planned.mesh[0] * planned.groups * planned.settings.get('num_microbatches', 1)
+
+
+def _next(below: report.Planned, best: report.Planned, worst: report.Planned | None,
+          tried: report.Planned, unit: int, chip: chips.Chip) -> int:
+  """The next size to try."""
+  size, other = tried.settings['batch_size'], below.settings['batch_size']
+  slope = (tried.used_bytes - below.used_bytes) / (size - other) if size != other else 0
+  guess = 2 * best.settings['batch_size'] if slope <= 0 else (
+      size + (chip.hbm_bytes - tried.used_bytes) / slope)
+  guess = int(guess // unit) * unit
+  low = best.settings['batch_size'] + unit
+  high = 8 * best.settings['batch_size'] if worst is None else worst.settings['batch_size'] - unit
+  return max(low, min(guess, high))
+
+
+def _changes(planned: report.Planned,
+             arguments: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+  """(what a person would set, arguments) of changes that need less memory."""
+  model, partitioner = arguments['model'], arguments['partitioner']
+  batch_size, unit = arguments['batch_size'], _unit(planned)
+  if planned.program == 'train':
+    if not partitioner.fsdp and planned.mesh[0] > 1:
+      yield 'FSDP = True', {'partitioner': dataclasses.replace(partitioner, fsdp=True)}
+    if model.remat != 'full':
+      yield "remat = 'full'", {'model': dataclasses.replace(model, remat='full')}
+    if model.attention_kernel != 'splash':
+      yield "ATTENTION_KERNEL = 'splash'", {
+          'model': dataclasses.replace(model, attention_kernel='splash')}
+    more = 2 * arguments['num_microbatches']
+    if batch_size % (planned.mesh[0] * more) == 0:
+      yield f'NUM_MICROBATCHES = {more}', {'num_microbatches': more}
+  if batch_size // 2 >= unit and batch_size // 2 % unit == 0:
+    yield f'a batch of {batch_size // 2}', {'batch_size': batch_size // 2}
+  if partitioner.ici_mesh_shape is None:
+    for factor in (2, 4, 8):
+      more = partitioner.num_partitions * factor
+      if planned.num_devices % more == 0:
+        yield f'NUM_PARTITIONS = {more}', {
+            'partitioner': dataclasses.replace(partitioner, num_partitions=more)}

@@ -1,0 +1,46 @@
+"""What a stage is planned on: devices that may be nobody's, and sizes that its config does not say."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+from typing import Any
+
+from mathft_jax import partitioning
+from mathft_jax.inference import groups
+from mathft_jax.planning import topologies
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """See `plan.plan`."""
+
+  topology: topologies.Topology
+  prompt_length: int
+  text_length: int
+  num_texts: int
+  num_problems: int
+  num_training_problems: int
+
+  @property
+  def chip(self) -> Any:
+    return self.topology.chip
+
+  @functools.cached_property
+  def devices(self) -> Sequence[Any]:
+    """To compile for; of TPUs only."""
+    return self.topology.devices()
+
+  def mesh(self, partitioner: partitioning.Partitioner) -> Any:
+    """The mesh of all devices."""
+    if self.chip.is_tpu:
+      return partitioner.mesh(self.devices)
+    return partitioner.abstract_mesh(self.topology.num_devices)
+
+  def group(self, partitioner: partitioning.Partitioner, batch_size: int) -> tuple[Any, int, int]:
+    """(mesh, number of groups, problems of a batch for each) of sampling and scoring."""
+    if self.chip.is_tpu:
+      group = groups.of_process(partitioner, batch_size, self.devices, 0)
+      return group.mesh, group.count, group.share
+    mesh = self.mesh(partitioner)
+    partitioning.check_rows(batch_size, mesh, knob='batch_size')
+    return mesh, 1, batch_size

@@ -1,0 +1,124 @@
+"""The plan of a training stage."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from absl import logging
+import jax
+
+from mathft_jax import partitioning
+from mathft_jax.models import likelihoods
+from mathft_jax.plan.place import Place
+from mathft_jax.planning import compiling, flops, report, roofline
+from mathft_jax.training import footprint, lowering, optimizers
+from mathft_jax.training import step as step_lib
+
+WANTED = ('model', 'loss', 'optimizer', 'batch_size', 'max_length', 'num_microbatches',
+          'max_grad_norm', 'lora', 'partitioner', 'pack', '?train_steps', '?examples')
+
+
+def planned(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Planned:
+  """The stage on a place, from the arguments of `train.train`."""
+  batch_size, length = arguments['batch_size'], _row_length(arguments['max_length'])
+  plan = _plan(arguments, place)
+  partitioning.check_rows(batch_size // plan.num_microbatches, plan.mesh,
+                          knob='batch_size / num_microbatches')
+  traced = lowering.train_step(plan, batch_size=batch_size, max_length=length)
+  sizes = footprint.footprint(plan, batch_size=batch_size, max_length=length)
+  found = report.Planned(
+      stage=stage, program='train', mesh=sizes.mesh, groups=1, num_devices=plan.mesh.size,
+      settings={'batch_size': batch_size, 'tokens a row': length, 'remat': plan.config.remat,
+                'num_microbatches': plan.num_microbatches,
+                'attention': plan.config.attention_kernel},
+      parameters=sizes.parameters, fits=sizes.known_bytes <= place.chip.hbm_bytes,
+      used_bytes=sizes.known_bytes, is_compiled=False, tokens=batch_size * length,
+      model_flops=model_flops(plan, batch_size, length), batches=arguments.get('train_steps'),
+      hbm={'parameters': sizes.parameter_bytes, 'optimizer': sizes.optimizer_bytes,
+           'gradients': sizes.gradient_bytes, 'activations': sizes.activation_bytes or 0})
+  found = dataclasses.replace(found, **_epoch(arguments, batch_size, length))
+  return _compiled(found, traced, plan, sizes, place) if place.chip.is_tpu else _counted(
+      found, traced, place)
+
+
+def model_flops(plan: step_lib.Plan, batch_size: int, max_length: int) -> float:
+  """FLOPs that a step needs: those of the forward pass three times, with frozen weights twice.
+
+  Attention counts over all pairs of positions, as the plain kernel computes it; nothing counts
+  twice that is computed twice.
+  """
+  plain = dataclasses.replace(
+      plan, config=dataclasses.replace(plan.config, attention_kernel='einsum'))
+  batch = lowering.abstract_batch(plain, batch_size=batch_size, max_length=max_length)
+  weight = jax.eval_shape(plain.loss.weight, batch)
+  traced = step_lib.eval_step(plain).trace(step_lib.abstract_state(plain).params, batch, weight)
+  return flops.matmul_flops(traced.jaxpr).flops * (3 if plan.lora is None else 2)
+
+
+def _plan(arguments: Mapping[str, Any], place: Place) -> step_lib.Plan:
+  partitioner = arguments['partitioner']
+  return step_lib.Plan(
+      config=arguments['model'], loss=arguments['loss'],
+      optimizer=optimizers.without_rate(arguments['optimizer']), mesh=place.mesh(partitioner),
+      rules=partitioner.rules, num_microbatches=arguments['num_microbatches'],
+      max_grad_norm=arguments['max_grad_norm'], lora=arguments['lora'])
+
+
+def _compiled(found: report.Planned, traced: Any, plan: step_lib.Plan,
+              sizes: footprint.Footprint, place: Place) -> report.Planned:
+  """The plan with what the compiler has found."""
+  compiled = compiling.compile_program(traced)
+  if not compiled.fits:
+    return dataclasses.replace(found, fits=False, used_bytes=compiled.used_bytes, is_compiled=True,
+                               hbm={**found.hbm, 'in all, as the compiler says':
+                                    compiled.used_bytes})
+  costs = compiled.costs()
+  program = report.Program(
+      'train step', compiled.used_bytes, costs.flops, costs.hbm_bytes,
+      report.collectives(costs, list(plan.mesh.shape.items())), costs.uncounted, compiled.seconds)
+  return dataclasses.replace(
+      found, fits=True, used_bytes=compiled.used_bytes, is_compiled=True, programs=(program,),
+      hbm=_kinds(compiled, plan, sizes, found.settings['batch_size']),
+      times=roofline.times(costs, place.chip, plan.mesh.devices.flat))
+
+
+def _kinds(compiled: compiling.Compiled, plan: step_lib.Plan, sizes: footprint.Footprint,
+           batch_size: int) -> dict[str, float]:
+  """Bytes by kind. Of the temporaries, logits and gradients are computed, activations the rest."""
+  rows = batch_size // plan.num_microbatches
+  chunk = likelihoods.positions_per_chunk(rows, plan.config.vocab_size, plan.mesh.size)
+  logits = 4 * rows * min(chunk, 2 ** 30) * plan.config.vocab_size / plan.mesh.size
+  logits = min(logits, compiled.temporary_bytes)
+  gradients = min(sizes.gradient_bytes, compiled.temporary_bytes - logits)
+  return {'parameters': sizes.parameter_bytes, 'optimizer': sizes.optimizer_bytes,
+          'gradients': gradients, 'logits': logits,
+          'activations': compiled.temporary_bytes - logits - gradients,
+          'code': compiled.code_bytes}
+
+
+def _counted(found: report.Planned, traced: Any, place: Place) -> report.Planned:
+  """The plan with what is counted before any compiler: no collectives, the least traffic."""
+  costs = flops.matmul_flops(traced.jaxpr)
+  times = roofline.Times(costs.flops / found.num_devices / place.chip.flops,
+                         costs.bytes / found.num_devices / place.chip.hbm_bandwidth)
+  program = report.Program('train step', found.used_bytes, costs.flops / found.num_devices,
+                           costs.bytes / found.num_devices)
+  return dataclasses.replace(found, programs=(program,), times=times)
+
+
+def _epoch(arguments: Mapping[str, Any], batch_size: int, length: int) -> dict[str, Any]:
+  """The tokens of the data, and how many batches they make, where the data can be read here."""
+  if 'examples' not in arguments:
+    return {}
+  try:
+    rows = arguments['examples']('train')
+  except Exception as error:  # no data here, or not the libraries that read it: a plan needs neither
+    logging.info('plan: the length of an epoch is not known, the data cannot be read: %s', error)
+    return {}
+  tokens = sum(len(row['inputs']) + len(row['targets']) for row in rows)
+  return {'epoch_tokens': tokens, 'epoch_batches':
+          tokens / (batch_size * length) if arguments['pack'] else len(rows) / batch_size}
+
+
+def _row_length(max_length: int | Mapping[str, int]) -> int:
+  return max_length if isinstance(max_length, int) else sum(max_length.values())
