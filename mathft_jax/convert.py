@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 import jax
 
-from mathft_jax import checkpoints, partitioning, processes
+from mathft_jax import buckets, checkpoints, partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 
@@ -76,6 +76,7 @@ def _check(checkpoint: epath.PathLike, output: epath.PathLike, tokenizer: epath.
 def _write_files(checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None,
                  tokenizer: epath.PathLike | None, shard_bytes: int | None) -> None:
   """A native file, or a Hugging Face folder."""
+  buckets.check_writable(epath.Path(output).parent)
   source = checkpoints.open_params(checkpoint)
   if _is_native(output):
     checkpoints.write_native(output, source, dtype=dtype)

@@ -118,7 +118,7 @@ class Job:
     if missing:
       raise RuntimeError(f'{self.output}: {len(missing)} problems are missing, {missing[:3]}, ...')
     records.write_rows(self.output, [done[each] for each in ids])
-    self._parts.rmtree()
+    self._parts.rmtree(missing_ok=True)  # in a bucket no folder is there without a file
 
   @functools.cached_property
   def _parts(self) -> epath.Path:

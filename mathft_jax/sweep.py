@@ -26,7 +26,7 @@ import sys
 
 from etils import epath
 
-from mathft_jax import gin_utils
+from mathft_jax import buckets, gin_utils
 from mathft_jax.evaluation import comparison, tables
 
 MISSING = 'no report'
@@ -137,6 +137,7 @@ def main(argv: Sequence[str]) -> int:
       check(planned)
       print('\n'.join(shlex.join(run.command) for run in planned))
       return 0
+    _check_writable(arguments.workdir)
     if arguments.collect:
       return collect(arguments.question, arguments.workdir, planned, {}) if _writes(base) else 0
     return sweep(arguments.question, arguments.workdir, base)
@@ -152,6 +153,13 @@ def _writes(base: Sequence[str]) -> bool:
   """
   flags = dict(each.lstrip('-').partition('=')[::2] for each in base)
   return int(flags.get('process_index', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
+def _check_writable(workdir: str) -> None:
+  try:
+    buckets.check_writable(workdir)
+  except ValueError as error:
+    raise gin_utils.ConfigError(str(error)) from error
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
