@@ -13,6 +13,8 @@ from typing import Any
 from absl import logging
 import tqdm
 
+from mathft_jax import processes
+
 # Dense bf16 FLOP/s of one jax device, from the vendors' data sheets; the first match counts.
 PEAK_FLOPS = (
     ('TPU v6 lite', 918e12), ('TPU v6e', 918e12), ('TPU v5 lite', 197e12), ('TPU v5e', 197e12),
@@ -40,7 +42,7 @@ class Progress:
     self._period = seconds_between_lines
     self._begun = self._last_line = time.monotonic()
     self._numbers: dict[str, Any] = {}
-    on_terminal = sys.stderr.isatty() if terminal is None else terminal
+    on_terminal = (sys.stderr.isatty() and processes.is_first()) if terminal is None else terminal
     self._bar = tqdm.tqdm(desc=what, total=total, initial=done, unit=f' {unit}',
                           dynamic_ncols=True) if on_terminal else None
 

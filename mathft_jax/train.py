@@ -16,7 +16,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax import checkpoints, partitioning, progress, resumable
+from mathft_jax import checkpoints, partitioning, processes, progress, resumable
 from mathft_jax.data import batches as batches_lib
 from mathft_jax.data import prompts
 from mathft_jax.training import footprint, loop, optimizers
@@ -134,7 +134,7 @@ def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib
   held_out = list(_held_out(feed)) if agenda.eval_period else []
   state, start = _start(plan, store, init_from, identity, feed.seed)
   stream = batches_lib.batches(rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape)
-  with metrics_lib.Writer(workdir, start_step=start, tensorboard=tensorboard) as writer:
+  with metrics_lib.open_writer(workdir, start_step=start, tensorboard=tensorboard) as writer:
     with progress.Progress('train', total=agenda.train_steps, unit='steps', done=start) as bar:
       state = loop.Loop(
           plan, optimizer, agenda, store=store, writer=writer, bar=bar, watch=watch,
@@ -201,6 +201,7 @@ def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
   if before not in (None, digest):
     raise ValueError(f'{store.directory} was made with other examples (digest {before}, now '
                      f'{digest}): use another MODEL_DIR, or delete this one.')
+  processes.same('The digest of the examples', digest)
   return digest
 
 

@@ -57,8 +57,9 @@ class Checkpoints:
         self.directory, options=ocp.CheckpointManagerOptions(
             create=True, enable_async_checkpointing=True, preservation_policy=policy,
             todelete_subdir=DELETED))
-    self._metrics = {step: read_metadata(self.path(step))['metrics']
-                     for step in self._manager.all_steps()}
+    steps = sorted(self._manager.all_steps())
+    processes.same(f'Steps in {self.directory}', str(steps))
+    self._metrics = {step: read_metadata(self.path(step))['metrics'] for step in steps}
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -127,7 +128,7 @@ class Checkpoints:
     return restored.get('params'), restored.optimizer
 
   def _empty_deleted(self) -> None:
-    if not self._in_bucket and self._deleted.exists():
+    if processes.is_first() and not self._in_bucket and self._deleted.exists():
       self._deleted.rmtree()
 
   def _delete_from_bucket(self) -> None:

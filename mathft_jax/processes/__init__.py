@@ -16,7 +16,7 @@ from mathft_jax.processes import lifeline, relay, starting
 from mathft_jax.processes.starting import Place, check
 
 __all__ = ['Place', 'check', 'count', 'end', 'finish', 'index', 'is_first', 'let_first_speak',
-           'once', 'start', 'told', 'wait']
+           'once', 'same', 'start', 'told', 'wait']
 
 DAY_S = 24 * 3600.0
 GRACE_S = 1.0  # what all processes refuse is told by the first one
@@ -109,6 +109,14 @@ def told(name: str, text: str | None = None, *, seconds: float = DAY_S) -> str |
     _client().key_value_set(key, text)
     return text
   return _client().blocking_key_value_get(key, int(seconds * 1000))
+
+
+def same(what: str, found: str) -> None:
+  """ValueError unless `found` is in this process what it is in the first."""
+  first = told(what, found)
+  if found != first:
+    raise ValueError(f'{what}: process {index()} has {found}, process 0 has {first}. All processes '
+                     'must read the same files: put them on a disk that all see, or in a bucket.')
 
 
 def once(name: str, work: Callable[[], Any]) -> Any:

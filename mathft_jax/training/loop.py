@@ -48,7 +48,7 @@ class Loop:
   """
 
   def __init__(self, plan: step_lib.Plan, optimizer: Any, agenda: Agenda, *,
-               store: checkpoints.Checkpoints, writer: metrics_lib.Writer, bar: progress.Progress,
+               store: checkpoints.Checkpoints, writer: metrics_lib.Writer | metrics_lib.NoWriter, bar: progress.Progress,
                watch: progress.CompileWatch, metadata: Mapping[str, Any],
                held_out: Sequence[Batch] = ()):
     self._plan, self._optimizer, self._agenda = plan, optimizer, agenda
@@ -147,7 +147,8 @@ def evaluate(plan: step_lib.Plan, params: Any, held_out: Sequence[Batch]) -> dic
   metrics_lib.check_supervised(0, plan.loss, held_out[0])
   weight = jax.tree.map(lambda *counts: np.float32(sum(counts)),
                         *[plan.loss.weight(batch) for batch in held_out])
-  weight = jax.device_put(weight, partitioning.replicated(plan.mesh))
+  whole = partitioning.replicated(plan.mesh)
+  weight = jax.tree.map(lambda count: partitioning.put(np.asarray(count), whole), weight)
   step_fn, total = step_lib.eval_step(plan), metrics_lib.Meter()
   pairs = [step_fn(params, partitioning.put_batch(batch, plan.mesh), weight) for batch in held_out]
   for each in pairs:

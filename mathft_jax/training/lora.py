@@ -7,6 +7,7 @@ it was given.
 
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
+import functools
 import math
 import re
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ class Lora:
     """
     def one(weight, adapter):
       if not weight.is_fully_addressable:
-        return _merge_stack(weight, adapter, self.alpha / self.rank)
+        return _merge_stack(weight.sharding)(weight, adapter, self.alpha / self.rank)
       merged = np.empty(weight.shape, np.float32)
       for layer in range(len(merged)):
         merged[layer] = _merge_layer(weight, adapter, layer, self.alpha / self.rank)
@@ -152,7 +153,10 @@ def _merge_layer(weight, adapter, layer, alpha_by_rank):
   return _merge(weight, adapter, alpha_by_rank)
 
 
-_merge_stack = jax.jit(jax.vmap(_merge, in_axes=(0, 0, None)))
+@functools.lru_cache(maxsize=64)
+def _merge_stack(sharding):
+  """Compiled (all layers of a matrix, adapter, scale) -> merged, laid out like the matrix."""
+  return jax.jit(jax.vmap(_merge, in_axes=(0, 0, None)), out_shardings=sharding)
 
 
 def _own_parts(array: jax.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:

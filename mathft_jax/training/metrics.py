@@ -12,7 +12,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax import buckets
+from mathft_jax import buckets, processes
 
 LINES = 'metrics.jsonl'
 COPY_SECONDS = 30.0  # at least, between two copies to a bucket, which takes one a second of a name
@@ -100,6 +100,29 @@ class Writer:
     if not (self._folder / LINES).exists():
       return []
     return [line for line in (self._folder / LINES).read_text().splitlines() if line.endswith('}')]
+
+
+class NoWriter:
+  """The writer of all processes but the first: writes nothing."""
+
+  def __enter__(self) -> 'NoWriter':
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    pass
+
+  def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
+    pass
+
+  def copy(self) -> None:
+    pass
+
+
+def open_writer(folder: epath.PathLike, *, start_step: int, tensorboard: bool) -> Writer | NoWriter:
+  """A writer of which one process of a run writes the numbers that all have."""
+  if not processes.is_first():
+    return NoWriter()
+  return Writer(folder, start_step=start_step, tensorboard=tensorboard)
 
 
 def check_finite(step: int, pairs: Pairs) -> None:

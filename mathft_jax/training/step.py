@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
 import optax
 
 from mathft_jax import partitioning
@@ -114,7 +115,7 @@ def new_state(plan: Plan, params: Any) -> TrainState:
   """Step 0 with these parameters and a fresh optimizer; with `lora` they have adapters."""
   layout = state_shardings(plan)
   optimizer = _initial(plan)(plan.trained(params))
-  return TrainState(jax.device_put(jnp.int32(0), layout.step), params, optimizer)
+  return TrainState(partitioning.put(np.zeros((), np.int32), layout.step), params, optimizer)
 
 
 def model_state(plan: Plan) -> Any:
