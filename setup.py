@@ -33,7 +33,7 @@ setuptools.setup(
     ],
     extras_require={
         'cuda': ['jax[cuda13]>=0.10'],
-        'tpu': ['jax[tpu]>=0.10'],
+        'tpu': ['jax[tpu]>=0.10', *BUCKETS],
         'data': DATA,
         'gcs': BUCKETS,
         'test': [*DATA, *BUCKETS, *TEST],
