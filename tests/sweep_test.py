@@ -157,6 +157,18 @@ def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(folder
   assert 'how_many = a: no report' in said and '40.0 [' in said
 
 
+def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(folder, monkeypatch):
+  asked = question(folder, a='toy.toy.right = 3')
+  assert run(asked) == 0
+  made = folder / 'runs' / 'comparison.md'
+  made.unlink()
+  flags = ['--coordinator_address=localhost:1', '--process_count=2']
+  assert run(asked, *flags, '--process_index=1', options=['--collect']) == 0 and not made.exists()
+  monkeypatch.setenv('SLURM_PROCID', '1')
+  assert run(asked, options=['--collect']) == 0 and not made.exists()
+  assert run(asked, *flags, '--process_index=0', options=['--collect']) == 0 and made.exists()
+
+
 @pytest.mark.parametrize('argv, message', [
     (['--question=margins', '--workdir=x', '--', 'mathft_jax.train'], 'Did you mean margin?'),
     (['--question=margin', '--workdir=x'], 'No base command'),
