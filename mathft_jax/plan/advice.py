@@ -8,6 +8,7 @@ from mathft_jax import chips
 from mathft_jax.planning import report
 
 MOST_TRIALS = 6  # compilations of a search
+CLOSE = 0.03  # of the memory: a search that leaves no more has found its batch
 GIB = report.GIB
 
 Make = Callable[..., report.Planned]
@@ -17,24 +18,26 @@ def largest_batch(planned: report.Planned, make: Make, chip: chips.Chip) -> dict
   """The largest batch that the compiler finds place for, in multiples of the smallest there is.
 
   Memory grows about in a straight line with the batch: each trial is where the line through the last
-  two meets the memory, between the largest that fitted and the smallest that did not.
+  two meets the memory, between the largest that fitted and the smallest that did not. Found is what
+  leaves at most CLOSE of the memory, or where the next multiple does not fit.
   """
   unit = _unit(planned)
   best, worst = planned, None
   guess = planned.settings['batch_size'] * 2
   for _ in range(MOST_TRIALS):
-    if worst is not None and worst.settings['batch_size'] - best.settings['batch_size'] <= unit:
-      break
     tried = make(batch_size=guess)
     print(f'    a batch of {guess}: {report.memory(tried, chip)}', flush=True)
     if tried.fits:
       below, best = best, tried
     else:
       below, worst = best, tried
+    between = None if worst is None else (
+        worst.settings['batch_size'] - best.settings['batch_size'])
+    if best.used_bytes > (1 - CLOSE) * chip.hbm_bytes or between is not None and between <= unit:
+      break
     guess = _next(below, best, worst, tried, unit, chip)
   else:
-    if worst is None or worst.settings['batch_size'] - best.settings['batch_size'] > unit:
-      print('    the search ended there: a larger one may fit', flush=True)
+    print('    the search ended there: a larger one may fit', flush=True)
   size = best.settings['batch_size']
   rates = report.rates(best, chip)
   print(f'  largest batch {size}: {report.memory(best, chip)}'

@@ -174,12 +174,10 @@ def _with_memory(found: report.Planned, compiled: Sequence[compiling.Compiled]) 
   """With the memory of the fullest program; what grows a cache is computed, not compiled."""
   growing = found.used_bytes - found.hbm.get('logits', 0)
   used = max(growing, *(each.used_bytes for each in compiled))
-  fullest = max(compiled, key=lambda each: each.used_bytes)
   kinds = dict(found.hbm)
   if used > growing:
     kinds.pop('cache before it grew', None)
-    kinds['activations'] = max(0.0, used - sum(kinds.values()) - fullest.code_bytes)
-    kinds['code'] = fullest.code_bytes
+    kinds['activations'] = max(0.0, used - sum(kinds.values()))
   return dataclasses.replace(found, is_compiled=True, used_bytes=used, hbm=kinds,
                              fits=found.fits and all(each.fits for each in compiled))
 

@@ -78,22 +78,21 @@ def _compiled(found: report.Planned, traced: Any, plan: step_lib.Plan,
       report.collectives(costs, list(plan.mesh.shape.items())), costs.uncounted, compiled.seconds)
   return dataclasses.replace(
       found, fits=True, used_bytes=compiled.used_bytes, is_compiled=True, programs=(program,),
-      hbm=_kinds(compiled, plan, sizes, found.settings['batch_size']),
+      hbm=_kinds(compiled, plan, sizes, found.settings['batch_size'], found.settings['tokens a row']),
       times=roofline.times(costs, place.chip, plan.mesh.devices.flat))
 
 
 def _kinds(compiled: compiling.Compiled, plan: step_lib.Plan, sizes: footprint.Footprint,
-           batch_size: int) -> dict[str, float]:
-  """Bytes by kind. Of the temporaries, logits and gradients are computed, activations the rest."""
-  rows = batch_size // plan.num_microbatches
-  chunk = likelihoods.positions_per_chunk(rows, plan.config.vocab_size, plan.mesh.size)
-  logits = 4 * rows * min(chunk, 2 ** 30) * plan.config.vocab_size / plan.mesh.size
-  logits = min(logits, compiled.temporary_bytes)
-  gradients = min(sizes.gradient_bytes, compiled.temporary_bytes - logits)
+           batch_size: int, length: int) -> dict[str, float]:
+  """Bytes by kind: logits and gradients are computed, activations are the rest of the temporaries."""
+  rows, vocab_size = batch_size // plan.num_microbatches, plan.config.vocab_size
+  temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
+  positions = min(likelihoods.positions_per_chunk(rows, vocab_size, plan.mesh.size), length)
+  logits = min(4 * rows * positions * vocab_size / plan.mesh.size, temporaries)
+  gradients = min(sizes.gradient_bytes, temporaries - logits)
   return {'parameters': sizes.parameter_bytes, 'optimizer': sizes.optimizer_bytes,
           'gradients': gradients, 'logits': logits,
-          'activations': compiled.temporary_bytes - logits - gradients,
-          'code': compiled.code_bytes}
+          'activations': temporaries - logits - gradients}
 
 
 def _counted(found: report.Planned, traced: Any, place: Place) -> report.Planned:

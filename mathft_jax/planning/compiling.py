@@ -20,9 +20,9 @@ class Compiled:
 
   Attributes:
     fits: whether the compiler found place for all of it.
-    used_bytes: arguments, results, temporaries and code; where it does not fit what the compiler
-      says that it needs.
-    argument_bytes, temporary_bytes, code_bytes: of these; 0 where it does not fit.
+    used_bytes: arguments, results and temporaries at the fullest moment, which is what the compiler
+      compares with the memory; where it does not fit what it says that it needs.
+    argument_bytes: the share of arguments; 0 where it does not fit.
     text: the optimized program; None where it does not fit.
     seconds: that compiling took.
   """
@@ -30,8 +30,6 @@ class Compiled:
   fits: bool
   used_bytes: float
   argument_bytes: float = 0
-  temporary_bytes: float = 0
-  code_bytes: float = 0
   text: str | None = None
   seconds: float = 0
 
@@ -40,7 +38,7 @@ class Compiled:
     return hlo.count(self.text, unknown_trips=unknown_trips)
 
 
-def compile_program(traced: Any, *, with_text: bool = True) -> Compiled:
+def compile_program(traced: Any) -> Compiled:
   """A traced program compiled for the devices of its shardings.
 
   Raises what the compiler raises, but for memory that does not suffice.
@@ -54,12 +52,8 @@ def compile_program(traced: Any, *, with_text: bool = True) -> Compiled:
       raise
     return Compiled(False, _bytes(needed[0].group(1)), seconds=time.monotonic() - started)
   memory = compiled.memory_analysis()
-  results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-  return Compiled(
-      True, memory.argument_size_in_bytes + results + memory.temp_size_in_bytes
-      + memory.generated_code_size_in_bytes, memory.argument_size_in_bytes,
-      memory.temp_size_in_bytes + results, memory.generated_code_size_in_bytes,
-      compiled.as_text() if with_text else None, time.monotonic() - started)
+  return Compiled(True, memory.peak_memory_in_bytes, memory.argument_size_in_bytes,
+                  compiled.as_text(), time.monotonic() - started)
 
 
 def _bytes(text: str) -> float:

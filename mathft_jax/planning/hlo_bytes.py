@@ -18,7 +18,8 @@ FREE = frozenset({
 FREE_TARGETS = frozenset({
     'AllocateBuffer', 'AssumeGatherIndicesInBound', 'GatherScatterIndicesBitpacked', 'Sharding',
     'SPMDFullToShardShape', 'SPMDShardToFullShape', 'AsyncCollectiveStart', 'AsyncCollectiveDone',
-    'annotate_device_placement', 'LayoutConstraint'})
+    'annotate_device_placement', 'LayoutConstraint', 'ConcatBitcast', 'SliceId'})
+NO_FLOPS = FREE_TARGETS | {'ZeroCrop'}  # the latter does touch memory
 _HOST = 5
 _SLICES = ('dynamic-slice', 'slice', 'gather')
 _SAME_ELEMENTS = ('bitcast', 'reshape', 'transpose', 'convert', 'copy')
@@ -34,25 +35,21 @@ def traffic(module: hlo_text.Module, inside: hlo_text.Computation,
     return 0
   if opcode == 'copy-start':
     return in_hbm(each.elements[0]) + in_hbm(each.elements[1])
-  if opcode in _SLICES:
-    return (_touched(in_hbm, operands[0], each) + in_hbm(each.shape)
+  if opcode in ('send', 'recv'):
+    return in_hbm(each.elements[0])
+  if opcode.removesuffix('-start') in _SLICES:
+    part = each.result
+    return (_touched(in_hbm, operands[0], part) + in_hbm(part)
             + sum(in_hbm(operand.shape) for operand in operands[1:]) * (opcode == 'gather'))
   if opcode == 'dynamic-update-slice':
     return in_hbm(operands[1].shape) + _written_of(in_hbm, each.shape, operands[1])
   if opcode == 'scatter':
     return _scattered(in_hbm, each, operands)
-  if opcode == 'fusion':
+  if opcode in ('fusion', 'fusion-start'):
     return _fusion(module, inside, each)
   if (stated := stated_cost(each)) and stated['bytes_accessed']:
     return stated['bytes_accessed']
-  return sum(in_hbm(operand.shape) for operand in operands) + in_hbm(result(each))
-
-
-def result(each: hlo_text.Instruction) -> str:
-  """The type of what an instruction gives, where it starts something: of what its -done gives."""
-  if not each.opcode.endswith('-start') or each.opcode == 'all-reduce-start':
-    return each.shape
-  return each.elements[0 if each.opcode == 'copy-start' else 1]
+  return sum(in_hbm(operand.shape) for operand in operands) + in_hbm(each.result)
 
 
 def stated_cost(each: hlo_text.Instruction) -> dict[str, int] | None:
@@ -86,9 +83,9 @@ def _free_call(each) -> bool:
   return each.opcode == 'custom-call' and each.text('custom_call_target') in FREE_TARGETS
 
 
-def _touched(in_hbm, source, sliced) -> float:
-  """Bytes of `source` of which `sliced` is a part."""
-  return in_hbm(source.shape) and sum(array.stored_bytes for array in sliced.arrays)
+def _touched(in_hbm, source, part: str) -> float:
+  """Bytes of `source` in HBM that are a part of it, of this type."""
+  return in_hbm(source.shape) and sum(array.stored_bytes for array in hlo_text.arrays(part))
 
 
 def _written_of(in_hbm, shape: str, update) -> float:
@@ -116,7 +113,7 @@ def _fusion(module, inside, each) -> float:
     return 0  # the last of a chain
   read = sum(in_hbm(inside.instructions[name].shape) * _share(module, inner, parameter.name)
              for name, parameter in zip(each.operands, inner.parameters))
-  return read + _written(module, inner, inner.root, each.shape)
+  return read + _written(module, inner, inner.root, each.result)
 
 
 def _share(module, inner: hlo_text.Computation, name: str, moved: bool = False) -> float:
@@ -139,11 +136,21 @@ def _share(module, inner: hlo_text.Computation, name: str, moved: bool = False) 
       total += 0 if user.opcode[0] == 'd' else update.arrays[0].elements / elements
     elif user.opcode == 'fusion':
       nested = module[user.called('calls')]
-      total += sum(_share(module, nested, nested.parameters[i].name, moved)
-                   for i, operand in enumerate(user.operands) if operand == name)
+      for parameter in (nested.parameters[i].name for i, operand in enumerate(user.operands)
+                        if operand == name):
+        total += _share(module, nested, parameter, moved)
+        if _unmoved(nested, nested.root).name == parameter:
+          total += _share(module, inner, user.name, moved)
     elif not (user.opcode == 'tuple' and not moved) and not is_step_of_chain(inner, user):
       return 1.0
   return min(1.0, total)
+
+
+def _unmoved(inner: hlo_text.Computation, each) -> hlo_text.Instruction:
+  """What a value is under another name and type."""
+  while each.opcode == 'bitcast':
+    each = inner.instructions[each.operands[0]]
+  return each
 
 
 def _written(module, inner, each, shape: str) -> float:
