@@ -4,6 +4,7 @@ import json
 import pathlib
 import time
 
+from etils import epath
 import pytest
 
 from mathft_jax import grade
@@ -126,6 +127,27 @@ def test_limits_of_earlier_runs_are_not_counted(tmp_path):
   pool.shared().run(time.sleep, 'no number', 10.0)
   _graded(tmp_path, '\\boxed{4}')
   assert _report(tmp_path)['limits'] == {}
+
+
+def test_what_two_processes_hit_counts_once_and_their_counts_add_up(tmp_path):
+  sets = [records.CandidateSet(records.Problem(f'p{i}', '?'), ()) for i in range(3)]
+  disagreement = lambda i: {'problem': f'p{i}', 'candidate': 0, 'exact': True}
+  silent = {grade.SILENT: 1}
+  parts = [
+      grade.Part(sets[::2], {'problems': 2, 'correct': 0}, [('deadline', 'key 1'), ('died', 'key 1')],
+                 {'exact': {'both wrong': 2}, grade.PREVIOUS: silent},
+                 {'exact': [disagreement(0), disagreement(2)], grade.PREVIOUS: []}),
+      grade.Part(sets[1::2], {'problems': 1, 'correct': 0}, [['deadline', 'key 1']],
+                 {'exact': {'both wrong': 1, 'both correct': 1}, grade.PREVIOUS: silent},
+                 {'exact': [disagreement(1)], grade.PREVIOUS: []})]
+  output = epath.Path(tmp_path) / 'graded' / 'graded.jsonl'
+  grade._write(output, {'compare_with': {}}, sets, parts)
+  report = _report(tmp_path)
+  assert records.read_candidate_sets(output) == sets
+  assert report['counts'] == {'problems': 3, 'correct': 0}
+  assert report['limits'] == {'deadline': 1, 'died': 1}
+  assert report['comparisons'] == {'exact': {'both correct': 1, 'both wrong': 3}}
+  assert [row['problem'] for row in _disagreements(tmp_path, 'exact')] == ['p0', 'p1', 'p2']
 
 
 def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(tmp_path):
