@@ -16,9 +16,11 @@ padding), also within fusions, and of custom kernels that state their cost. `hbm
 all-reduce and slice is the reduce-scatter that it computes. Of a conditional the dearest branch
 (most flops, then most bytes).
 
-Not counted: flops of elementwise work, reductions, sorts, solvers; custom calls that state no cost
-are in `uncounted` by target and name with the times that they run; their operands and results are
-in `hbm_bytes`, and `flops.matmul_flops` counts the products of Pallas kernels. Host transfers.
+Not counted: flops of elementwise work, reductions, sorts, solvers, and of products that the
+compiler writes as those (TPU does so where one side is a vector: decoding's own slots). Custom
+calls that state no cost are in `uncounted` by target and name with the times that they run; their
+operands and results are in `hbm_bytes`, and `flops.matmul_flops` counts the products of Pallas
+kernels. Transfers to and from the host are not counted.
 """
 
 from collections import Counter
@@ -34,8 +36,9 @@ class Collective:
   """All executions of one kind of collective among the same groups.
 
   Attributes:
-    group_size: devices of the largest group.
+    group_size: devices, or slices, of the largest group.
     groups: device numbers (places in the mesh, flattened) that exchange with each other.
+    between_slices: over the data centre's network; `groups` are numbers of slices then.
     count: executions.
     bytes: that one chip sends at least, on a ring, over all executions.
   """
@@ -45,6 +48,7 @@ class Collective:
   groups: hlo_collectives.Groups
   count: int
   bytes: float
+  between_slices: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +89,9 @@ def count(text: str, *, unknown_trips: int = 1) -> Costs:
   """
   module = hlo_text.parse(text)
   total = _Counting(module, unknown_trips).computation(module.entry)
-  collectives = [Collective(kind, max(map(len, groups), default=1), groups, times, total.sent[key])
-                 for key, times in total.collectives.items() for kind, groups in [key]]
+  collectives = [
+      Collective(kind, max(map(len, groups), default=1), groups, times, total.sent[key], between)
+      for key, times in total.collectives.items() for kind, groups, between in [key]]
   return Costs(total.flops, total.kernel_flops, total.hbm_bytes,
                tuple(sorted(collectives, key=lambda each: -each.bytes)), dict(total.uncounted),
                tuple(sorted(total.loops, key=lambda each: each.name)))
@@ -94,7 +99,7 @@ def count(text: str, *, unknown_trips: int = 1) -> Costs:
 
 @dataclasses.dataclass(frozen=True)
 class _Total:
-  """A sum of costs; `collectives` and `sent` have (kind, groups) for keys."""
+  """A sum of costs; `collectives` and `sent` have (kind, groups, between slices) for keys."""
 
   flops: int = 0
   kernel_flops: int = 0
@@ -122,14 +127,14 @@ class _Counting:
     return self.known[name]
 
   def _instruction(self, inside, each) -> _Total:
-    if each.opcode == 'while':
+    opcode = each.opcode.removesuffix('-start')
+    if opcode == 'while':
       return self._loop(inside, each)
-    if each.opcode == 'conditional':
+    if opcode == 'conditional':
       branches = [self.computation(name) for name in _branches(each)]
       return max(branches, key=lambda total: (total.flops, total.hbm_bytes))
-    called = each.called('to_apply') if each.opcode == 'call' else each.called('calls')
-    if called and (each.opcode == 'call' or each.opcode == 'async-start'):
-      return self.computation(called)
+    if opcode in ('call', 'async'):
+      return self.computation(each.called('to_apply') or each.called('calls'))
     own = _Total(hbm_bytes=hlo_bytes.traffic(self.module, inside, each))
     return _sum([(1, own), (1, self._arithmetic(inside, each))])
 
@@ -144,21 +149,24 @@ class _Counting:
 
   def _arithmetic(self, inside, each) -> _Total:
     """All but the traffic of an instruction, and of those that it fuses."""
-    if each.opcode == 'fusion':
+    opcode = each.opcode.removesuffix('-start')
+    if opcode == 'fusion':
       inner = self.module[each.called('calls')]
       return _sum((1, self._arithmetic(inner, other)) for other in inner.instructions.values()
                   if not hlo_bytes.is_step_of_chain(inner, other))
-    if each.opcode in hlo_flops.PRODUCTS:
+    if opcode in hlo_flops.PRODUCTS:
       return _Total(flops=hlo_flops.of_product(inside, each))
-    if each.opcode.removesuffix('-start') == 'custom-call':
+    if opcode == 'custom-call':
       return self._custom_call(inside, each)
-    if hlo_collectives.kind(each.opcode) and not each.opcode.endswith('-done'):
+    if hlo_collectives.kind(opcode) is not None:
       return self._collective(inside, each)
+    if (kind := hlo_collectives.kind_between_slices(each)) is not None:
+      return self._between_slices(inside, each, kind)
     return _Total()
 
   def _custom_call(self, inside, each) -> _Total:
     target = each.text('custom_call_target') or ''
-    if target in hlo_bytes.FREE_TARGETS:
+    if target in hlo_bytes.NO_FLOPS:
       return _Total()
     if (flops := hlo_flops.of_library_call(inside, each)) is not None:
       return _Total(flops=flops)
@@ -172,11 +180,22 @@ class _Counting:
       kind = 'reduce-scatter'  # TPU's fusion of all-reduce and dynamic-slice
     groups = hlo_collectives.groups(each, self.module.num_devices)
     size = max(map(len, groups), default=1)
-    shapes = ([hlo_bytes.result(each)] if kind == 'all-gather'
+    shapes = ([each.result] if kind == 'all-gather'
               else [inside.instructions[name].shape for name in each.operands])
     whole = sum(array.logical_bytes for shape in shapes for array in hlo_text.arrays(shape))
     sent = hlo_collectives.payload(kind, size, each, whole)
-    return _Total(collectives=Counter({(kind, groups): 1}), sent=Counter({(kind, groups): sent}))
+    key = kind, groups, False
+    return _Total(collectives=Counter({key: 1}), sent=Counter({key: sent}))
+
+  def _between_slices(self, inside, each, kind: str) -> _Total:
+    groups = hlo_collectives.groups_of_slices(each)
+    size = max(map(len, groups), default=1)
+    operand = sum(array.logical_bytes for array in inside.instructions[each.operands[0]].arrays)
+    whole = operand * size if kind == 'all-gather' else operand
+    sent = (float(operand) if kind == 'collective-permute'
+            else hlo_collectives.payload(kind, size, each, whole))
+    key = kind, groups, True
+    return _Total(collectives=Counter({key: 1}), sent=Counter({key: sent}))
 
 
 def _sum(parts: Iterable[tuple[int, _Total]]) -> _Total:

@@ -10,6 +10,10 @@ With n chips in a group, and sizes without the padding of tiles, one execution s
   collective-broadcast  the operand
 
 which is what a ring needs. A chip receives as much.
+
+Between slices of TPUs libtpu's programs send to a runtime on the hosts, which exchanges: such a
+send is a collective over the data centre's network, its groups are numbers of slices, and it
+counts by the same formulas. The other collectives of such a program number the devices of a slice.
 """
 
 import math
@@ -20,6 +24,10 @@ from mathft_jax.planning import hlo_text
 Groups = tuple[tuple[int, ...], ...]
 KINDS = ('all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all', 'ragged-all-to-all',
          'collective-permute', 'collective-broadcast')
+_BETWEEN_SLICES = {
+    'ALL_GATHER': 'all-gather', 'ALL_REDUCE': 'all-reduce', 'REDUCE_SCATTER': 'reduce-scatter',
+    'ALL_TO_ALL': 'all-to-all', 'ONE_TO_ONE': 'collective-permute'}
+_PER_SLICE = 100_000  # libtpu writes device d of slice s = 1, 2, ... as s x 100000 + d
 _GROUPS = re.compile(
     r'replica_groups=(mesh\[[^\]]*\](?:, device_ids=\(.*?\))? ?\{[^}]*\}'
     r'|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?|\{(?:\{[\d,]*\},?)*\})')
@@ -29,6 +37,37 @@ def kind(opcode: str) -> str | None:
   """The collective that an opcode is or starts; None for others and for the -done of one."""
   opcode = opcode.removesuffix('-start')
   return opcode if opcode in KINDS else None
+
+
+def kind_between_slices(instruction: hlo_text.Instruction) -> str | None:
+  """The collective between slices that a send is a part of; None for all else."""
+  found = re.search(r'_xla_megascale_transfer_type="(\w+)"', instruction.attributes)
+  if instruction.opcode != 'send' or found is None:
+    return None
+  return _BETWEEN_SLICES.get(found.group(1), found.group(1).lower())
+
+
+def groups_of_slices(instruction: hlo_text.Instruction) -> Groups:
+  """The groups of slices, numbered from 0, that a send between slices exchanges in.
+
+  Its target is {1,2}x{0:3}, devices 0 to 3 of slices 1 and 2, or a list of groups of devices.
+  """
+  found = re.search(r'_xla_megascale_target="?([{}\d,:x]+)', instruction.attributes)
+  text = found.group(1) if found else ''
+  if 'x' in text:
+    slices = [[_span(part) for part in group.split(',')]
+              for group in re.findall(r'\{([\d,:]+)\}x', text)]
+    listed = [[number - 1 for span in group for number in span] for group in slices]
+  else:
+    listed = [[int(number) // _PER_SLICE - 1 for number in group.split(',')]
+              for group in re.findall(r'\{([\d,]+)\}', text)]
+  return tuple(sorted({tuple(sorted(group)) for group in listed}))
+
+
+def _span(text: str) -> range:
+  """The numbers of '3' or '3:5', both ends included."""
+  first, _, last = text.partition(':')
+  return range(int(first), int(last or first) + 1)
 
 
 def groups(instruction: hlo_text.Instruction, num_devices: int) -> Groups:

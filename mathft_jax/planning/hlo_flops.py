@@ -6,13 +6,12 @@ import re
 
 from mathft_jax.planning import hlo_text
 
-_DOTS = ('dot', 'ragged-dot', 'scaled-dot')
-PRODUCTS = (*_DOTS, 'convolution')
+PRODUCTS = ('dot', 'ragged-dot', 'scaled-dot', 'convolution')
 
 
 def of_product(inside: hlo_text.Computation, each: hlo_text.Instruction) -> int:
   """Flops of an instruction whose opcode is one of `PRODUCTS`."""
-  return (_dot_flops if each.opcode in _DOTS else _convolution_flops)(inside, each)
+  return (_convolution_flops if each.opcode.startswith('convolution') else _dot_flops)(inside, each)
 
 
 def of_library_call(inside: hlo_text.Computation, each: hlo_text.Instruction) -> int | None:
@@ -23,13 +22,13 @@ def of_library_call(inside: hlo_text.Computation, each: hlo_text.Instruction) ->
     return None
   left = inside.instructions[each.operands[0]].arrays[0]
   contracted = math.prod(left.dims[i] for i in map(int, re.findall(r'\d+', found.group(1))))
-  return 2 * each.arrays[0].elements * contracted
+  return 2 * hlo_text.arrays(each.result)[0].elements * contracted
 
 
 def _dot_flops(inside, each) -> int:
   left = inside.instructions[each.operands[0]].arrays[0]
   contracted = math.prod(left.dims[i] for i in each.numbers('lhs_contracting_dims'))
-  return 2 * each.arrays[0].elements * contracted
+  return 2 * hlo_text.arrays(each.result)[0].elements * contracted
 
 
 def _convolution_flops(inside, each) -> int:
@@ -48,7 +47,7 @@ def _convolution_flops(inside, each) -> int:
             for name in ('stride', 'lhs_dilate', 'rhs_dilate')}
     low = int(window['pad'].split('x')[i].split('_')[0]) if 'pad' in window else 0
     products *= _meetings(left.dims[inputs.index(str(i))], right.dims[kernel.index(str(i))],
-                          each.arrays[0].dims[output.index(str(i))], low, **taps)
+                          hlo_text.arrays(each.result)[0].dims[output.index(str(i))], low, **taps)
   return 2 * products
 
 

@@ -90,6 +90,13 @@ class Instruction:
     """The types of the result's tuple elements; of an array, itself."""
     return elements(self.shape)
 
+  @property
+  def result(self) -> str:
+    """The type of what it gives; where it starts something, of what the -done gives."""
+    if not self.opcode.endswith('-start') or self.opcode == 'all-reduce-start':
+      return self.shape
+    return self.elements[0 if self.opcode == 'copy-start' else 1]
+
   def called(self, attribute: str) -> str | None:
     """The computation that an attribute such as `calls` or `body` names."""
     found = re.search(rf'\b{attribute}=%?([\w.\-]+)', self.attributes)

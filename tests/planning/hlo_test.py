@@ -155,6 +155,25 @@ def test_a_fusion_touches_slices_of_its_operands_and_updates_in_place(layout, by
   assert costs.hbm_bytes == bytes_
 
 
+def test_an_operand_that_a_fusion_within_gives_another_shape_is_read():
+  costs = counted("""
+    %x = f32[64]{0} parameter(0)
+    ROOT %f = f32[8,8]{1,0} fusion(%x), kind=kOutput, calls=%outer
+  """, """
+%view (x: f32[64]) -> f32[8,8] {
+  %x = f32[64]{0} parameter(0)
+  ROOT %y = f32[8,8]{1,0} bitcast(%x)
+}
+
+%outer (x: f32[64]) -> f32[8,8] {
+  %x = f32[64]{0} parameter(0)
+  %y = f32[8,8]{1,0} fusion(%x), kind=kLoop, calls=%view
+  ROOT %z = f32[8,8]{1,0} dot(%y, %y), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+""")
+  assert costs.hbm_bytes == 2 * 256
+
+
 def test_arrays_on_the_chip_are_no_traffic_and_tiles_are_padded():
   costs = counted("""
     %a = f32[4,100]{1,0:T(8,128)} parameter(0)
@@ -211,6 +230,26 @@ def test_started_collectives_count_once_and_their_result_is_the_second_of_the_tu
   assert (gather.kind, gather.count, gather.bytes) == ('all-gather', 1, 3 * 4096)
   assert (permute.bytes, permute.groups) == (4096, ((0, 1, 2),))
   assert costs.hbm_bytes == 4096 + 4 * 4096 + 2 * 4096
+
+
+@pytest.mark.parametrize('start', [
+    '((f32[8,8]), f32[8,8], u32[]) fusion-start(%x), kind=kLoop, calls=%inner',
+    '((f32[8,8]), f32[8,8], u32[]) async-start(%x), calls=%inner',
+    '((f32[8,8]), f32[8,8], u32[]) call-start(%x), to_apply=%inner',
+    '((f32[8,8]), f32[8,8], u32[]) dot-start(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
+])
+def test_whatever_is_started_is_counted_once(start):
+  costs = counted(f"""
+    %x = f32[8,8] parameter(0)
+    %s = {start}
+    ROOT %d = f32[8,8] async-done(%s)
+  """, """
+%inner (x: f32[8,8]) -> f32[8,8] {
+  %x = f32[8,8] parameter(0)
+  ROOT %y = f32[8,8] dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+""")
+  assert costs.flops == 2 * 8 ** 3
 
 
 CHAIN = """
@@ -291,6 +330,34 @@ def test_replica_groups_are_read_in_every_form(text, groups):
   instruction = hlo_text.Instruction('r', 'f32[]', 'all-reduce', '%x', f'channel_id=1, '
                                      f'replica_groups={text}, to_apply=%add')
   assert hlo_collectives.groups(instruction, 8) == groups
+
+
+@pytest.mark.parametrize('target, size, groups', [
+    ('"{1,2}x{0:3}"', 2, ((0, 1),)), ('"{1:4}x{0:3}"', 4, ((0, 1, 2, 3),)),
+    ('{{100000,300000},{100001,300001},{200000,400000},{200001,400001}}', 2, ((0, 2), (1, 3)))])
+@pytest.mark.parametrize('transfer, kind, whole', [
+    ('ALL_GATHER', 'all-gather', None), ('ALL_REDUCE', 'all-reduce', 2 * 4096)])
+def test_sends_to_other_slices_are_collectives_over_their_network(target, size, groups, transfer,
+                                                                  kind, whole):
+  costs = counted(f"""
+    %x = f32[1024]{{0:T(1024)}} parameter(0)
+    %a = token[] after-all()
+    %s = (f32[1024]{{0:T(1024)}}, u32[], token[]) send(%x, %a), channel_id=2, is_host_transfer=true, frontend_attributes={{_xla_megascale_target={target},_xla_megascale_transfer_type="{transfer}"}}
+    ROOT %d = token[] send-done(%s), channel_id=2, is_host_transfer=true
+  """)
+  each, = costs.collectives
+  assert (each.kind, each.group_size, each.groups, each.between_slices) == (kind, size, groups, True)
+  assert each.bytes == (4096 * size if whole is None else whole) * (size - 1) / size
+  assert costs.hbm_bytes == 4096
+
+
+def test_slices_that_are_started_read_their_part_only():
+  costs = counted("""
+    %x = bf16[4,16,128]{2,1,0:T(8,128)(2,1)} parameter(0)
+    %s = ((bf16[4,16,128]{2,1,0:T(8,128)(2,1)}), bf16[1,16,128]{2,1,0:T(8,128)(2,1)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:1], [0:16], [0:128]}
+    ROOT %d = bf16[1,16,128]{2,1,0:T(8,128)(2,1)S(1)} slice-done(%s)
+  """)
+  assert costs.hbm_bytes == 2 * 16 * 128
 
 
 KERNEL = """
