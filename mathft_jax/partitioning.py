@@ -72,10 +72,13 @@ class Partitioner:
       _tell_once(_in_words(devices, *self._shapes(len(devices))))
     devices = list(devices)
     ici, dcn = self._shapes(len(devices))
+    make = functools.partial(mesh_utils.create_device_mesh, ici, devices)
     if math.prod(dcn) > 1:
-      array = mesh_utils.create_hybrid_device_mesh(ici, dcn, devices)
-    else:
-      array = mesh_utils.create_device_mesh(ici, devices)
+      make = functools.partial(mesh_utils.create_hybrid_device_mesh, ici, dcn, devices)
+    try:
+      array = make()
+    except NotImplementedError:  # a mesh axis that is no product of whole axes of the torus
+      array = make(allow_split_physical_axes=True)
     return Mesh(array, ('data', 'model'))
 
   def abstract_mesh(self, num_devices: int) -> AbstractMesh:
