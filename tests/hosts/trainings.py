@@ -21,33 +21,35 @@ import train_test  # noqa: E402 (it lies in the folder above)
 SPREAD = partitioning.Partitioner(num_partitions=2, fsdp=True)
 RUNS = {
     'data': dict(log_period=1, eval_period=2, hand_over='best', checkpoint_period=2),
-    'model': dict(log_period=1, partitioner=partitioning.Partitioner(num_partitions=2)),
     'spread': dict(log_period=1, partitioner=SPREAD, num_microbatches=2),
-    'verdicts': dict(log_period=1, partitioner=SPREAD, loss=losses.VerifierXent(),
-                     examples=train_test.Copies(verdicts=True)),
     'lora': dict(log_period=1, partitioner=SPREAD, lora=lora.Lora(rank=2), checkpoint_period=3),
     'killed': dict(log_period=1, checkpoint_period=2),
+    'whole': dict(log_period=1),
+    'longer': dict(log_period=1),
 }
 
 
-def run(workdir, *, which: str, dies: int | None = None, train_steps: int = 6):
-  """Trains each of `which`, or restores it with a colon before; process `dies` dies at step 5."""
-  for name in which.split(','):
-    if name.startswith(':'):
+def run(workdir, *, which: str, dies: int | None = None):
+  """Does each of `which`; process `dies` dies at the fifth step.
+
+  `name` trains 6 steps, `name@3` 3 steps, and `:name` loads a checkpoint and writes it again.
+  """
+  if processes.index() == dies:
+    _die_at_the_fifth()
+  for each in which.split(','):
+    name, _, steps = each.partition('@')
+    if each.startswith(':'):
       restore(pathlib.Path(workdir), name[1:])
-      continue
-    if processes.index() == dies:
-      _die_at_the_fifth()
-    path = train_test.train(f'{workdir}/{name}', train_steps=train_steps, **RUNS[name])
-    print(f'{name}: {pathlib.Path(path).name}', flush=True)
+    else:
+      train_test.train(f'{workdir}/{name}', train_steps=int(steps or 6), **RUNS[name])
 
 
 def restore(workdir, name):
   """Loads a run's parameters on a mesh of all devices along `model` and writes them again."""
-  mesh = partitioning.Partitioner(num_partitions=jax.device_count(), fsdp=True).mesh()
-  shapes = transformer.abstract_params(train_test.MODEL)
-  layout = partitioning.shardings(transformer.logical_axes(train_test.MODEL), shapes, mesh=mesh,
-                                  rules=partitioning.Partitioner(fsdp=True).rules)
+  partitioner = partitioning.Partitioner(num_partitions=jax.device_count())
+  model = checkpoints.model(workdir / name)
+  shapes = transformer.abstract_params(model)
+  layout = partitioning.shardings(transformer.logical_axes(model), shapes, mesh=partitioner.mesh())
   params = checkpoints.load_params(workdir / name, shapes, layout)
   checkpoints.write_step(workdir / f'{name}_again_{processes.count()}', params, {})
 
