@@ -7,8 +7,8 @@ from typing import Any
 from mathft_jax import chips
 from mathft_jax.planning import report
 
-MOST_TRIALS = 6  # compilations of a search
-CLOSE = 0.03  # of the memory: a search that leaves no more has found its batch
+MOST_TRIALS = 8  # compilations of a search
+CLOSE = 0.05  # of the memory: a search that leaves no more has found its batch
 GIB = report.GIB
 
 Make = Callable[..., report.Planned]
