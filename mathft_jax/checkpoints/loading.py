@@ -61,8 +61,8 @@ def find(path: epath.PathLike) -> epath.Path:
       return find(folder / str(max(steps)))
   what = 'has no checkpoint in it' if path.exists() else 'does not exist'
   if buckets.is_remote(path) and path.exists():
-    what += (f' (a step without {WHOLE} was not written to its end; add that object, empty, to one '
-             'that was copied from a disk)')
+    what += (f' (a step without {WHOLE} was not written to its end; it is written again when '
+             'the same command is run again)')
   raise ValueError(
       f'Checkpoint {path} {what}. Wanted a folder <workdir>/checkpoints/<step>, a workdir, a '
       '.safetensors file, or a Hugging Face folder with config.json (INITIAL_CHECKPOINT_PATH or '

@@ -70,6 +70,17 @@ def test_a_step_that_was_not_written_to_its_end_is_not_there(bucket):
   assert_same(checkpoints.load_params(folder, jax.eval_shape(make_params)), make_params(2))
 
 
+def test_a_run_copied_from_a_disk_is_found_and_resumed(bucket, tmp_path):
+  save_all(tmp_path, [3])
+  for path in tmp_path.rglob('*'):
+    if path.is_file():
+      epath.Path(path).copy(f'{bucket[0]}/checkpoints/{path.relative_to(tmp_path)}')
+  shapes = jax.eval_shape(make_params)
+  assert_same(checkpoints.load_params(bucket[0], shapes), make_params(3))
+  with checkpoints.Checkpoints(f'{bucket[0]}/checkpoints') as store:
+    assert_same(store.restore(3, shapes, {'m': shapes})[0], make_params(3))
+
+
 def test_the_mark_of_a_whole_step_is_deleted_before_anything_else_of_it(bucket, bucket_server):
   folder, deleted = f'{bucket[0]}/checkpoints', []
   save_all(folder, [1, 2], keep=2)

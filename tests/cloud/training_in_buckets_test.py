@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,6 +21,14 @@ sys.path.insert(0, {tests!r})
 import train_test
 train_test.train({workdir!r}, checkpoint_period=2, log_period=1)
 '''
+
+
+TRAIN = (
+    '-m', 'mathft_jax.train', '--gin_file=models/dials.gin', '--gin_file=data/generated.gin',
+    '--gin_file=stages/ssft.gin', '--gin.INITIAL_CHECKPOINT_PATH=random', '--gin.TENSORBOARD=False',
+    '--gin.generated.DialProblems.num_train=16', '--gin.TRAIN_STEPS=4', '--gin.BATCH_SIZE=8',
+    '--gin.MAX_LENGTH=64', '--gin.WARMUP_STEPS=1', '--gin.train.train.checkpoint_period=2',
+    '--gin.train.train.log_period=1')
 
 
 @pytest.fixture
@@ -49,12 +58,9 @@ def kill_at(bucket_server, workdir, uploaded):
   bucket_server[0].watch = lambda method, name: None
 
 
-def test_a_training_killed_twice_while_it_saves_ends_with_the_same_bytes(
+def test_a_training_killed_while_it_saves_ends_with_the_same_bytes(
     bucket, bucket_server, tmp_path, train_test):
   workdir = f'{bucket[0]}/run'
-  kill_at(bucket_server, workdir, 'run/checkpoints/4/params/manifest.ocdbt')
-  assert any(name.startswith('run/checkpoints/4/') for name in bucket[1])
-  assert str(checkpoints.find(workdir)) == f'{workdir}/checkpoints/2'
   kill_at(bucket_server, workdir, 'run/checkpoints/4/commit_success.txt')
   assert 'run/checkpoints/4/params/commit_success.txt' in bucket[1]
   assert str(checkpoints.find(workdir)) == f'{workdir}/checkpoints/2'
@@ -64,6 +70,19 @@ def test_a_training_killed_twice_while_it_saves_ends_with_the_same_bytes(
   assert logged_steps(bucket[1]) == [1, 2, 3, 4, 5, 6]
   assert {name.split('/')[2] for name in bucket[1] if 'checkpoints' in name} == {'6'}
   train_test.assert_same(done, train_test.train(tmp_path / 'whole'))
+
+
+def test_two_processes_train_in_a_bucket_by_way_of_the_launcher(bucket, bucket_server):
+  done = subprocess.run(
+      ['bash', TESTS.parent / 'launch' / 'local.sh', '--processes=2', '--devices=2', '--',
+       sys.executable, *TRAIN, f'--gin.MODEL_DIR={bucket[0]}/run'],
+      cwd=TESTS.parent, capture_output=True, text=True, timeout=300)
+  assert done.returncode == 0, done.stderr + done.stdout
+  assert logged_steps(bucket[1]) == [1, 2, 3, 4]
+  assert {name.split('/')[2] for name in bucket[1] if 'checkpoints' in name} == {'4'}
+  path = f'{bucket[0]}/run'
+  params = checkpoints.load_params(path, checkpoints.shapes(path))
+  assert all(np.isfinite(each).all() and np.any(each) for each in jax.tree.leaves(params))
 
 
 def test_the_next_stage_starts_from_a_checkpoint_in_a_bucket(bucket, train_test):
