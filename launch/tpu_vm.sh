@@ -29,7 +29,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/tpu_states.sh
 . "$here/tpu_states.sh"
 
-readonly BUSY=3 GAVE_UP=6 LOST_CONNECTION=255
+readonly BUSY=3 GAVE_UP=6 LOST_CONNECTION=255 PROCESS_GONE=75
 
 name='' zone='' project='' type='' version='' extras=tpu to='' spot='' queued='' dry_run=''
 num_slices=1 wait_minutes=60 poll_seconds=30 max_attempts=100 delete_at_end=''
@@ -152,7 +152,8 @@ keep() {
     [[ $status -ne 0 ]] || break
     sleep "$poll_seconds" # a preemption shows in the state only after a while
     look
-    if [[ -n $started && $meaning == up && $status -ne $LOST_CONNECTION ]]; then
+    if [[ -n $started && $meaning == up && $status -ne $LOST_CONNECTION &&
+      $status -ne $PROCESS_GONE ]]; then
       die "$status" "the command failed with status $status and $name is well, so running it" \
         'again would not help. Its machines say why: logs --to=FOLDER.'
     fi
