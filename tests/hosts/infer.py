@@ -8,7 +8,8 @@ import signal
 
 from etils import epath
 
-from mathft_jax import grade, partitioning, processes, records, resumable, sample, score
+from mathft_jax import (
+    convert, grade, partitioning, processes, records, resumable, sample, score)
 from mathft_jax.data import prompts, vocabularies
 from mathft_jax.inference import sampling
 from mathft_jax.models import transformer
@@ -24,7 +25,8 @@ def infer(workdir, *, inputs, work: str, dies: str = ''):
   """Does the pieces of work named in `work`, each into a folder of its name.
 
   Args:
-    inputs: a folder with a checkpoint `step` and candidates `written.jsonl`.
+    inputs: a folder with a checkpoint `step`, the same as `one.safetensors`, and candidates
+      `written.jsonl`.
     work: names of pieces below, with commas; one may end in the devices along `model`, `sample:2`.
     dies: 'process:parts': that process is killed when it has kept so many batches.
   """
@@ -49,7 +51,7 @@ def _few(folder, inputs, partitioner):
 
 
 def _score(folder, inputs, partitioner):
-  score.score(folder, checkpoint=inputs / 'step', candidates=inputs / 'written.jsonl', model=MODEL,
+  score.score(folder, checkpoint=inputs / 'one.safetensors', candidates=inputs / 'written.jsonl', model=MODEL,
               vocabulary=VOCABULARY, template=TEMPLATE, batch_size=8, partitioner=partitioner)
 
 
@@ -64,7 +66,12 @@ def _evaluate(folder, inputs, _):
                     rules=[voting.Majority(), voting.Rerank()])
 
 
-PIECES = {'sample': _sample, 'few': _few, 'score': _score, 'grade': _grade, 'evaluate': _evaluate}
+def _convert(folder, inputs, _):
+  convert.convert(checkpoint=inputs / 'step', output=folder / 'one.safetensors', dtype='bfloat16')
+
+
+PIECES = {'convert': _convert, 'sample': _sample, 'few': _few, 'score': _score, 'grade': _grade,
+          'evaluate': _evaluate}
 
 
 def _die_later(process: int, parts: int) -> None:

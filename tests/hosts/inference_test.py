@@ -25,6 +25,7 @@ def _inputs(tmp_path_factory):
   eos_id = infer.VOCABULARY.eos_id
   params['embedding'] = params['embedding'].at[eos_id].mul(3)  # some candidates end
   checkpoints.write_step(folder / 'step', params, {'model': infer.MODEL})
+  checkpoints.write_safetensors(folder / 'one.safetensors', params, {'model': infer.MODEL})
   rng = np.random.default_rng(0)
   records.write_rows(folder / 'written.jsonl', [records.CandidateSet(
       records.Problem(f'w{i}', 'why? ' * rng.integers(1, 20), answer='4'),
@@ -55,8 +56,8 @@ def _made(run, tmp_path_factory):
   killed = {2: run(folders[2], 1, 'sample', dies='0:1'), 1: run(folders[1], 2, 'sample', dies='1:1')}
   parts = {count: len(list(folders[count].glob('sample/candidates.parts/*.jsonl')))
            for count in killed}
-  ended = {1: run(folders[1], 1, 'sample,few,few:2,few:4,score,grade,evaluate'),
-           2: run(folders[2], 2, 'sample,few,few:4,score,grade,evaluate'),
+  ended = {1: run(folders[1], 1, 'sample,few,few:2,few:4,score,grade,evaluate,convert'),
+           2: run(folders[2], 2, 'sample,few,few:4,score,grade,evaluate,convert'),
            4: run(folders[4], 4, 'sample,few,few:2')}
   for each in (each for group in ended.values() for each in group):
     assert each.status == 0, each.output
@@ -117,6 +118,7 @@ def test_two_processes_grade_as_one_and_the_report_counts_both(made, name):
 
 def test_what_is_written_and_printed_once_comes_from_the_first_process(made):
   assert same_bytes(made, 'evaluate/report.md', (1, 2))
+  assert same_bytes(made, 'convert/one.safetensors', (1, 2))
   first, second = made['ended'][2]
   assert '| Maj1@' in first.output and '| Maj1@' not in second.output
   assert 'evaluate: ' not in second.output
