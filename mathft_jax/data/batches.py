@@ -1,8 +1,8 @@
 """Batches of numpy arrays from a finite list of examples.
 
 A batch is a pure function of (seed, step): a run that resumes at step k sees what it would have
-seen, and the order does not depend on the number of processes, each of which takes its own rows of
-one global batch.
+seen, and each of several processes makes the same whole batch (`partitioning.put_batch` uploads the
+rows of its own devices).
 
   decoder_input_tokens   int32   [B, T]     sequence[:-1] where sequence = inputs + targets
   decoder_target_tokens  int32   [B, T]     sequence[1:]
@@ -44,13 +44,13 @@ Row = tuple[rows.Segment, ...]
 
 def batches(examples: Sequence[Example], *, batch_size: int, max_length: int, seed: int,
             start_step: int = 0, pack: bool = False, group_size: int = 1,
-            label_words: LabelWords | None = None, too_long: str = 'truncate', pad_id: int = 0,
-            process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
-  """Endless shuffled batches from `start_step` on; this process's rows of each.
+            label_words: LabelWords | None = None, too_long: str = 'truncate',
+            pad_id: int = 0) -> Iterator[Batch]:
+  """Endless shuffled batches from `start_step` on.
 
   Args:
     examples: a finite list; groups of `group_size` neighbours stay neighbours.
-    batch_size: rows of the global batch; a multiple of group_size * process_count.
+    batch_size: rows of a batch; a multiple of group_size.
     max_length: T, tokens of a row.
     seed: of the order. Every epoch is another permutation of all examples.
     start_step: the step of the first batch returned.
@@ -59,8 +59,7 @@ def batches(examples: Sequence[Example], *, batch_size: int, max_length: int, se
     too_long: 'truncate' cuts targets that do not fit; 'drop' leaves the example out. Examples with
       `is_correct` and inputs that fill the row are always left out, with their whole group.
   """
-  layout = _layout(examples, batch_size, max_length, group_size, label_words, pad_id,
-                   process_index, process_count)
+  layout = _layout(examples, batch_size, max_length, group_size, label_words, pad_id)
   segments = _fitting(examples, layout, too_long)
   if pack and (group_size > 1 or layout.has_labels):
     raise ValueError('pack=True with pairs or verdict rows; these have one example a row. '
@@ -69,11 +68,10 @@ def batches(examples: Sequence[Example], *, batch_size: int, max_length: int, se
 
 
 def one_pass(examples: Sequence[Example], *, batch_size: int, max_length: int, group_size: int = 1,
-             label_words: LabelWords | None = None, too_long: str = 'truncate', pad_id: int = 0,
-             process_index: int = 0, process_count: int = 1) -> Iterator[Batch]:
+             label_words: LabelWords | None = None, too_long: str = 'truncate',
+             pad_id: int = 0) -> Iterator[Batch]:
   """Every example once and in order, for evaluation; rows of weight 0 fill the last batch."""
-  layout = _layout(examples, batch_size, max_length, group_size, label_words, pad_id,
-                   process_index, process_count)
+  layout = _layout(examples, batch_size, max_length, group_size, label_words, pad_id)
   stream = [(segment,) for segment in _fitting(examples, layout, too_long)]
   return (_batch(stream[start:start + batch_size], layout)
           for start in range(0, len(stream), batch_size))
@@ -81,28 +79,25 @@ def one_pass(examples: Sequence[Example], *, batch_size: int, max_length: int, g
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-  """The shape of the batches and which rows of them are ours."""
+  """The shape of the batches."""
 
   batch_size: int
   max_length: int
   group_size: int
   words: rows.LabelWords | None
   pad_id: int
-  process_index: int
-  process_count: int
   has_labels: bool  # some example has `is_correct`
   has_prompts: bool  # some example is an evaluator's prompt
 
 
 def _layout(examples: Sequence[Example], batch_size: int, max_length: int, group_size: int,
-            label_words: LabelWords | None, pad_id: int, process_index: int,
-            process_count: int) -> _Layout:
-  if batch_size <= 0 or batch_size % (group_size * process_count):
+            label_words: LabelWords | None, pad_id: int) -> _Layout:
+  if batch_size <= 0 or batch_size % group_size:
     raise ValueError(f'batch_size is {batch_size}; wanted a multiple of {group_size} (rows of a '
-                     f'group that stays together) x {process_count} (processes).')
+                     'group that stays together).')
   labelled = [example for example in examples if example.get('is_correct') is not None]
   words = None if label_words is None else rows.LabelWords(*label_words)
-  return _Layout(batch_size, max_length, group_size, words, pad_id, process_index, process_count,
+  return _Layout(batch_size, max_length, group_size, words, pad_id,
                  bool(labelled), any(not len(example['targets']) for example in labelled))
 
 
@@ -193,13 +188,11 @@ def _padding(stream: Sequence[Row], max_length: int) -> float:
 
 
 def _batch(stream: Sequence[Row], layout: _Layout) -> Batch:
-  """This process's share of the rows as arrays; every batch of a stream has the same keys."""
-  size = layout.batch_size // layout.process_count
-  ours = stream[layout.process_index * size:(layout.process_index + 1) * size]
-  batch = rows.batch_of(ours, (size, layout.max_length), layout.pad_id)
-  firsts = [row[0] for row in ours]  # rows with labels hold one example
+  """The rows as arrays; every batch of a stream has the same keys."""
+  batch = rows.batch_of(stream, (layout.batch_size, layout.max_length), layout.pad_id)
+  firsts = [row[0] for row in stream]  # rows with labels hold one example
   if layout.has_labels:
-    batch |= rows.labels_of(firsts, size)
+    batch |= rows.labels_of(firsts, layout.batch_size)
   if layout.has_prompts:
     rows.write_prompts(batch, firsts, layout.words)
   return batch

@@ -113,18 +113,6 @@ def test_batches_larger_than_the_data_repeat_it():
   assert np.bincount(numbers(batch)).tolist() == [0, 3, 3]
 
 
-@pytest.mark.parametrize('pack', [False, True])
-def test_processes_split_the_rows_of_one_global_batch(pack):
-  examples = [solve(n) for n in range(1, 20)]
-  options = dict(batch_size=8, max_length=10, seed=3, pack=pack, start_step=2)
-  whole = next(batches.batches(examples, **options))
-  for count in (2, 4):
-    parts = [next(batches.batches(examples, process_index=index, process_count=count, **options))
-             for index in range(count)]
-    for key in KEYS:
-      np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[key])
-
-
 def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions():
   random = np.random.default_rng(1)
   examples = [solve(n, inputs=int(random.integers(1, 6)), targets=int(random.integers(1, 6)))
@@ -265,13 +253,12 @@ def test_an_example_without_targets_or_verdict_is_named():
                     seed=0)
 
 
-@pytest.mark.parametrize('batch_size, group_size, processes', [(3, 2, 1), (6, 2, 2), (0, 1, 1)])
-def test_a_batch_that_would_tear_a_group_or_leave_a_process_short_is_refused(
-    batch_size, group_size, processes):
+@pytest.mark.parametrize('batch_size, group_size', [(3, 2), (0, 1)])
+def test_a_batch_that_would_tear_a_group_is_refused(batch_size, group_size):
   examples = [row for n in range(4) for row in pair(n)]
   with pytest.raises(ValueError, match='batch_size'):
     batches.batches(examples, batch_size=batch_size, max_length=8, seed=0, group_size=group_size,
-                    label_words=SHORT_WORDS, process_count=processes)
+                    label_words=SHORT_WORDS)
 
 
 def test_verdicts_without_label_words_are_an_error():
