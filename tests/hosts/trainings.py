@@ -13,7 +13,7 @@ import numpy as np
 
 from mathft_jax import checkpoints, partitioning, processes
 from mathft_jax.models import transformer
-from mathft_jax.training import losses, lora
+from mathft_jax.training import lora, losses
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import train_test  # noqa: E402 (it lies in the folder above)

@@ -124,7 +124,8 @@ def test_a_workdir_that_not_all_see_is_refused(do, tmp_path):
   """Two mounts of one name are played by a relative path and two working directories."""
   for name in ('0', '1'):
     (tmp_path / name).mkdir()
-  world = do('all:add_up', '--gin.deeds.do.workdir=runs', folder=lambda index: tmp_path / str(index))
+  world = do('all:add_up', '--gin.deeds.do.workdir=runs',
+             folder=lambda index: tmp_path / str(index))
   for each in world.ended(SECONDS):
     assert each.status == 1 and 'runs is not the same place for all processes' in each.output
 
