@@ -48,7 +48,8 @@ class Loop:
   """
 
   def __init__(self, plan: step_lib.Plan, optimizer: Any, agenda: Agenda, *,
-               store: checkpoints.Checkpoints, writer: metrics_lib.Writer | metrics_lib.NoWriter, bar: progress.Progress,
+               store: checkpoints.Checkpoints,
+               writer: metrics_lib.Writer | metrics_lib.NoWriter, bar: progress.Progress,
                watch: progress.CompileWatch, metadata: Mapping[str, Any],
                held_out: Sequence[Batch] = ()):
     self._plan, self._optimizer, self._agenda = plan, optimizer, agenda

@@ -1,4 +1,4 @@
-"""Trainings on 1, 2 and 4 processes with the same devices: the same numbers, the same checkpoints."""
+"""Trainings on 1, 2 and 4 processes with the same devices: the same numbers and checkpoints."""
 
 import json
 import shutil
@@ -48,8 +48,8 @@ def on_two(run_processes, tmp_path_factory):
   folder = tmp_path_factory.mktemp('on_two')
   params = jax.tree.map(np.asarray, transformer.init_params(MODEL, jax.random.key(1)))
   checkpoints.write_safetensors(folder / 'file.safetensors', params, {'model': MODEL})
-  checkpoints.write_folder(folder / 'published', checkpoints.open_params(folder / 'file.safetensors'),
-                           MODEL)
+  checkpoints.write_folder(folder / 'published',
+                           checkpoints.open_params(folder / 'file.safetensors'), MODEL)
   ended = run(run_processes, 2, 2, folder, f'{RUNS},:file.safetensors,:published')
   assert_done(ended)
   return folder, [each.output for each in ended]
