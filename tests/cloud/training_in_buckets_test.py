@@ -14,6 +14,8 @@ import pytest
 from mathft_jax import checkpoints
 from mathft_jax.training import metrics
 
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true'}  # the same in other processes
 TESTS = pathlib.Path(__file__).parent.parent
 RUN = '''
 import sys
@@ -46,7 +48,8 @@ def logged_steps(objects):
 def kill_at(bucket_server, workdir, uploaded):
   """Starts the training, and kills it when it is about to write that object."""
   process = subprocess.Popen([sys.executable, '-c', RUN.format(tests=str(TESTS), workdir=workdir)],
-                             cwd=TESTS.parent, stderr=subprocess.PIPE, text=True)
+                             cwd=TESTS.parent, stderr=subprocess.PIPE, text=True,
+                             env=os.environ | QUICK)
 
   def kill(method, name):
     if method == 'POST' and name.endswith(uploaded):
@@ -76,7 +79,7 @@ def test_two_processes_train_in_a_bucket_by_way_of_the_launcher(bucket, bucket_s
   done = subprocess.run(
       ['bash', TESTS.parent / 'launch' / 'local.sh', '--processes=2', '--devices=2', '--',
        sys.executable, *TRAIN, f'--gin.MODEL_DIR={bucket[0]}/run'],
-      cwd=TESTS.parent, capture_output=True, text=True, timeout=300)
+      cwd=TESTS.parent, capture_output=True, text=True, timeout=300, env=os.environ | QUICK)
   assert done.returncode == 0, done.stderr + done.stdout
   assert logged_steps(bucket[1]) == [1, 2, 3, 4]
   assert {name.split('/')[2] for name in bucket[1] if 'checkpoints' in name} == {'4'}
