@@ -74,7 +74,8 @@ class Partitioner:
     ici, dcn = self._shapes(len(devices))
     make = functools.partial(mesh_utils.create_device_mesh, ici, devices)
     if math.prod(dcn) > 1:
-      make = functools.partial(mesh_utils.create_hybrid_device_mesh, ici, dcn, devices)
+      make = functools.partial(mesh_utils.create_hybrid_device_mesh, ici, dcn, devices,
+                               process_is_granule=_slices_are_processes(devices, dcn))
     try:
       array = make()
     except NotImplementedError:  # a mesh axis that is no product of whole axes of the torus
@@ -211,6 +212,16 @@ def _check_processes(devices: Sequence[jax.Device]) -> None:
     raise ValueError('The processes have different numbers of devices: ' + ', '.join(
         f'process {index} has {number}' for index, number in sorted(counts.items()))
         + '. Wanted the same number in each.')
+
+
+def _slices_are_processes(devices: Sequence[jax.Device], dcn: tuple[int, int]) -> bool:
+  """Whether processes, on hosts without slices, are what a slow network joins; else slices are."""
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  hosts = len({device.process_index for device in devices})
+  if math.prod(dcn) not in (slices, hosts):
+    raise ValueError(f'dcn_mesh_shape = {dcn} is for {math.prod(dcn)} slices; there are {slices} '
+                     f'slices and {hosts} processes. Change dcn_mesh_shape.')
+  return math.prod(dcn) != slices
 
 
 def _in_words(devices: Sequence[jax.Device], ici: tuple[int, int], dcn: tuple[int, int]) -> str:

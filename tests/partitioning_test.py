@@ -14,6 +14,11 @@ def spec(axes, shape, num_partitions=2, rules=partitioning.DEFAULT_RULES):
   return partitioning.partition_spec(axes, shape, mesh=mesh, rules=rules)
 
 
+def test_slices_that_are_not_there_are_refused():
+  with pytest.raises(ValueError, match='there are 1 slices and 1 processes'):
+    partitioning.Partitioner(ici_mesh_shape=(4, 1), dcn_mesh_shape=(2, 1)).mesh()
+
+
 def test_num_partitions_are_the_devices_along_model():
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
   assert dict(mesh.shape) == {'data': 4, 'model': 2}

@@ -31,6 +31,16 @@ def add_up(workdir):
   print(f'the sum is {jax.device_get(total):.0f}', flush=True)
 
 
+def lay_out(workdir):
+  """A mesh whose rows are processes, as on hosts that a slow network joins."""
+  import jax
+
+  from mathft_jax import partitioning
+  shape = (1, jax.local_device_count())
+  mesh = partitioning.Partitioner(ici_mesh_shape=shape, dcn_mesh_shape=(processes.count(), 1)).mesh()
+  print('rows', [[device.process_index for device in row] for row in mesh.devices], flush=True)
+
+
 def add_for_ever(workdir):
   while True:
     add_up(workdir)
@@ -59,7 +69,7 @@ def sleep(workdir):
   time.sleep(2)
 
 
-DEEDS = {'add_up': add_up, 'add_for_ever': add_for_ever, 'refuse': refuse,
+DEEDS = {'add_up': add_up, 'lay_out': lay_out, 'add_for_ever': add_for_ever, 'refuse': refuse,
          'wait': wait, 'work_alone': work_alone, 'sleep': sleep,
          'die': lambda _: os.kill(os.getpid(), signal.SIGKILL),
          'hang': lambda _: os.kill(os.getpid(), signal.SIGSTOP), 'crash': crash}

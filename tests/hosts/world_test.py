@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-SECONDS = 40  # far more than a process needs to import jax on a busy machine
+SECONDS = 120  # far more than processes need to import jax on a busy machine
 
 
 @pytest.fixture
@@ -21,9 +21,10 @@ def do(start_processes, tmp_path):
 
 
 def test_several_processes_are_one_machine_and_one_of_them_talks(do):
-  ended = do('all:add_up', count=4, devices=2).ended(SECONDS)
+  ended = do('all:add_up,all:lay_out', count=4, devices=2).ended(SECONDS)
   assert [each.status for each in ended] == [0] * 4
   assert all('the sum is 28' in each.output for each in ended)  # 0 + 1 + ... + 7
+  assert all('rows [[0, 0], [1, 1], [2, 2], [3, 3]]' in each.output for each in ended)
   first, *others = [each.output for each in ended]
   assert '4 processes on 1 hosts' in first
   assert '8 devices (cpu), 2 in each of 4 processes; mesh data 8 x model 1' in first
@@ -44,8 +45,8 @@ def test_a_process_that_is_killed_in_a_step_ends_the_others_who_say_so(do, dead)
     world.wait_for(index, 'the sum is 3', SECONDS)
   world.processes[dead].send_signal(signal.SIGKILL)
   killed = time.monotonic()
-  ended = world.ended(10)
-  assert time.monotonic() - killed < 5
+  ended = world.ended(60)
+  assert time.monotonic() - killed < 15  # it takes milliseconds where nothing else runs
   for index in {0, 1, 2} - {dead}:
     assert ended[index].status == 75
     assert f'process {dead} (' in ended[index].output.splitlines()[-1]
@@ -61,8 +62,8 @@ def test_a_process_that_hangs_ends_the_others_within_the_heartbeat_timeout(do, s
   world.processes[stopped].send_signal(signal.SIGSTOP)
   began = time.monotonic()
   other = world.processes[1 - stopped]
-  assert other.wait(15) == 75
-  assert time.monotonic() - began < 12
+  assert other.wait(60) == 75
+  assert time.monotonic() - began < 30
   assert f'process {stopped} (' in world.output(1 - stopped)
   assert 'has given no sign of life for' in world.output(1 - stopped)
   world.kill()
