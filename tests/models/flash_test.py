@@ -1,4 +1,4 @@
-"""The flash kernel gives what einsum gives, on every layout, and is in programs compiled for TPU."""
+"""The flash kernel gives what einsum gives, on every layout; programs for TPU have it."""
 
 import dataclasses
 import functools
