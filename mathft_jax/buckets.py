@@ -32,8 +32,8 @@ def check_client(text: str, where: str = '') -> None:
   """ValueError where a path in the text needs a package that is not installed."""
   for scheme, package in CLIENTS.items():
     if f'{scheme}://' in text and importlib.util.find_spec(package) is None:
-      raise ValueError(f'{where or text}: paths of {scheme}:// need the package {package}, which is '
-                       f'not installed: {INSTALL}')
+      raise ValueError(f'{where or text}: paths of {scheme}:// need the package {package}, which '
+                       f'is not installed: {INSTALL}')
 
 
 def check_writable(folder: epath.PathLike) -> None:
@@ -48,9 +48,9 @@ def check_writable(folder: epath.PathLike) -> None:
   try:
     trial.write_text('')
     trial.unlink()
-  except Exception as error:  # noqa: BLE001 (the client, its login and its transport have their own)
+  except Exception as error:  # noqa: BLE001 (client, login and transport have their own)
     raise ValueError(
-        f'{folder} cannot be written ({type(error).__name__}: {error}). Wanted a bucket that exists '
-        'and an account that may create and delete objects in it. Sign in with `gcloud auth '
+        f'{folder} cannot be written ({type(error).__name__}: {error}). Wanted a bucket that '
+        'exists and an account that may create and delete objects in it. Sign in with `gcloud auth '
         'application-default login`; on a machine of Google Cloud its service account is used.'
     ) from error

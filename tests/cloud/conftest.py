@@ -26,6 +26,7 @@ def bucket_server():
     pytest.skip(f'{", ".join(missing)} not installed: pip install mathft_jax[gcs]')
   sys.path.insert(0, str(HERE))
   import stand_in
+
   import mathft_jax  # noqa: F401 (sets which client is used, before the client is imported)
   store = stand_in.Store()
   with stand_in.serving(store) as environment:

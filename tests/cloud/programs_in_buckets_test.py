@@ -1,4 +1,4 @@
-"""Programs whose every path is in a bucket, gin file included; and what they refuse at their start."""
+"""Programs whose every path is in a bucket, gin file included; and what they refuse at first."""
 
 import importlib.util
 import json
@@ -6,8 +6,7 @@ import json
 from etils import epath
 import pytest
 
-from mathft_jax import (
-    convert, evaluate, gin_utils, grade, recipe, records, resumable, sweep)
+from mathft_jax import convert, evaluate, gin_utils, grade, recipe, records, resumable, sweep
 from mathft_jax.data import generated, tokenizer_files
 from mathft_jax.evaluation import voting
 

@@ -2,8 +2,7 @@
 
 Objects appear whole when their upload ends, have a generation that preconditions are checked
 against, and are listed in pages; folders do not exist. Written after
-https://cloud.google.com/storage/docs/json_api/v1. As a program it serves one bucket, `mine`, until
-its standard input is closed.
+https://cloud.google.com/storage/docs/json_api/v1.
 """
 
 import base64
@@ -146,7 +145,6 @@ def _resource(bucket: str, name: str, found: Object) -> dict:
           'bucket': bucket, 'generation': str(found.generation), 'metageneration': '1',
           'size': str(len(found.content)), 'timeCreated': when, 'updated': when,
           'contentType': 'application/octet-stream', 'etag': str(found.generation),
-          'storageClass': 'STANDARD',
           'md5Hash': base64.b64encode(hashlib.md5(found.content).digest()).decode()}
 
 
@@ -192,7 +190,6 @@ def _get(request, store, query, body, bucket, name) -> Answer:
   _check(store, bucket, name, query)
   if query.get('alt') != 'media' and not request.path.startswith('/download'):
     return _json(_resource(bucket, name, found))
-  headers['Content-Type'] = 'application/octet-stream'
   wanted = re.fullmatch(r'bytes=(\d*)-(\d*)', request.headers.get('Range', ''))
   size = len(found.content)
   if not wanted:
@@ -214,15 +211,6 @@ def _delete(request, store, query, body, bucket, name) -> Answer:
   return 204, {}, b''
 
 
-def _copy(request, store, query, body, bucket, name, to_bucket, to_name) -> Answer:
-  found = _object(store, bucket, name)
-  _check(store, to_bucket, to_name, query)
-  made = store.put(to_bucket, to_name, found.content)
-  size = str(len(made.content))
-  return _json({'kind': 'storage#rewriteResponse', 'done': True, 'objectSize': size,
-                'totalBytesRewritten': size, 'resource': _resource(to_bucket, to_name, made)})
-
-
 def _move(request, store, query, body, bucket, name, to_name) -> Answer:
   made = store.put(bucket, to_name, _object(store, bucket, name).content)
   del store.buckets[bucket][name]
@@ -235,11 +223,10 @@ def _upload(request, store, query, body, bucket) -> Answer:
   _bucket(store, bucket)
   kind, name = query['uploadType'], query.get('name')
   if kind == 'resumable':
-    name = name or json.loads(body)['name']
     number = str(next(store.clock))
-    store.uploads[number] = bucket, name, bytearray(), query
-    host = request.headers['Host']
-    return 200, {'Location': f'http://{host}{request.path}&upload_id={number}'}, b'{}'
+    store.uploads[number] = bucket, name or json.loads(body)['name'], bytearray(), query
+    place = f'http://{request.headers["Host"]}{request.path}&upload_id={number}'
+    return 200, {'Location': place}, b'{}'
   if kind == 'multipart':
     described, body = _parts(request.headers['Content-Type'], body)
     name = name or described['name']
@@ -277,7 +264,6 @@ def _parts(content_type: str, body: bytes) -> tuple[dict, bytes]:
 ROUTES = (
     (r'(?:/storage/v1)?/b/([^/]+)', 'GET', _get_bucket),
     (r'(?:/storage/v1)?/b/([^/]+)/o', 'GET', _list),
-    (OBJECT + r'/(?:rewrite|copy)To/b/([^/]+)/o/([^/]+)', 'POST', _copy),
     (OBJECT + r'/moveTo/o/([^/]+)', 'POST', _move),
     (OBJECT, 'GET', _get),
     (OBJECT, 'DELETE', _delete),
@@ -305,8 +291,9 @@ def serving(store: Store) -> Iterator[dict[str, str]]:
   threading.Thread(target=server.serve_forever, daemon=True).start()
   url = f'http://127.0.0.1:{server.server_address[1]}'
   try:
+    # The last three keep clients from looking for a login.
     yield {'STORAGE_EMULATOR_HOST': url, 'TENSORSTORE_GCS_HTTP_URL': url,
-           'GOOGLE_CLOUD_PROJECT': 'stand-in', 'NO_GCE_CHECK': 'true',  # nobody asks for credentials
+           'GOOGLE_CLOUD_PROJECT': 'stand-in', 'NO_GCE_CHECK': 'true',
            'GCE_METADATA_ROOT': url.removeprefix('http://')}
   finally:
     server.shutdown()
