@@ -52,6 +52,11 @@ def refuse(workdir):
   partitioning.Partitioner(num_partitions=7).abstract_mesh(2)
 
 
+def differ(workdir):
+  """All processes must have read the same."""
+  processes.same('The number', str(processes.index()))
+
+
 def crash(workdir):
   raise KeyError('a hole')
 
@@ -70,7 +75,7 @@ def sleep(workdir):
 
 
 DEEDS = {'add_up': add_up, 'lay_out': lay_out, 'add_for_ever': add_for_ever, 'refuse': refuse,
-         'wait': wait, 'work_alone': work_alone, 'sleep': sleep,
+         'wait': wait, 'differ': differ, 'work_alone': work_alone, 'sleep': sleep,
          'die': lambda _: os.kill(os.getpid(), signal.SIGKILL),
          'hang': lambda _: os.kill(os.getpid(), signal.SIGSTOP), 'crash': crash}
 

@@ -1,11 +1,13 @@
 """How a process learns which one of how many it is."""
 
+import socket
+
 import pytest
 
 from mathft_jax import processes
 from mathft_jax.gin_utils import flags
 from mathft_jax.gin_utils.errors import ConfigError
-from mathft_jax.processes import starting
+from mathft_jax.processes import lifeline, starting
 
 ADDRESS = '--coordinator_address=node1:1234'
 STEP = {'SLURM_JOB_ID': '70', 'SLURM_STEP_NODELIST': 'node[03-04]', 'SLURM_NTASKS': '8',
@@ -87,3 +89,14 @@ def test_a_tpu_pod_of_gke_is_found(monkeypatch):
   monkeypatch.setenv('TPU_WORKER_HOSTNAMES', 'localhost')
   monkeypatch.setenv('TPU_WORKER_ID', '0')
   assert starting.find(processes.Place()) is None
+
+
+def test_a_port_that_is_taken_is_named():
+  with socket.create_server(('', 0)) as taken:
+    port = taken.getsockname()[1]
+    world = starting.find(place_of(
+        f'--coordinator_address=localhost:{port}', '--process_count=2', '--process_index=0')).world
+    lines = lifeline.Lifeline(world, {})
+    with pytest.raises(ValueError, match=f'cannot listen at port {port}'):
+      lines.meet()
+    lines.close()

@@ -84,6 +84,13 @@ def test_what_all_refuse_the_first_says_in_full(do):
   assert second.output.splitlines()[-1].startswith('process 1 of 2: process 0 (')
 
 
+def test_processes_that_read_different_things_are_refused(do):
+  first, second = do('all:differ,all:wait').ended(SECONDS)
+  assert first.status == second.status == 1
+  for each in (first, second):
+    assert 'The number: process 1 has 1, process 0 has 0.' in each.output
+
+
 def test_an_error_nobody_foresaw_ends_all_too(do):
   first, second = do('0:crash,1:wait').ended(SECONDS)
   assert first.status == second.status == 1
