@@ -37,7 +37,8 @@ def lay_out(workdir):
 
   from mathft_jax import partitioning
   shape = (1, jax.local_device_count())
-  mesh = partitioning.Partitioner(ici_mesh_shape=shape, dcn_mesh_shape=(processes.count(), 1)).mesh()
+  mesh = partitioning.Partitioner(
+      ici_mesh_shape=shape, dcn_mesh_shape=(processes.count(), 1)).mesh()
   print('rows', [[device.process_index for device in row] for row in mesh.devices], flush=True)
 
 

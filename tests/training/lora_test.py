@@ -147,7 +147,7 @@ def test_a_merge_of_the_stack_keeps_its_layout_and_is_that_of_the_layers():
   params = make_state(make_plan(devices=8, partitions=4), moved=True).params
   for group, name in (('attention', 'out'), ('mlp', 'up')):
     weight, adapter = (tree['layers'][group][name] for tree in params)
-    stack = lora_lib._merge_stack(weight, adapter, 2.0)
+    stack = lora_lib._merge_stack(weight.sharding)(weight, adapter, 2.0)
     assert stack.sharding.is_equivalent_to(weight.sharding, stack.ndim)
     layers = [lora_lib._merge_layer(weight, adapter, layer, 2.0) for layer in range(3)]
     np.testing.assert_allclose(stack, np.stack(layers), rtol=1e-5, atol=1e-6)
