@@ -12,6 +12,7 @@ status is 1 when a stage does not fit; then it says what would help. No weights 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
+import math
 from typing import Any
 
 from etils import epath
@@ -20,6 +21,7 @@ import jax
 from mathft_jax.plan import advice, samplings, trainings
 from mathft_jax.plan.place import Place
 from mathft_jax.planning import report, topologies
+from mathft_jax.training import optimizers
 
 WANTED = {'train.train': trainings.WANTED, 'sample.sample': samplings.WANTED_OF_SAMPLE,
           'score.score': samplings.WANTED_OF_SCORE}
@@ -58,46 +60,57 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
   found, misfits = [], []
   for stage, alike in _distinct(stages):
     entry, misfit = _one(stage, alike, place, find_batch)
-    found.append(entry)
+    found += entry
     misfits += misfit
     if output is not None:
       epath.Path(output).write_text(json.dumps(
           {'topology': place.topology.name, 'chip': dataclasses.asdict(place.chip),
            'stages': found}, indent=1) + '\n')
+  print(report.total_line(found), flush=True)
   if misfits:
     raise ValueError('\n'.join(misfits))
   return f'all {len(stages)} stages fit' + (f'; {output}' if output else '')
 
 
-def _one(stage: Any, alike: Sequence[str], place: Place,
-         find_batch: bool) -> tuple[dict[str, Any], list[str]]:
-  """(json of a stage, why it does not fit)."""
+def _one(stage: Any, alike: Sequence[Any], place: Place,
+         find_batch: bool) -> tuple[list[dict[str, Any]], list[str]]:
+  """(json of a stage and of those with the same programs, why it does not fit)."""
   planner = PLANNERS[stage.program]
   make = lambda **changes: planner(stage.name, {**stage.arguments, **changes}, place)
-  planned = make()
+  planned = dataclasses.replace(make(), batches=_batches(stage, place))
   print(report.text(planned, place.chip), flush=True)
-  if len(alike) > 1:
-    print(f'  the same are  {", ".join(alike[1:])}', flush=True)
-  entry = {**report.as_json(planned, place.chip), 'also': list(alike[1:])}
-  misfit = []
+  others = [dataclasses.replace(planned, stage=each.name, batches=_batches(each, place))
+            for each in alike]
+  for other in others:
+    print(f'  the same      {report.stage_line(other, place.chip)}', flush=True)
+  entry, misfit = report.as_json(planned, place.chip), []
   if planned.fits and find_batch and planned.is_compiled:
     entry['largest_batch'] = advice.largest_batch(planned, make, place.chip)
   if not planned.fits:
     entry['would_help'], line = advice.would_help(planned, make, stage.arguments, place.chip)
     misfit = [f'{stage.name}: {report.memory(planned, place.chip)}. {line}']
   print(flush=True)
-  return entry, misfit
+  return [entry, *(report.as_json(other, place.chip) for other in others)], misfit
 
 
-def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[str]]]:
-  """Each stage that differs from those before it in what decides its programs; names of its likes."""
-  groups: dict[str, tuple[Any, list[str]]] = {}
+def _batches(stage: Any, place: Place) -> int | None:
+  """Steps of a training, where its config says how many; batches of problems of another stage."""
+  if stage.program == 'train.train':
+    return stage.arguments.get('train_steps')
+  problems = place.num_training_problems if 'training' in stage.scope else place.num_problems
+  return math.ceil(problems / stage.arguments['batch_size'])
+
+
+def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
+  """Each stage with those after it that have the same programs."""
+  groups: dict[str, list[Any]] = {}
   for stage in stages:
     what = {name: value for name, value in stage.arguments.items()
-            if name not in ('examples', 'train_steps')}
-    key = repr((stage.program, sorted(what.items())))
-    groups.setdefault(key, (stage, []))[1].append(stage.name)
-  return list(groups.values())
+            if name not in ('examples', 'train_steps', 'pack')}
+    if 'optimizer' in what:
+      what['optimizer'] = optimizers.without_rate(what['optimizer'])
+    groups.setdefault(repr((stage.program, sorted(what.items()))), []).append(stage)
+  return [(first, others) for first, *others in groups.values()]
 
 
 def _slices(stages: Sequence[Any]) -> int:

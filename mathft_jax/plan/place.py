@@ -36,6 +36,11 @@ class Place:
       return partitioner.mesh(self.devices)
     return partitioner.abstract_mesh(self.topology.num_devices)
 
+  def slice_shape(self, mesh: Any) -> list[tuple[str, int]]:
+    """(axis, size within a slice) of a mesh; between slices it is the data that is divided."""
+    slices = len({getattr(device, 'slice_index', 0) for device in mesh.devices.flat})
+    return [(name, size // (slices if name == 'data' else 1)) for name, size in mesh.shape.items()]
+
   def group(self, partitioner: partitioning.Partitioner, batch_size: int) -> tuple[Any, int, int]:
     """(mesh, number of groups, problems of a batch for each) of sampling and scoring."""
     if self.chip.is_tpu:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import math
 from typing import Any
 
 from mathft_jax import partitioning, resumable
@@ -27,14 +26,13 @@ def sampling(stage: str, arguments: Mapping[str, Any], place: Place) -> report.P
       config=arguments['model'], method=arguments['method'], copies=copies, max_length=longest,
       eos_id=EOS, num_tokens=arguments['model'].vocab_size, mesh=mesh, rules=partitioner.rules)
   sizes = dict(batch_size=share, prompt_length=resumable.bucket(place.prompt_length))
-  problems = place.num_training_problems if 'training' in stage else place.num_problems
   held = _held(plan, sizes, _rooms(plan))
   tokens = batch_size * copies * longest
   found = _planned(
       stage, 'sample', arguments, place, mesh, count, held,
       settings={'batch_size': batch_size, 'candidates': copies, 'tokens of each': longest,
                 'prompt': sizes['prompt_length']},
-      batches=math.ceil(problems / batch_size), tokens=tokens)
+      tokens=tokens)
   unroll = {'unroll_layers': arguments['unroll_layers']}
   if place.chip.is_tpu:
     return _compiled_sampling(found, plan, sizes, unroll, place)
@@ -55,12 +53,12 @@ def score(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Plan
       stage, 'score', arguments, place, mesh, count, {'parameters': _parameters(plan.config, mesh)},
       settings={'batch_size': batch_size, 'texts': copies, 'tokens of each': length,
                 'prompt': prompt},
-      batches=math.ceil(place.num_problems / batch_size), tokens=batch_size * copies * length)
+      tokens=batch_size * copies * length)
   model_flops = float(flops.matmul_flops(traced.jaxpr).flops * count)
   found = dataclasses.replace(found, model_flops=model_flops)
   if not place.chip.is_tpu:
     return _with_counts(found, [('score', flops.matmul_flops(traced.jaxpr), 1)], place)
-  compiled = compiling.compile_program(traced)
+  compiled = compiling.compile_program(traced, mesh.size)
   found = _with_memory(found, [compiled])
   if not found.fits:
     return found
@@ -108,8 +106,9 @@ def _compiled_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mappin
                        unroll: Mapping[str, bool], place: Place) -> report.Planned:
   """With what the compiler says of prefill and of decoding, with the least and the most room."""
   rooms = _rooms(plan)
-  prefill = compiling.compile_program(lowering.prefill(plan, **sizes, **unroll))
-  decodes = {slots: compiling.compile_program(lowering.decode(plan, slots=slots, **sizes, **unroll))
+  prefill = compiling.compile_program(lowering.prefill(plan, **sizes, **unroll), plan.mesh.size)
+  decodes = {slots: compiling.compile_program(
+      lowering.decode(plan, slots=slots, **sizes, **unroll), plan.mesh.size)
              for slots in dict.fromkeys((rooms[-1], rooms[0]))}
   found = _with_memory(found, [prefill, decodes[rooms[-1]]])
   if not found.fits:
@@ -119,7 +118,7 @@ def _compiled_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mappin
   for slots, compiled in decodes.items():
     program, once = _program(f'decode {slots}', compiled, plan.mesh, place)
     programs.append(program)
-    token = roofline.times(compiled.costs(2), place.chip, plan.mesh.devices.flat).minus(once)
+    token = roofline.times(compiled.costs(2), place.chip, plan.mesh.devices.ravel()).minus(once)
     by_room[slots] = token, once.minus(token)
   return dataclasses.replace(
       found, programs=tuple(programs), times=_sum([times, _decoding(by_room, rooms)]),
@@ -188,8 +187,8 @@ def _program(name: str, compiled: compiling.Compiled, mesh: Any,
   costs = compiled.costs(1)
   return report.Program(
       name, compiled.used_bytes, costs.flops, costs.hbm_bytes,
-      report.collectives(costs, list(mesh.shape.items())), costs.uncounted,
-      compiled.seconds), roofline.times(costs, place.chip, mesh.devices.flat)
+      report.collectives(costs, place.slice_shape(mesh)), costs.uncounted,
+      compiled.seconds), roofline.times(costs, place.chip, mesh.devices.ravel())
 
 
 def _sum(parts: Sequence[roofline.Times]) -> roofline.Times:

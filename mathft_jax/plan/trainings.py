@@ -33,7 +33,7 @@ def planned(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Pl
                 'attention': plan.config.attention_kernel},
       parameters=sizes.parameters, fits=sizes.known_bytes <= place.chip.hbm_bytes,
       used_bytes=sizes.known_bytes, is_compiled=False, tokens=batch_size * length,
-      model_flops=model_flops(plan, batch_size, length), batches=arguments.get('train_steps'),
+      model_flops=model_flops(plan, batch_size, length),
       hbm={'parameters': sizes.parameter_bytes, 'optimizer': sizes.optimizer_bytes,
            'gradients': sizes.gradient_bytes, 'activations': sizes.activation_bytes or 0})
   found = dataclasses.replace(found, **_epoch(arguments, batch_size, length))
@@ -67,7 +67,7 @@ def _plan(arguments: Mapping[str, Any], place: Place) -> step_lib.Plan:
 def _compiled(found: report.Planned, traced: Any, plan: step_lib.Plan,
               sizes: footprint.Footprint, place: Place) -> report.Planned:
   """The plan with what the compiler has found."""
-  compiled = compiling.compile_program(traced)
+  compiled = compiling.compile_program(traced, plan.mesh.size)
   if not compiled.fits:
     return dataclasses.replace(found, fits=False, used_bytes=compiled.used_bytes, is_compiled=True,
                                hbm={**found.hbm, 'in all, as the compiler says':
@@ -75,11 +75,11 @@ def _compiled(found: report.Planned, traced: Any, plan: step_lib.Plan,
   costs = compiled.costs()
   program = report.Program(
       'train step', compiled.used_bytes, costs.flops, costs.hbm_bytes,
-      report.collectives(costs, list(plan.mesh.shape.items())), costs.uncounted, compiled.seconds)
+      report.collectives(costs, place.slice_shape(plan.mesh)), costs.uncounted, compiled.seconds)
   return dataclasses.replace(
       found, fits=True, used_bytes=compiled.used_bytes, is_compiled=True, programs=(program,),
       hbm=_kinds(compiled, plan, sizes, found.settings['batch_size'], found.settings['tokens a row']),
-      times=roofline.times(costs, place.chip, plan.mesh.devices.flat))
+      times=roofline.times(costs, place.chip, plan.mesh.devices.ravel()))
 
 
 def _kinds(compiled: compiling.Compiled, plan: step_lib.Plan, sizes: footprint.Footprint,

@@ -9,6 +9,7 @@ from mathft_jax import chips
 from mathft_jax.planning import hlo, roofline
 
 GIB = 2 ** 30
+MOST_LINES = 6  # of a program's collectives in text: those that send most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +98,10 @@ def rates(planned: Planned, chip: chips.Chip) -> dict[str, tuple[float, float]]:
 
 
 def collectives(costs: hlo.Costs, mesh_shape: Sequence[tuple[str, int]]) -> tuple[dict, ...]:
-  """The collectives by kind and mesh axes, those that send most first."""
+  """The collectives by kind and mesh axes, those that send most first; see `roofline.axes`."""
   total: dict[tuple[str, str, int], list[float]] = {}
   for each in costs.collectives:
-    key = each.kind, roofline.axes(each.groups, mesh_shape), each.group_size
+    key = each.kind, roofline.axes(each, mesh_shape), each.group_size
     entry = total.setdefault(key, [0, 0.0])
     entry[0] += each.count
     entry[1] += each.bytes
@@ -145,28 +146,47 @@ def _program_lines(program: Program) -> list[str]:
   took = '' if program.compile_seconds is None else f', compiled in {program.compile_seconds:.0f} s'
   lines = [f'  {program.name:<13} {program.flops:.3g} FLOP and {program.hbm_bytes / 1e9:.3g} GB of '
            f'memory traffic a device{took}']
-  lines += [f'    {each["kind"]} over {each["axes"]} ({each["group_size"]} devices): {each["count"]} '
+  lines += [f'    {each["kind"]} over {each["axes"]} (groups of {each["group_size"]}): {each["count"]} '
             f'times, a chip sends {each["bytes"] / 1e9:.3g} GB'
-            for each in program.collectives if each['bytes'] >= 1e6]
+            for each in program.collectives[:MOST_LINES]]
   if program.uncounted:
     lines.append(f'    not counted: {dict(program.uncounted)}')
   return lines
 
 
+def stage_line(planned: Planned, chip: chips.Chip) -> str:
+  """How many batches a stage has, and their time where that is known."""
+  found = rates(planned, chip)
+  if planned.batches is None:
+    return f'{planned.stage}: how many batches is not known'
+  time = f', {_span(found["stage_seconds"], 1 / 60)} minutes' if found else ''
+  return f'{planned.stage}: {planned.batches:,} batches{time}'
+
+
+def total_line(stages: Sequence[Mapping[str, Any]]) -> str:
+  """The time of all stages together, of those whose time is known."""
+  known = [stage['stage_seconds'] for stage in stages if 'stage_seconds' in stage]
+  unknown = [stage['stage'] for stage in stages if 'stage_seconds' not in stage]
+  hours = _span(tuple(map(sum, zip(*known))), 1 / 3600) if known else '0'
+  return f'{len(known)} stages take {hours} hours' + (
+      f'; not known of {", ".join(unknown)}' if unknown else '')
+
+
 def _time_lines(planned: Planned, chip: chips.Chip) -> list[str]:
   found = rates(planned, chip)
   if not found:
-    return []
-  span = lambda name, factor=1.0: ' to '.join(
-      f'{factor * each:.3g}' for each in dict.fromkeys(found[name]))
+    return [f'  the stage     {stage_line(planned, chip)}']
   parts = ', '.join(f'{name} {seconds:.3g}' for name, seconds in
                     dataclasses.asdict(planned.times).items() if seconds)
-  lines = [f'  a batch       {span("batch_seconds")} s, from all overlapped to nothing ({parts})']
-  lines += [f'  rate          {span("tokens_per_second_per_chip")} tokens/s a chip, MFU '
-            f'{span("model_flops_utilization", 100)} %']
+  lines = [f'  a batch       {_span(found["batch_seconds"])} s, from all overlapped to nothing '
+           f'({parts})',
+           f'  rate          {_span(found["tokens_per_second_per_chip"])} tokens/s a chip, MFU '
+           f'{_span(found["model_flops_utilization"], 100)} %']
   if 'epoch_seconds' in found:
     lines += [f'  an epoch      {planned.epoch_tokens:,} tokens, {planned.epoch_batches:.1f} batches, '
-              f'{span("epoch_seconds", 1 / 60)} minutes']
-  if 'stage_seconds' in found:
-    lines += [f'  the stage     {planned.batches:,} batches, {span("stage_seconds", 1 / 60)} minutes']
-  return lines
+              f'{_span(found["epoch_seconds"], 1 / 60)} minutes']
+  return [*lines, f'  the stage     {stage_line(planned, chip)}']
+
+
+def _span(pair: tuple[float, ...], factor: float = 1.0) -> str:
+  return ' to '.join(f'{factor * each:.3g}' for each in dict.fromkeys(pair))

@@ -44,41 +44,34 @@ class Times:
 
 def times(costs: hlo.Costs, chip: chips.Chip, devices: Sequence[Any]) -> Times:
   """The times of one execution; `devices` in the order of the mesh, for what groups lie on."""
-  links = slow = 0.0
-  for each in costs.collectives:
-    at_links, at_slow = _seconds(each, chip, devices)
-    links, slow = links + at_links, slow + at_slow
-  return Times(costs.flops / chip.flops, costs.hbm_bytes / chip.hbm_bandwidth, links, slow)
+  slice_of = lambda device: getattr(device, 'slice_index', 0)
+  in_slice = [device for device in devices if slice_of(device) == slice_of(devices[0])]
+  links = sum(_on_links(each, chip, in_slice) for each in costs.collectives
+              if not each.between_slices)
+  slow = sum(each.bytes for each in costs.collectives if each.between_slices)
+  return Times(costs.flops / chip.flops, costs.hbm_bytes / chip.hbm_bandwidth, links,
+               slow / chip.slow_bandwidth)
 
 
-def _seconds(collective: hlo.Collective, chip: chips.Chip,
-             devices: Sequence[Any]) -> tuple[float, float]:
-  """(on the links, between slices) of a collective; the slowest of its groups counts.
+def _on_links(collective: hlo.Collective, chip: chips.Chip, devices: Sequence[Any]) -> float:
+  """Seconds of a collective within a slice; the slowest of its groups counts.
 
-  A group whose chips differ along k of the torus' dimensions uses the links of these k. One that
-  spans slices sends everything on the links and, from each slice, its chips' shares between slices.
+  A group whose chips differ along k of the torus' dimensions uses the links of these k.
   """
-  slowest = (0.0, 0.0)
-  for group in collective.groups:
-    members = [devices[place] for place in group]
-    spread = sum(len(set(along)) > 1 for along in zip(*(member.coords for member in members)))
-    links = collective.bytes / (chip.link_bandwidth * max(spread, 1) / chip.dimensions)
-    slices = len({getattr(member, 'slice_index', 0) for member in members})
-    slow = 0.0 if slices == 1 else collective.bytes / (
-        len(members) / slices) / chip.slow_bandwidth
-    slowest = max(slowest, (links, slow), key=sum)
-  return slowest
+  spread = min((sum(len(set(along)) > 1 for along in zip(*(devices[place].coords for place in group)))
+                for group in collective.groups), default=1)
+  return collective.bytes / (chip.link_bandwidth * max(spread, 1) / chip.dimensions)
 
 
-def axes(groups: Sequence[Sequence[int]], mesh_shape: Sequence[tuple[str, int]]) -> str:
-  """The mesh axes that groups of devices run along, 'data' or 'data, model'.
+def axes(collective: hlo.Collective, mesh_shape: Sequence[tuple[str, int]]) -> str:
+  """The mesh axes that a collective's groups run along, 'data' or 'data, model'; or 'slices'.
 
-  Args:
-    groups: places in the mesh, flattened.
-    mesh_shape: (name, size) of each axis.
+  `mesh_shape`: (name, size within a slice) of each axis.
   """
+  if collective.between_slices:
+    return 'slices'
   along = set()
-  for group in groups:
+  for group in collective.groups:
     coordinates = [_coordinates(place, mesh_shape) for place in group]
     along |= {name for (name, _), values in zip(mesh_shape, zip(*coordinates))
               if len(set(values)) > 1}

@@ -1,0 +1,128 @@
+"""Plans of runs on accelerators that nobody owns, from their gin files alone."""
+
+import importlib.util
+import json
+
+import pytest
+
+from mathft_jax import gin_utils, plan
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None,
+    reason="libtpu, which compiles for TPUs, is not installed: pip install 'mathft_jax[tpu]'")
+TRAIN = ['--gin_file=models/tiny.gin', '--gin_file=stages/ssft.gin',
+         "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 64}"]
+INFER = ['--gin_file=models/tiny.gin', '--gin_file=programs/sample.gin',
+         '--gin_file=programs/score.gin', '--gin.NUM_DECODES=4', '--gin.NUM_TEXTS=4',
+         '--gin.TEXT_LENGTH=64', '--gin.PROMPT_LENGTH=64', '--gin.MAX_DECODE_LENGTH=160']
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+  """run(words): (exit status, what was written, what was printed, what was said in the end)."""
+  def main(*words):
+    output = tmp_path / 'plan.json'
+    status = gin_utils.main(plan.plan, ['plan', *words, f'--gin.PLAN_OUTPUT={output}'],
+                            of_stages=plan.WANTED)
+    said = capsys.readouterr()
+    return status, json.loads(output.read_text()) if output.exists() else None, said.out, said.err
+  return main
+
+
+@needs_libtpu
+def test_a_training_on_a_tpu_slice(run):
+  status, found, said, _ = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.FSDP=True',
+                               '--gin.BATCH_SIZE=8', '--gin.FIND_BATCH=False')
+  assert status == 0
+  stage, = found['stages']
+  assert stage['is_compiled'] and stage['fits'] and stage['mesh'] == [4, 1]
+  assert 0 < sum(stage['hbm'].values()) <= 1.001 * stage['used_bytes'] < 2 ** 30
+  step, = stage['programs']
+  model = 3 * stage['parameters'] * 2 * 8 * 128  # embeddings are the head too
+  assert 0.9 * model < stage['model_flops'] < 2 * model  # and attention, and the vocabulary's width
+  assert step['flops'] * 4 >= 0.99 * stage['model_flops']
+  assert {each['axes'] for each in step['collectives']} <= {'data', 'none'}
+  assert stage['model_flops_utilization'][0] < 1
+  assert stage['stage_seconds'][0] == pytest.approx(1000 * stage['batch_seconds'][0])
+  assert 'fits: ' in said and 'all-' in said
+
+
+@needs_libtpu
+def test_sampling_and_scoring_on_a_tpu_slice(run):
+  status, found, _, _ = run(*INFER, '--gin.TOPOLOGY=v5e:2x2', '--gin.DECODE_BATCH_SIZE=8',
+                            '--gin.NUM_PARTITIONS=2', '--gin.FIND_BATCH=False')
+  assert status == 0
+  sample, score = found['stages']
+  assert [each['name'] for each in sample['programs']] == ['prefill', 'decode 160', 'decode 128']
+  assert sample['mesh'] == score['mesh'] == [2, 2]
+  assert sample['hbm']['cache'] > 0
+  assert sample['tokens'] == 8 * 4 * 160
+  assert sample['batches'] == -(-500 // 8)
+
+
+@needs_libtpu
+def test_slices_exchange_over_their_own_network(run):
+  status, found, said, _ = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.DCN_MESH_SHAPE=(2, 1)',
+                               '--gin.BATCH_SIZE=8', '--gin.FIND_BATCH=False')
+  assert status == 0
+  stage, = found['stages']
+  assert found['topology'] == '2 slices of v5e:2x2' and stage['mesh'] == [8, 1]
+  assert 'slices' in {each['axes'] for each in stage['programs'][0]['collectives']}
+  assert stage['times']['slow'] > 0
+
+
+@needs_libtpu
+def test_what_does_not_fit_ends_with_what_would_help(run):
+  status, found, said, error = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.BATCH_SIZE=65536')
+  assert status == 1
+  stage, = found['stages']
+  assert not stage['fits'] and stage['used_bytes'] > 15.75 * 2 ** 30
+  changes = {each['change']: each for each in stage['would_help']}
+  assert {'FSDP = True', "remat = 'full'", 'NUM_MICROBATCHES = 2', 'a batch of 32768'} <= set(changes)
+  assert changes["remat = 'full'"]['used_bytes'] < stage['used_bytes']
+  assert 'DOES NOT FIT' in error and '15.75' in error
+  assert any(f'{name} (' in error for name, each in changes.items() if each['fits']) or (
+      'Nothing alone suffices' in error)
+
+
+@pytest.mark.parametrize('topology, devices', [('h100:8', 8), ('cpu:2', 2)])
+def test_without_a_compiler_the_work_is_counted(run, topology, devices):
+  status, found, said, _ = run(*TRAIN, *INFER[1:], f'--gin.TOPOLOGY={topology}',
+                               '--gin.BATCH_SIZE=16')
+  assert status == 0
+  assert [stage['stage'] for stage in found['stages']] == ['train', 'sample', 'score']
+  train = found['stages'][0]
+  assert not train['is_compiled'] and train['num_devices'] == devices
+  assert train['programs'][0]['flops'] * devices == pytest.approx(train['model_flops'], rel=0.35)
+  assert ('may fit' in said) == (topology == 'h100:8')
+
+
+def test_a_recipe_has_a_plan_of_each_stage_that_differs(run):
+  status, found, _, _ = run('--gin_file=recipes/tiny_cpu.gin', '--gin.TOPOLOGY=cpu:1')
+  assert status == 0
+  batches = {stage['stage']: stage['batches'] for stage in found['stages']}
+  assert batches == {
+      'ssft': 80, 'ssft_again': 80, 'control': 380, 'scr_margin': 300, 'scr_xent': 300,
+      'training_problems': -(-12_000 // 64), 'greedy': 8, 'sample': 8, 'score': 8, 'likelihood': 8}
+  assert found['stages'][0]['epoch_tokens'] is None  # the recipe hands the data over
+
+
+def test_an_epoch_is_counted_where_the_data_is_here(run, tmp_path):
+  status, found, _, _ = run(
+      '--gin_file=models/dials.gin', '--gin_file=data/generated.gin', '--gin_file=stages/ssft.gin',
+      '--gin.TOPOLOGY=cpu:1', '--gin.MAX_LENGTH=64')
+  assert status == 0
+  assert found['stages'][0]['epoch_tokens'] > 1000
+
+
+@pytest.mark.parametrize('words, message', [
+    (['--gin_file=models/tiny.gin', '--gin.TOPOLOGY=v5e:2x2'], 'configure no training'),
+    ([*TRAIN, '--gin.TOPOLOGY=v5p:4x4'], 'wanted 3 numbers'),
+    ([*TRAIN, '--gin.TOPOLOGY=v9:4x4'], 'v5p:4x4x4'),
+    (['--gin_file=stages/ssft.gin', '--gin.TOPOLOGY=v5e:2x2'], 'MODEL'),
+    (TRAIN, 'TOPOLOGY'),
+    ([*TRAIN, '--gin.TOPOLOGY=cpu:3', '--gin.BATCH_SIZE=8'], 'batch_size'),
+])
+def test_mistakes_are_said_before_anything_is_compiled(run, words, message):
+  status, found, _, error = run(*words)
+  assert status in (1, 2) and message in error and 'Traceback' not in error
