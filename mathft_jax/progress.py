@@ -13,14 +13,7 @@ from typing import Any
 from absl import logging
 import tqdm
 
-from mathft_jax import processes
-
-# Dense bf16 FLOP/s of one jax device, from the vendors' data sheets; the first match counts.
-PEAK_FLOPS = (
-    ('TPU v6 lite', 918e12), ('TPU v6e', 918e12), ('TPU v5 lite', 197e12), ('TPU v5e', 197e12),
-    ('TPU v5', 459e12), ('TPU v4', 275e12), ('TPU v3', 61.5e12),
-    ('B200', 2250e12), ('H200', 989e12), ('H100', 989e12), ('A100', 312e12), ('L4', 121e12),
-)
+from mathft_jax import chips, processes
 
 
 class Progress:
@@ -118,8 +111,5 @@ def show(value: Any) -> str:
 def model_flops_utilization(flops_per_second: float) -> float | None:
   """Share of the devices' peak bf16 rate that is model arithmetic; None for an unknown chip."""
   import jax  # not at the top: see CompileWatch
-  kind = jax.devices()[0].device_kind
-  for name, peak in PEAK_FLOPS:
-    if name in kind:
-      return flops_per_second / (peak * jax.device_count())
-  return None
+  chip = chips.of_device(jax.devices()[0].device_kind)
+  return None if chip is None else flops_per_second / (chip.flops * jax.device_count())

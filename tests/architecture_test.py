@@ -16,7 +16,7 @@ GROUND = ('models', 'records', 'partitioning', 'processes', 'chips', 'checkpoint
           'gin_utils', 'buckets')
 BESIDE = {'resumable': {'records', 'processes', 'buckets'},
           'checkpoints': {'models', 'processes', 'buckets'},
-          'partitioning': {'processes'}, 'progress': {'processes'},
+          'partitioning': {'processes'}, 'progress': {'processes', 'chips'},
           'gin_utils': {'processes', 'buckets'}}  # on the ground floor, who stands on whom
 SOURCES = sorted(path for path in PACKAGE.rglob('*.py'))
 

@@ -2,4 +2,5 @@
 
 from mathft_jax import gin_utils, plan
 
-gin_utils.run(plan.plan, of_stages=plan.WANTED)
+if __name__ == '__main__':
+  gin_utils.run(plan.plan, of_stages=plan.WANTED)
