@@ -112,8 +112,11 @@ class Spread:
 
   @property
   def platform(self) -> str:
-    """'tpu', 'gpu' or 'cpu': what the program is compiled for, maybe on another machine."""
-    return self.mesh.devices.flat[0].platform
+    """'tpu', 'gpu' or 'cpu': what the program is compiled for, maybe on another machine.
+
+    '' where that is not known: a mesh of no devices, for programs that are only counted.
+    """
+    return '' if isinstance(self.mesh, AbstractMesh) else self.mesh.devices.flat[0].platform
 
   def __call__(self, function: Callable, axes: Sequence[tuple[str | None, ...]]) -> Callable:
     def on_all(*arrays):
