@@ -4,7 +4,7 @@
       --gin.TOPOLOGY=v5p:4x4x4
 
 Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage that
-they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra [tpu]; no
+they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra [plan]; no
 TPU is needed) or counts what they do (GPUs, CPUs), prints what it finds and writes it as json. The exit
 status is 1 when a stage does not fit; then it says what would help. No weights and no data are needed.
 """

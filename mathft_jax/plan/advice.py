@@ -9,6 +9,7 @@ from mathft_jax.planning import report
 
 MOST_TRIALS = 8  # compilations of a search
 CLOSE = 0.05  # of the memory: a search that leaves no more has found its batch
+BATCH_SIZES = {'train': 'BATCH_SIZE', 'sample': 'DECODE_BATCH_SIZE', 'score': 'SCORE_BATCH_SIZE'}
 GIB = report.GIB
 
 Make = Callable[..., report.Planned]
@@ -98,7 +99,7 @@ def _changes(planned: report.Planned,
     if not partitioner.fsdp and planned.mesh[0] > 1:
       yield 'FSDP = True', {'partitioner': dataclasses.replace(partitioner, fsdp=True)}
     if model.remat != 'full':
-      yield "remat = 'full'", {'model': dataclasses.replace(model, remat='full')}
+      yield "transformer.TransformerConfig.remat = 'full'", {'model': dataclasses.replace(model, remat='full')}
     if model.attention_kernel != 'splash':
       yield "ATTENTION_KERNEL = 'splash'", {
           'model': dataclasses.replace(model, attention_kernel='splash')}
@@ -106,7 +107,7 @@ def _changes(planned: report.Planned,
     if batch_size % (planned.mesh[0] * more) == 0:
       yield f'NUM_MICROBATCHES = {more}', {'num_microbatches': more}
   if batch_size // 2 >= unit and batch_size // 2 % unit == 0:
-    yield f'a batch of {batch_size // 2}', {'batch_size': batch_size // 2}
+    yield f'{BATCH_SIZES[planned.program]} = {batch_size // 2}', {'batch_size': batch_size // 2}
   if partitioner.ici_mesh_shape is None:
     for factor in (2, 4, 8):
       more = partitioner.num_partitions * factor

@@ -30,6 +30,18 @@ class Place:
     """To compile for; of TPUs only."""
     return self.topology.devices()
 
+  def model(self, config: Any) -> Any:
+    """The model as it is planned: where nothing is compiled, with the plain kernel of attention.
+
+    Others cannot be traced without their device, and do the same arithmetic.
+    """
+    return config if self.chip.is_tpu else dataclasses.replace(config, attention_kernel='einsum')
+
+  def lowered(self, traced: Any) -> Any:
+    """The jaxpr of a program that is not compiled; raises where its platform cannot run it."""
+    traced.lower(lowering_platforms=('cpu' if self.chip.name == 'cpu' else 'cuda',))
+    return traced.jaxpr
+
   def mesh(self, partitioner: partitioning.Partitioner) -> Any:
     """The mesh of all devices."""
     if self.chip.is_tpu:

@@ -23,8 +23,9 @@ def sampling(stage: str, arguments: Mapping[str, Any], place: Place) -> report.P
   mesh, count, share = place.group(partitioner, batch_size)
   copies, longest = arguments['num_decodes'], arguments['max_decode_length']
   plan = decoding.Plan(
-      config=arguments['model'], method=arguments['method'], copies=copies, max_length=longest,
-      eos_id=EOS, num_tokens=arguments['model'].vocab_size, mesh=mesh, rules=partitioner.rules)
+      config=place.model(arguments['model']), method=arguments['method'], copies=copies,
+      max_length=longest, eos_id=EOS, num_tokens=arguments['model'].vocab_size, mesh=mesh,
+      rules=partitioner.rules)
   sizes = dict(batch_size=share, prompt_length=resumable.bucket(place.prompt_length))
   held = _held(plan, sizes, _rooms(plan))
   tokens = batch_size * copies * longest
@@ -43,8 +44,8 @@ def score(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Plan
   """A stage of `score.score`; every text is reckoned as long as `Place.text_length`."""
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
-  plan = scoring.Plan(arguments['model'], WORDS if arguments['quantity'] == 'verdict' else None,
-                      mesh)
+  words = WORDS if arguments['quantity'] == 'verdict' else None
+  plan = scoring.Plan(place.model(arguments['model']), words, mesh)
   copies, length = resumable.bucket(place.num_texts, 4), resumable.bucket(place.text_length)
   prompt = resumable.bucket(place.prompt_length)
   traced = lowering.score(plan, rules=partitioner.rules, batch_size=share, copies=copies,
@@ -57,7 +58,7 @@ def score(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Plan
   model_flops = float(flops.matmul_flops(traced.jaxpr).flops * count)
   found = dataclasses.replace(found, model_flops=model_flops)
   if not place.chip.is_tpu:
-    return _with_counts(found, [('score', flops.matmul_flops(traced.jaxpr), 1)], place)
+    return _with_counts(found, [('score', flops.matmul_flops(place.lowered(traced)), 1)], place)
   compiled = compiling.compile_program(traced, mesh.size)
   found = _with_memory(found, [compiled])
   if not found.fits:
@@ -148,9 +149,10 @@ def _model_flops(plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[
 def _counted_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mapping[str, int],
                       place: Place) -> report.Planned:
   """With what is counted before any compiler."""
-  prefill = flops.matmul_flops(lowering.prefill(plan, **sizes, unroll_layers=False).jaxpr)
-  decode = flops.matmul_flops(lowering.decode(
-      plan, slots=plan.max_length, unroll_layers=False, **sizes).jaxpr)
+  prefill = flops.matmul_flops(place.lowered(
+      lowering.prefill(plan, **sizes, unroll_layers=False)))
+  decode = flops.matmul_flops(place.lowered(
+      lowering.decode(plan, slots=plan.max_length, unroll_layers=False, **sizes)))
   return dataclasses.replace(
       _with_counts(found, [('prefill', prefill, 1), ('decode a token', decode, plan.max_length)],
                    place),

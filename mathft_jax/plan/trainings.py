@@ -58,7 +58,7 @@ def model_flops(plan: step_lib.Plan, batch_size: int, max_length: int) -> float:
 def _plan(arguments: Mapping[str, Any], place: Place) -> step_lib.Plan:
   partitioner = arguments['partitioner']
   return step_lib.Plan(
-      config=arguments['model'], loss=arguments['loss'],
+      config=place.model(arguments['model']), loss=arguments['loss'],
       optimizer=optimizers.without_rate(arguments['optimizer']), mesh=place.mesh(partitioner),
       rules=partitioner.rules, num_microbatches=arguments['num_microbatches'],
       max_grad_norm=arguments['max_grad_norm'], lora=arguments['lora'])
@@ -97,7 +97,7 @@ def _kinds(compiled: compiling.Compiled, plan: step_lib.Plan, sizes: footprint.F
 
 def _counted(found: report.Planned, traced: Any, place: Place) -> report.Planned:
   """The plan with what is counted before any compiler: no collectives, the least traffic."""
-  costs = flops.matmul_flops(traced.jaxpr)
+  costs = flops.matmul_flops(place.lowered(traced))
   times = roofline.Times(costs.flops / found.num_devices / place.chip.flops,
                          costs.bytes / found.num_devices / place.chip.hbm_bandwidth)
   program = report.Program('train step', found.used_bytes, costs.flops / found.num_devices,

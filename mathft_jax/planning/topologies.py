@@ -1,6 +1,6 @@
 """Accelerators that nobody has to own: `v5p:4x4x4` as devices to compile for.
 
-TPU programs are compiled by libtpu, which comes with the extra [tpu] and needs no TPU. Of GPUs and
+TPU programs are compiled by libtpu, which comes with the extra [plan] and needs no TPU. Of GPUs and
 CPUs only the number of devices is known here; programs are lowered for them, not compiled.
 """
 
@@ -72,7 +72,7 @@ def parse(text: str, *, slices: int = 1) -> Topology:
 def _compile_only_devices(topology: Topology) -> Sequence[Any]:
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError(f'{topology.name}: libtpu compiles for TPUs and is not installed; '
-                     "pip install 'mathft_jax[tpu]' (works without a TPU).")
+                     "pip install 'mathft_jax[plan]' (works without a TPU).")
   # Libtpu asks Google's metadata server about its machine, which is another one than is planned for.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5p-8')

@@ -11,6 +11,7 @@ from mathft_jax.planning import report
 
 CHIP = dataclasses.replace(chips.CHIPS['v5e'], hbm_bytes=1000.0)
 MODEL = transformer.TransformerConfig(vocab_size=8, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=8)
+REMAT = "transformer.TransformerConfig.remat = 'full'"
 ARGUMENTS = dict(model=MODEL, partitioner=partitioning.Partitioner(), batch_size=64,
                  num_microbatches=1)
 
@@ -55,13 +56,13 @@ def test_what_helps_is_told_with_its_numbers():
   make = compiler(bytes_of, [])
   tried, line = advice.would_help(make(), make, ARGUMENTS, CHIP)
   by_change = {each['change']: each for each in tried}
-  assert by_change['FSDP = True']['fits'] and not by_change["remat = 'full'"]['fits']
-  assert by_change["remat = 'full'"]['used_bytes'] == 2000 + 64
-  assert {'a batch of 32', 'NUM_MICROBATCHES = 2', 'NUM_PARTITIONS = 2'} <= set(by_change)
+  assert by_change['FSDP = True']['fits'] and not by_change[REMAT]['fits']
+  assert by_change[REMAT]['used_bytes'] == 2000 + 64
+  assert {'BATCH_SIZE = 32', 'NUM_MICROBATCHES = 2', 'NUM_PARTITIONS = 2'} <= set(by_change)
   assert line.startswith('What would help, each alone: FSDP = True (')
 
 
 def test_where_nothing_suffices_that_is_said_too():
   make = compiler(lambda size, changes: 5000.0 + size, [])
   _, line = advice.would_help(make(), make, ARGUMENTS, CHIP)
-  assert line.startswith('Nothing alone suffices; less is needed with: a batch of 32')
+  assert line.startswith('Nothing alone suffices; less is needed with: BATCH_SIZE = 32')

@@ -8,7 +8,7 @@ from mathft_jax import chips, partitioning
 from mathft_jax.planning import topologies
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None,
-                                  reason="libtpu is not installed: pip install 'mathft_jax[tpu]'")
+                                  reason="libtpu is not installed: pip install 'mathft_jax[plan]'")
 
 
 @pytest.mark.parametrize('kind, name', [
