@@ -19,7 +19,8 @@ def largest_batch(planned: report.Planned, make: Make, chip: chips.Chip) -> dict
   """The largest batch that the compiler finds place for, in multiples of the smallest there is.
 
   Memory grows about in a straight line with the batch: each trial is where the line through the last
-  two meets the memory, between the largest that fitted and the smallest that did not. Found is what
+  two meets the memory, or in the first three quarters between the largest that fitted and the
+  smallest that did not: near the limit the compiler computes more again. Found is what
   leaves at most CLOSE of the memory, or where the next multiple does not fit.
   """
   unit = _unit(planned)
@@ -84,10 +85,10 @@ def _next(below: report.Planned, best: report.Planned, worst: report.Planned | N
   slope = (tried.used_bytes - below.used_bytes) / (size - other) if size != other else 0
   guess = 2 * best.settings['batch_size'] if slope <= 0 else (
       size + (chip.hbm_bytes - tried.used_bytes) / slope)
-  guess = int(guess // unit) * unit
-  low = best.settings['batch_size'] + unit
-  high = 8 * best.settings['batch_size'] if worst is None else worst.settings['batch_size'] - unit
-  return max(low, min(guess, high))
+  low, high = best.settings['batch_size'], 8 * best.settings['batch_size']
+  if worst is not None:  # never close to one that does not fit: there memory grows slower
+    high = low + 0.75 * (worst.settings['batch_size'] - low)
+  return max(low + unit, int(min(guess, high) // unit) * unit)
 
 
 def _changes(planned: report.Planned,

@@ -61,7 +61,8 @@ def test_rates_follow_from_times():
   planned = report.Planned(
       stage='s', program='train', settings={}, mesh=(4, 1), groups=1, num_devices=4, parameters=1,
       fits=True, used_bytes=1, hbm={}, is_compiled=True, tokens=800, model_flops=800.0,
-      times=roofline.Times(compute=4.0, memory=4.0), batches=10, epoch_tokens=1600, epoch_batches=2.0)
+      times=roofline.Times(compute=4.0, memory=4.0), batches=10, epoch_tokens=1600,
+      epoch_batches=2.0)
   assert report.rates(planned, CHIP) == {
       'batch_seconds': (4.0, 8.0), 'stage_seconds': (40.0, 80.0), 'epoch_seconds': (8.0, 16.0),
       'tokens_per_second_per_chip': (50.0, 25.0), 'model_flops_utilization': (0.5, 0.25)}

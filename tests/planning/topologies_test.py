@@ -52,8 +52,8 @@ def test_slices_are_apart_along_data():
   assert slices == [[0, 0]] * 8 + [[1, 1]] * 8
 
 
-@pytest.mark.parametrize('text', ['', 'v5p', 'v5p:4x4', 'v5e:4x4x4', 'v5p:4x0x4', 'v5p:axb', 'h100:2x4',
-                                  'v7:4x4'])
+@pytest.mark.parametrize('text', [
+    '', 'v5p', 'v5p:4x4', 'v5e:4x4x4', 'v5p:4x0x4', 'v5p:axb', 'h100:2x4', 'v7:4x4'])
 def test_what_is_no_topology_is_refused_with_what_is_known(text):
   with pytest.raises(ValueError, match='TOPOLOGY is '):
     topologies.parse(text)
