@@ -42,7 +42,7 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     candidates: jsonl of candidate sets, graded before or not. The reference is the problem's
       `answer`, else the final answer of its `solution`; without either `is_correct` stays unset.
     compare_with: names of other graders, 'exact' or 'math-verify'.
-    workers: processes that read the answers (of each process of the run, where it has several), each
+    workers: processes that read the answers, in each process of the run; each
       answer under the limits below; 0 reads them here, where the grader's own limits hold. Other
       graders always run in one worker or more.
     deadline_s: wall-clock seconds an answer may take in a worker, from when its work starts.

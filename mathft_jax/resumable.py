@@ -81,13 +81,14 @@ class Job:
                           f'{self.output.parent} was made with other settings:',
                           'Give these settings another folder, or delete this one.')
     elif self.output.exists():
-      raise ValueError(f'{self.output} is there without {self._settings_file.name}: another program '
-                       'made it. Use another folder.')
+      raise ValueError(f'{self.output} is there without {self._settings_file.name}: another '
+                       'program made it. Use another folder.')
 
   def _refuse_others(self, found: Mapping[str, Any], what: str, advice: str) -> None:
     """ValueError unless these are the job's settings."""
     wanted = json.loads(json.dumps(self.settings))
-    differ = [name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)]
+    differ = [name for name in wanted.keys() | found.keys()
+              if wanted.get(name) != found.get(name)]
     if differ:
       raise ValueError(f'{what}\n'
                        f'  there: {({name: found.get(name) for name in sorted(differ)})}\n'

@@ -60,14 +60,15 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
                         mesh=plan.mesh, rules=partitioner.rules)
   if unroll_layers:
     params = transformer.unstacked(params, donate=True)
-  _decode_all(job, group, plan, params, problems, prompt_ids, vocabulary, template, batch_size, seed)
+  _decode_all(job, group, plan, params, problems, prompt_ids, vocabulary, template, batch_size,
+              seed)
   return job.finish([problem.id for problem in problems])
 
 
 def _decode_all(job: resumable.Job, group: groups.Group, plan: decoding.Plan, params: Any,
                 problems: Sequence[records.Problem], prompt_ids: Sequence[Sequence[int]],
                 vocabulary: Any, template: prompts.Template, batch_size: int, seed: int) -> None:
-  """Decodes what the job lacks of the group's part, problems with prompts of like length together."""
+  """Decodes what the job lacks of the group's part, prompts of like length together."""
   finished = job.begin()
   is_done = lambda i: problems[i].id in finished
   order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))

@@ -153,6 +153,10 @@ def _counted_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mapping
       lowering.prefill(plan, **sizes, unroll_layers=False)))
   decode = flops.matmul_flops(place.lowered(
       lowering.decode(plan, slots=plan.max_length, unroll_layers=False, **sizes)))
+  rooms = _rooms(plan)  # a token reads parameters and cache; it writes over the cache it has
+  held = _held(plan, sizes, [sum(rooms) // len(rooms)])
+  decode = dataclasses.replace(
+      decode, bytes=found.num_devices * (held['parameters'] + held['cache']))
   return dataclasses.replace(
       _with_counts(found, [('prefill', prefill, 1), ('decode a token', decode, plan.max_length)],
                    place),

@@ -1,6 +1,6 @@
 """A program for tests: several small samplings and scorings in one run of one or more processes.
 
-`python -m infer --gin.infer.infer.workdir=... --gin.infer.infer.inputs=... --gin.infer.infer.work=...`
+`python -m infer --gin.infer.infer.workdir=... --gin.infer.infer.inputs=... and so on`.
 """
 
 import os
