@@ -20,10 +20,8 @@ from typing import Any
 
 from etils import epath
 
-from mathft_jax import grading
-from mathft_jax import processes, records
-from mathft_jax.grading import peers
-from mathft_jax.grading import pool
+from mathft_jax import grading, processes, records
+from mathft_jax.grading import peers, pool
 
 PREVIOUS = 'previous'  # the name under which the input's own labels are compared
 SILENT = 'no verdict of theirs'
@@ -42,9 +40,9 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     candidates: jsonl of candidate sets, graded before or not. The reference is the problem's
       `answer`, else the final answer of its `solution`; without either `is_correct` stays unset.
     compare_with: names of other graders, 'exact' or 'math-verify'.
-    workers: processes that read the answers, in each process of the run; each
-      answer under the limits below; 0 reads them here, where the grader's own limits hold. Other
-      graders always run in one worker or more.
+    workers: processes that read the answers, for each process of the run, each answer under the
+      limits below; 0 reads them here, where the grader's own limits hold. Other graders always run
+      in one worker or more.
     deadline_s: wall-clock seconds an answer may take in a worker, from when its work starts.
     memory_gib: address space of a worker.
   """

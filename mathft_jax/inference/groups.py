@@ -5,8 +5,8 @@ unless the mesh's `model` axis needs the devices of more. Each group has a mesh 
 its rows of every batch; nothing goes from one group to another while they work.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 import collections
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import math
 from typing import Any

@@ -51,8 +51,9 @@ def _few(folder, inputs, partitioner):
 
 
 def _score(folder, inputs, partitioner):
-  score.score(folder, checkpoint=inputs / 'one.safetensors', candidates=inputs / 'written.jsonl', model=MODEL,
-              vocabulary=VOCABULARY, template=TEMPLATE, batch_size=8, partitioner=partitioner)
+  score.score(folder, checkpoint=inputs / 'one.safetensors', candidates=inputs / 'written.jsonl',
+              model=MODEL, vocabulary=VOCABULARY, template=TEMPLATE, batch_size=8,
+              partitioner=partitioner)
 
 
 def _grade(folder, inputs, _):

@@ -53,7 +53,8 @@ def _made(run, tmp_path_factory):
   The sampling of two processes goes on where one was killed, and the other way round.
   """
   folders = {count: tmp_path_factory.mktemp(f'of_{count}') for count in (1, 2, 4)}
-  killed = {2: run(folders[2], 1, 'sample', dies='0:1'), 1: run(folders[1], 2, 'sample', dies='1:1')}
+  killed = {2: run(folders[2], 1, 'sample', dies='0:1'),
+            1: run(folders[1], 2, 'sample', dies='1:1')}
   parts = {count: len(list(folders[count].glob('sample/candidates.parts/*.jsonl')))
            for count in killed}
   ended = {1: run(folders[1], 1, 'sample,few,few:2,few:4,score,grade,evaluate,convert'),
