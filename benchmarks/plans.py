@@ -33,9 +33,10 @@ class Row:
         str.maketrans(':=(,', '____', ') '))
 
 
-def train(model: str, topology: str, rows_a_device: int, devices: int, *more: str) -> Row:
-  return Row('train', model, topology,
-             (f'BATCH_SIZE={rows_a_device * devices}', 'FSDP=True', *more))
+def train(model: str, topology: str, rows_a_device: int, devices: int, *more: str,
+          search: bool = False) -> Row:
+  return Row('train', model, topology, (
+      f'BATCH_SIZE={rows_a_device * devices}', 'FSDP=True', f'FIND_BATCH={search}', *more))
 
 
 def sample(model: str, topology: str, num_partitions: int, problems: int) -> Row:
@@ -44,15 +45,15 @@ def sample(model: str, topology: str, num_partitions: int, problems: int) -> Row
 
 
 ROWS = (
-    train('gemma2_2b', 'v5e:4x4', 4, 16),
-    train('gemma2_9b', 'v6e:4x8', 4, 32),
+    train('gemma2_2b', 'v5e:4x4', 4, 16, search=True),
+    train('gemma2_9b', 'v6e:4x8', 4, 32, search=True),
     train('gemma2_9b', 'v4:4x4x4', 4, 64),
     train('gemma2_27b', 'v5p:4x4x4', 4, 64),
-    train('llama3_1_8b', 'v5p:2x4x4', 4, 32),
+    train('llama3_1_8b', 'v5p:2x4x4', 4, 32, search=True),
     train('llama3_3_70b', 'v5p:4x4x8', 4, 128),
     train('llama3_3_70b', 'v5p:8x8x16', 2, 1024),
     train('llama3_3_70b', 'v5e:16x16', 2, 512, 'DCN_MESH_SHAPE=(2, 1)'),
-    train('qwen2_5_7b', 'v6e:4x8', 4, 32),
+    train('qwen2_5_7b', 'v6e:4x8', 4, 32, search=True),
     train('qwen2_5_72b', 'tpu7x:4x4x8', 4, 256),
     sample('gemma2_2b', 'v5e:4x4', 4, 16),
     sample('gemma2_9b', 'v6e:4x4', 4, 8),
