@@ -46,7 +46,7 @@ def sample(model: str, topology: str, num_partitions: int, problems: int) -> Row
 
 ROWS = (
     train('gemma2_2b', 'v5e:4x4', 4, 16, search=True),
-    train('gemma2_9b', 'v6e:4x8', 4, 32, search=True),
+    train('gemma2_9b', 'v6e:4x8', 4, 32),
     train('gemma2_9b', 'v4:4x4x4', 4, 64),
     train('gemma2_27b', 'v5p:4x4x4', 4, 64),
     train('llama3_1_8b', 'v5p:2x4x4', 4, 32, search=True),
