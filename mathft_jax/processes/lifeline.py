@@ -30,6 +30,9 @@ from mathft_jax.processes.relay import daemon, free_port, patiently
 GONE = 75  # exit status: another process is gone, the same command may be run again
 AGAIN = 'Run the same command again to resume.'
 LAST_WORDS_S = 3.0  # so long the first process stays for the others to hear why all stop
+HELLO = {'process': int, 'count': int, 'host': str, 'about': dict}
+HELLO_S = 30.0  # a caller that has not said who it is by then is none of us
+LONGEST = 1 << 24  # characters of a line; a configuration is the longest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,10 +75,10 @@ class _Peer:
   def messages(self) -> Iterator[dict[str, Any]]:
     """What the other side says until the line closes."""
     try:
-      for line in self._lines:
+      while isinstance(message := json.loads(self._lines.readline(LONGEST)), dict):
         self.heard = time.monotonic()
-        yield json.loads(line)
-    except (OSError, ValueError):  # reset, or cut in the middle of a line
+        yield message
+    except (OSError, ValueError, RecursionError):  # closed, reset, cut in a line, or no json
       pass
     self.is_open = False
 
@@ -91,6 +94,7 @@ class Lifeline:
     self._world, self._about = world, about
     self._peers: dict[int, _Peer] = {}
     self._all_here, self._port = threading.Event(), 0
+    self._entering = threading.Lock()
     self._ending, self._closing = threading.Lock(), False
 
   @property
@@ -144,21 +148,40 @@ class Lifeline:
 
   def _hello(self, connection: socket.socket) -> None:
     """Reads who calls, then what it says until it is gone."""
+    connection.settimeout(HELLO_S)
     peer = _Peer(connection, -1, '')
     hello = next(peer.messages(), {})
-    if 'process' not in hello:
+    if any(not isinstance(hello.get(name), kind) for name, kind in HELLO.items()):
       connection.close()  # not one of us
       return
+    connection.settimeout(None)
     peer.index, peer.host = hello['process'], hello['host']
-    if wrong := self._wrong(hello):
+    with self._entering:
+      late = self._late()
+      wrong = late or self._wrong(hello)
+      if not wrong:
+        self._enter(peer)
+    if not wrong:
+      self._read(peer)
+    elif late:  # a run that goes on is not ended by a stranger
+      peer.send({'end': wrong, 'status': GONE})
+    else:
       peer.send({'end': wrong, 'status': 1})
       self._end(wrong, 1)
+
+  def _enter(self, peer: _Peer) -> None:
+    """Counts a process in; tells all where to go when it is the last one."""
     self._peers[peer.index] = peer
     if len(self._peers) == self._world.count - 1:
       for each in self._peers.values():
         each.send({'go': self._port, 'host': socket.gethostname()})
       self._all_here.set()
-    self._read(peer)
+
+  def _late(self) -> str:
+    """Why nobody else may come in; '' while some are missing."""
+    return '' if not self._all_here.is_set() else (
+        f'the run at port {self._world.address[1]} of {socket.gethostname()} has all its '
+        f'{self._world.count} processes: wait for its end, or give another port.')
 
   def _wrong(self, hello: Mapping[str, Any]) -> str:
     """Why a process that has come is none of this run; '' when it is."""

@@ -38,6 +38,9 @@ def patiently(address: tuple[str, int], seconds: float) -> socket.socket:
   while True:
     try:
       found = socket.create_connection(address, timeout=5)
+      if found.getsockname() == found.getpeername():  # nobody listens, TCP gave it itself
+        found.close()
+        raise ConnectionRefusedError('nobody listens there')
       found.settimeout(None)
       return found
     except OSError:

@@ -30,6 +30,7 @@ class World:
 
   processes: list[subprocess.Popen]
   logs: list[pathlib.Path]
+  address: str
 
   def output(self, index: int) -> str:
     return self.logs[index].read_text(errors='replace')
@@ -76,7 +77,7 @@ def start_processes(tmp_path_factory) -> Iterator[Any]:
   def start(count: int, devices: int, arguments: Any, *,
             environment: Any = None, folder: Any = REPOSITORY, flags: bool = True) -> World:
     logs, address = tmp_path_factory.mktemp('world'), f'localhost:{free_port()}'
-    world = World([], [logs / f'{index}.log' for index in range(count)])
+    world = World([], [logs / f'{index}.log' for index in range(count)], address)
     worlds.append(world)
     for index in range(count):
       own, added, place = (each(index) if callable(each) else each

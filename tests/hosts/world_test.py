@@ -1,7 +1,9 @@
 """Processes meet, refuse a world that is not the one expected, and end together."""
 
+import contextlib
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -109,6 +111,43 @@ def test_a_first_process_that_never_comes_is_named_with_its_address(do):
   _, ended = do('all:add_up', '--start_timeout_s=2', of={0: ['--help']}).ended(SECONDS)
   assert ended.status == 75
   assert 'process 0 does not answer at localhost:' in ended.output
+
+
+def test_strangers_at_the_port_do_no_harm(do):
+  world = do('all:work_alone')
+  host, port = world.address.split(':')
+  silent = _call(host, int(port))
+  world.wait_for(0, 'working alone', SECONDS)
+  for garbage in (b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', b'\xff\x00' * 99, b'7\n', b'{}\n', b'[' * 9999,
+                  b'{"process": 1}\n', b'{"process": "1", "count": 2, "host": "x", "about": {}}\n'):
+    with _call(host, int(port)) as stranger, contextlib.suppress(ConnectionError):
+      stranger.sendall(garbage)
+      stranger.shutdown(socket.SHUT_WR)
+      assert stranger.recv(99) == b''
+  assert [process.poll() for process in world.processes] == [None, None]
+  assert not any('Exception' in world.output(index) for index in (0, 1))
+  silent.close()
+
+
+def test_a_process_that_comes_again_does_not_end_the_run_that_goes_on(do):
+  world = do('all:work_alone')
+  world.wait_for(0, 'working alone', SECONDS)
+  index = [f'--coordinator_address={world.address}', '--process_count=2', '--process_index=1']
+  [second] = do('all:work_alone', *index, count=1).ended(SECONDS)
+  assert second.status == 75 and 'has all its 2 processes' in second.output
+  [first] = do('all:work_alone', *index[:2], '--process_index=0', count=1).ended(SECONDS)
+  assert first.status == 1 and 'is this run going on already?' in first.output
+  assert [process.poll() for process in world.processes] == [None, None]
+
+
+def _call(host, port):
+  end = time.monotonic() + SECONDS
+  while True:
+    try:
+      return socket.create_connection((host, port), timeout=SECONDS)
+    except ConnectionRefusedError:  # not there yet
+      assert time.monotonic() < end
+      time.sleep(0.05)
 
 
 @pytest.mark.parametrize('of, message', [
