@@ -1,6 +1,6 @@
 """Does a run fit on accelerators that nobody here owns, how fast is it at best, what would help?
 
-  python -m mathft_jax.plan --gin_file=models/llama3_1_8b.gin --gin_file=stages/ssft.gin \
+  python -m mathft_jax.plan --gin_file=models/llama3_1_8b.gin --gin_file=stages/ssft.gin \\
       --gin.TOPOLOGY=v5p:4x4x4
 
 Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage that
@@ -34,7 +34,9 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
          prompt_length: int = 256, text_length: int = 512, num_texts: int = 64,
          num_problems: int = 500, num_training_problems: int = 12_000,
          find_batch: bool = True) -> str:
-  """A line that says that all stages fit; ValueError, with what would help, when one does not.
+  """A line: all stages fit, or may fit where nothing is compiled; ValueError where one does not.
+
+  The error says what would help.
 
   Args:
     stages: of `gin_utils.stages`.
@@ -55,6 +57,8 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
       topologies.parse(topology, slices=_slices(stages)), prompt_length=prompt_length,
       text_length=text_length, num_texts=num_texts, num_problems=num_problems,
       num_training_problems=num_training_problems)
+  if output is not None:
+    epath.Path(output).parent.mkdir(parents=True, exist_ok=True)
   print(f'{place.topology.name}: {place.topology.num_chips} chips, '
         f'{place.topology.num_devices} devices\n', flush=True)
   found, misfits = [], []
@@ -63,13 +67,15 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
     found += entry
     misfits += misfit
     if output is not None:
-      epath.Path(output).write_text(json.dumps(
+      epath.Path(output).write_text(json.dumps(report.without_unknown(
           {'topology': place.topology.name, 'chip': dataclasses.asdict(place.chip),
-           'stages': found}, indent=1) + '\n')
+           'stages': found}), indent=1, allow_nan=False) + '\n')
   print(report.total_line(found), flush=True)
   if misfits:
     raise ValueError('\n'.join(misfits))
-  return f'all {len(stages)} stages fit' + (f'; {output}' if output else '')
+  certain = all(stage['is_compiled'] for stage in found)
+  verdict = 'fit' if certain else 'may fit: nothing was compiled'
+  return f'{len(stages)} of {len(stages)} stages {verdict}' + (f'; {output}' if output else '')
 
 
 def _one(stage: Any, alike: Sequence[Any], place: Place,
@@ -79,8 +85,8 @@ def _one(stage: Any, alike: Sequence[Any], place: Place,
   make = lambda **changes: planner(stage.name, {**stage.arguments, **changes}, place)
   planned = dataclasses.replace(make(), batches=_batches(stage, place))
   print(report.text(planned, place.chip), flush=True)
-  others = [dataclasses.replace(planned, stage=each.name, batches=_batches(each, place))
-            for each in alike]
+  others = [dataclasses.replace(planned, stage=each.name, batches=_batches(each, place),
+                                **_epoch(each)) for each in alike]
   for other in others:
     print(f'  the same      {report.stage_line(other, place.chip)}', flush=True)
   entry, misfit = report.as_json(planned, place.chip), []
@@ -99,6 +105,11 @@ def _batches(stage: Any, place: Place) -> int | None:
     return stage.arguments.get('train_steps')
   problems = place.num_training_problems if 'training' in stage.scope else place.num_problems
   return math.ceil(problems / stage.arguments['batch_size'])
+
+
+def _epoch(stage: Any) -> dict[str, Any]:
+  """The fields of a plan about the stage's own data."""
+  return trainings.epoch(stage.arguments) if stage.program == 'train.train' else {}
 
 
 def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[Any]]]:

@@ -53,7 +53,7 @@ def would_help(planned: report.Planned, make: Make, arguments: Mapping[str, Any]
                chip: chips.Chip) -> tuple[list[dict[str, Any]], str]:
   """(changes that were tried, one line about them): what each alone makes of the memory."""
   tried = []
-  for change, changed in _changes(planned, arguments):
+  for change, changed in _changes(planned, arguments, chip):
     try:
       made = make(**changed)
     except ValueError as error:  # sizes that do not divide
@@ -91,8 +91,8 @@ def _next(below: report.Planned, best: report.Planned, worst: report.Planned | N
   return max(low + unit, int(min(guess, high) // unit) * unit)
 
 
-def _changes(planned: report.Planned,
-             arguments: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _changes(planned: report.Planned, arguments: Mapping[str, Any],
+             chip: chips.Chip) -> Iterator[tuple[str, dict[str, Any]]]:
   """(what a person would set, arguments) of changes that need less memory."""
   model, partitioner = arguments['model'], arguments['partitioner']
   batch_size, unit = arguments['batch_size'], _unit(planned)
@@ -100,8 +100,9 @@ def _changes(planned: report.Planned,
     if not partitioner.fsdp and planned.mesh[0] > 1:
       yield 'FSDP = True', {'partitioner': dataclasses.replace(partitioner, fsdp=True)}
     if model.remat != 'full':
-      yield "transformer.TransformerConfig.remat = 'full'", {'model': dataclasses.replace(model, remat='full')}
-    if model.attention_kernel != 'splash':
+      yield "transformer.TransformerConfig.remat = 'full'", {
+          'model': dataclasses.replace(model, remat='full')}
+    if chip.is_tpu and model.attention_kernel != 'splash':
       yield "ATTENTION_KERNEL = 'splash'", {
           'model': dataclasses.replace(model, attention_kernel='splash')}
     more = 2 * arguments['num_microbatches']

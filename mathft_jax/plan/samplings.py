@@ -50,8 +50,9 @@ def score(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Plan
   prompt = resumable.bucket(place.prompt_length)
   traced = lowering.score(plan, rules=partitioner.rules, batch_size=share, copies=copies,
                           prefix_length=prompt, length=length)
+  held = {'parameters': _parameters(plan.config, mesh, partitioner.rules)}
   found = _planned(
-      stage, 'score', arguments, place, mesh, count, {'parameters': _parameters(plan.config, mesh)},
+      stage, 'score', arguments, place, mesh, count, held,
       settings={'batch_size': batch_size, 'texts': copies, 'tokens of each': length,
                 'prompt': prompt},
       tokens=batch_size * copies * length)
@@ -60,7 +61,7 @@ def score(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Plan
   if not place.chip.is_tpu:
     return _with_counts(found, [('score', flops.matmul_flops(place.lowered(traced)), 1)], place)
   compiled = compiling.compile_program(traced, mesh.size)
-  found = _with_memory(found, [compiled])
+  found = _with_memory(found, [compiled], place)
   if not found.fits:
     return found
   program, times = _program('score', compiled, mesh, place)
@@ -86,6 +87,12 @@ def _rooms(plan: decoding.Plan) -> list[int]:
   return rooms
 
 
+def _mean_room(rooms: Sequence[int]) -> int:
+  """The slots that a token's attention reads, on the average of all tokens of a candidate."""
+  tokens = [room - before for before, room in zip((0, *rooms), rooms)]
+  return -(-sum(room * times for room, times in zip(rooms, tokens)) // rooms[-1])
+
+
 def _held(plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[int]) -> dict[str, float]:
   """Bytes of a device by kind: parameters, the fullest cache, logits of one token of all rows.
 
@@ -98,8 +105,7 @@ def _held(plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[int]) -
           'logits': 4 * rows * plan.config.vocab_size / plan.mesh.size}
 
 
-def _parameters(config: Any, mesh: Any,
-                rules: partitioning.Rules = partitioning.DEFAULT_RULES) -> int:
+def _parameters(config: Any, mesh: Any, rules: partitioning.Rules) -> int:
   return partitioning.device_bytes(weights.shapes(config, mesh=mesh, rules=rules))
 
 
@@ -111,7 +117,7 @@ def _compiled_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mappin
   decodes = {slots: compiling.compile_program(
       lowering.decode(plan, slots=slots, **sizes, **unroll), plan.mesh.size)
              for slots in dict.fromkeys((rooms[-1], rooms[0]))}
-  found = _with_memory(found, [prefill, decodes[rooms[-1]]])
+  found = _with_memory(found, [prefill, decodes[rooms[-1]]], place)
   if not found.fits:
     return found
   program, times = _program('prefill', prefill, plan.mesh, place)
@@ -140,21 +146,21 @@ def _decoding(by_room: Mapping[int, tuple[roofline.Times, roofline.Times]],
 
 
 def _model_flops(plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[int]) -> float:
-  """Matrix products of a group's batch, whatever the compiler adds; at the mean room."""
+  """Matrix products of a group's batch, whatever the compiler adds."""
   prefill = flops.matmul_flops(lowering.prefill(plan, **sizes, unroll_layers=False).jaxpr).flops
-  traced = lowering.decode(plan, slots=-(-sum(rooms) // len(rooms)), unroll_layers=False, **sizes)
+  traced = lowering.decode(plan, slots=_mean_room(rooms), unroll_layers=False, **sizes)
   return float(prefill + flops.matmul_flops(traced.jaxpr).flops * plan.max_length)
 
 
 def _counted_sampling(found: report.Planned, plan: decoding.Plan, sizes: Mapping[str, int],
                       place: Place) -> report.Planned:
   """With what is counted before any compiler."""
+  slots = _mean_room(_rooms(plan))
   prefill = flops.matmul_flops(place.lowered(
       lowering.prefill(plan, **sizes, unroll_layers=False)))
   decode = flops.matmul_flops(place.lowered(
-      lowering.decode(plan, slots=plan.max_length, unroll_layers=False, **sizes)))
-  rooms = _rooms(plan)  # a token reads parameters and cache; it writes over the cache it has
-  held = _held(plan, sizes, [sum(rooms) // len(rooms)])
+      lowering.decode(plan, slots=slots, unroll_layers=False, **sizes)))
+  held = _held(plan, sizes, [slots])  # read for a token, which writes over the cache it has
   decode = dataclasses.replace(
       decode, bytes=found.num_devices * (held['parameters'] + held['cache']))
   return dataclasses.replace(
@@ -175,7 +181,8 @@ def _with_counts(found: report.Planned, counted: Sequence[tuple[str, Any, int]],
   return dataclasses.replace(found, programs=tuple(programs), times=times)
 
 
-def _with_memory(found: report.Planned, compiled: Sequence[compiling.Compiled]) -> report.Planned:
+def _with_memory(found: report.Planned, compiled: Sequence[compiling.Compiled],
+                 place: Place) -> report.Planned:
   """With the memory of the fullest program; what grows a cache is computed, not compiled."""
   growing = found.used_bytes - found.hbm.get('logits', 0)
   used = max(growing, *(each.used_bytes for each in compiled))
@@ -184,7 +191,8 @@ def _with_memory(found: report.Planned, compiled: Sequence[compiling.Compiled]) 
     kinds.pop('cache before it grew', None)
     kinds['activations'] = max(0.0, used - sum(kinds.values()))
   return dataclasses.replace(found, is_compiled=True, used_bytes=used, hbm=kinds,
-                             fits=found.fits and all(each.fits for each in compiled))
+                             fits=growing <= place.chip.hbm_bytes and all(
+                                 each.fits for each in compiled))
 
 
 def _program(name: str, compiled: compiling.Compiled, mesh: Any,

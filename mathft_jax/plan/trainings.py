@@ -36,7 +36,7 @@ def planned(stage: str, arguments: Mapping[str, Any], place: Place) -> report.Pl
       model_flops=model_flops(plan, batch_size, length),
       hbm={'parameters': sizes.parameter_bytes, 'optimizer': sizes.optimizer_bytes,
            'gradients': sizes.gradient_bytes, 'activations': sizes.activation_bytes or 0})
-  found = dataclasses.replace(found, **_epoch(arguments, batch_size, length))
+  found = dataclasses.replace(found, **epoch(arguments))
   return _compiled(found, traced, plan, sizes, place) if place.chip.is_tpu else _counted(
       found, traced, place)
 
@@ -105,15 +105,17 @@ def _counted(found: report.Planned, traced: Any, place: Place) -> report.Planned
   return dataclasses.replace(found, programs=(program,), times=times)
 
 
-def _epoch(arguments: Mapping[str, Any], batch_size: int, length: int) -> dict[str, Any]:
-  """The tokens of the data, and how many batches they make, where the data can be read here."""
+def epoch(arguments: Mapping[str, Any]) -> dict[str, Any]:
+  """The tokens of the data, and how many batches they make; None where it cannot be read here."""
+  unknown = {'epoch_tokens': None, 'epoch_batches': None}
   if 'examples' not in arguments:
-    return {}
+    return unknown
   try:
     rows = arguments['examples']('train')
   except Exception as error:  # no data here, or not the libraries that read it: a plan needs neither
     logging.info('plan: the length of an epoch is not known, the data cannot be read: %s', error)
-    return {}
+    return unknown
+  batch_size, length = arguments['batch_size'], _row_length(arguments['max_length'])
   tokens = sum(len(row['inputs']) + len(row['targets']) for row in rows)
   return {'epoch_tokens': tokens, 'epoch_batches':
           tokens / (batch_size * length) if arguments['pack'] else len(rows) / batch_size}

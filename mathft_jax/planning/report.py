@@ -110,6 +110,15 @@ def collectives(costs: hlo.Costs, mesh_shape: Sequence[tuple[str, int]]) -> tupl
                    total.items(), key=lambda item: -item[1][1]))
 
 
+def without_unknown(found: Any) -> Any:
+  """A tree of json with None for numbers that are not finite, which json does not know."""
+  if isinstance(found, Mapping):
+    return {name: without_unknown(value) for name, value in found.items()}
+  if isinstance(found, list | tuple):
+    return [without_unknown(value) for value in found]
+  return None if isinstance(found, float) and not math.isfinite(found) else found
+
+
 def as_json(planned: Planned, chip: chips.Chip) -> dict[str, Any]:
   """Everything about a stage, as json knows it."""
   return {**dataclasses.asdict(planned), **rates(planned, chip)}
@@ -167,9 +176,13 @@ def total_line(stages: Sequence[Mapping[str, Any]]) -> str:
   """The time of all stages together, of those whose time is known."""
   known = [stage['stage_seconds'] for stage in stages if 'stage_seconds' in stage]
   unknown = [stage['stage'] for stage in stages if 'stage_seconds' not in stage]
-  hours = _span(tuple(map(sum, zip(*known))), 1 / 3600) if known else '0'
-  return f'{len(known)} stages take {hours} hours' + (
-      f'; not known of {", ".join(unknown)}' if unknown else '')
+  parts = []
+  if known:
+    hours = _span(tuple(map(sum, zip(*known))), 1 / 3600)
+    parts = [f'{hours} hours for {len(known)} stage{"s" if len(known) > 1 else ""}']
+  if unknown:
+    parts.append(f'not known of {", ".join(unknown)}')
+  return f'in all        {"; ".join(parts)}'
 
 
 def _time_lines(planned: Planned, chip: chips.Chip) -> list[str]:

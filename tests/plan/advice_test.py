@@ -10,7 +10,8 @@ from mathft_jax.plan import advice
 from mathft_jax.planning import report
 
 CHIP = dataclasses.replace(chips.CHIPS['v5e'], hbm_bytes=1000.0)
-MODEL = transformer.TransformerConfig(vocab_size=8, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=8)
+MODEL = transformer.TransformerConfig(vocab_size=8, embed_dim=8, num_layers=1, num_heads=1,
+                                      mlp_dim=8)
 REMAT = "transformer.TransformerConfig.remat = 'full'"
 ARGUMENTS = dict(model=MODEL, partitioner=partitioning.Partitioner(), batch_size=64,
                  num_microbatches=1)
@@ -60,6 +61,13 @@ def test_what_helps_is_told_with_its_numbers():
   assert by_change[REMAT]['used_bytes'] == 2000 + 64
   assert {'BATCH_SIZE = 32', 'NUM_MICROBATCHES = 2', 'NUM_PARTITIONS = 2'} <= set(by_change)
   assert line.startswith('What would help, each alone: FSDP = True (')
+
+
+def test_a_kernel_of_tpus_is_no_advice_for_gpus():
+  make = compiler(lambda size, changes: 5000.0 + size, [])
+  for chip, is_advised in ((CHIP, True), (chips.CHIPS['h100'], False)):
+    tried, _ = advice.would_help(make(), make, ARGUMENTS, chip)
+    assert ("ATTENTION_KERNEL = 'splash'" in {each['change'] for each in tried}) == is_advised
 
 
 def test_where_nothing_suffices_that_is_said_too():

@@ -1,11 +1,15 @@
 """Plans of runs on accelerators that nobody owns, from their gin files alone."""
 
 import importlib.util
+import dataclasses
 import json
 
 import pytest
 
 from mathft_jax import gin_utils, plan
+from mathft_jax.gin_utils import stages as stages_lib
+from mathft_jax.plan import samplings, trainings
+from mathft_jax.planning import report, roofline
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
@@ -22,12 +26,19 @@ INFER = ['--gin_file=models/tiny.gin', '--gin_file=programs/sample.gin',
 def run(tmp_path, capsys):
   """run(words): (exit status, what was written, what was printed, what was said in the end)."""
   def main(*words):
-    output = tmp_path / 'plan.json'
+    output = tmp_path / 'runs' / 'plan.json'
     status = gin_utils.main(plan.plan, ['plan', *words, f'--gin.PLAN_OUTPUT={output}'],
                             of_stages=plan.WANTED)
     said = capsys.readouterr()
-    return status, json.loads(output.read_text()) if output.exists() else None, said.out, said.err
+    return status, _strict(output.read_text()) if output.exists() else None, said.out, said.err
   return main
+
+
+def _strict(text):
+  """What others than Python read as json: they know no NaN and no Infinity."""
+  def refuse(number):
+    raise ValueError(f'{number} is no json')
+  return json.loads(text, parse_constant=refuse)
 
 
 @needs_libtpu
@@ -96,6 +107,49 @@ def test_without_a_compiler_the_work_is_counted(run, topology, devices):
   assert not train['is_compiled'] and train['num_devices'] == devices
   assert train['programs'][0]['flops'] * devices == pytest.approx(train['model_flops'], rel=0.35)
   assert ('may fit' in said) == (topology == 'h100:8')
+  assert ('hours for 3 stages' in said) == (topology == 'h100:8')
+  assert ('not known of train, sample, score' in said) == (topology == 'cpu:2')
+
+
+def test_a_token_reads_the_room_that_candidates_have_then():
+  rooms = [128, 256, 512, 768]  # 128, 128, 256 and 256 tokens are drawn in these
+  read = 128 * 128 + 128 * 256 + 256 * 512 + 256 * 768
+  assert samplings._mean_room(rooms) == -(-read // 768)
+  assert samplings._mean_room([160]) == 160
+
+
+def test_times_of_rooms_between_two_that_are_compiled_lie_on_a_line():
+  token = lambda seconds: (roofline.Times(0, seconds), roofline.Times(1, 0))
+  found = samplings._decoding({128: token(1.0), 512: token(4.0)}, [128, 256, 512])
+  assert found == roofline.Times(3, 128 * 1.0 + 128 * 2.0 + 256 * 4.0)
+
+
+def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
+  rows = {'few': 10, 'many': 30}
+  stages = [
+      stages_lib.Stage(name, 'train.train', {
+          'model': 1, 'batch_size': 5, 'max_length': 8, 'pack': False, 'train_steps': 7,
+          'partitioner': _OneSlice(),
+          'examples': lambda split, name=name: rows[name] * [{'inputs': [1], 'targets': [1, 1]}]})
+      for name in rows]
+  monkeypatch.setattr(plan, 'PLANNERS', {'train.train': _planner})
+  output = tmp_path / 'plan.json'
+  plan.plan(stages, topology='h100:1', output=output)
+  found = json.loads(output.read_text())['stages']
+  assert [(each['stage'], each['epoch_tokens'], each['epoch_batches']) for each in found] == [
+      ('few', 30, 2), ('many', 90, 6)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneSlice:
+  num_slices: int = 1
+
+
+def _planner(stage, arguments, place):
+  return report.Planned(
+      stage=stage, program='train', settings={}, mesh=(1, 1), groups=1, num_devices=1,
+      parameters=1, fits=True, used_bytes=1, hbm={}, is_compiled=False,
+      **trainings.epoch(arguments))
 
 
 def test_a_recipe_has_a_plan_of_each_stage_that_differs(run):
