@@ -77,21 +77,22 @@ def main() -> None:
   parser.add_argument('--output', type=pathlib.Path, required=True, help='folder of the json files')
   folder = parser.parse_args().output
   folder.mkdir(parents=True, exist_ok=True)
-  for row in ROWS:
-    path = folder / f'{row.name}.json'
-    if not path.exists():
-      plan(row, path)
+  missing = [row for row in ROWS if not plan(row, folder / f'{row.name}.json')]
   for what, heads in HEADS.items():
     print('| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
     for row in ROWS:
-      if row.what == what:
+      if row.what == what and row not in missing:
         found = json.loads((folder / f'{row.name}.json').read_text())
         print('| ' + ' | '.join(cells(row, found)) + ' |')
     print()
+  if missing:
+    raise SystemExit(f'failed, and not in the table: {", ".join(row.name for row in missing)}')
 
 
-def plan(row: Row, path: pathlib.Path) -> None:
-  """Runs the plan of a row; one that does not fit (status 1) has its json too."""
+def plan(row: Row, path: pathlib.Path) -> bool:
+  """Whether a row has its json, now or from before; one that does not fit (status 1) has it too."""
+  if path.exists():
+    return True
   partial = path.with_suffix('.partial')
   command = [sys.executable, '-m', 'mathft_jax.plan', f'--gin_file=models/{row.model}.gin',
              f'--gin_file={FORMS[row.what]}', f'--gin.TOPOLOGY={row.topology}',
@@ -100,8 +101,10 @@ def plan(row: Row, path: pathlib.Path) -> None:
   print(' '.join(command), file=sys.stderr, flush=True)
   done = subprocess.run(command, stdout=sys.stderr, check=False)
   if done.returncode > 1 or not partial.exists():
-    raise SystemExit(f'{row.name}: status {done.returncode}')
+    print(f'{row.name}: status {done.returncode}', file=sys.stderr)
+    return False
   partial.rename(path)
+  return True
 
 
 def cells(row: Row, found: dict[str, Any]) -> list[str]:
