@@ -44,6 +44,7 @@ def start(place: Place = Place(), about: Mapping[str, str] | None = None) -> Non
       '127.0.0.1', relay.open_relay(world.address[0], port, seconds=world.start_timeout_s))
   import jax  # not at the top: grade and evaluate do without jax
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  jax.config.update('jax_enable_preemption_service', False)  # it would swallow SIGTERM
   jax.distributed.initialize(
       f'{address[0]}:{address[1]}', world.count, world.index,
       local_device_ids=found.local_device_ids, cluster_detection_method='deactivate',
@@ -59,8 +60,8 @@ def finish() -> None:
   """A clean end of this process, when all others have come to theirs."""
   if _lifeline is not None:
     wait('finish')
+    sys.modules['jax'].distributed.shutdown()  # a death in it is still told, and does not wait
     _lifeline.close()
-    sys.modules['jax'].distributed.shutdown()
 
 
 def end(reason: str, status: int) -> None:

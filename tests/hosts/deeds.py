@@ -71,12 +71,18 @@ def work_alone(workdir):
   time.sleep(1000)
 
 
+def die_at_the_end(workdir):
+  import jax
+  jax.distributed.shutdown = lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+
 def sleep(workdir):
   time.sleep(2)
 
 
 DEEDS = {'add_up': add_up, 'lay_out': lay_out, 'add_for_ever': add_for_ever, 'refuse': refuse,
          'wait': wait, 'differ': differ, 'work_alone': work_alone, 'sleep': sleep,
+         'die_at_the_end': die_at_the_end,
          'die': lambda _: os.kill(os.getpid(), signal.SIGKILL),
          'hang': lambda _: os.kill(os.getpid(), signal.SIGSTOP), 'crash': crash}
 

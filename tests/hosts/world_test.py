@@ -71,6 +71,23 @@ def test_a_process_that_hangs_ends_the_others_within_the_heartbeat_timeout(do, s
   world.kill()
 
 
+@pytest.mark.parametrize('dead', [0, 1])
+def test_a_death_while_all_take_leave_ends_the_others(do, dead):
+  ended = do(f'all:add_up,{dead}:die_at_the_end').ended(SECONDS)
+  assert (ended[dead].status, ended[1 - dead].status) == (-9, 75)
+  assert f'process {dead} (' in ended[1 - dead].output.splitlines()[-1]
+
+
+@pytest.mark.parametrize('what', ['add_for_ever', 'work_alone'])
+def test_sigterm_ends_a_process_at_once_and_with_it_the_others(do, what):
+  world = do(f'all:{what}')
+  for index in range(2):
+    world.wait_for(index, 'the sum is 1' if what == 'add_for_ever' else 'working alone', SECONDS)
+  world.processes[1].send_signal(signal.SIGTERM)
+  first, second = world.ended(60)
+  assert (first.status, second.status) == (75, -15)
+
+
 def test_bad_input_of_one_process_ends_all_with_the_reason(do):
   first, second = do('0:work_alone,1:refuse').ended(SECONDS)
   assert first.status == second.status == 1
@@ -118,8 +135,8 @@ def test_strangers_at_the_port_do_no_harm(do):
   host, port = world.address.split(':')
   silent = _call(host, int(port))
   world.wait_for(0, 'working alone', SECONDS)
-  for garbage in (b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', b'\xff\x00' * 99, b'7\n', b'{}\n', b'[' * 9999,
-                  b'{"process": 1}\n', b'{"process": "1", "count": 2, "host": "x", "about": {}}\n'):
+  for garbage in (b'GET / HTTP/1.1\r\nHost: x\r\n\r\n', b'\xff\x00' * 99, b'7\n', b'{}\n',
+                  b'[' * 9999 + b'\n', b'{"process": 1}\n', b'{"process": "1", "count": 2, "host": "x", "about": {}}\n'):
     with _call(host, int(port)) as stranger, contextlib.suppress(ConnectionError):
       stranger.sendall(garbage)
       stranger.shutdown(socket.SHUT_WR)
