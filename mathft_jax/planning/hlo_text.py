@@ -13,6 +13,7 @@ import re
 _ARRAY = re.compile(r'([a-z]\w*)\[([\d,<=]*)\](?:\{([^{}]*)\})?')
 _INSTRUCTION = re.compile(r'\s+(ROOT )?%?([\w.\-]+) = ')
 _OPCODE = re.compile(r'\s*([a-z][\w\-]*)\(')
+_END = re.compile(r'\}(, execution_thread="\w+")?')
 _HEADER = re.compile(r'(ENTRY )?%?([\w.\-]+)(?: \(.*)? \{$')
 _BRACKETS = re.compile(r'[()]')
 _COMMENT = re.compile(r'/\*.*?\*/')
@@ -186,7 +187,7 @@ def _bodies(lines: list[str]) -> tuple[dict[str, list[str]], str | None]:
       if not line[:1].isspace() and (found := _HEADER.match(line)):
         current = bodies.setdefault(found.group(2), [])
         entry = found.group(2) if found.group(1) else entry
-    elif line == '}':
+    elif _END.fullmatch(line):
       current = None
     elif _INSTRUCTION.match(line):
       current.append(line)

@@ -39,3 +39,21 @@ def test_of_an_operand_behind_a_fused_bitcast_only_the_slice_is_read():
       shape='64,128', use='%s = bf16[64,128]{1,0} slice(%f), slice={[0:8], [0:128]}\n  ROOT %c = f32[8,128]{1,0} convert(%s)')
   text = text.replace('%s = bf16[64,128]', '%s = bf16[8,128]')
   assert hlo.count(text).hbm_bytes == 2 * 8 * 128 + 4 * 8 * 128
+
+
+def test_work_of_another_core_is_counted_too():
+  costs = hlo.count("""
+HloModule m, is_scheduled=true
+
+%called (x: f32[64,8]) -> f32[64,8] {
+  %x = f32[64,8]{0,1} parameter(0)
+  ROOT %c = f32[64,8]{1,0} copy(%x)
+}, execution_thread="sparsecore"
+
+ENTRY %main (p: f32[64,8]) -> f32[64,8] {
+  %p = f32[64,8]{0,1} parameter(0)
+  %s = ((f32[64,8]{0,1}), f32[64,8]{1,0}, u32[]) call-start(%p), async_execution_thread="sparsecore", to_apply=%called
+  ROOT %d = f32[64,8]{1,0} call-done(%s)
+}
+""")
+  assert costs.hbm_bytes == 2 * 4 * 64 * 8
