@@ -18,7 +18,8 @@ FREE = frozenset({
 FREE_TARGETS = frozenset({
     'AllocateBuffer', 'AssumeGatherIndicesInBound', 'GatherScatterIndicesBitpacked', 'Sharding',
     'SPMDFullToShardShape', 'SPMDShardToFullShape', 'AsyncCollectiveStart', 'AsyncCollectiveDone',
-    'annotate_device_placement', 'LayoutConstraint', 'ConcatBitcast', 'SliceId'})
+    'annotate_device_placement', 'LayoutConstraint', 'ConcatBitcast', 'SliceId',
+    'PrepareAsyncCallStart', 'PrepareAsyncCallDone'})
 NO_FLOPS = FREE_TARGETS | {'ZeroCrop'}  # the latter does touch memory
 _HOST = 5
 _SLICES = ('dynamic-slice', 'slice', 'gather')
