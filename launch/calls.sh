@@ -2,7 +2,8 @@
 # How every launcher reads its flags and calls other programs; sourced, never run.
 # Written for bash 3.2 (macOS) and later.
 
-readonly USAGE_ERROR=2
+# shellcheck disable=SC2034 # for the scripts that read this file
+readonly USAGE_ERROR=2 PROCESS_GONE=75
 
 program=() # what stands after `--`: the command to launch
 

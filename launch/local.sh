@@ -57,9 +57,10 @@ label() {
   while IFS= read -r line || [[ -n $line ]]; do printf '[%s] %s\n' "$1" "$line"; done
 }
 
-# The status of the first process that fails, or 0 when all are done.
+# The status of the first process that fails, or 0 when all are done. One that ended because another
+# is gone says so by its status; the other one then has ended already.
 watch() {
-  local index status left=$processes
+  local index status failed='' culprit left=$processes
   while [[ $left -gt 0 ]]; do
     sleep 0.2
     for ((index = 0; index < processes; index++)); do
@@ -69,11 +70,14 @@ watch() {
       wait "${pids[index]}" || status=$?
       pids[index]=''
       left=$((left - 1))
-      if [[ $status -ne 0 ]]; then
-        say "process $index ended with status $status; ending the others."
-        return "$status"
+      if [[ $status -ne 0 && (-z $failed || $failed == "$PROCESS_GONE") ]]; then
+        failed=$status culprit=$index
       fi
     done
+    if [[ -n $failed ]]; then
+      say "process $culprit ended with status $failed; ending the others."
+      return "$failed"
+    fi
   done
 }
 

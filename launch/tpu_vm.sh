@@ -29,7 +29,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/tpu_states.sh
 . "$here/tpu_states.sh"
 
-readonly BUSY=3 GAVE_UP=6 LOST_CONNECTION=255 PROCESS_GONE=75
+readonly BUSY=3 GAVE_UP=6 LOST_CONNECTION=255
 
 name='' zone='' project='' type='' version='' extras=tpu to='' spot='' queued='' dry_run=''
 num_slices=1 wait_minutes=60 poll_seconds=30 max_attempts=100 delete_at_end=''

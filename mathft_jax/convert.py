@@ -47,7 +47,8 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
   if dtype is not None and dtype not in DTYPES:
     raise ValueError(f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
                      'of each parameter.')
-  jax.devices()  # which processes find together: not possible while one works and the others wait
+  if processes.count() > 1:
+    jax.devices()  # found by all together: not possible while one works and the others wait
   processes.once('convert: checked', lambda: _check(checkpoint, output, tokenizer, shard_bytes))
   if not _is_native(output) and checkpoints.is_hugging_face(checkpoint):
     path = _write_step(checkpoint, output, dtype)

@@ -106,6 +106,7 @@ def _gather(part: Part, output: epath.Path, write: Callable[[Sequence[Part]], No
 
   def merge():
     names = [f'{index:04d}' for index in range(processes.count())]
+    processes.seen(lambda: all((folder / f'{name}.part.jsonl').exists() for name in names))
     rows = {name: next(records.read_rows(folder / f'{name}.part.jsonl'))[1] for name in names}
     write([Part(records.read_candidate_sets(folder / f'{name}.jsonl'), **rows[name])
            for name in names])

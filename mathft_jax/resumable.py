@@ -12,20 +12,17 @@ processes all call all of it, but `add` only with what nobody else has made; the
 that all of them see.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-import time
 from typing import Any
 
 from etils import epath
 
 from mathft_jax import processes, records
-
-SEEN_S = 100.0  # until a disk that hosts share shows all of them what one has written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Job:
     """Finished problems by id, the same in all processes."""
     processes.once(f'{self.output} claimed', self._claim)
     wanted = processes.told(f'{self.output} parts', self._listing())
-    if not _waited_for(lambda: self._settings_file.exists() and self._listing() == wanted):
+    if not processes.seen(lambda: self._settings_file.exists() and self._listing() == wanted):
       raise ValueError(
           f'Process {processes.index()} does not see what the first one sees in '
           f'{self.output.parent}; wanted a folder that all hosts share.')
@@ -113,7 +110,7 @@ class Job:
   def _merge(self, ids: Sequence[str]) -> None:
     done = self._done()
     if processes.count() > 1 and not set(ids) <= done.keys():
-      _waited_for(lambda: set(ids) <= self._done().keys())
+      processes.seen(lambda: set(ids) <= self._done().keys())
       done = self._done()
     missing = [each for each in ids if each not in done]
     if missing:
@@ -128,14 +125,6 @@ class Job:
   @functools.cached_property
   def _settings_file(self) -> epath.Path:
     return self.output.parent / f'{self.output.stem}.settings.json'
-
-
-def _waited_for(is_there: Callable[[], bool]) -> bool:
-  """Whether it came true within SEEN_S."""
-  end = time.monotonic() + SEEN_S
-  while not (found := is_there()) and time.monotonic() < end:
-    time.sleep(1)
-  return found
 
 
 def digest(texts: Iterable[Any]) -> str:

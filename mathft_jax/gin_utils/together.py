@@ -15,6 +15,7 @@ from etils import epath
 import mathft_jax
 from mathft_jax import processes
 
+SEEN_BY_ALL = 'seen_by_all'
 PLACE_S = 10.0  # network disks may show new files late
 BROKEN_S = 10.0  # who broke a connection between devices is known by then, or never
 
@@ -34,19 +35,18 @@ def check_same_place(values: Mapping[str, Any]) -> None:
   """ValueError unless a file that the first process writes into the workdir is seen by all."""
   if processes.count() == 1 or 'workdir' not in values:
     return
-  name = processes.told('place', f'seen_by_all.{os.getpid()}.{time.time_ns()}')
+  name = processes.told('place', f'{SEEN_BY_ALL}.{os.getpid()}.{time.time_ns()}')
   path = epath.Path(values['workdir']) / name
   if processes.is_first():
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f'{SEEN_BY_ALL}.*'):  # by a run that was killed here
+      left.unlink(missing_ok=True)
     path.write_text('Processes of a run look whether they all see this file.\n')
   processes.wait('place written')
-  until = time.monotonic() + PLACE_S
-  while not path.exists():
-    if time.monotonic() > until:
-      raise ValueError(f'{values["workdir"]} is not the same place for all processes: process '
-                       f'{processes.index()} does not see there what process 0 has written. It '
-                       'must lie on a disk that all see, or in a bucket (gs://).')
-    time.sleep(0.2)
+  if not processes.seen(path.exists, seconds=PLACE_S):
+    raise ValueError(f'{values["workdir"]} is not the same place for all processes: process '
+                     f'{processes.index()} does not see there what process 0 has written. It '
+                     'must lie on a disk that all see, or in a bucket (gs://).')
   processes.wait('place seen')
   if processes.is_first():
     path.unlink()

@@ -58,7 +58,7 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
       text_length=text_length, num_texts=num_texts, num_problems=num_problems,
       num_training_problems=num_training_problems)
   if output is not None:
-    epath.Path(output).parent.mkdir(parents=True, exist_ok=True)
+    _check_output(epath.Path(output))
   print(f'{place.topology.name}: {place.topology.num_chips} chips, '
         f'{place.topology.num_devices} devices\n', flush=True)
   found, misfits = [], []
@@ -76,6 +76,17 @@ def plan(stages: Sequence[Any], *, topology: str, output: epath.PathLike | None 
   certain = all(stage['is_compiled'] for stage in found)
   verdict = 'fit' if certain else 'may fit: nothing was compiled'
   return f'{len(stages)} of {len(stages)} stages {verdict}' + (f'; {output}' if output else '')
+
+
+def _check_output(path: epath.Path) -> None:
+  """Makes the folder of the json; ValueError where the file could not be written in the end."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(f'PLAN_OUTPUT is {path}, whose folder cannot be made: {error}. Name another '
+                     'file, or None.') from error
+  if path.is_dir():
+    raise ValueError(f'PLAN_OUTPUT is {path}, which is a folder; wanted a file, or None.')
 
 
 def _one(stage: Any, alike: Sequence[Any], place: Place,

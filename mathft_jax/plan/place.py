@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from typing import Any
 
-from mathft_jax import partitioning
+from mathft_jax import chips, partitioning
 from mathft_jax.inference import groups
 from mathft_jax.planning import topologies
 
@@ -22,13 +22,21 @@ class Place:
   num_training_problems: int
 
   @property
-  def chip(self) -> Any:
+  def chip(self) -> chips.Chip:
     return self.topology.chip
 
   @functools.cached_property
   def devices(self) -> Sequence[Any]:
     """To compile for; of TPUs only."""
     return self.topology.devices()
+
+  def _alone(self, mesh: Any) -> Sequence[Any]:
+    """Devices of a slice that is as large as what a group has of a larger one."""
+    devices = list(mesh.devices.flat)
+    shape = tuple(len(set(along)) for along in zip(*(device.coords for device in devices)))
+    shape = shape[:self.chip.dimensions]
+    small = dataclasses.replace(self.topology, shape=shape, slices=1)
+    return small.devices() if small.num_devices == len(devices) else devices
 
   def model(self, config: Any) -> Any:
     """The model as it is planned: where nothing is compiled, with the plain kernel of attention.
@@ -57,7 +65,12 @@ class Place:
     """(mesh, number of groups, problems of a batch for each) of sampling and scoring."""
     if self.chip.is_tpu:
       group = groups.of_process(partitioner, batch_size, self.devices, 0)
-      return group.mesh, group.count, group.share
+      if group.count == 1:
+        return group.mesh, 1, batch_size
+      # A group knows of no others; libtpu compiles for all devices of a slice, not for some.
+      alone = dataclasses.replace(partitioner, num_partitions=group.mesh.shape['model'],
+                                  ici_mesh_shape=None, dcn_mesh_shape=None)
+      return alone.mesh(self._alone(group.mesh)), group.count, group.share
     mesh = self.mesh(partitioner)
     partitioning.check_rows(batch_size, mesh, knob='batch_size')
     return mesh, 1, batch_size

@@ -16,9 +16,10 @@ from mathft_jax.processes import lifeline, relay, starting
 from mathft_jax.processes.starting import Place, check
 
 __all__ = ['Place', 'check', 'count', 'end', 'finish', 'index', 'is_first', 'let_first_speak',
-           'once', 'same', 'start', 'told', 'wait']
+           'once', 'same', 'seen', 'start', 'told', 'wait']
 
 DAY_S = 24 * 3600.0
+SEEN_S = 100.0  # until a disk that hosts share shows all of them what one has written
 GRACE_S = 1.0  # what all processes refuse is told by the first one
 
 _lifeline: lifeline.Lifeline | None = None
@@ -110,6 +111,14 @@ def told(name: str, text: str | None = None, *, seconds: float = DAY_S) -> str |
     _client().key_value_set(key, text)
     return text
   return _client().blocking_key_value_get(key, int(seconds * 1000))
+
+
+def seen(is_there: Callable[[], bool], *, seconds: float = SEEN_S) -> bool:
+  """Whether what another process has written shows here within `seconds`."""
+  until = time.monotonic() + seconds
+  while not (found := is_there()) and time.monotonic() < until:
+    time.sleep(0.2)
+  return found
 
 
 def same(what: str, found: str) -> None:

@@ -57,6 +57,12 @@ def test_a_failed_process_ends_the_others_and_gives_the_status(script):
   assert not (bench.folder / 'finished').exists()
 
 
+def test_of_processes_that_end_together_the_one_that_was_not_left_alone_counts(script):
+  bench = script('sleep 0.5; [[ $index == 1 ]] && exit 7; exit 75')
+  done = bench.run('local.sh', '--processes=3', '--', 'program')
+  assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr
+
+
 def test_a_dry_run_prints_commands_that_can_be_pasted(script):
   bench = script('touch ran')
   done = bench.run('local.sh', '--processes=2', '--port=9', '--devices=2', '--dry_run', '--',

@@ -27,7 +27,7 @@ def run(tmp_path, capsys):
   """run(words): (exit status, what was written, what was printed, what was said in the end)."""
   def main(*words):
     output = tmp_path / 'runs' / 'plan.json'
-    status = gin_utils.main(plan.plan, ['plan', *words, f'--gin.PLAN_OUTPUT={output}'],
+    status = gin_utils.main(plan.plan, ['plan', f'--gin.PLAN_OUTPUT={output}', *words],
                             of_stages=plan.WANTED)
     said = capsys.readouterr()
     return status, _strict(output.read_text()) if output.exists() else None, said.out, said.err
@@ -81,6 +81,20 @@ def test_slices_exchange_over_their_own_network(run):
   assert found['topology'] == '2 slices of v5e:2x2' and stage['mesh'] == [8, 1]
   assert 'slices' in {each['axes'] for each in stage['programs'][0]['collectives']}
   assert stage['times']['slow'] > 0
+
+
+@needs_libtpu
+def test_groups_of_several_slices_know_nothing_of_each_other(run):
+  status, found, _, _ = run(
+      *INFER[:2], *INFER[3:4], '--gin.MAX_DECODE_LENGTH=128', '--gin.PROMPT_LENGTH=64',
+      '--gin.TOPOLOGY=v5e:4x4', '--gin.DCN_MESH_SHAPE=(2, 1)', '--gin.DECODE_BATCH_SIZE=32',
+      '--gin.FIND_BATCH=False')
+  assert status == 0
+  stage, = found['stages']
+  assert stage['mesh'][0] * stage['mesh'][1] * stage['groups'] == stage['num_devices'] == 32
+  assert stage['groups'] == 8 and stage['tokens'] == 32 * 4 * 128
+  assert 'slices' not in {each['axes'] for program in stage['programs']
+                          for each in program['collectives']}
 
 
 @needs_libtpu
@@ -176,6 +190,8 @@ def test_an_epoch_is_counted_where_the_data_is_here(run, tmp_path):
     ([*TRAIN, '--gin.TOPOLOGY=v9:4x4'], 'v5p:4x4x4'),
     (['--gin_file=stages/ssft.gin', '--gin.TOPOLOGY=v5e:2x2'], 'MODEL'),
     (TRAIN, 'TOPOLOGY'),
+    ([*TRAIN, '--gin.TOPOLOGY=cpu:1', '--gin.PLAN_OUTPUT=/dev/null/plan.json'], 'PLAN_OUTPUT'),
+    ([*TRAIN, '--gin.TOPOLOGY=cpu:1', '--gin.PLAN_OUTPUT=/'], 'which is a folder'),
     ([*TRAIN, '--gin.TOPOLOGY=cpu:3', '--gin.BATCH_SIZE=8'], 'batch_size'),
 ])
 def test_mistakes_are_said_before_anything_is_compiled(run, words, message):
