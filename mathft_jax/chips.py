@@ -49,8 +49,8 @@ TPUS = (
     Chip('v6e', 'TPU v6 lite', 918e12, 31.25 * GIB, 1638e9, 400e9, 100e9 / 8, 2),
     Chip('tpu7x', 'TPU7x', 1153.5e12, 94.75 * GIB, 3690e9, 300e9, 50e9 / 8, 3, devices_per_chip=2),
 )
-# Links: NVLink, PCIe for the L4, one direction; between hosts: one 400 Gb/s (A100: 200, L4: 100) port
-# a GPU, as the vendor's reference systems have.
+# Links: NVLink, PCIe for the L4, one direction; between hosts: one 400 Gb/s (A100: 200, L4: 100)
+# port a GPU, as the vendor's reference systems have.
 GPUS = (
     Chip('b200', 'NVIDIA B200', 2250e12, 180e9, 8000e9, 900e9, 50e9),
     Chip('h200', 'NVIDIA H200', 989e12, 141e9, 4800e9, 450e9, 50e9),

@@ -50,8 +50,8 @@ def configured(wanted: Mapping[str, Sequence[str]]) -> list[Stage]:
   uses = list(dict.fromkeys(_uses(functions)))
   named = {function for _, function in uses}
   uses += [('', function) for function in functions if function not in named]
-  return [Stage(scope, functions[function], _arguments(scope, function, wanted[functions[function]]))
-          for scope, function in uses]
+  return [Stage(scope, name, _arguments(scope, function, wanted[name]))
+          for scope, function in uses for name in [functions[function]]]
 
 
 def _gin_name(function: Any) -> str:

@@ -45,7 +45,8 @@ def state_bytes(plan: decoding.Plan, *, batch_size: int, prompt_length: int, slo
   params, inputs = _params(plan, False), _inputs(plan, batch_size, prompt_length)
   whole = dataclasses.replace(plan, first_slots=slots, max_length=max(slots, plan.max_length))
   state = jax.eval_shape(lambda *arrays: decoding._prefill(whole, *arrays), params, *inputs)
-  return partitioning.device_bytes(jax.tree.map(_with_sharding, state, decoding.layout(plan, state)))
+  placed = jax.tree.map(_with_sharding, state, decoding.layout(plan, state))
+  return partitioning.device_bytes(placed)
 
 
 def _params(plan: decoding.Plan, unroll_layers: bool) -> Any:

@@ -3,10 +3,11 @@
   python -m mathft_jax.plan --gin_file=models/llama3_1_8b.gin --gin_file=stages/ssft.gin \\
       --gin.TOPOLOGY=v5p:4x4x4
 
-Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage that
-they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra [plan]; no
-TPU is needed) or counts what they do (GPUs, CPUs), prints what it finds and writes it as json. The exit
-status is 1 when a stage does not fit; then it says what would help. No weights and no data are needed.
+Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage
+that they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra
+[plan]; no TPU is needed) or counts what they do (GPUs, CPUs), prints what it finds and writes it as
+json. The exit status is 1 when a stage does not fit; then it says what would help. No weights and
+no data are needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -139,6 +140,6 @@ def _slices(stages: Sequence[Any]) -> int:
   """How many slices the stages' meshes ask for; ValueError where they disagree."""
   shapes = {stage.arguments['partitioner'].num_slices for stage in stages}
   if len(shapes) > 1:
-    raise ValueError(f'The stages have meshes over {sorted(shapes)} slices (dcn_mesh_shape); wanted '
-                     'the same number in all.')
+    raise ValueError(f'The stages have meshes over {sorted(shapes)} slices (dcn_mesh_shape); '
+                     'wanted the same number in all.')
   return shapes.pop()

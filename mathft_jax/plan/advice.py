@@ -18,8 +18,8 @@ Make = Callable[..., report.Planned]
 def largest_batch(planned: report.Planned, make: Make, chip: chips.Chip) -> dict[str, Any]:
   """The largest batch that the compiler finds place for, in multiples of the smallest there is.
 
-  Memory grows about in a straight line with the batch: each trial is where the line through the last
-  two meets the memory, or in the first three quarters between the largest that fitted and the
+  Memory grows about in a straight line with the batch: each trial is where the line through the
+  last two meets the memory, or in the first three quarters between the largest that fitted and the
   smallest that did not: near the limit the compiler computes more again. Found is what
   leaves at most CLOSE of the memory, or where the next multiple does not fit.
   """
@@ -43,7 +43,8 @@ def largest_batch(planned: report.Planned, make: Make, chip: chips.Chip) -> dict
   size = best.settings['batch_size']
   rates = report.rates(best, chip)
   print(f'  largest batch {size}: {report.memory(best, chip)}'
-        + ''.join(f', {low:.3g} to {high:.3g} tokens/s a chip' for name, (high, low) in rates.items()
+        + ''.join(f', {low:.3g} to {high:.3g} tokens/s a chip'
+                  for name, (high, low) in rates.items()
                   if name == 'tokens_per_second_per_chip'), flush=True)
   return {'batch_size': size, 'used_bytes': best.used_bytes, **rates,
           'does_not_fit': None if worst is None else worst.settings['batch_size']}
@@ -67,7 +68,8 @@ def would_help(planned: report.Planned, make: Make, arguments: Mapping[str, Any]
   if helps:
     line = f'What would help, each alone: {"; ".join(helps)}.'
   elif less:
-    line = f'Nothing alone suffices; less is needed with: {"; ".join(less)}. More chips, or several.'
+    line = (f'Nothing alone suffices; less is needed with: {"; ".join(less)}. Set several of '
+            'these, or take more chips.')
   else:
     line = 'Nothing that was tried helps: take more chips, or a smaller model.'
   return [dataclasses.asdict(each) for each in tried], line

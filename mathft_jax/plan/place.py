@@ -1,4 +1,4 @@
-"""What a stage is planned on: devices that may be nobody's, and sizes that its config does not say."""
+"""What a stage is planned on: devices that may be nobody's, sizes that its config does not say."""
 
 from collections.abc import Sequence
 import dataclasses

@@ -78,13 +78,14 @@ def _compiled(found: report.Planned, traced: Any, plan: step_lib.Plan,
       report.collectives(costs, place.slice_shape(plan.mesh)), costs.uncounted, compiled.seconds)
   return dataclasses.replace(
       found, fits=True, used_bytes=compiled.used_bytes, is_compiled=True, programs=(program,),
-      hbm=_kinds(compiled, plan, sizes, found.settings['batch_size'], found.settings['tokens a row']),
+      hbm=_kinds(compiled, plan, sizes, found.settings['batch_size'],
+                 found.settings['tokens a row']),
       times=roofline.times(costs, place.chip, plan.mesh.devices.ravel()))
 
 
 def _kinds(compiled: compiling.Compiled, plan: step_lib.Plan, sizes: footprint.Footprint,
            batch_size: int, length: int) -> dict[str, float]:
-  """Bytes by kind: logits and gradients are computed, activations are the rest of the temporaries."""
+  """Bytes by kind: logits and gradients are computed, activations are what else is temporary."""
   rows, vocab_size = batch_size // plan.num_microbatches, plan.config.vocab_size
   temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
   positions = min(likelihoods.positions_per_chunk(rows, vocab_size, plan.mesh.size), length)
@@ -112,7 +113,7 @@ def epoch(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return unknown
   try:
     rows = arguments['examples']('train')
-  except Exception as error:  # no data here, or not the libraries that read it: a plan needs neither
+  except Exception as error:  # no data here, or no library that reads it: a plan needs neither
     logging.info('plan: the length of an epoch is not known, the data cannot be read: %s', error)
     return unknown
   batch_size, length = arguments['batch_size'], _row_length(arguments['max_length'])

@@ -155,8 +155,8 @@ def _program_lines(program: Program) -> list[str]:
   took = '' if program.compile_seconds is None else f', compiled in {program.compile_seconds:.0f} s'
   lines = [f'  {program.name:<13} {program.flops:.3g} FLOP and {program.hbm_bytes / 1e9:.3g} GB of '
            f'memory traffic a device{took}']
-  lines += [f'    {each["kind"]} over {each["axes"]} (groups of {each["group_size"]}): {each["count"]} '
-            f'times, a chip sends {each["bytes"] / 1e9:.3g} GB'
+  lines += [f'    {each["kind"]} over {each["axes"]} (groups of {each["group_size"]}): '
+            f'{each["count"]} times, a chip sends {each["bytes"] / 1e9:.3g} GB'
             for each in program.collectives[:MOST_LINES]]
   if program.uncounted:
     lines.append(f'    not counted: {dict(program.uncounted)}')
@@ -196,8 +196,8 @@ def _time_lines(planned: Planned, chip: chips.Chip) -> list[str]:
            f'  rate          {_span(found["tokens_per_second_per_chip"])} tokens/s a chip, MFU '
            f'{_span(found["model_flops_utilization"], 100)} %']
   if 'epoch_seconds' in found:
-    lines += [f'  an epoch      {planned.epoch_tokens:,} tokens, {planned.epoch_batches:.1f} batches, '
-              f'{_span(found["epoch_seconds"], 1 / 60)} minutes']
+    lines += [f'  an epoch      {planned.epoch_tokens:,} tokens, {planned.epoch_batches:.1f} '
+              f'batches, {_span(found["epoch_seconds"], 1 / 60)} minutes']
   return [*lines, f'  the stage     {stage_line(planned, chip)}']
 
 

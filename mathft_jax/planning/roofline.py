@@ -1,8 +1,8 @@
 """How long a program takes at least, from what it does and what a chip can do.
 
-Each resource alone gives a time: arithmetic, memory traffic, links within a slice, the network between
-slices. A program takes at least the longest of them (all perfectly overlapped), and about their sum
-where nothing overlaps. Latencies, and arithmetic that is no matrix product, are left out.
+Each resource alone gives a time: arithmetic, memory traffic, links within a slice, the network
+between slices. A program takes at least the longest of them (all perfectly overlapped), and about
+their sum where nothing overlaps. Latencies, and arithmetic that is no matrix product, are left out.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ def _on_links(collective: hlo.Collective, chip: chips.Chip, devices: Sequence[An
 
   A group whose chips differ along k of the torus' dimensions uses the links of these k.
   """
-  spread = min((sum(len(set(along)) > 1 for along in zip(*(devices[place].coords for place in group)))
+  spread = min((sum(len(set(along)) > 1
+                    for along in zip(*(devices[place].coords for place in group)))
                 for group in collective.groups), default=1)
   return collective.bytes / (chip.link_bandwidth * max(spread, 1) / chip.dimensions)
 

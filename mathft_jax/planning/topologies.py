@@ -73,7 +73,7 @@ def _compile_only_devices(topology: Topology) -> Sequence[Any]:
   if importlib.util.find_spec('libtpu') is None:
     raise ValueError(f'{topology.name}: libtpu compiles for TPUs and is not installed; '
                      "pip install 'mathft_jax[plan]' (works without a TPU).")
-  # Libtpu asks Google's metadata server about its machine, which is another one than is planned for.
+  # Libtpu asks Google's metadata server about its machine, which is not the one planned for.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5p-8')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
