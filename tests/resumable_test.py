@@ -26,8 +26,8 @@ def _be(monkeypatch):
       return next((said for what, said in first.items() if name.endswith(what)), text)
     monkeypatch.setattr(resumable, 'processes', types.SimpleNamespace(
         index=lambda: index, count=lambda: count, is_first=lambda: index == 0, told=told,
-        once=lambda name, work: work() if index == 0 else None, wait=lambda name: None))
-    monkeypatch.setattr(resumable, 'SEEN_S', 0.0)
+        once=lambda name, work: work() if index == 0 else None, wait=lambda name: None,
+        seen=lambda is_there: is_there()))
   return be
 
 

@@ -58,7 +58,9 @@ def test_a_failed_process_ends_the_others_and_gives_the_status(script):
 
 
 def test_of_processes_that_end_together_the_one_that_was_not_left_alone_counts(script):
-  bench = script('sleep 0.5; [[ $index == 1 ]] && exit 7; exit 75')
+  bench = script('if [[ $index == 1 ]]; then echo $$ >pid; sleep 0.3; exit 7; fi\n'
+                 'until [[ -s pid ]]; do sleep 0.05; done\n'
+                 'while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done; exit 75')
   done = bench.run('local.sh', '--processes=3', '--', 'program')
   assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr
 
