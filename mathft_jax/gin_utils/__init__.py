@@ -49,17 +49,17 @@ def main(program: Callable[..., Any], argv: Sequence[str], *, plain_flags: Seque
          of_stages: Mapping[str, Sequence[str]] | None = None) -> int:
   """The exit status of a program: 0, 1 when it refused its input, 2 for a wrong command line."""
   _log_to_stderr()
-  name = gin_name(program)
+  name, supplied = gin_name(program), frozenset({'stages'} if of_stages else ())
   try:
     arguments = flags.parse(argv, plain_flags, name)
     if arguments.help:
-      print(help_text(program, plain_flags))
+      print(help_text(program, plain_flags, supplied))
       return 0
     flags.apply(arguments)
     if of_stages:
       form = f'programs/{gin_name(program).partition(".")[0]}.gin'
       arguments = dataclasses.replace(arguments, gin_files=(form, *arguments.gin_files))
-    found = load(program, arguments, frozenset({'stages'} if of_stages else ()))
+    found = load(program, arguments, supplied)
     values = operative.build(program, found)
     if of_stages:
       values['stages'] = stages.configured(of_stages)
@@ -122,11 +122,14 @@ def save_config(workdir: epath.PathLike, program: Callable[..., Any], text: str)
   path.write_text(text)
 
 
-def help_text(program: Callable[..., Any], plain_flags: Sequence[str] = ()) -> str:
-  """What the program does, its flags and its parameters."""
+def help_text(program: Callable[..., Any], plain_flags: Sequence[str] = (),
+              supplied: frozenset[str] = frozenset()) -> str:
+  """What the program does, its flags and its parameters, but for those that are `supplied`."""
   module = importlib.import_module(program.__module__)
   lines = []
   for name, each in sources.parameters(program).items():
+    if name in supplied:
+      continue
     default = 'must be set' if each.default is each.empty else f'{each.default!r}'
     lines.append(f'  {gin_name(program)}.{name}: {default}')
   return '\n'.join([
