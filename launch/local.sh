@@ -18,6 +18,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 processes=1 devices='' gpus='' port='' dry_run=''
 pids=()
 
+# One that nobody listens at, below those that systems give to callers.
+choose_port() {
+  port=$((20000 + RANDOM % 12000))
+  while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 12000)); done
+}
+
 # The environment of process $1, as NAME=VALUE words in `settings`.
 choose_settings() {
   local gpu visible=''
@@ -107,7 +113,7 @@ read_flags 'processes devices gpus port' '' "$@"
 need_number processes ${devices:+devices} ${gpus:+gpus} ${port:+port}
 need_program
 [[ $processes -gt 0 ]] || die "$USAGE_ERROR" '--processes=0; wanted 1 or more.'
-[[ -n $port ]] || port=$((20000 + RANDOM % 20000))
+[[ -n $port ]] || choose_port
 if [[ -n $dry_run ]]; then
   for ((index = 0; index < processes; index++)); do
     choose_command "$index"
