@@ -151,8 +151,10 @@ def _writes(base: Sequence[str]) -> bool:
 
   Their runs are the processes; the sweeps themselves know nothing of each other.
   """
-  flags = dict(each.lstrip('-').partition('=')[::2] for each in base)
-  return int(flags.get('process_index', os.environ.get('SLURM_PROCID', 0))) == 0
+  words = [word for each in base for word in each.lstrip('-').split('=', 1)]
+  if 'process_index' in words[:-1]:
+    return int(words[words.index('process_index') + 1]) == 0
+  return int(os.environ.get('SLURM_PROCID', 0)) == 0
 
 
 def _check_writable(workdir: str) -> None:

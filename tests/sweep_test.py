@@ -164,6 +164,8 @@ def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(fo
   made.unlink()
   flags = ['--coordinator_address=localhost:1', '--process_count=2']
   assert run(asked, *flags, '--process_index=1', options=['--collect']) == 0 and not made.exists()
+  assert run(asked, *flags, '--process_index', '1', options=['--collect']) == 0
+  assert not made.exists()
   monkeypatch.setenv('SLURM_PROCID', '1')
   assert run(asked, options=['--collect']) == 0 and not made.exists()
   assert run(asked, *flags, '--process_index=0', options=['--collect']) == 0 and made.exists()

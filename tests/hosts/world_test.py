@@ -47,8 +47,8 @@ def test_a_process_that_is_killed_in_a_step_ends_the_others_who_say_so(do, dead)
     world.wait_for(index, 'the sum is 3', SECONDS)
   world.processes[dead].send_signal(signal.SIGKILL)
   killed = time.monotonic()
-  ended = world.ended(60)
-  assert time.monotonic() - killed < 15  # it takes milliseconds where nothing else runs
+  ended = world.ended(SECONDS)
+  assert time.monotonic() - killed < 60  # it takes milliseconds where nothing else runs
   for index in {0, 1, 2} - {dead}:
     assert ended[index].status == 75
     assert f'process {dead} (' in ended[index].output.splitlines()[-1]
@@ -58,14 +58,14 @@ def test_a_process_that_is_killed_in_a_step_ends_the_others_who_say_so(do, dead)
 
 @pytest.mark.parametrize('stopped', [0, 1])
 def test_a_process_that_hangs_ends_the_others_within_the_heartbeat_timeout(do, stopped):
-  world = do('all:add_for_ever', '--heartbeat_timeout_s=3')
+  world = do('all:add_for_ever', '--heartbeat_timeout_s=6')
   for index in range(2):
     world.wait_for(index, 'the sum is 1', SECONDS)
   world.processes[stopped].send_signal(signal.SIGSTOP)
   began = time.monotonic()
   other = world.processes[1 - stopped]
-  assert other.wait(60) == 75
-  assert time.monotonic() - began < 30
+  assert other.wait(SECONDS) == 75
+  assert time.monotonic() - began < 60
   assert f'process {stopped} (' in world.output(1 - stopped)
   assert 'has given no sign of life for' in world.output(1 - stopped)
   world.kill()
@@ -84,7 +84,7 @@ def test_sigterm_ends_a_process_at_once_and_with_it_the_others(do, what):
   for index in range(2):
     world.wait_for(index, 'the sum is 1' if what == 'add_for_ever' else 'working alone', SECONDS)
   world.processes[1].send_signal(signal.SIGTERM)
-  first, second = world.ended(60)
+  first, second = world.ended(SECONDS)
   assert (first.status, second.status) == (75, -15)
 
 
@@ -118,10 +118,10 @@ def test_an_error_nobody_foresaw_ends_all_too(do):
 
 
 def test_a_process_that_never_comes_is_named_after_the_start_timeout(do):
-  ended = do('all:add_up', '--start_timeout_s=4', count=3, of={2: ['--help']}).ended(SECONDS)
+  ended = do('all:add_up', '--start_timeout_s=10', count=3, of={2: ['--help']}).ended(SECONDS)
   assert ended[0].status == ended[1].status == 75
   for each in ended[:2]:
-    assert '2 of 3 processes came in 4 s; missing: 2.' in each.output
+    assert '2 of 3 processes came in 10 s; missing: 2.' in each.output
 
 
 def test_a_first_process_that_never_comes_is_named_with_its_address(do):
