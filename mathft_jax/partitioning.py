@@ -15,7 +15,7 @@ from absl import logging
 import jax
 from jax.experimental import mesh_utils
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from mathft_jax import processes
@@ -85,7 +85,8 @@ class Partitioner:
   def abstract_mesh(self, num_devices: int) -> AbstractMesh:
     """The mesh over so many devices that nobody has to own: shardings of shapes, no arrays."""
     ici, dcn = self._shapes(num_devices)
-    return AbstractMesh((ici[0] * dcn[0], ici[1] * dcn[1]), ('data', 'model'))
+    return AbstractMesh((ici[0] * dcn[0], ici[1] * dcn[1]), ('data', 'model'),
+                        axis_types=(AxisType.Auto, AxisType.Auto))  # as `mesh`'s are
 
   def _shapes(self, num_devices: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """(data, model) within a slice and between slices; ValueError when they need other devices."""
