@@ -339,3 +339,12 @@ def test_no_device_is_touched_before_the_program_starts(toy, tmp_path):
   done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
                         env=environment(toy))
   assert done.stdout.strip() == 'False', done.stderr
+
+
+def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path, capsys):
+  from mathft_jax import grade
+  status = gin_utils.main(grade.grade, [
+      'grade', '--gin_file=programs/grade.gin', f'--gin.CANDIDATES={tmp_path}/none.jsonl',
+      f'--gin.INFER_OUTPUT_DIR={tmp_path}/graded'])
+  assert status == 1
+  assert f'{tmp_path}/none.jsonl: no such file' in capsys.readouterr().err

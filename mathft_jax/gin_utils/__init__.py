@@ -213,9 +213,15 @@ def _parse(reader: sources.Reader, arguments: flags.Arguments) -> None:
 
 
 def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
-  """Runs the program; what it refuses with ValueError is told without a traceback."""
+  """Runs the program; what it refuses with ValueError is told without a traceback.
+
+  So is a file that is not there: whatever library looked for it, its name is all that is to say.
+  """
   try:
     result = program(**values)
+  except FileNotFoundError as error:
+    return together.refuse(gin_name(program), f'{error.filename or error}: no such file; wanted '
+                           'one that an earlier program has written, or data of yours.', 1)
   except ValueError as error:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames or not pathlib.Path(frames[-1].filename).is_relative_to(PACKAGE):
