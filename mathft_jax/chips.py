@@ -4,6 +4,8 @@ TPU: the vendor's system architecture page of each version. GPU: data sheets, de
 """
 
 import dataclasses
+import math
+import re
 
 GIB = 2 ** 30
 
@@ -13,13 +15,13 @@ class Chip:
   """One jax device of a kind of accelerator: a whole chip, but for TPU7x, where it is half of one.
 
   Attributes:
-    kind: how `jax.Device.device_kind` begins.
+    kind: what stands in `jax.Device.device_kind`, with no further digit after it.
     flops: dense bfloat16 FLOP/s.
     hbm_bytes: memory that programs may use; of TPUs what the compiler allows them.
     hbm_bandwidth: bytes/s.
-    link_bandwidth: bytes/s that it can send to the others of its slice or host, all links together.
-    slow_bandwidth: bytes/s that it can send to other slices or hosts.
-    dimensions: of the torus that links the chips of a slice; 0: all are linked with all (GPUs).
+    link_bandwidth: of TPUs: bytes/s that it can send to the others of its slice, all links together.
+    slow_bandwidth: of TPUs: bytes/s that it can send to other slices.
+    dimensions: of the torus that links the chips of a slice; 0 for all but TPUs.
     devices_per_chip: jax devices that share one chip's links.
     config: what libtpu calls the one-device-a-chip mode, where it is not the default.
   """
@@ -29,8 +31,8 @@ class Chip:
   flops: float
   hbm_bytes: float
   hbm_bandwidth: float
-  link_bandwidth: float
-  slow_bandwidth: float
+  link_bandwidth: float = math.nan
+  slow_bandwidth: float = math.nan
   dimensions: int = 0
   devices_per_chip: int = 1
   config: str | None = None
@@ -49,14 +51,14 @@ TPUS = (
     Chip('v6e', 'TPU v6 lite', 918e12, 31.25 * GIB, 1638e9, 400e9, 100e9 / 8, 2),
     Chip('tpu7x', 'TPU7x', 1153.5e12, 94.75 * GIB, 3690e9, 300e9, 50e9 / 8, 3, devices_per_chip=2),
 )
-# Links: NVLink, PCIe for the L4, one direction; between hosts: one 400 Gb/s (A100: 200, L4: 100)
-# port a GPU, as the vendor's reference systems have.
+# No compiler for it is at hand, so nothing is planned for it; its trainings tell their rate.
+TPU_V3 = Chip('v3', 'TPU v3', 61.5e12, 16 * GIB, 450e9, devices_per_chip=2)
 GPUS = (
-    Chip('b200', 'NVIDIA B200', 2250e12, 180e9, 8000e9, 900e9, 50e9),
-    Chip('h200', 'NVIDIA H200', 989e12, 141e9, 4800e9, 450e9, 50e9),
-    Chip('h100', 'NVIDIA H100', 989e12, 80e9, 3350e9, 450e9, 50e9),
-    Chip('a100', 'NVIDIA A100', 312e12, 80e9, 2039e9, 300e9, 25e9),
-    Chip('l4', 'NVIDIA L4', 121e12, 24e9, 300e9, 32e9, 12.5e9),
+    Chip('b200', 'B200', 2250e12, 180e9, 8000e9),
+    Chip('h200', 'H200', 989e12, 141e9, 4800e9),
+    Chip('h100', 'H100', 989e12, 80e9, 3350e9),
+    Chip('a100', 'A100', 312e12, 80e9, 2039e9),
+    Chip('l4', 'L4', 121e12, 24e9, 300e9),
 )
 CHIPS = {chip.name: chip for chip in (*TPUS, *GPUS)}
 
@@ -66,5 +68,6 @@ def of_device(kind: str) -> Chip | None:
   aliases = {'TPU v5e': 'TPU v5 lite', 'TPU v6e': 'TPU v6 lite'}
   kind = next((known + kind.removeprefix(alias) for alias, known in aliases.items()
                if kind.startswith(alias)), kind)
-  matching = [chip for chip in CHIPS.values() if kind.startswith(chip.kind)]
+  matching = [chip for chip in (*CHIPS.values(), TPU_V3)
+              if re.search(rf'{chip.kind}(?!\d)', kind)]
   return max(matching, key=lambda chip: len(chip.kind), default=None)

@@ -19,7 +19,7 @@ FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 DEEP = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16')
 KNOWN = tuple(f'{chip.name}:{shape}' for chip in chips.TPUS
               for shape in (FLAT if chip.dimensions == 2 else DEEP))
-CPU = chips.Chip('cpu', 'cpu', math.nan, math.inf, math.nan, math.nan, math.nan)
+CPU = chips.Chip('cpu', 'cpu', math.nan, math.inf, math.nan)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,14 +14,16 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None,
 @pytest.mark.parametrize('kind, name', [
     ('TPU v4', 'v4'), ('TPU v5 lite', 'v5e'), ('TPU v5e', 'v5e'), ('TPU v5', 'v5p'),
     ('TPU v5p', 'v5p'), ('TPU v6 lite', 'v6e'), ('TPU v6e', 'v6e'), ('TPU7x', 'tpu7x'),
-    ('NVIDIA H100 80GB HBM3', 'h100'), ('NVIDIA A100-SXM4-80GB', 'a100')])
+    ('NVIDIA H100 80GB HBM3', 'h100'), ('NVIDIA A100-SXM4-80GB', 'a100'),
+    ('NVIDIA GH200 480GB', 'h200'), ('TPU v3', 'v3')])
 def test_devices_are_known_by_what_jax_calls_them(kind, name):
   assert chips.of_device(kind).name == name
 
 
 def test_an_unknown_device_is_not_guessed():
   assert chips.of_device('cpu') is None
-  assert chips.of_device('TPU v3') is None
+  assert chips.of_device('TPU v2') is None
+  assert chips.of_device('NVIDIA L40S') is None
 
 
 @needs_libtpu
