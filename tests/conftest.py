@@ -35,6 +35,13 @@ def shared_data() -> pathlib.Path:
   return folder
 
 
+@pytest.fixture(scope='session')
+def libtpu():
+  """Tests that compile for TPUs; [test] has it on Linux."""
+  pytest.importorskip('libtpu', reason="no libtpu, which compiles for TPUs: pip install "
+                      "'mathft_jax[plan]'")
+
+
 @pytest.fixture(scope='module')
 def quick_compiles():
   """XLA leaves out what makes programs faster and compiling slower: for programs that run once."""

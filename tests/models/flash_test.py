@@ -199,8 +199,7 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
 
 
 @pytest.fixture(scope='module')
-def tpus():
-  pytest.importorskip('libtpu', reason='libtpu compiles for TPUs: pip install libtpu')
+def tpus(libtpu):
   devices = np.array(topologies.parse('v5e:2x2').devices()).reshape(2, 2)
   return jax.sharding.Mesh(devices, ('data', 'model'))
 

@@ -1,6 +1,5 @@
 """Plans of runs on accelerators that nobody owns, from their gin files alone."""
 
-import importlib.util
 import dataclasses
 import json
 
@@ -11,9 +10,6 @@ from mathft_jax.gin_utils import stages as stages_lib
 from mathft_jax.plan import samplings, trainings
 from mathft_jax.planning import report, roofline
 
-needs_libtpu = pytest.mark.skipif(
-    importlib.util.find_spec('libtpu') is None,
-    reason="libtpu, which compiles for TPUs, is not installed: pip install 'mathft_jax[plan]'")
 REMAT = "transformer.TransformerConfig.remat = 'full'"
 TRAIN = ['--gin_file=models/tiny.gin', '--gin_file=stages/ssft.gin',
          "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 64}"]
@@ -41,7 +37,7 @@ def _strict(text):
   return json.loads(text, parse_constant=refuse)
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_a_training_on_a_tpu_slice(run):
   status, found, said, _ = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.FSDP=True',
                                '--gin.BATCH_SIZE=8', '--gin.FIND_BATCH=False')
@@ -59,7 +55,7 @@ def test_a_training_on_a_tpu_slice(run):
   assert 'fits: ' in said and 'all-' in said
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_sampling_and_scoring_on_a_tpu_slice(run):
   status, found, _, _ = run(*INFER, '--gin.TOPOLOGY=v5e:2x2', '--gin.DECODE_BATCH_SIZE=8',
                             '--gin.NUM_PARTITIONS=2', '--gin.FIND_BATCH=False')
@@ -72,7 +68,7 @@ def test_sampling_and_scoring_on_a_tpu_slice(run):
   assert sample['batches'] == -(-500 // 8)
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_slices_exchange_over_their_own_network(run):
   status, found, said, _ = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.DCN_MESH_SHAPE=(2, 1)',
                                '--gin.BATCH_SIZE=8', '--gin.FIND_BATCH=False')
@@ -83,7 +79,7 @@ def test_slices_exchange_over_their_own_network(run):
   assert stage['times']['slow'] > 0
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_groups_of_several_slices_know_nothing_of_each_other(run):
   status, found, _, _ = run(
       *INFER[:2], *INFER[3:4], '--gin.MAX_DECODE_LENGTH=128', '--gin.PROMPT_LENGTH=64',
@@ -97,7 +93,7 @@ def test_groups_of_several_slices_know_nothing_of_each_other(run):
                           for each in program['collectives']}
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_what_does_not_fit_ends_with_what_would_help(run):
   status, found, said, error = run(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.BATCH_SIZE=65536')
   assert status == 1

@@ -1,9 +1,7 @@
 """The real train step, compiled for CPUs and for a TPU slice: counted by us, by XLA, by formula."""
 
 import functools
-import importlib.util
 import math
-import os
 
 import jax
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from mathft_jax import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import likelihoods, transformer
-from mathft_jax.planning import flops, hlo
+from mathft_jax.planning import flops, hlo, topologies
 from mathft_jax.training import losses, lowering, optimizers
 from mathft_jax.training import step as step_lib
 
@@ -23,13 +21,8 @@ TPU = 'v5e:2x2'
 def devices(platform):
   if platform == 'cpu':
     return jax.devices()
-  if importlib.util.find_spec('libtpu') is None:
-    pytest.skip(f'libtpu is not installed, so nothing is compiled for {TPU}')
-  for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('TPU_ACCELERATOR_TYPE', 'v5litepod-4'),
-                      ('TPU_WORKER_HOSTNAMES', 'localhost'), ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')):
-    os.environ.setdefault(name, value)
-  from jax.experimental import topologies
-  return topologies.get_topology_desc(TPU, 'tpu').devices
+  pytest.importorskip('libtpu', reason=f'no libtpu, so nothing is compiled for {TPU}')
+  return topologies.parse(TPU).devices()
 
 
 @functools.cache

@@ -1,14 +1,11 @@
 """Names of accelerators, their published figures, and the devices that libtpu makes of them."""
 
-import importlib.util
 
 import pytest
 
 from mathft_jax import chips, partitioning
 from mathft_jax.planning import topologies
 
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec('libtpu') is None,
-                                  reason="libtpu is not installed: pip install 'mathft_jax[plan]'")
 
 
 @pytest.mark.parametrize('kind, name', [
@@ -26,7 +23,7 @@ def test_an_unknown_device_is_not_guessed():
   assert chips.of_device('NVIDIA L40S') is None
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 @pytest.mark.parametrize('name', topologies.KNOWN)
 def test_libtpu_makes_devices_of_each_known_slice(name):
   topology = topologies.parse(name)
@@ -36,7 +33,7 @@ def test_libtpu_makes_devices_of_each_known_slice(name):
   assert 4 <= topology.num_chips <= 1024
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 @pytest.mark.parametrize('name', ['v5e:4x4', 'v5p:4x4x4', 'tpu7x:2x2x2'])
 @pytest.mark.parametrize('num_partitions', [1, 2, 4, 8])
 def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
@@ -46,7 +43,7 @@ def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
   assert set(mesh.devices.flat) == set(devices)
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_slices_are_apart_along_data():
   devices = topologies.parse('v5e:4x4', slices=2).devices()
   mesh = partitioning.Partitioner(ici_mesh_shape=(8, 2), dcn_mesh_shape=(2, 1)).mesh(devices)
@@ -61,7 +58,7 @@ def test_what_is_no_topology_is_refused_with_what_is_known(text):
     topologies.parse(text)
 
 
-@needs_libtpu
+@pytest.mark.usefixtures('libtpu')
 def test_a_slice_that_libtpu_does_not_know_is_refused():
   with pytest.raises(ValueError, match='v5e:3x5: libtpu knows no such slice'):
     topologies.parse('v5e:3x5').devices()
