@@ -6,9 +6,24 @@ import re
 
 Change = Callable[[str, random.Random], str]
 
-_WRAPPERS = ('${}$', '${}$.', '{}.', '\\({}\\)', '\\[{}\\]', '$${}$$', '\\boxed{{{}}}', '$\\boxed{{{}}}$',
-             '**{}**', ' {} ', '${}.$', '{}\\\\')
-_FILLER = 'We add the terms, collect what is equal, and divide both sides by the common factor. ' * 4
+_WRAPPERS = (
+  '${}$',
+  '${}$.',
+  '{}.',
+  '\\({}\\)',
+  '\\[{}\\]',
+  '$${}$$',
+  '\\boxed{{{}}}',
+  '$\\boxed{{{}}}$',
+  '**{}**',
+  ' {} ',
+  '${}.$',
+  '{}\\\\',
+)
+_FILLER = (
+  'We add the terms, collect what is equal, and divide both sides by the common factor. '
+  * 4
+)
 
 
 def same(answer: str, rng: random.Random) -> str:
@@ -32,8 +47,12 @@ def wrapped(answer: str, rng: random.Random) -> str:
   return rng.choice(_WRAPPERS).format(answer)
 
 
-VARIANTS: dict[str, Change] = {'self': same, 'format': formatted, 'composite': composite,
-                               'wrapped': wrapped}
+VARIANTS: dict[str, Change] = {
+  'self': same,
+  'format': formatted,
+  'composite': composite,
+  'wrapped': wrapped,
+}
 
 
 def _other_fraction(answer: str) -> str:
@@ -63,10 +82,18 @@ def _spaced(answer: str) -> str:
   return re.sub(r'([+\-=,])', r' \1 ', answer)
 
 
-_FORMATS = (_other_fraction, _short_fraction, _stretched_brackets, _braced_exponent, _spaced)
+_FORMATS = (
+  _other_fraction,
+  _short_fraction,
+  _stretched_brackets,
+  _braced_exponent,
+  _spaced,
+)
 
 
-def different_pairs(answers: Sequence[str], count: int, rng: random.Random) -> list[tuple[str, str]]:
+def different_pairs(
+  answers: Sequence[str], count: int, rng: random.Random
+) -> list[tuple[str, str]]:
   """Pairs of unlike strings, half of them alike but for their digits."""
   unique = sorted(set(answers))
   alike: dict[str, list[str]] = {}
@@ -75,12 +102,18 @@ def different_pairs(answers: Sequence[str], count: int, rng: random.Random) -> l
   groups = [group for group in alike.values() if len(group) > 1]
   pairs: set[tuple[str, str]] = set()
   while len(pairs) < count:
-    pool = unique if len(pairs) % 2 else rng.choices(groups, list(map(len, groups)))[0]
+    pool = (
+      unique
+      if len(pairs) % 2
+      else rng.choices(groups, list(map(len, groups)))[0]
+    )
     pairs.add(tuple(sorted(rng.sample(pool, 2))))
   return sorted(pairs)
 
 
-def candidate_answers(golds: Sequence[str], size: int, rng: random.Random) -> list[list[str]]:
+def candidate_answers(
+  golds: Sequence[str], size: int, rng: random.Random
+) -> list[list[str]]:
   """For each gold, `size` sampled answers: right ones in many spellings, and wrong ones.
 
   A problem has 2 to 24 wrong answers, some with a changed digit and some of other problems, drawn
@@ -88,14 +121,20 @@ def candidate_answers(golds: Sequence[str], size: int, rng: random.Random) -> li
   """
   sampled = []
   for gold in golds:
-    wrong = [_changed_digit(gold, rng) if rng.random() < 0.6 else rng.choice(golds)
-             for _ in range(rng.randint(2, 24))]
+    wrong = [
+      _changed_digit(gold, rng) if rng.random() < 0.6 else rng.choice(golds)
+      for _ in range(rng.randint(2, 24))
+    ]
     weights = [1 / rank for rank in range(1, len(wrong) + 1)]
     share = rng.random()
-    sampled.append([
+    sampled.append(
+      [
         rng.choice((same, same, formatted, composite, wrapped))(
-            gold if rng.random() < share else rng.choices(wrong, weights)[0], rng)
-        for _ in range(size)])
+          gold if rng.random() < share else rng.choices(wrong, weights)[0], rng
+        )
+        for _ in range(size)
+      ]
+    )
   return sampled
 
 
@@ -104,7 +143,7 @@ def _changed_digit(answer: str, rng: random.Random) -> str:
   if not places:
     return f'{answer}+{rng.randint(1, 9)}'
   place = rng.choice(places)
-  return f'{answer[:place]}{(int(answer[place]) + rng.randint(1, 9)) % 10}{answer[place + 1:]}'
+  return f'{answer[:place]}{(int(answer[place]) + rng.randint(1, 9)) % 10}{answer[place + 1 :]}'
 
 
 def solution_with(answer: str) -> str:

@@ -11,33 +11,51 @@ import argparse
 import jax
 import numpy as np
 
-from mathft_jax import partitioning
+from mathft_jax.aot import topologies
+from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
-from mathft_jax.planning import topologies
-from mathft_jax.training import losses, optimizers, step
+from mathft_jax.training import losses, optimizers, train_step
 
-LAYER = dict(vocab_size=1024, embed_dim=4096, num_layers=1, num_heads=32, num_kv_heads=8,
-             mlp_dim=14_336, tied_embeddings=False, dtype='bfloat16')
+LAYER = dict(
+  vocab_size=1024,
+  embed_dim=4096,
+  num_layers=1,
+  num_heads=32,
+  num_kv_heads=8,
+  mlp_dim=14_336,
+  tied_embeddings=False,
+  dtype='bfloat16',
+)
 ROWS = ('input_tokens', 'target_tokens', 'positions', 'segment_ids')
 
 
 def compiled_step(mesh: jax.sharding.Mesh, length: int, **how_to_compute):
   """The train step of two rows."""
-  plan = step.Plan(
-      config=transformer.TransformerConfig(**LAYER, **how_to_compute), loss=losses.Mle(),
-      optimizer=optimizers.without_rate(optimizers.AdamW()), mesh=mesh,
-      rules=partitioning.Partitioner(fsdp=True).rules)
-  array = lambda dtype: jax.ShapeDtypeStruct((2, length), dtype,
-                                             sharding=partitioning.rows(mesh))
+  plan = train_step.Plan(
+    config=transformer.TransformerConfig(**LAYER, **how_to_compute),
+    loss=losses.Mle(),
+    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    mesh=mesh,
+    rules=partitioning.Partitioner(fsdp=True).rules,
+  )
+  array = lambda dtype: jax.ShapeDtypeStruct(
+    (2, length), dtype, sharding=partitioning.rows(mesh)
+  )
   batch = {f'decoder_{name}': array('int32') for name in ROWS}
   batch['decoder_loss_weights'] = array('float32')
   rate = jax.ShapeDtypeStruct((), 'float32')
-  return step.train_step(plan).lower(step.abstract_state(plan), batch, rate).compile()
+  return (
+    train_step.train_step(plan)
+    .lower(train_step.abstract_state(plan), batch, rate)
+    .compile()
+  )
 
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--length', type=int, default=4096, help='tokens of a row')
+  parser.add_argument(
+    '--length', type=int, default=4096, help='tokens of a row'
+  )
   parser.add_argument('--remat', nargs='+', default=['none', 'dots', 'full'])
   parser.add_argument('--kernel', nargs='+', default=['einsum', 'splash'])
   arguments = parser.parse_args()
@@ -46,7 +64,9 @@ def main():
   print('| remat | attention | MiB of scratch a device |\n|---|---|---:|')
   for remat in arguments.remat:
     for kernel in arguments.kernel:
-      compiled = compiled_step(mesh, arguments.length, remat=remat, attention_kernel=kernel)
+      compiled = compiled_step(
+        mesh, arguments.length, remat=remat, attention_kernel=kernel
+      )
       scratch = compiled.memory_analysis().temp_size_in_bytes / 2**20
       print(f'| `{remat}` | `{kernel}` | {scratch:,.0f} |', flush=True)
 

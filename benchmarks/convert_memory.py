@@ -17,15 +17,22 @@ import time
 import ml_dtypes
 import numpy as np
 
-from mathft_jax.checkpoints import safetensors_files, stored
-from mathft_jax.models import families, transformer
-from mathft_jax.models.families import tensors
+from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.models import transformer
+from mathft_jax.models.huggingface import config_json, tensor_names
 
 GIB = 2**30
 SIZES = dict(  # those of Qwen2.5 3B
-    model_type='qwen2', vocab_size=151_936, hidden_size=2048, num_hidden_layers=36,
-    num_attention_heads=16, num_key_value_heads=2, intermediate_size=11_008,
-    tie_word_embeddings=True, rope_theta=1_000_000.0)
+  model_type='qwen2',
+  vocab_size=151_936,
+  hidden_size=2048,
+  num_hidden_layers=36,
+  num_attention_heads=16,
+  num_key_value_heads=2,
+  intermediate_size=11_008,
+  tie_word_embeddings=True,
+  rope_theta=1_000_000.0,
+)
 LOAD = """
 import sys
 from mathft_jax import checkpoints
@@ -39,15 +46,23 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
   """Writes a folder of random weights in files of 2 GB; (bytes in all, of the largest tensor)."""
   folder.mkdir()
   (folder / 'config.json').write_text(json.dumps(sizes))
-  family, config = families.read(sizes, where='sizes')
-  shapes = {name: array.shape for name, array in
-            stored.flat(transformer.abstract_params(config)).items()}
-  block = np.random.default_rng(0).normal(0, 0.02, 1 << 22).astype(ml_dtypes.bfloat16)
+  family, config = config_json.read(sizes, where='sizes')
+  shapes = {
+    name: array.shape
+    for name, array in parameter_source.flat(
+      transformer.abstract_params(config)
+    ).items()
+  }
+  block = (
+    np.random.default_rng(0).normal(0, 0.02, 1 << 22).astype(ml_dtypes.bfloat16)
+  )
   wanted = {}
-  for row in tensors.rows(family.table, shapes):
+  for row in tensor_names.rows(family.table, shapes):
     ours = shapes[row.ours][1:] if row.is_stacked else shapes[row.ours]
     for layer in range(config.num_layers) if row.is_stacked else (None,):
-      wanted[row.their_name(layer)] = np.broadcast_to(block[:1], row.their_shape(ours))
+      wanted[row.their_name(layer)] = np.broadcast_to(
+        block[:1], row.their_shape(ours)
+      )
   shards, size = [{}], 0
   for name, each in wanted.items():
     if size > 2e9:
@@ -59,9 +74,11 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
   for number, shard in enumerate(shards, 1):
     file = f'model-{number:05}-of-{len(shards):05}.safetensors'
     parts = (np.resize(block, each.shape) for each in shard.values())
-    safetensors_files.write(folder / file, shard, parts, {'format': 'pt'})
+    safetensors_format.write(folder / file, shard, parts, {'format': 'pt'})
     where.update(dict.fromkeys(shard, file))
-  (folder / 'model.safetensors.index.json').write_text(json.dumps({'weight_map': where}))
+  (folder / 'model.safetensors.index.json').write_text(
+    json.dumps({'weight_map': where})
+  )
   sizes = [2 * each.size for each in wanted.values()]
   return sum(sizes), max(sizes)
 
@@ -88,29 +105,63 @@ def measure(command: list[str]) -> tuple[int, int, float]:
 def main() -> None:
   parser = argparse.ArgumentParser()
   parser.add_argument('--layers', type=int, default=SIZES['num_hidden_layers'])
-  parser.add_argument('--folder', default=None, help='where to put some 25 GB for a while')
+  parser.add_argument(
+    '--folder', default=None, help='where to put some 25 GB for a while'
+  )
   arguments = parser.parse_args()
   sizes = {**SIZES, 'num_hidden_layers': arguments.layers}
   with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
     folder = pathlib.Path(folder)
     total, largest = make_folder(folder / 'hf', sizes)
-    print(f'{total / GIB:.2f} GiB in all, largest tensor {largest / GIB:.2f} GiB', flush=True)
-    print('| | GiB, without mapped files | with | seconds |\n|---|---:|---:|---:|', flush=True)
+    print(
+      f'{total / GIB:.2f} GiB in all, largest tensor {largest / GIB:.2f} GiB',
+      flush=True,
+    )
+    print(
+      '| | GiB, without mapped files | with | seconds |\n|---|---:|---:|---:|',
+      flush=True,
+    )
     convert = [sys.executable, '-m', 'mathft_jax.convert']
     for name, command in {
-        'nothing but the imports': [sys.executable, '-c', LOAD.split('path =')[0]],
-        'folder to native file': [*convert, f'--checkpoint={folder}/hf',
-                                  f'--output={folder}/x.safetensors'],
-        'native file to folder': [*convert, f'--checkpoint={folder}/x.safetensors',
-                                  f'--output={folder}/out'],
-        'folder to one device (its memory included)': [sys.executable, '-c', LOAD, f'{folder}/hf'],
-        'folder to an orbax step (its memory included)': [
-            *convert, f'--checkpoint={folder}/hf', f'--output={folder}/step'],
-        'orbax step to folder': [*convert, f'--checkpoint={folder}/step',
-                                 f'--output={folder}/out2'],
+      'nothing but the imports': [
+        sys.executable,
+        '-c',
+        LOAD.split('path =')[0],
+      ],
+      'folder to native file': [
+        *convert,
+        f'--checkpoint={folder}/hf',
+        f'--output={folder}/x.safetensors',
+      ],
+      'native file to folder': [
+        *convert,
+        f'--checkpoint={folder}/x.safetensors',
+        f'--output={folder}/out',
+      ],
+      'folder to one device (its memory included)': [
+        sys.executable,
+        '-c',
+        LOAD,
+        f'{folder}/hf',
+      ],
+      'folder to an orbax step (its memory included)': [
+        *convert,
+        f'--checkpoint={folder}/hf',
+        f'--output={folder}/step',
+      ],
+      'orbax step to folder': [
+        *convert,
+        f'--checkpoint={folder}/step',
+        f'--output={folder}/out2',
+      ],
     }.items():
       anonymous, resident, seconds = measure(command)
-      row = name, f'{anonymous / GIB:.2f}', f'{resident / GIB:.2f}', f'{seconds:.0f}'
+      row = (
+        name,
+        f'{anonymous / GIB:.2f}',
+        f'{resident / GIB:.2f}',
+        f'{seconds:.0f}',
+      )
       print(f'| {" | ".join(row)} |', flush=True)
 
 

@@ -16,20 +16,22 @@ import atheris
 with atheris.instrument_imports(include=['mathft_jax.grading']):
   from mathft_jax import grading
   from mathft_jax.grading import equivalence
-  from mathft_jax.grading import symbolic
+  from mathft_jax.grading.canonical import sympy_closed_forms
 
-symbolic.closed = lambda tree: None  # sympy runs in a worker with a deadline; this is about the rest
+sympy_closed_forms.closed = lambda tree: (
+  None
+)  # sympy runs in a worker with a deadline; this is about the rest
 SLOWEST_S = 1.0
 _FRAGMENTS = (
-    r'\frac \sqrt \sqrt[3] \binom \text{ \boxed{ \begin{pmatrix} \end{pmatrix} \begin{cases} \end{cases} '
-    r'\left \right \pm \mp \cdot \times \div \le \ge \ne \approx \in \cup \cap \setminus \infty \pi '
-    r'\theta \emptyset \mathbb{R} \sin \cos \tan^{-1} \ln \log_ \max \gcd \det \sum_{k=1}^{ '
-    r'\prod_{k=1}^{ \int_0^1 \lim_{x\to0} dx '
-    r'\overline{ \ldots \pmod \bmod \circ \angle \langle \rangle \lfloor \rfloor \{ \} \\ & $ \$ \% '
-    r'\! {,} ** // <= >= != == := ... and or mod sqrt( sin( log pi union U inf cm two hundred percent '
-    r'p.m. 9^ 99999999! 1e9 1e999999 0.333 0.3333333333 1/ /0 ½ ² π √ ∞ ≤ − ° ∪ \choose \over _2 _{16} '
-    r'f( x_1 \frac12 \boxed \fbox{ #### </think> <answer> </answer> Answer: ').split() + [
-        ' ', '\n', 'the answer is ', '# Answer\n']
+  r'\frac \sqrt \sqrt[3] \binom \text{ \boxed{ \begin{pmatrix} \end{pmatrix} \begin{cases} \end{cases} '
+  r'\left \right \pm \mp \cdot \times \div \le \ge \ne \approx \in \cup \cap \setminus \infty \pi '
+  r'\theta \emptyset \mathbb{R} \sin \cos \tan^{-1} \ln \log_ \max \gcd \det \sum_{k=1}^{ '
+  r'\prod_{k=1}^{ \int_0^1 \lim_{x\to0} dx '
+  r'\overline{ \ldots \pmod \bmod \circ \angle \langle \rangle \lfloor \rfloor \{ \} \\ & $ \$ \% '
+  r'\! {,} ** // <= >= != == := ... and or mod sqrt( sin( log pi union U inf cm two hundred percent '
+  r'p.m. 9^ 99999999! 1e9 1e999999 0.333 0.3333333333 1/ /0 ½ ² π √ ∞ ≤ − ° ∪ \choose \over _2 _{16} '
+  r'f( x_1 \frac12 \boxed \fbox{ #### </think> <answer> </answer> Answer: '
+).split() + [' ', '\n', 'the answer is ', '# Answer\n']
 _TABLE = (_FRAGMENTS + [chr(code) for code in range(32, 127)])[:256]
 
 

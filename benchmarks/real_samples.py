@@ -20,57 +20,102 @@ import math
 import pathlib
 from typing import Any
 
-from mathft_jax import records
+from mathft_jax.data import schema
 
-OPENAI_MODELS = ('6b_finetuning', '6b_verification', '175b_finetuning', '175b_verification')
+OPENAI_MODELS = (
+  '6b_finetuning',
+  '6b_verification',
+  '175b_finetuning',
+  '175b_verification',
+)
 
 
-def openai_gsm8k(folder: pathlib.Path) -> Iterator[records.CandidateSet]:
+def openai_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
   """GSM8K test with the four published solutions of a problem and their labels."""
-  for index, row in _rows(folder / 'gsm8k_openai_example_model_solutions.jsonl.gz'):
-    problem = records.Problem(id=f'gsm8k/test/{index}', question=row['question'],
-                              solution=row['ground_truth'],
-                              answer=row['ground_truth'].rpartition('A: ')[2].strip(), split='test')
-    yield records.CandidateSet(problem, tuple(
-        records.Candidate(row[model]['solution'], is_correct=row[model]['is_correct'])
-        for model in OPENAI_MODELS))
+  for index, row in _rows(
+    folder / 'gsm8k_openai_example_model_solutions.jsonl.gz'
+  ):
+    problem = schema.Problem(
+      id=f'gsm8k/test/{index}',
+      question=row['question'],
+      solution=row['ground_truth'],
+      answer=row['ground_truth'].rpartition('A: ')[2].strip(),
+      split='test',
+    )
+    yield schema.CandidateSet(
+      problem,
+      tuple(
+        schema.Candidate(
+          row[model]['solution'], is_correct=row[model]['is_correct']
+        )
+        for model in OPENAI_MODELS
+      ),
+    )
 
 
-def tora_gsm8k(folder: pathlib.Path, model: str) -> Iterator[records.CandidateSet]:
+def tora_gsm8k(
+  folder: pathlib.Path, model: str
+) -> Iterator[schema.CandidateSet]:
   """GSM8K test with one program-aided solution a problem; `answer` is ToRA's own `pred`."""
   for index, row in _rows(folder / f'gsm8k_tora-{model}-v1.0.jsonl.gz'):
-    problem = records.Problem(id=f'gsm8k/test/{index}', question=row['question'],
-                              solution=row['gt_cot'], answer=row['gt'], split='test')
-    yield records.CandidateSet(problem, tuple(
-        records.Candidate(code, answer=pred or None)
-        for code, pred in zip(row['code'], row['pred'], strict=True)))
+    problem = schema.Problem(
+      id=f'gsm8k/test/{index}',
+      question=row['question'],
+      solution=row['gt_cot'],
+      answer=row['gt'],
+      split='test',
+    )
+    yield schema.CandidateSet(
+      problem,
+      tuple(
+        schema.Candidate(code, answer=pred or None)
+        for code, pred in zip(row['code'], row['pred'], strict=True)
+      ),
+    )
 
 
-def qwen_math(folder: pathlib.Path) -> Iterator[records.CandidateSet]:
+def qwen_math(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
   """50 problems of MATH test x 8 samples with labels and scores of a reward model."""
   for index, row in _rows(folder / 'math_qwen_8x_rm_first50.jsonl.gz'):
-    problem = records.Problem(id=f'math_qwen/{index}', question=row['question'],
-                              solution=row['solution'], answer=row['answer'], level=row['level'],
-                              split='test')
-    yield records.CandidateSet(problem, tuple(
-        records.Candidate(sample['text'], answer=sample['pred'] or None,
-                          is_correct=sample['correct'], score=_logistic(sample['rm_score']))
-        for sample in row['samples']))
+    problem = schema.Problem(
+      id=f'math_qwen/{index}',
+      question=row['question'],
+      solution=row['solution'],
+      answer=row['answer'],
+      level=row['level'],
+      split='test',
+    )
+    yield schema.CandidateSet(
+      problem,
+      tuple(
+        schema.Candidate(
+          sample['text'],
+          answer=sample['pred'] or None,
+          is_correct=sample['correct'],
+          score=_logistic(sample['rm_score']),
+        )
+        for sample in row['samples']
+      ),
+    )
 
 
 def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
   """Paths of the candidate files, written into `output`."""
   folder = data / 'samples'
-  sources = {'gsm8k_openai': openai_gsm8k(folder),
-             'gsm8k_tora-70b': tora_gsm8k(folder, '70b'),
-             'gsm8k_tora-code-34b': tora_gsm8k(folder, 'code-34b'),
-             'math_qwen': qwen_math(folder)}
-  return [pathlib.Path(records.write_rows(output / f'{name}.jsonl', sets))
-          for name, sets in sources.items()]
+  sources = {
+    'gsm8k_openai': openai_gsm8k(folder),
+    'gsm8k_tora-70b': tora_gsm8k(folder, '70b'),
+    'gsm8k_tora-code-34b': tora_gsm8k(folder, 'code-34b'),
+    'math_qwen': qwen_math(folder),
+  }
+  return [
+    pathlib.Path(schema.write_rows(output / f'{name}.jsonl', sets))
+    for name, sets in sources.items()
+  ]
 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-  return ((index, row) for index, (_, row) in enumerate(records.read_rows(path)))
+  return ((index, row) for index, (_, row) in enumerate(schema.read_rows(path)))
 
 
 def _logistic(logit: float) -> float:
@@ -79,8 +124,12 @@ def _logistic(logit: float) -> float:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  parser.add_argument('--data', type=pathlib.Path, default=pathlib.Path('../shared/data'))
-  parser.add_argument('--output', type=pathlib.Path, default=pathlib.Path('runs/real_samples'))
+  parser.add_argument(
+    '--data', type=pathlib.Path, default=pathlib.Path('../shared/data')
+  )
+  parser.add_argument(
+    '--output', type=pathlib.Path, default=pathlib.Path('runs/real_samples')
+  )
   arguments = parser.parse_args()
   for path in convert(arguments.data, arguments.output):
     print(path)

@@ -14,10 +14,10 @@ import time
 import jax
 import numpy as np
 
-from mathft_jax import partitioning
+from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.training import losses, optimizers
-from mathft_jax.training import step as step_lib
+from mathft_jax.training import train_step as step_lib
 
 V, D, L, N, F = 4096, 512, 8, 8, 1408
 B, T = 8, 256
@@ -30,14 +30,21 @@ def make_tokens() -> np.ndarray:
 def our_step(tokens: np.ndarray):
   """A function that trains one step and returns the loss."""
   config = model_config.TransformerConfig(
-      vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F)
-  plan = step_lib.Plan(config=config, loss=losses.Mle(), mesh=partitioning.Partitioner().mesh(),
-                       optimizer=optimizers.without_rate(optimizers.AdamW()))
+    vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F
+  )
+  plan = step_lib.Plan(
+    config=config,
+    loss=losses.Mle(),
+    mesh=partitioning.Partitioner().mesh(),
+    optimizer=optimizers.without_rate(optimizers.AdamW()),
+  )
   batch = {
-      'decoder_input_tokens': tokens[:, :-1], 'decoder_target_tokens': tokens[:, 1:],
-      'decoder_loss_weights': np.ones((B, T), np.float32),
-      'decoder_positions': np.tile(np.arange(T, dtype=np.int32), (B, 1)),
-      'decoder_segment_ids': np.ones((B, T), np.int32)}
+    'decoder_input_tokens': tokens[:, :-1],
+    'decoder_target_tokens': tokens[:, 1:],
+    'decoder_loss_weights': np.ones((B, T), np.float32),
+    'decoder_positions': np.tile(np.arange(T, dtype=np.int32), (B, 1)),
+    'decoder_segment_ids': np.ones((B, T), np.int32),
+  }
   batch = partitioning.put_batch(batch, plan.mesh)
   state = step_lib.new_state(plan, step_lib.random_params(plan, seed=0))
   count = sum(x.size for x in jax.tree.leaves(state.params))
@@ -55,19 +62,31 @@ def torch_step(tokens: np.ndarray, threads: int):
   """The same by transformers and torch."""
   import torch
   import transformers
+
   torch.set_num_threads(threads)
   torch.manual_seed(0)
-  model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
-      vocab_size=V, hidden_size=D, num_hidden_layers=L, num_attention_heads=N,
-      intermediate_size=F, tie_word_embeddings=True))
-  optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
+  model = transformers.LlamaForCausalLM(
+    transformers.LlamaConfig(
+      vocab_size=V,
+      hidden_size=D,
+      num_hidden_layers=L,
+      num_attention_heads=N,
+      intermediate_size=F,
+      tie_word_embeddings=True,
+    )
+  )
+  optimizer = torch.optim.AdamW(
+    model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0
+  )
   ids = torch.from_numpy(tokens[:, :-1].astype(np.int64))
   targets = torch.from_numpy(tokens[:, 1:].astype(np.int64))
 
   def step() -> float:
     optimizer.zero_grad()
     logits = model(input_ids=ids, use_cache=False).logits
-    loss = torch.nn.functional.cross_entropy(logits.view(-1, V), targets.reshape(-1))
+    loss = torch.nn.functional.cross_entropy(
+      logits.view(-1, V), targets.reshape(-1)
+    )
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -91,17 +110,38 @@ def main() -> None:
   arguments = parser.parse_args()
   tokens = make_tokens()
   start = time.perf_counter()
-  (ours, our_size), (theirs, their_size) = our_step(tokens), torch_step(tokens, arguments.threads)
+  (ours, our_size), (theirs, their_size) = (
+    our_step(tokens),
+    torch_step(tokens, arguments.threads),
+  )
   first_losses = ours(), theirs()
-  rounds = [(seconds_a_step(ours, arguments.steps), seconds_a_step(theirs, arguments.steps))
-            for _ in range(arguments.rounds)]
+  rounds = [
+    (
+      seconds_a_step(ours, arguments.steps),
+      seconds_a_step(theirs, arguments.steps),
+    )
+    for _ in range(arguments.rounds)
+  ]
   fastest = np.min(rounds, axis=0)
-  print(json.dumps({
-      'parameters': [our_size, their_size], 'first_losses': first_losses, 'rows': B, 'tokens': T,
-      'seconds_a_step': {'mathft_jax': fastest[0], 'torch': fastest[1]},
-      'rounds': np.round(rounds, 3).tolist(), 'set-up and first steps': time.perf_counter() - start,
-      'tokens_per_s': {'mathft_jax': B * T / fastest[0], 'torch': B * T / fastest[1]},
-      'ratio': fastest[1] / fastest[0]}, indent=1))
+  print(
+    json.dumps(
+      {
+        'parameters': [our_size, their_size],
+        'first_losses': first_losses,
+        'rows': B,
+        'tokens': T,
+        'seconds_a_step': {'mathft_jax': fastest[0], 'torch': fastest[1]},
+        'rounds': np.round(rounds, 3).tolist(),
+        'set-up and first steps': time.perf_counter() - start,
+        'tokens_per_s': {
+          'mathft_jax': B * T / fastest[0],
+          'torch': B * T / fastest[1],
+        },
+        'ratio': fastest[1] / fastest[0],
+      },
+      indent=1,
+    )
+  )
 
 
 if __name__ == '__main__':

@@ -22,16 +22,24 @@ from absl import logging
 from etils import epath
 import jax
 
-from mathft_jax import buckets, checkpoints, partitioning, processes
+from mathft_jax import checkpoints
+from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
+from mathft_jax.storage import remote_paths
 
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 PLAIN_FLAGS = ('checkpoint', 'output', 'dtype', 'tokenizer', 'shard_bytes')
 
 
-def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None = None,
-            tokenizer: epath.PathLike | None = None, shard_bytes: int | None = None) -> epath.Path:
+def convert(
+  *,
+  checkpoint: epath.PathLike,
+  output: epath.PathLike,
+  dtype: str | None = None,
+  tokenizer: epath.PathLike | None = None,
+  shard_bytes: int | None = None,
+) -> epath.Path:
   """The path of what was written.
 
   Args:
@@ -45,19 +53,29 @@ def convert(*, checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | 
   ValueError before anything is written, and for an output that is there already.
   """
   if dtype is not None and dtype not in DTYPES:
-    raise ValueError(f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
-                     'of each parameter.')
+    raise ValueError(
+      f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
+      'of each parameter.'
+    )
   if processes.count() > 1:
     jax.devices()  # found by all together: not possible while one works and the others wait
-  processes.once('convert: checked', lambda: _check(checkpoint, output, tokenizer, shard_bytes))
+  processes.once(
+    'convert: checked',
+    lambda: _check(checkpoint, output, tokenizer, shard_bytes),
+  )
   if not _is_native(output) and checkpoints.is_hugging_face(checkpoint):
     path = _write_step(checkpoint, output, dtype)
   else:
-    processes.once('convert: written', lambda: _write_files(checkpoint, output, dtype, tokenizer,
-                                                            shard_bytes))
+    processes.once(
+      'convert: written',
+      lambda: _write_files(checkpoint, output, dtype, tokenizer, shard_bytes),
+    )
     path = epath.Path(output)
-  logging.info('%d parameters: %s', sum(
-      each.size for each in jax.tree.leaves(checkpoints.shapes(path))), path)
+  logging.info(
+    '%d parameters: %s',
+    sum(each.size for each in jax.tree.leaves(checkpoints.shapes(path))),
+    path,
+  )
   return path
 
 
@@ -65,20 +83,32 @@ def _is_native(output: epath.PathLike) -> bool:
   return str(output).endswith('.safetensors')
 
 
-def _check(checkpoint: epath.PathLike, output: epath.PathLike, tokenizer: epath.PathLike | None,
-           shard_bytes: int | None) -> None:
+def _check(
+  checkpoint: epath.PathLike,
+  output: epath.PathLike,
+  tokenizer: epath.PathLike | None,
+  shard_bytes: int | None,
+) -> None:
   """ValueError for what does not go together, for an output that is there, for no tokenizer."""
   if _is_native(output) or checkpoints.is_hugging_face(checkpoint):
-    _check_plain(output, 'native file' if _is_native(output) else 'folder that orbax writes',
-                 {'tokenizer': tokenizer, 'shard_bytes': shard_bytes})
+    _check_plain(
+      output,
+      'native file' if _is_native(output) else 'folder that orbax writes',
+      {'tokenizer': tokenizer, 'shard_bytes': shard_bytes},
+    )
   elif tokenizer is not None:
     checkpoints.tokenizer_files(tokenizer)
 
 
-def _write_files(checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None,
-                 tokenizer: epath.PathLike | None, shard_bytes: int | None) -> None:
+def _write_files(
+  checkpoint: epath.PathLike,
+  output: epath.PathLike,
+  dtype: str | None,
+  tokenizer: epath.PathLike | None,
+  shard_bytes: int | None,
+) -> None:
   """A native file, or a Hugging Face folder."""
-  buckets.check_writable(epath.Path(output).parent)
+  remote_paths.check_writable(epath.Path(output).parent)
   source = checkpoints.open_params(checkpoint)
   if _is_native(output):
     checkpoints.write_native(output, source, dtype=dtype)
@@ -86,44 +116,69 @@ def _write_files(checkpoint: epath.PathLike, output: epath.PathLike, dtype: str 
     _export(source, output, dtype, tokenizer, shard_bytes)
 
 
-def _check_plain(output: epath.PathLike, kind: str, unused: Mapping[str, Any]) -> None:
+def _check_plain(
+  output: epath.PathLike, kind: str, unused: Mapping[str, Any]
+) -> None:
   """ValueError for an output that is there, and for what only a Hugging Face folder has."""
   if given := [name for name, value in unused.items() if value is not None]:
-    raise ValueError(f'{" and ".join(given)} given, but {output} will be a {kind}, which has no '
-                     'use for it. Leave it out; a Hugging Face folder is what a checkpoint or a '
-                     'native file becomes, under a name that does not end in .safetensors.')
+    raise ValueError(
+      f'{" and ".join(given)} given, but {output} will be a {kind}, which has no '
+      'use for it. Leave it out; a Hugging Face folder is what a checkpoint or a '
+      'native file becomes, under a name that does not end in .safetensors.'
+    )
   if epath.Path(output).exists():
-    raise ValueError(f'{output} is there already; wanted a new {kind}. Delete it or name another '
-                     'output.')
+    raise ValueError(
+      f'{output} is there already; wanted a new {kind}. Delete it or name another output.'
+    )
 
 
-def _write_step(checkpoint: epath.PathLike, output: epath.PathLike,
-                dtype: str | None) -> epath.Path:
+def _write_step(
+  checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None
+) -> epath.Path:
   """An orbax folder, by way of all devices."""
   config = checkpoints.model(checkpoint)
   shapes = checkpoints.shapes(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
-  shardings = partitioning.shardings(transformer.logical_axes(config), shapes,
-                                     mesh=partitioner.mesh(), rules=partitioner.rules)
+  shardings = partitioning.shardings(
+    transformer.logical_axes(config),
+    shapes,
+    mesh=partitioner.mesh(),
+    rules=partitioner.rules,
+  )
   params = checkpoints.load_params(checkpoint, shapes, shardings)
-  return checkpoints.write_step(output, params, checkpoints.read_metadata(checkpoint))
+  return checkpoints.write_step(
+    output, params, checkpoints.read_metadata(checkpoint)
+  )
 
 
-def _export(source, output: epath.PathLike, dtype: str | None, tokenizer: epath.PathLike | None,
-            shard_bytes: int | None) -> epath.Path:
+def _export(
+  source,
+  output: epath.PathLike,
+  dtype: str | None,
+  tokenizer: epath.PathLike | None,
+  shard_bytes: int | None,
+) -> epath.Path:
   """A Hugging Face folder."""
   fields = source.metadata.get('model')
   if not fields:
-    raise ValueError('The checkpoint does not say what model it holds; only one of `train` or of '
-                     '`convert` can be exported.')
+    raise ValueError(
+      'The checkpoint does not say what model it holds; only one of `train` or of '
+      '`convert` can be exported.'
+    )
   sizes = {} if shard_bytes is None else {'shard_bytes': int(shard_bytes)}
   config = config_lib.from_plain(fields)
   path = checkpoints.write_folder(output, source, config, dtype=dtype, **sizes)
-  copied = [] if tokenizer is None else checkpoints.copy_tokenizer(tokenizer, path)
-  logging.info('tokenizer files: %s', ', '.join(copied) or 'none; name their folder: --tokenizer')
+  copied = (
+    [] if tokenizer is None else checkpoints.copy_tokenizer(tokenizer, path)
+  )
+  logging.info(
+    'tokenizer files: %s',
+    ', '.join(copied) or 'none; name their folder: --tokenizer',
+  )
   return path
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(convert, plain_flags=PLAIN_FLAGS)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(convert, plain_flags=PLAIN_FLAGS)

@@ -9,13 +9,21 @@ from collections.abc import Callable, Mapping
 
 from etils import epath
 
-from mathft_jax import checkpoints, processes
+from mathft_jax import checkpoints
+from mathft_jax.distributed import processes
 
-Stage = Callable[..., epath.Path]  # train with all bound but its workdir and where it starts
+Stage = Callable[
+  ..., epath.Path
+]  # train with all bound but its workdir and where it starts
 
 
-def curriculum(workdir: epath.PathLike, *, lessons: Mapping[str, Stage],
-               init_from: epath.PathLike = 'random', export: str | None = None) -> epath.Path:
+def curriculum(
+  workdir: epath.PathLike,
+  *,
+  lessons: Mapping[str, Stage],
+  init_from: epath.PathLike = 'random',
+  export: str | None = None,
+) -> epath.Path:
   """The path of the last checkpoint, or of `export`.
 
   Args:
@@ -37,12 +45,21 @@ def curriculum(workdir: epath.PathLike, *, lessons: Mapping[str, Stage],
 def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   """The weights as one file, with what it needs to be checked at a hand-over."""
   metadata = checkpoints.read_metadata(checkpoint)
-  processes.once('curriculum: export', lambda: checkpoints.write_safetensors(
-      path, checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
-      {name: metadata[name] for name in ('model', 'fingerprint', 'settings', 'optimizer')}))
+  processes.once(
+    'curriculum: export',
+    lambda: checkpoints.write_safetensors(
+      path,
+      checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
+      {
+        name: metadata[name]
+        for name in ('model', 'fingerprint', 'settings', 'optimizer')
+      },
+    ),
+  )
   return epath.Path(path)
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(curriculum)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(curriculum)

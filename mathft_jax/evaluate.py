@@ -21,16 +21,31 @@ from etils import epath
 
 import mathft_jax
 from mathft_jax import grading
-from mathft_jax import processes, records
-from mathft_jax.evaluation import render, report, report_tables, tables
+from mathft_jax.data import schema
+from mathft_jax.distributed import processes
+from mathft_jax.evaluation.report import (
+  rendering,
+  report_contents,
+  report_tables,
+  tables,
+)
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
 
-def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any],
-             greedy: Paths | None = None, baseline: str = 'Maj1@N', confidence: float = 0.95,
-             resamples: int = 10_000, draws: int = 100, seed: int = 0,
-             print_tables: bool = True) -> epath.Path:
+def evaluate(
+  workdir: epath.PathLike,
+  *,
+  candidates: Paths,
+  rules: Sequence[Any],
+  greedy: Paths | None = None,
+  baseline: str = 'Maj1@N',
+  confidence: float = 0.95,
+  resamples: int = 10_000,
+  draws: int = 100,
+  seed: int = 0,
+  print_tables: bool = True,
+) -> epath.Path:
   """The path of report.json, written unless it is there for the same inputs and settings.
 
   Of several processes the first one works.
@@ -50,35 +65,69 @@ def evaluate(workdir: epath.PathLike, *, candidates: Paths, rules: Sequence[Any]
     print_tables: whether to show the main tables on standard output.
   """
   workdir = epath.Path(workdir)
-  settings = report.Settings(baseline, confidence, resamples, draws, seed)
-  processes.once('evaluate', lambda: _evaluate(workdir, candidates, greedy, rules, settings,
-                                               print_tables))
+  settings = report_contents.Settings(
+    baseline, confidence, resamples, draws, seed
+  )
+  processes.once(
+    'evaluate',
+    lambda: _evaluate(
+      workdir, candidates, greedy, rules, settings, print_tables
+    ),
+  )
   return workdir / 'report.json'
 
 
-def _evaluate(workdir: epath.Path, candidates: Paths, greedy: Paths | None, rules: Sequence[Any],
-              settings: report.Settings, print_tables: bool) -> None:
+def _evaluate(
+  workdir: epath.Path,
+  candidates: Paths,
+  greedy: Paths | None,
+  rules: Sequence[Any],
+  settings: report_contents.Settings,
+  print_tables: bool,
+) -> None:
   begun = time.monotonic()
-  files, greedy_files = _by_name(candidates), _greedy_by_name(greedy, _by_name(candidates))
+  files, greedy_files = (
+    _by_name(candidates),
+    _greedy_by_name(greedy, _by_name(candidates)),
+  )
   head = _head(workdir, files, greedy_files, rules, settings)
   done = workdir / 'report.json'
-  if done.exists() and head.items() <= (found := json.loads(done.read_text())).items():
+  if (
+    done.exists()
+    and head.items() <= (found := json.loads(done.read_text())).items()
+  ):
     _show(found, print_tables)
     logging.info('evaluate: %s is there for the same inputs and settings', done)
     return
-  measured = {name: report.measure(path, rules, greedy_files.get(name))
-              for name, path in files.items()}
-  whole = {**head, 'comparisons': report.compare(measured, settings),
-           'files': {name: report.section(each, rules, settings)
-                     for name, each in measured.items()}}
+  measured = {
+    name: report_contents.measure(path, rules, greedy_files.get(name))
+    for name, path in files.items()
+  }
+  whole = {
+    **head,
+    'comparisons': report_contents.compare(measured, settings),
+    'files': {
+      name: report_contents.section(each, rules, settings)
+      for name, each in measured.items()
+    },
+  }
   for each in whole['files'].values():
     each['notes'] += _stale(each['graders'])
   _write(workdir, whole, measured)
   _show(whole, print_tables)
   counts = [section['statistics'] for section in whole['files'].values()]
-  total, seconds = sum(count['candidates'] for count in counts), time.monotonic() - begun
-  logging.info('evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
-               total, sum(count['problems'] for count in counts), seconds, total / seconds, workdir)
+  total, seconds = (
+    sum(count['candidates'] for count in counts),
+    time.monotonic() - begun,
+  )
+  logging.info(
+    'evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
+    total,
+    sum(count['problems'] for count in counts),
+    seconds,
+    total / seconds,
+    workdir,
+  )
 
 
 def _by_name(paths: Paths) -> dict[str, epath.Path]:
@@ -88,39 +137,64 @@ def _by_name(paths: Paths) -> dict[str, epath.Path]:
   return {epath.Path(paths).name.split('.')[0]: epath.Path(paths)}
 
 
-def _greedy_by_name(greedy: Paths | None, files: Mapping[str, epath.Path]) -> dict[str, epath.Path]:
+def _greedy_by_name(
+  greedy: Paths | None, files: Mapping[str, epath.Path]
+) -> dict[str, epath.Path]:
   if greedy is None:
     return {}
   if not isinstance(greedy, Mapping):
     if len(files) > 1:
-      raise ValueError(f'greedy is one path, {greedy}, for the files {list(files)}; '
-                       'wanted a mapping from their names to their greedy files.')
+      raise ValueError(
+        f'greedy is one path, {greedy}, for the files {list(files)}; '
+        'wanted a mapping from their names to their greedy files.'
+      )
     greedy = {name: greedy for name in files}
   unknown = sorted(set(greedy) - set(files))
   if unknown:
-    raise ValueError(f'greedy names {unknown}; the candidate files are {list(files)}.')
+    raise ValueError(
+      f'greedy names {unknown}; the candidate files are {list(files)}.'
+    )
   return {name: epath.Path(path) for name, path in greedy.items()}
 
 
-def _head(workdir: epath.Path, files: Mapping[str, epath.Path],
-          greedy: Mapping[str, epath.Path], rules: Sequence[Any],
-          settings: report.Settings) -> dict[str, Any]:
+def _head(
+  workdir: epath.Path,
+  files: Mapping[str, epath.Path],
+  greedy: Mapping[str, epath.Path],
+  rules: Sequence[Any],
+  settings: report_contents.Settings,
+) -> dict[str, Any]:
   """What the report is made from; the same head, the same report."""
+
   def inputs(paths: Mapping[str, epath.Path]) -> dict[str, dict[str, str]]:
-    return {name: {'path': _relative(path, workdir),
-                   'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
-            for name, path in paths.items()}
-  return {'schema': 'mathft_jax.report', 'version': report.VERSION,
-          'mathft_jax': mathft_jax.__version__, 'grader': f'{grading.GRADER} {grading.VERSION}',
-          'inputs': inputs(files), 'greedy': inputs(greedy),
-          'rules': [str(rule) for rule in rules], 'settings': dataclasses.asdict(settings)}
+    return {
+      name: {
+        'path': _relative(path, workdir),
+        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+      }
+      for name, path in paths.items()
+    }
+
+  return {
+    'schema': 'mathft_jax.report',
+    'version': report_contents.VERSION,
+    'mathft_jax': mathft_jax.__version__,
+    'grader': f'{grading.GRADER} {grading.VERSION}',
+    'inputs': inputs(files),
+    'greedy': inputs(greedy),
+    'rules': [str(rule) for rule in rules],
+    'settings': dataclasses.asdict(settings),
+  }
 
 
 def _stale(graders: Sequence[str]) -> list[str]:
   """A note where another version of the grader has graded a file."""
   here = f'{grading.GRADER} {grading.VERSION}'
-  return [f'graded by {grader}; the grader here is {here}: run grade again.' for grader in graders
-          if grader.split()[0] == grading.GRADER and grader != here]
+  return [
+    f'graded by {grader}; the grader here is {here}: run grade again.'
+    for grader in graders
+    if grader.split()[0] == grading.GRADER and grader != here
+  ]
 
 
 def _relative(path: epath.Path, workdir: epath.Path) -> str:
@@ -130,29 +204,39 @@ def _relative(path: epath.Path, workdir: epath.Path) -> str:
   return os.path.relpath(path, workdir)
 
 
-def _write(workdir: epath.Path, whole: Mapping[str, Any],
-           measured: Mapping[str, report.Measured]) -> None:
+def _write(
+  workdir: epath.Path,
+  whole: Mapping[str, Any],
+  measured: Mapping[str, report_contents.Measured],
+) -> None:
   """Writes all files; report.json last, for its presence says that all are there."""
-  images = render.pictures(whole)
+  images = rendering.pictures(whole)
   (workdir / 'plots').mkdir(parents=True, exist_ok=True)
   for name, data in (item for each in images.values() for item in each.items()):
     (workdir / 'plots' / name).write_bytes(data)
-  (workdir / 'report.md').write_text(render.markdown(whole, images))
-  (workdir / 'report.html').write_text(render.html(whole, images))
-  records.write_rows(workdir / 'outcomes.jsonl', _outcome_rows(measured))
+  (workdir / 'report.md').write_text(rendering.markdown(whole, images))
+  (workdir / 'report.html').write_text(rendering.html(whole, images))
+  schema.write_rows(workdir / 'outcomes.jsonl', _outcome_rows(measured))
   partial = workdir / 'report.json.partial'
   partial.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + '\n')
   partial.replace(workdir / 'report.json')
 
 
-def _outcome_rows(measured: Mapping[str, report.Measured]):
+def _outcome_rows(measured: Mapping[str, report_contents.Measured]):
   """One row per file and problem: what each rule got right."""
   for name, each in measured.items():
-    columns = {row: values_P.tolist() for row, values_P in each.values().items()}
+    columns = {
+      row: values_P.tolist() for row, values_P in each.values().items()
+    }
     for index, candidate_set in enumerate(each.candidate_sets):
       problem = candidate_set.problem
-      yield {'file': name, 'id': problem.id, 'subject': problem.subject, 'level': problem.level,
-             'correct': {row: values[index] for row, values in columns.items()}}
+      yield {
+        'file': name,
+        'id': problem.id,
+        'subject': problem.subject,
+        'level': problem.level,
+        'correct': {row: values[index] for row, values in columns.items()},
+      }
 
 
 def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
@@ -165,5 +249,6 @@ def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(evaluate)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(evaluate)

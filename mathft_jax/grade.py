@@ -20,10 +20,14 @@ from typing import Any
 
 from etils import epath
 
-from mathft_jax import grading, processes, records
-from mathft_jax.grading import peers, pool
+from mathft_jax import grading
+from mathft_jax.data import schema
+from mathft_jax.distributed import processes
+from mathft_jax.grading import other_graders, worker_pool
 
-PREVIOUS = 'previous'  # the name under which the input's own labels are compared
+PREVIOUS = (
+  'previous'  # the name under which the input's own labels are compared
+)
 SILENT = 'no verdict of theirs'
 
 KeyOf = Callable[[str | None], Hashable | None]
@@ -31,8 +35,15 @@ Pair = tuple[str, str | None]  # reference and answer
 Verdicts = Mapping[Pair, bool | None]  # None where a limit was hit
 
 
-def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: Sequence[str] = (),
-          workers: int = 0, deadline_s: float = 5.0, memory_gib: float = 2.0) -> epath.Path:
+def grade(
+  workdir: epath.PathLike,
+  *,
+  candidates: epath.PathLike,
+  compare_with: Sequence[str] = (),
+  workers: int = 0,
+  deadline_s: float = 5.0,
+  memory_gib: float = 2.0,
+) -> epath.Path:
   """Path of the graded candidates, `<workdir>/graded.jsonl`; at once when they are there already.
 
   Args:
@@ -47,11 +58,13 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
     memory_gib: address space of a worker.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
-  settings = _settings(epath.Path(candidates), compare_with, workers, deadline_s, memory_gib)
+  settings = _settings(
+    epath.Path(candidates), compare_with, workers, deadline_s, memory_gib
+  )
   if _is_complete(output, settings):
     return output
-  sets = records.read_candidate_sets(candidates)
-  mine = sets[processes.index()::processes.count()]
+  sets = schema.read_candidate_sets(candidates)
+  mine = sets[processes.index() :: processes.count()]
   part = _part(mine, compare_with, workers, deadline_s, int(memory_gib * 2**30))
   _gather(part, output, lambda parts: _write(output, settings, sets, parts))
   return output
@@ -61,7 +74,7 @@ def grade(workdir: epath.PathLike, *, candidates: epath.PathLike, compare_with: 
 class Part:
   """What one process has found out about its problems."""
 
-  graded: Sequence[records.CandidateSet]
+  graded: Sequence[schema.CandidateSet]
   counts: Mapping[str, int]
   limits: Sequence[Sequence[str]]  # pairs of a limit and the item that hit it
   tables: Mapping[str, Mapping[str, int]]  # by other grader
@@ -75,68 +88,115 @@ def _report_path(output: epath.Path) -> epath.Path:
 def _is_complete(output: epath.Path, settings: Mapping[str, Any]) -> bool:
   """Whether the output was made with these settings; the first process looks, for all."""
   report = _report_path(output)
-  found = processes.is_first() and output.exists() and report.exists() and (
-      json.loads(report.read_text())['settings'] == settings)
+  found = (
+    processes.is_first()
+    and output.exists()
+    and report.exists()
+    and (json.loads(report.read_text())['settings'] == settings)
+  )
   return processes.told('grade: complete', 'yes' if found else 'no') == 'yes'
 
 
-def _part(sets: Sequence[records.CandidateSet], compare_with: Sequence[str], workers: int,
-          deadline_s: float, memory_bytes: int) -> Part:
+def _part(
+  sets: Sequence[schema.CandidateSet],
+  compare_with: Sequence[str],
+  workers: int,
+  deadline_s: float,
+  memory_bytes: int,
+) -> Part:
   """The problems graded, and compared with other graders."""
-  earlier = len(pool.shared_hits())
-  with pool.Pool(max(workers, 1), memory_bytes) as readers:
-    found, key_of = _read_answers(sets, readers if workers else None, deadline_s)
-    graded = [_graded(unit, answers, key_of) for unit, answers in zip(sets, found)]
-    verdicts = {name: _verdicts(name, graded, readers, deadline_s) for name in compare_with}
-    limits = [*readers.hits, *pool.shared_hits()[earlier:]]
-  return Part(graded, _counts(graded, found), limits, *_compare(sets, graded, verdicts))
+  earlier = len(worker_pool.shared_hits())
+  with worker_pool.Pool(max(workers, 1), memory_bytes) as readers:
+    found, key_of = _read_answers(
+      sets, readers if workers else None, deadline_s
+    )
+    graded = [
+      _graded(unit, answers, key_of) for unit, answers in zip(sets, found)
+    ]
+    verdicts = {
+      name: _verdicts(name, graded, readers, deadline_s)
+      for name in compare_with
+    }
+    limits = [*readers.hits, *worker_pool.shared_hits()[earlier:]]
+  return Part(
+    graded, _counts(graded, found), limits, *_compare(sets, graded, verdicts)
+  )
 
 
-def _gather(part: Part, output: epath.Path, write: Callable[[Sequence[Part]], None]) -> None:
+def _gather(
+  part: Part, output: epath.Path, write: Callable[[Sequence[Part]], None]
+) -> None:
   """Lets the first process `write` with the parts of all; they come to it as files."""
   if processes.count() == 1:
     return write([part])
   folder = output.parent / f'{output.stem}.parts'
-  processes.once('grade: begun', lambda: folder.rmtree() if folder.exists() else None)
+  processes.once(
+    'grade: begun', lambda: folder.rmtree() if folder.exists() else None
+  )
   own = f'{processes.index():04d}'
-  rest = {name: getattr(part, name) for name in ('counts', 'limits', 'tables', 'disagreements')}
-  records.write_rows(folder / f'{own}.jsonl', part.graded)
-  records.write_rows(folder / f'{own}.part.jsonl', [rest])
+  rest = {
+    name: getattr(part, name)
+    for name in ('counts', 'limits', 'tables', 'disagreements')
+  }
+  schema.write_rows(folder / f'{own}.jsonl', part.graded)
+  schema.write_rows(folder / f'{own}.part.jsonl', [rest])
   processes.wait('grade: made')
 
   def merge():
     names = [f'{index:04d}' for index in range(processes.count())]
-    processes.seen(lambda: all((folder / f'{name}.part.jsonl').exists() for name in names))
-    rows = {name: next(records.read_rows(folder / f'{name}.part.jsonl'))[1] for name in names}
-    write([Part(records.read_candidate_sets(folder / f'{name}.jsonl'), **rows[name])
-           for name in names])
+    processes.seen(
+      lambda: all((folder / f'{name}.part.jsonl').exists() for name in names)
+    )
+    rows = {
+      name: next(schema.read_rows(folder / f'{name}.part.jsonl'))[1]
+      for name in names
+    }
+    write(
+      [
+        Part(schema.read_candidate_sets(folder / f'{name}.jsonl'), **rows[name])
+        for name in names
+      ]
+    )
     folder.rmtree()
 
   processes.once('grade: written', merge)
 
 
-def _write(output: epath.Path, settings: Mapping[str, Any], sets: Sequence[records.CandidateSet],
-           parts: Sequence[Part]) -> None:
+def _write(
+  output: epath.Path,
+  settings: Mapping[str, Any],
+  sets: Sequence[schema.CandidateSet],
+  parts: Sequence[Part],
+) -> None:
   """Writes and shows what the parts say together; part i has every problem i + n * len(parts)."""
   graded: list[Any] = [None] * len(sets)
   counts: collections.Counter[str] = collections.Counter()
   for index, part in enumerate(parts):
-    graded[index::len(parts)] = part.graded
+    graded[index :: len(parts)] = part.graded
     counts.update(part.counts)
-  limits = collections.Counter(limit for limit, _ in {
-      tuple(hit) for part in parts for hit in part.limits})
-  report = {'grader': grading.GRADER, 'version': grading.VERSION, 'settings': settings,
-            'counts': dict(sorted(counts.items())), 'limits': dict(sorted(limits.items())),
-            'comparisons': _comparisons(output.parent, sets, parts)}
-  records.write_rows(output, graded)
+  limits = collections.Counter(
+    limit for limit, _ in {tuple(hit) for part in parts for hit in part.limits}
+  )
+  report = {
+    'grader': grading.GRADER,
+    'version': grading.VERSION,
+    'settings': settings,
+    'counts': dict(sorted(counts.items())),
+    'limits': dict(sorted(limits.items())),
+    'comparisons': _comparisons(output.parent, sets, parts),
+  }
+  schema.write_rows(output, graded)
   partial = output.parent / f'{_report_path(output).name}.partial'
   partial.write_text(json.dumps(report, indent=2) + '\n')
   partial.replace(_report_path(output))
   _show(report)
 
 
-def _comparisons(workdir: epath.Path, sets: Sequence[records.CandidateSet],
-                 parts: Sequence[Part]) -> dict[str, dict[str, int]]:
+def _comparisons(
+  workdir: epath.Path,
+  sets: Sequence[schema.CandidateSet],
+  parts: Sequence[Part],
+) -> dict[str, dict[str, int]]:
   """The tables of all parts as one; writes the disagreements."""
   place = {unit.problem.id: number for number, unit in enumerate(sets)}
   tables = {}
@@ -148,71 +208,116 @@ def _comparisons(workdir: epath.Path, sets: Sequence[records.CandidateSet],
       continue
     tables[name] = dict(sorted(counts.items()))
     rows = [row for part in parts for row in part.disagreements[name]]
-    records.write_rows(workdir / f'disagreements.{name}.jsonl',
-                       sorted(rows, key=lambda row: place[row['problem']]))
+    schema.write_rows(
+      workdir / f'disagreements.{name}.jsonl',
+      sorted(rows, key=lambda row: place[row['problem']]),
+    )
   return tables
 
 
-def _settings(candidates: epath.Path, compare_with: Sequence[str], workers: int, deadline_s: float,
-              memory_gib: float) -> dict[str, Any]:
+def _settings(
+  candidates: epath.Path,
+  compare_with: Sequence[str],
+  workers: int,
+  deadline_s: float,
+  memory_gib: float,
+) -> dict[str, Any]:
   """What decides the output: grader, version, limits, and the content of the input."""
-  return {'grader': grading.GRADER, 'version': grading.VERSION, 'candidates': str(candidates),
-          'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
-          'compare_with': {name: peers.version(name) for name in compare_with},
-          'limits': {'deadline_s': deadline_s, 'memory_gib': memory_gib} if workers else {}}
+  return {
+    'grader': grading.GRADER,
+    'version': grading.VERSION,
+    'candidates': str(candidates),
+    'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
+    'compare_with': {
+      name: other_graders.version(name) for name in compare_with
+    },
+    'limits': {'deadline_s': deadline_s, 'memory_gib': memory_gib}
+    if workers
+    else {},
+  }
 
 
 Found = list[grading.FoundAnswer | None]
 
 
-def _read_answers(sets: Sequence[records.CandidateSet], readers: pool.Pool | None,
-                  deadline_s: float) -> tuple[list[Found], KeyOf]:
+def _read_answers(
+  sets: Sequence[schema.CandidateSet],
+  readers: worker_pool.Pool | None,
+  deadline_s: float,
+) -> tuple[list[Found], KeyOf]:
   """The final answers of all candidates, and the function that knows their keys."""
-  found = [[grading.find_answer(candidate.solution) for candidate in unit.candidates]
-           for unit in sets]
+  found = [
+    [grading.find_answer(candidate.solution) for candidate in unit.candidates]
+    for unit in sets
+  ]
   if readers is None:
     return found, grading.key
   texts = {answer.text for answers in found for answer in answers if answer}
-  texts |= {reference for unit in sets if (reference := _reference(unit.problem)) is not None}
+  texts |= {
+    reference
+    for unit in sets
+    if (reference := _reference(unit.problem)) is not None
+  }
   ordered = sorted(texts)
   results = readers.map(grading.key, ordered, deadline_s)
   keys = {text: result.value for text, result in zip(ordered, results)}
   return found, lambda answer: None if answer is None else keys[answer]
 
 
-def _reference(problem: records.Problem) -> str | None:
+def _reference(problem: schema.Problem) -> str | None:
   return problem.answer or grading.extract_answer(problem.solution)
 
 
-def _graded(unit: records.CandidateSet, found: Found, key_of: KeyOf) -> records.CandidateSet:
+def _graded(
+  unit: schema.CandidateSet, found: Found, key_of: KeyOf
+) -> schema.CandidateSet:
   """The set with answer, is_correct and cluster of every candidate."""
   reference = _reference(unit.problem)
   wanted = key_of(reference)
   answers = [answer.text if answer else None for answer in found]
   keys = [key_of(answer) for answer in answers]
   candidates = tuple(
-      dataclasses.replace(candidate, answer=answer, cluster=label,
-                          is_correct=None if reference is None else key is not None and key == wanted)
-      for candidate, answer, key, label in zip(
-          unit.candidates, answers, keys, grading.labels_of(keys)))
-  return dataclasses.replace(unit, candidates=candidates,
-                             grader=f'{grading.GRADER} {grading.VERSION}')
+    dataclasses.replace(
+      candidate,
+      answer=answer,
+      cluster=label,
+      is_correct=None
+      if reference is None
+      else key is not None and key == wanted,
+    )
+    for candidate, answer, key, label in zip(
+      unit.candidates, answers, keys, grading.labels_of(keys)
+    )
+  )
+  return dataclasses.replace(
+    unit, candidates=candidates, grader=f'{grading.GRADER} {grading.VERSION}'
+  )
 
 
-def _counts(graded: Sequence[records.CandidateSet], found: Sequence[Found]) -> dict[str, int]:
+def _counts(
+  graded: Sequence[schema.CandidateSet], found: Sequence[Found]
+) -> dict[str, int]:
   counts: collections.Counter[str] = collections.Counter(problems=len(graded))
   for unit, answers in zip(graded, found):
     counts['problems without reference'] += _reference(unit.problem) is None
     counts['candidates'] += len(answers)
-    counts['correct'] += sum(bool(candidate.is_correct) for candidate in unit.candidates)
+    counts['correct'] += sum(
+      bool(candidate.is_correct) for candidate in unit.candidates
+    )
     counts['clusters'] += len(unit.clusters())
     counts['answers that cannot be read'] += sum(
-        candidate.answer is not None and candidate.cluster is None for candidate in unit.candidates)
-    counts.update(f'answer by {answer.how}' if answer else 'no answer' for answer in answers)
+      candidate.answer is not None and candidate.cluster is None
+      for candidate in unit.candidates
+    )
+    counts.update(
+      f'answer by {answer.how}' if answer else 'no answer' for answer in answers
+    )
   return counts
 
 
-def _pairs(sets: Sequence[records.CandidateSet]) -> Iterator[tuple[Pair, records.CandidateSet, int]]:
+def _pairs(
+  sets: Sequence[schema.CandidateSet],
+) -> Iterator[tuple[Pair, schema.CandidateSet, int]]:
   """Reference and answer of every candidate of a problem that has a reference; its set and index."""
   for unit in sets:
     reference = _reference(unit.problem)
@@ -221,23 +326,36 @@ def _pairs(sets: Sequence[records.CandidateSet]) -> Iterator[tuple[Pair, records
         yield (reference, candidate.answer), unit, index
 
 
-def _verdicts(name: str, graded: Sequence[records.CandidateSet], readers: pool.Pool,
-              deadline_s: float) -> Verdicts:
+def _verdicts(
+  name: str,
+  graded: Sequence[schema.CandidateSet],
+  readers: worker_pool.Pool,
+  deadline_s: float,
+) -> Verdicts:
   """What another grader says of each pair of reference and answer; no answer is wrong."""
   pairs = sorted({pair for pair, _, _ in _pairs(graded) if pair[1] is not None})
-  results = readers.map(peers.PEERS[name], pairs, deadline_s)
-  verdicts = {pair: None if result.limit else result.value for pair, result in zip(pairs, results)}
+  results = readers.map(other_graders.PEERS[name], pairs, deadline_s)
+  verdicts = {
+    pair: None if result.limit else result.value
+    for pair, result in zip(pairs, results)
+  }
   return collections.defaultdict(bool, verdicts)
 
 
 def _compare(
-    before: Sequence[records.CandidateSet], graded: Sequence[records.CandidateSet],
-    verdicts: Mapping[str, Verdicts],
+  before: Sequence[schema.CandidateSet],
+  graded: Sequence[schema.CandidateSet],
+  verdicts: Mapping[str, Verdicts],
 ) -> tuple[dict[str, Mapping[str, int]], dict[str, list[dict[str, Any]]]]:
   """Tables of agreement with other graders and the input's own labels, and the disagreements."""
-  labels = {name: [theirs[pair] for pair, _, _ in _pairs(graded)] for name, theirs in verdicts.items()}
+  labels = {
+    name: [theirs[pair] for pair, _, _ in _pairs(graded)]
+    for name, theirs in verdicts.items()
+  }
   old = {unit.problem.id: unit.candidates for unit in before}
-  labels[PREVIOUS] = [old[unit.problem.id][index].is_correct for _, unit, index in _pairs(graded)]
+  labels[PREVIOUS] = [
+    old[unit.problem.id][index].is_correct for _, unit, index in _pairs(graded)
+  ]
   tables, disagreements = {}, {}
   for name, theirs in labels.items():
     rows, counts = [], collections.Counter()
@@ -245,8 +363,16 @@ def _compare(
       ours = unit.candidates[index].is_correct
       counts[_cell(ours, label)] += 1
       if label is not None and label != ours:
-        rows.append({'problem': unit.problem.id, 'candidate': index, 'reference': pair[0],
-                     'answer': pair[1], f'{grading.GRADER} {grading.VERSION}': ours, name: label})
+        rows.append(
+          {
+            'problem': unit.problem.id,
+            'candidate': index,
+            'reference': pair[0],
+            'answer': pair[1],
+            f'{grading.GRADER} {grading.VERSION}': ours,
+            name: label,
+          }
+        )
     tables[name], disagreements[name] = counts, rows
   return tables, disagreements
 
@@ -262,16 +388,23 @@ def _cell(ours: bool | None, theirs: bool | None) -> str:
 def _show(report: Mapping[str, Any]) -> None:
   """Prints the report as Markdown."""
   print(f'{report["grader"]} {report["version"]}\n')
-  for name, count in [*report['counts'].items(),
-                      *((f'limit hit: {name}', count) for name, count in report['limits'].items())]:
+  for name, count in [
+    *report['counts'].items(),
+    *(
+      (f'limit hit: {name}', count) for name, count in report['limits'].items()
+    ),
+  ]:
     print(f'| {name} | {count} |')
   for name, table in report['comparisons'].items():
     version = report['settings']['compare_with'].get(name, '')
-    print(f'\n{report["grader"]} {report["version"]} and {name} {version}'.rstrip())
+    print(
+      f'\n{report["grader"]} {report["version"]} and {name} {version}'.rstrip()
+    )
     for cell, count in table.items():
       print(f'| {cell} | {count} |')
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(grade)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(grade)

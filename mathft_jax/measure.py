@@ -12,11 +12,22 @@ from typing import Any
 
 from etils import epath
 
-Stage = Callable[..., epath.Path]  # a program with all bound but what is handed over
+Stage = Callable[
+  ..., epath.Path
+]  # a program with all bound but what is handed over
 
 
-def measure(workdir: epath.PathLike, *, checkpoint: epath.PathLike, problems: Any, sample: Stage,
-            greedy: Stage | None, grade: Stage, evaluate: Stage, seed: int = 0) -> epath.Path:
+def measure(
+  workdir: epath.PathLike,
+  *,
+  checkpoint: epath.PathLike,
+  problems: Any,
+  sample: Stage,
+  greedy: Stage | None,
+  grade: Stage,
+  evaluate: Stage,
+  seed: int = 0,
+) -> epath.Path:
   """The path of `<workdir>/report/report.json`.
 
   Args:
@@ -29,22 +40,40 @@ def measure(workdir: epath.PathLike, *, checkpoint: epath.PathLike, problems: An
     seed: of the samples.
   """
   graded, graded_greedy = graded_candidates(
-      epath.Path(workdir), checkpoint, problems, sample=sample, greedy=greedy, grade=grade,
-      seed=seed)
-  return evaluate(epath.Path(workdir) / 'report', candidates=graded, greedy=graded_greedy)
+    epath.Path(workdir),
+    checkpoint,
+    problems,
+    sample=sample,
+    greedy=greedy,
+    grade=grade,
+    seed=seed,
+  )
+  return evaluate(
+    epath.Path(workdir) / 'report', candidates=graded, greedy=graded_greedy
+  )
 
 
-def graded_candidates(folder: epath.Path, checkpoint: epath.PathLike, problems: Sequence[Any] | Any,
-                      *, sample: Stage, greedy: Stage | None, grade: Stage,
-                      seed: int) -> tuple[epath.Path, epath.Path | None]:
+def graded_candidates(
+  folder: epath.Path,
+  checkpoint: epath.PathLike,
+  problems: Sequence[Any] | Any,
+  *,
+  sample: Stage,
+  greedy: Stage | None,
+  grade: Stage,
+  seed: int,
+) -> tuple[epath.Path, epath.Path | None]:
   """(graded candidates, graded greedy solutions) of a generator."""
   given = {'checkpoint': checkpoint, 'problems': problems, 'seed': seed}
   one = greedy and greedy(folder / 'greedy', **given)
   many = sample(folder / 'candidates', **given)
-  return (grade(folder / 'graded', candidates=many),
-          one and grade(folder / 'graded_greedy', candidates=one))
+  return (
+    grade(folder / 'graded', candidates=many),
+    one and grade(folder / 'graded_greedy', candidates=one),
+  )
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(measure)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(measure)

@@ -14,11 +14,13 @@ from typing import Any
 from etils import epath
 
 from mathft_jax import measure as measure_lib
-from mathft_jax import processes
 from mathft_jax.data import examples as examples_lib
-from mathft_jax.evaluation import paper_tables, report, tables
+from mathft_jax.distributed import processes
+from mathft_jax.evaluation.report import paper_tables, report_contents, tables
 
-Stage = Callable[..., epath.Path]  # a program with all bound but what is handed over
+Stage = Callable[
+  ..., epath.Path
+]  # a program with all bound but what is handed over
 Solutions = examples_lib.Examples
 Problems = examples_lib.Problems
 
@@ -58,8 +60,9 @@ class Stages:
 
   def __post_init__(self):
     if self.control and not (self.scr and self.ssft_again):
-      raise ValueError('Stages: `control` takes the steps of `scr` and `ssft_again`; wanted both, '
-                       'or no control.')
+      raise ValueError(
+        'Stages: `control` takes the steps of `scr` and `ssft_again`; wanted both, or no control.'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +75,20 @@ class Checkpoints:
   controls: dict[str, epath.Path]  # by loss: as many steps, no evaluator
 
 
-def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stages,
-           problems: Problems, solutions: Mapping[str, Solutions], style: str,
-           rules: Sequence[Any], verdicts: Mapping[str, Any] | None = None,
-           compare: Sequence[str] = ('terse', 'fine'), seeds: Sequence[int] = (0,),
-           tables_name: str = 'tables') -> epath.Path:
+def recipe(
+  workdir: epath.PathLike,
+  *,
+  pretrained: epath.PathLike,
+  stages: Stages,
+  problems: Problems,
+  solutions: Mapping[str, Solutions],
+  style: str,
+  rules: Sequence[Any],
+  verdicts: Mapping[str, Any] | None = None,
+  compare: Sequence[str] = ('terse', 'fine'),
+  seeds: Sequence[int] = (0,),
+  tables_name: str = 'tables',
+) -> epath.Path:
   """The path of tables.md: the paper's tables for one run, or for several seeds.
 
   Args:
@@ -93,55 +105,118 @@ def recipe(workdir: epath.PathLike, *, pretrained: epath.PathLike, stages: Stage
     seeds: of whole runs; training, sampling and draws differ, the problems are the same.
     tables_name: of tables.md and tables.json; with one each, parts of the paper share a workdir.
   """
-  workdir, verdicts = epath.Path(workdir), {loss: (verdicts or {}).get(loss) for loss in stages.scr}
+  workdir, verdicts = (
+    epath.Path(workdir),
+    {loss: (verdicts or {}).get(loss) for loss in stages.scr},
+  )
   if style not in solutions or None in verdicts.values():
-    raise ValueError(f'style {style!r} of solutions {list(solutions)}, verdicts {verdicts} for '
-                     f'losses {list(stages.scr)}; wanted one of the styles, and verdicts by loss.')
+    raise ValueError(
+      f'style {style!r} of solutions {list(solutions)}, verdicts {verdicts} for '
+      f'losses {list(stages.scr)}; wanted one of the styles, and verdicts by loss.'
+    )
   runs = {}
   for seed in seeds:
     folder = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
-    trained = train_all(folder, pretrained=pretrained, stages=stages, problems=problems,
-                        solutions=solutions, style=style, verdicts=verdicts, seed=seed)
-    runs[seed] = measure_all(folder, trained, stages=stages, problems=problems('test'), rules=rules,
-                             style=style, compare=compare, seed=seed)
-    _write_tables(folder / tables_name, lambda: paper_tables.paper_tables(runs[seed]))
+    trained = train_all(
+      folder,
+      pretrained=pretrained,
+      stages=stages,
+      problems=problems,
+      solutions=solutions,
+      style=style,
+      verdicts=verdicts,
+      seed=seed,
+    )
+    runs[seed] = measure_all(
+      folder,
+      trained,
+      stages=stages,
+      problems=problems('test'),
+      rules=rules,
+      style=style,
+      compare=compare,
+      seed=seed,
+    )
+    _write_tables(
+      folder / tables_name, lambda: paper_tables.paper_tables(runs[seed])
+    )
   if len(seeds) > 1:
-    _write_tables(workdir / tables_name, lambda: paper_tables.tables_over_seeds(runs))
+    _write_tables(
+      workdir / tables_name, lambda: paper_tables.tables_over_seeds(runs)
+    )
   return workdir / f'{tables_name}.md'
 
 
-def mtsf(workdir: epath.Path, loss: str, *, pretrained: epath.PathLike, stages: Stages,
-         problems: Sequence[Any], solutions: Solutions, verdicts: Any,
-         style: str, seed: int) -> tuple[epath.Path, epath.Path, epath.Path | None]:
+def mtsf(
+  workdir: epath.Path,
+  loss: str,
+  *,
+  pretrained: epath.PathLike,
+  stages: Stages,
+  problems: Sequence[Any],
+  solutions: Solutions,
+  verdicts: Any,
+  style: str,
+  seed: int,
+) -> tuple[epath.Path, epath.Path, epath.Path | None]:
   """SSFT -> SCR -> SSFT: one set of weights, a generator, an evaluator, a generator again."""
-  generator = stages.ssft(workdir / f'ssft_{style}', init_from=pretrained, examples=solutions,
-                          seed=seed)
-  candidates = stages.sample(workdir / 'candidates', checkpoint=generator, problems=problems,
-                             seed=seed)
+  generator = stages.ssft(
+    workdir / f'ssft_{style}',
+    init_from=pretrained,
+    examples=solutions,
+    seed=seed,
+  )
+  candidates = stages.sample(
+    workdir / 'candidates', checkpoint=generator, problems=problems, seed=seed
+  )
   graded = stages.grade(workdir / 'graded', candidates=candidates)
-  evaluator = stages.scr[loss](workdir / f'scr_{loss}', init_from=generator, seed=seed,
-                               examples=_from_candidates(verdicts, graded))
+  evaluator = stages.scr[loss](
+    workdir / f'scr_{loss}',
+    init_from=generator,
+    seed=seed,
+    examples=_from_candidates(verdicts, graded),
+  )
   again = stages.ssft_again and stages.ssft_again(
-      workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions, seed=seed)
+    workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions, seed=seed
+  )
   return generator, evaluator, again
 
 
-def train_all(workdir: epath.Path, *, pretrained: epath.PathLike, stages: Stages,
-              problems: Problems, solutions: Mapping[str, Solutions], style: str,
-              verdicts: Mapping[str, Any], seed: int) -> Checkpoints:
+def train_all(
+  workdir: epath.Path,
+  *,
+  pretrained: epath.PathLike,
+  stages: Stages,
+  problems: Problems,
+  solutions: Mapping[str, Solutions],
+  style: str,
+  verdicts: Mapping[str, Any],
+  seed: int,
+) -> Checkpoints:
   """MTSF with each loss, SSFT in the other styles, and the control without an evaluator.
 
   What two of them share (the first stage, its candidates) has one folder and is made once.
   """
   trained = Checkpoints({}, {}, {}, {})
   for name, examples in solutions.items():
-    trained.generators[name] = stages.ssft(workdir / f'ssft_{name}', init_from=pretrained,
-                                           examples=examples, seed=seed)
+    trained.generators[name] = stages.ssft(
+      workdir / f'ssft_{name}',
+      init_from=pretrained,
+      examples=examples,
+      seed=seed,
+    )
   for loss in stages.scr:
     generator, trained.evaluators[loss], again = mtsf(
-        workdir, loss, pretrained=pretrained, stages=stages,
-        problems=[*problems('train'), *problems('validation')], solutions=solutions[style],
-        verdicts=verdicts[loss], style=style, seed=seed)
+      workdir,
+      loss,
+      pretrained=pretrained,
+      stages=stages,
+      problems=[*problems('train'), *problems('validation')],
+      solutions=solutions[style],
+      verdicts=verdicts[loss],
+      style=style,
+      seed=seed,
+    )
     if again is None:
       continue
     trained.mtsf[loss] = again
@@ -149,42 +224,90 @@ def train_all(workdir: epath.Path, *, pretrained: epath.PathLike, stages: Stages
       continue
     steps = _steps(trained.evaluators[loss]) + _steps(again)
     trained.controls[loss] = stages.control(
-        workdir / f'control_{steps}', init_from=generator, examples=solutions[style],
-        train_steps=steps, seed=seed)
+      workdir / f'control_{steps}',
+      init_from=generator,
+      examples=solutions[style],
+      train_steps=steps,
+      seed=seed,
+    )
   return trained
 
 
-def measure_all(workdir: epath.Path, trained: Checkpoints, *, stages: Stages,
-                problems: Sequence[Any], rules: Sequence[Any], style: str, compare: Sequence[str],
-                seed: int) -> paper_tables.Measurements:
+def measure_all(
+  workdir: epath.Path,
+  trained: Checkpoints,
+  *,
+  stages: Stages,
+  problems: Sequence[Any],
+  rules: Sequence[Any],
+  style: str,
+  compare: Sequence[str],
+  seed: int,
+) -> paper_tables.Measurements:
   """Every generator's test candidates, by the evaluators that the tables need."""
-  def test(name: str, generator: epath.Path, judge: str | None = None,
-           evaluator: epath.Path | None = None, score: Stage | None = None) -> report.Measured:
+
+  def test(
+    name: str,
+    generator: epath.Path,
+    judge: str | None = None,
+    evaluator: epath.Path | None = None,
+    score: Stage | None = None,
+  ) -> report_contents.Measured:
     folder = workdir / 'test' / name
     graded, greedy = measure_lib.graded_candidates(
-        folder, generator, problems, sample=stages.sample_test, greedy=stages.greedy,
-        grade=stages.grade, seed=seed)
+      folder,
+      generator,
+      problems,
+      sample=stages.sample_test,
+      greedy=stages.greedy,
+      grade=stages.grade,
+      seed=seed,
+    )
     if score is None:
       judge = None
     else:
-      graded = score(folder / f'scored_{judge}', checkpoint=evaluator, candidates=graded)
-    stages.evaluate(folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy)
-    return report.measure(graded, rules, greedy)
+      graded = score(
+        folder / f'scored_{judge}', checkpoint=evaluator, candidates=graded
+      )
+    stages.evaluate(
+      folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy
+    )
+    return report_contents.measure(graded, rules, greedy)
 
   losses, start = trained.evaluators, trained.generators[style]
   by_control = None
   if trained.controls and stages.score and stages.score_by_likelihood:
-    by_control = test(f'ssft_{style}', start, 'control', next(iter(trained.controls.values())),
-                      stages.score_by_likelihood)
+    by_control = test(
+      f'ssft_{style}',
+      start,
+      'control',
+      next(iter(trained.controls.values())),
+      stages.score_by_likelihood,
+    )
   return paper_tables.Measurements(
-      styles={name: test(f'ssft_{name}', path) for name, path in trained.generators.items()},
-      style=style, plain_style=compare[0], fine_style=compare[1], by_control=by_control,
-      evaluators={loss: test(f'ssft_{style}', start, loss, losses[loss], stages.score)
-                  for loss in (losses if stages.score else ())},
-      mtsf={loss: test(f'mtsf_{loss}', path, loss, losses[loss], stages.score)
-            for loss, path in trained.mtsf.items()},
-      controls={loss: test(path.parent.parent.name, path, loss, losses[loss], stages.score)
-                for loss, path in trained.controls.items()})
+    styles={
+      name: test(f'ssft_{name}', path)
+      for name, path in trained.generators.items()
+    },
+    style=style,
+    plain_style=compare[0],
+    fine_style=compare[1],
+    by_control=by_control,
+    evaluators={
+      loss: test(f'ssft_{style}', start, loss, losses[loss], stages.score)
+      for loss in (losses if stages.score else ())
+    },
+    mtsf={
+      loss: test(f'mtsf_{loss}', path, loss, losses[loss], stages.score)
+      for loss, path in trained.mtsf.items()
+    },
+    controls={
+      loss: test(
+        path.parent.parent.name, path, loss, losses[loss], stages.score
+      )
+      for loss, path in trained.controls.items()
+    },
+  )
 
 
 def _from_candidates(examples: Any, graded: epath.Path) -> Any:
@@ -193,8 +316,12 @@ def _from_candidates(examples: Any, graded: epath.Path) -> Any:
   if 'candidates' in names:
     return dataclasses.replace(examples, candidates=str(graded))
   if 'examples' in names:
-    return dataclasses.replace(examples, examples=tuple(
-        _from_candidates(each, graded) for each in examples.examples))
+    return dataclasses.replace(
+      examples,
+      examples=tuple(
+        _from_candidates(each, graded) for each in examples.examples
+      ),
+    )
   return examples
 
 
@@ -203,19 +330,29 @@ def _steps(checkpoint: epath.Path) -> int:
   return int(checkpoint.name)
 
 
-def _write_tables(stem: epath.Path, make: Callable[[], Sequence[tables.Table]]) -> None:
+def _write_tables(
+  stem: epath.Path, make: Callable[[], Sequence[tables.Table]]
+) -> None:
   """<stem>.md and <stem>.json, and the tables on the terminal, by the first process."""
+
   def write():
     made = make()
     text = '\n'.join(map(tables.markdown, made))
     (stem.parent / f'{stem.name}.md').write_text(text)
-    (stem.parent / f'{stem.name}.json').write_text(json.dumps(
-        [dataclasses.asdict(table) for table in made], indent=1, ensure_ascii=False) + '\n')
+    (stem.parent / f'{stem.name}.json').write_text(
+      json.dumps(
+        [dataclasses.asdict(table) for table in made],
+        indent=1,
+        ensure_ascii=False,
+      )
+      + '\n'
+    )
     print(text, flush=True)
 
   processes.once('recipe: tables', write)
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(recipe)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(recipe)

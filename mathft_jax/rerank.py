@@ -13,12 +13,22 @@ from collections.abc import Callable, Mapping
 
 from etils import epath
 
-Stage = Callable[..., epath.Path]  # a program with all bound but what is handed over
+Stage = Callable[
+  ..., epath.Path
+]  # a program with all bound but what is handed over
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
 
-def rerank(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: Paths, score: Stage,
-           evaluate: Stage, train: Stage | None = None, greedy: Paths | None = None) -> epath.Path:
+def rerank(
+  workdir: epath.PathLike,
+  *,
+  checkpoint: epath.PathLike,
+  candidates: Paths,
+  score: Stage,
+  evaluate: Stage,
+  train: Stage | None = None,
+  greedy: Paths | None = None,
+) -> epath.Path:
   """The path of `<workdir>/report/report.json`.
 
   Args:
@@ -30,15 +40,26 @@ def rerank(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: P
     greedy: a graded file of one greedy solution for each problem, or several by the same names.
   """
   workdir = epath.Path(workdir)
-  evaluator = checkpoint if train is None else train(workdir / 'scr', init_from=checkpoint)
+  evaluator = (
+    checkpoint
+    if train is None
+    else train(workdir / 'scr', init_from=checkpoint)
+  )
   if isinstance(candidates, Mapping):
-    scored = {name: score(workdir / f'scored_{name}', checkpoint=evaluator, candidates=path)
-              for name, path in candidates.items()}
+    scored = {
+      name: score(
+        workdir / f'scored_{name}', checkpoint=evaluator, candidates=path
+      )
+      for name, path in candidates.items()
+    }
   else:
-    scored = score(workdir / 'scored', checkpoint=evaluator, candidates=candidates)
+    scored = score(
+      workdir / 'scored', checkpoint=evaluator, candidates=candidates
+    )
   return evaluate(workdir / 'report', candidates=scored, greedy=greedy)
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(rerank)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(rerank)

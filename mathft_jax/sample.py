@@ -15,19 +15,38 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from mathft_jax import partitioning, progress, records, resumable
-from mathft_jax.data import prompts
-from mathft_jax.inference import decoding, groups, weights
+from mathft_jax.data import prompt_templates, schema
+from mathft_jax.distributed import partitioning
+from mathft_jax.inference import (
+  batch_jobs,
+  decoding,
+  load_params,
+  replica_groups,
+)
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
+from mathft_jax.monitoring import progress
 
 
-def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
-           problems: Sequence[records.Problem] | Callable[[str], Sequence[records.Problem]] | str,
-           model: transformer.TransformerConfig, vocabulary: Any, template: prompts.Template,
-           method: SamplingMethod, max_decode_length: int, split: str = 'test',
-           num_decodes: int = 64, batch_size: int = 16, seed: int = 0, unroll_layers: bool = True,
-           partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+def sample(
+  workdir: epath.PathLike,
+  *,
+  checkpoint: epath.PathLike,
+  problems: Sequence[schema.Problem]
+  | Callable[[str], Sequence[schema.Problem]]
+  | str,
+  model: transformer.TransformerConfig,
+  vocabulary: Any,
+  template: prompt_templates.Template,
+  method: SamplingMethod,
+  max_decode_length: int,
+  split: str = 'test',
+  num_decodes: int = 64,
+  batch_size: int = 16,
+  seed: int = 0,
+  unroll_layers: bool = True,
+  partitioner: partitioning.Partitioner = partitioning.Partitioner(),
+) -> epath.Path:
   """The path of `<workdir>/candidates.jsonl`, at once when it is there already.
 
   Args:
@@ -43,68 +62,143 @@ def sample(workdir: epath.PathLike, *, checkpoint: epath.PathLike,
       thirds of the time on a CPU), but takes longer to compile for deep models.
   """
   workdir, problems = epath.Path(workdir), _problems(problems, split)
-  prompt_ids = [prompts.encode_prompt(template, vocabulary, problem) for problem in problems]
-  job = resumable.Job(workdir / 'candidates.jsonl', {
-      'checkpoint': resumable.relative(checkpoint, workdir), 'method': repr(method),
-      'num_decodes': num_decodes, 'max_decode_length': max_decode_length, 'seed': seed,
-      'problems': resumable.digest(zip([problem.id for problem in problems], prompt_ids)),
-      **prompts.fingerprint(template, vocabulary)})
+  prompt_ids = [
+    prompt_templates.encode_prompt(template, vocabulary, problem)
+    for problem in problems
+  ]
+  job = batch_jobs.Job(
+    workdir / 'candidates.jsonl',
+    {
+      'checkpoint': batch_jobs.relative(checkpoint, workdir),
+      'method': repr(method),
+      'num_decodes': num_decodes,
+      'max_decode_length': max_decode_length,
+      'seed': seed,
+      'problems': batch_jobs.digest(
+        zip([problem.id for problem in problems], prompt_ids)
+      ),
+      **prompt_templates.fingerprint(template, vocabulary),
+    },
+  )
   if job.is_complete():
     return job.output
-  group = groups.own(partitioner, batch_size)
+  group = replica_groups.own(partitioner, batch_size)
   plan = decoding.Plan(
-      config=model, method=method, copies=num_decodes, max_length=max_decode_length,
-      eos_id=vocabulary.eos_id, num_tokens=vocabulary.vocab_size, mesh=group.mesh,
-      rules=partitioner.rules)
-  params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
-                        mesh=plan.mesh, rules=partitioner.rules)
+    config=model,
+    method=method,
+    copies=num_decodes,
+    max_length=max_decode_length,
+    eos_id=vocabulary.eos_id,
+    num_tokens=vocabulary.vocab_size,
+    mesh=group.mesh,
+    rules=partitioner.rules,
+  )
+  params = load_params.load(
+    checkpoint,
+    model,
+    fingerprint=prompt_templates.fingerprint(template, vocabulary),
+    mesh=plan.mesh,
+    rules=partitioner.rules,
+  )
   if unroll_layers:
     params = transformer.unstacked(params, donate=True)
-  _decode_all(job, group, plan, params, problems, prompt_ids, vocabulary, template, batch_size,
-              seed)
+  _decode_all(
+    job,
+    group,
+    plan,
+    params,
+    problems,
+    prompt_ids,
+    vocabulary,
+    template,
+    batch_size,
+    seed,
+  )
   return job.finish([problem.id for problem in problems])
 
 
-def _decode_all(job: resumable.Job, group: groups.Group, plan: decoding.Plan, params: Any,
-                problems: Sequence[records.Problem], prompt_ids: Sequence[Sequence[int]],
-                vocabulary: Any, template: prompts.Template, batch_size: int, seed: int) -> None:
+def _decode_all(
+  job: batch_jobs.Job,
+  group: replica_groups.Group,
+  plan: decoding.Plan,
+  params: Any,
+  problems: Sequence[schema.Problem],
+  prompt_ids: Sequence[Sequence[int]],
+  vocabulary: Any,
+  template: prompt_templates.Template,
+  batch_size: int,
+  seed: int,
+) -> None:
   """Decodes what the job lacks of the group's part, prompts of like length together."""
   finished = job.begin()
   is_done = lambda i: problems[i].id in finished
   order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))
-  mine = groups.items(group, order, batch_size)
+  mine = replica_groups.items(group, order, batch_size)
   watch, tokens, candidates = progress.CompileWatch(), 0, 0
-  with progress.Progress(group.called('sample'), total=len(mine), unit='problems',
-                         done=sum(map(is_done, mine))) as bar:
-    for share in groups.shares(group, order, batch_size, is_done):
+  with progress.Progress(
+    group.called('sample'),
+    total=len(mine),
+    unit='problems',
+    done=sum(map(is_done, mine)),
+  ) as bar:
+    for share in replica_groups.shares(group, order, batch_size, is_done):
       longest = max(len(prompt_ids[i]) for i in share.batch)
-      samples = _decode(plan, params, [problems[i] for i in share.rows],
-                        [prompt_ids[i] for i in share.rows], resumable.bucket(longest), seed)
+      samples = _decode(
+        plan,
+        params,
+        [problems[i] for i in share.rows],
+        [prompt_ids[i] for i in share.rows],
+        batch_jobs.bucket(longest),
+        seed,
+      )
       if group.is_writer:
-        job.add([candidate_set(problems[i], samples, row, plan, vocabulary, template)
-                 for row, i in share.new])
+        job.add(
+          [
+            candidate_set(problems[i], samples, row, plan, vocabulary, template)
+            for row, i in share.new
+          ]
+        )
       tokens += int(samples.lengths_PC[[row for row, _ in share.new]].sum())
       candidates += len(share.new) * plan.copies
-      bar.advance(len(share.new), compilations=watch.count, **{
-          'compiling s': watch.seconds, 'tokens/s': tokens / bar.seconds(),
-          'candidates/s': candidates / bar.seconds()})
+      bar.advance(
+        len(share.new),
+        compilations=watch.count,
+        **{
+          'compiling s': watch.seconds,
+          'tokens/s': tokens / bar.seconds(),
+          'candidates/s': candidates / bar.seconds(),
+        },
+      )
 
 
-def _decode(plan: decoding.Plan, params: Any, problems: Sequence[records.Problem],
-            prompt_ids: Sequence[Sequence[int]], slots: int, seed: int) -> decoding.Samples:
+def _decode(
+  plan: decoding.Plan,
+  params: Any,
+  problems: Sequence[schema.Problem],
+  prompt_ids: Sequence[Sequence[int]],
+  slots: int,
+  seed: int,
+) -> decoding.Samples:
   """The candidates of these rows, with prompts padded to `slots` tokens."""
   lengths_P = np.array(list(map(len, prompt_ids)), np.int32)
   prompts_PS = np.zeros((len(problems), slots), np.int32)
   for row, ids in enumerate(prompt_ids):
-    prompts_PS[row, :len(ids)] = ids
+    prompts_PS[row, : len(ids)] = ids
   samples_PC = np.tile(np.arange(plan.copies), (len(problems), 1))
-  keys_PC = decoding.candidate_keys(seed, [problem.id for problem in problems], samples_PC)
+  keys_PC = decoding.candidate_keys(
+    seed, [problem.id for problem in problems], samples_PC
+  )
   return decoding.decode(plan, params, prompts_PS, lengths_P, keys_PC)
 
 
-def candidate_set(problem: records.Problem, samples: decoding.Samples, row: int,
-                  plan: decoding.Plan, vocabulary: Any,
-                  template: prompts.Template) -> records.CandidateSet:
+def candidate_set(
+  problem: schema.Problem,
+  samples: decoding.Samples,
+  row: int,
+  plan: decoding.Plan,
+  vocabulary: Any,
+  template: prompt_templates.Template,
+) -> schema.CandidateSet:
   """One problem's candidates as records.
 
   One that went on with a further problem, as models do after demonstrations, is cut there and keeps
@@ -116,33 +210,47 @@ def candidate_set(problem: records.Problem, samples: decoding.Samples, row: int,
     length = int(samples.lengths_PC[row, c]) - finished  # without EOS
     ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))
     text = vocabulary.decode(ids)
-    own = prompts.without_next_shot(template, text)
+    own = prompt_templates.without_next_shot(template, text)
     if own != text:
-      candidates.append(records.Candidate(solution=own, finished=True))
+      candidates.append(schema.Candidate(solution=own, finished=True))
       continue
-    candidates.append(records.Candidate(
-        solution=text, token_ids=ids, finished=finished,
-        log_prob=float(samples.log_probs_PC[row, c])))
-  return records.CandidateSet(problem, tuple(candidates))
+    candidates.append(
+      schema.Candidate(
+        solution=text,
+        token_ids=ids,
+        finished=finished,
+        log_prob=float(samples.log_probs_PC[row, c]),
+      )
+    )
+  return schema.CandidateSet(problem, tuple(candidates))
 
 
-def _problems(problems: Any, split: str) -> list[records.Problem]:
+def _problems(problems: Any, split: str) -> list[schema.Problem]:
   """The problems that are meant; ValueError for none, or for ids that come twice."""
   if isinstance(problems, str | epath.Path):
-    found = records.read_problems(problems)
+    found = schema.read_problems(problems)
   elif callable(problems):
-    found = [dataclasses.replace(problem, split=problem.split or split)
-             for problem in problems(split)]
+    found = [
+      dataclasses.replace(problem, split=problem.split or split)
+      for problem in problems(split)
+    ]
   else:
     found = list(problems)
   ids = [problem.id for problem in found]
-  twice = sorted({each for each in ids if ids.count(each) > 1}) if len(set(ids)) < len(ids) else []
+  twice = (
+    sorted({each for each in ids if ids.count(each) > 1})
+    if len(set(ids)) < len(ids)
+    else []
+  )
   if twice or not found:
-    raise ValueError(f'{len(found)} problems, of which these ids come twice: {twice[:5]}; wanted at '
-                     'least one problem, each with an id of its own.')
+    raise ValueError(
+      f'{len(found)} problems, of which these ids come twice: {twice[:5]}; wanted at '
+      'least one problem, each with an id of its own.'
+    )
   return found
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(sample)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(sample)

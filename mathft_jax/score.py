@@ -18,10 +18,16 @@ from absl import logging
 from etils import epath
 import numpy as np
 
-from mathft_jax import partitioning, processes, progress, records, resumable
-from mathft_jax.data import prompts
-from mathft_jax.inference import groups, scoring, weights
+from mathft_jax.data import prompt_templates, schema
+from mathft_jax.distributed import partitioning, processes
+from mathft_jax.inference import (
+  batch_jobs,
+  load_params,
+  replica_groups,
+  scoring,
+)
 from mathft_jax.models import transformer
+from mathft_jax.monitoring import progress
 
 QUANTITIES = ('verdict', 'likelihood')
 
@@ -30,7 +36,7 @@ QUANTITIES = ('verdict', 'likelihood')
 class _Work:
   """One problem: its candidates, the texts to score, their tokens after the prefix."""
 
-  candidate_set: records.CandidateSet
+  candidate_set: schema.CandidateSet
   prefix: Sequence[int]
   texts: tuple[str, ...]
   tails: tuple[Sequence[int], ...]
@@ -38,14 +44,26 @@ class _Work:
   def shape(self) -> tuple[int, int, int]:
     """(copies, prefix length, row length), rounded so that there are few."""
     longest = max(map(len, self.tails), default=1) + 1
-    return (resumable.bucket(len(self.tails), 4), resumable.bucket(len(self.prefix)),
-            resumable.bucket(longest))
+    return (
+      batch_jobs.bucket(len(self.tails), 4),
+      batch_jobs.bucket(len(self.prefix)),
+      batch_jobs.bucket(longest),
+    )
 
 
-def score(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: epath.PathLike,
-          model: transformer.TransformerConfig, vocabulary: Any, template: prompts.Template,
-          top_clusters: int | None = None, quantity: str = 'verdict', batch_size: int = 16,
-          partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+def score(
+  workdir: epath.PathLike,
+  *,
+  checkpoint: epath.PathLike,
+  candidates: epath.PathLike,
+  model: transformer.TransformerConfig,
+  vocabulary: Any,
+  template: prompt_templates.Template,
+  top_clusters: int | None = None,
+  quantity: str = 'verdict',
+  batch_size: int = 16,
+  partitioner: partitioning.Partitioner = partitioning.Partitioner(),
+) -> epath.Path:
   """The path of `<workdir>/scored.jsonl`, at once when it is there already.
 
   Args:
@@ -59,114 +77,206 @@ def score(workdir: epath.PathLike, *, checkpoint: epath.PathLike, candidates: ep
     batch_size: problems scored at once over all devices of all processes.
   """
   workdir, candidates = epath.Path(workdir), epath.Path(candidates)
-  if quantity not in QUANTITIES or (top_clusters is not None and top_clusters < 1):
-    raise ValueError(f'quantity is {quantity!r}, top_clusters {top_clusters}; wanted one of '
-                     f'{QUANTITIES}, and at least 1 or None.')
-  job = resumable.Job(workdir / 'scored.jsonl', {
-      'checkpoint': resumable.relative(checkpoint, workdir), 'quantity': quantity,
-      'top_clusters': top_clusters, 'candidates': resumable.digest([candidates.read_bytes()]),
-      **prompts.fingerprint(template, vocabulary)})
+  if quantity not in QUANTITIES or (
+    top_clusters is not None and top_clusters < 1
+  ):
+    raise ValueError(
+      f'quantity is {quantity!r}, top_clusters {top_clusters}; wanted one of '
+      f'{QUANTITIES}, and at least 1 or None.'
+    )
+  job = batch_jobs.Job(
+    workdir / 'scored.jsonl',
+    {
+      'checkpoint': batch_jobs.relative(checkpoint, workdir),
+      'quantity': quantity,
+      'top_clusters': top_clusters,
+      'candidates': batch_jobs.digest([candidates.read_bytes()]),
+      **prompt_templates.fingerprint(template, vocabulary),
+    },
+  )
   if job.is_complete():
     return job.output
-  group = groups.own(partitioner, batch_size)
-  plan = scoring.Plan(model, _words(template, vocabulary) if quantity == 'verdict' else None,
-                      group.mesh)
-  params = weights.load(checkpoint, model, fingerprint=prompts.fingerprint(template, vocabulary),
-                        mesh=group.mesh, rules=partitioner.rules)
-  sets = records.read_candidate_sets(candidates)
+  group = replica_groups.own(partitioner, batch_size)
+  plan = scoring.Plan(
+    model,
+    _words(template, vocabulary) if quantity == 'verdict' else None,
+    group.mesh,
+  )
+  params = load_params.load(
+    checkpoint,
+    model,
+    fingerprint=prompt_templates.fingerprint(template, vocabulary),
+    mesh=group.mesh,
+    rules=partitioner.rules,
+  )
+  sets = schema.read_candidate_sets(candidates)
   _check_clusters(sets, top_clusters, candidates)
-  work = [_work(each, top_clusters, quantity, vocabulary, template) for each in sets]
+  work = [
+    _work(each, top_clusters, quantity, vocabulary, template) for each in sets
+  ]
   _say_savings(work, top_clusters)
   _score_all(job, group, plan, params, work, batch_size)
   return job.finish([each.problem.id for each in sets])
 
 
-def _work(each: records.CandidateSet, top_clusters: int | None, quantity: str, vocabulary: Any,
-          template: prompts.Template) -> _Work:
+def _work(
+  each: schema.CandidateSet,
+  top_clusters: int | None,
+  quantity: str,
+  vocabulary: Any,
+  template: prompt_templates.Template,
+) -> _Work:
   """What is to be scored of one problem."""
-  chosen = range(len(each.candidates)) if top_clusters is None else sorted(
-      index for cluster in each.clusters()[:top_clusters] for index in cluster)
-  first = {each.candidates[index].solution: each.candidates[index] for index in reversed(chosen)}
+  chosen = (
+    range(len(each.candidates))
+    if top_clusters is None
+    else sorted(
+      index for cluster in each.clusters()[:top_clusters] for index in cluster
+    )
+  )
+  first = {
+    each.candidates[index].solution: each.candidates[index]
+    for index in reversed(chosen)
+  }
   texts = tuple(reversed(first))
   if quantity == 'verdict':
-    prefix = prompts.encode_verify_problem(template, vocabulary, each.problem)
-    tails = [prompts.encode_verify_solution(template, vocabulary, text) for text in texts]
+    prefix = prompt_templates.encode_verify_problem(
+      template, vocabulary, each.problem
+    )
+    tails = [
+      prompt_templates.encode_verify_solution(template, vocabulary, text)
+      for text in texts
+    ]
   else:
-    prefix = prompts.encode_prompt(template, vocabulary, each.problem)
+    prefix = prompt_templates.encode_prompt(template, vocabulary, each.problem)
     tails = [_sampled_ids(first[text], vocabulary) for text in texts]
   return _Work(each, prefix, texts, tuple(tails))
 
 
-def _sampled_ids(candidate: records.Candidate, vocabulary: Any) -> Sequence[int]:
+def _sampled_ids(candidate: schema.Candidate, vocabulary: Any) -> Sequence[int]:
   """The tokens whose probability is that of the candidate; EOS only where it ended by itself."""
-  ids = prompts.encode_solution(vocabulary, candidate.solution)
+  ids = prompt_templates.encode_solution(vocabulary, candidate.solution)
   return ids[:-1] if candidate.finished is False else ids
 
 
-def _score_all(job: resumable.Job, group: groups.Group, plan: scoring.Plan, params: Any,
-               work: Sequence[_Work], batch_size: int) -> None:
+def _score_all(
+  job: batch_jobs.Job,
+  group: replica_groups.Group,
+  plan: scoring.Plan,
+  params: Any,
+  work: Sequence[_Work],
+  batch_size: int,
+) -> None:
   """Scores what the job lacks of the group's part, problems of like shape together."""
   finished = job.begin()
   is_done = lambda each: each.candidate_set.problem.id in finished
-  nothing = [each.candidate_set for each in work if not each.texts and not is_done(each)]
+  nothing = [
+    each.candidate_set for each in work if not each.texts and not is_done(each)
+  ]
   if nothing and processes.is_first():
     job.add(nothing)
   order = sorted((each for each in work if each.texts), key=_Work.shape)
-  mine = groups.items(group, order, batch_size)
+  mine = replica_groups.items(group, order, batch_size)
   watch, scored = progress.CompileWatch(), 0
-  with progress.Progress(group.called('score'), total=len(mine), unit='problems',
-                         done=sum(map(is_done, mine))) as bar:
-    for share in groups.shares(group, order, batch_size, is_done):
+  with progress.Progress(
+    group.called('score'),
+    total=len(mine),
+    unit='problems',
+    done=sum(map(is_done, mine)),
+  ) as bar:
+    for share in replica_groups.shares(group, order, batch_size, is_done):
       scores_PC = _score(plan, params, share)
       if group.is_writer:
-        job.add([_scored(plan, each, scores_PC[row]) for row, each in share.new])
+        job.add(
+          [_scored(plan, each, scores_PC[row]) for row, each in share.new]
+        )
       scored += sum(len(each.candidate_set.candidates) for _, each in share.new)
-      bar.advance(len(share.new), compilations=watch.count, **{
-          'compiling s': watch.seconds, 'candidates/s': scored / bar.seconds()})
+      bar.advance(
+        len(share.new),
+        compilations=watch.count,
+        **{
+          'compiling s': watch.seconds,
+          'candidates/s': scored / bar.seconds(),
+        },
+      )
 
 
-def _score(plan: scoring.Plan, params: Any, share: groups.Share) -> np.ndarray:
+def _score(
+  plan: scoring.Plan, params: Any, share: replica_groups.Share
+) -> np.ndarray:
   """[P, C]: the scores of a group's rows, in the shape of the whole batch."""
-  copies, prefix_length, length = map(max, zip(*(each.shape() for each in share.batch)))
+  copies, prefix_length, length = map(
+    max, zip(*(each.shape() for each in share.batch))
+  )
   rows = scoring.rows_of(
-      [each.prefix for each in share.rows], [each.tails for each in share.rows],
-      num_prefixes=len(share.rows), copies=copies, prefix_length=prefix_length, length=length)
+    [each.prefix for each in share.rows],
+    [each.tails for each in share.rows],
+    num_prefixes=len(share.rows),
+    copies=copies,
+    prefix_length=prefix_length,
+    length=length,
+  )
   return scoring.scores(plan, params, rows)
 
 
-def _scored(plan: scoring.Plan, work: _Work, scores_C: np.ndarray) -> records.CandidateSet:
+def _scored(
+  plan: scoring.Plan, work: _Work, scores_C: np.ndarray
+) -> schema.CandidateSet:
   """One problem with its scores."""
-  values = list(map(float, scores_C[:len(work.texts)]))
+  values = list(map(float, scores_C[: len(work.texts)]))
   if plan.words is None:
     values = [math.exp(value - max(values)) for value in values]
   by_text = dict(zip(work.texts, values))
-  return dataclasses.replace(work.candidate_set, candidates=tuple(
+  return dataclasses.replace(
+    work.candidate_set,
+    candidates=tuple(
       dataclasses.replace(candidate, score=by_text.get(candidate.solution))
-      for candidate in work.candidate_set.candidates))
+      for candidate in work.candidate_set.candidates
+    ),
+  )
 
 
-def _words(template: prompts.Template, vocabulary: Any) -> tuple[tuple[int, ...], ...]:
-  words_WM, mask_WM = prompts.encode_words(template, vocabulary)
-  return tuple(tuple(map(int, word[mask])) for word, mask in zip(words_WM, mask_WM))
+def _words(
+  template: prompt_templates.Template, vocabulary: Any
+) -> tuple[tuple[int, ...], ...]:
+  words_WM, mask_WM = prompt_templates.encode_words(template, vocabulary)
+  return tuple(
+    tuple(map(int, word[mask])) for word, mask in zip(words_WM, mask_WM)
+  )
 
 
-def _check_clusters(sets: Sequence[records.CandidateSet], top_clusters: int | None,
-                    path: epath.Path) -> None:
+def _check_clusters(
+  sets: Sequence[schema.CandidateSet],
+  top_clusters: int | None,
+  path: epath.Path,
+) -> None:
   if top_clusters is not None and not any(each.clusters() for each in sets):
-    raise ValueError(f'{path}: no candidate has a cluster, and top_clusters = {top_clusters} needs '
-                     'them; run grade on the file first.')
+    raise ValueError(
+      f'{path}: no candidate has a cluster, and top_clusters = {top_clusters} needs '
+      'them; run grade on the file first.'
+    )
 
 
 def _say_savings(work: Sequence[_Work], top_clusters: int | None) -> None:
   """How many candidates need no pass of their own, and why."""
   total = sum(len(each.candidate_set.candidates) for each in work)
   texts = sum(len(each.texts) for each in work)
-  chosen = sum(sum(c.solution in set(each.texts) for c in each.candidate_set.candidates)
-               for each in work)
-  logging.info('score: %d texts for %d candidates; saved: %d that are repeated, %d outside of the '
-               '%s largest clusters', texts, total, chosen - texts, total - chosen, top_clusters)
+  chosen = sum(
+    sum(c.solution in set(each.texts) for c in each.candidate_set.candidates)
+    for each in work
+  )
+  logging.info(
+    'score: %d texts for %d candidates; saved: %d that are repeated, %d outside of the '
+    '%s largest clusters',
+    texts,
+    total,
+    chosen - texts,
+    total - chosen,
+    top_clusters,
+  )
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(score)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(score)

@@ -26,8 +26,10 @@ import sys
 
 from etils import epath
 
-from mathft_jax import buckets, gin_utils
-from mathft_jax.evaluation import comparison, tables
+from mathft_jax.config import entry_point
+from mathft_jax.evaluation import sweep_comparison
+from mathft_jax.evaluation.report import tables
+from mathft_jax.storage import remote_paths
 
 MISSING = 'no report'
 
@@ -47,31 +49,64 @@ def sweep(question: str, workdir: str, base: Sequence[str]) -> int:
   check(planned)
   failed = {}
   for number, run in enumerate(planned, 1):
-    _say(f'{question} = {run.name} ({number} of {len(planned)}): {shlex.join(run.command)}')
+    _say(
+      f'{question} = {run.name} ({number} of {len(planned)}): {shlex.join(run.command)}'
+    )
     status = subprocess.run(run.command, check=False).returncode
     if status:
       failed[run.name] = f'failed with status {status}'
       _say(f'{question} = {run.name}: {failed[run.name]}')
-  return collect(question, workdir, planned, failed) if _writes(base) else int(bool(failed))
+  return (
+    collect(question, workdir, planned, failed)
+    if _writes(base)
+    else int(bool(failed))
+  )
 
 
-def collect(question: str, workdir: str, planned: Sequence[Run], failed: dict[str, str]) -> int:
+def collect(
+  question: str, workdir: str, planned: Sequence[Run], failed: dict[str, str]
+) -> int:
   """Writes and prints the comparison of all reports; 1 when a run failed or has none, else 0."""
-  found = comparison.collect({run.name: run.workdir for run in planned
-                              if run.name not in failed})
-  missing = {run.name: MISSING for run in planned
-             if run.name not in failed and not any(run.name in each.rows for each in found)}
-  states = {run.name: failed.get(run.name) or missing.get(run.name) or 'done' for run in planned}
-  made = [table for each in found for table in comparison.comparison_tables(question, each)]
+  found = sweep_comparison.collect(
+    {run.name: run.workdir for run in planned if run.name not in failed}
+  )
+  missing = {
+    run.name: MISSING
+    for run in planned
+    if run.name not in failed
+    and not any(run.name in each.rows for each in found)
+  }
+  states = {
+    run.name: failed.get(run.name) or missing.get(run.name) or 'done'
+    for run in planned
+  }
+  made = [
+    table
+    for each in found
+    for table in sweep_comparison.comparison_tables(question, each)
+  ]
   lines = [tables.markdown(table) for table in made]
-  lines += [f'{question} = {name}: {state}\n' for name, state in states.items() if state != 'done']
+  lines += [
+    f'{question} = {name}: {state}\n'
+    for name, state in states.items()
+    if state != 'done'
+  ]
   folder = epath.Path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'comparison.md').write_text('\n'.join(lines))
-  (folder / 'comparison.json').write_text(json.dumps({
-      'schema': 'mathft_jax.comparison', 'question': question, 'states': states,
-      'commands': {run.name: shlex.join(run.command) for run in planned},
-      'reports': [dataclasses.asdict(each) for each in found]}, indent=1) + '\n')
+  (folder / 'comparison.json').write_text(
+    json.dumps(
+      {
+        'schema': 'mathft_jax.comparison',
+        'question': question,
+        'states': states,
+        'commands': {run.name: shlex.join(run.command) for run in planned},
+        'reports': [dataclasses.asdict(each) for each in found],
+      },
+      indent=1,
+    )
+    + '\n'
+  )
   print('\n'.join(lines), flush=True)
   return int(any(state != 'done' for state in states.values()))
 
@@ -83,55 +118,83 @@ def runs(question: str, workdir: str, base: Sequence[str]) -> list[Run]:
   made = []
   for overlay in overlays(question):
     folder = epath.Path(workdir) / pathlib.Path(overlay).stem
-    command = (*prefix, *base, f'--gin_file={overlay}', f'--gin.{name}.{name}.workdir={folder}')
+    command = (
+      *prefix,
+      *base,
+      f'--gin_file={overlay}',
+      f'--gin.{name}.{name}.workdir={folder}',
+    )
     made.append(Run(folder.name, folder, command))
   return made
 
 
 def overlays(question: str) -> list[str]:
   """The gin files of a question as a command names them, numbers in their order."""
-  package = gin_utils.sources.package_configs()
-  for folder, shown in ((pathlib.Path(question), pathlib.Path(question)),
-                        (package / 'sweeps' / question, pathlib.Path('sweeps') / question)):
+  package = entry_point.sources.package_configs()
+  for folder, shown in (
+    (pathlib.Path(question), pathlib.Path(question)),
+    (package / 'sweeps' / question, pathlib.Path('sweeps') / question),
+  ):
     found = sorted(folder.glob('*.gin'), key=_natural)
     if found:
       return [str(shown / path.name) for path in found]
-  known = sorted(path.name for path in (package / 'sweeps').iterdir() if path.is_dir())
-  raise gin_utils.ConfigError(
-      f'No question {question!r}: wanted a folder of gin files, or one of {", ".join(known)}.'
-      f'{gin_utils.did_you_mean(question, known)}')
+  known = sorted(
+    path.name for path in (package / 'sweeps').iterdir() if path.is_dir()
+  )
+  raise entry_point.ConfigError(
+    f'No question {question!r}: wanted a folder of gin files, or one of {", ".join(known)}.'
+    f'{entry_point.did_you_mean(question, known)}'
+  )
 
 
 def check(planned: Sequence[Run]) -> None:
   """ConfigError unless every run assembles, each to another configuration."""
   seen: dict[str, str] = {}
   for run in planned:
-    done = subprocess.run((*run.command, '--dry_run'), check=False, capture_output=True, text=True)
+    done = subprocess.run(
+      (*run.command, '--dry_run'), check=False, capture_output=True, text=True
+    )
     if done.returncode:
-      raise gin_utils.ConfigError(f'{run.name} does not assemble, so nothing was run.\n'
-                                  f'{shlex.join(run.command)}\n{done.stderr[-2000:].rstrip()}')
+      raise entry_point.ConfigError(
+        f'{run.name} does not assemble, so nothing was run.\n'
+        f'{shlex.join(run.command)}\n{done.stderr[-2000:].rstrip()}'
+      )
     text = done.stdout.replace(repr(str(run.workdir)), '')
-    text = ''.join(text.replace('\\\n', '').split())  # gin breaks lines by their length
+    text = ''.join(
+      text.replace('\\\n', '').split()
+    )  # gin breaks lines by their length
     if text in seen:
-      raise gin_utils.ConfigError(
-          f'{seen[text]} and {run.name} make the same configuration, so nothing was run: the base '
-          'command does not use what they set, or sets it again by a flag.')
+      raise entry_point.ConfigError(
+        f'{seen[text]} and {run.name} make the same configuration, so nothing was run: the base '
+        'command does not use what they set, or sets it again by a flag.'
+      )
     seen[text] = run.name
 
 
 def main(argv: Sequence[str]) -> int:
   """The exit status: of the runs, or 2 for a wrong command line."""
   own, base = _split(argv[1:])
-  parser = argparse.ArgumentParser(prog='python -m mathft_jax.sweep', description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    prog='python -m mathft_jax.sweep',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
   parser.add_argument('--question', required=True, help='a folder of gin files')
-  parser.add_argument('--workdir', required=True, help='one folder per run goes here')
-  parser.add_argument('--print_commands', action='store_true', help='for a cluster; runs nothing')
-  parser.add_argument('--collect', action='store_true', help='compares what is there')
+  parser.add_argument(
+    '--workdir', required=True, help='one folder per run goes here'
+  )
+  parser.add_argument(
+    '--print_commands', action='store_true', help='for a cluster; runs nothing'
+  )
+  parser.add_argument(
+    '--collect', action='store_true', help='compares what is there'
+  )
   arguments = parser.parse_args(own)
   try:
     if not base:
-      raise gin_utils.ConfigError('No base command; wanted `-- python -m mathft_jax.<program>`.')
+      raise entry_point.ConfigError(
+        'No base command; wanted `-- python -m mathft_jax.<program>`.'
+      )
     planned = runs(arguments.question, arguments.workdir, base)
     if arguments.print_commands:
       check(planned)
@@ -139,9 +202,13 @@ def main(argv: Sequence[str]) -> int:
       return 0
     _check_writable(arguments.workdir)
     if arguments.collect:
-      return collect(arguments.question, arguments.workdir, planned, {}) if _writes(base) else 0
+      return (
+        collect(arguments.question, arguments.workdir, planned, {})
+        if _writes(base)
+        else 0
+      )
     return sweep(arguments.question, arguments.workdir, base)
-  except gin_utils.ConfigError as error:
+  except entry_point.ConfigError as error:
     print(f'sweep: {error}', file=sys.stderr)
     return 2
 
@@ -159,16 +226,16 @@ def _writes(base: Sequence[str]) -> bool:
 
 def _check_writable(workdir: str) -> None:
   try:
-    buckets.check_writable(workdir)
+    remote_paths.check_writable(workdir)
   except ValueError as error:
-    raise gin_utils.ConfigError(str(error)) from error
+    raise entry_point.ConfigError(str(error)) from error
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
   """What stands before and after the first `--`."""
   arguments = list(arguments)
   at = arguments.index('--') if '--' in arguments else len(arguments)
-  return arguments[:at], arguments[at + 1:]
+  return arguments[:at], arguments[at + 1 :]
 
 
 def _program(base: Sequence[str]) -> tuple[list[str], str]:
@@ -177,8 +244,10 @@ def _program(base: Sequence[str]) -> tuple[list[str], str]:
     return [sys.executable, '-m'], base[0]
   if '-m' in base[:-1]:
     return [], base[base.index('-m') + 1]
-  raise gin_utils.ConfigError(f'The base command is {shlex.join(base)}; wanted '
-                              '`python -m mathft_jax.<program> ...`, or a launcher before that.')
+  raise entry_point.ConfigError(
+    f'The base command is {shlex.join(base)}; wanted '
+    '`python -m mathft_jax.<program> ...`, or a launcher before that.'
+  )
 
 
 def _natural(path: pathlib.Path) -> tuple[int, float, str]:

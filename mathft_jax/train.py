@@ -16,13 +16,16 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax import checkpoints, partitioning, processes, progress, resumable
-from mathft_jax.data import batches as batches_lib
-from mathft_jax.data import prompts
-from mathft_jax.training import footprint, loop, optimizers
+from mathft_jax import checkpoints
+from mathft_jax.data import batching as batches_lib
+from mathft_jax.data import prompt_templates
+from mathft_jax.distributed import partitioning, processes
+from mathft_jax.inference import batch_jobs
+from mathft_jax.monitoring import metrics as metrics_lib
+from mathft_jax.monitoring import progress
+from mathft_jax.training import device_memory, optimizers, train_loop
 from mathft_jax.training import lora as lora_lib
-from mathft_jax.training import metrics as metrics_lib
-from mathft_jax.training import step as step_lib
+from mathft_jax.training import train_step as step_lib
 
 RANDOM = 'random'  # init_from of a training from scratch
 
@@ -34,7 +37,7 @@ class Feed:
   examples: Any
   eval_examples: Any
   vocabulary: Any
-  template: prompts.Template
+  template: prompt_templates.Template
   batch_size: int
   max_length: int
   pack: bool
@@ -43,16 +46,37 @@ class Feed:
   eval_steps: int | None
 
 
-def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples: Any, model: Any,
-          vocabulary: Any, template: prompts.Template, loss: Any, optimizer: Any, train_steps: int,
-          batch_size: int, max_length: int | Mapping[str, int], eval_examples: Any = None,
-          num_microbatches: int = 1,
-          max_grad_norm: float | None = 1.0, pack: bool = False, too_long: str = 'truncate',
-          seed: int = 0, log_period: int = 10, eval_period: int | None = None,
-          eval_steps: int | None = None, checkpoint_period: int | None = None,
-          keep: int | None = 1, hand_over: str = 'last', best_metric: str = 'loss',
-          higher_is_better: bool = False, tensorboard: bool = True, lora: Any = None,
-          partitioner: partitioning.Partitioner = partitioning.Partitioner()) -> epath.Path:
+def train(
+  workdir: epath.PathLike,
+  *,
+  init_from: epath.PathLike | None,
+  examples: Any,
+  model: Any,
+  vocabulary: Any,
+  template: prompt_templates.Template,
+  loss: Any,
+  optimizer: Any,
+  train_steps: int,
+  batch_size: int,
+  max_length: int | Mapping[str, int],
+  eval_examples: Any = None,
+  num_microbatches: int = 1,
+  max_grad_norm: float | None = 1.0,
+  pack: bool = False,
+  too_long: str = 'truncate',
+  seed: int = 0,
+  log_period: int = 10,
+  eval_period: int | None = None,
+  eval_steps: int | None = None,
+  checkpoint_period: int | None = None,
+  keep: int | None = 1,
+  hand_over: str = 'last',
+  best_metric: str = 'loss',
+  higher_is_better: bool = False,
+  tensorboard: bool = True,
+  lora: Any = None,
+  partitioner: partitioning.Partitioner = partitioning.Partitioner(),
+) -> epath.Path:
   """The path of the checkpoint to hand over, `<workdir>/checkpoints/<step>`.
 
   Start-up order (a workdir with a checkpoint of other settings is refused):
@@ -80,79 +104,179 @@ def train(workdir: epath.PathLike, *, init_from: epath.PathLike | None, examples
   _check_choices(hand_over, eval_period)
   max_length = _row_length(max_length)
   store = checkpoints.Checkpoints(
-      epath.Path(workdir) / 'checkpoints', keep=keep, higher_is_better=higher_is_better,
-      best=best_metric if hand_over == 'best' else None)
-  settings = {'init_from': _origin(init_from, workdir), 'loss': repr(loss), 'pack': pack,
-              'batch_size': batch_size, 'max_length': max_length, 'seed': seed,
-              'lora': None if lora is None else repr(lora), 'max_grad_norm': max_grad_norm,
-              'optimizer': repr(optimizers.without_rate(optimizer))}
+    epath.Path(workdir) / 'checkpoints',
+    keep=keep,
+    higher_is_better=higher_is_better,
+    best=best_metric if hand_over == 'best' else None,
+  )
+  settings = {
+    'init_from': _origin(init_from, workdir),
+    'loss': repr(loss),
+    'pack': pack,
+    'batch_size': batch_size,
+    'max_length': max_length,
+    'seed': seed,
+    'lora': None if lora is None else repr(lora),
+    'max_grad_norm': max_grad_norm,
+    'optimizer': repr(optimizers.without_rate(optimizer)),
+  }
   with store:
     if not _is_complete(store, train_steps, settings):
       plan = step_lib.Plan(
-          config=model, loss=loss, optimizer=optimizers.without_rate(optimizer),
-          mesh=partitioner.mesh(), rules=partitioner.rules, num_microbatches=num_microbatches,
-          max_grad_norm=max_grad_norm, lora=lora)
-      feed = Feed(examples=examples, eval_examples=eval_examples or examples, template=template,
-                  vocabulary=vocabulary, batch_size=batch_size, max_length=max_length, pack=pack,
-                  too_long=too_long, seed=seed, eval_steps=eval_steps)
-      agenda = loop.Agenda(train_steps=train_steps, log_period=log_period, eval_period=eval_period,
-                           checkpoint_period=checkpoint_period, save_evaluated=hand_over == 'best')
-      _train(epath.Path(workdir), init_from, plan, optimizer, feed, agenda, store, settings,
-             tensorboard)
+        config=model,
+        loss=loss,
+        optimizer=optimizers.without_rate(optimizer),
+        mesh=partitioner.mesh(),
+        rules=partitioner.rules,
+        num_microbatches=num_microbatches,
+        max_grad_norm=max_grad_norm,
+        lora=lora,
+      )
+      feed = Feed(
+        examples=examples,
+        eval_examples=eval_examples or examples,
+        template=template,
+        vocabulary=vocabulary,
+        batch_size=batch_size,
+        max_length=max_length,
+        pack=pack,
+        too_long=too_long,
+        seed=seed,
+        eval_steps=eval_steps,
+      )
+      agenda = train_loop.Agenda(
+        train_steps=train_steps,
+        log_period=log_period,
+        eval_period=eval_period,
+        checkpoint_period=checkpoint_period,
+        save_evaluated=hand_over == 'best',
+      )
+      _train(
+        epath.Path(workdir),
+        init_from,
+        plan,
+        optimizer,
+        feed,
+        agenda,
+        store,
+        settings,
+        tensorboard,
+      )
     return _handed_over(store, hand_over)
 
 
-def describe(*, model: Any, loss: Any, optimizer: Any, batch_size: int,
-             max_length: int | Mapping[str, int], num_microbatches: int = 1,
-             train_steps: int | None = None, max_grad_norm: float | None = 1.0, lora: Any = None,
-             partitioner: partitioning.Partitioner = partitioning.Partitioner(), **_: Any) -> str:
+def describe(
+  *,
+  model: Any,
+  loss: Any,
+  optimizer: Any,
+  batch_size: int,
+  max_length: int | Mapping[str, int],
+  num_microbatches: int = 1,
+  train_steps: int | None = None,
+  max_grad_norm: float | None = 1.0,
+  lora: Any = None,
+  partitioner: partitioning.Partitioner = partitioning.Partitioner(),
+  **_: Any,
+) -> str:
   """What a dry run prints: parameters, tokens a step, GiB a device by mesh; no device is asked."""
   rows, length = batch_size // num_microbatches, _row_length(max_length)
-  plans = [step_lib.Plan(
-      config=model, loss=loss, optimizer=optimizers.without_rate(optimizer), mesh=mesh,
-      rules=partitioner.rules, num_microbatches=num_microbatches, max_grad_norm=max_grad_norm,
-      lora=lora)
-           for mesh in footprint.meshes(partitioner, rows)]
-  found = [footprint.footprint(plan, batch_size=batch_size, max_length=length) for plan in plans]
+  plans = [
+    step_lib.Plan(
+      config=model,
+      loss=loss,
+      optimizer=optimizers.without_rate(optimizer),
+      mesh=mesh,
+      rules=partitioner.rules,
+      num_microbatches=num_microbatches,
+      max_grad_norm=max_grad_norm,
+      lora=lora,
+    )
+    for mesh in device_memory.meshes(partitioner, rows)
+  ]
+  found = [
+    device_memory.footprint(plan, batch_size=batch_size, max_length=length)
+    for plan in plans
+  ]
   steps = '' if train_steps is None else f', {train_steps:,} steps'
-  return (f'{found[0].parameters:,} parameters; {batch_size} rows x {length:,} tokens = '
-          f'{batch_size * length:,} tokens a step at most{steps}\n{footprint.table(found)}')
+  return (
+    f'{found[0].parameters:,} parameters; {batch_size} rows x {length:,} tokens = '
+    f'{batch_size * length:,} tokens a step at most{steps}\n{device_memory.table(found)}'
+  )
 
 
-def _train(workdir: epath.Path, init_from: epath.PathLike | None, plan: step_lib.Plan,
-           optimizer: Any, feed: Feed, agenda: loop.Agenda, store: checkpoints.Checkpoints,
-           settings: dict[str, Any], tensorboard: bool) -> None:
+def _train(
+  workdir: epath.Path,
+  init_from: epath.PathLike | None,
+  plan: step_lib.Plan,
+  optimizer: Any,
+  feed: Feed,
+  agenda: train_loop.Agenda,
+  store: checkpoints.Checkpoints,
+  settings: dict[str, Any],
+  tensorboard: bool,
+) -> None:
   """From the state that the start-up order gives to a checkpoint of the last step."""
   watch = progress.CompileWatch()
   _check_sizes(plan, feed)
-  identity = {'model': plan.config,
-              'fingerprint': prompts.fingerprint(feed.template, feed.vocabulary)}
+  identity = {
+    'model': plan.config,
+    'fingerprint': prompt_templates.fingerprint(feed.template, feed.vocabulary),
+  }
   if store.latest_step() is None or plan.lora is not None:
     _check_given(plan, store, init_from, identity)
   rows, shape = _examples(feed, feed.examples, 'train')
   settings = {**settings, 'examples': _same_examples(rows, store)}
   held_out = list(_held_out(feed)) if agenda.eval_period else []
   state, start = _start(plan, store, init_from, identity, feed.seed)
-  stream = batches_lib.batches(rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape)
-  with metrics_lib.open_writer(workdir, start_step=start, tensorboard=tensorboard) as writer:
-    with progress.Progress('train', total=agenda.train_steps, unit='steps', done=start) as bar:
-      state = loop.Loop(
-          plan, optimizer, agenda, store=store, writer=writer, bar=bar, watch=watch,
-          held_out=held_out, metadata={**identity, **_published(store, init_from),
-                                       'settings': settings, 'optimizer': repr(optimizer)},
+  stream = batches_lib.batches(
+    rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape
+  )
+  with metrics_lib.open_writer(
+    workdir, start_step=start, tensorboard=tensorboard
+  ) as writer:
+    with progress.Progress(
+      'train', total=agenda.train_steps, unit='steps', done=start
+    ) as bar:
+      state = train_loop.Loop(
+        plan,
+        optimizer,
+        agenda,
+        store=store,
+        writer=writer,
+        bar=bar,
+        watch=watch,
+        held_out=held_out,
+        metadata={
+          **identity,
+          **_published(store, init_from),
+          'settings': settings,
+          'optimizer': repr(optimizer),
+        },
       ).run(state, start, stream)
   done = int(jax.device_get(state.step))
   if done != agenda.train_steps:
-    raise RuntimeError(f'{workdir}: {done} steps done, {agenda.train_steps} asked for.')
+    raise RuntimeError(
+      f'{workdir}: {done} steps done, {agenda.train_steps} asked for.'
+    )
 
 
-def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath.PathLike | None,
-           identity: dict[str, Any], seed: int) -> tuple[step_lib.TrainState, int]:
+def _start(
+  plan: step_lib.Plan,
+  store: checkpoints.Checkpoints,
+  init_from: epath.PathLike | None,
+  identity: dict[str, Any],
+  seed: int,
+) -> tuple[step_lib.TrainState, int]:
   """(train state, its step): numbers 2 to 5 of the start-up order."""
   step = store.latest_step()
   given = functools.partial(_given, plan, init_from, seed)
   if step is None:
-    params = given() if plan.lora is None else step_lib.with_adapters(plan, given(), seed)
+    params = (
+      given()
+      if plan.lora is None
+      else step_lib.with_adapters(plan, given(), seed)
+    )
     return step_lib.new_state(plan, params), 0
   logging.info('resuming %s at step %d', store.directory, step)
   checkpoints.check_metadata(store.path(step), **identity)
@@ -160,26 +284,39 @@ def _start(plan: step_lib.Plan, store: checkpoints.Checkpoints, init_from: epath
   if plan.lora is None:
     params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
   else:
-    _, (adapters, optimizer) = store.restore(step, None, (shapes.params.adapters, shapes.optimizer))
+    _, (adapters, optimizer) = store.restore(
+      step, None, (shapes.params.adapters, shapes.optimizer)
+    )
     params = lora_lib.Adapted(given(), adapters)
-    plan.lora.check_merged(params, checkpoints.open_params(store.path(step)).read,
-                           where=f'{store.path(step)}, resumed on {init_from}')
+    plan.lora.check_merged(
+      params,
+      checkpoints.open_params(store.path(step)).read,
+      where=f'{store.path(step)}, resumed on {init_from}',
+    )
   counter = partitioning.put(np.asarray(step, np.int32), shapes.step.sharding)
   return step_lib.TrainState(counter, params, optimizer), step
 
 
-def _check_given(plan: step_lib.Plan, store: checkpoints.Checkpoints,
-                 init_from: epath.PathLike | None, identity: dict[str, Any]) -> None:
+def _check_given(
+  plan: step_lib.Plan,
+  store: checkpoints.Checkpoints,
+  init_from: epath.PathLike | None,
+  identity: dict[str, Any],
+) -> None:
   """ValueError, before any data is read, for weights that are not there or of something else."""
   if init_from == RANDOM:
     return
   if not init_from:
     raise ValueError(
-        f'{store.directory} has no checkpoint to resume and init_from is {init_from!r}: wanted a '
-        "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH).")
+      f'{store.directory} has no checkpoint to resume and init_from is {init_from!r}: wanted a '
+      "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH)."
+    )
   checkpoints.check_metadata(init_from, **identity)
-  checkpoints.check_shapes(step_lib.model_state(plan), checkpoints.shapes(init_from),
-                           where=str(init_from))
+  checkpoints.check_shapes(
+    step_lib.model_state(plan),
+    checkpoints.shapes(init_from),
+    where=str(init_from),
+  )
 
 
 def _given(plan: step_lib.Plan, init_from: epath.PathLike, seed: int) -> Any:
@@ -189,23 +326,34 @@ def _given(plan: step_lib.Plan, init_from: epath.PathLike, seed: int) -> Any:
     return step_lib.random_params(plan, seed)
   logging.info('parameters from %s', init_from)
   shapes = step_lib.model_state(plan)
-  return checkpoints.load_params(init_from, shapes, jax.tree.map(lambda a: a.sharding, shapes))
+  return checkpoints.load_params(
+    init_from, shapes, jax.tree.map(lambda a: a.sharding, shapes)
+  )
 
 
 def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
   """A digest of the examples; ValueError where a run to be resumed had others."""
-  digest = resumable.digest((name, np.asarray(row[name]).tolist())
-                            for row in rows for name in sorted(row))
+  digest = batch_jobs.digest(
+    (name, np.asarray(row[name]).tolist())
+    for row in rows
+    for name in sorted(row)
+  )
   step = store.latest_step()
-  before = step and checkpoints.read_metadata(store.path(step))['settings'].get('examples')
+  before = step and checkpoints.read_metadata(store.path(step))['settings'].get(
+    'examples'
+  )
   if before not in (None, digest):
-    raise ValueError(f'{store.directory} was made with other examples (digest {before}, now '
-                     f'{digest}): use another MODEL_DIR, or delete this one.')
+    raise ValueError(
+      f'{store.directory} was made with other examples (digest {before}, now '
+      f'{digest}): use another MODEL_DIR, or delete this one.'
+    )
   processes.same('The digest of the examples', digest)
   return digest
 
 
-def _published(store: checkpoints.Checkpoints, init_from: epath.PathLike | None) -> dict[str, Any]:
+def _published(
+  store: checkpoints.Checkpoints, init_from: epath.PathLike | None
+) -> dict[str, Any]:
   """The config.json of the published model that the weights come from, for an export."""
   step = store.latest_step()
   origin = init_from if step is None else store.path(step)
@@ -213,14 +361,28 @@ def _published(store: checkpoints.Checkpoints, init_from: epath.PathLike | None)
   return {'published': found['published']} if found.get('published') else {}
 
 
-def _examples(feed: Feed, examples: Any, split: str) -> tuple[Sequence[Any], dict[str, Any]]:
+def _examples(
+  feed: Feed, examples: Any, split: str
+) -> tuple[Sequence[Any], dict[str, Any]]:
   """The examples of a split, and the shape of batches of them."""
   rows = examples(split)
-  verdicts = any(row.get('is_correct') is not None and not len(row['targets']) for row in rows)
-  words = prompts.encode_words(feed.template, feed.vocabulary) if verdicts else None
-  return rows, dict(batch_size=feed.batch_size, max_length=feed.max_length, label_words=words,
-                    group_size=examples.group_size, too_long=feed.too_long,
-                    pad_id=feed.vocabulary.pad_id)
+  verdicts = any(
+    row.get('is_correct') is not None and not len(row['targets'])
+    for row in rows
+  )
+  words = (
+    prompt_templates.encode_words(feed.template, feed.vocabulary)
+    if verdicts
+    else None
+  )
+  return rows, dict(
+    batch_size=feed.batch_size,
+    max_length=feed.max_length,
+    label_words=words,
+    group_size=examples.group_size,
+    too_long=feed.too_long,
+    pad_id=feed.vocabulary.pad_id,
+  )
 
 
 def _held_out(feed: Feed) -> Iterator[Any]:
@@ -235,27 +397,37 @@ def _held_out(feed: Feed) -> Iterator[Any]:
 def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
   together, parts = feed.examples.group_size, plan.num_microbatches
   if feed.batch_size % (together * parts):
-    raise ValueError(f'batch_size = {feed.batch_size} is no multiple of {together} rows that '
-                     f'belong together x num_microbatches = {parts}.')
-  partitioning.check_rows(feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches')
+    raise ValueError(
+      f'batch_size = {feed.batch_size} is no multiple of {together} rows that '
+      f'belong together x num_microbatches = {parts}.'
+    )
+  partitioning.check_rows(
+    feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches'
+  )
   if feed.vocabulary.vocab_size > plan.config.vocab_size:
-    raise ValueError(f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '
-                     f'{plan.config.vocab_size}: bind a vocab_size that is large enough.')
+    raise ValueError(
+      f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '
+      f'{plan.config.vocab_size}: bind a vocab_size that is large enough.'
+    )
 
 
-def _origin(init_from: epath.PathLike | None, workdir: epath.PathLike) -> str | None:
+def _origin(
+  init_from: epath.PathLike | None, workdir: epath.PathLike
+) -> str | None:
   """`init_from` as checkpoints remember it: relative, so that folders can be moved together."""
   if not init_from or init_from == RANDOM:
     return init_from
-  return resumable.relative(init_from, workdir)
+  return batch_jobs.relative(init_from, workdir)
 
 
 def _row_length(max_length: int | Mapping[str, int]) -> int:
   if not isinstance(max_length, Mapping):
     return max_length
   if set(max_length) != {'inputs', 'targets'}:
-    raise ValueError(f"max_length is {dict(max_length)}; wanted a number, or {{'inputs': n, "
-                     "'targets': m} (TASK_FEATURE_LENGTHS).")
+    raise ValueError(
+      f"max_length is {dict(max_length)}; wanted a number, or {{'inputs': n, "
+      "'targets': m} (TASK_FEATURE_LENGTHS)."
+    )
   return sum(max_length.values())
 
 
@@ -263,26 +435,36 @@ def _check_choices(hand_over: str, eval_period: int | None) -> None:
   if hand_over not in ('last', 'best'):
     raise ValueError(f"hand_over is {hand_over!r}; wanted 'last' or 'best'.")
   if hand_over == 'best' and eval_period is None:
-    raise ValueError("hand_over = 'best' needs evaluations to choose by; set eval_period.")
+    raise ValueError(
+      "hand_over = 'best' needs evaluations to choose by; set eval_period."
+    )
 
 
-def _is_complete(store: checkpoints.Checkpoints, train_steps: int,
-                 settings: dict[str, Any]) -> bool:
+def _is_complete(
+  store: checkpoints.Checkpoints, train_steps: int, settings: dict[str, Any]
+) -> bool:
   """Number 1 of the start-up order; ValueError for a checkpoint that another run has left."""
   step = store.latest_step()
   if step is None:
     return False
   if step > train_steps:
-    raise ValueError(f'{store.directory} has a checkpoint of step {step}, after train_steps = '
-                     f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.')
+    raise ValueError(
+      f'{store.directory} has a checkpoint of step {step}, after train_steps = '
+      f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.'
+    )
   found = checkpoints.read_metadata(store.path(step)).get('settings', {})
-  differ = [name for name, value in settings.items()
-            if (value is not None or name == 'lora') and found.get(name) != value]
+  differ = [
+    name
+    for name, value in settings.items()
+    if (value is not None or name == 'lora') and found.get(name) != value
+  ]
   if differ:
-    raise ValueError(f'{store.directory} was made with other settings:\n'
-                     f'  there: {({name: found.get(name) for name in differ})}\n'
-                     f'  now:   {({name: settings[name] for name in differ})}\n'
-                     'Use another MODEL_DIR, or delete this one.')
+    raise ValueError(
+      f'{store.directory} was made with other settings:\n'
+      f'  there: { ({name: found.get(name) for name in differ}) }\n'
+      f'  now:   { ({name: settings[name] for name in differ}) }\n'
+      'Use another MODEL_DIR, or delete this one.'
+    )
   return step == train_steps
 
 
@@ -290,11 +472,14 @@ def _handed_over(store: checkpoints.Checkpoints, hand_over: str) -> epath.Path:
   """The best or the last checkpoint."""
   step = store.best_step() if hand_over == 'best' else store.latest_step()
   if step is None:
-    raise ValueError(f'{store.directory}: no checkpoint has the metric to choose the best by; is '
-                     'best_metric one of those in metrics.jsonl?')
+    raise ValueError(
+      f'{store.directory}: no checkpoint has the metric to choose the best by; is '
+      'best_metric one of those in metrics.jsonl?'
+    )
   return store.path(step)
 
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(train)
+  from mathft_jax.config import entry_point
+
+  entry_point.run(train)

@@ -4,48 +4,67 @@ import io
 import os
 import pathlib
 
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import pytest  # noqa: E402 (jax must find the flags above when a test imports it)
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 # The pre-tokenisers of Llama 3 and of Qwen2, as their tokenizer.json files have them.
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-          r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+')
+LLAMA3 = (
+  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+  r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
 QWEN2 = LLAMA3.replace(r'\p{N}{1,3}', r'\p{N}')
 SPECIAL = {
-    'qwen': ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|fim_pad|>'],
-    'llama3': ['<|begin_of_text|>', '<|end_of_text|>', '<|start_header_id|>', '<|end_header_id|>',
-               '<|eot_id|>', '<|finetune_right_pad_id|>'],
-    'gemma': ['<start_of_turn>', '<end_of_turn>'],
+  'qwen': ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|fim_pad|>'],
+  'llama3': [
+    '<|begin_of_text|>',
+    '<|end_of_text|>',
+    '<|start_header_id|>',
+    '<|end_header_id|>',
+    '<|eot_id|>',
+    '<|finetune_right_pad_id|>',
+  ],
+  'gemma': ['<start_of_turn>', '<end_of_turn>'],
 }
 CORPUS = [
-    f'Find the value of $\\frac{{{a}}}{{{b}}} + x^2$, if\n\n\\[x = \\sqrt{{{a * b}}}.\\]  The '
-    f'answer is correct; it is not {a}:\n  \\boxed{{{a}{b}}}.'
-    for a in range(2, 60) for b in range(3, 9)]
+  f'Find the value of $\\frac{{{a}}}{{{b}}} + x^2$, if\n\n\\[x = \\sqrt{{{a * b}}}.\\]  The '
+  f'answer is correct; it is not {a}:\n  \\boxed{{{a}{b}}}.'
+  for a in range(2, 60)
+  for b in range(3, 9)
+]
 
 
 @pytest.fixture(scope='session')
 def shared_data() -> pathlib.Path:
   """The folder with real MATH, PRM800K, GSM8K and samples; tests that need it are extra."""
-  folder = pathlib.Path(os.environ.get('MATHFT_DATA', REPOSITORY.parent / 'shared' / 'data'))
+  folder = pathlib.Path(
+    os.environ.get('MATHFT_DATA', REPOSITORY.parent / 'shared' / 'data')
+  )
   if not (folder / 'math').is_dir():
-    pytest.skip(f'no real data in {folder}: set MATHFT_DATA to a folder that has math/, gsm8k/, ...')
+    pytest.skip(
+      f'no real data in {folder}: set MATHFT_DATA to a folder that has math/, gsm8k/, ...'
+    )
   return folder
 
 
 @pytest.fixture(scope='session')
 def libtpu():
   """Tests that compile for TPUs; [test] has it on Linux."""
-  pytest.importorskip('libtpu', reason="no libtpu, which compiles for TPUs: pip install "
-                      "'mathft_jax[plan]'")
+  pytest.importorskip(
+    'libtpu',
+    reason="no libtpu, which compiles for TPUs: pip install 'mathft_jax[plan]'",
+  )
 
 
 @pytest.fixture(scope='module')
 def quick_compiles():
   """XLA leaves out what makes programs faster and compiling slower: for programs that run once."""
   import jax
+
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', False)
@@ -59,13 +78,27 @@ def byte_level(kind, texts, vocab_size=600):
   if kind == 'qwen':
     trained.normalizer = tokenizers.normalizers.NFC()
   pattern = tokenizers.Regex(QWEN2 if kind == 'qwen' else LLAMA3)
-  trained.pre_tokenizer = levels.Sequence([
-      levels.Split(pattern, 'isolated'), levels.ByteLevel(add_prefix_space=False, use_regex=False)])
+  trained.pre_tokenizer = levels.Sequence(
+    [
+      levels.Split(pattern, 'isolated'),
+      levels.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
   trained.decoder = tokenizers.decoders.ByteLevel()
-  trained.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
-      vocab_size=vocab_size, initial_alphabet=levels.ByteLevel.alphabet(), show_progress=False))
-  trained.add_special_tokens([tokenizers.AddedToken(name, normalized=False, special=True)
-                              for name in SPECIAL[kind]])
+  trained.train_from_iterator(
+    texts,
+    tokenizers.trainers.BpeTrainer(
+      vocab_size=vocab_size,
+      initial_alphabet=levels.ByteLevel.alphabet(),
+      show_progress=False,
+    ),
+  )
+  trained.add_special_tokens(
+    [
+      tokenizers.AddedToken(name, normalized=False, special=True)
+      for name in SPECIAL[kind]
+    ]
+  )
   return trained.to_str()
 
 
@@ -76,19 +109,40 @@ def sentence_pieces(kind, texts, vocab_size=600):
   gemma = kind == 'gemma'
   lines = (line for text in texts for line in text.split('\n') if line)
   sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=lines, model_writer=model, model_type='bpe', vocab_size=vocab_size,
-      byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True,
-      normalization_rule_name='identity', remove_extra_whitespaces=False,
-      add_dummy_prefix=not gemma, hard_vocab_limit=False, minloglevel=2, num_threads=1,
-      user_defined_symbols=[*SPECIAL['gemma'], '\n', '\n\n'] if gemma else [],
-      **(dict(pad_id=0, eos_id=1, bos_id=2, unk_id=3, eos_piece='<eos>', bos_piece='<bos>') if gemma
-         else dict(unk_id=0, bos_id=1, eos_id=2)))
+    sentence_iterator=lines,
+    model_writer=model,
+    model_type='bpe',
+    vocab_size=vocab_size,
+    byte_fallback=True,
+    split_digits=True,
+    allow_whitespace_only_pieces=True,
+    normalization_rule_name='identity',
+    remove_extra_whitespaces=False,
+    add_dummy_prefix=not gemma,
+    hard_vocab_limit=False,
+    minloglevel=2,
+    num_threads=1,
+    user_defined_symbols=[*SPECIAL['gemma'], '\n', '\n\n'] if gemma else [],
+    **(
+      dict(
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        eos_piece='<eos>',
+        bos_piece='<bos>',
+      )
+      if gemma
+      else dict(unk_id=0, bos_id=1, eos_id=2)
+    ),
+  )
   return model.getvalue()
 
 
 @pytest.fixture(scope='session')
 def make_tokenizer(tmp_path_factory):
   """make_tokenizer(kind, texts=CORPUS): the path of a new tokenizer file."""
+
   def make(kind: str, texts=CORPUS, **settings) -> pathlib.Path:
     folder = tmp_path_factory.mktemp(kind)
     if kind in ('qwen', 'llama3'):
@@ -98,10 +152,13 @@ def make_tokenizer(tmp_path_factory):
       path = folder / 'tokenizer.model'
       path.write_bytes(sentence_pieces(kind, texts, **settings))
     return path
+
   return make
 
 
 @pytest.fixture(scope='session')
 def tokenizer_paths(make_tokenizer):
   """{kind: path} of one small tokenizer of each kind."""
-  return {kind: make_tokenizer(kind) for kind in ('qwen', 'llama3', 'gemma', 'llama2')}
+  return {
+    kind: make_tokenizer(kind) for kind in ('qwen', 'llama3', 'gemma', 'llama2')
+  }

@@ -11,14 +11,28 @@ from mathft_jax import checkpoints, curriculum
 
 def adding(amount):
   """A training that adds a number to its one weight and says where it began."""
+
   def stage(workdir, *, init_from):
-    start = 0.0 if init_from == 'random' else float(weights(init_from)['layer']['scale'][0])
+    start = (
+      0.0
+      if init_from == 'random'
+      else float(weights(init_from)['layer']['scale'][0])
+    )
     with checkpoints.Checkpoints(workdir / 'checkpoints') as store:
-      store.save(1, {'layer': {'scale': np.full(3, start + amount, np.float32)}},
-                 {'count': np.zeros(1, np.int32)},
-                 {'model': {'embed_dim': 3}, 'fingerprint': {}, 'settings': {'loss': 'l'},
-                  'optimizer': 'o', 'place': str(workdir)})
+      store.save(
+        1,
+        {'layer': {'scale': np.full(3, start + amount, np.float32)}},
+        {'count': np.zeros(1, np.int32)},
+        {
+          'model': {'embed_dim': 3},
+          'fingerprint': {},
+          'settings': {'loss': 'l'},
+          'optimizer': 'o',
+          'place': str(workdir),
+        },
+      )
     return store.path(1)
+
   return stage
 
 
@@ -27,14 +41,22 @@ def weights(path):
   return jax.tree.map(np.asarray, checkpoints.load_params(path, abstract))
 
 
-def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(tmp_path):
+def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(
+  tmp_path,
+):
   path = curriculum.curriculum(
-      tmp_path, lessons={'facts': adding(1.0), 'reviews': adding(10.0)},
-      export=str(tmp_path / 'model.safetensors'))
+    tmp_path,
+    lessons={'facts': adding(1.0), 'reviews': adding(10.0)},
+    export=str(tmp_path / 'model.safetensors'),
+  )
   assert pathlib.Path(path).name == 'model.safetensors'
-  np.testing.assert_array_equal(weights(path)['layer']['scale'], np.full(3, 11.0))
+  np.testing.assert_array_equal(
+    weights(path)['layer']['scale'], np.full(3, 11.0)
+  )
   assert checkpoints.read_metadata(path)['model'] == {'embed_dim': 3}
-  assert str(tmp_path) not in str(checkpoints.read_metadata(path))  # no path of this machine
+  assert str(tmp_path) not in str(
+    checkpoints.read_metadata(path)
+  )  # no path of this machine
 
 
 def test_without_export_the_last_checkpoint_is_handed_over(tmp_path):

@@ -10,7 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from mathft_jax import evaluate, grading, records
+from mathft_jax import evaluate, grading
+from mathft_jax.data import schema
 from mathft_jax.evaluation import voting
 from tests.evaluation.candidates import CORRECT, candidate_set
 
@@ -20,79 +21,152 @@ QUICK = {'resamples': 200, 'draws': 10}
 
 def scored_file(path, seed=0, problems=12):
   rng = np.random.default_rng(seed)
-  return records.write_rows(path, [
-      candidate_set([(str(rng.choice([CORRECT, 'a', 'b'])), float(rng.random()), -1.0)
-                     for _ in range(5)], f'p{i}', subject='Algebra', level=f'Level {i % 3}')
-      for i in range(problems)])
+  return schema.write_rows(
+    path,
+    [
+      candidate_set(
+        [
+          (str(rng.choice([CORRECT, 'a', 'b'])), float(rng.random()), -1.0)
+          for _ in range(5)
+        ],
+        f'p{i}',
+        subject='Algebra',
+        level=f'Level {i % 3}',
+      )
+      for i in range(problems)
+    ],
+  )
 
 
 def run(workdir, **given):
-  return evaluate.evaluate(workdir, rules=given.pop('rules', RULES), **{**QUICK, **given})
+  return evaluate.evaluate(
+    workdir, rules=given.pop('rules', RULES), **{**QUICK, **given}
+  )
 
 
 def test_everything_is_written(tmp_path, capsys):
-  path = run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
+  path = run(
+    tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl')
+  )
   assert path == tmp_path / 'out' / 'report.json'
-  written = {str(each.relative_to(path.parent)) for each in pathlib.Path(path.parent).rglob('*')}
+  written = {
+    str(each.relative_to(path.parent))
+    for each in pathlib.Path(path.parent).rglob('*')
+  }
   assert written == {
-      'report.json', 'report.md', 'report.html', 'outcomes.jsonl', 'plots',
-      'plots/scored.accuracies.png', 'plots/scored.accuracy_against_k.png',
-      'plots/scored.cost_against_clusters.png'}
+    'report.json',
+    'report.md',
+    'report.html',
+    'outcomes.jsonl',
+    'plots',
+    'plots/scored.accuracies.png',
+    'plots/scored.accuracy_against_k.png',
+    'plots/scored.cost_against_clusters.png',
+  }
   markdown = (path.parent / 'report.md').read_text()
-  assert '| W.RR.Top-2 ' in markdown and '(plots/scored.accuracy_against_k.png)' in markdown
+  assert (
+    '| W.RR.Top-2 ' in markdown
+    and '(plots/scored.accuracy_against_k.png)' in markdown
+  )
   assert '| W.RR.Top-2 ' in capsys.readouterr().out
   html = (path.parent / 'report.html').read_text()
   assert html.count('src="data:image/png;base64,') == 3 and 'http' not in html
 
 
-@pytest.mark.parametrize('version, noted', [(grading.VERSION, False), ('0.1', True)])
-def test_a_file_graded_by_another_version_of_the_grader_is_noted(tmp_path, version, noted):
+@pytest.mark.parametrize(
+  'version, noted', [(grading.VERSION, False), ('0.1', True)]
+)
+def test_a_file_graded_by_another_version_of_the_grader_is_noted(
+  tmp_path, version, noted
+):
   path = scored_file(tmp_path / 'scored.jsonl')
   grader = f'{grading.GRADER} {version}'
-  records.write_rows(path, [dataclasses.replace(each, grader=grader)
-                            for each in records.read_candidate_sets(path)])
-  section = json.loads(run(tmp_path / 'out', candidates=path).read_text())['files']['scored']
+  schema.write_rows(
+    path,
+    [
+      dataclasses.replace(each, grader=grader)
+      for each in schema.read_candidate_sets(path)
+    ],
+  )
+  section = json.loads(run(tmp_path / 'out', candidates=path).read_text())[
+    'files'
+  ]['scored']
   assert section['graders'] == [grader]
   assert any('run grade again' in note for note in section['notes']) == noted
 
 
 def test_every_field_of_the_report_is_documented(tmp_path):
-  whole = json.loads(run(tmp_path / 'out', candidates={
-      name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'}).read_text())
+  whole = json.loads(
+    run(
+      tmp_path / 'out',
+      candidates={
+        name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'
+      },
+    ).read_text()
+  )
   section = whole['files']['a']
-  fields = {*whole, *whole['inputs']['a'], *whole['settings'], *whole['comparisons'][0], *section,
-            *section['accuracies'][0], *section['differences'][0], *section['auc'],
-            *section['auc']['score'], *section['top_clusters'][0], *section['curves'],
-            *section['statistics']} - {'candidates_per_problem_max'}
-  documented = (pathlib.Path(__file__).parent.parent / 'docs' / 'report.md').read_text()
-  missing = {each for each in fields if f'`{each}`' not in documented
-             and f'"{each}"' not in documented}
+  fields = {
+    *whole,
+    *whole['inputs']['a'],
+    *whole['settings'],
+    *whole['comparisons'][0],
+    *section,
+    *section['accuracies'][0],
+    *section['differences'][0],
+    *section['auc'],
+    *section['auc']['score'],
+    *section['top_clusters'][0],
+    *section['curves'],
+    *section['statistics'],
+  } - {'candidates_per_problem_max'}
+  documented = (
+    pathlib.Path(__file__).parent.parent / 'docs' / 'report.md'
+  ).read_text()
+  missing = {
+    each
+    for each in fields
+    if f'`{each}`' not in documented and f'"{each}"' not in documented
+  }
   assert not missing
 
 
 def test_plots_are_pngs_of_a_readable_size(tmp_path):
-  path = run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
+  path = run(
+    tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl')
+  )
   for plot in (path.parent / 'plots').iterdir():
     data = plot.read_bytes()
-    assert data[:8] == b'\x89PNG\r\n\x1a\n' and min(struct.unpack('>II', data[16:24])) > 400
+    assert (
+      data[:8] == b'\x89PNG\r\n\x1a\n'
+      and min(struct.unpack('>II', data[16:24])) > 400
+    )
 
 
 def test_outcomes_say_for_each_problem_what_each_rule_got_right(tmp_path):
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
-  rows = [row for _, row in records.read_rows(path.parent / 'outcomes.jsonl')]
-  sets = records.read_candidate_sets(candidates)
+  rows = [row for _, row in schema.read_rows(path.parent / 'outcomes.jsonl')]
+  sets = schema.read_candidate_sets(candidates)
   for rule in RULES:
-    wanted = [float(bool((choice := rule(each)) and choice.is_correct)) for each in sets]
+    wanted = [
+      float(bool((choice := rule(each)) and choice.is_correct)) for each in sets
+    ]
     assert [row['correct'][rule.name] for row in rows] == wanted
   assert [row['id'] for row in rows] == [each.problem.id for each in sets]
 
 
 def test_the_gin_form_runs_from_the_command_line(tmp_path):
   candidates = scored_file(tmp_path / 'scored.jsonl')
-  command = [sys.executable, '-m', 'mathft_jax.evaluate', '--gin_file=programs/evaluate.gin',
-             f'--gin.CANDIDATES={candidates}', f'--gin.EVAL_OUTPUT_DIR={tmp_path / "out"}',
-             '--gin.TOP_CLUSTERS=2', '--gin.TOP_CANDIDATES=2']
+  command = [
+    sys.executable,
+    '-m',
+    'mathft_jax.evaluate',
+    '--gin_file=programs/evaluate.gin',
+    f'--gin.CANDIDATES={candidates}',
+    f'--gin.EVAL_OUTPUT_DIR={tmp_path / "out"}',
+    '--gin.TOP_CLUSTERS=2',
+    '--gin.TOP_CANDIDATES=2',
+  ]
   done = subprocess.run(command, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   whole = json.loads((tmp_path / 'out' / 'report.json').read_text())
@@ -102,13 +176,20 @@ def test_the_gin_form_runs_from_the_command_line(tmp_path):
 
 def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path):
   for place in ('one', 'two'):
-    run(tmp_path / place / 'out', candidates=scored_file(tmp_path / place / 'scored.jsonl'))
+    run(
+      tmp_path / place / 'out',
+      candidates=scored_file(tmp_path / place / 'scored.jsonl'),
+    )
   for name in ('report.json', 'report.md', 'report.html', 'outcomes.jsonl'):
-    one, two = ((tmp_path / place / 'out' / name).read_bytes() for place in ('one', 'two'))
+    one, two = (
+      (tmp_path / place / 'out' / name).read_bytes() for place in ('one', 'two')
+    )
     assert one == two, name
 
 
-def test_a_finished_report_is_left_alone_and_another_input_makes_another(tmp_path, capsys):
+def test_a_finished_report_is_left_alone_and_another_input_makes_another(
+  tmp_path, capsys
+):
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
   marked = path.stat().mtime
@@ -116,19 +197,29 @@ def test_a_finished_report_is_left_alone_and_another_input_makes_another(tmp_pat
   first = capsys.readouterr().out
   run(tmp_path / 'out', candidates=candidates)
   assert capsys.readouterr().out == first != ''
-  assert path.stat().mtime == marked and not (tmp_path / 'out' / 'report.md').exists()
+  assert (
+    path.stat().mtime == marked
+    and not (tmp_path / 'out' / 'report.md').exists()
+  )
   run(tmp_path / 'out', candidates=candidates, seed=1)
   assert (tmp_path / 'out' / 'report.md').exists()
   assert json.loads(path.read_text())['settings']['seed'] == 1
   scored_file(tmp_path / 'scored.jsonl', problems=9)
   run(tmp_path / 'out', candidates=candidates, seed=1)
-  assert json.loads(path.read_text())['files']['scored']['statistics']['problems'] == 9
+  assert (
+    json.loads(path.read_text())['files']['scored']['statistics']['problems']
+    == 9
+  )
 
 
-def test_a_run_that_stopped_half_way_is_not_taken_for_whole(tmp_path, monkeypatch):
+def test_a_run_that_stopped_half_way_is_not_taken_for_whole(
+  tmp_path, monkeypatch
+):
   candidates = scored_file(tmp_path / 'scored.jsonl')
+
   def stop(*_):
     raise KeyboardInterrupt
+
   with monkeypatch.context() as patch:
     patch.setattr(evaluate.render, 'html', stop)
     with pytest.raises(KeyboardInterrupt):
@@ -137,28 +228,54 @@ def test_a_run_that_stopped_half_way_is_not_taken_for_whole(tmp_path, monkeypatc
   assert run(tmp_path / 'out', candidates=candidates).exists()
 
 
-def test_several_files_stand_side_by_side_and_are_compared_with_the_first(tmp_path, capsys):
-  files = {'SSFT / fine': scored_file(tmp_path / 'a.jsonl'),
-           'SSFT / terse': scored_file(tmp_path / 'b.jsonl', seed=1)}
+def test_several_files_stand_side_by_side_and_are_compared_with_the_first(
+  tmp_path, capsys
+):
+  files = {
+    'SSFT / fine': scored_file(tmp_path / 'a.jsonl'),
+    'SSFT / terse': scored_file(tmp_path / 'b.jsonl', seed=1),
+  }
   path = run(tmp_path / 'out', candidates=files)
   whole = json.loads(path.read_text())
   assert list(whole['files']) == list(files)
-  assert {(row['a'], row['b']) for row in whole['comparisons']} == {('SSFT / terse', 'SSFT / fine')}
+  assert {(row['a'], row['b']) for row in whole['comparisons']} == {
+    ('SSFT / terse', 'SSFT / fine')
+  }
   shown = capsys.readouterr().out
-  assert '### All files' in shown and 'W.RR: SSFT / terse - SSFT / fine' in shown
+  assert (
+    '### All files' in shown and 'W.RR: SSFT / terse - SSFT / fine' in shown
+  )
   assert len(list((tmp_path / 'out' / 'plots').iterdir())) == 6
 
 
 def test_greedy_candidates_give_pass_at_1(tmp_path):
-  greedy = records.write_rows(tmp_path / 'greedy.jsonl', [
-      candidate_set([(CORRECT if i < 3 else 'a', None)], f'p{i}') for i in range(12)])
-  path = run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'), greedy=greedy)
+  greedy = schema.write_rows(
+    tmp_path / 'greedy.jsonl',
+    [
+      candidate_set([(CORRECT if i < 3 else 'a', None)], f'p{i}')
+      for i in range(12)
+    ],
+  )
+  path = run(
+    tmp_path / 'out',
+    candidates=scored_file(tmp_path / 'scored.jsonl'),
+    greedy=greedy,
+  )
   first = json.loads(path.read_text())['files']['scored']['accuracies'][0]
-  assert (first['name'], first['mean'], first['n']) == ('Pass@1 (greedy)', 0.25, 12)
+  assert (first['name'], first['mean'], first['n']) == (
+    'Pass@1 (greedy)',
+    0.25,
+    12,
+  )
 
 
-@pytest.mark.parametrize('greedy, message', [
-    ('greedy.jsonl', 'greedy is one path'), ({'c': 'greedy.jsonl'}, r"greedy names \['c'\]")])
+@pytest.mark.parametrize(
+  'greedy, message',
+  [
+    ('greedy.jsonl', 'greedy is one path'),
+    ({'c': 'greedy.jsonl'}, r"greedy names \['c'\]"),
+  ],
+)
 def test_greedy_of_several_files_is_by_name(tmp_path, greedy, message):
   files = {name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'}
   with pytest.raises(ValueError, match=message):
@@ -166,23 +283,34 @@ def test_greedy_of_several_files_is_by_name(tmp_path, greedy, message):
 
 
 def test_tables_need_not_be_printed(tmp_path, capsys):
-  run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'), print_tables=False)
+  run(
+    tmp_path / 'out',
+    candidates=scored_file(tmp_path / 'scored.jsonl'),
+    print_tables=False,
+  )
   assert capsys.readouterr().out == ''
 
 
 def test_an_unscored_file_is_reported_without_an_evaluator(tmp_path, caplog):
-  graded = records.write_rows(tmp_path / 'graded.jsonl',
-                              [candidate_set([(CORRECT, None), ('a', None)], f'p{i}')
-                               for i in range(3)])
+  graded = schema.write_rows(
+    tmp_path / 'graded.jsonl',
+    [candidate_set([(CORRECT, None), ('a', None)], f'p{i}') for i in range(3)],
+  )
   path = run(tmp_path / 'out', candidates=graded)
   section = json.loads(path.read_text())['files']['graded']
   assert 'RR.All' not in {row['name'] for row in section['accuracies']}
-  assert 'The file is not scored' in caplog.text and section['auc']['score']['within'] is None
+  assert (
+    'The file is not scored' in caplog.text
+    and section['auc']['score']['within'] is None
+  )
 
 
 def test_nothing_has_an_answer(tmp_path):
   sets = [candidate_set([(None, None)] * 2, f'p{i}') for i in range(3)]
   sets.append(candidate_set([('a', 0.5)], 'one'))
-  path = run(tmp_path / 'out', candidates=records.write_rows(tmp_path / 'graded.jsonl', sets))
+  path = run(
+    tmp_path / 'out',
+    candidates=schema.write_rows(tmp_path / 'graded.jsonl', sets),
+  )
   rows = json.loads(path.read_text())['files']['graded']['accuracies']
   assert all(row['mean'] == 0 for row in rows)

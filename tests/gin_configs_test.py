@@ -5,41 +5,72 @@ import pathlib
 
 import pytest
 
-from mathft_jax import gin_utils
+from mathft_jax.config import entry_point
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'gin_configs'
 JSONL = ['models/tiny.gin', 'data/jsonl.gin']
-MODEL_DIR, PATHS = ['MODEL_DIR=runs/x'], ['DATA_PATH=d.jsonl', 'CANDIDATES=graded.jsonl']
+MODEL_DIR, PATHS = (
+  ['MODEL_DIR=runs/x'],
+  ['DATA_PATH=d.jsonl', 'CANDIDATES=graded.jsonl'],
+)
 TRAIN = [*MODEL_DIR, *PATHS, 'INITIAL_CHECKPOINT_PATH=random']
 INFER = ['INFER_OUTPUT_DIR=runs/y', *PATHS, 'CHECKPOINT_PATH=runs/x']
 
 COMMANDS = [
-    ('train.train', [*JSONL, 'stages/ssft.gin'], TRAIN),
-    ('train.train', [*JSONL, 'stages/scr_margin.gin'], TRAIN),
-    ('train.train', [*JSONL, 'stages/scr_xent.gin'], TRAIN),
-    ('train.train', [*JSONL, 'stages/contrastive.gin'], TRAIN),
-    ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
-    ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
-    ('train.train', ['models/dials.gin', 'data/generated.gin', 'stages/ssft.gin'], TRAIN),
-    ('sample.sample', [*JSONL, 'programs/sample.gin'], INFER),
-    ('score.score', ['models/tiny.gin', 'programs/score.gin'], INFER),
-    ('grade.grade', ['programs/grade.gin'], INFER[:3]),
-    ('evaluate.evaluate', ['programs/evaluate.gin'],
-     ['CANDIDATES=scored.jsonl', 'EVAL_OUTPUT_DIR=runs/z']),
-    ('measure.measure', [*JSONL, 'programs/measure.gin'], [*INFER, 'EVAL_OUTPUT_DIR=runs/z']),
-    ('rerank.rerank', ['stages/scr_margin.gin', 'programs/rerank_trained.gin', *JSONL],
-     [*INFER, 'TEST_CANDIDATES=test.jsonl', 'EVAL_OUTPUT_DIR=runs/z']),
-    ('curriculum.curriculum', ['recipes/base.gin'], MODEL_DIR),
-    ('recipe.recipe', ['recipes/tiny_cpu.gin'], MODEL_DIR),
-    ('recipe.recipe', ['recipes/math_smoke.gin'], MODEL_DIR),
-    *(('train.train', ['models/tiny.gin', f'data/{name}.gin', 'stages/ssft.gin'], TRAIN)
-      for name in ('math', 'prm800k', 'math_prm800k', 'gsm8k')),
-    # Sizes of published models: tiny.gin lends them its vocabulary.
-    *(('train.train', [*JSONL, 'stages/ssft.gin', f'models/{path.name}'], TRAIN)
-      for path in sorted((CONFIGS / 'models').glob('*.gin'))
-      if path.stem != 'of_checkpoint' and 'VOCABULARY' not in path.read_text()),
-    ('train.train', [*JSONL, 'stages/ssft.gin', 'models/of_checkpoint.gin'],
-     [*TRAIN, f'MODEL_FROM={CONFIGS.parent / "tests" / "models" / "goldens" / "gemma3"}']),
+  ('train.train', [*JSONL, 'stages/ssft.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/scr_margin.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/scr_xent.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/contrastive.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
+  (
+    'train.train',
+    ['models/dials.gin', 'data/generated.gin', 'stages/ssft.gin'],
+    TRAIN,
+  ),
+  ('sample.sample', [*JSONL, 'programs/sample.gin'], INFER),
+  ('score.score', ['models/tiny.gin', 'programs/score.gin'], INFER),
+  ('grade.grade', ['programs/grade.gin'], INFER[:3]),
+  (
+    'evaluate.evaluate',
+    ['programs/evaluate.gin'],
+    ['CANDIDATES=scored.jsonl', 'EVAL_OUTPUT_DIR=runs/z'],
+  ),
+  (
+    'measure.measure',
+    [*JSONL, 'programs/measure.gin'],
+    [*INFER, 'EVAL_OUTPUT_DIR=runs/z'],
+  ),
+  (
+    'rerank.rerank',
+    ['stages/scr_margin.gin', 'programs/rerank_trained.gin', *JSONL],
+    [*INFER, 'TEST_CANDIDATES=test.jsonl', 'EVAL_OUTPUT_DIR=runs/z'],
+  ),
+  ('curriculum.curriculum', ['recipes/base.gin'], MODEL_DIR),
+  ('recipe.recipe', ['recipes/tiny_cpu.gin'], MODEL_DIR),
+  ('recipe.recipe', ['recipes/math_smoke.gin'], MODEL_DIR),
+  *(
+    (
+      'train.train',
+      ['models/tiny.gin', f'data/{name}.gin', 'stages/ssft.gin'],
+      TRAIN,
+    )
+    for name in ('math', 'prm800k', 'math_prm800k', 'gsm8k')
+  ),
+  # Sizes of published models: tiny.gin lends them its vocabulary.
+  *(
+    ('train.train', [*JSONL, 'stages/ssft.gin', f'models/{path.name}'], TRAIN)
+    for path in sorted((CONFIGS / 'models').glob('*.gin'))
+    if path.stem != 'of_checkpoint' and 'VOCABULARY' not in path.read_text()
+  ),
+  (
+    'train.train',
+    [*JSONL, 'stages/ssft.gin', 'models/of_checkpoint.gin'],
+    [
+      *TRAIN,
+      f'MODEL_FROM={CONFIGS.parent / "tests" / "models" / "goldens" / "gemma3"}',
+    ],
+  ),
 ]
 
 
@@ -50,24 +81,45 @@ def used(name):
   return {name}.union(*map(used, inner))
 
 
-@pytest.mark.parametrize('program, files, macros', COMMANDS,
-                         ids=[f'{program}-{files[-1]}' for program, files, _ in COMMANDS])
+@pytest.mark.parametrize(
+  'program, files, macros',
+  COMMANDS,
+  ids=[f'{program}-{files[-1]}' for program, files, _ in COMMANDS],
+)
 def test_the_command_assembles(program, files, macros, capsys):
-  if {'data/tfds.gin', 'recipes/math_smoke.gin'} & set().union(*map(used, files)):
+  if {'data/tfds.gin', 'recipes/math_smoke.gin'} & set().union(
+    *map(used, files)
+  ):
     pytest.importorskip('seqio', reason='the extra [data] is not installed')
   module, name = program.split('.')
   function = getattr(importlib.import_module(f'mathft_jax.{module}'), name)
-  values = [f'--gin.{macro}' for macro in macros if not macro.startswith(('DATA_PATH', 'CANDIDATES'))
-            or any(macro.split('=')[0] in (CONFIGS / f).read_text() for f in files)]
+  values = [
+    f'--gin.{macro}'
+    for macro in macros
+    if not macro.startswith(('DATA_PATH', 'CANDIDATES'))
+    or any(macro.split('=')[0] in (CONFIGS / f).read_text() for f in files)
+  ]
   argv = [module, *(f'--gin_file={f}' for f in files), *values, '--dry_run']
-  status = gin_utils.main(function, argv)
+  status = entry_point.main(function, argv)
   assert status == 0, capsys.readouterr().err
 
 
 def test_no_gin_file_is_left_out_above():
-  named = {file for _, files, _ in COMMANDS for name in files for file in used(name)}
+  named = {
+    file for _, files, _ in COMMANDS for name in files for file in used(name)
+  }
   # data/templates_test.py has what needs a tokenizer, paper_configs_test.py the paper's
   # experiments, sweep_test.py the overlays, plan_test.py the form that plan reads by itself.
-  elsewhere = {'templates', 'vocabularies', 'demonstrations', 'paper', 'sweeps', 'plan.gin'}
-  assert named == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.gin')
-                   if not elsewhere & set(path.relative_to(CONFIGS).parts)}
+  elsewhere = {
+    'templates',
+    'vocabularies',
+    'demonstrations',
+    'paper',
+    'sweeps',
+    'plan.gin',
+  }
+  assert named == {
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.gin')
+    if not elsewhere & set(path.relative_to(CONFIGS).parts)
+  }

@@ -7,23 +7,23 @@ import time
 from etils import epath
 import pytest
 
-from mathft_jax import grade
-from mathft_jax import grading
-from mathft_jax import records
-from mathft_jax.grading import pool
+from mathft_jax import grade, grading
+from mathft_jax.data import schema
+from mathft_jax.grading import worker_pool
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):
-  problem = records.Problem(id='a/1', question='What is $2+2$?', answer=answer)
-  candidates = tuple(map(records.Candidate, solutions))
-  return records.write_rows(tmp_path / 'candidates.jsonl',
-                            [records.CandidateSet(problem, candidates)])
+  problem = schema.Problem(id='a/1', question='What is $2+2$?', answer=answer)
+  candidates = tuple(map(schema.Candidate, solutions))
+  return schema.write_rows(
+    tmp_path / 'candidates.jsonl', [schema.CandidateSet(problem, candidates)]
+  )
 
 
 def _graded(tmp_path, *solutions, answer='4'):
   candidates = _candidate_file(tmp_path, *solutions, answer=answer)
   output = grade.grade(tmp_path / 'graded', candidates=candidates)
-  return records.read_candidate_sets(output)[0].candidates
+  return schema.read_candidate_sets(output)[0].candidates
 
 
 def _report(tmp_path):
@@ -31,40 +31,61 @@ def _report(tmp_path):
 
 
 def _disagreements(tmp_path, name):
-  lines = (tmp_path / 'graded' / f'disagreements.{name}.jsonl').read_text().splitlines()
+  lines = (
+    (tmp_path / 'graded' / f'disagreements.{name}.jsonl')
+    .read_text()
+    .splitlines()
+  )
   return list(map(json.loads, lines))
 
 
 def test_every_candidate_gets_answer_correctness_and_cluster(tmp_path):
-  graded = _graded(tmp_path, 'so \\boxed{5}', 'The answer is 4.0.', 'no idea', '\\boxed{4}')
+  graded = _graded(
+    tmp_path, 'so \\boxed{5}', 'The answer is 4.0.', 'no idea', '\\boxed{4}'
+  )
   assert [c.answer for c in graded] == ['5', '4.0', None, '4']
   assert [c.is_correct for c in graded] == [False, True, False, True]
   assert [c.cluster for c in graded] == [0, 1, None, 1]
 
 
-def test_without_a_reference_correctness_stays_unset_and_clusters_are_made(tmp_path):
+def test_without_a_reference_correctness_stays_unset_and_clusters_are_made(
+  tmp_path,
+):
   graded = _graded(tmp_path, '\\boxed{5}', '\\boxed{4}', answer=None)
   assert [(c.is_correct, c.cluster) for c in graded] == [(None, 0), (None, 1)]
 
 
 def test_grading_again_replaces_older_grades(tmp_path):
-  problem = records.Problem(id='a/1', question='?', answer='4')
-  stale = records.Candidate('\\boxed{4}', answer='9', is_correct=False, cluster=7)
-  path = records.write_rows(tmp_path / 'c.jsonl', [records.CandidateSet(problem, (stale,))])
+  problem = schema.Problem(id='a/1', question='?', answer='4')
+  stale = schema.Candidate(
+    '\\boxed{4}', answer='9', is_correct=False, cluster=7
+  )
+  path = schema.write_rows(
+    tmp_path / 'c.jsonl', [schema.CandidateSet(problem, (stale,))]
+  )
   output = grade.grade(tmp_path / 'graded', candidates=path)
-  candidate = records.read_candidate_sets(output)[0].candidates[0]
-  assert (candidate.answer, candidate.is_correct, candidate.cluster) == ('4', True, 0)
+  candidate = schema.read_candidate_sets(output)[0].candidates[0]
+  assert (candidate.answer, candidate.is_correct, candidate.cluster) == (
+    '4',
+    True,
+    0,
+  )
 
 
 def test_the_report_names_grader_and_version_and_counts(tmp_path):
   _graded(tmp_path, '\\boxed{4}', 'no idea')
   report = _report(tmp_path)
-  assert (report['grader'], report['version']) == (grading.GRADER, grading.VERSION)
+  assert (report['grader'], report['version']) == (
+    grading.GRADER,
+    grading.VERSION,
+  )
   assert report['counts']['candidates'] == 2
   assert report['counts']['no answer'] == 1
 
 
-def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(tmp_path):
+def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(
+  tmp_path,
+):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = pathlib.Path(grade.grade(tmp_path / 'graded', candidates=candidates))
   written = output.stat().st_mtime_ns
@@ -72,92 +93,154 @@ def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(tmp
   assert output.stat().st_mtime_ns == written
   _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{5}')
   grade.grade(tmp_path / 'graded', candidates=candidates)
-  assert len(records.read_candidate_sets(output)[0].candidates) == 2
+  assert len(schema.read_candidate_sets(output)[0].candidates) == 2
 
 
-def test_the_output_of_another_version_of_the_grader_is_graded_again(tmp_path, monkeypatch):
+def test_the_output_of_another_version_of_the_grader_is_graded_again(
+  tmp_path, monkeypatch
+):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
+
   def grader():
     output = grade.grade(tmp_path / 'graded', candidates=candidates)
     assert _report(tmp_path)['version'] == grading.VERSION
-    return records.read_candidate_sets(output)[0].grader
+    return schema.read_candidate_sets(output)[0].grader
+
   assert grader() == f'{grading.GRADER} {grading.VERSION}'
   monkeypatch.setattr(grading, 'VERSION', 'next')
   assert grader() == f'{grading.GRADER} next'
 
 
 def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
-  candidates = _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{4.0}', '\\boxed{5}', 'none')
-  grade.grade(tmp_path / 'graded', candidates=candidates, compare_with=['exact'])
+  candidates = _candidate_file(
+    tmp_path, '\\boxed{4}', '\\boxed{4.0}', '\\boxed{5}', 'none'
+  )
+  grade.grade(
+    tmp_path / 'graded', candidates=candidates, compare_with=['exact']
+  )
   assert _report(tmp_path)['comparisons']['exact'] == {
-      'both correct': 1, 'both wrong': 2, 'correct for us only': 1}
+    'both correct': 1,
+    'both wrong': 2,
+    'correct for us only': 1,
+  }
   (row,) = _disagreements(tmp_path, 'exact')
-  assert row == {'problem': 'a/1', 'candidate': 1, 'reference': '4', 'answer': '4.0',
-                 f'{grading.GRADER} {grading.VERSION}': True, 'exact': False}
+  assert row == {
+    'problem': 'a/1',
+    'candidate': 1,
+    'reference': '4',
+    'answer': '4.0',
+    f'{grading.GRADER} {grading.VERSION}': True,
+    'exact': False,
+  }
 
 
 def test_the_labels_that_the_input_has_are_compared(tmp_path):
-  problem = records.Problem(id='a/1', question='?', answer='4')
-  labelled = (records.Candidate('\\boxed{4}', is_correct=False),
-              records.Candidate('none', is_correct=False))
-  path = records.write_rows(tmp_path / 'c.jsonl', [records.CandidateSet(problem, labelled)])
+  problem = schema.Problem(id='a/1', question='?', answer='4')
+  labelled = (
+    schema.Candidate('\\boxed{4}', is_correct=False),
+    schema.Candidate('none', is_correct=False),
+  )
+  path = schema.write_rows(
+    tmp_path / 'c.jsonl', [schema.CandidateSet(problem, labelled)]
+  )
   grade.grade(tmp_path / 'graded', candidates=path)
   assert _report(tmp_path)['comparisons'][grade.PREVIOUS] == {
-      'both wrong': 1, 'correct for us only': 1}
-  assert [row['candidate'] for row in _disagreements(tmp_path, grade.PREVIOUS)] == [0]
+    'both wrong': 1,
+    'correct for us only': 1,
+  }
+  assert [
+    row['candidate'] for row in _disagreements(tmp_path, grade.PREVIOUS)
+  ] == [0]
 
 
 def test_workers_give_the_same_grades(tmp_path):
-  solutions = ['\\boxed{4}', 'The answer is $\\frac{8}{2}$.', '\\boxed{9^{9^{9^9}}}', 'none', '\\boxed{x}']
+  solutions = [
+    '\\boxed{4}',
+    'The answer is $\\frac{8}{2}$.',
+    '\\boxed{9^{9^{9^9}}}',
+    'none',
+    '\\boxed{x}',
+  ]
   here = _graded(tmp_path, *solutions)
-  output = grade.grade(tmp_path / 'workers', candidates=tmp_path / 'candidates.jsonl', workers=1,
-                       deadline_s=30.0)
-  assert records.read_candidate_sets(output)[0].candidates == here
+  output = grade.grade(
+    tmp_path / 'workers',
+    candidates=tmp_path / 'candidates.jsonl',
+    workers=1,
+    deadline_s=30.0,
+  )
+  assert schema.read_candidate_sets(output)[0].candidates == here
 
 
-def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(tmp_path, monkeypatch):
-  monkeypatch.setattr(grading, 'key', time.sleep)  # a worker gets the answer as seconds: a TypeError
+def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(
+    grading, 'key', time.sleep
+  )  # a worker gets the answer as seconds: a TypeError
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(tmp_path / 'graded', candidates=candidates, workers=1)
   assert _report(tmp_path)['limits'] == {'TypeError': 1}
-  assert records.read_candidate_sets(output)[0].candidates[0].cluster is None
+  assert schema.read_candidate_sets(output)[0].candidates[0].cluster is None
 
 
 def test_limits_of_earlier_runs_are_not_counted(tmp_path):
-  pool.shared().run(time.sleep, 'no number', 10.0)
+  worker_pool.shared().run(time.sleep, 'no number', 10.0)
   _graded(tmp_path, '\\boxed{4}')
   assert _report(tmp_path)['limits'] == {}
 
 
 def test_what_two_processes_hit_counts_once_and_their_counts_add_up(tmp_path):
-  sets = [records.CandidateSet(records.Problem(f'p{i}', '?'), ()) for i in range(3)]
+  sets = [
+    schema.CandidateSet(schema.Problem(f'p{i}', '?'), ()) for i in range(3)
+  ]
   disagreement = lambda i: {'problem': f'p{i}', 'candidate': 0, 'exact': True}
   silent = {grade.SILENT: 1}
   parts = [
-      grade.Part(sets[::2], {'problems': 2, 'correct': 0}, [('deadline', 'key 1'), ('died', 'key 1')],
-                 {'exact': {'both wrong': 2}, grade.PREVIOUS: silent},
-                 {'exact': [disagreement(0), disagreement(2)], grade.PREVIOUS: []}),
-      grade.Part(sets[1::2], {'problems': 1, 'correct': 0}, [['deadline', 'key 1']],
-                 {'exact': {'both wrong': 1, 'both correct': 1}, grade.PREVIOUS: silent},
-                 {'exact': [disagreement(1)], grade.PREVIOUS: []})]
+    grade.Part(
+      sets[::2],
+      {'problems': 2, 'correct': 0},
+      [('deadline', 'key 1'), ('died', 'key 1')],
+      {'exact': {'both wrong': 2}, grade.PREVIOUS: silent},
+      {'exact': [disagreement(0), disagreement(2)], grade.PREVIOUS: []},
+    ),
+    grade.Part(
+      sets[1::2],
+      {'problems': 1, 'correct': 0},
+      [['deadline', 'key 1']],
+      {'exact': {'both wrong': 1, 'both correct': 1}, grade.PREVIOUS: silent},
+      {'exact': [disagreement(1)], grade.PREVIOUS: []},
+    ),
+  ]
   output = epath.Path(tmp_path) / 'graded' / 'graded.jsonl'
   grade._write(output, {'compare_with': {}}, sets, parts)
   report = _report(tmp_path)
-  assert records.read_candidate_sets(output) == sets
+  assert schema.read_candidate_sets(output) == sets
   assert report['counts'] == {'problems': 3, 'correct': 0}
   assert report['limits'] == {'deadline': 1, 'died': 1}
-  assert report['comparisons'] == {'exact': {'both correct': 1, 'both wrong': 3}}
-  assert [row['problem'] for row in _disagreements(tmp_path, 'exact')] == ['p0', 'p1', 'p2']
+  assert report['comparisons'] == {
+    'exact': {'both correct': 1, 'both wrong': 3}
+  }
+  assert [row['problem'] for row in _disagreements(tmp_path, 'exact')] == [
+    'p0',
+    'p1',
+    'p2',
+  ]
 
 
-def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(tmp_path):
+def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(
+  tmp_path,
+):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   with pytest.raises(ValueError, match="'nonsense'.*exact.*math-verify"):
-    grade.grade(tmp_path / 'graded', candidates=candidates, compare_with=['nonsense'])
+    grade.grade(
+      tmp_path / 'graded', candidates=candidates, compare_with=['nonsense']
+    )
 
 
 @pytest.mark.parametrize('text', ['{"id": 1}\n', 'nonsense\n'])
-def test_a_file_that_holds_no_candidates_is_an_error_that_names_the_line(tmp_path, text):
+def test_a_file_that_holds_no_candidates_is_an_error_that_names_the_line(
+  tmp_path, text
+):
   path = tmp_path / 'candidates.jsonl'
   path.write_text(text)
   with pytest.raises(ValueError, match='candidates.jsonl:1'):

@@ -6,21 +6,32 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints, partitioning, records, sample
+from mathft_jax import checkpoints, sample
 from mathft_jax import train as train_lib
-from mathft_jax.data import prompts, vocabularies
+from mathft_jax.data import prompt_templates, schema, vocabularies
+from mathft_jax.distributed import partitioning
 from mathft_jax.inference import sampling
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import losses, optimizers
 
-WORDS = vocabularies.WordVocabulary(('problem', 'solution', *map(str, range(10))))
-TEMPLATE = prompts.Template(
-    solve='problem {question} solution', verify_problem='problem {question}',
-    verify_solution=' solution {solution}', words=(' 1', ' 0'))
+WORDS = vocabularies.WordVocabulary(
+  ('problem', 'solution', *map(str, range(10)))
+)
+TEMPLATE = prompt_templates.Template(
+  solve='problem {question} solution',
+  verify_problem='problem {question}',
+  verify_solution=' solution {solution}',
+  words=(' 1', ' 0'),
+)
 MODEL = model_config.TransformerConfig(
-    vocab_size=WORDS.vocab_size, embed_dim=8, num_layers=2, num_heads=2, mlp_dim=16)
+  vocab_size=WORDS.vocab_size,
+  embed_dim=8,
+  num_layers=2,
+  num_heads=2,
+  mlp_dim=16,
+)
 LORA = lora_lib.Lora(rank=2)
 
 
@@ -33,15 +44,30 @@ class Copies:
   def __call__(self, split):
     random = np.random.default_rng(split == 'validation')
     texts = [f'{a} {b}' for a, b in random.integers(10, size=(24, 2))]
-    return [{'inputs': WORDS.encode(f'problem {text} solution'),
-             'targets': [*WORDS.encode(text), WORDS.eos_id]} for text in texts]
+    return [
+      {
+        'inputs': WORDS.encode(f'problem {text} solution'),
+        'targets': [*WORDS.encode(text), WORDS.eos_id],
+      }
+      for text in texts
+    ]
 
 
 def train(workdir, **changes):
   arguments = dict(
-      init_from='random', examples=Copies(), model=MODEL, vocabulary=WORDS, template=TEMPLATE,
-      loss=losses.Mle(), optimizer=optimizers.AdamW(learning_rate=0.02), train_steps=4,
-      batch_size=8, max_length=12, tensorboard=False, lora=LORA)
+    init_from='random',
+    examples=Copies(),
+    model=MODEL,
+    vocabulary=WORDS,
+    template=TEMPLATE,
+    loss=losses.Mle(),
+    optimizer=optimizers.AdamW(learning_rate=0.02),
+    train_steps=4,
+    batch_size=8,
+    max_length=12,
+    tensorboard=False,
+    lora=LORA,
+  )
   return train_lib.train(workdir, **(arguments | changes))
 
 
@@ -64,9 +90,15 @@ def stage(base, tmp_path_factory):
 def test_an_ordinary_checkpoint_is_handed_over_with_merged_weights(base, stage):
   before, after = params_of(base), params_of(stage[1])
   for name in ('query', 'key', 'value', 'out'):
-    moved = np.abs(after['layers']['attention'][name] - before['layers']['attention'][name])
+    moved = np.abs(
+      after['layers']['attention'][name] - before['layers']['attention'][name]
+    )
     assert moved.max() > 1e-3 and moved.dtype == np.float32
-  for path in (('embedding',), ('layers', 'attention_norm', 'scale'), ('final_norm', 'scale')):
+  for path in (
+    ('embedding',),
+    ('layers', 'attention_norm', 'scale'),
+    ('final_norm', 'scale'),
+  ):
     left, right = before, after
     for name in path:
       left, right = left[name], right[name]
@@ -74,42 +106,68 @@ def test_an_ordinary_checkpoint_is_handed_over_with_merged_weights(base, stage):
 
 
 def test_the_next_stage_and_sampling_take_it_as_it_is(tmp_path, stage):
-  again = train(tmp_path / 'whole', init_from=stage[1], lora=None, train_steps=1)
+  again = train(
+    tmp_path / 'whole', init_from=stage[1], lora=None, train_steps=1
+  )
   twice = train(tmp_path / 'lora', init_from=stage[1], train_steps=1)
-  assert checkpoints.read_metadata(again)['model'] == checkpoints.read_metadata(twice)['model']
+  assert (
+    checkpoints.read_metadata(again)['model']
+    == checkpoints.read_metadata(twice)['model']
+  )
   sampled = sample.sample(
-      tmp_path / 'samples', checkpoint=stage[1], problems=[records.Problem('p', '3 4')],
-      model=MODEL, vocabulary=WORDS, template=TEMPLATE, method=sampling.Greedy(), num_decodes=1,
-      max_decode_length=4, batch_size=8)
-  assert len(records.read_candidate_sets(sampled)) == 1
+    tmp_path / 'samples',
+    checkpoint=stage[1],
+    problems=[schema.Problem('p', '3 4')],
+    model=MODEL,
+    vocabulary=WORDS,
+    template=TEMPLATE,
+    method=sampling.Greedy(),
+    num_decodes=1,
+    max_decode_length=4,
+    batch_size=8,
+  )
+  assert len(schema.read_candidate_sets(sampled)) == 1
 
 
-def test_a_stopped_stage_goes_on_to_the_same_weights_bit_for_bit(tmp_path, base, stage):
+def test_a_stopped_stage_goes_on_to_the_same_weights_bit_for_bit(
+  tmp_path, base, stage
+):
   train(tmp_path, init_from=base, train_steps=2)
   path = train(tmp_path, init_from=base, train_steps=4)
-  jax.tree.map(np.testing.assert_array_equal, params_of(path), params_of(stage[1]))
+  jax.tree.map(
+    np.testing.assert_array_equal, params_of(path), params_of(stage[1])
+  )
 
 
 def test_a_stage_from_random_weights_goes_on_as_well(tmp_path):
   whole = train(tmp_path / 'whole', train_steps=2)
   train(tmp_path / 'parts', train_steps=1)
   parts = train(tmp_path / 'parts', train_steps=2)
-  jax.tree.map(np.testing.assert_array_equal, params_of(whole), params_of(parts))
+  jax.tree.map(
+    np.testing.assert_array_equal, params_of(whole), params_of(parts)
+  )
 
 
 def test_a_stage_whose_first_weights_were_exchanged_is_refused(tmp_path, base):
   exchanged = checkpoints.write_safetensors(
-      tmp_path / 'base.safetensors', params_of(base), checkpoints.read_metadata(base))
+    tmp_path / 'base.safetensors',
+    params_of(base),
+    checkpoints.read_metadata(base),
+  )
   train(tmp_path / 'stage', init_from=exchanged, train_steps=1)
   other = jax.tree.map(lambda a: a + 0.01, params_of(base))
-  checkpoints.write_safetensors(exchanged, other, checkpoints.read_metadata(base))
+  checkpoints.write_safetensors(
+    exchanged, other, checkpoints.read_metadata(base)
+  )
   with pytest.raises(ValueError, match='is not what was saved, up to 0.01'):
     train(tmp_path / 'stage', init_from=exchanged, train_steps=2)
 
 
 @pytest.mark.parametrize('lora', [None, lora_lib.Lora(rank=3)])
 def test_a_workdir_of_other_adapters_is_refused(stage, base, lora):
-  with pytest.raises(ValueError, match=r"other settings:\n.*'lora': .Lora\(rank=2"):
+  with pytest.raises(
+    ValueError, match=r"other settings:\n.*'lora': .Lora\(rank=2"
+  ):
     train(stage[0], init_from=base, lora=lora)
 
 
@@ -117,25 +175,52 @@ def test_a_finished_stage_returns_at_once(stage, base):
   assert train(stage[0], init_from=base, examples=None) == stage[1]
 
 
-def test_devices_and_microbatches_train_the_same_adapters(tmp_path, base, stage):
-  path = train(tmp_path, init_from=base, num_microbatches=2,
-               partitioner=partitioning.Partitioner(num_partitions=2, fsdp=True))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), params_of(path),
-               params_of(stage[1]))
+def test_devices_and_microbatches_train_the_same_adapters(
+  tmp_path, base, stage
+):
+  path = train(
+    tmp_path,
+    init_from=base,
+    num_microbatches=2,
+    partitioner=partitioning.Partitioner(num_partitions=2, fsdp=True),
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+    params_of(path),
+    params_of(stage[1]),
+  )
 
 
 def test_frozen_weights_may_be_bfloat16(tmp_path, base):
   half = dataclasses.replace(LORA, base_dtype='bfloat16')
-  path = train(tmp_path, init_from=base, lora=half, train_steps=2, eval_period=2,
-               checkpoint_period=1, hand_over='best')
+  path = train(
+    tmp_path,
+    init_from=base,
+    lora=half,
+    train_steps=2,
+    eval_period=2,
+    checkpoint_period=1,
+    hand_over='best',
+  )
   rounded = np.asarray(params_of(base)['embedding']).astype(jax.numpy.bfloat16)
-  np.testing.assert_array_equal(params_of(path)['embedding'], rounded.astype(np.float32))
+  np.testing.assert_array_equal(
+    params_of(path)['embedding'], rounded.astype(np.float32)
+  )
 
 
 def test_a_dry_run_counts_gradients_and_optimizer_of_adapters_alone():
-  shared = dict(model=dataclasses.replace(MODEL, embed_dim=1024, mlp_dim=4096),
-                loss=losses.Mle(), optimizer=optimizers.AdamW(), batch_size=8, max_length=12)
-  whole, adapted = (train_lib.describe(**shared, lora=lora).splitlines()[2].split()
-                    for lora in (None, LORA))
+  shared = dict(
+    model=dataclasses.replace(MODEL, embed_dim=1024, mlp_dim=4096),
+    loss=losses.Mle(),
+    optimizer=optimizers.AdamW(),
+    batch_size=8,
+    max_length=12,
+  )
+  whole, adapted = (
+    train_lib.describe(**shared, lora=lora).splitlines()[2].split()
+    for lora in (None, LORA)
+  )
   assert float(adapted[3]) >= float(whole[3]) > 0  # GiB of parameters
-  assert float(adapted[4]) == float(adapted[5]) == 0.0 < float(whole[5])  # optimizer, gradients
+  assert (
+    float(adapted[4]) == float(adapted[5]) == 0.0 < float(whole[5])
+  )  # optimizer, gradients

@@ -5,34 +5,59 @@ import json
 from etils import epath
 import pytest
 
-from mathft_jax import evaluate, grade, measure, records, rerank
+from mathft_jax import evaluate, grade, measure, rerank
+from mathft_jax.data import schema
 from mathft_jax.evaluation import voting
 
 RULES = (voting.Majority(), voting.Rerank(), voting.Oracle())
-PROBLEMS = [records.Problem(f'test/{i}', f'{i} + 1?', answer=str(i + 1)) for i in range(6)]
+PROBLEMS = [
+  schema.Problem(f'test/{i}', f'{i} + 1?', answer=str(i + 1)) for i in range(6)
+]
 
 
 def report(workdir, *, candidates, greedy):
-  return evaluate.evaluate(workdir, candidates=candidates, greedy=greedy, rules=RULES,
-                           resamples=50, draws=2, print_tables=False)
+  return evaluate.evaluate(
+    workdir,
+    candidates=candidates,
+    greedy=greedy,
+    rules=RULES,
+    resamples=50,
+    draws=2,
+    print_tables=False,
+  )
 
 
 def sampler(answers, calls):
   """Candidates whose answers are off by the given numbers."""
+
   def call(workdir, *, checkpoint, problems, seed):
     calls.append((workdir.name, checkpoint, seed))
-    return records.write_rows(workdir / 'candidates.jsonl', [
-        records.CandidateSet(problem, tuple(
-            records.Candidate(f'\\boxed{{{int(problem.answer) + off}}}') for off in answers))
-        for problem in problems])
+    return schema.write_rows(
+      workdir / 'candidates.jsonl',
+      [
+        schema.CandidateSet(
+          problem,
+          tuple(
+            schema.Candidate(f'\\boxed{{{int(problem.answer) + off}}}')
+            for off in answers
+          ),
+        )
+        for problem in problems
+      ],
+    )
+
   return call
 
 
 def scorer(calls):
   """Scores that are 1 for correct candidates."""
+
   def call(workdir, *, checkpoint, candidates):
     calls.append((workdir.name, str(checkpoint)))
-    rows = [json.loads(line) for line in epath.Path(candidates).read_text().splitlines()]
+    rows = [
+      json.loads(line)
+      for line in epath.Path(candidates).read_text().splitlines()
+    ]
     for row in rows:
       for candidate in row['candidates']:
         candidate['score'] = float(candidate['is_correct'])
@@ -40,6 +65,7 @@ def scorer(calls):
     path.parent.mkdir(parents=True)
     path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
     return path
+
   return call
 
 
@@ -50,16 +76,30 @@ def accuracies(path, name):
 
 @pytest.fixture
 def graded(tmp_path):
-  measure.measure(tmp_path / 'b', checkpoint='b', problems=PROBLEMS, sample=sampler((1, 1, 0), []),
-                  greedy=None, grade=grade.grade, evaluate=report)
+  measure.measure(
+    tmp_path / 'b',
+    checkpoint='b',
+    problems=PROBLEMS,
+    sample=sampler((1, 1, 0), []),
+    greedy=None,
+    grade=grade.grade,
+    evaluate=report,
+  )
   return tmp_path / 'b' / 'graded' / 'graded.jsonl'
 
 
 def test_a_checkpoint_is_sampled_graded_and_reported_on(tmp_path):
   calls = []
   path = measure.measure(
-      tmp_path, checkpoint='base', problems=PROBLEMS, sample=sampler((0, 0, 1), calls),
-      greedy=sampler((2,), calls), grade=grade.grade, evaluate=report, seed=3)
+    tmp_path,
+    checkpoint='base',
+    problems=PROBLEMS,
+    sample=sampler((0, 0, 1), calls),
+    greedy=sampler((2,), calls),
+    grade=grade.grade,
+    evaluate=report,
+    seed=3,
+  )
   assert calls == [('greedy', 'base', 3), ('candidates', 'base', 3)]
   found = accuracies(path, 'graded')
   assert (found['Maj1@N'], found['Pass@1 (greedy)']) == (1.0, 0.0)
@@ -67,22 +107,39 @@ def test_a_checkpoint_is_sampled_graded_and_reported_on(tmp_path):
 
 def test_an_evaluator_reranks_another_models_candidates(tmp_path, graded):
   calls = []
-  path = rerank.rerank(tmp_path / 'a_on_b', checkpoint='evaluator', candidates=graded,
-                       score=scorer(calls), evaluate=report)
+  path = rerank.rerank(
+    tmp_path / 'a_on_b',
+    checkpoint='evaluator',
+    candidates=graded,
+    score=scorer(calls),
+    evaluate=report,
+  )
   assert calls == [('scored', 'evaluator')]
   found = accuracies(path, 'scored')
   assert (found['Maj1@N'], found['RR.All']) == (0.0, 1.0)
 
 
-def test_an_evaluator_is_trained_first_and_judges_several_files(tmp_path, graded):
+def test_an_evaluator_is_trained_first_and_judges_several_files(
+  tmp_path, graded
+):
   calls = []
 
   def train(workdir, *, init_from):
     calls.append((workdir.name, init_from))
     return workdir / 'checkpoints' / '5'
 
-  path = rerank.rerank(tmp_path / 'c', checkpoint='ssft', candidates={'one': graded, 'two': graded},
-                       score=scorer(calls), evaluate=report, train=train)
+  path = rerank.rerank(
+    tmp_path / 'c',
+    checkpoint='ssft',
+    candidates={'one': graded, 'two': graded},
+    score=scorer(calls),
+    evaluate=report,
+    train=train,
+  )
   evaluator = str(tmp_path / 'c/scr/checkpoints/5')
-  assert calls == [('scr', 'ssft'), ('scored_one', evaluator), ('scored_two', evaluator)]
+  assert calls == [
+    ('scr', 'ssft'),
+    ('scored_one', evaluator),
+    ('scored_two', evaluator),
+  ]
   assert accuracies(path, 'two')['RR.All'] == 1.0

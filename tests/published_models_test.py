@@ -12,28 +12,60 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints, convert, evaluate, grade, records, sample, score, train
-from mathft_jax.checkpoints import safetensors_files, stored
-from mathft_jax.data import examples, prompts, vocabularies
+from mathft_jax import (
+  checkpoints,
+  convert,
+  evaluate,
+  grade,
+  sample,
+  score,
+  train,
+)
+from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.data import examples, prompt_templates, schema, vocabularies
 from mathft_jax.evaluation import voting
 from mathft_jax.inference import sampling
-from mathft_jax.models import families, transformer
-from mathft_jax.models.families import tensors
+from mathft_jax.models import transformer
+from mathft_jax.models.huggingface import config_json, tensor_names
 from mathft_jax.training import losses, optimizers
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
-PROBLEMS = [records.Problem(id=f'p{n}', question=f'What is {n} + 1?', split=split,
-                            solution=f'{n} + 1 is \\boxed{{{n + 1}}}.', answer=str(n + 1))
-            for n, split in enumerate(['train'] * 8 + ['test'] * 2)]
-TEMPLATE = prompts.Template()
-SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-             num_key_value_heads=1, rms_norm_eps=1e-6, max_position_embeddings=512)
+PROBLEMS = [
+  schema.Problem(
+    id=f'p{n}',
+    question=f'What is {n} + 1?',
+    split=split,
+    solution=f'{n} + 1 is \\boxed{{{n + 1}}}.',
+    answer=str(n + 1),
+  )
+  for n, split in enumerate(['train'] * 8 + ['test'] * 2)
+]
+TEMPLATE = prompt_templates.Template()
+SIZES = dict(
+  hidden_size=16,
+  intermediate_size=24,
+  num_hidden_layers=2,
+  num_attention_heads=2,
+  num_key_value_heads=1,
+  rms_norm_eps=1e-6,
+  max_position_embeddings=512,
+)
 KINDS = {
-    'qwen': (dict(model_type='qwen2', rope_theta=1e6, tie_word_embeddings=True),
-             dict(eos='<|endoftext|>', pad='<|fim_pad|>')),
-    'gemma': (dict(model_type='gemma3_text', head_dim=8, sliding_window=64, rope_theta=1e6,
-                   sliding_window_pattern=2, rope_scaling={'rope_type': 'linear', 'factor': 8.0}),
-              dict(eos='<eos>', pad='<pad>', bos='<bos>')),
+  'qwen': (
+    dict(model_type='qwen2', rope_theta=1e6, tie_word_embeddings=True),
+    dict(eos='<|endoftext|>', pad='<|fim_pad|>'),
+  ),
+  'gemma': (
+    dict(
+      model_type='gemma3_text',
+      head_dim=8,
+      sliding_window=64,
+      rope_theta=1e6,
+      sliding_window_pattern=2,
+      rope_scaling={'rope_type': 'linear', 'factor': 8.0},
+    ),
+    dict(eos='<eos>', pad='<pad>', bos='<bos>'),
+  ),
 }
 
 
@@ -41,50 +73,102 @@ def problems(split):
   return [problem for problem in PROBLEMS if problem.split == split]
 
 
-def make_folder(folder: pathlib.Path, keys: dict, vocab_size: int) -> pathlib.Path:
+def make_folder(
+  folder: pathlib.Path, keys: dict, vocab_size: int
+) -> pathlib.Path:
   """A folder as published: config.json and two files of random weights in bfloat16."""
   folder.mkdir()
   found = {**SIZES, **keys, 'vocab_size': vocab_size, 'eos_token_id': 1}
   (folder / 'config.json').write_text(json.dumps(found))
-  family, config = families.read(found, where='test')
-  params = stored.flat(transformer.init_params(config, jax.random.key(0)))
+  family, config = config_json.read(found, where='test')
+  params = parameter_source.flat(
+    transformer.init_params(config, jax.random.key(0))
+  )
   arrays = {}
-  for row in tensors.rows(family.table, {name: array.shape for name, array in params.items()}):
+  for row in tensor_names.rows(
+    family.table, {name: array.shape for name, array in params.items()}
+  ):
     array = np.asarray(params[row.ours].astype('bfloat16'))
     for layer in range(config.num_layers) if row.is_stacked else (None,):
-      arrays[row.their_name(layer)] = row.to_theirs(array if layer is None else array[layer])
+      arrays[row.their_name(layer)] = row.to_theirs(
+        array if layer is None else array[layer]
+      )
   halves = [dict(list(arrays.items())[i::2]) for i in range(2)]
   where = {}
   for number, half in enumerate(halves, 1):
     file = f'model-{number:05}-of-00002.safetensors'
-    safetensors_files.write(folder / file, half, half.values(), {'format': 'pt'})
+    safetensors_format.write(
+      folder / file, half, half.values(), {'format': 'pt'}
+    )
     where.update(dict.fromkeys(half, file))
-  (folder / 'model.safetensors.index.json').write_text(json.dumps({'weight_map': where}))
+  (folder / 'model.safetensors.index.json').write_text(
+    json.dumps({'weight_map': where})
+  )
   return folder
 
 
-def run_stages(workdir: pathlib.Path, folder: pathlib.Path, vocabulary) -> pathlib.Path:
+def run_stages(
+  workdir: pathlib.Path, folder: pathlib.Path, vocabulary
+) -> pathlib.Path:
   """SSFT, sample, grade, SCR, score, evaluate; the generator's checkpoint."""
-  parts = dict(model=checkpoints.model(folder), vocabulary=vocabulary, template=TEMPLATE)
-  training = dict(parts, optimizer=optimizers.AdamW(1e-3), batch_size=8, max_length=160,
-                  tensorboard=False)
+  parts = dict(
+    model=checkpoints.model(folder), vocabulary=vocabulary, template=TEMPLATE
+  )
+  training = dict(
+    parts,
+    optimizer=optimizers.AdamW(1e-3),
+    batch_size=8,
+    max_length=160,
+    tensorboard=False,
+  )
   generator = train.train(
-      workdir / 'ssft', init_from=folder, train_steps=3, loss=losses.Mle(), **training,
-      examples=examples.SolutionExamples(problems, TEMPLATE, vocabulary))
+    workdir / 'ssft',
+    init_from=folder,
+    train_steps=3,
+    loss=losses.Mle(),
+    **training,
+    examples=examples.SolutionExamples(problems, TEMPLATE, vocabulary),
+  )
   candidates = sample.sample(
-      workdir / 'candidates', checkpoint=generator, problems=PROBLEMS, num_decodes=3,
-      max_decode_length=12, batch_size=8, method=sampling.Nucleus(0.95, 0.9), **parts)
+    workdir / 'candidates',
+    checkpoint=generator,
+    problems=PROBLEMS,
+    num_decodes=3,
+    max_decode_length=12,
+    batch_size=8,
+    method=sampling.Nucleus(0.95, 0.9),
+    **parts,
+  )
   graded = grade.grade(workdir / 'graded', candidates=candidates)
   # A random model is never right: the reference solutions are the correct candidates.
   evaluator = train.train(
-      workdir / 'scr', init_from=generator, train_steps=2, loss=losses.VerifierXent(), **training,
-      examples=examples.VerdictExamples(
-          candidates=str(graded), vocabulary=vocabulary, template=TEMPLATE, one_kind='reference',
-          examples_per_problem=2))
-  scored = score.score(workdir / 'scored', checkpoint=evaluator, candidates=graded, batch_size=8,
-                       **parts)
-  evaluate.evaluate(workdir / 'report', candidates=scored, rules=(
-      voting.Majority(), voting.Rerank(), voting.WeightedVote()), resamples=50, draws=2)
+    workdir / 'scr',
+    init_from=generator,
+    train_steps=2,
+    loss=losses.VerifierXent(),
+    **training,
+    examples=examples.VerdictExamples(
+      candidates=str(graded),
+      vocabulary=vocabulary,
+      template=TEMPLATE,
+      one_kind='reference',
+      examples_per_problem=2,
+    ),
+  )
+  scored = score.score(
+    workdir / 'scored',
+    checkpoint=evaluator,
+    candidates=graded,
+    batch_size=8,
+    **parts,
+  )
+  evaluate.evaluate(
+    workdir / 'report',
+    candidates=scored,
+    rules=(voting.Majority(), voting.Rerank(), voting.WeightedVote()),
+    resamples=50,
+    draws=2,
+  )
   return generator
 
 
@@ -98,7 +182,9 @@ def journey(request, tmp_path_factory, make_tokenizer):
   folder = make_folder(workdir / 'published', keys, vocabulary.vocab_size + 5)
   shutil.copy(tokenizer, folder)
   generator = run_stages(workdir, folder, vocabulary)
-  out = convert.convert(checkpoint=generator, output=workdir / 'out', tokenizer=folder)
+  out = convert.convert(
+    checkpoint=generator, output=workdir / 'out', tokenizer=folder
+  )
   return folder, out, vocabulary.vocab_size + 5
 
 
@@ -109,23 +195,33 @@ def test_a_published_model_goes_through_all_stages_and_out_again(journey):
   found = json.loads((out / 'config.json').read_text())
   assert found['vocab_size'] == vocab_size and found['eos_token_id'] == 1
   assert found['max_position_embeddings'] == 512
-  assert any((out / name).is_file() for name in ('tokenizer.json', 'tokenizer.model'))
-  before, after = (checkpoints.load_params(path, checkpoints.shapes(path, 'float32'))
-                   for path in (folder, out))
+  assert any(
+    (out / name).is_file() for name in ('tokenizer.json', 'tokenizer.model')
+  )
+  before, after = (
+    checkpoints.load_params(path, checkpoints.shapes(path, 'float32'))
+    for path in (folder, out)
+  )
   moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), before, after)
   assert 0 < max(jax.tree.leaves(moved)) < 0.1
 
 
 def test_transformers_loads_what_came_out(journey):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
-  transformers = pytest.importorskip('transformers', reason='the extra [hf] is not installed')
+  transformers = pytest.importorskip(
+    'transformers', reason='the extra [hf] is not installed'
+  )
   _, out, _ = journey
-  model = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    out, dtype=torch.float32
+  )
   tokens = np.arange(20, dtype=np.int32)[None] + 30
   with torch.no_grad():
     theirs = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
   config = checkpoints.model(out)
   params = checkpoints.load_params(out, transformer.abstract_params(config))
-  hidden, _ = transformer.hidden_states(config, params, tokens, positions_BT=np.arange(20)[None])
+  hidden, _ = transformer.hidden_states(
+    config, params, tokens, positions_BT=np.arange(20)[None]
+  )
   ours = np.asarray(transformer.logits(config, params, hidden))
   assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()

@@ -6,11 +6,18 @@ import random
 from etils import epath
 import pytest
 
-from mathft_jax import grade, recipe, records
-from mathft_jax.evaluation import paper_tables, voting
+from mathft_jax import grade, recipe
+from mathft_jax.data import schema
+from mathft_jax.evaluation import voting
+from mathft_jax.evaluation.report import paper_tables
 
-RULES = (voting.Majority(), voting.Rerank(), voting.Rerank(2), voting.WeightedVote(),
-         voting.Oracle())
+RULES = (
+  voting.Majority(),
+  voting.Rerank(),
+  voting.Rerank(2),
+  voting.WeightedVote(),
+  voting.Oracle(),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +35,16 @@ class Mixed:
 
 
 def problems(split):
-  return [records.Problem(f'{split}/{i}', f'{i} + 1?', f'\\boxed{{{i + 1}}}', str(i + 1), split=split)
-          for i in range(20)]
+  return [
+    schema.Problem(
+      f'{split}/{i}',
+      f'{i} + 1?',
+      f'\\boxed{{{i + 1}}}',
+      str(i + 1),
+      split=split,
+    )
+    for i in range(20)
+  ]
 
 
 class Fakes:
@@ -50,6 +65,7 @@ class Fakes:
         self._begin(what, workdir, init_from=init_from, examples=examples)
         path.mkdir(parents=True)
       return path
+
     return call
 
   def sample(self, count):
@@ -59,12 +75,23 @@ class Fakes:
         return path
       self._begin('sample', workdir, checkpoint=checkpoint)
       rng = random.Random(f'{checkpoint.parent.parent.name} {count} {seed}')
+
       def solution(problem):
-        return records.Candidate(
-            f'so \\boxed{{{int(problem.answer) + rng.choice([0, 0, 1, 2])}}}', log_prob=-rng.random())
-      return records.write_rows(path, [
-          records.CandidateSet(problem, tuple(solution(problem) for _ in range(count)))
-          for problem in problems])
+        return schema.Candidate(
+          f'so \\boxed{{{int(problem.answer) + rng.choice([0, 0, 1, 2])}}}',
+          log_prob=-rng.random(),
+        )
+
+      return schema.write_rows(
+        path,
+        [
+          schema.CandidateSet(
+            problem, tuple(solution(problem) for _ in range(count))
+          )
+          for problem in problems
+        ],
+      )
+
     return call
 
   def score(self, workdir, *, checkpoint, candidates):
@@ -72,37 +99,64 @@ class Fakes:
     if path.exists():
       return path
     self._begin('score', workdir, checkpoint=checkpoint)
-    sets = [dataclasses.replace(s, candidates=tuple(
-        dataclasses.replace(c, score=0.9 if c.is_correct else 0.1) for c in s.candidates))
-            for s in records.read_candidate_sets(candidates)]
-    return records.write_rows(path, sets)
+    sets = [
+      dataclasses.replace(
+        s,
+        candidates=tuple(
+          dataclasses.replace(c, score=0.9 if c.is_correct else 0.1)
+          for c in s.candidates
+        ),
+      )
+      for s in schema.read_candidate_sets(candidates)
+    ]
+    return schema.write_rows(path, sets)
 
   def stages(self):
     return recipe.Stages(
-        ssft=self.train('ssft', 30), sample=self.sample(4), grade=grade.grade,
-        scr={'margin': self.train('scr', 50), 'xent': self.train('scr', 50)},
-        ssft_again=self.train('again', 10), control=self.train('control', 0),
-        greedy=self.sample(1), sample_test=self.sample(8), score=self.score,
-        evaluate=lambda workdir, *, candidates, greedy: workdir,  # has tests of its own
-        score_by_likelihood=self.score)
+      ssft=self.train('ssft', 30),
+      sample=self.sample(4),
+      grade=grade.grade,
+      scr={'margin': self.train('scr', 50), 'xent': self.train('scr', 50)},
+      ssft_again=self.train('again', 10),
+      control=self.train('control', 0),
+      greedy=self.sample(1),
+      sample_test=self.sample(8),
+      score=self.score,
+      evaluate=lambda workdir, *, candidates, greedy: (
+        workdir
+      ),  # has tests of its own
+      score_by_likelihood=self.score,
+    )
 
 
 def run(workdir, fakes, **changed):
   arguments = dict(
-      pretrained='base', stages=fakes.stages(), problems=problems,
-      solutions={'terse': 'terse solutions', 'fine': 'fine solutions'}, style='fine',
-      verdicts={'margin': Verdicts(), 'xent': Mixed((Verdicts(),))}, rules=RULES)
+    pretrained='base',
+    stages=fakes.stages(),
+    problems=problems,
+    solutions={'terse': 'terse solutions', 'fine': 'fine solutions'},
+    style='fine',
+    verdicts={'margin': Verdicts(), 'xent': Mixed((Verdicts(),))},
+    rules=RULES,
+  )
   return recipe.recipe(epath.Path(workdir), **(arguments | changed))
 
 
 def test_each_stage_starts_from_what_the_one_before_handed_over(tmp_path):
   fakes = Fakes()
   run(tmp_path, fakes)
-  trained = {name: given for what, name, given in fakes.calls
-             if what in ('ssft', 'scr', 'again', 'control')}
+  trained = {
+    name: given
+    for what, name, given in fakes.calls
+    if what in ('ssft', 'scr', 'again', 'control')
+  }
   start = {name: given['init_from'] for name, given in trained.items()}
   assert start['ssft_fine'] == start['ssft_terse'] == 'base'
-  assert start['scr_margin'] == start['scr_xent'] == tmp_path / 'ssft_fine/checkpoints/30'
+  assert (
+    start['scr_margin']
+    == start['scr_xent']
+    == tmp_path / 'ssft_fine/checkpoints/30'
+  )
   assert start['mtsf_xent'] == tmp_path / 'scr_xent/checkpoints/50'
   assert trained['mtsf_xent']['examples'] == 'fine solutions'
   graded = str(tmp_path / 'graded' / 'graded.jsonl')
@@ -110,61 +164,107 @@ def test_each_stage_starts_from_what_the_one_before_handed_over(tmp_path):
   assert trained['scr_xent']['examples'] == Mixed((Verdicts(graded),))
 
 
-def test_the_control_takes_the_steps_of_both_later_stages_from_the_same_start(tmp_path):
+def test_the_control_takes_the_steps_of_both_later_stages_from_the_same_start(
+  tmp_path,
+):
   fakes = Fakes()
   run(tmp_path, fakes)
-  controls = [(name, given) for what, name, given in fakes.calls if what == 'control']
+  controls = [
+    (name, given) for what, name, given in fakes.calls if what == 'control'
+  ]
   assert [name for name, _ in controls] == ['control_60']
   assert controls[0][1]['init_from'] == tmp_path / 'ssft_fine/checkpoints/30'
 
 
 def test_evaluators_learn_from_training_and_validation_problems_only(tmp_path):
   run(tmp_path, Fakes())
-  seen = records.read_candidate_sets(tmp_path / 'graded' / 'graded.jsonl')
+  seen = schema.read_candidate_sets(tmp_path / 'graded' / 'graded.jsonl')
   assert {each.problem.split for each in seen} == {'train', 'validation'}
-  tested = records.read_candidate_sets(tmp_path / 'test/ssft_fine/scored_margin/scored.jsonl')
+  tested = schema.read_candidate_sets(
+    tmp_path / 'test/ssft_fine/scored_margin/scored.jsonl'
+  )
   assert {each.problem.split for each in tested} == {'test'}
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_tables(tmp_path):
   whole = run(tmp_path / 'whole', Fakes()).read_text()
-  for stop in ('ssft_fine', 'candidates', 'mtsf_margin', 'control_60', 'scr_xent',
-               'test/mtsf_xent/scored_xent'):
+  for stop in (
+    'ssft_fine',
+    'candidates',
+    'mtsf_margin',
+    'control_60',
+    'scr_xent',
+    'test/mtsf_xent/scored_xent',
+  ):
     with pytest.raises(KeyboardInterrupt):
       run(tmp_path / 'stopped', Fakes(stop))
   again = Fakes()
   assert run(tmp_path / 'stopped', again).read_text() == whole
-  assert not [call for call in again.calls if call[0] in ('ssft', 'scr', 'again', 'control')]
+  assert not [
+    call
+    for call in again.calls
+    if call[0] in ('ssft', 'scr', 'again', 'control')
+  ]
 
 
 def test_a_perfect_evaluator_shows_and_equal_generators_do_not(tmp_path):
   text = run(tmp_path, Fakes()).read_text()
-  rows = {line.split('|')[1].strip(): line for line in text.splitlines() if line.startswith('|')}
+  rows = {
+    line.split('|')[1].strip(): line
+    for line in text.splitlines()
+    if line.startswith('|')
+  }
   assert 'shows' in rows['RR.All by margin - Maj1']
   assert 'does not show' in rows['Maj1@N: MTSF xent - control of equal steps']
 
 
 def without(fakes, *names):
   none = {'scr': {}} | dict.fromkeys(set(names) - {'scr'})
-  return dataclasses.replace(fakes.stages(), **{name: none[name] for name in names})
+  return dataclasses.replace(
+    fakes.stages(), **{name: none[name] for name in names}
+  )
 
 
 SSFT_ALONE = ('scr', 'ssft_again', 'control', 'score')
 
 
-@pytest.mark.parametrize('missing, tables, claims', [
+@pytest.mark.parametrize(
+  'missing, tables, claims',
+  [
     (SSFT_ALONE, ['SSFT'], ['Maj1@N: SSFT fine - SSFT terse']),
-    (('ssft_again', 'control'), ['SSFT', 'SCR', 'Evaluators'], ['W.RR by xent - Maj1']),
+    (
+      ('ssft_again', 'control'),
+      ['SSFT', 'SCR', 'Evaluators'],
+      ['W.RR by xent - Maj1'],
+    ),
     (('control', 'score'), ['SSFT', 'MTSF'], ['Maj1@N: MTSF xent - SSFT']),
-    (('score',), ['SSFT', 'MTSF'], ['Maj1@N: MTSF xent - control of equal steps']),
-    (('control',), ['SSFT', 'SCR', 'Evaluators', 'MTSF', 'MTSF + SCR'], ['W.RR by margin - Maj1']),
-], ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '')
-def test_a_part_of_the_paper_makes_the_tables_that_it_can(tmp_path, missing, tables, claims):
+    (
+      ('score',),
+      ['SSFT', 'MTSF'],
+      ['Maj1@N: MTSF xent - control of equal steps'],
+    ),
+    (
+      ('control',),
+      ['SSFT', 'SCR', 'Evaluators', 'MTSF', 'MTSF + SCR'],
+      ['W.RR by margin - Maj1'],
+    ),
+  ],
+  ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '',
+)
+def test_a_part_of_the_paper_makes_the_tables_that_it_can(
+  tmp_path, missing, tables, claims
+):
   fakes = Fakes()
   text = run(tmp_path, fakes, stages=without(fakes, *missing)).read_text()
-  titles = [line[4:].split(':')[0] for line in text.splitlines() if line.startswith('### ')]
+  titles = [
+    line[4:].split(':')[0]
+    for line in text.splitlines()
+    if line.startswith('### ')
+  ]
   expected = [*tables, 'What shows and what does not']
-  assert [title.removesuffix(' (not in the paper)') for title in titles] == expected
+  assert [
+    title.removesuffix(' (not in the paper)') for title in titles
+  ] == expected
   assert all(claim in text for claim in claims)
   made = {what for what, _, _ in fakes.calls}
   gone = {'ssft_again': 'again'}
@@ -173,18 +273,30 @@ def test_a_part_of_the_paper_makes_the_tables_that_it_can(tmp_path, missing, tab
 
 def test_parts_of_the_paper_share_what_they_have_in_common(tmp_path):
   first, second = Fakes(), Fakes()
-  styles = run(tmp_path, first, stages=without(first, *SSFT_ALONE), tables_name='tables_ssft')
+  styles = run(
+    tmp_path,
+    first,
+    stages=without(first, *SSFT_ALONE),
+    tables_name='tables_ssft',
+  )
   before = styles.read_text()
   text = run(tmp_path, second).read_text()
   assert not [name for _, name, _ in second.calls if name.startswith('ssft_')]
   assert text == run(tmp_path / 'at_once', Fakes()).read_text()
-  assert styles.name == 'tables_ssft.md' and styles.read_text() == before != text
+  assert (
+    styles.name == 'tables_ssft.md' and styles.read_text() == before != text
+  )
 
 
 def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
   fakes = Fakes()
-  text = run(tmp_path, fakes, stages=without(fakes, *SSFT_ALONE), solutions={'fine': 'fine'},
-             seeds=(0, 1)).read_text()
+  text = run(
+    tmp_path,
+    fakes,
+    stages=without(fakes, *SSFT_ALONE),
+    solutions={'fine': 'fine'},
+    seeds=(0, 1),
+  ).read_text()
   assert 'SSFT fine: Maj1@N' in text and 'What shows' not in text
 
 
@@ -193,10 +305,14 @@ def test_a_control_of_nothing_is_refused():
     without(Fakes(), 'scr')
 
 
-def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(tmp_path):
+def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(
+  tmp_path,
+):
   text = run(tmp_path, Fakes(), seeds=(0, 1)).read_text()
   assert (tmp_path / 'seed_1' / 'tables.md').exists()
-  line = next(l for l in text.splitlines() if l.startswith('| RR.All by margin - Maj1'))
+  line = next(
+    l for l in text.splitlines() if l.startswith('| RR.All by margin - Maj1')
+  )
   assert line.rstrip(' |').endswith('2 of 2')
 
 
@@ -209,7 +325,13 @@ def test_a_style_that_is_not_there_is_refused_before_any_work(tmp_path):
 
 def test_verdicts_need_an_interval_that_excludes_zero():
   def finding(low, high):
-    difference = paper_tables.statistics.Difference(0.1, low, high, 9, 1, 0, 0.5, 'mcnemar')
+    difference = paper_tables.statistics.Difference(
+      0.1, low, high, 9, 1, 0, 0.5, 'mcnemar'
+    )
     return paper_tables.Finding('a - b', difference, None).verdict
+
   assert [finding(0.01, 0.2), finding(-0.01, 0.2), finding(-0.2, -0.01)] == [
-      'shows', 'does not show', 'reversed']
+    'shows',
+    'does not show',
+    'reversed',
+  ]

@@ -6,39 +6,63 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints, records, sample
-from mathft_jax.data import prompts, vocabularies
+from mathft_jax import checkpoints, sample
+from mathft_jax.data import prompt_templates, schema, vocabularies
 from mathft_jax.inference import decoding, sampling
-from mathft_jax.models import likelihoods, transformer
+from mathft_jax.models import token_log_probs, transformer
 
 MODEL = transformer.TransformerConfig(
-    vocab_size=300, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+  vocab_size=300, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32
+)
 VOCABULARY = vocabularies.ByteVocabulary()
-TEMPLATE = prompts.Template(solve='{question}')
-PROBLEMS = [records.Problem(f'p{i}', 'what is it? ' * (1 + i % 5)) for i in range(20)]
+TEMPLATE = prompt_templates.Template(solve='{question}')
+PROBLEMS = [
+  schema.Problem(f'p{i}', 'what is it? ' * (1 + i % 5)) for i in range(20)
+]
 
 
 @pytest.fixture(scope='module', name='params')
 def _params():
   params = transformer.init_params(MODEL, jax.random.key(0))
-  params['embedding'] = params['embedding'].at[VOCABULARY.eos_id].mul(3)  # some candidates end
+  params['embedding'] = (
+    params['embedding'].at[VOCABULARY.eos_id].mul(3)
+  )  # some candidates end
   return params
 
 
 @pytest.fixture(name='run')
 def _run(tmp_path, params):
-  checkpoint = checkpoints.write_safetensors(tmp_path / 'c.safetensors', params, {})
+  checkpoint = checkpoints.write_safetensors(
+    tmp_path / 'c.safetensors', params, {}
+  )
+
   def run(name='samples', **changed):
-    arguments = dict(checkpoint=checkpoint, problems=PROBLEMS, model=MODEL, vocabulary=VOCABULARY,
-                     template=TEMPLATE, method=sampling.Temperature(1.0), max_decode_length=24,
-                     num_decodes=3, batch_size=8, seed=5)
+    arguments = dict(
+      checkpoint=checkpoint,
+      problems=PROBLEMS,
+      model=MODEL,
+      vocabulary=VOCABULARY,
+      template=TEMPLATE,
+      method=sampling.Temperature(1.0),
+      max_decode_length=24,
+      num_decodes=3,
+      batch_size=8,
+      seed=5,
+    )
     path = sample.sample(tmp_path / name, **(arguments | changed))
-    return {each.problem.id: each.candidates for each in records.read_candidate_sets(path)}
+    return {
+      each.problem.id: each.candidates
+      for each in schema.read_candidate_sets(path)
+    }
+
   return run
 
 
 def texts(found):
-  return {name: [c.token_ids for c in candidates] for name, candidates in found.items()}
+  return {
+    name: [c.token_ids for c in candidates]
+    for name, candidates in found.items()
+  }
 
 
 def test_the_text_does_not_depend_on_batches_order_or_company(run):
@@ -60,23 +84,37 @@ def test_another_seed_gives_other_texts(run):
 
 def test_problems_come_in_the_order_given_and_keep_their_fields(run, tmp_path):
   assert list(run()) == [problem.id for problem in PROBLEMS]
-  sets = records.read_candidate_sets(tmp_path / 'samples' / 'candidates.jsonl')
+  sets = schema.read_candidate_sets(tmp_path / 'samples' / 'candidates.jsonl')
   assert [each.problem for each in sets] == PROBLEMS
 
 
 def test_log_prob_is_that_of_the_sampled_tokens(run, params):
   (candidates,) = run(problems=PROBLEMS[:1]).values()
-  prompt = prompts.encode_prompt(TEMPLATE, VOCABULARY, PROBLEMS[0])
+  prompt = prompt_templates.encode_prompt(TEMPLATE, VOCABULARY, PROBLEMS[0])
   for candidate in candidates:
-    ids = [*prompt, *candidate.token_ids, *[VOCABULARY.eos_id] * candidate.finished]
+    ids = [
+      *prompt,
+      *candidate.token_ids,
+      *[VOCABULARY.eos_id] * candidate.finished,
+    ]
     tokens = jax.numpy.array([ids])
-    hidden, _ = transformer.hidden_states(MODEL, params, tokens[:, :-1],
-                                          positions_BT=jax.numpy.arange(len(ids) - 1)[None])
-    log_probs = likelihoods.Readout(MODEL, params, hidden).target_log_probs(tokens[:, 1:])
-    assert candidate.log_prob == pytest.approx(float(log_probs[0, len(prompt) - 1:].sum()), abs=1e-3)
+    hidden, _ = transformer.hidden_states(
+      MODEL,
+      params,
+      tokens[:, :-1],
+      positions_BT=jax.numpy.arange(len(ids) - 1)[None],
+    )
+    log_probs = token_log_probs.Readout(MODEL, params, hidden).target_log_probs(
+      tokens[:, 1:]
+    )
+    assert candidate.log_prob == pytest.approx(
+      float(log_probs[0, len(prompt) - 1 :].sum()), abs=1e-3
+    )
 
 
-def test_candidates_end_at_eos_or_at_the_limit_and_no_id_is_beyond_the_vocabulary(run):
+def test_candidates_end_at_eos_or_at_the_limit_and_no_id_is_beyond_the_vocabulary(
+  run,
+):
   every = [c for candidates in run(num_decodes=8).values() for c in candidates]
   assert {c.finished for c in every} == {True, False}
   assert all(len(c.token_ids) == 24 for c in every if not c.finished)
@@ -99,10 +137,14 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
       run('stopped')
     assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
     assert texts(run('stopped', batch_size=16)) == texts(whole)
-  assert len(calls) == 4  # 8 problems, the stop; then the other 8 of the first 16, the last 4
+  assert (
+    len(calls) == 4
+  )  # 8 problems, the stop; then the other 8 of the first 16, the last 4
 
 
-def test_finished_work_is_not_done_again_and_other_settings_are_refused(run, monkeypatch):
+def test_finished_work_is_not_done_again_and_other_settings_are_refused(
+  run, monkeypatch
+):
   whole = run()
   monkeypatch.setattr(sample, '_decode', None)
   assert run() == whole
@@ -120,17 +162,22 @@ def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_
   ids_C = [VOCABULARY.encode(text) for text in texts_C]
   tokens_PCU = np.zeros((1, 2, 64), np.int32)
   for row, ids in zip(tokens_PCU[0], ids_C):
-    row[:len(ids)] = ids
+    row[: len(ids)] = ids
   samples = decoding.Samples(
-      tokens_PCU=tokens_PCU, lengths_PC=np.array([list(map(len, ids_C))]),
-      finished_PC=np.zeros((1, 2), bool), log_probs_PC=np.array([[-1.0, -9.0]]))
+    tokens_PCU=tokens_PCU,
+    lengths_PC=np.array([list(map(len, ids_C))]),
+    finished_PC=np.zeros((1, 2), bool),
+    log_probs_PC=np.array([[-1.0, -9.0]]),
+  )
   plan = types.SimpleNamespace(copies=2)
 
   def candidates(template):
-    return sample.candidate_set(PROBLEMS[0], samples, 0, plan, VOCABULARY, template).candidates
+    return sample.candidate_set(
+      PROBLEMS[0], samples, 0, plan, VOCABULARY, template
+    ).candidates
 
-  whole = candidates(prompts.Template())
+  whole = candidates(prompt_templates.Template())
   assert [each.solution for each in whole] == texts_C
-  ended, cut = candidates(prompts.Template(shots=(('1 + 1?', '2'),)))
+  ended, cut = candidates(prompt_templates.Template(shots=(('1 + 1?', '2'),)))
   assert ended == whole[0]
-  assert cut == records.Candidate('So 2.', finished=True)
+  assert cut == schema.Candidate('So 2.', finished=True)

@@ -7,39 +7,62 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints, records, score
-from mathft_jax.data import prompts, vocabularies
-from mathft_jax.models import likelihoods, transformer
+from mathft_jax import checkpoints, score
+from mathft_jax.data import prompt_templates, schema, vocabularies
+from mathft_jax.models import token_log_probs, transformer
 
 MODEL = transformer.TransformerConfig(
-    vocab_size=260, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+  vocab_size=260, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32
+)
 VOCABULARY = vocabularies.ByteVocabulary()
-TEMPLATE = prompts.Template(words=('yes', 'no'))  # several tokens each: bytes
-ONE_TOKEN = prompts.Template(words=('y', 'n'))
+TEMPLATE = prompt_templates.Template(
+  words=('yes', 'no')
+)  # several tokens each: bytes
+ONE_TOKEN = prompt_templates.Template(words=('y', 'n'))
 
 
 def candidate_sets():
   texts = [('so 4', 'well, 5', 'so 4'), ('a longer text, 6', '7'), ()]
-  return [records.CandidateSet(
-      records.Problem(f'p{i}', '?' * (3 + 40 * i)),
-      tuple(records.Candidate(text, cluster=cluster) for cluster, text in enumerate(solutions)))
-          for i, solutions in enumerate(texts)]
+  return [
+    schema.CandidateSet(
+      schema.Problem(f'p{i}', '?' * (3 + 40 * i)),
+      tuple(
+        schema.Candidate(text, cluster=cluster)
+        for cluster, text in enumerate(solutions)
+      ),
+    )
+    for i, solutions in enumerate(texts)
+  ]
 
 
 @pytest.fixture(scope='module', name='params')
 def _params():
   params = transformer.init_params(MODEL, jax.random.key(0))
-  return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(jax.random.key(1), a.shape), params)
+  return jax.tree.map(
+    lambda a: a + 0.3 * jax.random.normal(jax.random.key(1), a.shape), params
+  )
 
 
 @pytest.fixture(name='run')
 def _run(tmp_path, params):
-  checkpoint = checkpoints.write_safetensors(tmp_path / 'c.safetensors', params, {})
-  candidates = records.write_rows(tmp_path / 'graded.jsonl', candidate_sets())
+  checkpoint = checkpoints.write_safetensors(
+    tmp_path / 'c.safetensors', params, {}
+  )
+  candidates = schema.write_rows(tmp_path / 'graded.jsonl', candidate_sets())
+
   def run(name='scored', **changed):
-    arguments = dict(checkpoint=checkpoint, candidates=candidates, model=MODEL,
-                     vocabulary=VOCABULARY, template=TEMPLATE, batch_size=8)
-    return records.read_candidate_sets(score.score(tmp_path / name, **(arguments | changed)))
+    arguments = dict(
+      checkpoint=checkpoint,
+      candidates=candidates,
+      model=MODEL,
+      vocabulary=VOCABULARY,
+      template=TEMPLATE,
+      batch_size=8,
+    )
+    return schema.read_candidate_sets(
+      score.score(tmp_path / name, **(arguments | changed))
+    )
+
   return run
 
 
@@ -51,40 +74,64 @@ def log_prob(params, ids, start):
   """log p(ids[start:] | ids[:start]) of one sequence alone, by a plain forward pass."""
   tokens = jnp.array([ids], jnp.int32)
   positions = jnp.arange(len(ids))[None]
-  hidden, _ = transformer.hidden_states(MODEL, params, tokens[:, :-1],
-                                        positions_BT=positions[:, :-1])
-  readout = likelihoods.Readout(MODEL, params, hidden)
-  return float(readout.target_log_probs(tokens[:, 1:])[0, start - 1:].sum())
+  hidden, _ = transformer.hidden_states(
+    MODEL, params, tokens[:, :-1], positions_BT=positions[:, :-1]
+  )
+  readout = token_log_probs.Readout(MODEL, params, hidden)
+  return float(readout.target_log_probs(tokens[:, 1:])[0, start - 1 :].sum())
 
 
 @pytest.mark.parametrize('template', [TEMPLATE, ONE_TOKEN])
-def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(run, params, template):
+def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(
+  run, params, template
+):
   scored = run(template=template)
   for each in scored:
     for candidate in each.candidates:
-      prompt = (prompts.encode_verify_problem(template, VOCABULARY, each.problem)
-                + prompts.encode_verify_solution(template, VOCABULARY, candidate.solution))
-      words = [np.exp(log_prob(params, prompt + VOCABULARY.encode(word), len(prompt)))
-               for word in template.words]
+      prompt = prompt_templates.encode_verify_problem(
+        template, VOCABULARY, each.problem
+      ) + prompt_templates.encode_verify_solution(
+        template, VOCABULARY, candidate.solution
+      )
+      words = [
+        np.exp(log_prob(params, prompt + VOCABULARY.encode(word), len(prompt)))
+        for word in template.words
+      ]
       assert candidate.score == pytest.approx(words[0] / sum(words), rel=1e-4)
 
 
-def test_the_likelihood_is_that_of_the_solution_after_the_generators_prompt(run, params):
+def test_the_likelihood_is_that_of_the_solution_after_the_generators_prompt(
+  run, params
+):
   scored = run(quantity='likelihood')[0]
-  prompt = prompts.encode_prompt(TEMPLATE, VOCABULARY, scored.problem)
-  wanted = [log_prob(params, prompt + prompts.encode_solution(VOCABULARY, c.solution), len(prompt))
-            for c in scored.candidates]
+  prompt = prompt_templates.encode_prompt(TEMPLATE, VOCABULARY, scored.problem)
+  wanted = [
+    log_prob(
+      params,
+      prompt + prompt_templates.encode_solution(VOCABULARY, c.solution),
+      len(prompt),
+    )
+    for c in scored.candidates
+  ]
   assert [c.score for c in scored.candidates] == pytest.approx(
-      np.exp(np.array(wanted) - max(wanted)), rel=1e-3)
+    np.exp(np.array(wanted) - max(wanted)), rel=1e-3
+  )
 
 
 def test_scores_do_not_depend_on_the_batch(run):
-  assert all_scores(run('a')) == pytest.approx(all_scores(run('b', batch_size=16)), rel=1e-5)
+  assert all_scores(run('a')) == pytest.approx(
+    all_scores(run('b', batch_size=16)), rel=1e-5
+  )
 
 
 def test_only_members_of_the_largest_clusters_are_scored(run):
   assert [score is None for score in all_scores(run(top_clusters=1))] == [
-      False, True, False, False, True]  # the third repeats the text of the first
+    False,
+    True,
+    False,
+    False,
+    True,
+  ]  # the third repeats the text of the first
 
 
 def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
@@ -102,7 +149,9 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
       run('stopped', batch_size=1, partitioner=one_device())
   assert not (tmp_path / 'stopped' / 'scored.jsonl').exists()
-  assert all_scores(run('stopped')) == pytest.approx(all_scores(whole), rel=1e-5)
+  assert all_scores(run('stopped')) == pytest.approx(
+    all_scores(whole), rel=1e-5
+  )
 
 
 def test_other_settings_in_the_same_folder_are_refused(run):
@@ -116,4 +165,5 @@ def one_device():
   class OneDevice(score.partitioning.Partitioner):
     def mesh(self, devices=None):
       return super().mesh(jax.devices()[:1])
+
   return OneDevice()

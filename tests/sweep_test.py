@@ -10,26 +10,47 @@ import sys
 import gin
 import pytest
 
-from mathft_jax import gin_utils, records, sweep
-from mathft_jax.data import generated
-from mathft_jax.evaluation import comparison
+from mathft_jax import sweep
+from mathft_jax.config import entry_point
+from mathft_jax.data import schema
+from mathft_jax.dials import dial_problems
+from mathft_jax.evaluation import sweep_comparison
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
-QUESTIONS = sorted(path.name for path in (REPOSITORY / 'gin_configs' / 'sweeps').iterdir())
+QUESTIONS = sorted(
+  path.name for path in (REPOSITORY / 'gin_configs' / 'sweeps').iterdir()
+)
 TRAINED = ['programs/rerank_trained.gin', 'models/tiny.gin', 'data/jsonl.gin']
 MEASURED = ['programs/measure.gin', 'models/tiny.gin', 'data/jsonl.gin']
 BASES = {  # question -> (program, files), the bases that docs/configs.md names
-    'solution_style': ('recipe', ['recipes/paper/ssft.gin', 'models/tiny.gin']),
-    **{question: ('rerank', ['stages/scr_margin.gin', *TRAINED])
-       for question in ('margin', 'verifier_loss', 'examples_per_problem', 'learning_rate')},
-    'xent_over': ('rerank', ['stages/scr_xent.gin', *TRAINED]),
-    'mle_weight': ('rerank', ['stages/joint.gin', *TRAINED]),
-    **{question: ('measure', MEASURED) for question in ('num_decodes', 'temperature',
-                                                        'demonstrations')},
-    'top_clusters': ('evaluate', ['programs/evaluate.gin']),
+  'solution_style': ('recipe', ['recipes/paper/ssft.gin', 'models/tiny.gin']),
+  **{
+    question: ('rerank', ['stages/scr_margin.gin', *TRAINED])
+    for question in (
+      'margin',
+      'verifier_loss',
+      'examples_per_problem',
+      'learning_rate',
+    )
+  },
+  'xent_over': ('rerank', ['stages/scr_xent.gin', *TRAINED]),
+  'mle_weight': ('rerank', ['stages/joint.gin', *TRAINED]),
+  **{
+    question: ('measure', MEASURED)
+    for question in ('num_decodes', 'temperature', 'demonstrations')
+  },
+  'top_clusters': ('evaluate', ['programs/evaluate.gin']),
 }
-MACROS = [f'--gin.{name}=x' for name in (
-    'CANDIDATES', 'TEST_CANDIDATES', 'CHECKPOINT_PATH', 'INITIAL_CHECKPOINT_PATH', 'DATA_PATH')]
+MACROS = [
+  f'--gin.{name}=x'
+  for name in (
+    'CANDIDATES',
+    'TEST_CANDIDATES',
+    'CHECKPOINT_PATH',
+    'INITIAL_CHECKPOINT_PATH',
+    'DATA_PATH',
+  )
+]
 
 TOY = '''
 """A program that writes a report, or fails."""
@@ -72,8 +93,19 @@ def question(folder, name='how_many', **answers):
 
 
 def run(asked, *base, options=()):
-  return sweep.main(['sweep', f'--question={asked}', '--workdir=runs', *options, '--',
-                     sys.executable, '-m', 'toy', *base])
+  return sweep.main(
+    [
+      'sweep',
+      f'--question={asked}',
+      '--workdir=runs',
+      *options,
+      '--',
+      sys.executable,
+      '-m',
+      'toy',
+      *base,
+    ]
+  )
 
 
 @pytest.mark.parametrize('asked', QUESTIONS)
@@ -82,13 +114,21 @@ def test_answers_make_different_configurations_of_their_base(asked, capsys):
   if 'recipes/paper/ssft.gin' in files:
     pytest.importorskip('seqio', reason='the extra [data] is not installed')
   function = getattr(importlib.import_module(f'mathft_jax.{program}'), program)
-  given = [macro for macro in MACROS
-           if any(f'%{macro[6:-2]}\n' in text(file) for file in files)]
+  given = [
+    macro
+    for macro in MACROS
+    if any(f'%{macro[6:-2]}\n' in text(file) for file in files)
+  ]
   seen = set()
   for overlay in sweep.overlays(asked):
-    argv = [program, *(f'--gin_file={file}' for file in (*files, overlay)), *given,
-            f'--gin.{program}.{program}.workdir=runs', '--dry_run']
-    assert gin_utils.main(function, argv) == 0, capsys.readouterr().err
+    argv = [
+      program,
+      *(f'--gin_file={file}' for file in (*files, overlay)),
+      *given,
+      f'--gin.{program}.{program}.workdir=runs',
+      '--dry_run',
+    ]
+    assert entry_point.main(function, argv) == 0, capsys.readouterr().err
     seen.add(capsys.readouterr().out)
   gin.clear_config()
   assert len(seen) == len(sweep.overlays(asked)) > 1
@@ -103,26 +143,44 @@ def text(file):
 
 
 def test_runs_in_a_bucket_keep_its_address():
-  planned = sweep.runs('margin', 'gs://bucket/margin', ['python', '-m', 'mathft_jax.rerank'])
+  planned = sweep.runs(
+    'margin', 'gs://bucket/margin', ['python', '-m', 'mathft_jax.rerank']
+  )
   for run_ in planned:
-    assert run_.command[-1] == f'--gin.rerank.rerank.workdir=gs://bucket/margin/{run_.name}'
+    assert (
+      run_.command[-1]
+      == f'--gin.rerank.rerank.workdir=gs://bucket/margin/{run_.name}'
+    )
 
 
-def test_runs_go_one_after_another_and_their_reports_stand_side_by_side(folder, capsys):
-  asked = question(folder, **{'10': 'toy.toy.right = 9', '2': 'toy.toy.right = 2'})
+def test_runs_go_one_after_another_and_their_reports_stand_side_by_side(
+  folder, capsys
+):
+  asked = question(
+    folder, **{'10': 'toy.toy.right = 9', '2': 'toy.toy.right = 2'}
+  )
   assert run(asked) == 0
   said = capsys.readouterr()
   assert said.err.index('= 2 (1 of 2)') < said.err.index('= 10 (2 of 2)')
-  rows = [line for line in said.out.splitlines() if line.startswith(('| 2 ', '| 10'))]
-  assert ['20.0 [0.0, 100.0]' in rows[0], '90.0 [0.0, 100.0]' in rows[1]] == [True, True]
+  rows = [
+    line for line in said.out.splitlines() if line.startswith(('| 2 ', '| 10'))
+  ]
+  assert ['20.0 [0.0, 100.0]' in rows[0], '90.0 [0.0, 100.0]' in rows[1]] == [
+    True,
+    True,
+  ]
   assert '+70.0 [+40.0, +100.0]' in rows[2]
   found = json.loads((folder / 'runs' / 'comparison.json').read_text())
   assert found['states'] == {'2': 'done', '10': 'done'}
   assert found['reports'][0]['differences']['10']['Maj1@N']['a_better'] == 7
-  assert (folder / 'runs' / 'comparison.md').read_text().strip() == said.out.strip()
+  assert (
+    folder / 'runs' / 'comparison.md'
+  ).read_text().strip() == said.out.strip()
 
 
-def test_a_failed_run_is_named_does_not_stop_the_others_and_fails_the_whole(folder, capsys):
+def test_a_failed_run_is_named_does_not_stop_the_others_and_fails_the_whole(
+  folder, capsys
+):
   asked = question(folder, a='toy.toy.fails = True', b='toy.toy.right = 3')
   assert run(asked) == 1
   said = capsys.readouterr()
@@ -139,14 +197,18 @@ def test_answers_that_change_nothing_are_refused_before_any_run(folder, capsys):
   assert not (folder / 'runs').exists()
 
 
-def test_an_answer_that_does_not_assemble_stops_all_before_any_run(folder, capsys):
+def test_an_answer_that_does_not_assemble_stops_all_before_any_run(
+  folder, capsys
+):
   asked = question(folder, a='toy.toy.right = 3', b='toy.toy.wrong = 4')
   assert run(asked) == 2
   assert "no parameter 'wrong'" in capsys.readouterr().err
   assert not (folder / 'runs').exists()
 
 
-def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(folder, capsys):
+def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(
+  folder, capsys
+):
   asked = question(folder, a='toy.toy.right = 3', b='toy.toy.right = 4')
   assert run(asked, options=['--print_commands']) == 0
   commands = capsys.readouterr().out.splitlines()
@@ -157,25 +219,42 @@ def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(folder
   assert 'how_many = a: no report' in said and '40.0 [' in said
 
 
-def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(folder, monkeypatch):
+def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(
+  folder, monkeypatch
+):
   asked = question(folder, a='toy.toy.right = 3')
   assert run(asked) == 0
   made = folder / 'runs' / 'comparison.md'
   made.unlink()
   flags = ['--coordinator_address=localhost:1', '--process_count=2']
-  assert run(asked, *flags, '--process_index=1', options=['--collect']) == 0 and not made.exists()
+  assert (
+    run(asked, *flags, '--process_index=1', options=['--collect']) == 0
+    and not made.exists()
+  )
   assert run(asked, *flags, '--process_index', '1', options=['--collect']) == 0
   assert not made.exists()
   monkeypatch.setenv('SLURM_PROCID', '1')
   assert run(asked, options=['--collect']) == 0 and not made.exists()
-  assert run(asked, *flags, '--process_index=0', options=['--collect']) == 0 and made.exists()
+  assert (
+    run(asked, *flags, '--process_index=0', options=['--collect']) == 0
+    and made.exists()
+  )
 
 
-@pytest.mark.parametrize('argv, message', [
-    (['--question=margins', '--workdir=x', '--', 'mathft_jax.train'], 'Did you mean margin?'),
+@pytest.mark.parametrize(
+  'argv, message',
+  [
+    (
+      ['--question=margins', '--workdir=x', '--', 'mathft_jax.train'],
+      'Did you mean margin?',
+    ),
     (['--question=margin', '--workdir=x'], 'No base command'),
-    (['--question=margin', '--workdir=x', '--', 'train'], 'mathft_jax.<program>'),
-])
+    (
+      ['--question=margin', '--workdir=x', '--', 'train'],
+      'mathft_jax.<program>',
+    ),
+  ],
+)
 def test_what_cannot_be_run_is_refused_with_a_hint(argv, message, capsys):
   assert sweep.main(['sweep', *argv]) == 2
   assert message in capsys.readouterr().err
@@ -186,38 +265,77 @@ def test_reports_of_other_problems_have_no_differences(tmp_path):
     report = tmp_path / name / 'report'
     report.mkdir(parents=True)
     row = dict(name='Maj1@N', kind='rule', mean=0.5, low=0.1, high=0.9, n=2)
-    (report / 'report.json').write_text(json.dumps(
-        {'schema': 'mathft_jax.report', 'files': {'f': {'accuracies': [row]}}}))
-    records.write_rows(report / 'outcomes.jsonl', [
-        {'file': 'f', 'id': i, 'correct': {'Maj1@N': float(i == 'x')}} for i in ids])
-  found, = comparison.collect({name: tmp_path / name for name in 'ab'})
+    (report / 'report.json').write_text(
+      json.dumps(
+        {'schema': 'mathft_jax.report', 'files': {'f': {'accuracies': [row]}}}
+      )
+    )
+    schema.write_rows(
+      report / 'outcomes.jsonl',
+      [
+        {'file': 'f', 'id': i, 'correct': {'Maj1@N': float(i == 'x')}}
+        for i in ids
+      ],
+    )
+  (found,) = sweep_comparison.collect({name: tmp_path / name for name in 'ab'})
   assert set(found.rows) == {'a', 'b'} and not found.differences
 
 
 def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
-  problems = generated.DialProblems(num_train=1, num_validation=1, num_test=6, turns=(1, 2),
-                                    style='fine')('test')
+  problems = dial_problems.DialProblems(
+    num_train=1, num_validation=1, num_test=6, turns=(1, 2), style='fine'
+  )('test')
   wrong = [*problems[1:], problems[0]]
-  path = records.write_rows(tmp_path / 'graded.jsonl', [
-      records.CandidateSet(problem, (
-          records.Candidate(other.solution, answer=other.answer, is_correct=False, cluster=0),
-          records.Candidate(problem.solution, answer=problem.answer, is_correct=True, cluster=1)))
-      for problem, other in zip(problems, wrong)])
+  path = schema.write_rows(
+    tmp_path / 'graded.jsonl',
+    [
+      schema.CandidateSet(
+        problem,
+        (
+          schema.Candidate(
+            other.solution, answer=other.answer, is_correct=False, cluster=0
+          ),
+          schema.Candidate(
+            problem.solution, answer=problem.answer, is_correct=True, cluster=1
+          ),
+        ),
+      )
+      for problem, other in zip(problems, wrong)
+    ],
+  )
   monkeypatch.setenv('PYTHONPATH', str(REPOSITORY))
-  monkeypatch.delenv('XLA_FLAGS')  # one device is quicker than eight pretended ones
+  monkeypatch.delenv(
+    'XLA_FLAGS'
+  )  # one device is quicker than eight pretended ones
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'quantity').mkdir()
   for quantity in ('verdict', 'likelihood'):
     (tmp_path / 'quantity' / f'{quantity}.gin').write_text(
-        f'from __gin__ import dynamic_registration\nQUANTITY = {quantity!r}\n')
-  weights = REPOSITORY / 'mathft_jax' / 'data' / 'dials_base.safetensors'
-  status = sweep.main([
-      'sweep', '--question=quantity', '--workdir=runs', '--', sys.executable, '-m',
-      'mathft_jax.rerank', '--gin_file=programs/rerank.gin', '--gin_file=models/dials.gin',
-      f'--gin.CHECKPOINT_PATH={weights}', f'--gin.TEST_CANDIDATES={path}',
-      '--gin.SCORE_BATCH_SIZE=8'])
+      f'from __gin__ import dynamic_registration\nQUANTITY = {quantity!r}\n'
+    )
+  weights = REPOSITORY / 'mathft_jax' / 'dials' / 'base_weights.safetensors'
+  status = sweep.main(
+    [
+      'sweep',
+      '--question=quantity',
+      '--workdir=runs',
+      '--',
+      sys.executable,
+      '-m',
+      'mathft_jax.rerank',
+      '--gin_file=programs/rerank.gin',
+      '--gin_file=models/dials.gin',
+      f'--gin.CHECKPOINT_PATH={weights}',
+      f'--gin.TEST_CANDIDATES={path}',
+      '--gin.SCORE_BATCH_SIZE=8',
+    ]
+  )
   assert status == 0, capsys.readouterr().err
-  rows = json.loads((tmp_path / 'runs' / 'comparison.json').read_text())['reports'][0]['rows']
+  rows = json.loads((tmp_path / 'runs' / 'comparison.json').read_text())[
+    'reports'
+  ][0]['rows']
   assert list(rows) == ['likelihood', 'verdict']
   assert rows['verdict']['Maj1@N']['mean'] == 0.0
-  assert rows['likelihood']['RR.All']['mean'] == 1.0  # a base that solves small turns
+  assert (
+    rows['likelihood']['RR.All']['mean'] == 1.0
+  )  # a base that solves small turns

@@ -6,91 +6,162 @@ import shutil
 import jax
 import pytest
 
-from mathft_jax import checkpoints, records, sample, score, train
-from mathft_jax.data import examples, prompts, vocabularies
-from mathft_jax.inference import sampling, weights
+from mathft_jax import checkpoints, sample, score, train
+from mathft_jax.data import examples, prompt_templates, schema, vocabularies
+from mathft_jax.inference import load_params, sampling
 from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers
 
 MODEL = transformer.TransformerConfig(
-    vocab_size=640, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=16)
-CHAT = prompts.Template(
-    special_tokens=('<|im_start|>', '<|im_end|>'),
-    solve='<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n')
-PROBLEMS = [records.Problem(f'p{n}', f'What is {n}+1?', f'\\boxed{{{n + 1}}}') for n in range(8)]
+  vocab_size=640, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=16
+)
+CHAT = prompt_templates.Template(
+  special_tokens=('<|im_start|>', '<|im_end|>'),
+  solve='<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n',
+)
+PROBLEMS = [
+  schema.Problem(f'p{n}', f'What is {n}+1?', f'\\boxed{{{n + 1}}}')
+  for n in range(8)
+]
 
 
 def vocabulary_at(path, **changed):
   return vocabularies.TokenizerVocabulary(
-      str(path), **dict(eos='<|im_end|>', pad='<|endoftext|>') | changed)
+    str(path), **dict(eos='<|im_end|>', pad='<|endoftext|>') | changed
+  )
 
 
 @pytest.fixture(scope='module')
 def trained(tokenizer_paths, tmp_path_factory):
   """A checkpoint of one step with a tokenizer of Qwen's kind and its turns."""
-  return run_training(tmp_path_factory.mktemp('trained'), 'random',
-                      vocabulary_at(tokenizer_paths['qwen']), CHAT)
+  return run_training(
+    tmp_path_factory.mktemp('trained'),
+    'random',
+    vocabulary_at(tokenizer_paths['qwen']),
+    CHAT,
+  )
 
 
 def run_training(workdir, init_from, vocabulary, template):
   return train.train(
-      workdir, init_from=init_from, model=MODEL, vocabulary=vocabulary, template=template,
-      examples=examples.SolutionExamples(lambda split: PROBLEMS, template, vocabulary),
-      loss=losses.Mle(), optimizer=optimizers.AdamW(learning_rate=1e-3), train_steps=1,
-      batch_size=8, max_length=128, tensorboard=False)
+    workdir,
+    init_from=init_from,
+    model=MODEL,
+    vocabulary=vocabulary,
+    template=template,
+    examples=examples.SolutionExamples(
+      lambda split: PROBLEMS, template, vocabulary
+    ),
+    loss=losses.Mle(),
+    optimizer=optimizers.AdamW(learning_rate=1e-3),
+    train_steps=1,
+    batch_size=8,
+    max_length=128,
+    tensorboard=False,
+  )
 
 
 def run_sampling(workdir, checkpoint, vocabulary, template):
-  return sample.sample(workdir, checkpoint=checkpoint, problems=PROBLEMS, model=MODEL,
-                       vocabulary=vocabulary, template=template, method=sampling.Greedy(),
-                       max_decode_length=8, num_decodes=1, batch_size=8)
+  return sample.sample(
+    workdir,
+    checkpoint=checkpoint,
+    problems=PROBLEMS,
+    model=MODEL,
+    vocabulary=vocabulary,
+    template=template,
+    method=sampling.Greedy(),
+    max_decode_length=8,
+    num_decodes=1,
+    batch_size=8,
+  )
 
 
 def run_scoring(workdir, checkpoint, vocabulary, template):
-  sets = [records.CandidateSet(problem, (records.Candidate('2'),)) for problem in PROBLEMS]
-  return score.score(workdir, checkpoint=checkpoint, model=MODEL, vocabulary=vocabulary,
-                     candidates=records.write_rows(workdir / 'candidates.jsonl', sets),
-                     template=template, batch_size=8)
+  sets = [
+    schema.CandidateSet(problem, (schema.Candidate('2'),))
+    for problem in PROBLEMS
+  ]
+  return score.score(
+    workdir,
+    checkpoint=checkpoint,
+    model=MODEL,
+    vocabulary=vocabulary,
+    candidates=schema.write_rows(workdir / 'candidates.jsonl', sets),
+    template=template,
+    batch_size=8,
+  )
 
 
 CHANGES = {
-    'end': (dict(eos='<|endoftext|>', pad='<|fim_pad|>'), {}, r"eos <\|im_end.*\n.*eos <\|endof"),
-    'tokenizer': (None, {}, r'sha256 (\w+).*\n.*sha256 (?!\1)'),
-    'special tokens': ({}, dict(special_tokens=()), r"<\|im_start\|> <\|im_end\|>.*\n.*None"),
-    'prompt': ({}, dict(verify_problem='Is {question} =='), r"Here is.*\n.*Is \{question\} =="),
+  'end': (
+    dict(eos='<|endoftext|>', pad='<|fim_pad|>'),
+    {},
+    r'eos <\|im_end.*\n.*eos <\|endof',
+  ),
+  'tokenizer': (None, {}, r'sha256 (\w+).*\n.*sha256 (?!\1)'),
+  'special tokens': (
+    {},
+    dict(special_tokens=()),
+    r'<\|im_start\|> <\|im_end\|>.*\n.*None',
+  ),
+  'prompt': (
+    {},
+    dict(verify_problem='Is {question} =='),
+    r'Here is.*\n.*Is \{question\} ==',
+  ),
 }
 
 
 @pytest.mark.parametrize('program', [run_training, run_sampling, run_scoring])
 @pytest.mark.parametrize('change', CHANGES)
 def test_a_stage_that_disagrees_is_refused_with_both_sides(
-    tmp_path, trained, make_tokenizer, tokenizer_paths, program, change):
+  tmp_path, trained, make_tokenizer, tokenizer_paths, program, change
+):
   special, fields, message = CHANGES[change]
-  path = tokenizer_paths['qwen'] if special is not None else make_tokenizer(
-      'qwen', ['other texts, other merges'] * 9)
+  path = (
+    tokenizer_paths['qwen']
+    if special is not None
+    else make_tokenizer('qwen', ['other texts, other merges'] * 9)
+  )
   vocabulary = vocabulary_at(path, **special or {})
   with pytest.raises(ValueError, match=f'(?s)another fingerprint.*{message}'):
     program(tmp_path, trained, vocabulary, dataclasses.replace(CHAT, **fields))
 
 
-def test_the_same_tokenizer_in_another_place_is_the_same(tmp_path, trained, tokenizer_paths):
+def test_the_same_tokenizer_in_another_place_is_the_same(
+  tmp_path, trained, tokenizer_paths
+):
   shutil.copy(tokenizer_paths['qwen'], tmp_path / 'copy.json')
   moved = vocabulary_at(tmp_path / 'copy.json')
-  checkpoints.check_metadata(trained, model=MODEL, fingerprint=prompts.fingerprint(CHAT, moved))
+  checkpoints.check_metadata(
+    trained, model=MODEL, fingerprint=prompt_templates.fingerprint(CHAT, moved)
+  )
   mesh = jax.make_mesh((8, 1), ('data', 'model'))
-  params = weights.load(trained, MODEL, fingerprint=prompts.fingerprint(CHAT, moved), mesh=mesh)
+  params = load_params.load(
+    trained,
+    MODEL,
+    fingerprint=prompt_templates.fingerprint(CHAT, moved),
+    mesh=mesh,
+  )
   assert params['embedding'].shape == (640, 8)
 
 
 def test_training_and_scoring_see_the_same_ids(tmp_path, tokenizer_paths):
   vocabulary = vocabulary_at(tokenizer_paths['qwen'])
-  sets = [records.CandidateSet(
+  sets = [
+    schema.CandidateSet(
       dataclasses.replace(problem, split='train'),
-      (records.Candidate(problem.solution, is_correct=True),
-       records.Candidate('wrong <|im_end|>', is_correct=False))) for problem in PROBLEMS]
-  graded = records.write_rows(tmp_path / 'graded.jsonl', sets)
+      (
+        schema.Candidate(problem.solution, is_correct=True),
+        schema.Candidate('wrong <|im_end|>', is_correct=False),
+      ),
+    )
+    for problem in PROBLEMS
+  ]
+  graded = schema.write_rows(tmp_path / 'graded.jsonl', sets)
   trained_on = examples.VerdictExamples(
-      candidates=str(graded), template=CHAT, vocabulary=vocabulary)('train')
+    candidates=str(graded), template=CHAT, vocabulary=vocabulary
+  )('train')
   seen = {tuple(row['inputs'].tolist()) for row in trained_on}
   for each in sets:
     work = score._work(each, None, 'verdict', vocabulary, CHAT)

@@ -14,21 +14,32 @@ import jax
 import numpy as np
 import pytest
 
-from mathft_jax import checkpoints, partitioning
+from mathft_jax import checkpoints
 from mathft_jax import train as train_lib
-from mathft_jax.data import prompts, vocabularies
+from mathft_jax.data import prompt_templates, vocabularies
+from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
-WORDS = tuple('problem solution is correct incorrect'.split()) + tuple(map(str, range(10)))
+WORDS = tuple('problem solution is correct incorrect'.split()) + tuple(
+  map(str, range(10))
+)
 VOCABULARY = vocabularies.WordVocabulary(WORDS)
-TEMPLATE = prompts.Template(
-    solve='problem {question} solution', verify_problem='problem {question}',
-    verify_solution=' solution {solution} is')
-MODEL = model_config.TransformerConfig(vocab_size=VOCABULARY.vocab_size, embed_dim=8, num_layers=1,
-                                       num_heads=2, mlp_dim=16, mlp_activation='relu2')
+TEMPLATE = prompt_templates.Template(
+  solve='problem {question} solution',
+  verify_problem='problem {question}',
+  verify_solution=' solution {solution} is',
+)
+MODEL = model_config.TransformerConfig(
+  vocab_size=VOCABULARY.vocab_size,
+  embed_dim=8,
+  num_layers=1,
+  num_heads=2,
+  mlp_dim=16,
+  mlp_activation='relu2',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,26 +55,47 @@ class Copies:
 
   def __call__(self, split):
     random = np.random.default_rng(split == 'validation')
-    rows = [row for _ in range(self.size) for row in self.rows(random.integers(10, size=2))]
+    rows = [
+      row
+      for _ in range(self.size)
+      for row in self.rows(random.integers(10, size=2))
+    ]
     return rows
 
   def rows(self, digits):
     question = f'{digits[0]} {digits[1]}'
     if not self.verdicts:
-      yield {'inputs': VOCABULARY.encode(f'problem {question} solution'),
-             'targets': [*VOCABULARY.encode(question), VOCABULARY.eos_id]}
+      yield {
+        'inputs': VOCABULARY.encode(f'problem {question} solution'),
+        'targets': [*VOCABULARY.encode(question), VOCABULARY.eos_id],
+      }
       return
-    for is_correct, answer in ((1, question), (0, f'{digits[0]} {(digits[1] + 1) % 10}')):
-      yield {'inputs': VOCABULARY.encode(f'problem {question} solution {answer} is'),
-             'targets': [], 'is_correct': is_correct}
+    for is_correct, answer in (
+      (1, question),
+      (0, f'{digits[0]} {(digits[1] + 1) % 10}'),
+    ):
+      yield {
+        'inputs': VOCABULARY.encode(f'problem {question} solution {answer} is'),
+        'targets': [],
+        'is_correct': is_correct,
+      }
 
 
 def train(workdir, **changes):
   """A training of six steps on one device unless told otherwise."""
   arguments = dict(
-      init_from='random', examples=Copies(), model=MODEL, vocabulary=VOCABULARY, template=TEMPLATE,
-      loss=losses.Mle(), optimizer=optimizers.AdamW(learning_rate=0.01), train_steps=6,
-      batch_size=8, max_length=12, tensorboard=False)
+    init_from='random',
+    examples=Copies(),
+    model=MODEL,
+    vocabulary=VOCABULARY,
+    template=TEMPLATE,
+    loss=losses.Mle(),
+    optimizer=optimizers.AdamW(learning_rate=0.01),
+    train_steps=6,
+    batch_size=8,
+    max_length=12,
+    tensorboard=False,
+  )
   return train_lib.train(workdir, **(arguments | changes))
 
 
@@ -76,7 +108,10 @@ def assert_same(left, right):
 
 
 def lines(workdir, split='train'):
-  rows = map(json.loads, (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines())
+  rows = map(
+    json.loads,
+    (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines(),
+  )
   return [row for row in rows if row['split'] == split]
 
 
@@ -87,18 +122,24 @@ def finished(tmp_path_factory):
   return workdir, train(workdir)
 
 
-def test_a_run_ends_with_a_checkpoint_of_its_last_step_that_knows_what_it_is(finished):
+def test_a_run_ends_with_a_checkpoint_of_its_last_step_that_knows_what_it_is(
+  finished,
+):
   workdir, path = finished
   assert str(path) == f'{workdir}/checkpoints/6'
   metadata = checkpoints.read_metadata(path)
   assert metadata['step'] == 6 and metadata['model']['embed_dim'] == 8
-  assert metadata['fingerprint'] == prompts.fingerprint(TEMPLATE, VOCABULARY)
+  assert metadata['fingerprint'] == prompt_templates.fingerprint(
+    TEMPLATE, VOCABULARY
+  )
 
 
 def test_metrics_are_plain_lines(finished):
   [line] = lines(finished[0])
   assert line['step'] == 6 and line['learning_rate'] == pytest.approx(0.01)
-  assert line['loss'] > 0 and line['gradient_norm'] > 0 and line['tokens_per_s'] > 0
+  assert (
+    line['loss'] > 0 and line['gradient_norm'] > 0 and line['tokens_per_s'] > 0
+  )
 
 
 def test_t5x_feature_lengths_are_the_length_of_a_row(tmp_path, finished):
@@ -116,8 +157,15 @@ def test_a_finished_run_returns_at_once(finished):
 
 
 def test_longer_training_learns_and_reports_validation(tmp_path):
-  train(tmp_path, train_steps=60, log_period=20, eval_period=30,
-        optimizer=optimizers.AdamW(learning_rate=optimizers.Cosine(0.03, decay_steps=60)))
+  train(
+    tmp_path,
+    train_steps=60,
+    log_period=20,
+    eval_period=30,
+    optimizer=optimizers.AdamW(
+      learning_rate=optimizers.Cosine(0.03, decay_steps=60)
+    ),
+  )
   trained, held_out = lines(tmp_path), lines(tmp_path, 'validation')
   assert [line['step'] for line in trained] == [20, 40, 60]
   assert trained[-1]['loss'] < trained[0]['loss'] - 0.3
@@ -130,12 +178,15 @@ class Killed(Exception):
   pass
 
 
-def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(tmp_path, finished,
-                                                                        monkeypatch):
+def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(
+  tmp_path, finished, monkeypatch
+):
   counts, real = [], losses.Mle.weight
 
   def crash_at_the_sixth(self, batch):
-    if isinstance(batch['decoder_loss_weights'], np.ndarray):  # not while the step is traced
+    if isinstance(
+      batch['decoder_loss_weights'], np.ndarray
+    ):  # not while the step is traced
       counts.append(1)
       if len(counts) == 6:
         raise Killed
@@ -144,14 +195,16 @@ def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(tmp_path,
   monkeypatch.setattr(losses.Mle, 'weight', crash_at_the_sixth)
   with pytest.raises(Killed):
     train(tmp_path, checkpoint_period=2, log_period=1)
-  assert [p.name for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()] == ['4']
+  assert [
+    p.name for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()
+  ] == ['4']
   monkeypatch.undo()
   path = train(tmp_path, checkpoint_period=2, log_period=1)
   assert_same(path, finished[1])
   assert [line['step'] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
-KILLED_RUN = '''
+KILLED_RUN = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import train_test
@@ -166,14 +219,21 @@ if {slow}:
     return real(self, batch)
   train_test.losses.Mle.weight = slow_weight
 train_test.train({workdir!r}, train_steps=20, checkpoint_period=5)
-'''
+"""
 
 
 def test_a_killed_process_goes_on_to_the_same_parameters_bit_for_bit(tmp_path):
   def start(workdir, slow):
-    code = KILLED_RUN.format(tests=str(REPOSITORY / 'tests'), workdir=str(workdir), slow=slow)
-    return subprocess.Popen([sys.executable, '-c', code], cwd=REPOSITORY, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    code = KILLED_RUN.format(
+      tests=str(REPOSITORY / 'tests'), workdir=str(workdir), slow=slow
+    )
+    return subprocess.Popen(
+      [sys.executable, '-c', code],
+      cwd=REPOSITORY,
+      text=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+    )
 
   killed = start(tmp_path / 'killed', True)
   assert killed.stdout.readline() == 'waiting\n', killed.stderr.read()
@@ -188,29 +248,54 @@ def test_a_killed_process_goes_on_to_the_same_parameters_bit_for_bit(tmp_path):
 
 
 def test_the_next_stage_gets_parameters_only(tmp_path, finished):
-  path = train(tmp_path, init_from=finished[1], train_steps=2, loss=losses.VerifierXent(),
-               examples=Copies(verdicts=True))
-  moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), params_of(path),
-                       params_of(finished[1]))
-  assert 0.005 < max(jax.tree.leaves(moved)) < 0.03  # two fresh Adam updates of 0.01
+  path = train(
+    tmp_path,
+    init_from=finished[1],
+    train_steps=2,
+    loss=losses.VerifierXent(),
+    examples=Copies(verdicts=True),
+  )
+  moved = jax.tree.map(
+    lambda a, b: float(abs(a - b).max()),
+    params_of(path),
+    params_of(finished[1]),
+  )
+  assert (
+    0.005 < max(jax.tree.leaves(moved)) < 0.03
+  )  # two fresh Adam updates of 0.01
   assert 'verdict_accuracy' in lines(tmp_path)[0]
 
 
 def test_a_safetensors_file_can_be_started_from(tmp_path, finished):
-  base = checkpoints.write_safetensors(tmp_path / 'base.safetensors', params_of(finished[1]),
-                                       checkpoints.read_metadata(finished[1]))
+  base = checkpoints.write_safetensors(
+    tmp_path / 'base.safetensors',
+    params_of(finished[1]),
+    checkpoints.read_metadata(finished[1]),
+  )
   left = train(tmp_path / 'a', init_from=str(base), train_steps=1)
   right = train(tmp_path / 'b', init_from=finished[1], train_steps=1)
   assert_same(left, right)
 
 
-def test_a_checkpoint_of_another_template_or_model_is_refused(tmp_path, finished):
+def test_a_checkpoint_of_another_template_or_model_is_refused(
+  tmp_path, finished
+):
   with pytest.raises(ValueError, match='made with another fingerprint'):
-    train(tmp_path / 'a', init_from=finished[1], train_steps=1,
-          template=dataclasses.replace(TEMPLATE, solve='{question} solution'))
-  with pytest.raises(ValueError, match="another model:\n.*'mlp_dim': 16.*\n.*'mlp_dim': 32"):
-    train(tmp_path / 'b', init_from=finished[1], train_steps=1,
-          model=dataclasses.replace(MODEL, mlp_dim=32))
+    train(
+      tmp_path / 'a',
+      init_from=finished[1],
+      train_steps=1,
+      template=dataclasses.replace(TEMPLATE, solve='{question} solution'),
+    )
+  with pytest.raises(
+    ValueError, match="another model:\n.*'mlp_dim': 16.*\n.*'mlp_dim': 32"
+  ):
+    train(
+      tmp_path / 'b',
+      init_from=finished[1],
+      train_steps=1,
+      model=dataclasses.replace(MODEL, mlp_dim=32),
+    )
 
 
 def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
@@ -220,11 +305,23 @@ def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
     train(tmp_path, init_from=str(tmp_path / 'nowhere'))
 
 
-@pytest.mark.parametrize('changes', [
-    dict(loss=losses.Mle(z_loss=0.1)), dict(batch_size=16), dict(seed=1), dict(init_from='other'),
-    dict(max_grad_norm=9.0), dict(optimizer=optimizers.AdamW(learning_rate=0.01, b1=0.5))])
-def test_a_workdir_of_other_settings_is_refused_with_the_two_lists(finished, changes):
-  with pytest.raises(ValueError, match=f'other settings:\n.*there: .*{next(iter(changes))}'):
+@pytest.mark.parametrize(
+  'changes',
+  [
+    dict(loss=losses.Mle(z_loss=0.1)),
+    dict(batch_size=16),
+    dict(seed=1),
+    dict(init_from='other'),
+    dict(max_grad_norm=9.0),
+    dict(optimizer=optimizers.AdamW(learning_rate=0.01, b1=0.5)),
+  ],
+)
+def test_a_workdir_of_other_settings_is_refused_with_the_two_lists(
+  finished, changes
+):
+  with pytest.raises(
+    ValueError, match=f'other settings:\n.*there: .*{next(iter(changes))}'
+  ):
     train(finished[0], **changes)
 
 
@@ -234,7 +331,9 @@ def test_a_run_is_not_resumed_on_other_examples(tmp_path, finished):
     train(tmp_path / 'copy', train_steps=7, examples=Copies(size=23))
 
 
-def test_weights_that_do_not_fit_are_refused_before_any_example_is_read(tmp_path, finished):
+def test_weights_that_do_not_fit_are_refused_before_any_example_is_read(
+  tmp_path, finished
+):
   class Unread:
     group_size = 1
 
@@ -242,26 +341,43 @@ def test_weights_that_do_not_fit_are_refused_before_any_example_is_read(tmp_path
       raise AssertionError('examples were read')
 
   with pytest.raises(ValueError, match='does not exist'):
-    train(tmp_path / 'a', init_from=str(tmp_path / 'nowhere'), examples=Unread())
+    train(
+      tmp_path / 'a', init_from=str(tmp_path / 'nowhere'), examples=Unread()
+    )
   with pytest.raises(ValueError, match='another model'):
-    train(tmp_path / 'b', init_from=finished[1], examples=Unread(),
-          model=dataclasses.replace(MODEL, mlp_dim=32))
+    train(
+      tmp_path / 'b',
+      init_from=finished[1],
+      examples=Unread(),
+      model=dataclasses.replace(MODEL, mlp_dim=32),
+    )
 
 
 def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):
   shutil.copytree(finished[0], tmp_path / 'copy')
   assert train(tmp_path / 'copy', train_steps=7).name == '7'
-  with pytest.raises(ValueError, match='checkpoint of step 7, after train_steps = 6'):
+  with pytest.raises(
+    ValueError, match='checkpoint of step 7, after train_steps = 6'
+  ):
     train(tmp_path / 'copy')
 
 
 def test_the_best_checkpoint_by_validation_is_handed_over(tmp_path):
-  path = train(tmp_path, train_steps=8, eval_period=2, hand_over='best',
-               optimizer=optimizers.AdamW(learning_rate=Overshooting()))
-  losses_by_step = {line['step']: line['loss'] for line in lines(tmp_path, 'validation')}
+  path = train(
+    tmp_path,
+    train_steps=8,
+    eval_period=2,
+    hand_over='best',
+    optimizer=optimizers.AdamW(learning_rate=Overshooting()),
+  )
+  losses_by_step = {
+    line['step']: line['loss'] for line in lines(tmp_path, 'validation')
+  }
   best = min(losses_by_step, key=losses_by_step.get)
   assert int(path.name) == best < 8
-  assert train(tmp_path, train_steps=8, eval_period=2, hand_over='best').name == str(best)
+  assert train(
+    tmp_path, train_steps=8, eval_period=2, hand_over='best'
+  ).name == str(best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,44 +389,81 @@ class Overshooting:
 
 
 def test_eight_devices_and_microbatches_train_like_one(tmp_path, finished):
-  path = train(tmp_path, num_microbatches=2, batch_size=8,
-               partitioner=partitioning.Partitioner(num_partitions=2, fsdp=True))
-  single = train(tmp_path / 'one', partitioner=partitioning.Partitioner(num_partitions=1))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), params_of(path),
-               params_of(single))
+  path = train(
+    tmp_path,
+    num_microbatches=2,
+    batch_size=8,
+    partitioner=partitioning.Partitioner(num_partitions=2, fsdp=True),
+  )
+  single = train(
+    tmp_path / 'one', partitioner=partitioning.Partitioner(num_partitions=1)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+    params_of(path),
+    params_of(single),
+  )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
   with pytest.raises(ValueError, match=r'step [2-6]: \w+ is (nan|inf|-inf)'):
-    train(tmp_path, optimizer=optimizers.AdamW(learning_rate=1e30), max_grad_norm=None,
-          checkpoint_period=1, keep=None)
+    train(
+      tmp_path,
+      optimizer=optimizers.AdamW(learning_rate=1e30),
+      max_grad_norm=None,
+      checkpoint_period=1,
+      keep=None,
+    )
   for path in (tmp_path / 'checkpoints').iterdir():
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params_of(path)))
 
 
-def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(tmp_path):
-  with pytest.raises(ValueError, match="needs 'verdict_weights' in its batches"):
+def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
+  tmp_path,
+):
+  with pytest.raises(
+    ValueError, match="needs 'verdict_weights' in its batches"
+  ):
     train(tmp_path, loss=losses.VerifierXent())
-  with pytest.raises(ValueError, match='step 1: a batch with 0.0 tokens to learn from'):
+  with pytest.raises(
+    ValueError, match='step 1: a batch with 0.0 tokens to learn from'
+  ):
     train(tmp_path, examples=Copies(verdicts=True))
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(batch_size=7, examples=Copies(verdicts=True)), 'batch_size = 7 is no multiple of 2 rows'),
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      dict(batch_size=7, examples=Copies(verdicts=True)),
+      'batch_size = 7 is no multiple of 2 rows',
+    ),
     (dict(batch_size=12), 'do not divide over 8 devices'),
     (dict(max_length={'input': 5}), "wanted a number, or {'inputs'"),
     (dict(hand_over='first'), "hand_over is 'first'"),
     (dict(hand_over='best'), 'set eval_period'),
-    (dict(model=dataclasses.replace(MODEL, vocab_size=5)), 'vocabulary has 18 ids, the model 5'),
-])
+    (
+      dict(model=dataclasses.replace(MODEL, vocab_size=5)),
+      'vocabulary has 18 ids, the model 5',
+    ),
+  ],
+)
 def test_wrong_sizes_and_choices_name_the_knob(tmp_path, changes, message):
   with pytest.raises(ValueError, match=message):
     train(tmp_path, **changes)
 
 
-def test_stages_that_differ_in_rate_and_steps_share_one_compilation(tmp_path, finished):
+def test_stages_that_differ_in_rate_and_steps_share_one_compilation(
+  tmp_path, finished
+):
   train(tmp_path / 'a', init_from=finished[1], train_steps=2)
-  path = train(tmp_path / 'b', init_from=finished[1], train_steps=3,
-               optimizer=optimizers.AdamW(learning_rate=0.5))
+  path = train(
+    tmp_path / 'b',
+    init_from=finished[1],
+    train_steps=3,
+    optimizer=optimizers.AdamW(learning_rate=0.5),
+  )
   assert path.name == '3'
-  assert lines(tmp_path / 'b')[0]['compilations'] <= 3  # the rates, and reading small arrays
+  assert (
+    lines(tmp_path / 'b')[0]['compilations'] <= 3
+  )  # the rates, and reading small arrays

@@ -19,17 +19,51 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
-from mathft_jax import buckets, processes
-from mathft_jax.checkpoints.hugging_face import copy_tokenizer, tokenizer_files, write_folder
-from mathft_jax.checkpoints.loading import (
-    WHOLE, check_metadata, check_shapes, find, is_hugging_face, load_params, model, open_params,
-    plain, read_metadata, shapes)
-from mathft_jax.checkpoints.writing import write_native, write_safetensors, write_step
+from mathft_jax.checkpoints.export import (
+  write_native,
+  write_safetensors,
+  write_step,
+)
+from mathft_jax.checkpoints.huggingface import (
+  copy_tokenizer,
+  tokenizer_files,
+  write_folder,
+)
+from mathft_jax.checkpoints.restore import (
+  WHOLE,
+  check_metadata,
+  check_shapes,
+  find,
+  is_hugging_face,
+  load_params,
+  model,
+  open_params,
+  plain,
+  read_metadata,
+  shapes,
+)
+from mathft_jax.distributed import processes
+from mathft_jax.storage import remote_paths
 
 __all__ = [
-    'Checkpoints', 'check_metadata', 'check_shapes', 'copy_tokenizer', 'find', 'is_hugging_face',
-    'load_params', 'model', 'open_params', 'plain', 'read_metadata', 'shapes', 'tokenizer_files',
-    'write_folder', 'write_native', 'write_safetensors', 'write_step']
+  'Checkpoints',
+  'check_metadata',
+  'check_shapes',
+  'copy_tokenizer',
+  'find',
+  'is_hugging_face',
+  'load_params',
+  'model',
+  'open_params',
+  'plain',
+  'read_metadata',
+  'shapes',
+  'tokenizer_files',
+  'write_folder',
+  'write_native',
+  'write_safetensors',
+  'write_step',
+]
 
 DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
 
@@ -44,22 +78,45 @@ class Checkpoints:
     higher_is_better: for `best`.
   """
 
-  def __init__(self, directory: epath.PathLike, *, keep: int | None = 1, best: str | None = None,
-               higher_is_better: bool = False):
-    self._in_bucket = buckets.is_remote(directory)
-    self.directory = epath.Path(directory if self._in_bucket else os.path.abspath(directory))
-    self._keep, self._best, self._higher_is_better = keep, best, higher_is_better
+  def __init__(
+    self,
+    directory: epath.PathLike,
+    *,
+    keep: int | None = 1,
+    best: str | None = None,
+    higher_is_better: bool = False,
+  ):
+    self._in_bucket = remote_paths.is_remote(directory)
+    self.directory = epath.Path(
+      directory if self._in_bucket else os.path.abspath(directory)
+    )
+    self._keep, self._best, self._higher_is_better = (
+      keep,
+      best,
+      higher_is_better,
+    )
     self._deleted = self.directory / DELETED
     self._empty_deleted()
     policy = preservation_policy.AnyPreservationPolicy(
-        [preservation_policy.LatestN(None if self._in_bucket else keep), _KeepBest(self.best_step)])
+      [
+        preservation_policy.LatestN(None if self._in_bucket else keep),
+        _KeepBest(self.best_step),
+      ]
+    )
     self._manager = ocp.CheckpointManager(
-        self.directory, options=ocp.CheckpointManagerOptions(
-            create=True, enable_async_checkpointing=True, preservation_policy=policy,
-            todelete_subdir=DELETED))
+      self.directory,
+      options=ocp.CheckpointManagerOptions(
+        create=True,
+        enable_async_checkpointing=True,
+        preservation_policy=policy,
+        todelete_subdir=DELETED,
+      ),
+    )
     steps = sorted(self._manager.all_steps())
     processes.same(f'Steps in {self.directory}', str(steps))
-    self._metrics = {step: read_metadata(self.path(step))['metrics'] for step in steps}
+    self._metrics = {
+      step: read_metadata(self.path(step))['metrics'] for step in steps
+    }
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -78,16 +135,25 @@ class Checkpoints:
   def best_step(self) -> int | None:
     """The step whose `best` metric is best; None when no checkpoint has it."""
     sign = 1 if self._higher_is_better else -1
-    known = {step: sign * metrics[self._best] for step, metrics in self._metrics.items()
-             if self._best in metrics}
+    known = {
+      step: sign * metrics[self._best]
+      for step, metrics in self._metrics.items()
+      if self._best in metrics
+    }
     return max(known, key=lambda step: (known[step], -step), default=None)
 
   def path(self, step: int) -> epath.Path:
     """What is handed over: the folder of one step."""
     return self.directory / str(step)
 
-  def save(self, step: int, params: Any, optimizer: Any, metadata: Mapping[str, Any],
-           metrics: Mapping[str, float] | None = None) -> None:
+  def save(
+    self,
+    step: int,
+    params: Any,
+    optimizer: Any,
+    metadata: Mapping[str, Any],
+    metrics: Mapping[str, float] | None = None,
+  ) -> None:
     """Copies the arrays off the devices and returns; writing goes on in the background.
 
     Raises the error of an earlier save that failed meanwhile.
@@ -95,11 +161,20 @@ class Checkpoints:
     self._manager.wait_until_finished()
     self._delete_from_bucket()
     self._metrics[step] = dict(metrics or {})
-    metadata = {**metadata, 'step': step, 'code_version': mathft_jax.__version__,
-                'metrics': self._metrics[step]}
-    self._manager.save(step, args=ocp.args.Composite(
-        params=ocp.args.StandardSave(params), optimizer=ocp.args.StandardSave(optimizer),
-        metadata=ocp.args.JsonSave(plain(metadata))))
+    metadata = {
+      **metadata,
+      'step': step,
+      'code_version': mathft_jax.__version__,
+      'metrics': self._metrics[step],
+    }
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        optimizer=ocp.args.StandardSave(optimizer),
+        metadata=ocp.args.JsonSave(plain(metadata)),
+      ),
+    )
 
   def check(self) -> None:
     """Raises the error of a background save that failed; does not wait for one that goes on.
@@ -139,7 +214,7 @@ class Checkpoints:
     if not self._in_bucket or self._keep is None:
       return
     steps = sorted(self._manager.all_steps())
-    for step in steps[:len(steps) - self._keep]:
+    for step in steps[: len(steps) - self._keep]:
       if step == self.best_step():
         continue
       if processes.is_first():
@@ -153,6 +228,8 @@ class _KeepBest(preservation_policy.PreservationPolicy):
 
   best_step: Callable[[], int | None]
 
-  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> Sequence[bool]:
     del context
     return [checkpoint.step == self.best_step() for checkpoint in checkpoints]

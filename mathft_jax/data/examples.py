@@ -17,12 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from mathft_jax import records
-from mathft_jax.data import draws, prompts, sources
+from mathft_jax.data import (
+  candidate_selection,
+  problem_sources,
+  prompt_templates,
+  schema,
+)
 
 Example = Mapping[str, Any]
 Examples = Callable[[str], Sequence[Example]]
-Problems = sources.Problems
+Problems = problem_sources.Problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +34,7 @@ class SolutionExamples:
   """SSFT: the prompt, then the reference solution as target."""
 
   problems: Problems
-  template: prompts.Template
+  template: prompt_templates.Template
   vocabulary: Any
   group_size = 1
 
@@ -38,19 +42,28 @@ class SolutionExamples:
     problems = self.problems(split)
     solved = [problem for problem in problems if problem.solution]
     if not solved:
-      raise ValueError(f'split {split!r}: {len(problems)} problems, none with a solution to learn; '
-                       'wanted problems with a `solution`.')
-    logging.info('split %s: %d problems, %d left out as they have no solution', split,
-                 len(problems), len(problems) - len(solved))
-    return [solution_example(self.template, self.vocabulary, problem) for problem in solved]
+      raise ValueError(
+        f'split {split!r}: {len(problems)} problems, none with a solution to learn; '
+        'wanted problems with a `solution`.'
+      )
+    logging.info(
+      'split %s: %d problems, %d left out as they have no solution',
+      split,
+      len(problems),
+      len(problems) - len(solved),
+    )
+    return [
+      solution_example(self.template, self.vocabulary, problem)
+      for problem in solved
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerdictExamples(draws.Draw):
+class VerdictExamples(candidate_selection.Draw):
   """The evaluator's examples, from a file of graded candidates; which ones, `Draw` says."""
 
   candidates: str
-  template: prompts.Template
+  template: prompt_templates.Template
   vocabulary: Any
 
   @property
@@ -59,21 +72,29 @@ class VerdictExamples(draws.Draw):
 
   def __call__(self, split: str) -> list[Example]:
     return [
-        {'inputs': inputs, 'targets': _ids(()), 'is_correct': is_correct}
-        for inputs, is_correct in _labelled(self, split, self._prompt)]
+      {'inputs': inputs, 'targets': _ids(()), 'is_correct': is_correct}
+      for inputs, is_correct in _labelled(self, split, self._prompt)
+    ]
 
-  def _prompt(self, problem: records.Problem, candidate: records.Candidate) -> np.ndarray:
+  def _prompt(
+    self, problem: schema.Problem, candidate: schema.Candidate
+  ) -> np.ndarray:
     return _ids(
-        prompts.encode_verify_problem(self.template, self.vocabulary, problem)
-        + prompts.encode_verify_solution(self.template, self.vocabulary, candidate.solution))
+      prompt_templates.encode_verify_problem(
+        self.template, self.vocabulary, problem
+      )
+      + prompt_templates.encode_verify_solution(
+        self.template, self.vocabulary, candidate.solution
+      )
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContrastExamples(draws.Draw):
+class ContrastExamples(candidate_selection.Draw):
   """Pairs for L_seq: the generator's prompt, then a correct and an incorrect candidate."""
 
   candidates: str
-  template: prompts.Template
+  template: prompt_templates.Template
   vocabulary: Any
   group_size = 2
 
@@ -85,15 +106,24 @@ class ContrastExamples(draws.Draw):
   def __call__(self, split: str) -> list[Example]:
     examples = []
     for (problem, targets), is_correct in _labelled(self, split, self._encoded):
-      examples.append({'inputs': problem, 'targets': targets, 'is_correct': is_correct})
+      examples.append(
+        {'inputs': problem, 'targets': targets, 'is_correct': is_correct}
+      )
     return examples
 
-  def _encoded(self, problem: records.Problem,
-               candidate: records.Candidate) -> tuple[np.ndarray, np.ndarray]:
+  def _encoded(
+    self, problem: schema.Problem, candidate: schema.Candidate
+  ) -> tuple[np.ndarray, np.ndarray]:
     """The prompt and the candidate; one that was cut before its EOS gets none."""
-    targets = prompts.encode_solution(self.vocabulary, candidate.solution)
-    return (_ids(prompts.encode_prompt(self.template, self.vocabulary, problem)),
-            _ids(targets[:-1] if candidate.finished is False else targets))
+    targets = prompt_templates.encode_solution(
+      self.vocabulary, candidate.solution
+    )
+    return (
+      _ids(
+        prompt_templates.encode_prompt(self.template, self.vocabulary, problem)
+      ),
+      _ids(targets[:-1] if candidate.finished is False else targets),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,13 +134,15 @@ class CorrectExamples:
   """
 
   candidates: str
-  template: prompts.Template
+  template: prompt_templates.Template
   vocabulary: Any
   per_problem: int = 4
   group_size = 1
 
   def __call__(self, split: str) -> list[Example]:
-    problems = sources.CorrectCandidates(self.candidates, self.per_problem)
+    problems = problem_sources.CorrectCandidates(
+      self.candidates, self.per_problem
+    )
     return SolutionExamples(problems, self.template, self.vocabulary)(split)
 
 
@@ -132,9 +164,12 @@ class Mixed:
     object.__setattr__(self, 'rates', tuple(self.rates))
     sizes = [examples.group_size for examples in self.examples]
     if len(sizes) != len(self.rates) or any(
-        rate < 1 or rate % max(sizes) for rate in self.rates):
-      raise ValueError(f'rates are {self.rates} for kinds whose groups have {sizes} rows; wanted '
-                       f'one rate each, multiples of {max(sizes)}.')
+      rate < 1 or rate % max(sizes) for rate in self.rates
+    ):
+      raise ValueError(
+        f'rates are {self.rates} for kinds whose groups have {sizes} rows; wanted '
+        f'one rate each, multiples of {max(sizes)}.'
+      )
 
   @property
   def group_size(self) -> int:
@@ -142,27 +177,55 @@ class Mixed:
 
   def __call__(self, split: str) -> list[Example]:
     kinds = [examples(split) for examples in self.examples]
-    num_groups = max(-(-len(kind) // rate) for kind, rate in zip(kinds, self.rates))
+    num_groups = max(
+      -(-len(kind) // rate) for kind, rate in zip(kinds, self.rates)
+    )
     streams = [
-        _repeated(kind, examples.group_size, num_groups * rate, [self.seed, index])
-        for index, (kind, examples, rate) in enumerate(zip(kinds, self.examples, self.rates))]
-    logging.info('split %s: %d groups of %s rows from %s examples', split, num_groups, self.rates,
-                 [len(kind) for kind in kinds])
-    return [example for group in range(num_groups) for stream, rate in zip(streams, self.rates)
-            for example in stream[group * rate:(group + 1) * rate]]
+      _repeated(
+        kind, examples.group_size, num_groups * rate, [self.seed, index]
+      )
+      for index, (kind, examples, rate) in enumerate(
+        zip(kinds, self.examples, self.rates)
+      )
+    ]
+    logging.info(
+      'split %s: %d groups of %s rows from %s examples',
+      split,
+      num_groups,
+      self.rates,
+      [len(kind) for kind in kinds],
+    )
+    return [
+      example
+      for group in range(num_groups)
+      for stream, rate in zip(streams, self.rates)
+      for example in stream[group * rate : (group + 1) * rate]
+    ]
 
 
-def solution_example(template: prompts.Template, vocabulary, problem: records.Problem) -> Example:
+def solution_example(
+  template: prompt_templates.Template, vocabulary, problem: schema.Problem
+) -> Example:
   """Prompt and reference solution of a problem: what every SSFT task trains on."""
-  return {'inputs': _ids(prompts.encode_prompt(template, vocabulary, problem)),
-          'targets': _ids(prompts.encode_solution(vocabulary, problem.solution))}
+  return {
+    'inputs': _ids(
+      prompt_templates.encode_prompt(template, vocabulary, problem)
+    ),
+    'targets': _ids(
+      prompt_templates.encode_solution(vocabulary, problem.solution)
+    ),
+  }
 
 
-def _labelled(examples: Any, split: str, encode: Callable[..., Any]) -> list[tuple[Any, int]]:
+def _labelled(
+  examples: Any, split: str, encode: Callable[..., Any]
+) -> list[tuple[Any, int]]:
   """(encoded candidate, is_correct) of all drawn candidates; each is encoded once."""
-  known: dict[tuple[str, records.Candidate], Any] = {}
+  known: dict[tuple[str, schema.Candidate], Any] = {}
   labelled = []
-  for problem, candidate, is_correct in draws.draw(examples, examples.candidates, split):
+  for problem, candidate, is_correct in candidate_selection.draw(
+    examples, examples.candidates, split
+  ):
     key = (problem.id, candidate)
     if key not in known:
       known[key] = encode(problem, candidate)
@@ -170,14 +233,15 @@ def _labelled(examples: Any, split: str, encode: Callable[..., Any]) -> list[tup
   return labelled
 
 
-def _repeated(kind: Sequence[Example], group_size: int, length: int,
-              seed: Sequence[int]) -> list[Example]:
+def _repeated(
+  kind: Sequence[Example], group_size: int, length: int, seed: Sequence[int]
+) -> list[Example]:
   """`length` examples: all groups in a random order, again and again."""
   random = np.random.default_rng(seed)
   num_groups, stream = len(kind) // group_size, []
   while len(stream) < length:
     for group in random.permutation(num_groups):
-      stream.extend(kind[group * group_size:(group + 1) * group_size])
+      stream.extend(kind[group * group_size : (group + 1) * group_size])
   return stream[:length]
 
 

@@ -14,7 +14,10 @@ from typing import Any
 
 from etils import epath
 
-NAMES = ('tokenizer.json', 'tokenizer.model')  # in a folder, the first that is there
+NAMES = (
+  'tokenizer.json',
+  'tokenizer.model',
+)  # in a folder, the first that is there
 # `normalizer_spec { add_dummy_prefix: false }` on the wire; protobuf merges what is appended.
 NO_DUMMY_PREFIX = b'\x1a\x02\x18\x00'
 
@@ -48,39 +51,65 @@ class Tokenizer:
 def read(path: epath.PathLike) -> Tokenizer:
   """The tokenizer of a file, or of a folder with one; ValueError when there is none."""
   path = epath.Path(path)
-  found = [path / name for name in NAMES if (path / name).is_file()] if path.is_dir() else [path]
+  found = (
+    [path / name for name in NAMES if (path / name).is_file()]
+    if path.is_dir()
+    else [path]
+  )
   if not found or not found[0].is_file():
-    raise ValueError(f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a '
-                     f'folder that has {" or ".join(NAMES)} (TOKENIZER_PATH).')
+    raise ValueError(
+      f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a '
+      f'folder that has {" or ".join(NAMES)} (TOKENIZER_PATH).'
+    )
   content = found[0].read_bytes()
   if content.startswith(b'version https://git-lfs'):
-    raise ValueError(f'{found[0]} is a git lfs pointer; fetch the file that it stands for.')
+    raise ValueError(
+      f'{found[0]} is a git lfs pointer; fetch the file that it stands for.'
+    )
   make = _from_json if found[0].suffix == '.json' else _from_sentence_pieces
   try:
     return make(content)
   except (ValueError, KeyError, RuntimeError) as error:
-    raise ValueError(f'{found[0]} is no tokenizer that can be read: {error}') from error
+    raise ValueError(
+      f'{found[0]} is no tokenizer that can be read: {error}'
+    ) from error
 
 
 def _from_json(content: bytes) -> Tokenizer:
   tokenizers = _library('tokenizers')
   published = json.loads(content)
-  plain = {**published, 'truncation': None, 'padding': None, **{
+  plain = {
+    **published,
+    'truncation': None,
+    'padding': None,
+    **{
       part: _without_space(published.get(part))
-      for part in ('normalizer', 'pre_tokenizer', 'decoder')}}
+      for part in ('normalizer', 'pre_tokenizer', 'decoder')
+    },
+  }
   library = _json_tokenizer(tokenizers, plain)
   adds_space = plain != published and (
-      _json_tokenizer(tokenizers, published).encode('1', add_special_tokens=False).ids
-      != library.encode('1', add_special_tokens=False).ids)
+    _json_tokenizer(tokenizers, published)
+    .encode('1', add_special_tokens=False)
+    .ids
+    != library.encode('1', add_special_tokens=False).ids
+  )
   unknown = getattr(library.model, 'unk_token', None)
-  special = {token['content']: token['id'] for token in published.get('added_tokens', ())
-             if token['special'] and token['content'] != unknown}
+  special = {
+    token['content']: token['id']
+    for token in published.get('added_tokens', ())
+    if token['special'] and token['content'] != unknown
+  }
   return Tokenizer(
-      encode=lambda text: library.encode(text, add_special_tokens=False).ids,
-      decode=lambda ids: library.decode(ids, skip_special_tokens=False),
-      token_id=library.token_to_id, token=library.id_to_token, special_ids=special,
-      size=max(library.get_vocab(with_added_tokens=True).values()) + 1,
-      adds_space=adds_space, digest=_json_digest(published))
+    encode=lambda text: library.encode(text, add_special_tokens=False).ids,
+    decode=lambda ids: library.decode(ids, skip_special_tokens=False),
+    token_id=library.token_to_id,
+    token=library.id_to_token,
+    special_ids=special,
+    size=max(library.get_vocab(with_added_tokens=True).values()) + 1,
+    adds_space=adds_space,
+    digest=_json_digest(published),
+  )
 
 
 def _json_tokenizer(tokenizers: Any, content: Mapping[str, Any]) -> Any:
@@ -93,8 +122,11 @@ def _json_tokenizer(tokenizers: Any, content: Mapping[str, Any]) -> Any:
 
 def _without_space(part: Any) -> Any:
   """A normalizer, pre-tokenizer or decoder without what puts a space first or takes it off."""
-  if part is None or part['type'] == 'Prepend' or (
-      part['type'] == 'Strip' and part.get('content') == ' '):
+  if (
+    part is None
+    or part['type'] == 'Prepend'
+    or (part['type'] == 'Strip' and part.get('content') == ' ')
+  ):
     return None
   if part['type'] == 'Metaspace':
     return {**part, 'prepend_scheme': 'never', 'add_prefix_space': False}
@@ -103,7 +135,9 @@ def _without_space(part: Any) -> Any:
   if part['type'] != 'Sequence':
     return part
   [members] = part.keys() - {'type'}
-  kept = [inner for inner in map(_without_space, part[members]) if inner is not None]
+  kept = [
+    inner for inner in map(_without_space, part[members]) if inner is not None
+  ]
   return {**part, members: kept} if kept else None
 
 
@@ -111,28 +145,44 @@ def _json_digest(published: Mapping[str, Any]) -> str:
   """Of what makes ids: not of padding, length, post-processor or the way the json is written."""
   model = dict(published['model'])
   if 'merges' in model:  # older files have "a b", newer ones ["a", "b"]
-    model['merges'] = [pair if isinstance(pair, str) else ' '.join(pair)
-                       for pair in model['merges']]
-  parts = {name: published.get(name) for name in ('added_tokens', 'normalizer', 'pre_tokenizer')}
-  return _sha256(json.dumps({**parts, 'model': model}, sort_keys=True).encode('utf-8'))
+    model['merges'] = [
+      pair if isinstance(pair, str) else ' '.join(pair)
+      for pair in model['merges']
+    ]
+  parts = {
+    name: published.get(name)
+    for name in ('added_tokens', 'normalizer', 'pre_tokenizer')
+  }
+  return _sha256(
+    json.dumps({**parts, 'model': model}, sort_keys=True).encode('utf-8')
+  )
 
 
 def _from_sentence_pieces(content: bytes) -> Tokenizer:
   sentencepiece = _library('sentencepiece')
   published = sentencepiece.SentencePieceProcessor(model_proto=content)
-  plain = sentencepiece.SentencePieceProcessor(model_proto=content + NO_DUMMY_PREFIX)
+  plain = sentencepiece.SentencePieceProcessor(
+    model_proto=content + NO_DUMMY_PREFIX
+  )
 
   def token_id(name: str) -> int | None:
     index = plain.piece_to_id(name)
     return index if plain.id_to_piece(index) == name else None
 
   return Tokenizer(
-      encode=plain.encode, decode=lambda ids: plain.decode(list(ids)),
-      token_id=token_id, token=plain.id_to_piece,
-      special_ids={plain.id_to_piece(index): index for index in range(plain.get_piece_size())
-                   if plain.is_control(index)},
-      size=plain.get_piece_size(), adds_space=published.encode('1') != plain.encode('1'),
-      digest=_sha256(content))
+    encode=plain.encode,
+    decode=lambda ids: plain.decode(list(ids)),
+    token_id=token_id,
+    token=plain.id_to_piece,
+    special_ids={
+      plain.id_to_piece(index): index
+      for index in range(plain.get_piece_size())
+      if plain.is_control(index)
+    },
+    size=plain.get_piece_size(),
+    adds_space=published.encode('1') != plain.encode('1'),
+    digest=_sha256(content),
+  )
 
 
 def _library(name: str) -> Any:
@@ -140,8 +190,9 @@ def _library(name: str) -> Any:
   try:
     return __import__(name)
   except ImportError as error:
-    raise ImportError(f'This tokenizer needs the package {name}; install mathft_jax[data].'
-                      ) from error
+    raise ImportError(
+      f'This tokenizer needs the package {name}; install mathft_jax[data].'
+    ) from error
 
 
 def _sha256(content: bytes) -> str:

@@ -42,7 +42,9 @@ class ByteVocabulary:
   def decode(self, ids: Iterable[int]) -> str:
     """The text; bytes that are no UTF-8 (a cut or sampled sequence) become U+FFFD."""
     kept = _until_eos(ids, self)
-    return bytes(index - FIRST_ID for index in kept).decode('utf-8', errors='replace')
+    return bytes(index - FIRST_ID for index in kept).decode(
+      'utf-8', errors='replace'
+    )
 
   def fingerprint(self) -> str:
     return 'bytes, pad 0, eos 1, bos 2, byte + 3'
@@ -61,13 +63,18 @@ class WordVocabulary:
 
   def __post_init__(self):
     object.__setattr__(self, 'words', tuple(self.words))
-    if len(set(self.words)) != len(self.words) or any(w.split() != [w] for w in self.words):
-      raise ValueError('WordVocabulary: words must be distinct and without white space, got '
-                       f'{self.words}.')
+    if len(set(self.words)) != len(self.words) or any(
+      w.split() != [w] for w in self.words
+    ):
+      raise ValueError(
+        f'WordVocabulary: words must be distinct and without white space, got {self.words}.'
+      )
 
   @functools.cached_property
   def _ids(self) -> dict[str, int]:
-    return {word: index for index, word in enumerate(self.words, start=FIRST_ID)}
+    return {
+      word: index for index, word in enumerate(self.words, start=FIRST_ID)
+    }
 
   @property
   def vocab_size(self) -> int:
@@ -78,14 +85,20 @@ class WordVocabulary:
     try:
       return [self._ids[word] for word in text.split()]
     except KeyError as error:
-      raise ValueError(f'WordVocabulary: unknown word {error} in {text[:80]!r}; it knows '
-                       f'{len(self.words)} words: add it to `words`.') from error
+      raise ValueError(
+        f'WordVocabulary: unknown word {error} in {text[:80]!r}; it knows '
+        f'{len(self.words)} words: add it to `words`.'
+      ) from error
 
   def decode(self, ids: Iterable[int]) -> str:
-    return ' '.join(self.words[index - FIRST_ID] for index in _until_eos(ids, self))
+    return ' '.join(
+      self.words[index - FIRST_ID] for index in _until_eos(ids, self)
+    )
 
   def fingerprint(self) -> str:
-    digest = hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest()[:16]
+    digest = hashlib.sha256('\n'.join(self.words).encode('utf-8')).hexdigest()[
+      :16
+    ]
     return f'{len(self.words)} words, pad 0, eos 1, bos 2, sha256 {digest}'
 
 
@@ -117,12 +130,18 @@ class TokenizerVocabulary:
   def __post_init__(self):
     object.__setattr__(self, 'special', tuple(self.special))
     if self.pad_id == self.eos_id:
-      raise ValueError(f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token, '
-                       'or the model never learns to stop.')
+      raise ValueError(
+        f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token, '
+        'or the model never learns to stop.'
+      )
     pieces = ('1\n', '  +1')
-    if (text := self.decode(sum(map(self.encode, pieces), []))) != ''.join(pieces):
-      raise ValueError(f'{self.path}: the pieces {pieces} come back as {text!r}; wanted a '
-                       'tokenizer that keeps white space as it is.')
+    if (text := self.decode(sum(map(self.encode, pieces), []))) != ''.join(
+      pieces
+    ):
+      raise ValueError(
+        f'{self.path}: the pieces {pieces} come back as {text!r}; wanted a '
+        'tokenizer that keeps white space as it is.'
+      )
 
   @functools.cached_property
   def _tokenizer(self) -> tokenizer_files.Tokenizer:
@@ -132,9 +151,10 @@ class TokenizerVocabulary:
     index = token if isinstance(token, int) else self._tokenizer.token_id(token)
     if index is None or not 0 <= index < self.vocab_size:
       raise ValueError(
-          f'{self.path}: no token {token!r}; wanted one of its special tokens, say '
-          f'{", ".join(list(self._tokenizer.special_ids)[:12]) or "by its id"}, or an id below '
-          f'{self.vocab_size}.')
+        f'{self.path}: no token {token!r}; wanted one of its special tokens, say '
+        f'{", ".join(list(self._tokenizer.special_ids)[:12]) or "by its id"}, or an id below '
+        f'{self.vocab_size}.'
+      )
     return index
 
   @functools.cached_property
@@ -159,11 +179,21 @@ class TokenizerVocabulary:
 
   @functools.cached_property
   def special_ids(self) -> dict[str, int]:
-    bound = [self.eos_id, self.pad_id, *([] if self.bos_id is None else [self.bos_id])]
-    known = {name: index for name, index in self._tokenizer.special_ids.items()
-             if index < self.vocab_size}
-    return {**known, **{name: self._id(name) for name in self.special},
-            **{self._tokenizer.token(index): index for index in bound}}
+    bound = [
+      self.eos_id,
+      self.pad_id,
+      *([] if self.bos_id is None else [self.bos_id]),
+    ]
+    known = {
+      name: index
+      for name, index in self._tokenizer.special_ids.items()
+      if index < self.vocab_size
+    }
+    return {
+      **known,
+      **{name: self._id(name) for name in self.special},
+      **{self._tokenizer.token(index): index for index in bound},
+    }
 
   @functools.cached_property
   def _never_text(self) -> dict[str, int]:
@@ -172,32 +202,60 @@ class TokenizerVocabulary:
   @functools.cached_property
   def _inside_name(self) -> re.Pattern:
     """Matches after the first letter of each special token's name."""
-    return re.compile('|'.join(f'(?<={re.escape(name[0])})(?={re.escape(name[1:])})'
-                               for name in self._never_text if len(name) > 1))
+    return re.compile(
+      '|'.join(
+        f'(?<={re.escape(name[0])})(?={re.escape(name[1:])})'
+        for name in self._never_text
+        if len(name) > 1
+      )
+    )
 
   def encode(self, text: str) -> list[int]:
     """The ids of `text`; ValueError for a letter that no token but a special one stands for."""
-    never, ids = frozenset(self._never_text.values()), self._tokenizer.encode(text)
-    for split in (self._inside_name.split, list):  # single letters: names that normalisation makes
+    never, ids = (
+      frozenset(self._never_text.values()),
+      self._tokenizer.encode(text),
+    )
+    for split in (
+      self._inside_name.split,
+      list,
+    ):  # single letters: names that normalisation makes
       if never.isdisjoint(ids):
         break
-      ids = [index for piece in split(text) for index in self._tokenizer.encode(piece)]
+      ids = [
+        index
+        for piece in split(text)
+        for index in self._tokenizer.encode(piece)
+      ]
     if not never.isdisjoint(ids) or max(ids, default=0) >= self.vocab_size:
       raise ValueError(
-          f'{self.path}: {text[:80]!r} has a letter that becomes a special token (an unknown one '
-          f'may: pad is {self.pad!r}) or an id beyond {self.vocab_size - 1}; bind another pad or '
-          'size.')
+        f'{self.path}: {text[:80]!r} has a letter that becomes a special token (an unknown one '
+        f'may: pad is {self.pad!r}) or an id beyond {self.vocab_size - 1}; bind another pad or '
+        'size.'
+      )
     return ids
 
   def decode(self, ids: Iterable[int]) -> str:
     return self._tokenizer.decode(_until_eos(ids, self))
 
   def fingerprint(self) -> str:
-    names = {name: None if index is None else f'{self._tokenizer.token(index)} ({index})'
-             for name, index in (('pad', self.pad_id), ('eos', self.eos_id), ('bos', self.bos_id))}
-    special = f', special {" ".join(sorted(self.special))}' if self.special else ''
-    return (f'tokenizer, {", ".join(f"{name} {token}" for name, token in names.items())}{special}, '
-            f'sha256 {self._tokenizer.digest}')
+    names = {
+      name: None
+      if index is None
+      else f'{self._tokenizer.token(index)} ({index})'
+      for name, index in (
+        ('pad', self.pad_id),
+        ('eos', self.eos_id),
+        ('bos', self.bos_id),
+      )
+    }
+    special = (
+      f', special {" ".join(sorted(self.special))}' if self.special else ''
+    )
+    return (
+      f'tokenizer, {", ".join(f"{name} {token}" for name, token in names.items())}{special}, '
+      f'sha256 {self._tokenizer.digest}'
+    )
 
 
 def _until_eos(ids: Iterable[int], vocabulary) -> Sequence[int]:
@@ -207,7 +265,9 @@ def _until_eos(ids: Iterable[int], vocabulary) -> Sequence[int]:
     if index == vocabulary.eos_id:
       break
     if not 0 <= index < vocabulary.vocab_size:
-      raise ValueError(f'id {index} in a text to decode; wanted 0 to {vocabulary.vocab_size - 1}.')
+      raise ValueError(
+        f'id {index} in a text to decode; wanted 0 to {vocabulary.vocab_size - 1}.'
+      )
     if index not in (vocabulary.pad_id, vocabulary.bos_id):
       kept.append(index)
   return kept

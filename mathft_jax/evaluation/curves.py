@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
+from mathft_jax.data.schema import CandidateSet
 from mathft_jax.evaluation import voting
-from mathft_jax.records import CandidateSet
 
 BLOCK = 4_000_000  # array elements worked on at once: about 32 MB an array
 
@@ -31,12 +31,18 @@ class Subsets:
 
   def first(self, k: int) -> 'Subsets':
     """The first k candidates of each."""
-    return Subsets(self.cluster_DC[:, :k], self.score_DC[:, :k], self.correct_DC[:, :k])
+    return Subsets(
+      self.cluster_DC[:, :k], self.score_DC[:, :k], self.correct_DC[:, :k]
+    )
 
   def take(self, order_DC: np.ndarray) -> 'Subsets':
     """The candidates at the given positions of each."""
-    return Subsets(*(np.take_along_axis(array, order_DC, axis=1)
-                     for array in (self.cluster_DC, self.score_DC, self.correct_DC)))
+    return Subsets(
+      *(
+        np.take_along_axis(array, order_DC, axis=1)
+        for array in (self.cluster_DC, self.score_DC, self.correct_DC)
+      )
+    )
 
 
 def pass_at_k(correct: int, n: int, k: int) -> float:
@@ -44,7 +50,9 @@ def pass_at_k(correct: int, n: int, k: int) -> float:
   return 1.0 - math.comb(n - correct, min(k, n)) / math.comb(n, min(k, n))
 
 
-def best_of_k(scores: Sequence[float], correct: Sequence[bool], k: int, unranked: int = 0) -> float:
+def best_of_k(
+  scores: Sequence[float], correct: Sequence[bool], k: int, unranked: int = 0
+) -> float:
   """Expected correctness of the best-scored one of k samples, exact; equal scores share evenly.
 
   sum_i correct_i C(n - i, k - 1) / C(n, k) over the n samples sorted by score, best first (i = 1).
@@ -63,17 +71,27 @@ def best_of_k(scores: Sequence[float], correct: Sequence[bool], k: int, unranked
   if not len(scores):
     return 0.0
   # The weights sum to 1 up to rounding, which may pass it.
-  return min(1.0, float(shared @ _best_of_k_weights(n, min(k, n))[:len(scores)]))
+  return min(
+    1.0, float(shared @ _best_of_k_weights(n, min(k, n))[: len(scores)])
+  )
 
 
 @functools.cache
 def _best_of_k_weights(n: int, k: int) -> np.ndarray:
   """Chance that the i-th best of n is the best of a k-subset, i = 1 .. n."""
-  return np.array([math.comb(n - i, k - 1) / math.comb(n, k) for i in range(1, n + 1)])
+  return np.array(
+    [math.comb(n - i, k - 1) / math.comb(n, k) for i in range(1, n + 1)]
+  )
 
 
-def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Sequence[int], *,
-               draws: int = 100, seed: int = 0) -> np.ndarray | None:
+def rule_curve(
+  candidate_sets: Sequence[CandidateSet],
+  rule: voting.Rule,
+  ks: Sequence[int],
+  *,
+  draws: int = 100,
+  seed: int = 0,
+) -> np.ndarray | None:
   """values_KP: expected correctness of `rule` on k random candidates of each problem.
 
   None for a rule of another kind than the four of voting.py.
@@ -84,47 +102,83 @@ def rule_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Se
   """
   if _needs_scores(rule):
     _check_all_scored(candidate_sets, rule)
-  if not isinstance(rule, (voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle)):
+  if not isinstance(
+    rule, (voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle)
+  ):
     return None
   formulas = {k: _formula(rule, k) for k in ks}
-  drawn = _drawn_curve(candidate_sets, rule, [k for k in ks if not formulas[k]], draws, seed)
-  return np.array([[*map(formulas[k], candidate_sets)] if formulas[k] else drawn[k] for k in ks])
+  drawn = _drawn_curve(
+    candidate_sets, rule, [k for k in ks if not formulas[k]], draws, seed
+  )
+  return np.array(
+    [
+      [*map(formulas[k], candidate_sets)] if formulas[k] else drawn[k]
+      for k in ks
+    ]
+  )
 
 
-def _drawn_curve(candidate_sets: Sequence[CandidateSet], rule: voting.Rule, ks: Sequence[int],
-                 draws: int, seed: int) -> dict[int, np.ndarray]:
+def _drawn_curve(
+  candidate_sets: Sequence[CandidateSet],
+  rule: voting.Rule,
+  ks: Sequence[int],
+  draws: int,
+  seed: int,
+) -> dict[int, np.ndarray]:
   """values_P by k, means over random orders; a block of problems at a time."""
   if not ks:
     return {}
   rng = np.random.default_rng(seed)
-  widest = max(1, *(len(candidate_set.candidates) for candidate_set in candidate_sets))
+  widest = max(
+    1, *(len(candidate_set.candidates) for candidate_set in candidate_sets)
+  )
   block = max(1, BLOCK // (draws * widest))
   values = []
   for start in range(0, len(candidate_sets), block):
-    drawn = draw(candidate_sets[start:start + block], draws, rng)
-    values.append([correct_choices(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1)
-                   for k in ks])
+    drawn = draw(candidate_sets[start : start + block], draws, rng)
+    values.append(
+      [
+        correct_choices(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1)
+        for k in ks
+      ]
+    )
   return dict(zip(ks, np.concatenate(values, axis=1)))
 
 
 def _needs_scores(rule: voting.Rule) -> bool:
   return isinstance(rule, (voting.Rerank, voting.WeightedVote)) or (
-      isinstance(rule, voting.Majority) and rule.top_candidates is not None)
+    isinstance(rule, voting.Majority) and rule.top_candidates is not None
+  )
 
 
-def _check_all_scored(candidate_sets: Sequence[CandidateSet], rule: voting.Rule) -> None:
+def _check_all_scored(
+  candidate_sets: Sequence[CandidateSet], rule: voting.Rule
+) -> None:
   for candidate_set in candidate_sets:
-    if any(c.cluster is not None and c.score is None for c in candidate_set.candidates):
+    if any(
+      c.cluster is not None and c.score is None
+      for c in candidate_set.candidates
+    ):
       raise voting.MissingScore(
-          f'problem {candidate_set.problem.id!r}: the curve of {voting.rule_name(rule)} needs a '
-          'score for every candidate with an answer; run score with top_clusters=None.')
+        f'problem {candidate_set.problem.id!r}: the curve of {voting.rule_name(rule)} needs a '
+        'score for every candidate with an answer; run score with top_clusters=None.'
+      )
 
 
-def _formula(rule: voting.Rule, k: int) -> Callable[[CandidateSet], float] | None:
+def _formula(
+  rule: voting.Rule, k: int
+) -> Callable[[CandidateSet], float] | None:
   """The exact value of a rule on k random candidates; None where there is no formula."""
   if rule == voting.Oracle():
-    return lambda each: pass_at_k(sum(bool(c.is_correct) for c in each.candidates),
-                                  len(each.candidates), k) if each.candidates else 0.0
+    return lambda each: (
+      pass_at_k(
+        sum(bool(c.is_correct) for c in each.candidates),
+        len(each.candidates),
+        k,
+      )
+      if each.candidates
+      else 0.0
+    )
   if rule == voting.Rerank():
     return lambda each: _best_of_k_of_set(each, k)
   return _one_sample if k == 1 else None
@@ -132,29 +186,42 @@ def _formula(rule: voting.Rule, k: int) -> Callable[[CandidateSet], float] | Non
 
 def _one_sample(candidate_set: CandidateSet) -> float:
   """Every rule on one candidate: it is chosen if it has an answer."""
-  right = sum(bool(c.is_correct) and c.cluster is not None for c in candidate_set.candidates)
+  right = sum(
+    bool(c.is_correct) and c.cluster is not None
+    for c in candidate_set.candidates
+  )
   return right / max(len(candidate_set.candidates), 1)
 
 
 def _best_of_k_of_set(candidate_set: CandidateSet, k: int) -> float:
   answered = [c for c in candidate_set.candidates if c.cluster is not None]
-  return best_of_k([c.score for c in answered], [bool(c.is_correct) for c in answered], k,
-                   unranked=len(candidate_set.candidates) - len(answered))
+  return best_of_k(
+    [c.score for c in answered],
+    [bool(c.is_correct) for c in answered],
+    k,
+    unranked=len(candidate_set.candidates) - len(answered),
+  )
 
 
-def draw(candidate_sets: Sequence[CandidateSet], draws: int, rng: np.random.Generator) -> Subsets:
+def draw(
+  candidate_sets: Sequence[CandidateSet], draws: int, rng: np.random.Generator
+) -> Subsets:
   """Each problem's candidates in `draws` random orders, D = P x draws; padding comes last."""
   cluster_PC, score_PC, correct_PC, real_PC = _padded(candidate_sets)
   problems, width = cluster_PC.shape
   key_DC = rng.random((problems, draws, width)) + ~real_PC[:, None]
   order_DC = np.argsort(key_DC.reshape(-1, width), axis=1)
   row_D1 = np.repeat(np.arange(problems), draws)[:, None]
-  return Subsets(*(array[row_D1, order_DC] for array in (cluster_PC, score_PC, correct_PC)))
+  return Subsets(
+    *(array[row_D1, order_DC] for array in (cluster_PC, score_PC, correct_PC))
+  )
 
 
 def _padded(candidate_sets: Sequence[CandidateSet]) -> tuple[np.ndarray, ...]:
   """Cluster numbers, scores, correctness, and which entries are real candidates, all [P, C]."""
-  width = max(1, *(len(candidate_set.candidates) for candidate_set in candidate_sets))
+  width = max(
+    1, *(len(candidate_set.candidates) for candidate_set in candidate_sets)
+  )
   shape = (len(candidate_sets), width)
   cluster_PC, score_PC = np.full(shape, -1), np.full(shape, np.nan)
   correct_PC, real_PC = np.zeros(shape), np.zeros(shape, bool)
@@ -162,7 +229,9 @@ def _padded(candidate_sets: Sequence[CandidateSet]) -> tuple[np.ndarray, ...]:
     for number, cluster in enumerate(candidate_set.clusters()):
       cluster_PC[row, list(cluster)] = number
     for column, candidate in enumerate(candidate_set.candidates):
-      score_PC[row, column] = np.nan if candidate.score is None else candidate.score
+      score_PC[row, column] = (
+        np.nan if candidate.score is None else candidate.score
+      )
       correct_PC[row, column] = bool(candidate.is_correct)
       real_PC[row, column] = True
   return cluster_PC, score_PC, correct_PC, real_PC
@@ -176,7 +245,9 @@ def correct_choices(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
     case voting.Majority(top_candidates=n):
       rank_DC = np.where(subsets.cluster_DC >= 0, -subsets.score_DC, np.inf)
       best_DC = np.argsort(rank_DC, axis=1, kind='stable')[:, :n]
-      return correct_choices(voting.Majority(), subsets.take(np.sort(best_DC, axis=1)))
+      return correct_choices(
+        voting.Majority(), subsets.take(np.sort(best_DC, axis=1))
+      )
     case voting.WeightedVote(top_clusters=clusters):
       kept = _within(subsets, clusters)
       return _vote(kept, kept.score_DC)
@@ -197,13 +268,19 @@ def _vote(subsets: Subsets, weight_DC: np.ndarray) -> np.ndarray:
   most_D1 = weight_DM.max(axis=1, keepdims=True)
   tied_DM = weight_DM >= most_D1 - 1e-12 * np.abs(most_D1)
   winner_D1 = np.argmax(np.where(tied_DM, order_DM, -np.inf), axis=1)[:, None]
-  return _best(subsets, answered_DC & (subsets.cluster_DC == winner_D1), weight_DC)
+  return _best(
+    subsets, answered_DC & (subsets.cluster_DC == winner_D1), weight_DC
+  )
 
 
-def _best(subsets: Subsets, allowed_DC: np.ndarray, score_DC: np.ndarray) -> np.ndarray:
+def _best(
+  subsets: Subsets, allowed_DC: np.ndarray, score_DC: np.ndarray
+) -> np.ndarray:
   """Correctness of the allowed candidate of the highest score, the first of equals; 0 for none."""
   best_D1 = np.argmax(np.where(allowed_DC, score_DC, -np.inf), axis=1)[:, None]
-  return np.take_along_axis(subsets.correct_DC * allowed_DC, best_D1, axis=1)[:, 0]
+  return np.take_along_axis(subsets.correct_DC * allowed_DC, best_D1, axis=1)[
+    :, 0
+  ]
 
 
 def _within(subsets: Subsets, top_clusters: int | None) -> Subsets:
@@ -214,8 +291,12 @@ def _within(subsets: Subsets, top_clusters: int | None) -> Subsets:
   if order_DM.shape[1] <= top_clusters:
     return subsets
   last_D1 = np.partition(order_DM, -top_clusters, axis=1)[:, [-top_clusters]]
-  kept_DC = np.take_along_axis(order_DM >= last_D1, np.maximum(subsets.cluster_DC, 0), axis=1)
-  return dataclasses.replace(subsets, cluster_DC=np.where(kept_DC, subsets.cluster_DC, -1))
+  kept_DC = np.take_along_axis(
+    order_DM >= last_D1, np.maximum(subsets.cluster_DC, 0), axis=1
+  )
+  return dataclasses.replace(
+    subsets, cluster_DC=np.where(kept_DC, subsets.cluster_DC, -1)
+  )
 
 
 def _largest_first(cluster_DC: np.ndarray) -> np.ndarray:
@@ -231,11 +312,17 @@ def _largest_first(cluster_DC: np.ndarray) -> np.ndarray:
 def _sums(cluster_DC: np.ndarray, weight_DC: np.ndarray) -> np.ndarray:
   """weight_DM: sums of weights by cluster, those without an answer left out."""
   slot_DC, clusters = _slots(cluster_DC)
-  sums = np.bincount(slot_DC.ravel(), weight_DC.ravel(), minlength=len(cluster_DC) * (clusters + 1))
+  sums = np.bincount(
+    slot_DC.ravel(),
+    weight_DC.ravel(),
+    minlength=len(cluster_DC) * (clusters + 1),
+  )
   return sums.reshape(-1, clusters + 1)[:, 1:]
 
 
 def _slots(cluster_DC: np.ndarray) -> tuple[np.ndarray, int]:
   """A number for each (row, cluster), the first of a row for those without an answer; and M."""
   clusters = int(cluster_DC.max(initial=0)) + 1
-  return np.arange(len(cluster_DC))[:, None] * (clusters + 1) + cluster_DC + 1, clusters
+  return np.arange(len(cluster_DC))[:, None] * (
+    clusters + 1
+  ) + cluster_DC + 1, clusters

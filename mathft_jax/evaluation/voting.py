@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import math
 
-from mathft_jax.records import Candidate, CandidateSet
+from mathft_jax.data.schema import Candidate, CandidateSet
 
 Rule = Callable[[CandidateSet], Candidate | None]
 
@@ -47,7 +47,11 @@ class Majority:
 
   @property
   def name(self) -> str:
-    return 'Maj1@N' if self.top_candidates is None else f'Maj1.Top{self.top_candidates}'
+    return (
+      'Maj1@N'
+      if self.top_candidates is None
+      else f'Maj1.Top{self.top_candidates}'
+    )
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     if self.top_candidates is not None:
@@ -57,9 +61,13 @@ class Majority:
 
   def _highest_scored(self, candidate_set: CandidateSet) -> CandidateSet:
     """The `top_candidates` candidates of highest score, still in sampling order."""
-    answered = sorted(index for cluster in candidate_set.clusters() for index in cluster)
+    answered = sorted(
+      index for cluster in candidate_set.clusters() for index in cluster
+    )
     scores = _scores(candidate_set, answered, self.name)
-    best = sorted(answered, key=lambda index: -scores[index])[:self.top_candidates]
+    best = sorted(answered, key=lambda index: -scores[index])[
+      : self.top_candidates
+    ]
     kept = tuple(candidate_set.candidates[index] for index in sorted(best))
     return dataclasses.replace(candidate_set, candidates=kept)
 
@@ -75,10 +83,12 @@ class Rerank:
 
   @property
   def name(self) -> str:
-    return 'RR.All' if self.top_clusters is None else f'RR.Top-{self.top_clusters}'
+    return (
+      'RR.All' if self.top_clusters is None else f'RR.Top-{self.top_clusters}'
+    )
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    clusters = candidate_set.clusters()[:self.top_clusters]
+    clusters = candidate_set.clusters()[: self.top_clusters]
     # In sampling order, for max() keeps the first of equals.
     members = sorted(index for cluster in clusters for index in cluster)
     scores = _scores(candidate_set, members, self.name)
@@ -98,16 +108,21 @@ class WeightedVote:
 
   @property
   def name(self) -> str:
-    return 'W.RR' if self.top_clusters is None else f'W.RR.Top-{self.top_clusters}'
+    return (
+      'W.RR' if self.top_clusters is None else f'W.RR.Top-{self.top_clusters}'
+    )
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    clusters = candidate_set.clusters()[:self.top_clusters]
+    clusters = candidate_set.clusters()[: self.top_clusters]
     members = [index for cluster in clusters for index in cluster]
     scores = _scores(candidate_set, members, self.name)
     if not clusters:
       return None
     # fsum: the sum, and so the winner of a tie, must not depend on the order of the members.
-    heaviest = max(clusters, key=lambda cluster: math.fsum(scores[index] for index in cluster))
+    heaviest = max(
+      clusters,
+      key=lambda cluster: math.fsum(scores[index] for index in cluster),
+    )
     return candidate_set.candidates[max(heaviest, key=scores.__getitem__)]
 
 
@@ -125,43 +140,72 @@ class Oracle:
 
   @property
   def name(self) -> str:
-    return 'Pass@N' if self.top_clusters is None else f'MajK@N, K={self.top_clusters}'
+    return (
+      'Pass@N'
+      if self.top_clusters is None
+      else f'MajK@N, K={self.top_clusters}'
+    )
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     candidates = candidate_set.candidates
     if self.top_clusters is not None:
-      clusters = candidate_set.clusters()[:self.top_clusters]
-      candidates = [candidates[index] for cluster in clusters for index in cluster]
-    return next((candidate for candidate in candidates if candidate.is_correct), None)
+      clusters = candidate_set.clusters()[: self.top_clusters]
+      candidates = [
+        candidates[index] for cluster in clusters for index in cluster
+      ]
+    return next(
+      (candidate for candidate in candidates if candidate.is_correct), None
+    )
 
 
-def paper_rules(top_clusters: int = 8, top_candidates: int = 8) -> tuple[Rule, ...]:
+def paper_rules(
+  top_clusters: int = 8, top_candidates: int = 8
+) -> tuple[Rule, ...]:
   """Every rule of the paper's section 3; K = 8 is the paper's, n = 8 ours (it chose n by test)."""
-  return (Majority(), Rerank(), Rerank(top_clusters), WeightedVote(), WeightedVote(top_clusters),
-          Majority(top_candidates), Oracle(top_clusters), Oracle())
+  return (
+    Majority(),
+    Rerank(),
+    Rerank(top_clusters),
+    WeightedVote(),
+    WeightedVote(top_clusters),
+    Majority(top_candidates),
+    Oracle(top_clusters),
+    Oracle(),
+  )
 
 
 def rule_name(rule: Rule) -> str:
   """The rule's `name`, else how it prints: what the report calls it."""
-  return getattr(rule, 'name', None) or getattr(rule, '__name__', None) or str(rule)
+  return (
+    getattr(rule, 'name', None) or getattr(rule, '__name__', None) or str(rule)
+  )
 
 
-def _scores(candidate_set: CandidateSet, needed: Sequence[int], rule: str) -> dict[int, float]:
+def _scores(
+  candidate_set: CandidateSet, needed: Sequence[int], rule: str
+) -> dict[int, float]:
   """Scores of the needed candidates by index; MissingScore when one has none."""
   scores = {index: candidate_set.candidates[index].score for index in needed}
   missing = [index for index, score in scores.items() if score is None]
   if missing:
     raise MissingScore(
-        f'problem {candidate_set.problem.id!r}: {rule} needs the scores of {len(scores)} '
-        f'candidates, but {len(missing)} of them have none (the first is candidate {missing[0]}). '
-        'Run score with top_clusters=None, or use a rule over the clusters that were scored.')
-  broken = [index for index, score in scores.items() if not math.isfinite(score)]
+      f'problem {candidate_set.problem.id!r}: {rule} needs the scores of {len(scores)} '
+      f'candidates, but {len(missing)} of them have none (the first is candidate {missing[0]}). '
+      'Run score with top_clusters=None, or use a rule over the clusters that were scored.'
+    )
+  broken = [
+    index for index, score in scores.items() if not math.isfinite(score)
+  ]
   if broken:
-    raise ValueError(f'problem {candidate_set.problem.id!r}: candidate {broken[0]} has the score '
-                     f'{scores[broken[0]]}; wanted a finite number, S_cls in [0, 1].')
+    raise ValueError(
+      f'problem {candidate_set.problem.id!r}: candidate {broken[0]} has the score '
+      f'{scores[broken[0]]}; wanted a finite number, S_cls in [0, 1].'
+    )
   return scores
 
 
 def _check_positive(field: str, value: int | None) -> None:
   if value is not None and value < 1:
-    raise ValueError(f'{field} = {value}; wanted at least 1, or None for all of them.')
+    raise ValueError(
+      f'{field} = {value}; wanted at least 1, or None for all of them.'
+    )

@@ -8,11 +8,29 @@ Imports neither jax nor TensorFlow, keeps no state but caches, and runs no text:
 worker processes.
 """
 
-from mathft_jax.grading.answers import FoundAnswer, extract_answer, find_answer
-from mathft_jax.grading.equivalence import cluster, is_equivalent, key, labels_of
+from mathft_jax.grading.equivalence import (
+  cluster,
+  is_equivalent,
+  key,
+  labels_of,
+)
+from mathft_jax.grading.extraction import (
+  FoundAnswer,
+  extract_answer,
+  find_answer,
+)
 
 GRADER = 'mathft'
 VERSION = '1.1'  # counts up when answers are read differently; `grade` then grades again
 
-__all__ = ['FoundAnswer', 'GRADER', 'VERSION', 'cluster', 'extract_answer', 'find_answer',
-           'is_equivalent', 'key', 'labels_of']
+__all__ = [
+  'FoundAnswer',
+  'GRADER',
+  'VERSION',
+  'cluster',
+  'extract_answer',
+  'find_answer',
+  'is_equivalent',
+  'key',
+  'labels_of',
+]

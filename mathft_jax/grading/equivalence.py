@@ -11,9 +11,9 @@ from collections.abc import Hashable, Sequence
 import functools
 import hashlib
 
-from mathft_jax.grading import canonical
-from mathft_jax.grading import grammar
-from mathft_jax.grading import tokens as lexical
+from mathft_jax.grading.canonical import answer_keys
+from mathft_jax.grading.parsing import answer_parser
+from mathft_jax.grading.parsing import tokenize_answer as lexical
 
 _CACHED = 1 << 18  # answers
 
@@ -32,7 +32,9 @@ def cluster(answers: Sequence[str | None]) -> list[int | None]:
 def labels_of(keys: Sequence[Hashable | None]) -> list[int | None]:
   """The clusters of answers whose keys are known."""
   labels: dict[Hashable, int] = {}
-  return [None if k is None else labels.setdefault(k, len(labels)) for k in keys]
+  return [
+    None if k is None else labels.setdefault(k, len(labels)) for k in keys
+  ]
 
 
 def key(answer: str | None) -> Hashable | None:
@@ -52,17 +54,22 @@ def _key(answer: str) -> Hashable | None:
   except lexical.TooLong:
     return _long_key(answer)
   try:
-    return canonical.key(grammar.parse(tokens))
+    return answer_keys.key(answer_parser.parse(tokens))
   except (ValueError, ArithmeticError, RecursionError):
     return _text_key(tokens)
 
 
 def _text_key(tokens: Sequence[lexical.Token]) -> Hashable | None:
   """What stands there, without case if it has words; None where no token says anything."""
-  if not any(token.kind in ('number', 'name', 'word', 'function') for token in tokens):
+  if not any(
+    token.kind in ('number', 'name', 'word', 'function') for token in tokens
+  ):
     return None
   text = ''.join(token.text for token in tokens)
-  return ('text', text.lower() if any(token.kind == 'word' for token in tokens) else text)
+  return (
+    'text',
+    text.lower() if any(token.kind == 'word' for token in tokens) else text,
+  )
 
 
 def _long_key(answer: str) -> Hashable | None:

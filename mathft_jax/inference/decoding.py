@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from mathft_jax import partitioning
-from mathft_jax.models import cache as cache_lib
+from mathft_jax.distributed import partitioning
+from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import transformer
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -48,9 +49,13 @@ class Plan:
 class Samples(NamedTuple):
   """Drawn candidates, on the host."""
 
-  tokens_PCU: np.ndarray  # int32, zeros after the end; EOS included where finished
+  tokens_PCU: (
+    np.ndarray
+  )  # int32, zeros after the end; EOS included where finished
   lengths_PC: np.ndarray  # tokens, EOS included
-  log_probs_PC: np.ndarray  # log p(X|P) of these tokens at temperature 1, float32, natural log
+  log_probs_PC: (
+    np.ndarray
+  )  # log p(X|P) of these tokens at temperature 1, float32, natural log
   finished_PC: np.ndarray  # whether EOS came within max_length
 
 
@@ -65,24 +70,37 @@ class State(NamedTuple):
   step: jax.Array  # tokens drawn so far for unfinished rows
 
 
-def candidate_keys(seed: int, problem_ids: Sequence[str],
-                   samples_PC: np.ndarray) -> jax.Array:
+def candidate_keys(
+  seed: int, problem_ids: Sequence[str], samples_PC: np.ndarray
+) -> jax.Array:
   """Keys [P, C] of sample number samples_PC[p, c] of the problem with each id."""
-  digests = [hashlib.blake2b(name.encode('utf-8'), digest_size=8).digest() for name in problem_ids]
+  digests = [
+    hashlib.blake2b(name.encode('utf-8'), digest_size=8).digest()
+    for name in problem_ids
+  ]
   words_P2 = np.array([np.frombuffer(digest, '<u4') for digest in digests])
-  return _keys(np.uint32(seed % 2 ** 32), words_P2, np.asarray(samples_PC, np.uint32))
+  return _keys(
+    np.uint32(seed % 2**32), words_P2, np.asarray(samples_PC, np.uint32)
+  )
 
 
 @jax.jit
 def _keys(seed, words_P2, samples_PC):
   base = jax.random.key(seed, impl='threefry2x32')
   fold = jax.random.fold_in
-  of_sample = lambda word, sample: fold(fold(fold(base, word[0]), word[1]), sample)
+  of_sample = lambda word, sample: fold(
+    fold(fold(base, word[0]), word[1]), sample
+  )
   return jax.vmap(jax.vmap(of_sample, (None, 0)))(words_P2, samples_PC)
 
 
-def decode(plan: Plan, params: Any, prompts_PS: np.ndarray, lengths_P: np.ndarray,
-           keys_PC: jax.Array) -> Samples:
+def decode(
+  plan: Plan,
+  params: Any,
+  prompts_PS: np.ndarray,
+  lengths_P: np.ndarray,
+  keys_PC: jax.Array,
+) -> Samples:
   """C candidates of each prompt, until all have ended or are `max_length` tokens long.
 
   Args:
@@ -93,7 +111,9 @@ def decode(plan: Plan, params: Any, prompts_PS: np.ndarray, lengths_P: np.ndarra
 
   All processes of the mesh call this with the same arguments, and get all candidates.
   """
-  prompts_PS, lengths_P, keys_PC = _place(plan, (prompts_PS, lengths_P, keys_PC))
+  prompts_PS, lengths_P, keys_PC = _place(
+    plan, (prompts_PS, lengths_P, keys_PC)
+  )
   state = _prefill(plan, params, prompts_PS, lengths_P, keys_PC)
   while True:
     state, ended = _decode(plan, params, state, lengths_P, keys_PC)
@@ -106,7 +126,9 @@ def _place(plan: Plan, arrays):
   """The arrays on the mesh, rows over `data`."""
   if plan.mesh is None:
     return arrays
-  return jax.tree.map(lambda array: partitioning.put(array, partitioning.rows(plan.mesh)), arrays)
+  return jax.tree.map(
+    lambda array: partitioning.put(array, partitioning.rows(plan.mesh)), arrays
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -117,18 +139,37 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
   positions_PS = jnp.broadcast_to(jnp.arange(slots), (rows, slots))
   valid_PS = (positions_PS < lengths_P[:, None]).astype(jnp.int32)
   hidden_PSD, cache = transformer.hidden_states(
-      plan.config, params, prompts_PS, positions_BT=positions_PS, segment_ids_BT=valid_PS,
-      cache=cache_lib.new_cache(plan.config, rows=rows, slots=slots, stacked=stacked),
-      spread=None if plan.mesh is None else partitioning.Spread(plan.mesh, plan.rules))
-  last_PD = jnp.take_along_axis(hidden_PSD, lengths_P[:, None, None] - 1, axis=1)[:, 0]
+    plan.config,
+    params,
+    prompts_PS,
+    positions_BT=positions_PS,
+    segment_ids_BT=valid_PS,
+    cache=cache_lib.new_cache(
+      plan.config, rows=rows, slots=slots, stacked=stacked
+    ),
+    spread=None
+    if plan.mesh is None
+    else partitioning.Spread(plan.mesh, plan.rules),
+  )
+  last_PD = jnp.take_along_axis(
+    hidden_PSD, lengths_P[:, None, None] - 1, axis=1
+  )[:, 0]
   logits_PV = transformer.logits(plan.config, params, last_PD)
   room = min(plan.first_slots, plan.max_length)
   cache = cache_lib.shared(cache, plan.config, copies=plan.copies, slots=room)
   batch = rows * plan.copies
-  state = State(cache, jnp.zeros((batch, room), jnp.int32), jnp.zeros(batch),
-                jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool), jnp.int32(0))
+  state = State(
+    cache,
+    jnp.zeros((batch, room), jnp.int32),
+    jnp.zeros(batch),
+    jnp.zeros(batch, jnp.int32),
+    jnp.zeros(batch, bool),
+    jnp.int32(0),
+  )
   logits_BV = jnp.repeat(logits_PV, plan.copies, axis=0)
-  return _constrain(plan, _append(plan, state, logits_BV, keys_PC.reshape(batch)))
+  return _constrain(
+    plan, _append(plan, state, logits_BV, keys_PC.reshape(batch))
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -139,10 +180,13 @@ def _decode(plan: Plan, params, state: State, lengths_P, keys_PC):
   room = state.tokens_BU.shape[1]
 
   def step(state: State) -> State:
-    last_B1 = jax.lax.dynamic_slice_in_dim(state.tokens_BU, state.step - 1, 1, axis=1)
+    last_B1 = jax.lax.dynamic_slice_in_dim(
+      state.tokens_BU, state.step - 1, 1, axis=1
+    )
     positions_B1 = (starts_B + state.step - 1)[:, None]
     hidden_B1D, cache = transformer.hidden_states(
-        plan.config, params, last_B1, positions_BT=positions_B1, cache=state.cache)
+      plan.config, params, last_B1, positions_BT=positions_B1, cache=state.cache
+    )
     logits_BV = transformer.logits(plan.config, params, hidden_B1D[:, 0])
     return _append(plan, state._replace(cache=cache), logits_BV, keys_B)
 
@@ -154,17 +198,20 @@ def _decode(plan: Plan, params, state: State, lengths_P, keys_PC):
 def _append(plan: Plan, state: State, logits_BV, keys_B) -> State:
   """The state with one more token of each unfinished row, and its log-probability."""
   keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, state.step)
-  tokens_B = plan.method(logits_BV[:, :plan.num_tokens], keys_B)
+  tokens_B = plan.method(logits_BV[:, : plan.num_tokens], keys_B)
   chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]
   log_probs_B = chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
   tokens_B = jnp.where(state.finished_B, 0, tokens_B)
   return State(
-      state.cache,
-      jax.lax.dynamic_update_slice(state.tokens_BU, tokens_B[:, None], (0, state.step)),
-      state.log_probs_B + jnp.where(state.finished_B, 0, log_probs_B),
-      state.lengths_B + ~state.finished_B,
-      state.finished_B | (tokens_B == plan.eos_id),
-      state.step + 1)
+    state.cache,
+    jax.lax.dynamic_update_slice(
+      state.tokens_BU, tokens_B[:, None], (0, state.step)
+    ),
+    state.log_probs_B + jnp.where(state.finished_B, 0, log_probs_B),
+    state.lengths_B + ~state.finished_B,
+    state.finished_B | (tokens_B == plan.eos_id),
+    state.step + 1,
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -173,24 +220,36 @@ def _with_more_slots(plan: Plan, state: State) -> State:
 
   Attention reads all slots of a cache in each step: a cache that grows is read half as much.
   """
-  more = min(state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1])
+  more = min(
+    state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1]
+  )
   own = cache_lib.with_more_slots(state.cache.own, more)
-  return state._replace(cache=dataclasses.replace(state.cache, own=own),
-                        tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))))
+  return state._replace(
+    cache=dataclasses.replace(state.cache, own=own),
+    tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))),
+  )
 
 
 def layout(plan: Plan, state: State) -> State:
   """The sharding of each array of a state: rows over `data`, key/value heads as the rules say."""
+
   def sharding(axes, array):
-    spec = partitioning.partition_spec(axes, array.shape, mesh=plan.mesh, rules=plan.rules)
+    spec = partitioning.partition_spec(
+      axes, array.shape, mesh=plan.mesh, rules=plan.rules
+    )
     return jax.sharding.NamedSharding(plan.mesh, spec)
 
   rows = lambda array: sharding(('batch',) + (None,) * (array.ndim - 1), array)
-  heads = lambda array: sharding((None, 'batch', 'kv_heads', None, None)[-array.ndim:], array)
+  heads = lambda array: sharding(
+    (None, 'batch', 'kv_heads', None, None)[-array.ndim :], array
+  )
   slots = lambda part: cache_lib.Slots(
-      *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS))
+    *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS)
+  )
   whole = partitioning.replicated(plan.mesh)
-  cache = cache_lib.Cache(slots(state.cache.own), slots(state.cache.prefix), whole)
+  cache = cache_lib.Cache(
+    slots(state.cache.own), slots(state.cache.prefix), whole
+  )
   return State(cache, *map(rows, state[1:5]), whole)
 
 
@@ -205,5 +264,6 @@ def _samples(plan: Plan, state: State) -> Samples:
   """The candidates of a last state, on the host."""
   host = partitioning.on_host(state[1:5])
   tokens, log_probs, lengths, finished = (
-      array.reshape(-1, plan.copies, *array.shape[1:]) for array in host)
+    array.reshape(-1, plan.copies, *array.shape[1:]) for array in host
+  )
   return Samples(tokens, lengths, log_probs, finished)

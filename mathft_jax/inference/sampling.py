@@ -25,7 +25,10 @@ class Greedy:
     # LLVM was seen to compile that for minutes.
     largest_B1 = jnp.max(logits_BV, axis=-1, keepdims=True)
     index_V = jnp.arange(logits_BV.shape[1], dtype=jnp.int32)
-    return jnp.min(jnp.where(logits_BV == largest_B1, index_V, logits_BV.shape[1] - 1), axis=-1)
+    return jnp.min(
+      jnp.where(logits_BV == largest_B1, index_V, logits_BV.shape[1] - 1),
+      axis=-1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,12 @@ class TopK:
 
   def __call__(self, logits_BV, keys_B):
     weights_BV = _weights(logits_BV, self.temperature)
-    wanted = jnp.full(weights_BV.shape[:1], min(self.k, weights_BV.shape[1]), jnp.float32)
-    return _draw(_largest(weights_BV, jnp.ones_like(weights_BV), wanted), keys_B)
+    wanted = jnp.full(
+      weights_BV.shape[:1], min(self.k, weights_BV.shape[1]), jnp.float32
+    )
+    return _draw(
+      _largest(weights_BV, jnp.ones_like(weights_BV), wanted), keys_B
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +91,10 @@ class Nucleus:
 
 def _check_temperature(method):
   if not method.temperature > 0:
-    raise ValueError(f'{type(method).__name__}.temperature is {method.temperature}; wanted above 0 '
-                     '(Greedy() is the limit).')
+    raise ValueError(
+      f'{type(method).__name__}.temperature is {method.temperature}; wanted above 0 '
+      '(Greedy() is the limit).'
+    )
 
 
 def _weights(logits_BV, temperature: float):
@@ -108,10 +117,14 @@ def _largest(weights_BV, measure_BV, wanted_B):
     middle_B1 = low_B1 + (high_B1 - low_B1 + 1) // 2
     held_B = jnp.sum(jnp.where(bits_BV >= middle_B1, measure_BV, 0), axis=-1)
     enough_B1 = (held_B >= wanted_B)[:, None]
-    return jnp.where(enough_B1, middle_B1, low_B1), jnp.where(enough_B1, high_B1, middle_B1 - 1)
+    return jnp.where(enough_B1, middle_B1, low_B1), jnp.where(
+      enough_B1, high_B1, middle_B1 - 1
+    )
 
   low_B1 = jnp.zeros((weights_BV.shape[0], 1), jnp.int32)
-  threshold_B1, _ = jax.lax.fori_loop(0, 30, halve, (low_B1, jnp.full_like(low_B1, one)))
+  threshold_B1, _ = jax.lax.fori_loop(
+    0, 30, halve, (low_B1, jnp.full_like(low_B1, one))
+  )
   return jnp.where(bits_BV >= threshold_B1, weights_BV, 0)
 
 
@@ -140,7 +153,9 @@ def _invert(weights_BV, targets_B):
   weight 0 is never returned.
   """
   sums_BV = jnp.cumsum(weights_BV, axis=-1)
-  targets_B = jnp.minimum(targets_B, jnp.nextafter(sums_BV[:, -1], jnp.float32(0)))
+  targets_B = jnp.minimum(
+    targets_B, jnp.nextafter(sums_BV[:, -1], jnp.float32(0))
+  )
   index_B = jnp.sum(sums_BV <= targets_B[:, None], axis=-1, dtype=jnp.int32)
   before_BV = jnp.pad(sums_BV, ((0, 0), (1, 0)))
   before_B = jnp.take_along_axis(before_BV, index_B[:, None], axis=1)[:, 0]

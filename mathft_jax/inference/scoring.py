@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from mathft_jax import partitioning
-from mathft_jax.models import cache as cache_lib
-from mathft_jax.models import likelihoods, transformer
+from mathft_jax.distributed import partitioning
+from mathft_jax.models import kv_cache as cache_lib
+from mathft_jax.models import token_log_probs, transformer
 
 
 class Rows(NamedTuple):
@@ -49,28 +49,38 @@ class Plan:
   mesh: Mesh | None = None
 
 
-def rows_of(prefixes: Sequence[Sequence[int]], tails: Sequence[Sequence[Sequence[int]]], *,
-            num_prefixes: int, copies: int, prefix_length: int, length: int) -> Rows:
+def rows_of(
+  prefixes: Sequence[Sequence[int]],
+  tails: Sequence[Sequence[Sequence[int]]],
+  *,
+  num_prefixes: int,
+  copies: int,
+  prefix_length: int,
+  length: int,
+) -> Rows:
   """The batch of these prefixes and the token ids after them, padded to the given sizes.
 
   For likelihoods the first token after the prefix counts as well: the prefix's last token is moved
   to the front of its rows, which changes nothing for verdicts.
   """
-  rows = Rows(np.zeros((num_prefixes, prefix_length), np.int32), np.zeros(num_prefixes, np.int32),
-              *(np.zeros((num_prefixes * copies, length), np.int32) for _ in range(1)),
-              np.zeros(num_prefixes * copies, np.int32),
-              np.zeros((num_prefixes * copies, length), np.int32),
-              np.zeros((num_prefixes * copies, length), np.float32))
+  rows = Rows(
+    np.zeros((num_prefixes, prefix_length), np.int32),
+    np.zeros(num_prefixes, np.int32),
+    *(np.zeros((num_prefixes * copies, length), np.int32) for _ in range(1)),
+    np.zeros(num_prefixes * copies, np.int32),
+    np.zeros((num_prefixes * copies, length), np.int32),
+    np.zeros((num_prefixes * copies, length), np.float32),
+  )
   for p, (prefix, row_tails) in enumerate(zip(prefixes, tails, strict=True)):
-    rows.prefix_PS[p, :len(prefix) - 1] = prefix[:-1]
+    rows.prefix_PS[p, : len(prefix) - 1] = prefix[:-1]
     rows.prefix_lengths_P[p] = len(prefix) - 1
     for c, tail in enumerate(row_tails):
       b = p * copies + c
       tokens = [prefix[-1], *tail]
-      rows.tokens_BT[b, :len(tokens)] = tokens
+      rows.tokens_BT[b, : len(tokens)] = tokens
       rows.lengths_B[b] = len(tokens)
-      rows.targets_BT[b, :len(tail)] = tail
-      rows.weights_BT[b, :len(tail)] = 1
+      rows.targets_BT[b, : len(tail)] = tail
+      rows.weights_BT[b, : len(tail)] = 1
   return rows
 
 
@@ -82,7 +92,9 @@ def scores(plan: Plan, params: Any, rows: Rows) -> np.ndarray:
   if plan.mesh is None:
     arrays = map(jnp.asarray, rows)
   else:
-    arrays = (partitioning.put(array, partitioning.rows(plan.mesh)) for array in rows)
+    arrays = (
+      partitioning.put(array, partitioning.rows(plan.mesh)) for array in rows
+    )
   scores_B = partitioning.on_host(_scores(plan, params, Rows(*arrays)))
   return scores_B.reshape(len(rows.prefix_PS), -1)
 
@@ -93,16 +105,26 @@ def _scores(plan: Plan, params, rows: Rows):
   copies = rows.tokens_BT.shape[0] // prefixes
   positions_PS = jnp.broadcast_to(jnp.arange(slots), (prefixes, slots))
   _, cache = transformer.hidden_states(
-      plan.config, params, rows.prefix_PS, positions_BT=positions_PS,
-      segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(jnp.int32),
-      cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots),
-      spread=None if plan.mesh is None else partitioning.Spread(plan.mesh))
+    plan.config,
+    params,
+    rows.prefix_PS,
+    positions_BT=positions_PS,
+    segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(
+      jnp.int32
+    ),
+    cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots),
+    spread=None if plan.mesh is None else partitioning.Spread(plan.mesh),
+  )
   cache = cache_lib.shared(cache, plan.config, copies=copies, slots=0)
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.words is None:
-    hidden_BTD = _hidden(plan, params, rows.tokens_BT, rows.lengths_B, starts_B, cache)
+    hidden_BTD = _hidden(
+      plan, params, rows.tokens_BT, rows.lengths_B, starts_B, cache
+    )
     readout = _readout(plan, params, hidden_BTD)
-    return jnp.sum(readout.target_log_probs(rows.targets_BT) * rows.weights_BT, axis=-1)
+    return jnp.sum(
+      readout.target_log_probs(rows.targets_BT) * rows.weights_BT, axis=-1
+    )
   return _verdicts(plan, params, rows, starts_B, cache)
 
 
@@ -112,45 +134,92 @@ def _verdicts(plan: Plan, params, rows: Rows, starts_B, cache):
   All but the last token of a label word are input: they follow the row on a branch of their own.
   """
   longest = max(map(len, plan.words))
-  words_WM = np.array([[*word, *[0] * (longest - len(word))] for word in plan.words], np.int32)
-  mask_WM = np.array([[m < len(word) for m in range(longest)] for word in plan.words])
-  tail_tokens = [(w, m, token) for w, word in enumerate(plan.words)
-                 for m, token in enumerate(word[:-1])]
+  words_WM = np.array(
+    [[*word, *[0] * (longest - len(word))] for word in plan.words], np.int32
+  )
+  mask_WM = np.array(
+    [[m < len(word) for m in range(longest)] for word in plan.words]
+  )
+  tail_tokens = [
+    (w, m, token)
+    for w, word in enumerate(plan.words)
+    for m, token in enumerate(word[:-1])
+  ]
   tail_index = {(w, m): i for i, (w, m, _) in enumerate(tail_tokens)}
   length = rows.tokens_BT.shape[1]
   extra = np.array([token for *_, token in tail_tokens], np.int32)
   batch = rows.tokens_BT.shape[0]
   tokens_BT = jnp.concatenate(
-      [rows.tokens_BT, jnp.broadcast_to(extra, (batch, len(extra)))], axis=1)
-  hidden_BTD = _hidden(plan, params, tokens_BT, rows.lengths_B, starts_B, cache,
-                       branches=[w + 1 for w, *_ in tail_tokens],
-                       steps=[m for _, m, _ in tail_tokens])
-  after = [[length + tail_index[w, m - 1] if m and m < len(word) else -1
-            for m in range(longest)] for w, word in enumerate(plan.words)]
+    [rows.tokens_BT, jnp.broadcast_to(extra, (batch, len(extra)))], axis=1
+  )
+  hidden_BTD = _hidden(
+    plan,
+    params,
+    tokens_BT,
+    rows.lengths_B,
+    starts_B,
+    cache,
+    branches=[w + 1 for w, *_ in tail_tokens],
+    steps=[m for _, m, _ in tail_tokens],
+  )
+  after = [
+    [
+      length + tail_index[w, m - 1] if m and m < len(word) else -1
+      for m in range(longest)
+    ]
+    for w, word in enumerate(plan.words)
+  ]
   last_B11 = (rows.lengths_B - 1)[:, None, None]
   positions_BWM = jnp.where(np.array(after) < 0, last_B11, np.array(after))
   log_probs_BW = _readout(plan, params, hidden_BTD).word_log_probs(
-      positions_BWM, words_WM, mask_WM)
+    positions_BWM, words_WM, mask_WM
+  )
   return jax.nn.softmax(log_probs_BW)[:, 0]
 
 
-def _readout(plan: Plan, params, hidden_BTD) -> likelihoods.Readout:
+def _readout(plan: Plan, params, hidden_BTD) -> token_log_probs.Readout:
   devices = 1 if plan.mesh is None else plan.mesh.size
-  return likelihoods.Readout(plan.config, params, hidden_BTD, devices=devices)
+  return token_log_probs.Readout(
+    plan.config, params, hidden_BTD, devices=devices
+  )
 
 
-def _hidden(plan: Plan, params, tokens_BT, lengths_B, starts_B, cache, branches=(), steps=()):
+def _hidden(
+  plan: Plan,
+  params,
+  tokens_BT,
+  lengths_B,
+  starts_B,
+  cache,
+  branches=(),
+  steps=(),
+):
   """Hidden states of rows after their prefix; the last `len(branches)` tokens lie on branches."""
   batch, length = tokens_BT.shape
   trunk = length - len(branches)
   places_BT = jnp.broadcast_to(jnp.arange(trunk), (batch, trunk))
   valid_BT = places_BT < lengths_B[:, None]
   tail_BT = lengths_B[:, None] + jnp.array(steps, jnp.int32)
-  positions_BT = starts_B[:, None] + jnp.concatenate([places_BT, tail_BT], axis=1)
-  segments_BT = jnp.concatenate([valid_BT, jnp.ones(tail_BT.shape, bool)], axis=1)
-  branch_ids_BT = jnp.broadcast_to(jnp.array([0] * trunk + list(branches), jnp.int32),
-                                   (batch, length)) if branches else None
+  positions_BT = starts_B[:, None] + jnp.concatenate(
+    [places_BT, tail_BT], axis=1
+  )
+  segments_BT = jnp.concatenate(
+    [valid_BT, jnp.ones(tail_BT.shape, bool)], axis=1
+  )
+  branch_ids_BT = (
+    jnp.broadcast_to(
+      jnp.array([0] * trunk + list(branches), jnp.int32), (batch, length)
+    )
+    if branches
+    else None
+  )
   hidden_BTD, _ = transformer.hidden_states(
-      plan.config, params, tokens_BT, positions_BT=positions_BT,
-      segment_ids_BT=segments_BT.astype(jnp.int32), branch_ids_BT=branch_ids_BT, cache=cache)
+    plan.config,
+    params,
+    tokens_BT,
+    positions_BT=positions_BT,
+    segment_ids_BT=segments_BT.astype(jnp.int32),
+    branch_ids_BT=branch_ids_BT,
+    cache=cache,
+  )
   return hidden_BTD

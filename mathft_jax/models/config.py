@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-RopeScaling = Callable[[np.ndarray], np.ndarray]  # inverse wavelengths of the rotations, [H/2]
+RopeScaling = Callable[
+  [np.ndarray], np.ndarray
+]  # inverse wavelengths of the rotations, [H/2]
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
@@ -15,7 +17,9 @@ REMATS = ('none', 'dots', 'full')
 ATTENTIONS = ('global', 'local')
 KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
 # Fields that say how to compute or how to lay out, not what the model is.
-HOW_TO_COMPUTE = frozenset({'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'})
+HOW_TO_COMPUTE = frozenset(
+  {'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,32 +114,44 @@ class TransformerConfig:
 
   def __post_init__(self):
     object.__setattr__(self, 'attention_pattern', tuple(self.attention_pattern))
-    for name, allowed in (('mlp_activation', ACTIVATIONS), ('norm', NORMS), ('remat', REMATS),
-                          ('attention_kernel', KERNELS)):
+    for name, allowed in (
+      ('mlp_activation', ACTIVATIONS),
+      ('norm', NORMS),
+      ('remat', REMATS),
+      ('attention_kernel', KERNELS),
+    ):
       if getattr(self, name) not in allowed:
-        raise ValueError(f'TransformerConfig.{name} is {getattr(self, name)!r}; '
-                         f'wanted one of {allowed}.')
+        raise ValueError(
+          f'TransformerConfig.{name} is {getattr(self, name)!r}; wanted one of {allowed}.'
+        )
     self._check_heads()
     self._check_pattern()
 
   def _check_heads(self):
     if self.head_dim is None and self.embed_dim % self.num_heads:
-      raise ValueError(f'embed_dim {self.embed_dim} is not a multiple of num_heads '
-                       f'{self.num_heads}; set head_dim.')
+      raise ValueError(
+        f'embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}; set head_dim.'
+      )
     if self.num_heads % self.kv_heads:
-      raise ValueError(f'num_heads {self.num_heads} is not a multiple of num_kv_heads '
-                       f'{self.num_kv_heads}.')
+      raise ValueError(
+        f'num_heads {self.num_heads} is not a multiple of num_kv_heads {self.num_kv_heads}.'
+      )
     if self.rotated_dim % 2 or not 0 <= self.rotated_dim <= self.head_size:
-      raise ValueError(f'rope_fraction {self.rope_fraction} rotates {self.rotated_dim} of '
-                       f'{self.head_size} numbers of a head; wanted an even share within it.')
+      raise ValueError(
+        f'rope_fraction {self.rope_fraction} rotates {self.rotated_dim} of '
+        f'{self.head_size} numbers of a head; wanted an even share within it.'
+      )
 
   def _check_pattern(self):
     unknown = set(self.attention_pattern) - set(ATTENTIONS)
     if unknown or not self.attention_pattern:
-      raise ValueError(f'attention_pattern {self.attention_pattern}; wanted at least one of '
-                       f'{ATTENTIONS}.')
+      raise ValueError(
+        f'attention_pattern {self.attention_pattern}; wanted at least one of {ATTENTIONS}.'
+      )
     if 'local' in self.attention_pattern and not self.sliding_window:
-      raise ValueError("attention_pattern has 'local' layers; set sliding_window, in tokens.")
+      raise ValueError(
+        "attention_pattern has 'local' layers; set sliding_window, in tokens."
+      )
 
   @property
   def kv_heads(self) -> int:
@@ -143,7 +159,11 @@ class TransformerConfig:
 
   @property
   def head_size(self) -> int:
-    return self.embed_dim // self.num_heads if self.head_dim is None else self.head_dim
+    return (
+      self.embed_dim // self.num_heads
+      if self.head_dim is None
+      else self.head_dim
+    )
 
   @property
   def rotated_dim(self) -> int:
@@ -170,32 +190,64 @@ def resolved(fields: Mapping[str, Any]) -> dict[str, Any]:
   What None stands for is filled in, the attention pattern stands for each layer, and the fields of
   HOW_TO_COMPUTE are left out.
   """
-  fields = {name: value for name, value in fields.items() if name not in HOW_TO_COMPUTE}
+  fields = {
+    name: value for name, value in fields.items() if name not in HOW_TO_COMPUTE
+  }
   if 'num_heads' not in fields:
     return fields
   head = fields['head_dim'] or fields['embed_dim'] // fields['num_heads']
   kinds = list(layer_kinds(fields['attention_pattern'], fields['num_layers']))
-  local = {} if 'local' in kinds else {'sliding_window': None, 'local_rope_theta': None}
-  return {**fields, 'head_dim': head, 'num_kv_heads': fields['num_kv_heads'] or fields['num_heads'],
-          'query_scale': fields['query_scale'] or head ** -0.5, 'attention_pattern': kinds, **local}
+  local = (
+    {}
+    if 'local' in kinds
+    else {'sliding_window': None, 'local_rope_theta': None}
+  )
+  return {
+    **fields,
+    'head_dim': head,
+    'num_kv_heads': fields['num_kv_heads'] or fields['num_heads'],
+    'query_scale': fields['query_scale'] or head**-0.5,
+    'attention_pattern': kinds,
+    **local,
+  }
 
 
-def differences(left: TransformerConfig, right: TransformerConfig) -> dict[str, tuple[Any, Any]]:
+def differences(
+  left: TransformerConfig, right: TransformerConfig
+) -> dict[str, tuple[Any, Any]]:
   """{field: (left, right)} where two models differ."""
-  left, right = (resolved({field.name: getattr(config, field.name)
-                           for field in dataclasses.fields(config)}) for config in (left, right))
-  return {name: (left[name], right[name]) for name in left if not _same(left[name], right[name])}
+  left, right = (
+    resolved(
+      {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+      }
+    )
+    for config in (left, right)
+  )
+  return {
+    name: (left[name], right[name])
+    for name in left
+    if not _same(left[name], right[name])
+  }
 
 
 def from_plain(fields: Mapping[str, Any]) -> TransformerConfig:
   """The config whose fields a checkpoint's metadata has as json."""
   fields = dict(fields)
-  unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(TransformerConfig)})
+  unknown = sorted(
+    set(fields)
+    - {field.name for field in dataclasses.fields(TransformerConfig)}
+  )
   if unknown:
-    raise ValueError(f'The checkpoint has a model with fields {unknown}, which this version of '
-                     'mathft_jax does not know; use the version that wrote it.')
+    raise ValueError(
+      f'The checkpoint has a model with fields {unknown}, which this version of '
+      'mathft_jax does not know; use the version that wrote it.'
+    )
   if (scaling := fields.get('rope_scaling')) is not None:
-    kind = LinearRopeScaling if set(scaling) == {'factor'} else Llama3RopeScaling
+    kind = (
+      LinearRopeScaling if set(scaling) == {'factor'} else Llama3RopeScaling
+    )
     fields['rope_scaling'] = kind(**scaling)
   return TransformerConfig(**fields)
 

@@ -15,22 +15,25 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from mathft_jax.models import cache as cache_lib
-from mathft_jax.models import flash
+from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import layers as layers_lib
-from mathft_jax.models.config import Llama3RopeScaling  # noqa: F401 (for gin files)
-from mathft_jax.models.config import LinearRopeScaling  # noqa: F401 (for gin files)
-from mathft_jax.models.config import TransformerConfig
-from mathft_jax.models.look_back import LookBack
+from mathft_jax.models import splash_attention
+from mathft_jax.models.attention import LookBack
+from mathft_jax.models.config import (
+  LinearRopeScaling,  # noqa: F401 (for gin files)
+  Llama3RopeScaling,  # noqa: F401 (for gin files)
+  TransformerConfig,
+)
 
 Params = dict[str, Any]
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
 
 REMAT_POLICIES = {
-    'full': jax.checkpoint_policies.nothing_saveable,
-    'dots': jax.checkpoint_policies.save_from_both_policies(
-        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-        jax.checkpoint_policies.save_only_these_names(flash.RESIDUALS)),
+  'full': jax.checkpoint_policies.nothing_saveable,
+  'dots': jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(splash_attention.RESIDUALS),
+  ),
 }
 
 
@@ -38,36 +41,46 @@ class Transformer(nnx.Module):
   """Embeddings, a stack of blocks, a last norm, and logits by the embeddings or a head."""
 
   def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-    draw = jax.nn.initializers.normal(config.embed_dim ** -0.5)
+    draw = jax.nn.initializers.normal(config.embed_dim**-0.5)
     rows = config.embedding_rows
-    self.embedding = nnx.Param(draw(rngs.params(), (rows, config.embed_dim)),
-                               axes=('vocab', 'embed'))
+    self.embedding = nnx.Param(
+      draw(rngs.params(), (rows, config.embed_dim)), axes=('vocab', 'embed')
+    )
     layer = lambda key: layers_lib.Block(config, rngs=nnx.Rngs(params=key))
-    self.layers = jax.vmap(layer)(jax.random.split(rngs.params(), config.num_layers))
+    self.layers = jax.vmap(layer)(
+      jax.random.split(rngs.params(), config.num_layers)
+    )
     self.final_norm = layers_lib.Norm(config, config.embed_dim, 'embed')
     if not config.tied_embeddings:
-      self.head = nnx.Param(draw(rngs.params(), (config.embed_dim, rows)),
-                            axes=('embed', 'vocab'))
+      self.head = nnx.Param(
+        draw(rngs.params(), (config.embed_dim, rows)), axes=('embed', 'vocab')
+      )
     self.config = config
 
   def embed(self, tokens_BT):
     """The vectors that enter the first layer."""
     x_BTD = self.embedding[...][tokens_BT].astype(self.config.dtype)
     if self.config.scaled_embeddings:
-      x_BTD *= jnp.asarray(self.config.embed_dim ** 0.5, self.config.dtype)
+      x_BTD *= jnp.asarray(self.config.embed_dim**0.5, self.config.dtype)
     return x_BTD
 
   def logits(self, hidden):
     """Float32 logits [..., V] of last hidden states [..., D]."""
-    head = self.embedding[...].T if self.config.tied_embeddings else self.head[...]
-    logits = jnp.matmul(hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
-    logits = logits[..., :self.config.vocab_size]
+    head = (
+      self.embedding[...].T if self.config.tied_embeddings else self.head[...]
+    )
+    logits = jnp.matmul(
+      hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
+    )
+    logits = logits[..., : self.config.vocab_size]
     return layers_lib.softcap(logits, self.config.final_softcap)
 
 
 def init_params(config: TransformerConfig, key: jax.Array) -> Params:
   """Fresh float32 parameters; jit it with `out_shardings` to make them where they shall live."""
-  return nnx.to_pure_dict(nnx.state(Transformer(config, rngs=nnx.Rngs(params=key)), nnx.Param))
+  return nnx.to_pure_dict(
+    nnx.state(Transformer(config, rngs=nnx.Rngs(params=key)), nnx.Param)
+  )
 
 
 def abstract_params(config: TransformerConfig) -> Params:
@@ -77,17 +90,30 @@ def abstract_params(config: TransformerConfig) -> Params:
 
 def logical_axes(config: TransformerConfig) -> Params:
   """For every parameter a tuple of t5x's names of its axes, `layers` first where stacked."""
+
   def name(path, variable):
     stacked = ('layers',) if path[0] == 'layers' else ()
     return stacked + variable.get_metadata('axes')
+
   state = _skeleton(config)[1]
-  named = [(path, name(path, variable)) for path, variable in nnx.to_flat_state(state)]
+  named = [
+    (path, name(path, variable)) for path, variable in nnx.to_flat_state(state)
+  ]
   return _nested(named)
 
 
-def hidden_states(config: TransformerConfig, params: Params, tokens_BT, *, positions_BT,
-                  segment_ids_BT=None, branch_ids_BT=None, cache: cache_lib.Cache | None = None,
-                  constrain: Constrain = lambda x, axes: x, spread: flash.Spread | None = None):
+def hidden_states(
+  config: TransformerConfig,
+  params: Params,
+  tokens_BT,
+  *,
+  positions_BT,
+  segment_ids_BT=None,
+  branch_ids_BT=None,
+  cache: cache_lib.Cache | None = None,
+  constrain: Constrain = lambda x, axes: x,
+  spread: splash_attention.Spread | None = None,
+):
   """(hidden_BTD, cache): last hidden states, normalised, and the cache with these tokens in it.
 
   A token sees itself and earlier tokens of its row that have its segment id and lie on the trunk
@@ -104,7 +130,9 @@ def hidden_states(config: TransformerConfig, params: Params, tokens_BT, *, posit
     spread: runs a kernel on each device with its part of the arrays; None: there is one device.
   """
   model = _module(config, params)
-  look_back = LookBack(config, positions_BT, segment_ids_BT, branch_ids_BT, cache, spread)
+  look_back = LookBack(
+    config, positions_BT, segment_ids_BT, branch_ids_BT, cache, spread
+  )
   x_BTD = constrain(model.embed(tokens_BT), ('batch', 'length', None))
 
   def run(x_BTD, slots, block, prefix, layer, kind):
@@ -113,7 +141,9 @@ def hidden_states(config: TransformerConfig, params: Params, tokens_BT, *, posit
     return constrain(x_BTD, ('batch', 'length', None)), slots
 
   go = _one_by_one if isinstance(params['layers'], tuple) else _scan_periods
-  x_BTD, slots = go(config, run, model, x_BTD, look_back.slots, look_back.prefix)
+  x_BTD, slots = go(
+    config, run, model, x_BTD, look_back.slots, look_back.prefix
+  )
   return model.final_norm(x_BTD), look_back.cache(slots)
 
 
@@ -138,7 +168,10 @@ def unstacked(params: Params, *, donate: bool = False) -> Params:
     if donate:
       jax.block_until_ready(parts[-1])
       stack.delete()
-  return {**params, 'layers': tuple(structure.unflatten(layer) for layer in zip(*parts))}
+  return {
+    **params,
+    'layers': tuple(structure.unflatten(layer) for layer in zip(*parts)),
+  }
 
 
 def _one_by_one(config: TransformerConfig, run, model, x_BTD, slots, prefix):
@@ -146,8 +179,10 @@ def _one_by_one(config: TransformerConfig, run, model, x_BTD, slots, prefix):
   kinds = itertools.cycle(config.attention_pattern)
   after = []
   for i, (block, kind) in enumerate(zip(model.layers, kinds)):
-    own, shared = (None if part is None else tuple(stack[i] for stack in part)
-                   for part in (slots, prefix))
+    own, shared = (
+      None if part is None else tuple(stack[i] for stack in part)
+      for part in (slots, prefix)
+    )
     x_BTD, own = run(x_BTD, own, block, shared, None, kind)
     after.append(own)
   return x_BTD, None if slots is None else tuple(zip(*after))
@@ -160,18 +195,24 @@ def _scan_periods(config: TransformerConfig, run, model, x_BTD, slots, prefix):
   scanned = model.layers, prefix, jnp.arange(config.num_layers)
 
   def period(carry, scanned):
-    for i, kind in enumerate(config.attention_pattern[:scanned[-1].shape[0]]):
+    for i, kind in enumerate(config.attention_pattern[: scanned[-1].shape[0]]):
       carry = run(*carry, *jax.tree.map(lambda a: a[i], scanned), kind)  # noqa: B023
     return carry, None
 
   if config.remat != 'none':
-    period = jax.checkpoint(period, policy=REMAT_POLICIES[config.remat], prevent_cse=False)
+    period = jax.checkpoint(
+      period, policy=REMAT_POLICIES[config.remat], prevent_cse=False
+    )
   carry = x_BTD, slots
   if count:
-    whole = jax.tree.map(lambda a: a[:count * size].reshape(count, size, *a.shape[1:]), scanned)
-    carry, _ = jax.lax.scan(period, carry, whole, unroll=min(config.scan_unroll, count))
+    whole = jax.tree.map(
+      lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), scanned
+    )
+    carry, _ = jax.lax.scan(
+      period, carry, whole, unroll=min(config.scan_unroll, count)
+    )
   if config.num_layers % size:
-    carry, _ = period(carry, jax.tree.map(lambda a: a[count * size:], scanned))
+    carry, _ = period(carry, jax.tree.map(lambda a: a[count * size :], scanned))
   return carry
 
 
@@ -190,13 +231,19 @@ def _module(config: TransformerConfig, params: Params) -> Transformer:
     model = _filled(definition, shapes, {**params, 'layers': layers[0]})
     block = nnx.split(model.layers)
     blocks = tuple(_filled(*block, layer) for layer in layers)
-    return types.SimpleNamespace(embed=model.embed, final_norm=model.final_norm,
-                                 logits=model.logits, layers=blocks)
+    return types.SimpleNamespace(
+      embed=model.embed,
+      final_norm=model.final_norm,
+      logits=model.logits,
+      layers=blocks,
+    )
   return _filled(definition, shapes, params)
 
 
 def _filled(definition, shapes, params: Params) -> nnx.Module:
-  state = jax.tree.map(lambda shape: shape, shapes)  # a copy: replacing is in place
+  state = jax.tree.map(
+    lambda shape: shape, shapes
+  )  # a copy: replacing is in place
   nnx.replace_by_pure_dict(state, params)
   return nnx.merge(definition, state)
 
@@ -205,6 +252,8 @@ def _nested(named: list[tuple[tuple[str, ...], Any]]) -> Params:
   """Nested dicts from (path, value) pairs."""
   tree: Params = {}
   for path, value in named:
-    branch = functools.reduce(lambda node, name: node.setdefault(name, {}), path[:-1], tree)
+    branch = functools.reduce(
+      lambda node, name: node.setdefault(name, {}), path[:-1], tree
+    )
     branch[path[-1]] = value
   return tree

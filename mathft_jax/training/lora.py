@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mathft_jax.models.low_rank import MATRICES, LowRank
+from mathft_jax.models.lora import MATRICES, LowRank
 
-Adapters = dict[str, Any]  # {'layers': {'attention': {'query': {'a': ..., 'b': ...}}}}
+Adapters = dict[
+  str, Any
+]  # {'layers': {'attention': {'query': {'a': ..., 'b': ...}}}}
 BASE_DTYPES = ('float32', 'bfloat16')
 
 
@@ -48,21 +50,38 @@ class Lora:
 
   def __post_init__(self):
     if self.rank < 1 or self.alpha <= 0 or self.base_dtype not in BASE_DTYPES:
-      raise ValueError(f'{self}: wanted rank >= 1, alpha > 0, base_dtype one of {BASE_DTYPES}.')
+      raise ValueError(
+        f'{self}: wanted rank >= 1, alpha > 0, base_dtype one of {BASE_DTYPES}.'
+      )
 
   def shapes(self, params: Any) -> Adapted:
     """The shapes of a stage's parameters, from those of the model."""
+
     def one(weight, inputs):
       stack, shape = weight.shape[:1], weight.shape[1:]
-      return {'a': jax.ShapeDtypeStruct((*stack, *shape[:inputs], self.rank), jnp.float32),
-              'b': jax.ShapeDtypeStruct((*stack, self.rank, *shape[inputs:]), jnp.float32)}
-    base = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, self.base_dtype), params)
+      return {
+        'a': jax.ShapeDtypeStruct(
+          (*stack, *shape[:inputs], self.rank), jnp.float32
+        ),
+        'b': jax.ShapeDtypeStruct(
+          (*stack, self.rank, *shape[inputs:]), jnp.float32
+        ),
+      }
+
+    base = jax.tree.map(
+      lambda array: jax.ShapeDtypeStruct(array.shape, self.base_dtype), params
+    )
     return Adapted(base, self._of_matrices(params, one))
 
   def axes(self, axes: Any) -> Adapted:
     """The logical axes of a stage's parameters: those of the matrices; the rank's has no name."""
+
     def one(names, inputs):
-      return {'a': (*names[:1 + inputs], None), 'b': (names[0], None, *names[1 + inputs:])}
+      return {
+        'a': (*names[: 1 + inputs], None),
+        'b': (names[0], None, *names[1 + inputs :]),
+      }
+
     return Adapted(axes, self._of_matrices(axes, one))
 
   def init(self, params: Any, key: jax.Array) -> Adapters:
@@ -72,14 +91,20 @@ class Lora:
     made = []
     for number, (path, shape) in enumerate(leaves):
       inputs = math.prod(shape.shape[1:-1])
-      drawn = jax.random.normal(jax.random.fold_in(key, number), shape.shape) / math.sqrt(inputs)
+      drawn = jax.random.normal(
+        jax.random.fold_in(key, number), shape.shape
+      ) / math.sqrt(inputs)
       made.append(drawn if path[-1].key == 'a' else jnp.zeros(shape.shape))
     return jax.tree.unflatten(structure, made)
 
   def attach(self, params: Adapted) -> Any:
     """The model's parameters with the changes beside their matrices, for `hidden_states`."""
+
     def one(weight, adapter):
-      return LowRank(weight, adapter['a'], adapter['b'] * (self.alpha / self.rank))
+      return LowRank(
+        weight, adapter['a'], adapter['b'] * (self.alpha / self.rank)
+      )
+
     return _replaced(params.base, params.adapters, one)
 
   def merged(self, params: Adapted) -> Any:
@@ -89,17 +114,28 @@ class Lora:
     that a device holds one layer's matrix besides. Arrays of several processes stay on their
     devices, laid out as they were: a second model, in float32.
     """
+
     def one(weight, adapter):
       if not weight.is_fully_addressable:
-        return _merge_stack(weight.sharding)(weight, adapter, self.alpha / self.rank)
+        return _merge_stack(weight.sharding)(
+          weight, adapter, self.alpha / self.rank
+        )
       merged = np.empty(weight.shape, np.float32)
       for layer in range(len(merged)):
-        merged[layer] = _merge_layer(weight, adapter, layer, self.alpha / self.rank)
+        merged[layer] = _merge_layer(
+          weight, adapter, layer, self.alpha / self.rank
+        )
       return merged
+
     return jax.tree.map(_to_host, _replaced(params.base, params.adapters, one))
 
-  def check_merged(self, params: Adapted, read: Callable[[str, int | None], np.ndarray], *,
-                   where: str) -> None:
+  def check_merged(
+    self,
+    params: Adapted,
+    read: Callable[[str, int | None], np.ndarray],
+    *,
+    where: str,
+  ) -> None:
     """ValueError unless a matrix that was saved is this base with these adapters.
 
     Looks at all layers of the first matrix that has an adapter, each process at what its own
@@ -107,42 +143,71 @@ class Lora:
     """
     group, members = next(iter(params.adapters['layers'].items()))
     name, adapter = next(iter(members.items()))
-    weight, saved = params.base['layers'][group][name], read(f'layers/{group}/{name}', None)
+    weight, saved = (
+      params.base['layers'][group][name],
+      read(f'layers/{group}/{name}', None),
+    )
     same, away = True, 0.0
     for layer in range(len(saved)):
-      for index, part in _own_parts(_merge_layer(weight, adapter, layer, self.alpha / self.rank)):
+      for index, part in _own_parts(
+        _merge_layer(weight, adapter, layer, self.alpha / self.rank)
+      ):
         wanted = saved[layer][index]
         same = same and np.allclose(part, wanted, rtol=1e-4, atol=1e-6)
         away = np.maximum(away, np.max(np.abs(part - wanted)))
     if not same:
-      raise ValueError(f'{where}: layers/{group}/{name} is not what was saved, up to {away:.2g} '
-                       'away. A LoRA stage goes on from the weights that it began with: put them '
-                       'back, or use another MODEL_DIR.')
+      raise ValueError(
+        f'{where}: layers/{group}/{name} is not what was saved, up to {away:.2g} '
+        'away. A LoRA stage goes on from the weights that it began with: put them '
+        'back, or use another MODEL_DIR.'
+      )
 
-  def _of_matrices(self, tree: Any, make: Callable[[Any, int], Any]) -> Adapters:
+  def _of_matrices(
+    self, tree: Any, make: Callable[[Any, int], Any]
+  ) -> Adapters:
     """Nested dicts of `make(leaf, input axes)` for the matrices that are meant."""
     found = {
-        group: {name: make(leaf, MATRICES[name]) for name, leaf in members.items()
-                if name in MATRICES and re.fullmatch(self.matrices, f'{group}/{name}')}
-        for group, members in tree['layers'].items() if isinstance(members, Mapping)}
+      group: {
+        name: make(leaf, MATRICES[name])
+        for name, leaf in members.items()
+        if name in MATRICES and re.fullmatch(self.matrices, f'{group}/{name}')
+      }
+      for group, members in tree['layers'].items()
+      if isinstance(members, Mapping)
+    }
     if not any(found.values()):
-      known = [f'{group}/{name}' for group, members in tree['layers'].items()
-               if isinstance(members, Mapping) for name in members if name in MATRICES]
-      raise ValueError(f'Lora.matrices = {self.matrices!r} is the name of no matrix; the model has '
-                       f'{", ".join(known)}.')
-    return {'layers': {group: members for group, members in found.items() if members}}
+      known = [
+        f'{group}/{name}'
+        for group, members in tree['layers'].items()
+        if isinstance(members, Mapping)
+        for name in members
+        if name in MATRICES
+      ]
+      raise ValueError(
+        f'Lora.matrices = {self.matrices!r} is the name of no matrix; the model has '
+        f'{", ".join(known)}.'
+      )
+    return {
+      'layers': {group: members for group, members in found.items() if members}
+    }
 
 
-def _replaced(base: Any, adapters: Adapters, one: Callable[[Any, Any], Any]) -> Any:
+def _replaced(
+  base: Any, adapters: Adapters, one: Callable[[Any, Any], Any]
+) -> Any:
   """The base with `one(weight, adapter)` for each weight that has an adapter."""
   if isinstance(adapters, Mapping) and set(adapters) == {'a', 'b'}:
     return one(base, adapters)
-  return {name: _replaced(branch, adapters[name], one) if name in adapters else branch
-          for name, branch in base.items()}
+  return {
+    name: _replaced(branch, adapters[name], one) if name in adapters else branch
+    for name, branch in base.items()
+  }
 
 
 def _merge(weight, adapter, alpha_by_rank):
-  change = jnp.tensordot(adapter['a'], adapter['b'], axes=1, precision='highest')
+  change = jnp.tensordot(
+    adapter['a'], adapter['b'], axes=1, precision='highest'
+  )
   return weight.astype(jnp.float32) + alpha_by_rank * change
 
 
@@ -159,7 +224,9 @@ def _merge_stack(sharding):
   return jax.jit(jax.vmap(_merge, in_axes=(0, 0, None)), out_shardings=sharding)
 
 
-def _own_parts(array: jax.Array) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+def _own_parts(
+  array: jax.Array,
+) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
   """(where it lies, numbers) of each different part that this process's devices hold."""
   parts = {str(shard.index): shard for shard in array.addressable_shards}
   return ((shard.index, np.asarray(shard.data)) for shard in parts.values())

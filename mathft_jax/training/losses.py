@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 
 Batch = Mapping[str, Any]
-Weights = Mapping[str, Any]  # counts by name: 'tokens', 'verdicts', 'pairs'; nested in Joint
+Weights = Mapping[
+  str, Any
+]  # counts by name: 'tokens', 'verdicts', 'pairs'; nested in Joint
 Metrics = dict[str, tuple[Any, Any]]
 
 CORRECT, INCORRECT = 0, 1  # the label words, in the order of `label_words`
@@ -52,14 +54,21 @@ class Mle:
     return {'tokens': batch['decoder_loss_weights'].sum()}
 
   def __call__(self, readout: Readout, batch: Batch, weight: Weights):
-    loss, metrics = self.of_tokens(readout, batch, batch['decoder_loss_weights'])
+    loss, metrics = self.of_tokens(
+      readout, batch, batch['decoder_loss_weights']
+    )
     return _share(loss, weight['tokens']), metrics
 
-  def of_tokens(self, readout: Readout, batch: Batch, weights_BT) -> tuple[Any, Metrics]:
+  def of_tokens(
+    self, readout: Readout, batch: Batch, weights_BT
+  ) -> tuple[Any, Metrics]:
     """(weighted sum over tokens, metrics)."""
     tokens = readout.token_likelihoods(batch['decoder_target_tokens'])
     smoothing = self.label_smoothing
-    loss_BT = -(1 - smoothing) * tokens.log_prob_BT - smoothing * tokens.mean_log_prob_BT
+    loss_BT = (
+      -(1 - smoothing) * tokens.log_prob_BT
+      - smoothing * tokens.mean_log_prob_BT
+    )
     loss_BT += self.z_loss * jnp.square(tokens.log_normalizer_BT)
     metrics = {'token_nll': _mean(-tokens.log_prob_BT, weights_BT)}
     return jnp.sum(loss_BT * weights_BT), metrics
@@ -82,8 +91,10 @@ class VerifierMargin:
     correct, incorrect = split_pairs(log_scores_BW[:, CORRECT])
     pairs = pair_weights(batch)
     loss = jnp.sum(pairs * jax.nn.relu(incorrect - correct + self.margin))
-    metrics = {**_verdict_metrics(log_scores_BW, batch),
-               'pair_accuracy': _mean(_first_wins(correct, incorrect), pairs)}
+    metrics = {
+      **_verdict_metrics(log_scores_BW, batch),
+      'pair_accuracy': _mean(_first_wins(correct, incorrect), pairs),
+    }
     return _share(loss, weight['pairs']), metrics
 
 
@@ -101,7 +112,9 @@ class VerifierXent:
 
   def __post_init__(self):
     if self.over not in ('words', 'vocabulary'):
-      raise ValueError(f"VerifierXent.over is {self.over!r}; wanted 'words' or 'vocabulary'.")
+      raise ValueError(
+        f"VerifierXent.over is {self.over!r}; wanted 'words' or 'vocabulary'."
+      )
 
   def weight(self, batch: Batch) -> Weights:
     return {'verdicts': batch['verdict_weights'].sum()}
@@ -110,10 +123,13 @@ class VerifierXent:
     log_probs_BW = _word_log_probs(readout, batch)
     log_scores_BW = jax.nn.log_softmax(log_probs_BW)
     right_BW = log_scores_BW if self.over == 'words' else log_probs_BW
-    label_log_probs = jnp.where(batch['is_correct'] > 0, right_BW[:, CORRECT],
-                                right_BW[:, INCORRECT])
+    label_log_probs = jnp.where(
+      batch['is_correct'] > 0, right_BW[:, CORRECT], right_BW[:, INCORRECT]
+    )
     loss = -jnp.sum(label_log_probs * batch['verdict_weights'])
-    return _share(loss, weight['verdicts']), _verdict_metrics(log_scores_BW, batch)
+    return _share(loss, weight['verdicts']), _verdict_metrics(
+      log_scores_BW, batch
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,13 +150,20 @@ class SequenceContrast:
 
   def __post_init__(self):
     if self.normalize not in ('sum', 'mean'):
-      raise ValueError(f"SequenceContrast.normalize is {self.normalize!r}; wanted 'sum' or 'mean'.")
+      raise ValueError(
+        f"SequenceContrast.normalize is {self.normalize!r}; wanted 'sum' or 'mean'."
+      )
 
   def weight(self, batch: Batch) -> Weights:
-    return {'pairs': pair_weights(batch).sum(), 'tokens': _correct_tokens(batch).sum()}
+    return {
+      'pairs': pair_weights(batch).sum(),
+      'tokens': _correct_tokens(batch).sum(),
+    }
 
   def __call__(self, readout: Readout, batch: Batch, weight: Weights):
-    log_probs_BT = readout.token_likelihoods(batch['decoder_target_tokens']).log_prob_BT
+    log_probs_BT = readout.token_likelihoods(
+      batch['decoder_target_tokens']
+    ).log_prob_BT
     weights_BT = batch['decoder_loss_weights']
     log_probs = jnp.sum(log_probs_BT * weights_BT, axis=-1)
     if self.normalize == 'mean':
@@ -150,10 +173,14 @@ class SequenceContrast:
     contrast = jnp.sum(pairs * jax.nn.relu(incorrect - correct + self.margin))
     nll = -jnp.sum(log_probs_BT * tokens_BT)
     metrics = {
-        'pair_accuracy': _mean(_first_wins(correct, incorrect), pairs),
-        'log_prob_difference': _mean(correct - incorrect, pairs),
-        'contrast_loss': (contrast, jnp.sum(pairs)), 'token_nll': _mean(-log_probs_BT, tokens_BT)}
-    loss = _share(contrast, weight['pairs']) + self.mle_weight * _share(nll, weight['tokens'])
+      'pair_accuracy': _mean(_first_wins(correct, incorrect), pairs),
+      'log_prob_difference': _mean(correct - incorrect, pairs),
+      'contrast_loss': (contrast, jnp.sum(pairs)),
+      'token_nll': _mean(-log_probs_BT, tokens_BT),
+    }
+    loss = _share(contrast, weight['pairs']) + self.mle_weight * _share(
+      nll, weight['tokens']
+    )
     return loss, metrics
 
 
@@ -171,7 +198,10 @@ class Joint:
   mle_weight: float = 1.0
 
   def weight(self, batch: Batch) -> Weights:
-    return {'solve': self.solve.weight(batch), 'verify': self.verify.weight(batch)}
+    return {
+      'solve': self.solve.weight(batch),
+      'verify': self.verify.weight(batch),
+    }
 
   def __call__(self, readout: Readout, batch: Batch, weight: Weights):
     solve, solve_metrics = self.solve(readout, batch, weight['solve'])
@@ -197,18 +227,24 @@ def _correct_tokens(batch: Batch):
 
 
 def _word_log_probs(readout: Readout, batch: Batch):
-  return readout.word_log_probs(batch['word_positions'], batch['label_words'],
-                                batch['label_word_mask'])
+  return readout.word_log_probs(
+    batch['word_positions'], batch['label_words'], batch['label_word_mask']
+  )
 
 
 def _verdict_metrics(log_scores_BW, batch: Batch) -> Metrics:
   """How often S_cls is on the right side of 1/2, and its mean for either kind."""
-  score, is_correct = jnp.exp(log_scores_BW[:, CORRECT]), batch['is_correct'] > 0
+  score, is_correct = (
+    jnp.exp(log_scores_BW[:, CORRECT]),
+    batch['is_correct'] > 0,
+  )
   weights = batch['verdict_weights']
   right = (score > 0.5) == is_correct
-  return {'verdict_accuracy': _mean(right, weights),
-          's_cls_correct': _mean(score, weights * is_correct),
-          's_cls_incorrect': _mean(score, weights * ~is_correct)}
+  return {
+    'verdict_accuracy': _mean(right, weights),
+    's_cls_correct': _mean(score, weights * is_correct),
+    's_cls_incorrect': _mean(score, weights * ~is_correct),
+  }
 
 
 def _first_wins(first, second):

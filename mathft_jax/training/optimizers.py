@@ -16,7 +16,10 @@ import optax
 
 Schedule = Callable[[Any], Any]  # update number, from 1 -> learning rate
 
-UNDECAYED = ('scale', 'bias')  # ends of the names of parameters without weight decay
+UNDECAYED = (
+  'scale',
+  'bias',
+)  # ends of the names of parameters without weight decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +33,10 @@ class AdamW:
   weight_decay: float = 0.0
 
   def transform(self) -> optax.GradientTransformation:
-    return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps),
-                       optax.add_decayed_weights(self.weight_decay, decay_mask))
+    return optax.chain(
+      optax.scale_by_adam(self.b1, self.b2, self.eps),
+      optax.add_decayed_weights(self.weight_decay, decay_mask),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +59,20 @@ class Adafactor:
   eps: float = 1e-30
 
   def transform(self) -> optax.GradientTransformation:
-    parts = [optax.scale_by_factored_rms(
-        decay_rate=self.decay_rate, min_dim_size_to_factor=self.min_dim_size_to_factor,
-        epsilon=self.eps)]
+    parts = [
+      optax.scale_by_factored_rms(
+        decay_rate=self.decay_rate,
+        min_dim_size_to_factor=self.min_dim_size_to_factor,
+        epsilon=self.eps,
+      )
+    ]
     if self.clipping_threshold is not None:
       parts.append(optax.clip_by_block_rms(self.clipping_threshold))
     if self.multiply_by_parameter_scale:
       parts.append(optax.scale_by_param_block_rms())
-    return optax.chain(*parts, optax.add_decayed_weights(self.weight_decay, decay_mask))
+    return optax.chain(
+      *parts, optax.add_decayed_weights(self.weight_decay, decay_mask)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +102,9 @@ class Linear:
     _check_schedule(self)
 
   def __call__(self, update):
-    down = optax.linear_schedule(self.peak, self.final, self.decay_steps - self.warmup_steps)
+    down = optax.linear_schedule(
+      self.peak, self.final, self.decay_steps - self.warmup_steps
+    )
     return _after_warmup(self, down)(update)
 
 
@@ -108,8 +121,11 @@ class Cosine:
     _check_schedule(self)
 
   def __call__(self, update):
-    down = optax.cosine_decay_schedule(self.peak, self.decay_steps - self.warmup_steps,
-                                       alpha=self.final / self.peak)
+    down = optax.cosine_decay_schedule(
+      self.peak,
+      self.decay_steps - self.warmup_steps,
+      alpha=self.final / self.peak,
+    )
     return _after_warmup(self, down)(update)
 
 
@@ -124,7 +140,9 @@ class Rsqrt:
     _check_schedule(self)
 
   def __call__(self, update):
-    down = lambda count: self.peak * jnp.sqrt(self.warmup_steps / (count + self.warmup_steps))
+    down = lambda count: (
+      self.peak * jnp.sqrt(self.warmup_steps / (count + self.warmup_steps))
+    )
     return _after_warmup(self, down)(update)
 
 
@@ -145,15 +163,18 @@ def without_rate(optimizer: Any) -> Any:
 def decay_mask(params: Any) -> Any:
   """True for the parameters that weight decay shrinks: all but norm scales and biases."""
   return jax.tree_util.tree_map_with_path(
-      lambda path, _: not str(path[-1].key).endswith(UNDECAYED), params)
+    lambda path, _: not str(path[-1].key).endswith(UNDECAYED), params
+  )
 
 
 def _check_schedule(schedule: Any) -> None:
   if schedule.peak <= 0 or schedule.warmup_steps < 0:
     raise ValueError(f'{schedule}: wanted peak > 0 and warmup_steps >= 0.')
   if getattr(schedule, 'decay_steps', np.inf) <= schedule.warmup_steps:
-    raise ValueError(f'{schedule}: wanted decay_steps > warmup_steps; bind decay_steps to '
-                     '%TRAIN_STEPS and warmup_steps below it.')
+    raise ValueError(
+      f'{schedule}: wanted decay_steps > warmup_steps; bind decay_steps to '
+      '%TRAIN_STEPS and warmup_steps below it.'
+    )
 
 
 def _after_warmup(schedule: Any, down: Schedule) -> Schedule:

@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
 
-from mathft_jax import records
-from mathft_jax.data import batches, examples, prompts, vocabularies
+from mathft_jax.data import (
+  batching,
+  examples,
+  prompt_templates,
+  schema,
+  vocabularies,
+)
 
 BYTES = vocabularies.ByteVocabulary()
-TEMPLATE = prompts.Template()
-PROBLEMS = [records.Problem(f'p{i}', f'What is {i}+{i}?', f'It is {2 * i}.', str(2 * i))
-            for i in range(5)]
+TEMPLATE = prompt_templates.Template()
+PROBLEMS = [
+  schema.Problem(f'p{i}', f'What is {i}+{i}?', f'It is {2 * i}.', str(2 * i))
+  for i in range(5)
+]
 
 
 def problems(split):
@@ -17,71 +24,112 @@ def problems(split):
 
 @pytest.fixture
 def candidates(tmp_path):
-  sets = [records.CandidateSet(problem, (
-      records.Candidate('wrong', is_correct=False), records.Candidate('right', is_correct=True),
-      records.Candidate('cut', is_correct=False, finished=False))) for problem in PROBLEMS]
-  return str(records.write_rows(tmp_path / 'graded.jsonl', sets))
+  sets = [
+    schema.CandidateSet(
+      problem,
+      (
+        schema.Candidate('wrong', is_correct=False),
+        schema.Candidate('right', is_correct=True),
+        schema.Candidate('cut', is_correct=False, finished=False),
+      ),
+    )
+    for problem in PROBLEMS
+  ]
+  return str(schema.write_rows(tmp_path / 'graded.jsonl', sets))
 
 
 def test_a_solution_example_is_the_prompt_then_the_solution_with_its_end():
   made = examples.SolutionExamples(problems, TEMPLATE, BYTES)('train')
   assert len(made) == 5
-  assert BYTES.decode(made[1]['inputs']) == 'Problem:\nWhat is 1+1?\n\nSolution:\n'
-  assert made[1]['targets'].tolist() == prompts.encode_solution(BYTES, 'It is 2.')
+  assert (
+    BYTES.decode(made[1]['inputs']) == 'Problem:\nWhat is 1+1?\n\nSolution:\n'
+  )
+  assert made[1]['targets'].tolist() == prompt_templates.encode_solution(
+    BYTES, 'It is 2.'
+  )
 
 
 def test_problems_without_a_solution_are_left_out_and_none_left_is_an_error():
-  unsolved = records.Problem('u', 'Why?')
-  rule = examples.SolutionExamples(lambda split: [*PROBLEMS, unsolved], TEMPLATE, BYTES)
+  unsolved = schema.Problem('u', 'Why?')
+  rule = examples.SolutionExamples(
+    lambda split: [*PROBLEMS, unsolved], TEMPLATE, BYTES
+  )
   assert len(rule('train')) == 5
   with pytest.raises(ValueError, match='none with a solution'):
-    examples.SolutionExamples(lambda split: [unsolved], TEMPLATE, BYTES)('train')
+    examples.SolutionExamples(lambda split: [unsolved], TEMPLATE, BYTES)(
+      'train'
+    )
 
 
 def test_a_verdict_example_is_the_evaluator_prompt_of_its_candidate(candidates):
-  rule = examples.VerdictExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES)
+  rule = examples.VerdictExamples(
+    candidates=candidates, template=TEMPLATE, vocabulary=BYTES
+  )
   made = rule('train')
   assert rule.group_size == 2 and len(made) == 5 * 2 * 2
   assert [row['is_correct'] for row in made] == [1, 0] * 10
   assert BYTES.decode(made[0]['inputs']) == (
-      'Here is a math problem: What is 0+0?. Here is a candidate solution: right. '
-      'The above candidate solution is')
+    'Here is a math problem: What is 0+0?. Here is a candidate solution: right. '
+    'The above candidate solution is'
+  )
   assert not len(made[0]['targets'])
 
 
 def test_verdict_examples_on_their_own_are_no_pairs(candidates):
-  rule = examples.VerdictExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES,
-                                  paired=False, examples_per_problem=2)
+  rule = examples.VerdictExamples(
+    candidates=candidates,
+    template=TEMPLATE,
+    vocabulary=BYTES,
+    paired=False,
+    examples_per_problem=2,
+  )
   assert rule.group_size == 1 and len(rule('train')) == 10
 
 
-def test_a_contrast_pair_shares_its_prompt_and_a_cut_candidate_has_no_end(candidates):
-  made = examples.ContrastExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES)(
-      'train')
+def test_a_contrast_pair_shares_its_prompt_and_a_cut_candidate_has_no_end(
+  candidates,
+):
+  made = examples.ContrastExamples(
+    candidates=candidates, template=TEMPLATE, vocabulary=BYTES
+  )('train')
   for correct, incorrect in zip(made[0::2], made[1::2]):
     np.testing.assert_array_equal(correct['inputs'], incorrect['inputs'])
-    assert correct['targets'].tolist() == prompts.encode_solution(BYTES, 'right')
+    assert correct['targets'].tolist() == prompt_templates.encode_solution(
+      BYTES, 'right'
+    )
   assert {tuple(row['targets']) for row in made[1::2]} == {
-      tuple(prompts.encode_solution(BYTES, 'wrong')), tuple(BYTES.encode('cut'))}
+    tuple(prompt_templates.encode_solution(BYTES, 'wrong')),
+    tuple(BYTES.encode('cut')),
+  }
 
 
 def test_contrast_needs_pairs(candidates):
   with pytest.raises(ValueError, match='paired=True'):
-    examples.ContrastExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES,
-                              paired=False)
+    examples.ContrastExamples(
+      candidates=candidates, template=TEMPLATE, vocabulary=BYTES, paired=False
+    )
 
 
 def test_correct_candidates_are_solutions_to_learn(candidates):
-  made = examples.CorrectExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES)(
-      'train')
+  made = examples.CorrectExamples(
+    candidates=candidates, template=TEMPLATE, vocabulary=BYTES
+  )('train')
   assert len(made) == 5
-  assert made[0]['targets'].tolist() == prompts.encode_solution(BYTES, 'right')
+  assert made[0]['targets'].tolist() == prompt_templates.encode_solution(
+    BYTES, 'right'
+  )
 
 
 def mixed(candidates, rates):
   return examples.Mixed(
-      (examples.VerdictExamples(candidates=candidates, template=TEMPLATE, vocabulary=BYTES),
-       examples.SolutionExamples(problems, TEMPLATE, BYTES)), rates)
+    (
+      examples.VerdictExamples(
+        candidates=candidates, template=TEMPLATE, vocabulary=BYTES
+      ),
+      examples.SolutionExamples(problems, TEMPLATE, BYTES),
+    ),
+    rates,
+  )
 
 
 def test_mixed_groups_hold_every_kind_in_fixed_proportion(candidates):
@@ -89,14 +137,19 @@ def test_mixed_groups_hold_every_kind_in_fixed_proportion(candidates):
   made = rule('train')
   assert rule.group_size == 6 and len(made) == 10 * 6
   for start in range(0, len(made), 6):
-    assert [row.get('is_correct') for row in made[start:start + 6]] == [1, 0] + 4 * [None]
+    assert [row.get('is_correct') for row in made[start : start + 6]] == [
+      1,
+      0,
+    ] + 4 * [None]
 
 
 def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
   made = mixed(candidates, (2, 2))('train')
   assert len(made) == 40
   solves = [bytes(row['targets']) for row in made if 'is_correct' not in row]
-  assert len(solves) == 20 and {solves.count(text) for text in set(solves)} == {4}
+  assert len(solves) == 20 and {solves.count(text) for text in set(solves)} == {
+    4
+  }
   verdicts = sorted(bytes(row['inputs']) for row in made if 'is_correct' in row)
   alone = mixed(candidates, (2, 2)).examples[0]('train')
   assert verdicts == sorted(bytes(row['inputs']) for row in alone)
@@ -104,9 +157,14 @@ def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
 
 def test_every_batch_of_a_mixture_has_the_same_share_of_verdicts(candidates):
   rule = mixed(candidates, (2, 2))
-  stream = batches.batches(rule('train'), batch_size=8, max_length=200, seed=0,
-                           group_size=rule.group_size,
-                           label_words=prompts.encode_words(TEMPLATE, BYTES))
+  stream = batching.batches(
+    rule('train'),
+    batch_size=8,
+    max_length=200,
+    seed=0,
+    group_size=rule.group_size,
+    label_words=prompt_templates.encode_words(TEMPLATE, BYTES),
+  )
   for _ in range(7):
     batch = next(stream)
     np.testing.assert_array_equal(batch['verdict_weights'], [1, 1, 0, 0] * 2)

@@ -7,7 +7,9 @@ from mathft_jax.data import packing
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
 def test_every_item_has_one_row_and_no_row_overflows(lengths):
   rows = packing.first_fit(lengths, 20)
-  assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+  assert sorted(index for row in rows for index in row) == list(
+    range(len(lengths))
+  )
   assert all(sum(lengths[index] for index in row) <= 20 for row in rows)
 
 

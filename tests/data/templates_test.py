@@ -6,26 +6,34 @@ import pathlib
 import gin
 import pytest
 
-from mathft_jax import records
-from mathft_jax.data import prompts
+from mathft_jax.data import prompt_templates, schema
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'gin_configs'
-VOCABULARIES = {'gemma': 'gemma', 'llama3': 'llama3', 'qwen': 'qwen', 'mistral': 'llama2'}
+VOCABULARIES = {
+  'gemma': 'gemma',
+  'llama3': 'llama3',
+  'qwen': 'qwen',
+  'mistral': 'llama2',
+}
 CHATS = {'gemma_chat': 'gemma', 'llama3_chat': 'llama3', 'qwen_chat': 'qwen'}
-PROBLEM = records.Problem('p', 'What is $1+1$?')
+PROBLEM = schema.Problem('p', 'What is $1+1$?')
 SOLUTION = 'We add:\n\n\\boxed{2}'
 
 
 @pytest.fixture
 def build(tokenizer_paths):
   """(vocabulary, template) of a gin file, with a tokenizer of its kind."""
+
   def built(file, kind):
     gin.clear_config()
     gin.add_config_file_search_path(str(CONFIGS))
-    gin.parse_config(['from __gin__ import dynamic_registration', f"include '{file}.gin'"])
+    gin.parse_config(
+      ['from __gin__ import dynamic_registration', f"include '{file}.gin'"]
+    )
     gin.parse_config(f"TOKENIZER_PATH = '{tokenizer_paths[kind]}'")
     make = lambda name: gin.query_parameter(f'%{name}').scoped_configurable_fn()
     return make('VOCABULARY'), make('TEMPLATE') if 'templates' in file else None
+
   yield built
   gin.clear_config()
 
@@ -44,26 +52,42 @@ def text_of(vocabulary, ids):
 
 
 @pytest.mark.parametrize('name', VOCABULARIES)
-def test_each_base_vocabulary_ends_documents_and_never_pads_with_the_end(build, name):
+def test_each_base_vocabulary_ends_documents_and_never_pads_with_the_end(
+  build, name
+):
   vocabulary, _ = build(f'vocabularies/{name}', VOCABULARIES[name])
-  assert vocabulary.special_ids[vocabulary.eos] == vocabulary.eos_id != vocabulary.pad_id
+  assert (
+    vocabulary.special_ids[vocabulary.eos]
+    == vocabulary.eos_id
+    != vocabulary.pad_id
+  )
   assert vocabulary.decode(vocabulary.encode(SOLUTION)) == SOLUTION
-  assert prompts.encode_words(prompts.Template(), vocabulary)[1].any()
+  assert prompt_templates.encode_words(prompt_templates.Template(), vocabulary)[
+    1
+  ].any()
 
 
 def test_the_plain_template_is_the_default():
   gin.clear_config()
   gin.parse_config_file(str(CONFIGS / 'templates' / 'plain.gin'))
   try:
-    assert gin.query_parameter('%TEMPLATE').scoped_configurable_fn() == prompts.Template()
+    assert (
+      gin.query_parameter('%TEMPLATE').scoped_configurable_fn()
+      == prompt_templates.Template()
+    )
   finally:
     gin.clear_config()
 
 
 def test_every_template_and_vocabulary_is_tested_here():
-  files = {folder: {path.stem for path in (CONFIGS / folder).glob('*.gin')}
-           for folder in ('templates', 'vocabularies')}
-  assert files == {'templates': {*CHATS, 'plain'}, 'vocabularies': set(VOCABULARIES)}
+  files = {
+    folder: {path.stem for path in (CONFIGS / folder).glob('*.gin')}
+    for folder in ('templates', 'vocabularies')
+  }
+  assert files == {
+    'templates': {*CHATS, 'plain'},
+    'vocabularies': set(VOCABULARIES),
+  }
 
 
 @pytest.fixture(params=CHATS)
@@ -73,42 +97,60 @@ def chat(build, request):
 
 def test_a_chat_prompt_is_its_text_with_one_id_for_each_special_token(chat):
   vocabulary, template = chat
-  ids = prompts.encode_prompt(template, vocabulary, PROBLEM)
+  ids = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
   begin = vocabulary.bos or ''
-  assert text_of(vocabulary, ids) == begin + template.solve.replace('{question}', PROBLEM.question)
+  assert text_of(vocabulary, ids) == begin + template.solve.replace(
+    '{question}', PROBLEM.question
+  )
   for name in template.special_tokens:
-    assert ids.count(vocabulary.special_ids[name]) == template.solve.count(name) > 0
+    assert (
+      ids.count(vocabulary.special_ids[name]) == template.solve.count(name) > 0
+    )
 
 
 def test_a_turn_ends_where_a_solution_ends(chat):
   vocabulary, template = chat
   assert template.special_tokens.count(vocabulary.eos) == 1
-  assert prompts.encode_solution(vocabulary, SOLUTION)[-1] == vocabulary.eos_id
-  prompt = prompts.encode_prompt(template, vocabulary, PROBLEM)
+  assert (
+    prompt_templates.encode_solution(vocabulary, SOLUTION)[-1]
+    == vocabulary.eos_id
+  )
+  prompt = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
   assert vocabulary.eos_id in prompt and vocabulary.pad_id not in prompt
 
 
 def test_the_evaluators_pieces_are_its_prompt(chat):
   vocabulary, template = chat
-  ids = (prompts.encode_verify_problem(template, vocabulary, PROBLEM)
-         + prompts.encode_verify_solution(template, vocabulary, SOLUTION))
-  text = (template.verify_problem.replace('{question}', PROBLEM.question)
-          + template.verify_solution.replace('{solution}', SOLUTION))
+  ids = prompt_templates.encode_verify_problem(
+    template, vocabulary, PROBLEM
+  ) + prompt_templates.encode_verify_solution(template, vocabulary, SOLUTION)
+  text = template.verify_problem.replace(
+    '{question}', PROBLEM.question
+  ) + template.verify_solution.replace('{solution}', SOLUTION)
   assert text_of(vocabulary, ids) == (vocabulary.bos or '') + text
 
 
 def test_special_tokens_in_a_problem_or_solution_stay_text(chat):
   vocabulary, template = chat
-  names = ''.join((*template.special_tokens, vocabulary.eos, vocabulary.pad, vocabulary.bos or ''))
+  names = ''.join(
+    (
+      *template.special_tokens,
+      vocabulary.eos,
+      vocabulary.pad,
+      vocabulary.bos or '',
+    )
+  )
   hostile = dataclasses.replace(PROBLEM, question=f'{names}What is 1+1?{names}')
-  for encode, value in ((prompts.encode_prompt, (PROBLEM, hostile)),
-                        (prompts.encode_verify_problem, (PROBLEM, hostile)),
-                        (prompts.encode_verify_solution, (SOLUTION, f'2{names}'))):
+  for encode, value in (
+    (prompt_templates.encode_prompt, (PROBLEM, hostile)),
+    (prompt_templates.encode_verify_problem, (PROBLEM, hostile)),
+    (prompt_templates.encode_verify_solution, (SOLUTION, f'2{names}')),
+  ):
     plain, attacked = (encode(template, vocabulary, each) for each in value)
     for index in vocabulary.special_ids.values():
       assert attacked.count(index) == plain.count(index)
     assert names in text_of(vocabulary, attacked)
-  solution = prompts.encode_solution(vocabulary, f'{names} 2')
+  solution = prompt_templates.encode_solution(vocabulary, f'{names} 2')
   assert not {*solution[:-1]} & {*vocabulary.special_ids.values()}
   assert vocabulary.decode(solution) == f'{names} 2'
 
@@ -116,9 +158,13 @@ def test_special_tokens_in_a_problem_or_solution_stay_text(chat):
 def test_special_tokens_in_demonstrations_are_the_templates_alone(chat):
   vocabulary, template = chat
   name = template.special_tokens[0]
-  template = dataclasses.replace(template, shots=((f'1+2 {name}', f'3 {name}'),))
-  ids = prompts.encode_prompt(template, vocabulary, PROBLEM)
-  in_template = 2 * template.solve.count(name) + template.shot_separator.count(name)
+  template = dataclasses.replace(
+    template, shots=((f'1+2 {name}', f'3 {name}'),)
+  )
+  ids = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
+  in_template = 2 * template.solve.count(name) + template.shot_separator.count(
+    name
+  )
   assert ids.count(vocabulary.special_ids[name]) == in_template
 
 
@@ -126,46 +172,68 @@ def test_a_name_that_a_problem_and_the_template_make_together_is_text(chat):
   vocabulary, template = chat
   name = template.special_tokens[0]
   torn = dataclasses.replace(template, solve='{question}' + name[3:])
-  ids = prompts.encode_prompt(torn, vocabulary, records.Problem('p', name[:3]))
-  assert vocabulary.special_ids[name] not in ids and vocabulary.decode(ids) == name
+  ids = prompt_templates.encode_prompt(
+    torn, vocabulary, schema.Problem('p', name[:3])
+  )
+  assert (
+    vocabulary.special_ids[name] not in ids and vocabulary.decode(ids) == name
+  )
 
 
 def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
   vocabulary, _ = build('vocabularies/qwen', 'qwen')
   _, template = build('templates/gemma_chat', 'gemma')
-  with pytest.raises(ValueError, match=r"\['<start_of_turn>', '<end_of_turn>'\].*<\|im_start\|>"):
-    prompts.encode_prompt(template, vocabulary, PROBLEM)
+  with pytest.raises(
+    ValueError, match=r"\['<start_of_turn>', '<end_of_turn>'\].*<\|im_start\|>"
+  ):
+    prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
 
 
 def test_label_words_of_several_tokens_stay_apart(chat):
   vocabulary, template = chat
-  words_WM, mask_WM = prompts.encode_words(template, vocabulary)
+  words_WM, mask_WM = prompt_templates.encode_words(template, vocabulary)
   for word, row, mask in zip(template.words, words_WM, mask_WM):
     assert vocabulary.decode(row[mask]) == word
   unusual = dataclasses.replace(template, words=(' flawless', ' faulty'))
-  assert prompts.encode_words(unusual, vocabulary)[1].sum(axis=1).min() > 1
+  assert (
+    prompt_templates.encode_words(unusual, vocabulary)[1].sum(axis=1).min() > 1
+  )
 
 
 def test_special_tokens_are_in_the_fingerprint_where_there_are_any(chat):
   vocabulary, template = chat
-  found = prompts.fingerprint(template, vocabulary)
+  found = prompt_templates.fingerprint(template, vocabulary)
   assert found['template.special_tokens'] == ' '.join(template.special_tokens)
-  assert 'template.special_tokens' not in prompts.fingerprint(prompts.Template(), vocabulary)
+  assert 'template.special_tokens' not in prompt_templates.fingerprint(
+    prompt_templates.Template(), vocabulary
+  )
 
 
 def test_a_first_space_stands_before_the_prompt_and_nowhere_else(build):
   sentencepiece = pytest.importorskip('sentencepiece')
   vocabulary, _ = build('vocabularies/mistral', 'llama2')
   published = sentencepiece.SentencePieceProcessor(model_file=vocabulary.path)
-  template = prompts.Template()
+  template = prompt_templates.Template()
   text = template.solve.replace('{question}', PROBLEM.question)
-  assert prompts.encode_prompt(template, vocabulary, PROBLEM) == [
-      vocabulary.bos_id, *published.encode(text)]
-  joint = [*prompts.encode_verify_problem(template, vocabulary, PROBLEM),
-           *prompts.encode_verify_solution(template, vocabulary, SOLUTION)]
-  text = (template.verify_problem.replace('{question}', PROBLEM.question)
-          + template.verify_solution.replace('{solution}', SOLUTION))
+  assert prompt_templates.encode_prompt(template, vocabulary, PROBLEM) == [
+    vocabulary.bos_id,
+    *published.encode(text),
+  ]
+  joint = [
+    *prompt_templates.encode_verify_problem(template, vocabulary, PROBLEM),
+    *prompt_templates.encode_verify_solution(template, vocabulary, SOLUTION),
+  ]
+  text = template.verify_problem.replace(
+    '{question}', PROBLEM.question
+  ) + template.verify_solution.replace('{solution}', SOLUTION)
   assert joint == [vocabulary.bos_id, *published.encode(text)]
-  begin = prompts.encode_prompt(prompts.Template(special_tokens=('</s>',), solve='</s>{question}'),
-                                vocabulary, PROBLEM)
-  assert begin[:3] == [vocabulary.bos_id, vocabulary.eos_id, *vocabulary.encode('What')[:1]]
+  begin = prompt_templates.encode_prompt(
+    prompt_templates.Template(special_tokens=('</s>',), solve='</s>{question}'),
+    vocabulary,
+    PROBLEM,
+  )
+  assert begin[:3] == [
+    vocabulary.bos_id,
+    vocabulary.eos_id,
+    *vocabulary.encode('What')[:1],
+  ]

@@ -8,28 +8,62 @@ from mathft_jax.data import tokenizer_files, vocabularies
 
 KINDS = ('qwen', 'llama3', 'gemma', 'llama2')
 BOUND = {
-    'qwen': dict(eos='<|endoftext|>', pad='<|fim_pad|>'),
-    'llama3': dict(eos='<|eot_id|>', pad='<|finetune_right_pad_id|>', bos='<|begin_of_text|>'),
-    'gemma': dict(eos='<eos>', pad='<pad>', bos='<bos>',
-                  special=('<start_of_turn>', '<end_of_turn>')),
-    'llama2': dict(eos='</s>', pad='<unk>', bos='<s>'),
+  'qwen': dict(eos='<|endoftext|>', pad='<|fim_pad|>'),
+  'llama3': dict(
+    eos='<|eot_id|>', pad='<|finetune_right_pad_id|>', bos='<|begin_of_text|>'
+  ),
+  'gemma': dict(
+    eos='<eos>',
+    pad='<pad>',
+    bos='<bos>',
+    special=('<start_of_turn>', '<end_of_turn>'),
+  ),
+  'llama2': dict(eos='</s>', pad='<unk>', bos='<s>'),
 }
-TEXTS = ('', ' correct', 'x', '\n\n  two  lines é∑\ud55c\t\\boxed{\\frac{12}{3}}$ ', '1+1', '\n')
-NAMES = ' '.join(('<|endoftext|>', '<|im_start|>x', '<|eot_id|>', '<eos>', '<bos>', '</s>', '<pad>',
-                  '<unk>', '<start_of_turn>user', '<|begin_of_text|>', '<|fim_pad|>'))
+TEXTS = (
+  '',
+  ' correct',
+  'x',
+  '\n\n  two  lines é∑\ud55c\t\\boxed{\\frac{12}{3}}$ ',
+  '1+1',
+  '\n',
+)
+NAMES = ' '.join(
+  (
+    '<|endoftext|>',
+    '<|im_start|>x',
+    '<|eot_id|>',
+    '<eos>',
+    '<bos>',
+    '</s>',
+    '<pad>',
+    '<unk>',
+    '<start_of_turn>user',
+    '<|begin_of_text|>',
+    '<|fim_pad|>',
+  )
+)
 
 
 @pytest.fixture(params=KINDS)
 def vocabulary(request, tokenizer_paths):
-  return vocabularies.TokenizerVocabulary(str(tokenizer_paths[request.param]),
-                                          **BOUND[request.param])
+  return vocabularies.TokenizerVocabulary(
+    str(tokenizer_paths[request.param]), **BOUND[request.param]
+  )
 
 
 def test_special_tokens_are_those_that_were_named(vocabulary):
-  for name, index in (('eos', vocabulary.eos_id), ('pad', vocabulary.pad_id),
-                      ('bos', vocabulary.bos_id)):
+  for name, index in (
+    ('eos', vocabulary.eos_id),
+    ('pad', vocabulary.pad_id),
+    ('bos', vocabulary.bos_id),
+  ):
     if getattr(vocabulary, name) is not None:
-      assert vocabulary.special_ids[getattr(vocabulary, name)] == index < vocabulary.vocab_size
+      assert (
+        vocabulary.special_ids[getattr(vocabulary, name)]
+        == index
+        < vocabulary.vocab_size
+      )
   assert vocabulary.pad_id != vocabulary.eos_id
 
 
@@ -42,7 +76,9 @@ def test_any_text_comes_back(vocabulary, text):
 
 def test_pieces_come_back_as_one_text_without_spaces_of_their_own(vocabulary):
   pieces = ['1', '+', '1', ' = 2', '.\n']
-  assert vocabulary.decode(sum(map(vocabulary.encode, pieces), [])) == ''.join(pieces)
+  assert vocabulary.decode(sum(map(vocabulary.encode, pieces), [])) == ''.join(
+    pieces
+  )
 
 
 def test_the_name_of_a_special_token_in_a_text_is_text(vocabulary):
@@ -61,111 +97,207 @@ def test_a_text_around_such_a_name_has_its_usual_tokens(vocabulary):
 def test_decoding_stops_at_the_end_and_drops_padding_and_begin(vocabulary):
   begin = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
   ids = vocabulary.encode(' x²')
-  assert vocabulary.decode([*begin, *ids, vocabulary.pad_id, vocabulary.eos_id, *ids]) == ' x²'
+  assert (
+    vocabulary.decode(
+      [*begin, *ids, vocabulary.pad_id, vocabulary.eos_id, *ids]
+    )
+    == ' x²'
+  )
 
 
-def test_a_name_that_only_normalisation_makes_is_text_as_well(tmp_path, tokenizer_paths):
+def test_a_name_that_only_normalisation_makes_is_text_as_well(
+  tmp_path, tokenizer_paths
+):
   tokenizers = pytest.importorskip('tokenizers')
   read = tokenizers.Tokenizer.from_file(str(tokenizer_paths['qwen']))
   read.normalizer = tokenizers.normalizers.NFKC()
-  read.add_tokens([tokenizers.AddedToken('<end>', normalized=True, special=True)])
+  read.add_tokens(
+    [tokenizers.AddedToken('<end>', normalized=True, special=True)]
+  )
   read.save(str(tmp_path / 'tokenizer.json'))
-  vocabulary = vocabularies.TokenizerVocabulary(str(tmp_path), eos='<end>', pad='<|fim_pad|>')
+  vocabulary = vocabularies.TokenizerVocabulary(
+    str(tmp_path), eos='<end>', pad='<|fim_pad|>'
+  )
   fullwidth = '\uff1cend\uff1e'
   assert read.encode(fullwidth).ids == [vocabulary.eos_id]
   assert vocabulary.decode(vocabulary.encode(fullwidth)) == '<end>'
 
 
 def test_only_a_tokenizer_that_adds_a_first_space_has_a_prefix(tokenizer_paths):
-  made = {kind: vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).text_prefix
-          for kind, path in tokenizer_paths.items()}
+  made = {
+    kind: vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).text_prefix
+    for kind, path in tokenizer_paths.items()
+  }
   assert made == {'qwen': '', 'llama3': '', 'gemma': '', 'llama2': ' '}
 
 
-def test_with_the_prefix_a_text_has_the_ids_of_the_published_tokenizer(tokenizer_paths):
+def test_with_the_prefix_a_text_has_the_ids_of_the_published_tokenizer(
+  tokenizer_paths,
+):
   sentencepiece = pytest.importorskip('sentencepiece')
   for kind in ('gemma', 'llama2'):
-    vocabulary = vocabularies.TokenizerVocabulary(str(tokenizer_paths[kind]), **BOUND[kind])
-    published = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_paths[kind]))
+    vocabulary = vocabularies.TokenizerVocabulary(
+      str(tokenizer_paths[kind]), **BOUND[kind]
+    )
+    published = sentencepiece.SentencePieceProcessor(
+      model_file=str(tokenizer_paths[kind])
+    )
     for text in filter(None, TEXTS):
-      assert vocabulary.encode(vocabulary.text_prefix + text) == published.encode(text)
+      assert vocabulary.encode(
+        vocabulary.text_prefix + text
+      ) == published.encode(text)
 
 
-@pytest.mark.parametrize('normalizer, pre_tokenizer', [
-    ({'type': 'Sequence', 'normalizers': [
-        {'type': 'Prepend', 'prepend': '\u2581'},
-        {'type': 'Replace', 'pattern': {'String': ' '}, 'content': '\u2581'}]}, None),
-    (None, {'type': 'Metaspace', 'replacement': '\u2581', 'prepend_scheme': 'first',
-            'split': False}),
-])
-def test_either_way_to_add_a_first_space_in_a_json_is_taken_out(tmp_path, normalizer,
-                                                                 pre_tokenizer):
+@pytest.mark.parametrize(
+  'normalizer, pre_tokenizer',
+  [
+    (
+      {
+        'type': 'Sequence',
+        'normalizers': [
+          {'type': 'Prepend', 'prepend': '\u2581'},
+          {'type': 'Replace', 'pattern': {'String': ' '}, 'content': '\u2581'},
+        ],
+      },
+      None,
+    ),
+    (
+      None,
+      {
+        'type': 'Metaspace',
+        'replacement': '\u2581',
+        'prepend_scheme': 'first',
+        'split': False,
+      },
+    ),
+  ],
+)
+def test_either_way_to_add_a_first_space_in_a_json_is_taken_out(
+  tmp_path, normalizer, pre_tokenizer
+):
   tokenizers = pytest.importorskip('tokenizers')
-  vocab = {'<unk>': 0, '</s>': 1, **{f'<0x{byte:02X}>': byte + 2 for byte in range(256)},
-           '\u2581': 258, '1': 259, '\u25811': 260}
-  made = json.loads(tokenizers.Tokenizer(tokenizers.models.BPE(
-      vocab, [('\u2581', '1')], unk_token='<unk>', byte_fallback=True)).to_str())
-  made.update(normalizer=normalizer, pre_tokenizer=pre_tokenizer, decoder={
-      'type': 'Sequence', 'decoders': [
-          {'type': 'Replace', 'pattern': {'String': '\u2581'}, 'content': ' '},
-          {'type': 'ByteFallback'}, {'type': 'Fuse'},
-          {'type': 'Strip', 'content': ' ', 'start': 1, 'stop': 0}]})
+  vocab = {
+    '<unk>': 0,
+    '</s>': 1,
+    **{f'<0x{byte:02X}>': byte + 2 for byte in range(256)},
+    '\u2581': 258,
+    '1': 259,
+    '\u25811': 260,
+  }
+  made = json.loads(
+    tokenizers.Tokenizer(
+      tokenizers.models.BPE(
+        vocab, [('\u2581', '1')], unk_token='<unk>', byte_fallback=True
+      )
+    ).to_str()
+  )
+  made.update(
+    normalizer=normalizer,
+    pre_tokenizer=pre_tokenizer,
+    decoder={
+      'type': 'Sequence',
+      'decoders': [
+        {'type': 'Replace', 'pattern': {'String': '\u2581'}, 'content': ' '},
+        {'type': 'ByteFallback'},
+        {'type': 'Fuse'},
+        {'type': 'Strip', 'content': ' ', 'start': 1, 'stop': 0},
+      ],
+    },
+  )
   (tmp_path / 'tokenizer.json').write_text(json.dumps(made))
-  vocabulary = vocabularies.TokenizerVocabulary(str(tmp_path), eos='</s>', pad='<unk>')
+  vocabulary = vocabularies.TokenizerVocabulary(
+    str(tmp_path), eos='</s>', pad='<unk>'
+  )
   assert vocabulary.text_prefix == ' '
   assert vocabulary.encode('1') == [259] and vocabulary.encode(' 1') == [260]
   assert vocabulary.decode([260, 259]) == ' 11'
   published = tokenizers.Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
-  assert published.encode('1').ids == vocabulary.encode(vocabulary.text_prefix + '1')
+  assert published.encode('1').ids == vocabulary.encode(
+    vocabulary.text_prefix + '1'
+  )
 
 
 def test_a_tokenizer_that_loses_white_space_is_refused(tmp_path):
   sentencepiece = pytest.importorskip('sentencepiece')
   sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(['1 +1', '+ 1'] * 9), model_prefix=str(tmp_path / 'nmt'),
-      vocab_size=265, byte_fallback=True, hard_vocab_limit=False, minloglevel=2)
+    sentence_iterator=iter(['1 +1', '+ 1'] * 9),
+    model_prefix=str(tmp_path / 'nmt'),
+    vocab_size=265,
+    byte_fallback=True,
+    hard_vocab_limit=False,
+    minloglevel=2,
+  )
   with pytest.raises(ValueError, match='keeps white space'):
-    vocabularies.TokenizerVocabulary(str(tmp_path / 'nmt.model'), eos='</s>', pad='<unk>')
+    vocabularies.TokenizerVocabulary(
+      str(tmp_path / 'nmt.model'), eos='</s>', pad='<unk>'
+    )
 
 
-def test_padding_and_length_that_a_file_names_are_ignored(tmp_path, tokenizer_paths):
+def test_padding_and_length_that_a_file_names_are_ignored(
+  tmp_path, tokenizer_paths
+):
   tokenizers = pytest.importorskip('tokenizers')
   read = tokenizers.Tokenizer.from_file(str(tokenizer_paths['qwen']))
   read.enable_truncation(4)
   read.enable_padding(length=30)
   read.save(str(tmp_path / 'tokenizer.json'))
   texts = ['x', 'a text of more than four tokens']
-  plain, other = (vocabularies.TokenizerVocabulary(str(path), **BOUND['qwen'])
-                  for path in (tokenizer_paths['qwen'], tmp_path))
-  assert [plain.encode(text) for text in texts] == [other.encode(text) for text in texts]
+  plain, other = (
+    vocabularies.TokenizerVocabulary(str(path), **BOUND['qwen'])
+    for path in (tokenizer_paths['qwen'], tmp_path)
+  )
+  assert [plain.encode(text) for text in texts] == [
+    other.encode(text) for text in texts
+  ]
   assert plain.fingerprint() == other.fingerprint()
 
 
-def test_a_fingerprint_depends_on_content_and_special_tokens_alone(tmp_path, tokenizer_paths):
+def test_a_fingerprint_depends_on_content_and_special_tokens_alone(
+  tmp_path, tokenizer_paths
+):
   pytest.importorskip('tokenizers')
   content = json.loads(tokenizer_paths['qwen'].read_text())
-  content['model']['merges'] = [' '.join(pair) for pair in content['model']['merges']]
-  (tmp_path / 'tokenizer.json').write_text(json.dumps(content, indent=3, sort_keys=True))
-  original = vocabularies.TokenizerVocabulary(str(tokenizer_paths['qwen']), **BOUND['qwen'])
+  content['model']['merges'] = [
+    ' '.join(pair) for pair in content['model']['merges']
+  ]
+  (tmp_path / 'tokenizer.json').write_text(
+    json.dumps(content, indent=3, sort_keys=True)
+  )
+  original = vocabularies.TokenizerVocabulary(
+    str(tokenizer_paths['qwen']), **BOUND['qwen']
+  )
   by_id = vocabularies.TokenizerVocabulary(
-      str(tmp_path), eos=original.eos_id, pad=original.pad_id)
+    str(tmp_path), eos=original.eos_id, pad=original.pad_id
+  )
   assert by_id.fingerprint() == original.fingerprint()
   assert str(tmp_path) not in by_id.fingerprint()
-  assert vocabularies.TokenizerVocabulary(
-      str(tmp_path), eos='<|im_end|>', pad='<|fim_pad|>').fingerprint() != original.fingerprint()
+  assert (
+    vocabularies.TokenizerVocabulary(
+      str(tmp_path), eos='<|im_end|>', pad='<|fim_pad|>'
+    ).fingerprint()
+    != original.fingerprint()
+  )
   content['normalizer'] = None
   (tmp_path / 'tokenizer.json').write_text(json.dumps(content))
-  assert vocabularies.TokenizerVocabulary(
-      str(tmp_path), **BOUND['qwen']).fingerprint() != original.fingerprint()
+  assert (
+    vocabularies.TokenizerVocabulary(
+      str(tmp_path), **BOUND['qwen']
+    ).fingerprint()
+    != original.fingerprint()
+  )
 
 
 def test_every_kind_has_a_fingerprint_of_its_own(tokenizer_paths):
-  made = [vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).fingerprint()
-          for kind, path in tokenizer_paths.items()]
+  made = [
+    vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).fingerprint()
+    for kind, path in tokenizer_paths.items()
+  ]
   assert len(set(made)) == 4
 
 
-def test_wrong_tokens_are_refused_with_the_names_that_there_are(tokenizer_paths):
+def test_wrong_tokens_are_refused_with_the_names_that_there_are(
+  tokenizer_paths,
+):
   path = str(tokenizer_paths['gemma'])
   make = vocabularies.TokenizerVocabulary
   with pytest.raises(ValueError, match='never learns to stop'):
@@ -180,28 +312,44 @@ def test_wrong_tokens_are_refused_with_the_names_that_there_are(tokenizer_paths)
 
 def test_ids_that_the_model_lacks_are_left_out(tokenizer_paths):
   vocabulary = vocabularies.TokenizerVocabulary(
-      str(tokenizer_paths['llama3']), **BOUND['llama3'] | dict(pad=0, size=605))
-  assert vocabulary.vocab_size == 605 and '<|finetune_right_pad_id|>' not in vocabulary.special_ids
+    str(tokenizer_paths['llama3']), **BOUND['llama3'] | dict(pad=0, size=605)
+  )
+  assert (
+    vocabulary.vocab_size == 605
+    and '<|finetune_right_pad_id|>' not in vocabulary.special_ids
+  )
   assert max(vocabulary.encode(NAMES)) < 600
 
 
 def test_a_text_that_needs_the_padding_token_is_refused(tmp_path):
   tokenizers = pytest.importorskip('tokenizers')
-  letters = {'<unk>': 0, '</s>': 1, **{letter: i for i, letter in enumerate('\n +1', start=2)}}
-  tokenizers.Tokenizer(tokenizers.models.BPE(letters, [], unk_token='<unk>')).save(
-      str(tmp_path / 'tokenizer.json'))
+  letters = {
+    '<unk>': 0,
+    '</s>': 1,
+    **{letter: i for i, letter in enumerate('\n +1', start=2)},
+  }
+  tokenizers.Tokenizer(
+    tokenizers.models.BPE(letters, [], unk_token='<unk>')
+  ).save(str(tmp_path / 'tokenizer.json'))
   content = json.loads((tmp_path / 'tokenizer.json').read_text())
   content['decoder'] = {'type': 'Fuse'}
   (tmp_path / 'tokenizer.json').write_text(json.dumps(content))
-  vocabulary = vocabularies.TokenizerVocabulary(str(tmp_path), eos='</s>', pad='<unk>')
+  vocabulary = vocabularies.TokenizerVocabulary(
+    str(tmp_path), eos='</s>', pad='<unk>'
+  )
   with pytest.raises(ValueError, match="'1 x' has a letter"):
     vocabulary.encode('1 x')
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'no tokenizer; wanted'), ('{"model": ', 'no tokenizer that can be read'),
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    (None, 'no tokenizer; wanted'),
+    ('{"model": ', 'no tokenizer that can be read'),
     ('version https://git-lfs.github.com/spec/v1\n', 'git lfs pointer'),
-    ('{"model": {"type": "Unheard"}}', 'no tokenizer that can be read')])
+    ('{"model": {"type": "Unheard"}}', 'no tokenizer that can be read'),
+  ],
+)
 def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
   pytest.importorskip('tokenizers')
   if content is not None:

@@ -21,7 +21,9 @@ def test_bytes_bring_back_any_text(text):
 
 def test_bytes_bring_back_all_of_math(shared_data):
   for name in ('train', 'test'):
-    with gzip.open(shared_data / 'math' / f'{name}.jsonl.gz', 'rt', encoding='utf-8') as lines:
+    with gzip.open(
+      shared_data / 'math' / f'{name}.jsonl.gz', 'rt', encoding='utf-8'
+    ) as lines:
       for row in map(json.loads, lines):
         for text in (row['problem'], row['solution']):
           assert BYTES.decode(BYTES.encode(text)) == text
@@ -33,7 +35,13 @@ def test_padding_is_not_the_end(vocabulary):
 
 
 def test_decoding_stops_at_the_first_end_and_drops_padding_and_begin():
-  ids = [BYTES.bos_id, *BYTES.encode('ab'), BYTES.pad_id, *BYTES.encode('c'), BYTES.eos_id]
+  ids = [
+    BYTES.bos_id,
+    *BYTES.encode('ab'),
+    BYTES.pad_id,
+    *BYTES.encode('c'),
+    BYTES.eos_id,
+  ]
   assert BYTES.decode(ids + BYTES.encode('never')) == 'abc'
 
 

@@ -12,20 +12,30 @@ SCORE = lambda candidate: candidate.score
 
 
 def by_pairs(scores_C, correct_C):
-  pairs = [(good > bad) + (good == bad) / 2
-           for good, right in zip(scores_C, correct_C) if right
-           for bad, also in zip(scores_C, correct_C) if not also]
+  pairs = [
+    (good > bad) + (good == bad) / 2
+    for good, right in zip(scores_C, correct_C)
+    if right
+    for bad, also in zip(scores_C, correct_C)
+    if not also
+  ]
   return np.mean(pairs) if pairs else np.nan
 
 
 @given(st.lists(st.tuples(scores(), st.booleans()), min_size=1, max_size=20))
 def test_auc_is_the_share_of_pairs_in_order(rows):
   scores_C, correct_C = map(np.array, zip(*rows))
-  assert auc.auc(scores_C, correct_C) == pytest.approx(by_pairs(scores_C, correct_C), nan_ok=True)
+  assert auc.auc(scores_C, correct_C) == pytest.approx(
+    by_pairs(scores_C, correct_C), nan_ok=True
+  )
 
 
 def test_weights_count_like_repetitions():
-  found = auc.auc(np.array([0.1, 0.6, 0.5]), np.array([True, True, False]), np.array([3, 1, 2]))
+  found = auc.auc(
+    np.array([0.1, 0.6, 0.5]),
+    np.array([True, True, False]),
+    np.array([3, 1, 2]),
+  )
   assert found == pytest.approx(1 / 4)
 
 
@@ -34,12 +44,18 @@ def test_knowing_which_problems_are_hard_is_pooled_auc_only():
   hard = candidate_set([(CORRECT, 0.1)] + [('a', 0.1)] * 3, 'hard')
   assert auc.auc_within([easy, hard], SCORE).mean == 0.5
   assert auc.auc_pooled([easy, hard], SCORE).mean == pytest.approx(
-      by_pairs([0.9] * 4 + [0.1] * 4, [1, 1, 1, 0, 1, 0, 0, 0]))
+    by_pairs([0.9] * 4 + [0.1] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
+  )
 
 
 def test_problems_of_one_kind_and_candidates_without_answer_or_score_do_not_count():
-  sets = [candidate_set([(CORRECT, 0.9), ('a', 0.2), (None, 1.0), ('b', None)], 'both'),
-          candidate_set([(CORRECT, 0.1)], 'right'), candidate_set([('a', 0.9)], 'wrong')]
+  sets = [
+    candidate_set(
+      [(CORRECT, 0.9), ('a', 0.2), (None, 1.0), ('b', None)], 'both'
+    ),
+    candidate_set([(CORRECT, 0.1)], 'right'),
+    candidate_set([('a', 0.9)], 'wrong'),
+  ]
   within = auc.auc_within(sets, SCORE)
   assert (within.mean, within.n) == (1.0, 1)
   assert auc.auc_within(sets[1:], SCORE) is None
@@ -48,8 +64,10 @@ def test_problems_of_one_kind_and_candidates_without_answer_or_score_do_not_coun
 
 def test_pooled_interval_holds_the_value_and_narrows_with_more_problems():
   rng = np.random.default_rng(0)
-  sets = [candidate_set([(CORRECT, rng.normal(0.3)), ('a', rng.normal())] * 2, str(i))
-          for i in range(400)]
+  sets = [
+    candidate_set([(CORRECT, rng.normal(0.3)), ('a', rng.normal())] * 2, str(i))
+    for i in range(400)
+  ]
   few, many = auc.auc_pooled(sets[:50], SCORE), auc.auc_pooled(sets, SCORE)
   assert few.low < few.mean < few.high and many.low < many.mean < many.high
   assert many.high - many.low < 0.6 * (few.high - few.low)

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from mathft_jax.records import Candidate, CandidateSet, Problem
+from mathft_jax.data.schema import Candidate, CandidateSet, Problem
 
 CORRECT = 'right'
 
@@ -12,10 +12,19 @@ def candidate_set(rows, id_='p', **problem):
   labels, candidates = {}, []
   for index, (answer, score, *log_prob) in enumerate(rows):
     cluster = None if answer is None else labels.setdefault(answer, len(labels))
-    candidates.append(Candidate(
-        f'{index}: {answer}', answer=answer, cluster=cluster, score=score,
-        is_correct=answer == CORRECT, log_prob=log_prob[0] if log_prob else None))
-  return CandidateSet(Problem(id_, 'question', answer=CORRECT, **problem), tuple(candidates))
+    candidates.append(
+      Candidate(
+        f'{index}: {answer}',
+        answer=answer,
+        cluster=cluster,
+        score=score,
+        is_correct=answer == CORRECT,
+        log_prob=log_prob[0] if log_prob else None,
+      )
+    )
+  return CandidateSet(
+    Problem(id_, 'question', answer=CORRECT, **problem), tuple(candidates)
+  )
 
 
 def answers():
@@ -24,8 +33,12 @@ def answers():
 
 def scores():
   """Often equal, so that ties are tested; else anything in [0, 1]."""
-  return st.one_of(st.sampled_from((0.0, 0.25, 0.5, 1.0)), st.floats(0, 1, width=32))
+  return st.one_of(
+    st.sampled_from((0.0, 0.25, 0.5, 1.0)), st.floats(0, 1, width=32)
+  )
 
 
 def candidate_sets(most=12):
-  return st.lists(st.tuples(answers(), scores()), max_size=most).map(candidate_set)
+  return st.lists(st.tuples(answers(), scores()), max_size=most).map(
+    candidate_set
+  )

@@ -8,39 +8,69 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from mathft_jax.data.schema import Candidate, CandidateSet
 from mathft_jax.evaluation import curves, voting
-from mathft_jax.records import Candidate, CandidateSet
-from tests.evaluation.candidates import CORRECT, candidate_set, candidate_sets, scores
+from tests.evaluation.candidates import (
+  CORRECT,
+  candidate_set,
+  candidate_sets,
+  scores,
+)
 
-RULES = (voting.Majority(), voting.Majority(top_candidates=2), voting.Rerank(),
-         voting.Rerank(top_clusters=2), voting.WeightedVote(), voting.WeightedVote(top_clusters=2),
-         voting.Oracle(), voting.Oracle(top_clusters=2))
+RULES = (
+  voting.Majority(),
+  voting.Majority(top_candidates=2),
+  voting.Rerank(),
+  voting.Rerank(top_clusters=2),
+  voting.WeightedVote(),
+  voting.WeightedVote(top_clusters=2),
+  voting.Oracle(),
+  voting.Oracle(top_clusters=2),
+)
 
 
 def over_all_orders(rule, unit, k):
   """The rule's mean over every ordered k-subset: sampling order splits the ties."""
-  choices = [rule(dataclasses.replace(unit, candidates=order))
-             for order in itertools.permutations(unit.candidates, k)]
-  return np.mean([choice is not None and choice.is_correct for choice in choices])
+  choices = [
+    rule(dataclasses.replace(unit, candidates=order))
+    for order in itertools.permutations(unit.candidates, k)
+  ]
+  return np.mean(
+    [choice is not None and choice.is_correct for choice in choices]
+  )
 
 
-@given(st.integers(1, 8).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n),
-                                                     st.integers(1, n))))
+@given(
+  st.integers(1, 8).flatmap(
+    lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, n))
+  )
+)
 def test_pass_at_k_is_the_share_of_subsets_with_a_correct_one(numbers):
   correct, n, k = numbers
-  subsets = list(itertools.combinations([True] * correct + [False] * (n - correct), k))
-  assert curves.pass_at_k(correct, n, k) == pytest.approx(np.mean([any(each) for each in subsets]))
+  subsets = list(
+    itertools.combinations([True] * correct + [False] * (n - correct), k)
+  )
+  assert curves.pass_at_k(correct, n, k) == pytest.approx(
+    np.mean([any(each) for each in subsets])
+  )
 
 
-@given(st.lists(st.tuples(scores(), st.booleans()), min_size=1, max_size=7), st.integers(0, 2),
-       st.integers(1, 9))
+@given(
+  st.lists(st.tuples(scores(), st.booleans()), min_size=1, max_size=7),
+  st.integers(0, 2),
+  st.integers(1, 9),
+)
 def test_best_of_k_is_the_mean_over_subsets(rows, unranked, k):
   everyone = [*rows, *[(-1.0, False)] * unranked]
   found = []
   for subset in itertools.combinations(everyone, min(k, len(everyone))):
     best = max(score for score, _ in subset)
-    found.append(np.mean([correct for score, correct in subset if score == best]))
-  assert curves.best_of_k(*zip(*rows), k, unranked) == pytest.approx(np.mean(found))
+    found.append(
+      np.mean([correct for score, correct in subset if score == best])
+    )
+  assert curves.best_of_k(*zip(*rows), k, unranked) == pytest.approx(
+    np.mean(found)
+  )
 
 
 def test_best_of_k_for_many_samples_stays_exact():
@@ -49,8 +79,16 @@ def test_best_of_k_for_many_samples_stays_exact():
 
 
 # Ties, a candidate without an answer, a correct minority, scores that mislead once.
-TRICKY = candidate_set([('a', 0.5), ('a', 0.2), (CORRECT, 0.5), ('b', 0.9), (CORRECT, 0.6),
-                        (None, 1.0)])
+TRICKY = candidate_set(
+  [
+    ('a', 0.5),
+    ('a', 0.2),
+    (CORRECT, 0.5),
+    ('b', 0.9),
+    (CORRECT, 0.6),
+    (None, 1.0),
+  ]
+)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.name)
@@ -61,24 +99,45 @@ def test_random_subsets_have_the_mean_of_all_ordered_subsets(rule, k):
 
 
 @settings(max_examples=150)
-@given(st.lists(candidate_sets(8), min_size=1, max_size=3), st.sampled_from(RULES),
-       st.integers(1, 9))
-def test_on_every_drawn_subset_the_arrays_choose_as_the_rule_does(sets, rule, k):
+@given(
+  st.lists(candidate_sets(8), min_size=1, max_size=3),
+  st.sampled_from(RULES),
+  st.integers(1, 9),
+)
+def test_on_every_drawn_subset_the_arrays_choose_as_the_rule_does(
+  sets, rule, k
+):
   drawn = curves.draw(sets, 3, np.random.default_rng(0)).first(k)
   for row, found in enumerate(curves.correct_choices(rule, drawn)):
-    columns = zip(drawn.cluster_DC[row], drawn.score_DC[row], drawn.correct_DC[row])
-    unit = CandidateSet(sets[0].problem, tuple(
-        Candidate('', cluster=None if cluster < 0 else int(cluster), score=float(score),
-                  is_correct=bool(correct)) for cluster, score, correct in columns))
+    columns = zip(
+      drawn.cluster_DC[row], drawn.score_DC[row], drawn.correct_DC[row]
+    )
+    unit = CandidateSet(
+      sets[0].problem,
+      tuple(
+        Candidate(
+          '',
+          cluster=None if cluster < 0 else int(cluster),
+          score=float(score),
+          is_correct=bool(correct),
+        )
+        for cluster, score, correct in columns
+      ),
+    )
     choice = rule(unit)
     assert found == (choice is not None and choice.is_correct)
 
 
 def test_draws_are_the_candidates_of_each_problem_in_random_orders():
-  small, large = candidate_set([('a', 0.1)]), candidate_set([('b', 0.2), (CORRECT, 0.3)])
+  small, large = (
+    candidate_set([('a', 0.1)]),
+    candidate_set([('b', 0.2), (CORRECT, 0.3)]),
+  )
   drawn = curves.draw([small, large], 200, np.random.default_rng(0))
   assert drawn.score_DC.shape == (400, 2)
-  np.testing.assert_array_equal(drawn.score_DC[:200], [[0.1, np.nan]] * 200)  # padding comes last
+  np.testing.assert_array_equal(
+    drawn.score_DC[:200], [[0.1, np.nan]] * 200
+  )  # padding comes last
   assert set(map(tuple, drawn.score_DC[200:])) == {(0.2, 0.3), (0.3, 0.2)}
   assert 70 < np.sum(drawn.score_DC[200:, 0] == 0.2) < 130
 
@@ -86,7 +145,9 @@ def test_draws_are_the_candidates_of_each_problem_in_random_orders():
 @settings(max_examples=50)
 @given(candidate_sets(8))
 def test_one_sample_is_one_sample_under_every_rule(unit):
-  wanted = np.mean([c.is_correct for c in unit.candidates]) if unit.candidates else 0.0
+  wanted = (
+    np.mean([c.is_correct for c in unit.candidates]) if unit.candidates else 0.0
+  )
   for rule in RULES:
     assert curves.rule_curve([unit], rule, [1])[0, 0] == pytest.approx(wanted)
 
@@ -98,34 +159,49 @@ def test_problems_of_different_size_use_all_they_have():
     values_KP = curves.rule_curve([small, large], rule, [1, 7], draws=50)
     assert values_KP.shape == (2, 2)
     np.testing.assert_array_equal(values_KP[:, 0], 1.0)
-  np.testing.assert_allclose(curves.rule_curve([large], voting.Majority(), [7])[0], 1.0)
+  np.testing.assert_allclose(
+    curves.rule_curve([large], voting.Majority(), [7])[0], 1.0
+  )
 
 
 def test_blocks_of_problems_do_not_change_the_law(monkeypatch):
   sets = [TRICKY] * 30
   monkeypatch.setattr(curves, 'BLOCK', 1)
   found = curves.rule_curve(sets, voting.WeightedVote(), [3], draws=1000)[0]
-  assert found.mean() == pytest.approx(over_all_orders(voting.WeightedVote(), TRICKY, 3), abs=0.01)
+  assert found.mean() == pytest.approx(
+    over_all_orders(voting.WeightedVote(), TRICKY, 3), abs=0.01
+  )
 
 
 def test_same_seed_same_curve():
-  one, two = (curves.rule_curve([TRICKY], voting.Majority(), [2, 3], seed=7) for _ in range(2))
+  one, two = (
+    curves.rule_curve([TRICKY], voting.Majority(), [2, 3], seed=7)
+    for _ in range(2)
+  )
   np.testing.assert_array_equal(one, two)
 
 
 def test_empty_and_answerless_problems_count_as_wrong():
   sets = [candidate_set([], 'empty'), candidate_set([(None, 0.5)], 'no answer')]
   for rule in RULES:
-    np.testing.assert_array_equal(curves.rule_curve(sets, rule, [1, 2]), np.zeros((2, 2)))
+    np.testing.assert_array_equal(
+      curves.rule_curve(sets, rule, [1, 2]), np.zeros((2, 2))
+    )
 
 
 def test_a_partly_scored_file_has_no_curve_of_a_rule_that_scores():
   unit = candidate_set([('a', 0.5), ('b', None), (None, None)])
-  for rule in (voting.Rerank(1), voting.WeightedVote(), voting.Majority(top_candidates=1)):
+  for rule in (
+    voting.Rerank(1),
+    voting.WeightedVote(),
+    voting.Majority(top_candidates=1),
+  ):
     with pytest.raises(voting.MissingScore, match='the curve of'):
       curves.rule_curve([unit], rule, [1])
   curves.rule_curve([unit], voting.Majority(), [1])
 
 
 def test_a_rule_of_the_users_own_has_no_curve():
-  assert curves.rule_curve([TRICKY], lambda unit: unit.candidates[0], [1]) is None
+  assert (
+    curves.rule_curve([TRICKY], lambda unit: unit.candidates[0], [1]) is None
+  )

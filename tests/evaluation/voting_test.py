@@ -12,20 +12,36 @@ from tests.evaluation.candidates import CORRECT, candidate_set, candidate_sets
 EVERY = 99  # more clusters or candidates than any set here has
 
 # Largest cluster a (3), best score b, heaviest cluster right (1.5 against 1.2 and 0.9).
-EXAMPLE = candidate_set([('a', 0.4), (CORRECT, 0.8), ('b', 0.9), ('a', 0.5), (None, 1.0),
-                         (CORRECT, 0.7), ('a', 0.3)])
+EXAMPLE = candidate_set(
+  [
+    ('a', 0.4),
+    (CORRECT, 0.8),
+    ('b', 0.9),
+    ('a', 0.5),
+    (None, 1.0),
+    (CORRECT, 0.7),
+    ('a', 0.3),
+  ]
+)
 
 
 def with_scores(unit, score_of):
-  return dataclasses.replace(unit, candidates=tuple(
-      dataclasses.replace(each, score=score_of(each)) for each in unit.candidates))
+  return dataclasses.replace(
+    unit,
+    candidates=tuple(
+      dataclasses.replace(each, score=score_of(each))
+      for each in unit.candidates
+    ),
+  )
 
 
 def answer(choice):
   return choice and choice.answer
 
 
-@pytest.mark.parametrize('rule, wanted', [
+@pytest.mark.parametrize(
+  'rule, wanted',
+  [
     (voting.Majority(), '0: a'),
     (voting.Rerank(), '2: b'),
     (voting.Rerank(top_clusters=1), '3: a'),
@@ -36,7 +52,9 @@ def answer(choice):
     (voting.Majority(top_candidates=3), f'1: {CORRECT}'),
     (voting.Oracle(), f'1: {CORRECT}'),
     (voting.Oracle(top_clusters=2), f'1: {CORRECT}'),
-], ids=lambda value: getattr(value, 'name', None))
+  ],
+  ids=lambda value: getattr(value, 'name', None),
+)
 def test_each_rule_on_one_example(rule, wanted):
   assert rule(EXAMPLE).solution == wanted
 
@@ -65,16 +83,35 @@ def test_nothing_is_chosen_where_nobody_has_an_answer(rows):
 
 def test_names_are_those_of_the_paper():
   assert [rule.name for rule in voting.paper_rules()] == [
-      'Maj1@N', 'RR.All', 'RR.Top-8', 'W.RR', 'W.RR.Top-8', 'Maj1.Top8', 'MajK@N, K=8', 'Pass@N']
+    'Maj1@N',
+    'RR.All',
+    'RR.Top-8',
+    'W.RR',
+    'W.RR.Top-8',
+    'Maj1.Top8',
+    'MajK@N, K=8',
+    'Pass@N',
+  ]
 
 
 def test_a_rule_that_needs_a_missing_score_says_so():
   unit = candidate_set([('a', 0.5), ('a', 0.5), ('b', None)])
-  for rule in (voting.Rerank(), voting.WeightedVote(), voting.Majority(top_candidates=1),
-               voting.Rerank(top_clusters=2)):
-    with pytest.raises(voting.MissingScore, match='1 of them have none .*candidate 2'):
+  for rule in (
+    voting.Rerank(),
+    voting.WeightedVote(),
+    voting.Majority(top_candidates=1),
+    voting.Rerank(top_clusters=2),
+  ):
+    with pytest.raises(
+      voting.MissingScore, match='1 of them have none .*candidate 2'
+    ):
       rule(unit)
-  for rule in (voting.Majority(), voting.Rerank(1), voting.WeightedVote(1), voting.Oracle()):
+  for rule in (
+    voting.Majority(),
+    voting.Rerank(1),
+    voting.WeightedVote(1),
+    voting.Oracle(),
+  ):
     rule(unit)
 
 
@@ -83,8 +120,9 @@ def test_a_score_that_is_not_a_number_is_an_error():
     voting.Rerank()(candidate_set([('a', 0.5), ('a', float('nan'))]))
 
 
-@pytest.mark.parametrize('build', [voting.Majority, voting.Rerank, voting.WeightedVote,
-                                   voting.Oracle])
+@pytest.mark.parametrize(
+  'build', [voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle]
+)
 def test_zero_clusters_or_candidates_are_refused(build):
   with pytest.raises(ValueError, match='= 0; wanted at least 1'):
     build(0)
@@ -118,9 +156,15 @@ def test_a_constant_evaluator_leaves_the_vote(unit, constant):
 @given(candidate_sets(), st.integers(1, 6))
 def test_a_perfect_evaluator_reaches_the_ceilings(unit, top_clusters):
   unit = with_scores(unit, lambda each: float(each.is_correct))
-  for rule, ceiling in ((voting.Rerank(), voting.Oracle()),
-                        (voting.Rerank(top_clusters), voting.Oracle(top_clusters))):
-    assert answer(rule(unit)) == CORRECT if ceiling(unit) else answer(rule(unit)) != CORRECT
+  for rule, ceiling in (
+    (voting.Rerank(), voting.Oracle()),
+    (voting.Rerank(top_clusters), voting.Oracle(top_clusters)),
+  ):
+    assert (
+      answer(rule(unit)) == CORRECT
+      if ceiling(unit)
+      else answer(rule(unit)) != CORRECT
+    )
 
 
 @given(candidate_sets(), st.integers(1, 6))
@@ -132,6 +176,8 @@ def test_no_rule_passes_its_ceiling(unit, top_clusters):
 
 @given(candidate_sets(), st.integers(-8, 8))
 def test_the_unit_of_the_scores_does_not_matter(unit, power):
-  scaled = with_scores(unit, lambda each: each.score * 2.0 ** power)  # exact in floating point
+  scaled = with_scores(
+    unit, lambda each: each.score * 2.0**power
+  )  # exact in floating point
   for rule in voting.paper_rules(2, 3):
     assert answer(rule(scaled)) == answer(rule(unit))

@@ -5,34 +5,52 @@ import json
 import random
 import threading
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import pytest
 
 from mathft_jax import grading
 
-_CONSTANTS = st.sampled_from(['2', '3', '0.5', r'\frac{1}{3}', r'\pi', r'\sqrt{2}', '7', 'i'])
+_CONSTANTS = st.sampled_from(
+  ['2', '3', '0.5', r'\frac{1}{3}', r'\pi', r'\sqrt{2}', '7', 'i']
+)
 _VARIABLES = st.sampled_from(['x', 'y', 'n', r'\theta'])
 
 
 def _combined(parts):
   return st.one_of(
-      st.tuples(st.just('+'), parts, parts), st.tuples(st.just('*'), parts, parts),
-      st.tuples(st.just('/'), parts, parts), st.tuples(st.just('-'), parts, parts),
-      st.tuples(st.just('^'), parts, st.sampled_from(['2', '3', '-1'])),
-      st.tuples(st.sampled_from(['sqrt', 'sin', 'cos', 'ln']), parts))
+    st.tuples(st.just('+'), parts, parts),
+    st.tuples(st.just('*'), parts, parts),
+    st.tuples(st.just('/'), parts, parts),
+    st.tuples(st.just('-'), parts, parts),
+    st.tuples(st.just('^'), parts, st.sampled_from(['2', '3', '-1'])),
+    st.tuples(st.sampled_from(['sqrt', 'sin', 'cos', 'ln']), parts),
+  )
 
 
-EXPRESSIONS = st.recursive(st.one_of(_CONSTANTS, _VARIABLES), _combined, max_leaves=6)
+EXPRESSIONS = st.recursive(
+  st.one_of(_CONSTANTS, _VARIABLES), _combined, max_leaves=6
+)
 ANSWERS = st.one_of(
-    EXPRESSIONS.map(lambda tree: latex(tree)),
-    st.lists(EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3).map(', '.join),
-    st.lists(EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3).map(
-        lambda parts: f'({", ".join(parts)})'),
-    st.tuples(EXPRESSIONS, EXPRESSIONS).map(lambda pair: f'{latex(pair[0])} = {latex(pair[1])}'),
-    st.tuples(EXPRESSIONS, EXPRESSIONS).map(lambda pair: f'{latex(pair[0])} < {latex(pair[1])}'),
-    st.integers(-10**12, 10**12).map(str),
-    st.decimals(-1000, 1000, places=10).map(str),
-    st.sampled_from(['', 'no solution', 'B', '(B)', '\\frac{', '9^{9^{9^9}}', '12:30', '1101_2']))
+  EXPRESSIONS.map(lambda tree: latex(tree)),
+  st.lists(
+    EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3
+  ).map(', '.join),
+  st.lists(
+    EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3
+  ).map(lambda parts: f'({", ".join(parts)})'),
+  st.tuples(EXPRESSIONS, EXPRESSIONS).map(
+    lambda pair: f'{latex(pair[0])} = {latex(pair[1])}'
+  ),
+  st.tuples(EXPRESSIONS, EXPRESSIONS).map(
+    lambda pair: f'{latex(pair[0])} < {latex(pair[1])}'
+  ),
+  st.integers(-(10**12), 10**12).map(str),
+  st.decimals(-1000, 1000, places=10).map(str),
+  st.sampled_from(
+    ['', 'no solution', 'B', '(B)', '\\frac{', '9^{9^{9^9}}', '12:30', '1101_2']
+  ),
+)
 
 
 def latex(tree):
@@ -42,23 +60,32 @@ def latex(tree):
   head, *parts = tree
   texts = list(map(latex, parts))
   if head == '/':
-    return fr'\frac{{{texts[0]}}}{{{texts[1]}}}'
+    return rf'\frac{{{texts[0]}}}{{{texts[1]}}}'
   if head == '^':
-    return fr'\left({texts[0]}\right)^{{{texts[1]}}}'
+    return rf'\left({texts[0]}\right)^{{{texts[1]}}}'
   if head == 'sqrt':
-    return fr'\sqrt{{{texts[0]}}}'
+    return rf'\sqrt{{{texts[0]}}}'
   if len(texts) == 1:
-    return fr'\{head}\left({texts[0]}\right)'
-  return fr'\left({texts[0]}\right) {head.replace("*", chr(92) + "cdot")} \left({texts[1]}\right)'
+    return rf'\{head}\left({texts[0]}\right)'
+  return rf'\left({texts[0]}\right) {head.replace("*", chr(92) + "cdot")} \left({texts[1]}\right)'
 
 
 def plain(tree):
   """The same in ASCII."""
   if isinstance(tree, str):
-    return {r'\frac{1}{3}': '1/3', r'\pi': 'pi', r'\sqrt{2}': 'sqrt(2)', r'\theta': 'theta'}.get(tree, tree)
+    return {
+      r'\frac{1}{3}': '1/3',
+      r'\pi': 'pi',
+      r'\sqrt{2}': 'sqrt(2)',
+      r'\theta': 'theta',
+    }.get(tree, tree)
   head, *parts = tree
   texts = [f'({plain(part)})' for part in parts]
-  return f'{head}{texts[0]}' if len(texts) == 1 else texts[0] + head.replace('^', '**') + texts[1]
+  return (
+    f'{head}{texts[0]}'
+    if len(texts) == 1
+    else texts[0] + head.replace('^', '**') + texts[1]
+  )
 
 
 def commuted(tree):
@@ -69,7 +96,9 @@ def commuted(tree):
   parts = list(map(commuted, parts))
   if head in '+*':
     return (head, *reversed(parts))
-  return ('+', ('*', '-1', parts[1]), parts[0]) if head == '-' else (head, *parts)
+  return (
+    ('+', ('*', '-1', parts[1]), parts[0]) if head == '-' else (head, *parts)
+  )
 
 
 @settings(max_examples=150, deadline=None)
@@ -92,7 +121,9 @@ def test_generated_answers_form_classes(answers):
 
 
 def test_labelled_answers_form_classes(labelled):
-  strings = sorted({text for case in labelled for text in (case['gold'], case['pred'])})
+  strings = sorted(
+    {text for case in labelled for text in (case['gold'], case['pred'])}
+  )
   rng = random.Random(0)
   for _ in range(60):
     _assert_relation(rng.sample(strings, 12))
@@ -100,7 +131,10 @@ def test_labelled_answers_form_classes(labelled):
 
 def _assert_relation(answers):
   """Reflexive, symmetric, transitive, and the same as cluster."""
-  equal = {(a, b): grading.is_equivalent(a, b) for a, b in itertools.product(answers, repeat=2)}
+  equal = {
+    (a, b): grading.is_equivalent(a, b)
+    for a, b in itertools.product(answers, repeat=2)
+  }
   labels = dict(zip(answers, grading.cluster(answers)))
   for a, b in equal:
     assert equal[a, b] == equal[b, a]
@@ -112,8 +146,11 @@ def _assert_relation(answers):
 
 
 def test_the_labelled_pairs_are_graded_as_labelled(labelled):
-  wrong = [case['id'] for case in labelled
-           if grading.is_equivalent(case['gold'], case['pred']) != case['equal']]
+  wrong = [
+    case['id']
+    for case in labelled
+    if grading.is_equivalent(case['gold'], case['pred']) != case['equal']
+  ]
   assert len(wrong) <= 0.01 * len(labelled), wrong
 
 
@@ -122,8 +159,25 @@ def test_clusters_are_labelled_in_order_of_first_appearance():
   assert grading.cluster(answers) == [0, None, 1, 0, None, 1, None, 0]
 
 
-@pytest.mark.parametrize('text', ['', ' ', '$$', '%', '{{{{', '\\', '\\frac', '^', '_', '[]', '\x00',
-                                  '()', '\\frac{}{}', '...'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    '',
+    ' ',
+    '$$',
+    '%',
+    '{{{{',
+    '\\',
+    '\\frac',
+    '^',
+    '_',
+    '[]',
+    '\x00',
+    '()',
+    '\\frac{}{}',
+    '...',
+  ],
+)
 def test_what_says_nothing_equals_nothing(text):
   assert grading.key(text) is None
   assert not grading.is_equivalent(text, text)
@@ -137,7 +191,7 @@ def test_nine_digits_are_one_answer_with_what_they_approximate():
 
 
 def test_threads_agree():
-  answers = [fr'\sin({n}) + \sqrt{{{n}}}' for n in range(2, 40)]
+  answers = [rf'\sin({n}) + \sqrt{{{n}}}' for n in range(2, 40)]
   expected = [grading.key(answer) for answer in answers]
   grading.equivalence.forget()
   found = {}
@@ -145,7 +199,9 @@ def test_threads_agree():
   def read(worker):
     found[worker] = [grading.key(answer) for answer in answers]
 
-  threads = [threading.Thread(target=read, args=(worker,)) for worker in range(4)]
+  threads = [
+    threading.Thread(target=read, args=(worker,)) for worker in range(4)
+  ]
   for thread in threads:
     thread.start()
   for thread in threads:

@@ -6,38 +6,69 @@ import pytest
 
 from mathft_jax import grading
 
-SLOWEST_S = 1.0  # of process time: other work on the machine must not fail a test
+SLOWEST_S = (
+  1.0  # of process time: other work on the machine must not fail a test
+)
 
 HOSTILE = {
-    'tower': '9^{9^{9^9}}', 'ascii tower': '9**9**9**9', 'long tower': '^'.join(['2'] * 50),
-    'polynomial': '(x+1)^{5000}', 'huge polynomial': '(x+1)^{10^{9}}', 'factorial': '99999999!',
-    'factorial of a power': '(10^{10})!', 'factorials': '9' + '!' * 300, 'braces': '{' * 100_000 + '4',
-    'brackets': '(' * 100_000 + '4' + ')' * 100_000, 'megabyte': '4 ' * 500_000,
-    'sum': '+'.join(['1'] * 900), 'quotient': '/'.join(['1'] * 900), 'signs': '-' * 1900 + '4',
-    'chain': '<'.join(['x'] * 900), 'product': '*'.join(f'(x+{n})' for n in range(200)),
-    'roots': '\\sqrt{' * 38 + '2' + '}' * 38, 'fractions': '\\frac{1}{1+' * 38 + '2' + '}' * 38,
-    'functions': '\\sin' * 400 + ' x', 'texts': '\\text{' * 2000 + 'a' + '}' * 2000,
-    'sum of powers': r'\sum_{k=1}^{10^{12}} k^{k}', 'nested sums': r'\sum_{k=1}^{900} ' * 4 + 'k',
-    'exponential': 'e^{e^{e^{e^{e^{10}}}}}', 'sine of a tower': r'\sin(9^{9^{9^9}} x)',
-    'exponent': '1e999999999', 'signs of roots': r'\pm 1' + r'\pm\sqrt{2}' * 40,
-    'union': r'\cup'.join(f'({n},{n + 2})' for n in range(200)), 'gcd': 'gcd(10^{100000}, 3^{200000})',
-    'matrix': r'\begin{pmatrix}' + '&'.join(['1'] * 900) + r'\end{pmatrix}',
-    'matrices': r'\begin{pmatrix}' * 100 + '1' + r'\end{pmatrix}' * 100,
-    'digits': '0.' + '3' * 50_000, 'binomial': r'\binom{10^{10}}{10^{9}}', 'letters': 'x' * 50_000,
-    'spaces': '4' + '\\!' * 20_000, 'tower of roots': r'2^{1/3^{1/5^{1/7^{1/11}}}}',
-    'points': 'A(' * 38 + '1' + ')' * 38, 'rows': '[' * 38 + '1' + ']' * 38,
-    'roots of powers': r'\pi 1/√√√√\max 99999999!t\max9^° ∪ 9^9^π1/√√√√\max99999999!t\max9',
-    'signs of relations': (r'2pi\pm\fbox{∞∞\pm½<=F1e92pi\pm\fbox{∞∞\frac\binom\binom99999999!'
-                           r'\pi\pm½<=F1e9'),
-    'determinant': r'\begin{vmatrix}' + r'\\'.join(['&'.join('abcdefghi')] * 9) + r'\end{vmatrix}',
-    'system': "__import__('os').system('echo x > pwned.txt')", 'globals': 'globals()',
-    'write': 'open("pwned.txt","w").write("x")', 'lambda': '(lambda: 4)()',
-    'exec': "\\pi+exec(\"open('pwned.txt','w').write('x')\")", 'format': '{0.__class__}%s%n',
+  'tower': '9^{9^{9^9}}',
+  'ascii tower': '9**9**9**9',
+  'long tower': '^'.join(['2'] * 50),
+  'polynomial': '(x+1)^{5000}',
+  'huge polynomial': '(x+1)^{10^{9}}',
+  'factorial': '99999999!',
+  'factorial of a power': '(10^{10})!',
+  'factorials': '9' + '!' * 300,
+  'braces': '{' * 100_000 + '4',
+  'brackets': '(' * 100_000 + '4' + ')' * 100_000,
+  'megabyte': '4 ' * 500_000,
+  'sum': '+'.join(['1'] * 900),
+  'quotient': '/'.join(['1'] * 900),
+  'signs': '-' * 1900 + '4',
+  'chain': '<'.join(['x'] * 900),
+  'product': '*'.join(f'(x+{n})' for n in range(200)),
+  'roots': '\\sqrt{' * 38 + '2' + '}' * 38,
+  'fractions': '\\frac{1}{1+' * 38 + '2' + '}' * 38,
+  'functions': '\\sin' * 400 + ' x',
+  'texts': '\\text{' * 2000 + 'a' + '}' * 2000,
+  'sum of powers': r'\sum_{k=1}^{10^{12}} k^{k}',
+  'nested sums': r'\sum_{k=1}^{900} ' * 4 + 'k',
+  'exponential': 'e^{e^{e^{e^{e^{10}}}}}',
+  'sine of a tower': r'\sin(9^{9^{9^9}} x)',
+  'exponent': '1e999999999',
+  'signs of roots': r'\pm 1' + r'\pm\sqrt{2}' * 40,
+  'union': r'\cup'.join(f'({n},{n + 2})' for n in range(200)),
+  'gcd': 'gcd(10^{100000}, 3^{200000})',
+  'matrix': r'\begin{pmatrix}' + '&'.join(['1'] * 900) + r'\end{pmatrix}',
+  'matrices': r'\begin{pmatrix}' * 100 + '1' + r'\end{pmatrix}' * 100,
+  'digits': '0.' + '3' * 50_000,
+  'binomial': r'\binom{10^{10}}{10^{9}}',
+  'letters': 'x' * 50_000,
+  'spaces': '4' + '\\!' * 20_000,
+  'tower of roots': r'2^{1/3^{1/5^{1/7^{1/11}}}}',
+  'points': 'A(' * 38 + '1' + ')' * 38,
+  'rows': '[' * 38 + '1' + ']' * 38,
+  'roots of powers': r'\pi 1/√√√√\max 99999999!t\max9^° ∪ 9^9^π1/√√√√\max99999999!t\max9',
+  'signs of relations': (
+    r'2pi\pm\fbox{∞∞\pm½<=F1e92pi\pm\fbox{∞∞\frac\binom\binom99999999!'
+    r'\pi\pm½<=F1e9'
+  ),
+  'determinant': r'\begin{vmatrix}'
+  + r'\\'.join(['&'.join('abcdefghi')] * 9)
+  + r'\end{vmatrix}',
+  'system': "__import__('os').system('echo x > pwned.txt')",
+  'globals': 'globals()',
+  'write': 'open("pwned.txt","w").write("x")',
+  'lambda': '(lambda: 4)()',
+  'exec': "\\pi+exec(\"open('pwned.txt','w').write('x')\")",
+  'format': '{0.__class__}%s%n',
 }
 
 
 @pytest.mark.parametrize('text', HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_text_is_quick_and_equals_nothing_but_itself(text, tmp_path, monkeypatch):
+def test_hostile_text_is_quick_and_equals_nothing_but_itself(
+  text, tmp_path, monkeypatch
+):
   monkeypatch.chdir(tmp_path)
   start = time.process_time()
   for answer in ('4', 'x', r'\frac{1}{2}', '(1,2)', 'x+1', r'\sqrt{2}'):
@@ -47,7 +78,9 @@ def test_hostile_text_is_quick_and_equals_nothing_but_itself(text, tmp_path, mon
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('text', [r'\begin{cases}\end{cases}', r'\begin{matrix}\end{matrix}'])
+@pytest.mark.parametrize(
+  'text', [r'\begin{cases}\end{cases}', r'\begin{matrix}\end{matrix}']
+)
 def test_environments_that_hold_nothing_equal_nothing(text):
   assert not grading.is_equivalent('4', text)
 
@@ -57,14 +90,33 @@ def test_braces_alone_say_nothing():
 
 
 def test_towers_are_told_apart():
-  towers = ['9^{9^{9^9}}', '9^{9^{9^8}}', '9^{9^{9^9}}+1', '2\\cdot 9^{9^{9^9}}', '99999999!', '99999998!']
+  towers = [
+    '9^{9^{9^9}}',
+    '9^{9^{9^8}}',
+    '9^{9^{9^9}}+1',
+    '2\\cdot 9^{9^{9^9}}',
+    '99999999!',
+    '99999998!',
+  ]
   assert grading.cluster(towers) == list(range(len(towers)))
 
 
-@pytest.mark.parametrize('text', [
-    '{' * 200_000 + '\\boxed{13}', '\\boxed{' * 50_000, '<answer>' * 50_000, 'answer ' * 50_000,
-    '# Answer\n' * 50_000, '\\boxed{}' * 50_000, '$' * 200_000, 'the answer is ' * 30_000,
-    '####' * 50_000, 'answer' + ' ' * 200_000, 'answer of' + ' a' * 100_000])
+@pytest.mark.parametrize(
+  'text',
+  [
+    '{' * 200_000 + '\\boxed{13}',
+    '\\boxed{' * 50_000,
+    '<answer>' * 50_000,
+    'answer ' * 50_000,
+    '# Answer\n' * 50_000,
+    '\\boxed{}' * 50_000,
+    '$' * 200_000,
+    'the answer is ' * 30_000,
+    '####' * 50_000,
+    'answer' + ' ' * 200_000,
+    'answer of' + ' a' * 100_000,
+  ],
+)
 def test_extraction_takes_time_in_proportion_to_the_text(text):
   start = time.process_time()
   grading.extract_answer(text)

@@ -10,7 +10,11 @@ from mathft_jax import grading
 def _pairs():
   """(kind, verdict) -> the pairs under that heading."""
   groups = {}
-  for line in (pathlib.Path(__file__).parent / 'pairs.tsv').read_text(encoding='utf-8').splitlines():
+  for line in (
+    (pathlib.Path(__file__).parent / 'pairs.tsv')
+    .read_text(encoding='utf-8')
+    .splitlines()
+  ):
     if line.startswith('# '):
       kind, verdict = line[2:].split(': ')
       pairs = groups.setdefault((kind, verdict), [])
@@ -22,13 +26,17 @@ def _pairs():
 PAIRS = _pairs()
 
 
-@pytest.mark.parametrize('kind', [kind for kind, verdict in PAIRS if verdict == 'equal'])
+@pytest.mark.parametrize(
+  'kind', [kind for kind, verdict in PAIRS if verdict == 'equal']
+)
 def test_spellings_of_one_answer_are_equal(kind):
   pairs = PAIRS[kind, 'equal']
   assert [pair for pair in pairs if not grading.is_equivalent(*pair)] == []
 
 
-@pytest.mark.parametrize('kind', [kind for kind, verdict in PAIRS if verdict == 'different'])
+@pytest.mark.parametrize(
+  'kind', [kind for kind, verdict in PAIRS if verdict == 'different']
+)
 def test_different_answers_are_different(kind):
   pairs = PAIRS[kind, 'different']
   assert [pair for pair in pairs if grading.is_equivalent(*pair)] == []
@@ -36,5 +44,9 @@ def test_different_answers_are_different(kind):
 
 def test_each_kind_has_pairs_of_both_verdicts():
   kinds = {kind for kind, _ in PAIRS} - {'malformed'}
-  missing = {(kind, verdict) for kind in kinds for verdict in ('equal', 'different')} - PAIRS.keys()
-  assert not missing and len(kinds) > 25 and sum(map(len, PAIRS.values())) > 1000
+  missing = {
+    (kind, verdict) for kind in kinds for verdict in ('equal', 'different')
+  } - PAIRS.keys()
+  assert (
+    not missing and len(kinds) > 25 and sum(map(len, PAIRS.values())) > 1000
+  )

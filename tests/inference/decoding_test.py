@@ -8,17 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax import partitioning
-from mathft_jax.inference import decoding
-from mathft_jax.inference import sampling
-from mathft_jax.models import likelihoods
-from mathft_jax.models import transformer
+from mathft_jax.distributed import partitioning
+from mathft_jax.inference import decoding, sampling
+from mathft_jax.models import token_log_probs, transformer
 
 CONFIG = transformer.TransformerConfig(
-    vocab_size=24, embed_dim=16, num_layers=2, num_heads=4, num_kv_heads=2, mlp_dim=32)
+  vocab_size=24,
+  embed_dim=16,
+  num_layers=2,
+  num_heads=4,
+  num_kv_heads=2,
+  mlp_dim=32,
+)
 EOS = 1
-PLAN = decoding.Plan(CONFIG, sampling.TopK(20, temperature=1.2), copies=4, max_length=12, eos_id=EOS,
-                     num_tokens=24)
+PLAN = decoding.Plan(
+  CONFIG,
+  sampling.TopK(20, temperature=1.2),
+  copies=4,
+  max_length=12,
+  eos_id=EOS,
+  num_tokens=24,
+)
 LENGTHS = np.array([5, 3, 4, 5], np.int32)
 NAMES = ('a', 'b', 'c', 'd')
 
@@ -26,8 +36,10 @@ NAMES = ('a', 'b', 'c', 'd')
 @functools.lru_cache
 def params_of(config=CONFIG):
   rng = np.random.default_rng(0)
-  return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.5, x.shape), x.dtype),
-                      transformer.abstract_params(config))
+  return jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(0, 0.5, x.shape), x.dtype),
+    transformer.abstract_params(config),
+  )
 
 
 def prompts(slots=5):
@@ -36,19 +48,31 @@ def prompts(slots=5):
   return tokens
 
 
-def run(plan=PLAN, rows=(0, 1, 2, 3), numbers=(0, 1, 2, 3), slots=5, seed=0, params=None):
+def run(
+  plan=PLAN,
+  rows=(0, 1, 2, 3),
+  numbers=(0, 1, 2, 3),
+  slots=5,
+  seed=0,
+  params=None,
+):
   rows = list(rows)
-  keys = decoding.candidate_keys(seed, [NAMES[row] for row in rows],
-                                 np.tile(numbers, (len(rows), 1)))
+  keys = decoding.candidate_keys(
+    seed, [NAMES[row] for row in rows], np.tile(numbers, (len(rows), 1))
+  )
   plan = dataclasses.replace(plan, copies=len(numbers))
-  return decoding.decode(plan, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys)
+  return decoding.decode(
+    plan, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys
+  )
 
 
 def assert_same(actual: decoding.Samples, wanted: decoding.Samples):
   np.testing.assert_array_equal(actual.tokens_PCU, wanted.tokens_PCU)
   np.testing.assert_array_equal(actual.lengths_PC, wanted.lengths_PC)
   np.testing.assert_array_equal(actual.finished_PC, wanted.finished_PC)
-  np.testing.assert_allclose(actual.log_probs_PC, wanted.log_probs_PC, rtol=1e-4)
+  np.testing.assert_allclose(
+    actual.log_probs_PC, wanted.log_probs_PC, rtol=1e-4
+  )
 
 
 def pick(samples: decoding.Samples, rows, columns) -> decoding.Samples:
@@ -57,10 +81,14 @@ def pick(samples: decoding.Samples, rows, columns) -> decoding.Samples:
 
 def test_candidates_do_not_depend_on_order_company_or_padding():
   wanted = run()
-  assert len({tuple(t) for t in wanted.tokens_PCU.reshape(16, -1)}) > 12  # they do differ
+  assert (
+    len({tuple(t) for t in wanted.tokens_PCU.reshape(16, -1)}) > 12
+  )  # they do differ
   order = [2, 0, 3, 1]
   assert_same(run(rows=order), pick(wanted, order, range(4)))
-  assert_same(run(rows=(2,), numbers=(3, 1), slots=9), pick(wanted, [2], [3, 1]))
+  assert_same(
+    run(rows=(2,), numbers=(3, 1), slots=9), pick(wanted, [2], [3, 1])
+  )
 
 
 def test_another_seed_gives_other_candidates():
@@ -73,27 +101,36 @@ def test_log_probs_are_those_of_a_forward_pass_at_temperature_one():
   for p in range(4):
     for c in range(4):
       length = samples.lengths_PC[p, c]
-      row = np.concatenate([prompts()[p, :LENGTHS[p]], samples.tokens_PCU[p, c, :length]])[None]
+      row = np.concatenate(
+        [prompts()[p, : LENGTHS[p]], samples.tokens_PCU[p, c, :length]]
+      )[None]
       padded = np.pad(row, ((0, 0), (0, 17 - row.shape[1])))
       log_probs = _log_probs(params_of(), padded)[0]
-      wanted = log_probs[LENGTHS[p] - 1:LENGTHS[p] + length - 1].sum()
+      wanted = log_probs[LENGTHS[p] - 1 : LENGTHS[p] + length - 1].sum()
       np.testing.assert_allclose(samples.log_probs_PC[p, c], wanted, rtol=1e-4)
 
 
 @jax.jit
 def _log_probs(params, tokens_BT):
   positions = jnp.arange(tokens_BT.shape[1] - 1)[None]
-  hidden, _ = transformer.hidden_states(CONFIG, params, tokens_BT[:, :-1], positions_BT=positions)
-  return likelihoods.Readout(CONFIG, params, hidden).target_log_probs(tokens_BT[:, 1:])
+  hidden, _ = transformer.hidden_states(
+    CONFIG, params, tokens_BT[:, :-1], positions_BT=positions
+  )
+  return token_log_probs.Readout(CONFIG, params, hidden).target_log_probs(
+    tokens_BT[:, 1:]
+  )
 
 
 def test_a_candidate_ends_with_its_first_eos_or_at_the_limit():
   samples = run()
   ended = 0
-  for tokens, length, finished in zip(samples.tokens_PCU.reshape(16, -1),
-                                      samples.lengths_PC.ravel(), samples.finished_PC.ravel()):
+  for tokens, length, finished in zip(
+    samples.tokens_PCU.reshape(16, -1),
+    samples.lengths_PC.ravel(),
+    samples.finished_PC.ravel(),
+  ):
     assert (tokens[length:] == 0).all()
-    assert EOS not in tokens[:length - 1]
+    assert EOS not in tokens[: length - 1]
     assert finished == (tokens[length - 1] == EOS)
     assert finished or length == PLAN.max_length
     ended += finished
@@ -112,13 +149,21 @@ class EosAt:
 
 
 def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
-  monkeypatch.setattr(jax.random, 'fold_in', lambda keys, step: step)  # keys count the draws
-  plan = dataclasses.replace(PLAN, method=EosAt((0, 2, 3)), copies=3, max_length=100)
+  monkeypatch.setattr(
+    jax.random, 'fold_in', lambda keys, step: step
+  )  # keys count the draws
+  plan = dataclasses.replace(
+    PLAN, method=EosAt((0, 2, 3)), copies=3, max_length=100
+  )
   lengths, keys = LENGTHS[:1], jnp.zeros((1, 3), jnp.int32)
   state = decoding._prefill(plan, params_of(), prompts()[:1], lengths, keys)
   state, ended = decoding._decode(plan, params_of(), state, lengths, keys)
   assert ended and state.step == 4
-  assert state.tokens_BU[:, :5].tolist() == [[1, 0, 0, 0, 0], [5, 5, 1, 0, 0], [5, 5, 5, 1, 0]]
+  assert state.tokens_BU[:, :5].tolist() == [
+    [1, 0, 0, 0, 0],
+    [5, 5, 1, 0, 0],
+    [5, 5, 5, 1, 0],
+  ]
   assert state.lengths_B.tolist() == [1, 3, 4]
 
 
@@ -128,7 +173,9 @@ def test_unstacked_parameters_and_a_growing_cache_change_nothing():
 
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
-  samples = run(dataclasses.replace(PLAN, num_tokens=7, eos_id=-1, max_length=6))
+  samples = run(
+    dataclasses.replace(PLAN, num_tokens=7, eos_id=-1, max_length=6)
+  )
   assert samples.tokens_PCU.max() == 6
   assert not samples.finished_PC.any()
 
@@ -136,14 +183,22 @@ def test_ids_beyond_the_vocabulary_are_never_drawn():
 def test_eight_devices_give_the_candidates_of_one():
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
   plan = dataclasses.replace(PLAN, mesh=mesh)
-  params = jax.device_put(params_of(), partitioning.shardings(
-      transformer.logical_axes(CONFIG), transformer.abstract_params(CONFIG), mesh=mesh))
+  params = jax.device_put(
+    params_of(),
+    partitioning.shardings(
+      transformer.logical_axes(CONFIG),
+      transformer.abstract_params(CONFIG),
+      mesh=mesh,
+    ),
+  )
   assert_same(run(plan, params=params), run())
 
 
 def test_greedy_candidates_of_a_full_batch_are_that_of_one_row():
   """1,024 rows and more: XLA's CPU backend was seen to go wrong there with other attention."""
-  plan = dataclasses.replace(PLAN, method=sampling.Greedy(), max_length=24, eos_id=-1)
+  plan = dataclasses.replace(
+    PLAN, method=sampling.Greedy(), max_length=24, eos_id=-1
+  )
   many = run(plan, numbers=range(512))
   one = run(plan, rows=(1,), numbers=(0,))
   assert (many.tokens_PCU == many.tokens_PCU[:, :1]).all()
@@ -156,6 +211,8 @@ def test_keys_are_made_of_seed_problem_and_sample_number_alone(sample):
   key = lambda *args: jax.random.key_data(decoding.candidate_keys(*args))
   numbers = np.array([[sample, 2], [0, sample]])
   both = key(3, ['x', 'y'], numbers)
-  np.testing.assert_array_equal(both[1, 1], key(3, ['y'], np.array([[sample]]))[0, 0])
+  np.testing.assert_array_equal(
+    both[1, 1], key(3, ['y'], np.array([[sample]]))[0, 0]
+  )
   assert (both[0, 0] != both[1, 1]).any()
   assert (both[0, 0] != key(4, ['x'], numbers[:1])[0, 0]).any()

@@ -39,19 +39,31 @@ def test_temperature_one_draws_the_model_s_own_distribution():
 
 
 def test_temperature_sharpens_by_powers():
-  assert_frequencies(sampling.Temperature(0.5), PROBABILITIES ** 2)
+  assert_frequencies(sampling.Temperature(0.5), PROBABILITIES**2)
 
 
-@pytest.mark.parametrize('k, kept', [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (9, range(5))])
+@pytest.mark.parametrize(
+  'k, kept', [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (9, range(5))]
+)
 def test_top_k_draws_among_the_k_largest(k, kept):
   wanted = np.zeros(5)
   wanted[list(kept)] = PROBABILITIES[list(kept)]
   assert_frequencies(sampling.TopK(k, temperature=1.0), wanted)
 
 
-@pytest.mark.parametrize('p, kept', [
-    (0.01, [1]), (0.39, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.71, [1, 3, 4]),
-    (0.86, [0, 1, 3, 4]), (0.96, range(5)), (1.0, range(5))])
+@pytest.mark.parametrize(
+  'p, kept',
+  [
+    (0.01, [1]),
+    (0.39, [1]),
+    (0.41, [1, 3]),
+    (0.69, [1, 3]),
+    (0.71, [1, 3, 4]),
+    (0.86, [0, 1, 3, 4]),
+    (0.96, range(5)),
+    (1.0, range(5)),
+  ],
+)
 def test_nucleus_keeps_the_fewest_tokens_that_hold_p(p, kept):
   wanted = np.zeros(5)
   wanted[list(kept)] = PROBABILITIES[list(kept)]
@@ -59,9 +71,13 @@ def test_nucleus_keeps_the_fewest_tokens_that_hold_p(p, kept):
 
 
 def test_nucleus_is_measured_after_the_temperature():
-  cold = PROBABILITIES ** 2 / np.sum(PROBABILITIES ** 2)  # .034 .552 .009 .310 .078 -> sums
+  cold = PROBABILITIES**2 / np.sum(
+    PROBABILITIES**2
+  )  # .034 .552 .009 .310 .078 -> sums
   assert cold[1] < 0.6 < cold[1] + cold[3]
-  assert_frequencies(sampling.Nucleus(0.6, temperature=0.5), [0, cold[1], 0, cold[3], 0])
+  assert_frequencies(
+    sampling.Nucleus(0.6, temperature=0.5), [0, cold[1], 0, cold[3], 0]
+  )
 
 
 def test_a_large_vocabulary_is_drawn_as_a_small_one():
@@ -73,7 +89,10 @@ def test_a_large_vocabulary_is_drawn_as_a_small_one():
   wanted[tokens] = PROBABILITIES
   actual = frequencies(sampling.Temperature(1.0), logits)
   np.testing.assert_allclose(actual, wanted, atol=0.015)
-  assert set(draw(sampling.Nucleus(0.65, 1.0), logits)) == {tokens[1], tokens[3]}
+  assert set(draw(sampling.Nucleus(0.65, 1.0), logits)) == {
+    tokens[1],
+    tokens[3],
+  }
 
 
 def test_nucleus_of_random_logits_is_that_of_a_sort():
@@ -101,13 +120,21 @@ def test_a_row_depends_on_its_own_logits_and_key_only():
   method = sampling.Nucleus()
   together = method(logits, keys)
   order = np.random.default_rng(0).permutation(64)
-  np.testing.assert_array_equal(method(logits[order], keys[order]), together[order])
+  np.testing.assert_array_equal(
+    method(logits[order], keys[order]), together[order]
+  )
   np.testing.assert_array_equal(method(logits[:3], keys[:3]), together[:3])
 
 
-@pytest.mark.parametrize('make', [
-    lambda: sampling.Temperature(0.0), lambda: sampling.Nucleus(0.0), lambda: sampling.TopK(0),
-    lambda: sampling.Nucleus(1.5)])
+@pytest.mark.parametrize(
+  'make',
+  [
+    lambda: sampling.Temperature(0.0),
+    lambda: sampling.Nucleus(0.0),
+    lambda: sampling.TopK(0),
+    lambda: sampling.Nucleus(1.5),
+  ],
+)
 def test_settings_without_meaning_are_refused(make):
   with pytest.raises(ValueError, match='wanted'):
     make()

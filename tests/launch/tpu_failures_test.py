@@ -2,7 +2,12 @@
 
 import pytest
 
-WHERE = ('--name=pod', '--zone=us-east5-a', '--type=v5p-128', '--poll_seconds=0')
+WHERE = (
+  '--name=pod',
+  '--zone=us-east5-a',
+  '--type=v5p-128',
+  '--poll_seconds=0',
+)
 COMMAND = ('--', 'python', '-m', 'mathft_jax.train', '--gin.NAME=a b')
 RUN = 'worker.sh run '
 
@@ -48,27 +53,60 @@ def test_a_preempted_tpu_is_deleted_created_and_given_the_same_command(pod):
   pod.answer(RUN, status=255, times=1)
   done = keep(pod, '--spot')
   assert done.returncode == 0, done.stderr
-  assert story(pod) == ['create', 'scp', 'install', 'run',
-                        'delete', 'create', 'scp', 'install', 'run']
+  assert story(pod) == [
+    'create',
+    'scp',
+    'install',
+    'run',
+    'delete',
+    'create',
+    'scp',
+    'install',
+    'run',
+  ]
   first, second = [call for call in pod.calls if RUN in ' '.join(call)]
   assert first == second
 
 
 def test_a_queued_resource_that_is_suspended_by_a_preemption_is_renewed(pod):
-  pod.states('MISSING', 'WAITING_FOR_RESOURCES', 'ACTIVE', 'SUSPENDING', 'SUSPENDING', 'SUSPENDED',
-             'PROVISIONING', 'ACTIVE', of='queued-resources describe')
+  pod.states(
+    'MISSING',
+    'WAITING_FOR_RESOURCES',
+    'ACTIVE',
+    'SUSPENDING',
+    'SUSPENDING',
+    'SUSPENDED',
+    'PROVISIONING',
+    'ACTIVE',
+    of='queued-resources describe',
+  )
   pod.states('READY')
-  pod.answer(RUN, status=1, times=1)  # a worker that lost its peers, not a broken program
+  pod.answer(
+    RUN, status=1, times=1
+  )  # a worker that lost its peers, not a broken program
   done = keep(pod, '--queued', '--spot')
   assert done.returncode == 0, done.stderr
-  assert story(pod) == ['create', 'scp', 'install', 'run',
-                        'delete', 'create', 'scp', 'install', 'run']
+  assert story(pod) == [
+    'create',
+    'scp',
+    'install',
+    'run',
+    'delete',
+    'create',
+    'scp',
+    'install',
+    'run',
+  ]
   assert '--force' in pod.called('delete')[0]
 
 
-def test_an_active_queued_resource_with_a_preempted_node_counts_as_preempted(pod):
+def test_an_active_queued_resource_with_a_preempted_node_counts_as_preempted(
+  pod,
+):
   pod.states('ACTIVE', of='queued-resources describe')
-  pod.states('READY', 'PREEMPTED', 'PREEMPTED', 'READY', of='tpu-vm describe pod-0')
+  pod.states(
+    'READY', 'PREEMPTED', 'PREEMPTED', 'READY', of='tpu-vm describe pod-0'
+  )
   pod.states('READY', of='tpu-vm describe pod-1')
   pod.answer(RUN, status=255, times=1)
   done = keep(pod, '--queued', '--num_slices=2')
@@ -129,24 +167,34 @@ def test_prepare_is_tried_three_times_and_a_failed_copy_installs_nothing(pod):
 @pytest.mark.parametrize('verb', ['create', 'keep'])
 def test_no_quota_ends_at_once_and_says_what_to_do(pod, verb):
   pod.states('MISSING')
-  pod.answer(' create ', status=1, err="ERROR: Quota limit 'TPUV5PPreemptible' has been exceeded. "
-             'Limit: 0 in region us-east5.\n')
+  pod.answer(
+    ' create ',
+    status=1,
+    err="ERROR: Quota limit 'TPUV5PPreemptible' has been exceeded. Limit: 0 in region us-east5.\n",
+  )
   done = pod.run('tpu_vm.sh', verb, *WHERE, '--spot', *COMMAND)
   assert done.returncode == 5
   assert story(pod) == ['create']
-  assert 'Quota limit' in done.stderr and 'no quota for v5p-128 spot' in done.stderr
+  assert (
+    'Quota limit' in done.stderr and 'no quota for v5p-128 spot' in done.stderr
+  )
 
 
 def test_a_queued_resource_that_fails_for_want_of_quota_says_so(pod):
   pod.answer('format=value', out='FAILED\n')
-  pod.answer('queued-resources describe', out='state: FAILED, error: Quota exceeded for TPUS\n')
+  pod.answer(
+    'queued-resources describe',
+    out='state: FAILED, error: Quota exceeded for TPUS\n',
+  )
   done = pod.run('tpu_vm.sh', 'create', *WHERE, '--queued')
   assert done.returncode == 5
   assert 'Quota exceeded for TPUS' in done.stderr
 
 
 def test_no_capacity_keeps_the_status_and_points_to_the_queue(pod):
-  pod.answer(' create ', status=1, err='ERROR: There is no more capacity in the zone\n')
+  pod.answer(
+    ' create ', status=1, err='ERROR: There is no more capacity in the zone\n'
+  )
   done = pod.run('tpu_vm.sh', 'create', *WHERE)
   assert done.returncode == 1
   assert 'no more capacity' in done.stderr and '--queued' in done.stderr
@@ -154,7 +202,12 @@ def test_no_capacity_keeps_the_status_and_points_to_the_queue(pod):
 
 def test_keep_asks_again_where_capacity_is_short(pod):
   pod.states(*['MISSING'] * 5, 'READY')
-  pod.answer(' create ', status=1, err='ERROR: There is no more capacity in the zone\n', times=2)
+  pod.answer(
+    ' create ',
+    status=1,
+    err='ERROR: There is no more capacity in the zone\n',
+    times=2,
+  )
   done = keep(pod)
   assert done.returncode == 0, done.stderr
   assert story(pod) == ['create', 'create', 'create', 'scp', 'install', 'run']
@@ -205,15 +258,28 @@ def test_an_error_about_the_state_is_not_taken_for_a_missing_tpu(pod):
   assert story(pod) == [] and 'PERMISSION_DENIED' in done.stderr
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     (('run', '--name=pod', '--zone=z'), 'no command'),
     (('run', '--name=pod', '--', 'python'), '--zone=... is missing'),
-    (('run', '--name=pod', '--zonne=z', '--', 'python'), 'unknown argument --zonne=z'),
+    (
+      ('run', '--name=pod', '--zonne=z', '--', 'python'),
+      'unknown argument --zonne=z',
+    ),
     (('create', '--name=pod', '--zone=z'), '--type=... is missing'),
     (('create', '--name=pod', '--zone=z', '--type=tpu7x-8'), 'gke.sh'),
-    (('create', '--name=pod', '--zone=z', '--type=v4-8', '--num_slices=2'), 'needs --queued'),
-    (('create', '--name=pod', '--zone=z', '--wait_minutes=1h'), 'wanted a whole number'),
-    (('explode',), 'tpu_vm.sh VERB')])
+    (
+      ('create', '--name=pod', '--zone=z', '--type=v4-8', '--num_slices=2'),
+      'needs --queued',
+    ),
+    (
+      ('create', '--name=pod', '--zone=z', '--wait_minutes=1h'),
+      'wanted a whole number',
+    ),
+    (('explode',), 'tpu_vm.sh VERB'),
+  ],
+)
 def test_a_wrong_command_line_calls_nobody(pod, arguments, message):
   done = pod.run('tpu_vm.sh', *arguments)
   assert done.returncode == 2
@@ -224,8 +290,16 @@ def test_a_wrong_command_line_calls_nobody(pod, arguments, message):
 def test_a_dry_run_prints_the_commands_and_calls_nobody(pod):
   done = keep(pod, '--dry_run', '--delete_at_end')
   assert done.returncode == 0, done.stderr
-  lines = [line for line in done.stdout.splitlines() if not line.startswith('#')]
-  assert [line.split()[4] for line in lines] == ['create', 'scp', 'ssh', 'ssh', 'delete']
+  lines = [
+    line for line in done.stdout.splitlines() if not line.startswith('#')
+  ]
+  assert [line.split()[4] for line in lines] == [
+    'create',
+    'scp',
+    'ssh',
+    'ssh',
+    'delete',
+  ]
   assert pod.calls == []
 
 

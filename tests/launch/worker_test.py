@@ -7,7 +7,13 @@ import time
 import pytest
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
-COMMAND = ['bash', '-c', 'echo "first: $1"; sleep 2; echo last; exit 7', 'program', "a 'b' $HOME"]
+COMMAND = [
+  'bash',
+  '-c',
+  'echo "first: $1"; sleep 2; echo last; exit 7',
+  'program',
+  "a 'b' $HOME",
+]
 
 
 @pytest.fixture
@@ -18,9 +24,17 @@ def home(bench):
 
 def start(home, *command):
   """A `run` that goes on by itself, once its command has begun."""
-  env = {'PATH': f'{home.folder / "bin"}:{home.folder / "tools"}', 'HOME': str(home.folder)}
-  process = subprocess.Popen(['bash', str(LAUNCH / 'worker.sh'), 'run', *command], env=env,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  env = {
+    'PATH': f'{home.folder / "bin"}:{home.folder / "tools"}',
+    'HOME': str(home.folder),
+  }
+  process = subprocess.Popen(
+    ['bash', str(LAUNCH / 'worker.sh'), 'run', *command],
+    env=env,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   deadline = time.monotonic() + 20
   log = home.folder / 'mathft_jax_run' / 'log'
   while time.monotonic() < deadline and not (log.exists() and log.read_text()):
@@ -48,7 +62,10 @@ def test_after_a_lost_connection_the_same_run_follows_the_same_command(home):
 def test_another_command_is_refused_while_one_runs_and_stop_ends_it(home):
   first = start(home, 'bash', '-c', 'echo up; sleep 60')
   other = home.run('worker.sh', 'run', 'echo', 'other')
-  assert other.returncode == 3 and 'another command runs here: bash -c' in other.stderr
+  assert (
+    other.returncode == 3
+    and 'another command runs here: bash -c' in other.stderr
+  )
   assert home.run('worker.sh', 'stop').returncode == 0
   _, errors = first.communicate(timeout=30)
   assert first.returncode == 1 and 'was killed' in errors
@@ -59,18 +76,35 @@ def test_logs_are_those_of_all_commands_in_order(home):
   for word in ('one', 'two', 'three'):
     assert home.run('worker.sh', 'run', 'echo', word).returncode == 0
   assert home.run('worker.sh', 'logs').stdout.split()[-1] == 'three'
-  assert sorted(home.run('worker.sh', 'logs').stdout.split()) == ['one', 'three', 'two']
+  assert sorted(home.run('worker.sh', 'logs').stdout.split()) == [
+    'one',
+    'three',
+    'two',
+  ]
 
 
-def test_prepare_makes_an_environment_once_and_installs_the_project_with_extras(home):
+def test_prepare_makes_an_environment_once_and_installs_the_project_with_extras(
+  home,
+):
   home.stub('python3')
   assert home.run('worker.sh', 'prepare', 'tpu,data').returncode == 0
   environment = home.folder / 'mathft_jax_env'
-  install = ['python3', '-m', 'uv', 'pip', 'install', '--python', f'{environment}/bin/python',
-             '--editable', f'{LAUNCH.parent}[tpu,data]']
+  install = [
+    'python3',
+    '-m',
+    'uv',
+    'pip',
+    'install',
+    '--python',
+    f'{environment}/bin/python',
+    '--editable',
+    f'{LAUNCH.parent}[tpu,data]',
+  ]
   assert home.calls == [
-      ['python3', '-m', 'pip', 'install', '--quiet', '--user', '--upgrade', 'uv'],
-      ['python3', '-m', 'uv', 'venv', '--python', '3.12', str(environment)], install]
+    ['python3', '-m', 'pip', 'install', '--quiet', '--user', '--upgrade', 'uv'],
+    ['python3', '-m', 'uv', 'venv', '--python', '3.12', str(environment)],
+    install,
+  ]
   (environment / 'bin').mkdir(parents=True)
   (environment / 'bin' / 'python').touch(mode=0o755)
   assert home.run('worker.sh', 'prepare', 'tpu,data').returncode == 0

@@ -16,56 +16,146 @@ import numpy as np
 
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 ROWS, LENGTH = 2, 24
-SIZES = dict(vocab_size=67, hidden_size=24, intermediate_size=40, num_hidden_layers=4,
-             num_attention_heads=4, num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-5,
-             max_position_embeddings=64)
-LLAMA3 = dict(rope_type='llama3', low_freq_factor=1.0, high_freq_factor=4.0,
-              original_max_position_embeddings=16)
+SIZES = dict(
+  vocab_size=67,
+  hidden_size=24,
+  intermediate_size=40,
+  num_hidden_layers=4,
+  num_attention_heads=4,
+  num_key_value_heads=2,
+  head_dim=8,
+  rms_norm_eps=1e-5,
+  max_position_embeddings=64,
+)
+LLAMA3 = dict(
+  rope_type='llama3',
+  low_freq_factor=1.0,
+  high_freq_factor=4.0,
+  original_max_position_embeddings=16,
+)
 GEMMA2_LAYERS = ['sliding_attention', 'full_attention'] * 2
-GEMMA3_LAYERS = ['sliding_attention', 'sliding_attention', 'full_attention', 'sliding_attention']
+GEMMA3_LAYERS = [
+  'sliding_attention',
+  'sliding_attention',
+  'full_attention',
+  'sliding_attention',
+]
 
 # Windows of 5 or 7 and an original length of 16 are all shorter than the 24 tokens.
 CASES = {
-    'llama_untied': ('LlamaForCausalLM', 'llama', dict(
-        rope_theta=500_000.0, rope_scaling={**LLAMA3, 'factor': 8.0}, tie_word_embeddings=False)),
-    'llama_tied': ('LlamaForCausalLM', 'llama', dict(
-        rope_theta=100.0, rope_scaling={**LLAMA3, 'factor': 32.0}, tie_word_embeddings=True)),
-    'mistral': ('MistralForCausalLM', 'mistral', dict(
-        rope_theta=1e6, sliding_window=7, tie_word_embeddings=False)),
-    'qwen2_tied': ('Qwen2ForCausalLM', 'qwen2', dict(rope_theta=1e6, tie_word_embeddings=True)),
-    'qwen2_windows': ('Qwen2ForCausalLM', 'qwen2', dict(
-        rope_theta=1e4, tie_word_embeddings=False, use_sliding_window=True, sliding_window=5,
-        max_window_layers=2)),
-    'qwen3_tied': ('Qwen3ForCausalLM', 'qwen3', dict(rope_theta=1e6, tie_word_embeddings=True)),
-    'qwen3_untied': ('Qwen3ForCausalLM', 'qwen3', dict(
-        rope_theta=1e6, tie_word_embeddings=False,
-        rope_scaling={'rope_type': 'linear', 'factor': 4.0})),
-    'gemma2': ('Gemma2ForCausalLM', 'gemma2', dict(
-        rope_theta=1e4, sliding_window=7, attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
-        query_pre_attn_scalar=20, layer_types=GEMMA2_LAYERS, tie_word_embeddings=True,
-        hidden_activation='gelu_pytorch_tanh')),
-    'gemma3': ('Gemma3ForCausalLM', 'gemma3_text', dict(
-        rope_theta=1e6, rope_local_base_freq=1e4, sliding_window=7, query_pre_attn_scalar=20,
-        rope_scaling={'rope_type': 'linear', 'factor': 8.0}, layer_types=GEMMA3_LAYERS,
-        sliding_window_pattern=3, tie_word_embeddings=True,
-        hidden_activation='gelu_pytorch_tanh')),
+  'llama_untied': (
+    'LlamaForCausalLM',
+    'llama',
+    dict(
+      rope_theta=500_000.0,
+      rope_scaling={**LLAMA3, 'factor': 8.0},
+      tie_word_embeddings=False,
+    ),
+  ),
+  'llama_tied': (
+    'LlamaForCausalLM',
+    'llama',
+    dict(
+      rope_theta=100.0,
+      rope_scaling={**LLAMA3, 'factor': 32.0},
+      tie_word_embeddings=True,
+    ),
+  ),
+  'mistral': (
+    'MistralForCausalLM',
+    'mistral',
+    dict(rope_theta=1e6, sliding_window=7, tie_word_embeddings=False),
+  ),
+  'qwen2_tied': (
+    'Qwen2ForCausalLM',
+    'qwen2',
+    dict(rope_theta=1e6, tie_word_embeddings=True),
+  ),
+  'qwen2_windows': (
+    'Qwen2ForCausalLM',
+    'qwen2',
+    dict(
+      rope_theta=1e4,
+      tie_word_embeddings=False,
+      use_sliding_window=True,
+      sliding_window=5,
+      max_window_layers=2,
+    ),
+  ),
+  'qwen3_tied': (
+    'Qwen3ForCausalLM',
+    'qwen3',
+    dict(rope_theta=1e6, tie_word_embeddings=True),
+  ),
+  'qwen3_untied': (
+    'Qwen3ForCausalLM',
+    'qwen3',
+    dict(
+      rope_theta=1e6,
+      tie_word_embeddings=False,
+      rope_scaling={'rope_type': 'linear', 'factor': 4.0},
+    ),
+  ),
+  'gemma2': (
+    'Gemma2ForCausalLM',
+    'gemma2',
+    dict(
+      rope_theta=1e4,
+      sliding_window=7,
+      attn_logit_softcapping=2.0,
+      final_logit_softcapping=3.0,
+      query_pre_attn_scalar=20,
+      layer_types=GEMMA2_LAYERS,
+      tie_word_embeddings=True,
+      hidden_activation='gelu_pytorch_tanh',
+    ),
+  ),
+  'gemma3': (
+    'Gemma3ForCausalLM',
+    'gemma3_text',
+    dict(
+      rope_theta=1e6,
+      rope_local_base_freq=1e4,
+      sliding_window=7,
+      query_pre_attn_scalar=20,
+      rope_scaling={'rope_type': 'linear', 'factor': 8.0},
+      layer_types=GEMMA3_LAYERS,
+      sliding_window_pattern=3,
+      tie_word_embeddings=True,
+      hidden_activation='gelu_pytorch_tanh',
+    ),
+  ),
 }
 
 
 def config_json(case: str) -> dict:
   architecture, model_type, traits = CASES[case]
-  return {'architectures': [architecture], 'model_type': model_type, **SIZES, **traits}
+  return {
+    'architectures': [architecture],
+    'model_type': model_type,
+    **SIZES,
+    **traits,
+  }
 
 
 def random_weights(model, seed: int):
   """Weights so large that soft caps, norms and windows all matter; rounded to bfloat16."""
   import torch
+
   rng = np.random.default_rng(seed)
   with torch.no_grad():
     for name, parameter in sorted(model.named_parameters()):
-      scale = parameter.shape[-1] ** -0.5 if parameter.ndim == 2 and 'embed' not in name else 0.5
-      start = 1.0 if 'norm' in name and 'Gemma' not in type(model).__name__ else 0.0
-      values = rng.normal(start, 1.5 * scale if parameter.ndim == 2 else 0.2, parameter.shape)
+      scale = (
+        parameter.shape[-1] ** -0.5
+        if parameter.ndim == 2 and 'embed' not in name
+        else 0.5
+      )
+      start = (
+        1.0 if 'norm' in name and 'Gemma' not in type(model).__name__ else 0.0
+      )
+      values = rng.normal(
+        start, 1.5 * scale if parameter.ndim == 2 else 0.2, parameter.shape
+      )
       parameter.copy_(torch.tensor(values).to(torch.bfloat16))
 
 
@@ -73,27 +163,40 @@ def build(case: str, folder: pathlib.Path):
   """(model in float32, tokens) of a case; writes its config.json."""
   import torch
   import transformers
+
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'config.json').write_text(json.dumps(config_json(case), indent=1) + '\n')
+  (folder / 'config.json').write_text(
+    json.dumps(config_json(case), indent=1) + '\n'
+  )
   config = transformers.AutoConfig.from_pretrained(folder)
   model = transformers.AutoModelForCausalLM.from_config(
-      config, dtype=torch.float32, attn_implementation='eager').eval()
+    config, dtype=torch.float32, attn_implementation='eager'
+  ).eval()
   seed = zlib.crc32(case.encode())
   random_weights(model, seed)
-  return model, np.random.default_rng(seed).integers(0, SIZES['vocab_size'], (ROWS, LENGTH))
+  return model, np.random.default_rng(seed).integers(
+    0, SIZES['vocab_size'], (ROWS, LENGTH)
+  )
 
 
 def write(case: str, folder: pathlib.Path) -> None:
   import safetensors.torch
   import torch
+
   model, tokens = build(case, folder)
   with torch.no_grad():
     logits = model(torch.tensor(tokens)).logits
-  tensors = {name: parameter.detach().to(torch.bfloat16).contiguous()
-             for name, parameter in model.named_parameters()}
-  safetensors.torch.save_file(tensors, folder / 'model.safetensors', metadata={'format': 'pt'})
-  safetensors.torch.save_file({'tokens': torch.tensor(tokens), 'logits': logits},
-                              folder / 'expected.safetensors')
+  tensors = {
+    name: parameter.detach().to(torch.bfloat16).contiguous()
+    for name, parameter in model.named_parameters()
+  }
+  safetensors.torch.save_file(
+    tensors, folder / 'model.safetensors', metadata={'format': 'pt'}
+  )
+  safetensors.torch.save_file(
+    {'tokens': torch.tensor(tokens), 'logits': logits},
+    folder / 'expected.safetensors',
+  )
 
 
 if __name__ == '__main__':

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mathft_jax import checkpoints, convert
-from mathft_jax.checkpoints import safetensors_files
-from mathft_jax.models import cache as cache_lib
+from mathft_jax.checkpoints import safetensors_format
+from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import transformer
 from tests.models import make_goldens
 
@@ -26,23 +26,30 @@ each_case = pytest.mark.parametrize('case', make_goldens.CASES)
 
 
 def expected(case):
-  entries, _ = safetensors_files.read_header(GOLDENS / case / 'expected.safetensors')
+  entries, _ = safetensors_format.read_header(
+    GOLDENS / case / 'expected.safetensors'
+  )
   return {name: np.array(entry.read()) for name, entry in entries.items()}
 
 
 def load(folder):
   config = checkpoints.model(folder)
-  return config, checkpoints.load_params(folder, transformer.abstract_params(config))
+  return config, checkpoints.load_params(
+    folder, transformer.abstract_params(config)
+  )
 
 
 def positions(start, end):
-  return np.broadcast_to(np.arange(start, end, dtype=np.int32), (make_goldens.ROWS, end - start))
+  return np.broadcast_to(
+    np.arange(start, end, dtype=np.int32), (make_goldens.ROWS, end - start)
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def full_logits(config, params, tokens):
-  hidden, _ = transformer.hidden_states(config, params, tokens,
-                                        positions_BT=positions(0, tokens.shape[1]))
+  hidden, _ = transformer.hidden_states(
+    config, params, tokens, positions_BT=positions(0, tokens.shape[1])
+  )
   return transformer.logits(config, params, hidden)
 
 
@@ -52,30 +59,48 @@ def decoded_logits(config, params, tokens):
   length = tokens.shape[1]
   cache = cache_lib.new_cache(config, rows=len(tokens), slots=PREFILL)
   first, cache = transformer.hidden_states(
-      config, params, tokens[:, :PREFILL], positions_BT=positions(0, PREFILL), cache=cache)
+    config,
+    params,
+    tokens[:, :PREFILL],
+    positions_BT=positions(0, PREFILL),
+    cache=cache,
+  )
   cache = cache_lib.shared(cache, config, copies=1, slots=length - PREFILL)
 
   def step(cache, columns):
     token_B, position_B = columns
-    hidden, cache = transformer.hidden_states(config, params, token_B[:, None], cache=cache,
-                                              positions_BT=position_B[:, None])
+    hidden, cache = transformer.hidden_states(
+      config,
+      params,
+      token_B[:, None],
+      cache=cache,
+      positions_BT=position_B[:, None],
+    )
     return cache, hidden[:, 0]
 
-  _, rest = jax.lax.scan(step, cache, (tokens.T[PREFILL:], positions(PREFILL, length).T))
-  return transformer.logits(config, params,
-                            jnp.concatenate([first, jnp.swapaxes(rest, 0, 1)], axis=1))
+  _, rest = jax.lax.scan(
+    step, cache, (tokens.T[PREFILL:], positions(PREFILL, length).T)
+  )
+  return transformer.logits(
+    config, params, jnp.concatenate([first, jnp.swapaxes(rest, 0, 1)], axis=1)
+  )
 
 
 def difference(found, wanted):
   """Largest difference, as a share of the largest logit."""
-  return float(np.max(np.abs(np.asarray(found) - wanted)) / np.max(np.abs(wanted)))
+  return float(
+    np.max(np.abs(np.asarray(found) - wanted)) / np.max(np.abs(wanted))
+  )
 
 
 @each_case
 def test_logits_are_those_of_transformers(case):
   config, params = load(GOLDENS / case)
   golden = expected(case)
-  assert difference(full_logits(config, params, golden['tokens']), golden['logits']) < TOLERANCE
+  assert (
+    difference(full_logits(config, params, golden['tokens']), golden['logits'])
+    < TOLERANCE
+  )
 
 
 @each_case
@@ -86,16 +111,26 @@ def test_prefill_and_decoding_give_the_same(case):
   assert difference(found, golden['logits']) < TOLERANCE
 
 
-@pytest.mark.parametrize('case, change', [
-    ('llama_untied', {'rope_scaling': None}), ('mistral', {'sliding_window': 8}),
-    ('qwen2_windows', {'attention_pattern': ('global',)}), ('gemma2', {'final_softcap': None}),
-    ('gemma2', {'attention_softcap': None}), ('gemma3', {'local_rope_theta': None}),
-    ('gemma3', {'query_scale': None})])
+@pytest.mark.parametrize(
+  'case, change',
+  [
+    ('llama_untied', {'rope_scaling': None}),
+    ('mistral', {'sliding_window': 8}),
+    ('qwen2_windows', {'attention_pattern': ('global',)}),
+    ('gemma2', {'final_softcap': None}),
+    ('gemma2', {'attention_softcap': None}),
+    ('gemma3', {'local_rope_theta': None}),
+    ('gemma3', {'query_scale': None}),
+  ],
+)
 def test_a_trait_left_out_shows(case, change):
   config, params = load(GOLDENS / case)
   golden = expected(case)
   other = dataclasses.replace(config, **change)
-  assert difference(full_logits(other, params, golden['tokens']), golden['logits']) > 1e-3
+  assert (
+    difference(full_logits(other, params, golden['tokens']), golden['logits'])
+    > 1e-3
+  )
 
 
 @each_case
@@ -109,7 +144,11 @@ def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
     first = model(torch.tensor(tokens[:, :PREFILL]), use_cache=True)
     parts, past = [first.logits], first.past_key_values
     for at in range(PREFILL, tokens.shape[1]):
-      step = model(torch.tensor(tokens[:, at:at + 1]), past_key_values=past, use_cache=True)
+      step = model(
+        torch.tensor(tokens[:, at : at + 1]),
+        past_key_values=past,
+        use_cache=True,
+      )
       parts.append(step.logits)
     cached = torch.cat(parts, dim=1).numpy()
   config, params = load(tmp_path)
@@ -120,11 +159,21 @@ def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
 @each_case
 def test_live_transformers_load_what_we_export(case, tmp_path):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
-  transformers = pytest.importorskip('transformers', reason='the extra [hf] is not installed')
-  native = convert.convert(checkpoint=GOLDENS / case, output=tmp_path / 'x.safetensors')
-  out = convert.convert(checkpoint=native, output=tmp_path / 'out', shard_bytes=20_000)
+  transformers = pytest.importorskip(
+    'transformers', reason='the extra [hf] is not installed'
+  )
+  native = convert.convert(
+    checkpoint=GOLDENS / case, output=tmp_path / 'x.safetensors'
+  )
+  out = convert.convert(
+    checkpoint=native, output=tmp_path / 'out', shard_bytes=20_000
+  )
   model, told = transformers.AutoModelForCausalLM.from_pretrained(
-      out, dtype=torch.float32, attn_implementation='eager', output_loading_info=True)
+    out,
+    dtype=torch.float32,
+    attn_implementation='eager',
+    output_loading_info=True,
+  )
   assert not told['missing_keys'] and not told['unexpected_keys']
   golden = expected(case)
   with torch.no_grad():

@@ -28,13 +28,17 @@ class ByHand:
   def token_likelihoods(self, tokens_BT):
     normalizer_BT = jnp.log(jnp.sum(jnp.exp(self.logits_BTV), axis=-1))
     log_probs_BTV = self.logits_BTV - normalizer_BT[..., None]
-    chosen_BT = jnp.take_along_axis(log_probs_BTV, tokens_BT[..., None], axis=-1)[..., 0]
+    chosen_BT = jnp.take_along_axis(
+      log_probs_BTV, tokens_BT[..., None], axis=-1
+    )[..., 0]
     return Tokens(chosen_BT, normalizer_BT, jnp.mean(log_probs_BTV, axis=-1))
 
   def word_log_probs(self, positions_BWM, words_WM, mask_WM):
     rows = jnp.arange(positions_BWM.shape[0])[:, None, None]
     log_probs_BTV = jax.nn.log_softmax(self.logits_BTV)
-    return jnp.sum(log_probs_BTV[rows, positions_BWM, words_WM[None]] * mask_WM, axis=-1)
+    return jnp.sum(
+      log_probs_BTV[rows, positions_BWM, words_WM[None]] * mask_WM, axis=-1
+    )
 
 
 B, T, V = 4, 3, 5
@@ -56,11 +60,16 @@ def batch():
   """Two pairs whose rows have targets too; words are token 1, and tokens (2, 3)."""
   random = np.random.default_rng(1)
   return {
-      'decoder_target_tokens': random.integers(0, V, (B, T)),
-      'decoder_loss_weights': np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1.0]]),
-      'is_correct': np.array([1, 0, 1, 0.0]), 'verdict_weights': np.ones(B),
-      'word_positions': random.integers(0, T, (B, 2, 2)),
-      'label_words': np.array([[1, 0], [2, 3]]), 'label_word_mask': np.array([[1, 0], [1, 1]])}
+    'decoder_target_tokens': random.integers(0, V, (B, T)),
+    'decoder_loss_weights': np.array(
+      [[0, 1, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1.0]]
+    ),
+    'is_correct': np.array([1, 0, 1, 0.0]),
+    'verdict_weights': np.ones(B),
+    'word_positions': random.integers(0, T, (B, 2, 2)),
+    'label_words': np.array([[1, 0], [2, 3]]),
+    'label_word_mask': np.array([[1, 0], [1, 1]]),
+  }
 
 
 def log_probs(logits_BTV):
@@ -76,14 +85,18 @@ def target_log_probs(logits_BTV, batch):
 def word_log_probs(logits_BTV, batch):
   """log p(correct), log p(incorrect) of each row: sums over the words' tokens."""
   p, words = log_probs(logits_BTV), batch['word_positions']
-  return [(p[b, words[b, 0, 0], 1], p[b, words[b, 1, 0], 2] + p[b, words[b, 1, 1], 3])
-          for b in range(B)]
+  return [
+    (p[b, words[b, 0, 0], 1], p[b, words[b, 1, 0], 2] + p[b, words[b, 1, 1], 3])
+    for b in range(B)
+  ]
 
 
 def log_s_cls(logits_BTV, batch):
   """log of p(correct) / (p(correct) + p(incorrect))."""
-  return [math.log(math.exp(c) / (math.exp(c) + math.exp(i)))
-          for c, i in word_log_probs(logits_BTV, batch)]
+  return [
+    math.log(math.exp(c) / (math.exp(c) + math.exp(i)))
+    for c, i in word_log_probs(logits_BTV, batch)
+  ]
 
 
 def mle(logits_BTV, batch):
@@ -94,7 +107,7 @@ def mle(logits_BTV, batch):
 def smoothed(logits_BTV, batch, e=0.1, z=0.01):
   target = np.eye(V)[batch['decoder_target_tokens']] * (1 - e) + e / V
   normalizer = np.log(np.exp(logits_BTV).sum(-1))
-  per_token = -(target * log_probs(logits_BTV)).sum(-1) + z * normalizer ** 2
+  per_token = -(target * log_probs(logits_BTV)).sum(-1) + z * normalizer**2
   weights = batch['decoder_loss_weights']
   return (per_token * weights).sum() / weights.sum()
 
@@ -106,7 +119,10 @@ def margin(logits_BTV, batch, margin=0.7):
 
 def xent_words(logits_BTV, batch):
   s = np.exp(log_s_cls(logits_BTV, batch))
-  return -(math.log(s[0]) + math.log(1 - s[1]) + math.log(s[2]) + math.log(1 - s[3])) / 4
+  return (
+    -(math.log(s[0]) + math.log(1 - s[1]) + math.log(s[2]) + math.log(1 - s[3]))
+    / 4
+  )
 
 
 def xent_vocabulary(logits_BTV, batch):
@@ -118,7 +134,9 @@ def contrast(logits_BTV, batch, margin=0.7, a1=0.3, mean=False):
   weights = batch['decoder_loss_weights']
   tokens = target_log_probs(logits_BTV, batch) * weights
   sequence = tokens.sum(-1) / (weights.sum(-1) if mean else 1)
-  l_seq = sum(max(0, sequence[b + 1] - sequence[b] + margin) for b in (0, 2)) / 2
+  l_seq = (
+    sum(max(0, sequence[b + 1] - sequence[b] + margin) for b in (0, 2)) / 2
+  )
   return l_seq + a1 * -tokens[[0, 2]].sum() / weights[[0, 2]].sum()
 
 
@@ -131,21 +149,34 @@ def joint(logits_BTV, batch, a2=0.4):
 
 
 CASES = {
-    'mle': (losses.Mle(), mle),
-    'smoothed mle with z-loss': (losses.Mle(z_loss=0.01, label_smoothing=0.1), smoothed),
-    'cls-margin': (losses.VerifierMargin(margin=0.7), margin),
-    'cls-xent over words': (losses.VerifierXent(), xent_words),
-    'cls-xent over vocabulary': (losses.VerifierXent(over='vocabulary'), xent_vocabulary),
-    'contrast': (losses.SequenceContrast(margin=0.7, mle_weight=0.3), contrast),
-    'contrast of means': (
-        losses.SequenceContrast(margin=0.7, mle_weight=0.3, normalize='mean'), contrast_mean),
-    'joint': (losses.Joint(verify=losses.VerifierMargin(margin=0.7), mle_weight=0.4), joint),
+  'mle': (losses.Mle(), mle),
+  'smoothed mle with z-loss': (
+    losses.Mle(z_loss=0.01, label_smoothing=0.1),
+    smoothed,
+  ),
+  'cls-margin': (losses.VerifierMargin(margin=0.7), margin),
+  'cls-xent over words': (losses.VerifierXent(), xent_words),
+  'cls-xent over vocabulary': (
+    losses.VerifierXent(over='vocabulary'),
+    xent_vocabulary,
+  ),
+  'contrast': (losses.SequenceContrast(margin=0.7, mle_weight=0.3), contrast),
+  'contrast of means': (
+    losses.SequenceContrast(margin=0.7, mle_weight=0.3, normalize='mean'),
+    contrast_mean,
+  ),
+  'joint': (
+    losses.Joint(verify=losses.VerifierMargin(margin=0.7), mle_weight=0.4),
+    joint,
+  ),
 }
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def value_and_grad(loss, logits_BTV, batch, weight):
-  return jax.value_and_grad(lambda x: loss(ByHand(x), batch, weight)[0])(logits_BTV)
+  return jax.value_and_grad(lambda x: loss(ByHand(x), batch, weight)[0])(
+    logits_BTV
+  )
 
 
 def value(loss, logits_BTV, batch, weight=None):
@@ -176,30 +207,51 @@ def test_the_gradient_is_that_of_the_formula(name, logits_BTV, batch):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_shares_of_the_parts_of_a_batch_add_up_to_its_loss(name, logits_BTV, batch):
+def test_shares_of_the_parts_of_a_batch_add_up_to_its_loss(
+  name, logits_BTV, batch
+):
   loss, _ = CASES[name]
   weight = loss.weight(batch)
-  parts = [{key: x if key.startswith('label_') else x[part] for key, x in batch.items()}
-           for part in (slice(0, 2), slice(2, 4))]
-  total = sum(value(loss, logits_BTV[2 * i:2 * i + 2], part, weight)
-              for i, part in enumerate(parts))
+  parts = [
+    {
+      key: x if key.startswith('label_') else x[part]
+      for key, x in batch.items()
+    }
+    for part in (slice(0, 2), slice(2, 4))
+  ]
+  total = sum(
+    value(loss, logits_BTV[2 * i : 2 * i + 2], part, weight)
+    for i, part in enumerate(parts)
+  )
   assert total == pytest.approx(value(loss, logits_BTV, batch), abs=1e-12)
 
 
 @pytest.mark.parametrize('name', CASES)
 def test_rows_without_weight_count_for_nothing(name, logits_BTV, batch):
   loss, _ = CASES[name]
-  alone = {key: x if key.startswith('label_') else x[:2] for key, x in batch.items()}
-  padded = {**batch, 'decoder_loss_weights': batch['decoder_loss_weights'] * [[1], [1], [0], [0]],
-            'verdict_weights': np.array([1, 1, 0, 0.0])}
+  alone = {
+    key: x if key.startswith('label_') else x[:2] for key, x in batch.items()
+  }
+  padded = {
+    **batch,
+    'decoder_loss_weights': batch['decoder_loss_weights']
+    * [[1], [1], [0], [0]],
+    'verdict_weights': np.array([1, 1, 0, 0.0]),
+  }
   expected = value(loss, logits_BTV[:2], alone)
   assert value(loss, logits_BTV, padded) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_nothing_to_learn_from_weighs_zero_and_costs_zero_without_nan(name, logits_BTV, batch):
+def test_nothing_to_learn_from_weighs_zero_and_costs_zero_without_nan(
+  name, logits_BTV, batch
+):
   loss, _ = CASES[name]
-  empty = {**batch, 'decoder_loss_weights': np.zeros((B, T)), 'verdict_weights': np.zeros(B)}
+  empty = {
+    **batch,
+    'decoder_loss_weights': np.zeros((B, T)),
+    'verdict_weights': np.zeros(B),
+  }
   assert not any(jax.tree.leaves(loss.weight(empty)))
   cost, gradient = value_and_grad(loss, logits_BTV, empty, loss.weight(empty))
   assert cost == 0 and not np.any(gradient)
@@ -211,12 +263,18 @@ def test_two_rows_in_the_wrong_order_are_no_pair(batch):
 
 
 def test_verdict_metrics_say_what_a_person_asks(logits_BTV, batch):
-  _, metrics = losses.VerifierMargin()(ByHand(jnp.asarray(logits_BTV)), batch, {'pairs': 2.0})
+  _, metrics = losses.VerifierMargin()(
+    ByHand(jnp.asarray(logits_BTV)), batch, {'pairs': 2.0}
+  )
   s = np.exp(log_s_cls(logits_BTV, batch))
-  mean = {name: float(total / weight) for name, (total, weight) in metrics.items()}
+  mean = {
+    name: float(total / weight) for name, (total, weight) in metrics.items()
+  }
   assert mean['s_cls_correct'] == pytest.approx((s[0] + s[2]) / 2)
   assert mean['s_cls_incorrect'] == pytest.approx((s[1] + s[3]) / 2)
-  assert mean['verdict_accuracy'] == np.mean([s[0] > .5, s[1] <= .5, s[2] > .5, s[3] <= .5])
+  assert mean['verdict_accuracy'] == np.mean(
+    [s[0] > 0.5, s[1] <= 0.5, s[2] > 0.5, s[3] <= 0.5]
+  )
   assert mean['pair_accuracy'] == np.mean([s[0] > s[1], s[2] > s[3]])
 
 
@@ -228,12 +286,16 @@ def test_a_margin_that_is_met_costs_nothing(batch):
 
 def test_extreme_logits_stay_finite(logits_BTV, batch):
   for name, (loss, _) in CASES.items():
-    result, gradient = value_and_grad(loss, logits_BTV * 100, batch, loss.weight(batch))
+    result, gradient = value_and_grad(
+      loss, logits_BTV * 100, batch, loss.weight(batch)
+    )
     assert np.isfinite(result) and np.all(np.isfinite(gradient)), name
 
 
 def test_misspelt_choices_are_refused_with_the_allowed_ones():
-  with pytest.raises(ValueError, match="'labels'; wanted 'words' or 'vocabulary'"):
+  with pytest.raises(
+    ValueError, match="'labels'; wanted 'words' or 'vocabulary'"
+  ):
     losses.VerifierXent(over='labels')
   with pytest.raises(ValueError, match="'avg'; wanted 'sum' or 'mean'"):
     losses.SequenceContrast(normalize='avg')
@@ -241,5 +303,6 @@ def test_misspelt_choices_are_refused_with_the_allowed_ones():
 
 def test_losses_with_equal_fields_are_one_object_to_a_compilation_cache():
   assert hash(losses.Joint(verify=losses.VerifierMargin(0.5))) == hash(
-      losses.Joint(verify=losses.VerifierMargin(0.5)))
+    losses.Joint(verify=losses.VerifierMargin(0.5))
+  )
   assert losses.VerifierMargin(0.5) != losses.VerifierMargin(0.6)

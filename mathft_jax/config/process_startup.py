@@ -1,0 +1,101 @@
+"""What running a program means when several processes run it: they start, log and end together."""
+
+from collections.abc import Mapping
+import importlib.metadata
+import logging as python_logging
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+import mathft_jax
+from mathft_jax.distributed import processes
+
+SEEN_BY_ALL = 'seen_by_all'
+PLACE_S = 10.0  # network disks may show new files late
+BROKEN_S = (
+  10.0  # who broke a connection between devices is known by then, or never
+)
+
+
+def start(place: processes.Place, program: str, configuration: str) -> None:
+  """Meets the other processes, which must run the same thing; then only the first is talkative."""
+  processes.start(
+    place,
+    {
+      'program': program,
+      'version': _versions(),
+      'configuration': configuration,
+    },
+  )
+  if not processes.is_first():
+    handler = logging.get_absl_handler()
+    handler.setFormatter(
+      python_logging.Formatter(
+        f'%(asctime)s %(levelname).1s process {processes.index()}: %(message)s',
+        '%H:%M:%S',
+      )
+    )
+    logging.set_verbosity(logging.WARNING)
+
+
+def check_same_place(values: Mapping[str, Any]) -> None:
+  """ValueError unless a file that the first process writes into the workdir is seen by all."""
+  if processes.count() == 1 or 'workdir' not in values:
+    return
+  name = processes.told(
+    'place', f'{SEEN_BY_ALL}.{os.getpid()}.{time.time_ns()}'
+  )
+  path = epath.Path(values['workdir']) / name
+  if processes.is_first():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(
+      f'{SEEN_BY_ALL}.*'
+    ):  # by a run that was killed here
+      left.unlink(missing_ok=True)
+    path.write_text('Processes of a run look whether they all see this file.\n')
+  processes.wait('place written')
+  if not processes.seen(path.exists, seconds=PLACE_S):
+    raise ValueError(
+      f'{values["workdir"]} is not the same place for all processes: process '
+      f'{processes.index()} does not see there what process 0 has written. It '
+      'must lie on a disk that all see, or in a bucket (gs://).'
+    )
+  processes.wait('place seen')
+  if processes.is_first():
+    path.unlink()
+
+
+def refuse(program: str, reason: str, status: int) -> int:
+  """Says why a program ends; the exit status. What all processes refuse, the first one says."""
+  processes.let_first_speak()
+  print(f'{program}: {reason}', file=sys.stderr)
+  processes.end(reason, status)
+  return status
+
+
+def failed(error: BaseException) -> None:
+  """Ends all processes because of an error that nobody foresaw; returns where there is one only."""
+  if processes.count() == 1:
+    return
+  if (
+    type(error).__name__ == 'JaxRuntimeError'
+  ):  # as when another process died: then we end here
+    time.sleep(BROKEN_S)
+  processes.let_first_speak()
+  traceback.print_exception(error)
+  processes.end(
+    f'{type(error).__name__}: {str(error).partition(chr(10))[0]}', 1
+  )
+
+
+def _versions() -> str:
+  try:
+    jax = importlib.metadata.version('jax')
+  except importlib.metadata.PackageNotFoundError:
+    jax = 'none'
+  return f'mathft_jax {mathft_jax.__version__}, jax {jax}'

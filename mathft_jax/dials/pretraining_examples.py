@@ -1,0 +1,325 @@
+"""What the tiny base model of the embedded default is pre-trained on, written by a generator.
+
+A lesson is a text in pieces, each with the weight of its tokens in the loss. In the order of need:
+
+  chain     chain 3 +5 = 8 -2 = 6 ...                        facts, eighteen in a row
+  jump      A 3 +5 and then -2 = 6                           two turns in one step
+  check     check 4 +5 = 9 correct 3 -2 = 8 incorrect ...    a verdict on each fact, at once
+  trail     check 3 +5 = 8 -2 = 6 verdict correct            a verdict on several facts, at the end
+  part      A 3 +5 = 8 -2 = 6 verdict correct                a verdict on all steps, at the end
+  solve     a problem and its solution, fine-grained or terse
+  review    a problem, a fine-grained solution, and the verdict: the evaluator's own prompt
+
+Trails have any number of facts, parts and reviews one, two or three dials; half of them have one
+wrong result, drawn uniformly, from which later steps follow. Short checks come before long ones: a
+model that starts with reviews stays at chance for thousands of steps (docs/embedded_default.md).
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from mathft_jax.data import examples as examples_lib
+from mathft_jax.data import prompt_templates
+from mathft_jax.dials import dial_problems
+
+Piece = tuple[str, float]  # text, weight of each of its tokens in the loss
+POSITIONS, NAMES = dial_problems.POSITIONS, dial_problems.NAMES
+CHAIN_LENGTH = 18  # with these two, a chain and a row of checks are as long as a problem solved
+CHECKS = 11
+MIDDLE, END = 4, 7  # the places of results among the eight words of a dial
+
+
+@dataclasses.dataclass(frozen=True)
+class DialLessons:
+  """Examples for the base model, `counts[kind]` of each kind.
+
+  Attributes:
+    counts: by kind; 'trail' is followed by a number of facts ('trail 6'), 'part' and 'review' by a
+      number of dials ('review 3'), 'solve' by a style ('solve fine').
+    turns: smallest and largest in the lessons.
+    copied: share of larger turns, up to those of the problems, in the lesson `solve`. Their results
+      weigh nothing: a solution's larger turns can be copied from its problem, where they lead is
+      never told.
+    verdict_weight: of a verdict at the end of a trail, part or review; every other target weighs 1.
+    validation_share: the validation split has this share of the counts.
+  """
+
+  counts: Mapping[str, int]
+  template: prompt_templates.Template
+  vocabulary: Any
+  turns: tuple[int, int] = (1, 5)
+  copied: float = 0.3
+  verdict_weight: float = 3.0
+  validation_share: float = 0.01
+  seed: int = 0
+  group_size = 1
+
+  def __call__(self, split: str) -> list[examples_lib.Example]:
+    share = 1.0 if split == 'train' else self.validation_share
+    lessons = []
+    for kind, count in sorted(self.counts.items()):
+      random = np.random.default_rng(
+        [self.seed, *f'{split} {kind}'.encode('utf-8')]
+      )
+      lessons.extend(self._make(kind)(self, random, max(1, int(count * share))))
+    return [self._example(pieces) for pieces in lessons]
+
+  def _make(self, kind: str):
+    name, _, option = kind.partition(' ')
+    if name not in LESSONS:
+      raise ValueError(
+        f'DialLessons: lesson {kind!r}; wanted one of {tuple(LESSONS)}.'
+      )
+    return (
+      functools.partial(LESSONS[name], option=option)
+      if option
+      else LESSONS[name]
+    )
+
+  def _example(self, pieces: Sequence[Piece]) -> examples_lib.Example:
+    """The text as targets; its first token is context."""
+    tokens, weights = [], []
+    for text, weight in pieces:
+      new = self.vocabulary.encode(text) if text else [self.vocabulary.eos_id]
+      tokens.extend(new)
+      weights.extend([weight] * len(new))
+    bos = [] if self.vocabulary.bos_id is None else [self.vocabulary.bos_id]
+    context = bos or tokens[:1]
+    start = 0 if bos else 1
+    return {
+      'inputs': np.asarray(context, np.int32),
+      'targets': np.asarray(tokens[start:], np.int32),
+      'target_weights': np.asarray(weights[start:], np.float32),
+    }
+
+
+def chain(
+  lessons: DialLessons, random: np.random.Generator, count: int
+) -> list[list[Piece]]:
+  """True facts, one after the other."""
+  start = random.integers(0, POSITIONS, count)
+  turns = dial_problems.draw_turns(random, (count, CHAIN_LENGTH), lessons.turns)
+  ends = (start[:, None] + np.cumsum(turns, axis=1)) % POSITIONS
+  return [
+    [(f'chain {first}', 0.0), *_facts(row, results, 1.0)]
+    for first, row, results in zip(start, turns, ends)
+  ]
+
+
+def jump(
+  lessons: DialLessons, random: np.random.Generator, count: int
+) -> list[list[Piece]]:
+  """One dial of a terse solution."""
+  names = random.integers(0, len(NAMES), count)
+  made = []
+  for (dial,), name in zip(_dials(lessons, random, count, 1), names):
+    *before, end = dial.solution(NAMES[name], fine=False).split(' ')
+    made.append([(' '.join(before), 0.0), (end, 1.0)])
+  return made
+
+
+def check(
+  lessons: DialLessons, random: np.random.Generator, count: int
+) -> list[list[Piece]]:
+  """Facts, half of them wrong, each with its verdict."""
+  shape = (count, CHECKS)
+  start = random.integers(0, POSITIONS, shape)
+  turns = dial_problems.draw_turns(random, shape, lessons.turns)
+  wrong = random.random(shape) < 0.5
+  ends = (
+    start + turns + wrong * random.integers(1, POSITIONS, shape)
+  ) % POSITIONS
+  words = lessons.template.words
+  return [
+    [('check', 0.0)]
+    + [
+      piece
+      for first, turn, end, bad in zip(*row)
+      for piece in (
+        (f'{first} {turn:+d} =', 0.0),
+        (str(end), 0.0 if bad else 0.5),
+        (words[int(bad)], 1.0),
+      )
+    ]
+    for row in zip(start, turns, ends, wrong)
+  ]
+
+
+def trail(
+  lessons: DialLessons,
+  random: np.random.Generator,
+  count: int,
+  option: str = '1',
+) -> list[list[Piece]]:
+  """Facts that go on from each other, and a verdict on all of them; half of them have one slip."""
+  length = int(option)
+  start = random.integers(0, POSITIONS, count)
+  turns = dial_problems.draw_turns(random, (count, length), lessons.turns)
+  bad = random.random(count) < 0.5
+  slips = bad[:, None] & (
+    np.arange(length) == random.integers(0, length, count)[:, None]
+  )
+  shifts = slips * random.integers(1, POSITIONS, count)[:, None]
+  ends = (start[:, None] + np.cumsum(turns + shifts, axis=1)) % POSITIONS
+  return [
+    [
+      (f'check {first}', 0.0),
+      *_facts(row, results, 0.0 if is_bad else 1.0),
+      ('verdict', 0.0),
+      *_verdict(lessons, is_bad),
+    ]
+    for first, row, results, is_bad in zip(start, turns, ends, bad)
+  ]
+
+
+def part(
+  lessons: DialLessons,
+  random: np.random.Generator,
+  count: int,
+  option: str = '3',
+) -> list[list[Piece]]:
+  """The steps of a fine-grained solution and a verdict on them."""
+  made = []
+  for dials, bad in _reviewed(lessons, random, count, int(option)):
+    text = lessons.template.verify_solution.replace(
+      '{solution}', dial_problems.steps(dials, fine=True)
+    )
+    made.append([(text, 0.0), *_verdict(lessons, bad)])
+  return made
+
+
+def solve(
+  lessons: DialLessons,
+  random: np.random.Generator,
+  count: int,
+  option: str = 'fine',
+) -> list[list[Piece]]:
+  """A problem and its solution, as in SSFT."""
+  made = []
+  random.random(
+    (count, len(NAMES), 2)
+  )  # not used; the base that is kept was made after this draw
+  for dials in dial_problems.draw_dials(
+    random, count, len(NAMES), lessons.turns, lessons.copied
+  ):
+    prompt = lessons.template.solve.replace(
+      '{question}', dial_problems.question(dials)
+    )
+    steps = [
+      step
+      for name, dial in zip(NAMES, dials)
+      for step in _steps(lessons, name, dial, option == 'fine')
+    ]
+    made.append(
+      [(prompt, 0.0), *steps, (dial_problems.box(dials), 1.0), ('', 1.0)]
+    )
+  return made
+
+
+def review(
+  lessons: DialLessons,
+  random: np.random.Generator,
+  count: int,
+  option: str = '3',
+) -> list[list[Piece]]:
+  """A problem, a solution and a verdict, as the evaluator is asked; right solutions count too."""
+  template, made = lessons.template, []
+  for dials, bad in _reviewed(lessons, random, count, int(option)):
+    before, after = template.verify_solution.split('{solution}')
+    made.append(
+      [
+        (
+          template.verify_problem.replace(
+            '{question}', dial_problems.question(dials)
+          )
+          + before,
+          0.0,
+        ),
+        (dial_problems.solution(dials, fine=True), 0.0 if bad else 1.0),
+        (after, 0.0),
+        *_verdict(lessons, bad),
+      ]
+    )
+  return made
+
+
+LESSONS = {
+  'chain': chain,
+  'jump': jump,
+  'check': check,
+  'trail': trail,
+  'part': part,
+  'solve': solve,
+  'review': review,
+}
+
+
+def _facts(
+  turns: Sequence[int], ends: Sequence[int], weight: float
+) -> list[Piece]:
+  """`+5 = 8 -2 = 6`, each result of this weight."""
+  return [
+    piece
+    for turn, end in zip(turns, ends)
+    for piece in ((f'{turn:+d} =', 0.0), (str(end), weight))
+  ]
+
+
+def _steps(
+  lessons: DialLessons, name: str, dial: dial_problems.Dial, fine: bool
+) -> list[Piece]:
+  """The words of one dial in a solution; results of larger turns weigh nothing."""
+  first, second = (float(abs(turn) <= lessons.turns[1]) for turn in dial.turns)
+  words = dial.solution(name, fine).split(' ')
+  weights = [1.0] * len(words)
+  if fine:
+    weights[MIDDLE] = first
+  weights[END] = second if fine else first * second
+  return list(zip(words, weights))
+
+
+def _dials(
+  lessons: DialLessons, random: np.random.Generator, count: int, dials: int
+) -> list[tuple[dial_problems.Dial, ...]]:
+  return dial_problems.draw_dials(random, count, dials, lessons.turns)
+
+
+def _reviewed(
+  lessons: DialLessons, random: np.random.Generator, count: int, dials: int
+) -> list[tuple[tuple[dial_problems.Dial, ...], bool]]:
+  """(dials, is wrong): in half of them one result is wrong."""
+  made = []
+  true = _dials(lessons, random, count, dials)
+  bad = random.random(count) < 0.5
+  where = random.integers(0, 2 * dials, count)
+  shifts = random.integers(1, POSITIONS, count)
+  for problem, is_bad, place, shift in zip(
+    true, bad.tolist(), where.tolist(), shifts.tolist()
+  ):
+    if is_bad:
+      dial, at_end = divmod(place, 2)
+      problem = (
+        *problem[:dial],
+        slip(problem[dial], shift, bool(at_end)),
+        *problem[dial + 1 :],
+      )
+    made.append((problem, is_bad))
+  return made
+
+
+def slip(
+  dial: dial_problems.Dial, shift: int, at_end: bool
+) -> dial_problems.Dial:
+  """The dial with one result wrong by `shift`, in the middle (the end follows from it) or there."""
+  middle = dial.middle if at_end else (dial.middle + shift) % POSITIONS
+  return dataclasses.replace(
+    dial, middle=middle, end=(dial.end + shift) % POSITIONS
+  )
+
+
+def _verdict(lessons: DialLessons, bad: bool) -> list[Piece]:
+  return [(lessons.template.words[int(bad)], lessons.verdict_weight)]

@@ -1,0 +1,51 @@
+"""The weights of a checkpoint, ready to sample or score with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+import jax
+from jax.sharding import Mesh
+
+from mathft_jax import checkpoints
+from mathft_jax.distributed import partitioning
+from mathft_jax.models import transformer
+
+
+def load(
+  checkpoint: epath.PathLike,
+  config: transformer.TransformerConfig,
+  *,
+  fingerprint: Mapping[str, str],
+  mesh: Mesh,
+  rules: partitioning.Rules = partitioning.DEFAULT_RULES,
+) -> Any:
+  """Parameters on the mesh; ValueError when they are those of another model or template."""
+  checkpoints.check_metadata(checkpoint, model=config, fingerprint=fingerprint)
+  wanted = shapes(config, mesh=mesh, rules=rules)
+  return checkpoints.load_params(
+    checkpoint, wanted, jax.tree.map(lambda array: array.sharding, wanted)
+  )
+
+
+def shapes(
+  config: transformer.TransformerConfig,
+  *,
+  mesh: Mesh,
+  rules: partitioning.Rules = partitioning.DEFAULT_RULES,
+) -> Any:
+  """Shapes, dtypes and shardings of the parameters that sampling and scoring hold.
+
+  All but the scales of norms are cast to `config.dtype` before they are used: held in it they give
+  the same numbers, and decoding, which reads them all for each token, half the traffic of float32.
+  """
+  abstract = transformer.abstract_params(config)
+  layout = partitioning.shardings(
+    transformer.logical_axes(config), abstract, mesh=mesh, rules=rules
+  )
+
+  def held(path, array, sharding):
+    dtype = array.dtype if path[-1].key == 'scale' else config.dtype
+    return jax.ShapeDtypeStruct(array.shape, dtype, sharding=sharding)
+
+  return jax.tree_util.tree_map_with_path(held, abstract, layout)

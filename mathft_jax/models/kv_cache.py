@@ -1,0 +1,109 @@
+"""Keys and values of earlier tokens, as an explicit pytree.
+
+A cache has two parts: what the copies of a row share (`prefix`, the prompt, held once per problem)
+and what each row wrote itself (`own`). `rows of own = copies x rows of prefix`, the copies of one
+prefix row being neighbours. Attention reads the prefix once for all its copies, so decoding C
+candidates of a problem neither computes nor stores its prompt C times.
+
+  prefill      cache = new_cache(config, rows=P, slots=S); hidden_states(..., cache=cache)
+  decode       cache = shared(cache, config, copies=C, slots=U); then one token a row and step
+  score        cache = shared(cache, config, copies=C, slots=0); then whole rows at once
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from mathft_jax.models import config as config_lib
+
+Layers = (
+  jax.Array | tuple[jax.Array, ...]
+)  # [L, B, K, S, H], or for each layer [B, K, S, H]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Slots:
+  """Keys and values of all layers; a slot whose position is negative holds nothing."""
+
+  key: Layers
+  value: Layers
+  position_BS: jax.Array  # int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+  """What a forward pass may look back at; `length` own slots are written, in every row alike."""
+
+  own: Slots | None
+  prefix: Slots | None
+  length: (
+    jax.Array | int
+  )  # int32, scalar; the number 0 where it is known that nothing is written
+
+
+def new_cache(
+  config: config_lib.TransformerConfig,
+  *,
+  rows: int,
+  slots: int,
+  stacked: bool = True,
+) -> Cache:
+  """A cache of `rows` rows with room for `slots` tokens each, nothing written.
+
+  `stacked` must be False for parameters of `transformer.unstacked`, and only for them.
+  """
+  return Cache(
+    _empty_slots(config, rows, slots, stacked), prefix=None, length=0
+  )
+
+
+def shared(
+  cache: Cache, config: config_lib.TransformerConfig, *, copies: int, slots: int
+) -> Cache:
+  """The cache of `copies` rows per row of `cache`, which becomes their common prefix.
+
+  `slots` is the room each copy gets for tokens of its own; 0 where whole rows are passed at once.
+  """
+  if cache.prefix is not None or cache.own is None:
+    raise ValueError(
+      'shared() wants a cache without a prefix: prefill with new_cache(...).'
+    )
+  rows = copies * cache.own.position_BS.shape[0]
+  stacked = not isinstance(cache.own.key, tuple)
+  own = _empty_slots(config, rows, slots, stacked) if slots else None
+  return Cache(own=own, prefix=cache.own, length=jnp.int32(0))
+
+
+def is_new(cache: Cache) -> bool:
+  """Whether the cache has come from `new_cache` in the same program, so that nothing is in it."""
+  return cache.prefix is None and isinstance(cache.length, int)
+
+
+def with_more_slots(slots: Slots, more: int) -> Slots:
+  """The same with room for `more` tokens."""
+
+  def wider(array):
+    return jnp.pad(array, ((0, 0),) * (array.ndim - 2) + ((0, more), (0, 0)))
+
+  position_BS = jnp.pad(
+    slots.position_BS, ((0, 0), (0, more)), constant_values=-1
+  )
+  return Slots(*jax.tree.map(wider, (slots.key, slots.value)), position_BS)
+
+
+def _empty_slots(
+  config: config_lib.TransformerConfig, rows: int, slots: int, stacked: bool
+) -> Slots:
+  shape = (rows, config.kv_heads, slots, config.head_size)
+
+  def zeros():
+    if stacked:
+      return jnp.zeros((config.num_layers, *shape), config.dtype)
+    return tuple(
+      jnp.zeros(shape, config.dtype) for _ in range(config.num_layers)
+    )
+
+  return Slots(zeros(), zeros(), jnp.full((rows, slots), -1, jnp.int32))

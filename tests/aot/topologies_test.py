@@ -1,0 +1,91 @@
+"""Names of accelerators, their published figures, and the devices that libtpu makes of them."""
+
+import pytest
+
+from mathft_jax.aot import topologies
+from mathft_jax.distributed import partitioning
+from mathft_jax.monitoring import hardware
+
+
+@pytest.mark.parametrize(
+  'kind, name',
+  [
+    ('TPU v4', 'v4'),
+    ('TPU v5 lite', 'v5e'),
+    ('TPU v5e', 'v5e'),
+    ('TPU v5', 'v5p'),
+    ('TPU v5p', 'v5p'),
+    ('TPU v6 lite', 'v6e'),
+    ('TPU v6e', 'v6e'),
+    ('TPU7x', 'tpu7x'),
+    ('NVIDIA H100 80GB HBM3', 'h100'),
+    ('NVIDIA A100-SXM4-80GB', 'a100'),
+    ('NVIDIA GH200 480GB', 'h200'),
+    ('TPU v3', 'v3'),
+  ],
+)
+def test_devices_are_known_by_what_jax_calls_them(kind, name):
+  assert hardware.of_device(kind).name == name
+
+
+def test_an_unknown_device_is_not_guessed():
+  assert hardware.of_device('cpu') is None
+  assert hardware.of_device('TPU v2') is None
+  assert hardware.of_device('NVIDIA L40S') is None
+
+
+@pytest.mark.usefixtures('libtpu')
+@pytest.mark.parametrize('name', topologies.KNOWN)
+def test_libtpu_makes_devices_of_each_known_slice(name):
+  topology = topologies.parse(name)
+  devices = topology.devices()
+  assert len(devices) == topology.num_devices
+  assert hardware.of_device(devices[0].device_kind) is topology.chip
+  assert 4 <= topology.num_chips <= 1024
+
+
+@pytest.mark.usefixtures('libtpu')
+@pytest.mark.parametrize('name', ['v5e:4x4', 'v5p:4x4x4', 'tpu7x:2x2x2'])
+@pytest.mark.parametrize('num_partitions', [1, 2, 4, 8])
+def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
+  devices = topologies.parse(name).devices()
+  mesh = partitioning.Partitioner(num_partitions=num_partitions).mesh(devices)
+  assert dict(mesh.shape) == {
+    'data': len(devices) // num_partitions,
+    'model': num_partitions,
+  }
+  assert set(mesh.devices.flat) == set(devices)
+
+
+@pytest.mark.usefixtures('libtpu')
+def test_slices_are_apart_along_data():
+  devices = topologies.parse('v5e:4x4', slices=2).devices()
+  mesh = partitioning.Partitioner(
+    ici_mesh_shape=(8, 2), dcn_mesh_shape=(2, 1)
+  ).mesh(devices)
+  slices = [[device.slice_index for device in row] for row in mesh.devices]
+  assert slices == [[0, 0]] * 8 + [[1, 1]] * 8
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '',
+    'v5p',
+    'v5p:4x4',
+    'v5e:4x4x4',
+    'v5p:4x0x4',
+    'v5p:axb',
+    'h100:2x4',
+    'v7:4x4',
+  ],
+)
+def test_what_is_no_topology_is_refused_with_what_is_known(text):
+  with pytest.raises(ValueError, match='TOPOLOGY is '):
+    topologies.parse(text)
+
+
+@pytest.mark.usefixtures('libtpu')
+def test_a_slice_that_libtpu_does_not_know_is_refused():
+  with pytest.raises(ValueError, match='v5e:3x5: libtpu knows no such slice'):
+    topologies.parse('v5e:3x5').devices()

@@ -1,0 +1,136 @@
+"""Matrix products of traced programs, in every kind of inner jaxpr."""
+
+import jax
+from jax.experimental import pallas as pl
+import jax.numpy as jnp
+import pytest
+
+from mathft_jax.aot import traced_flops
+
+X = jax.ShapeDtypeStruct((8, 8), 'float32')
+ONE = 2 * 8**3
+
+
+def counted(f, *shapes, **settings):
+  return traced_flops.matmul_flops(
+    jax.make_jaxpr(f)(*(shapes or (X,))), **settings
+  )
+
+
+def test_a_product_costs_two_flops_per_multiplication_and_batch():
+  costs = counted(
+    lambda x, y: jnp.einsum('bij,bjk->bik', x, y),
+    jax.ShapeDtypeStruct((3, 4, 5), 'bfloat16'),
+    jax.ShapeDtypeStruct((3, 5, 6), 'bfloat16'),
+  )
+  assert costs.flops == 2 * 3 * 4 * 5 * 6
+  assert costs.bytes == 2 * 3 * (4 * 5 + 5 * 6 + 4 * 6)
+
+
+@jax.custom_vjp
+def squared(x):
+  return x @ x
+
+
+squared.defvjp(lambda x: (x @ x, x), lambda x, g: (g @ x.T + x.T @ g,))
+
+
+@pytest.mark.parametrize(
+  'f, products',
+  [
+    (jax.jit(lambda x: x @ x), 1),
+    (jax.checkpoint(lambda x: x @ x), 1),
+    (squared, 1),
+    (jax.grad(lambda x: squared(x).sum()), 3),
+    (lambda x: jax.lax.scan(lambda c, _: (c @ c, None), x, length=5)[0], 5),
+    (lambda x: jax.lax.fori_loop(0, 4, lambda _, c: c @ c, x), 4),
+    (
+      lambda x: jax.lax.scan(
+        lambda c, _: (jax.lax.fori_loop(0, 3, lambda _, d: d @ d, c), None),
+        x,
+        length=2,
+      )[0],
+      6,
+    ),
+    (
+      lambda x: jax.lax.cond(
+        x[0, 0] > 0, lambda y: y @ y @ y, lambda y: y @ y, x
+      ),
+      2,
+    ),
+    (lambda x: jax.vmap(lambda row: row @ x)(x), 1),
+    (lambda x: x + x, 0),
+  ],
+)
+def test_products_count_as_often_as_they_run(f, products):
+  assert counted(f).flops == products * ONE
+
+
+def test_while_loops_run_as_often_as_the_caller_says_and_are_reported():
+  loop = lambda x: jax.lax.while_loop(lambda c: c.sum() < 1, lambda c: c @ c, x)
+  costs = counted(loop, unknown_trips=9)
+  assert (costs.flops, costs.unknown_loops) == (9 * ONE, 1)
+  twice = counted(
+    lambda x: jax.lax.scan(lambda c, _: (loop(c), None), x, length=2)[0],
+    unknown_trips=9,
+  )
+  assert (twice.flops, twice.unknown_loops) == (18 * ONE, 1)
+
+
+def test_a_shard_map_runs_on_every_device_of_its_axes():
+  mesh = jax.sharding.AbstractMesh(
+    (4, 2), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2
+  )
+  spec = jax.sharding.PartitionSpec
+  f = jax.shard_map(
+    lambda x, y: x @ y,
+    mesh=mesh,
+    in_specs=(spec('data'), spec()),
+    out_specs=spec('data'),
+    check_vma=False,
+  )
+  rows = jax.ShapeDtypeStruct((32, 8), 'float32')
+  assert (
+    counted(f, rows, X).flops == 8 * ONE
+  )  # (8, 8) x (8, 8) on each of 8 devices
+
+
+@pytest.mark.parametrize(
+  'estimate, expected',
+  [
+    (None, 2 * ONE),
+    (pl.CostEstimate(flops=77, transcendentals=0, bytes_accessed=0), 77),
+  ],
+)
+def test_a_kernel_costs_what_it_states_or_its_body_times_its_grid(
+  estimate, expected
+):
+  def kernel(x, y, out):
+    out[...] = x[...] @ y[...]
+
+  row, whole = (
+    pl.BlockSpec((8, 8), lambda i: (i, 0)),
+    pl.BlockSpec((8, 8), lambda i: (0, 0)),
+  )
+  rows = jax.ShapeDtypeStruct((16, 8), 'float32')
+  call = pl.pallas_call(
+    kernel,
+    grid=(2,),
+    in_specs=[row, whole],
+    out_specs=row,
+    out_shape=rows,
+    cost_estimate=estimate,
+    name='rows_times',
+  )
+  costs = counted(call, rows, X)
+  assert costs.flops == expected
+  assert costs.kernels == {'rows_times': expected}
+
+
+def test_convolutions_are_named_not_forgotten():
+  costs = counted(
+    lambda x, k: jax.lax.conv(x, k, (1, 1), 'SAME'),
+    jax.ShapeDtypeStruct((1, 1, 8, 8), 'float32'),
+    jax.ShapeDtypeStruct((1, 1, 3, 3), 'float32'),
+  )
+  assert (costs.flops, costs.uncounted) == (0, {'conv_general_dilated': 1})

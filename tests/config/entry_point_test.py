@@ -1,0 +1,597 @@
+"""What people type, and what they are told when it is wrong."""
+
+import importlib
+import logging
+import pathlib
+import subprocess
+import sys
+
+import gin
+import pytest
+
+from mathft_jax.config import entry_point, flags
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+TOY = '''
+"""A toy trainer, for tests."""
+import dataclasses
+
+CALLS = []
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  margin: float = 1.0
+  over: str = 'words'
+  def __post_init__(self):
+    if self.over not in ('words', 'vocabulary'):
+      raise ValueError(f'over is {self.over!r}')
+
+def train(workdir, *, loss, train_steps: int, name: str | None = 'x', size: float = 0.5,
+          examples=None):
+  """Trains a toy."""
+  CALLS.append(dict(workdir=workdir, loss=loss, train_steps=train_steps, name=name, size=size,
+                    examples=examples))
+  return workdir
+
+def recipe(workdir, *, stages):
+  for name, stage in stages.items():
+    stage(f'{workdir}/{name}', examples=name)
+
+def reader(*, path, count: int = 3):
+  CALLS.append((path, count))
+
+if __name__ == '__main__':
+  from mathft_jax import gin_utils
+  gin_utils.run(train)
+'''
+HEAD = 'from __gin__ import dynamic_registration\nimport toy\n'
+FORM = (
+  HEAD
+  + """
+toy.train.workdir = %MODEL_DIR
+toy.train.loss = @toy.Loss()
+toy.train.train_steps = %TRAIN_STEPS
+toy.train.name = %NAME
+TRAIN_STEPS = 10
+NAME = 'x'
+"""
+)
+
+
+@pytest.fixture(scope='module')
+def toy_module(tmp_path_factory):
+  """Imported once: gin knows functions by their module's name."""
+  folder = tmp_path_factory.mktemp('toy')
+  (folder / 'toy.py').write_text(TOY)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(folder))
+    yield importlib.import_module('toy')
+
+
+@pytest.fixture
+def toy(toy_module, tmp_path, monkeypatch):
+  """The toy module without calls, in an empty folder that has form.gin."""
+  (tmp_path / 'form.gin').write_text(FORM)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(toy_module, 'CALLS', [])
+  verbosity = logging.getLogger('absl').level
+  yield toy_module
+  gin.clear_config()
+  logging.getLogger('absl').setLevel(verbosity)
+
+
+def main(program, *arguments, **options):
+  return entry_point.main(program, ['prog', *arguments], **options)
+
+
+def environment(toy):
+  """Of a fresh process that can import the package and the toy."""
+  return {
+    'PYTHONPATH': f'{REPOSITORY}:{pathlib.Path(toy.__file__).parent}',
+    'PATH': '',
+  }
+
+
+def fails(capsys, program, *arguments):
+  """The message of a command line that is refused before the program starts."""
+  assert main(program, *arguments) == 2
+  return capsys.readouterr().err
+
+
+def test_a_program_gets_built_objects_and_the_config_is_saved(toy, tmp_path):
+  assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=runs/x') == 0
+  assert toy.CALLS == [
+    dict(
+      workdir='runs/x',
+      loss=toy.Loss(),
+      train_steps=10,
+      name='x',
+      size=0.5,
+      examples=None,
+    )
+  ]
+  assert type(toy.CALLS[0]['loss']) is toy.Loss
+  assert 'toy.Loss.margin = 1.0' in (tmp_path / 'runs/x/config.gin').read_text()
+
+
+def test_the_saved_config_repeats_the_run(toy):
+  main(
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin.MODEL_DIR=runs/x',
+    '--gin.toy.Loss.margin=3',
+    '--gin.TRAIN_STEPS=7',
+  )
+  assert main(toy.train, '--gin_file=runs/x/config.gin') == 0
+  assert toy.CALLS[0] == toy.CALLS[1] and toy.CALLS[1]['loss'].margin == 3
+
+
+def test_a_changed_config_in_the_same_workdir_is_told(toy, caplog):
+  main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=runs/x')
+  main(
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin.MODEL_DIR=runs/x',
+    '--gin.TRAIN_STEPS=11',
+  )
+  assert (
+    'which is config.1.gin now: TRAIN_STEPS = 10; TRAIN_STEPS = 11'
+    in caplog.text
+  )
+
+
+@pytest.mark.parametrize(
+  'given, read',
+  [
+    ('runs/x', 'runs/x'),
+    ('gs://bucket/x', 'gs://bucket/x'),
+    ('math_ssft', 'math_ssft'),
+    ('2024-01-01', '2024-01-01'),
+    ('1-2', '1-2'),
+    ("it's", "it's"),
+    ('a=b', 'a=b'),
+    ('', ''),
+    ("'quoted'", 'quoted'),
+    ('None', None),
+  ],
+)
+def test_strings_need_no_quotes(toy, given, read):
+  assert (
+    main(
+      toy.train,
+      '--gin_file=form.gin',
+      '--gin.MODEL_DIR=runs/x',
+      f'--gin.NAME={given}',
+    )
+    == 0
+  )
+  assert toy.CALLS[0]['name'] == read
+
+
+@pytest.mark.parametrize(
+  'given',
+  [
+    '12',
+    '-3',
+    '1e-3',
+    'True',
+    'None',
+    '[1, 2]',
+    "{'a': 1}",
+    '(1,)',
+    '@toy.Loss()',
+    '%NAME',
+    "'12'",
+  ],
+)
+def test_gin_values_stay_gin_values(given):
+  assert flags.quoted(given) == given
+
+
+def test_bindings_override_files_and_later_files_override_earlier(
+  toy, tmp_path
+):
+  (tmp_path / 'more.gin').write_text("TRAIN_STEPS = 20\nNAME = 'more'\n")
+  main(
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_file=more.gin',
+    "--gin_bindings=NAME = 'last'",
+    '--gin.MODEL_DIR=a',
+    '--gin.toy.train.size=2',
+  )
+  assert [toy.CALLS[0][key] for key in ('train_steps', 'name', 'size')] == [
+    20,
+    'last',
+    2,
+  ]
+
+
+def test_a_program_without_a_gin_file_is_configured_by_flags(toy):
+  assert (
+    main(
+      toy.train,
+      '--gin.toy.train.workdir=a',
+      '--gin.toy.train.loss=@toy.Loss()',
+      '--gin.toy.train.train_steps=1',
+    )
+    == 0
+  )
+  assert toy.CALLS[0]['loss'] == toy.Loss()
+
+
+def test_plain_flags_are_parameters(toy):
+  assert (
+    main(toy.reader, '--path=a/b', '--count=4', plain_flags=('path', 'count'))
+    == 0
+  )
+  assert toy.CALLS == [('a/b', 4)]
+
+
+def test_everything_unset_is_listed_at_once(toy, capsys):
+  error = fails(
+    capsys,
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_bindings=toy.train.name = %OTHER',
+  )
+  assert (
+    'not set: MODEL_DIR (for train.workdir), OTHER (for train.name)' in error
+  )
+  assert toy.CALLS == []
+
+
+def test_a_macro_that_stays_required_is_not_set(toy, tmp_path, capsys):
+  (tmp_path / 'must.gin').write_text('MODEL_DIR = %gin.REQUIRED\n')
+  error = fails(capsys, toy.train, '--gin_file=must.gin', '--gin_file=form.gin')
+  assert 'not set: MODEL_DIR' in error
+
+
+def test_parameters_without_a_value_are_listed(toy, capsys):
+  error = fails(capsys, toy.train, '--gin.toy.train.workdir=a')
+  assert 'train needs a value for: loss, train_steps.' in error
+
+
+def test_a_file_that_takes_back_what_was_set_must_come_first(
+  toy, tmp_path, capsys
+):
+  (tmp_path / 'base.gin').write_text('MODEL_DIR = %gin.REQUIRED\n')
+  (tmp_path / 'late.gin').write_text("include 'base.gin'\n")
+  (tmp_path / 'early.gin').write_text("MODEL_DIR = 'runs/x'\n")
+  error = fails(
+    capsys,
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_file=early.gin',
+    '--gin_file=late.gin',
+  )
+  assert (
+    'base.gin:1 resets MODEL_DIR to %gin.REQUIRED, after early.gin:1 has set it to '
+    "'runs/x'. Name late.gin before early.gin."
+  ) in error
+  assert (
+    main(
+      toy.train,
+      '--gin_file=form.gin',
+      '--gin_file=late.gin',
+      '--gin_file=early.gin',
+    )
+    == 0
+  )
+
+
+@pytest.mark.parametrize(
+  'flag, message',
+  [
+    ('--gin.MODELDIR=a', 'nothing uses MODELDIR. Did you mean MODEL_DIR?'),
+    (
+      '--gin.toy.train.train_step=1',
+      "toy.train has no parameter 'train_step'. Did you mean train_steps? It has: workdir, loss,",
+    ),
+    ('--gin.toy.tran.size=1', "toy has no 'tran'. Did you mean train?"),
+    (
+      '--gin.toi.train.size=1',
+      "no import of 'toi' in this file. Did you mean toy?",
+    ),
+    ('--gin.toy.train.loss=@toy.Los()', "toy has no 'Los'. Did you mean Loss?"),
+    ('--gin.toy.train.loss=@toy.Loss(', 'a bracket or quote is not closed'),
+    ('--gin_fil=form.gin', 'Did you mean: gin_file'),
+    ('--gin.MODEL_DIR', '--gin.MODEL_DIR has no value'),
+    ('form.gin', 'arguments without a name'),
+    ('--gin.TRAIN_STEPS=ten', "train.train_steps = 'ten' (str); wanted int."),
+    ('--gin.toy.train.name=3', 'train.name = 3 (int); wanted str or NoneType.'),
+    ('--gin.toy.Loss.over=labels', "over is 'labels'"),
+    ('--gin_file=fomr.gin', "No gin file 'fomr.gin'"),
+  ],
+)
+def test_mistakes_are_named_with_what_was_meant(toy, capsys, flag, message):
+  error = fails(
+    capsys, toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a', flag
+  )
+  assert message in error and 'Traceback' not in error
+  assert toy.CALLS == []
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('import tooy\n', 'bad.gin:2: import tooy: no such module'),
+    (
+      'from mathft_jax.training import loses\n',
+      'no such module. Did you mean losses?',
+    ),
+    (
+      'toy.train.size = 1\n',
+      "bad.gin:2: 'toy.train': no import of 'toy' in this file",
+    ),
+    (
+      'import toy\ntoy.train:\n  sise = 1\n',
+      "bad.gin:4: toy.train has no parameter 'sise'",
+    ),
+    ('import toy\ntoy.train.size = = 1\n', 'bad.gin:3'),
+    ("include 'form.gni'\n", "No gin file 'form.gni'"),
+  ],
+)
+def test_mistakes_in_files_come_with_file_and_line(
+  toy, tmp_path, capsys, text, message
+):
+  (tmp_path / 'bad.gin').write_text(HEAD.splitlines()[0] + '\n' + text)
+  error = fails(
+    capsys,
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_file=bad.gin',
+    '--gin.MODEL_DIR=a',
+  )
+  assert message in error and 'Traceback' not in error
+
+
+def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
+  (tmp_path / 'typo.gin').write_text('TRAIN_STEP = 5\n')
+  main(
+    toy.train, '--gin_file=form.gin', '--gin_file=typo.gin', '--gin.MODEL_DIR=a'
+  )
+  assert (
+    'typo.gin:1: TRAIN_STEP is set and used nowhere. Did you mean TRAIN_STEPS?'
+    in caplog.text
+  )
+
+
+def test_package_configs_are_found_from_anywhere_and_near_names_are_listed(
+  toy, capsys
+):
+  (entry_point.sources.package_configs() / 'programs' / 'grade.gin').read_text()
+  error = fails(capsys, toy.train, '--gin_file=programs/grad.gin')
+  assert 'Did you mean programs/grade.gin' in error
+
+
+def test_own_search_paths_come_before_the_packages(toy, tmp_path):
+  (tmp_path / 'mine' / 'programs').mkdir(parents=True)
+  (tmp_path / 'mine' / 'programs' / 'grade.gin').write_text(
+    FORM + "MODEL_DIR = 'mine'\n"
+  )
+  assert (
+    main(toy.train, '--gin_search_paths=mine', '--gin_file=programs/grade.gin')
+    == 0
+  )
+  assert toy.CALLS[0]['workdir'] == 'mine'
+
+
+RECIPE = (
+  HEAD
+  + """
+include 'form.gin'
+toy.recipe.workdir = %MODEL_DIR
+toy.recipe.stages = {'ssft': @ssft/toy.train, 'scr': @scr/toy.train}
+ssft/toy.train.train_steps = 5
+scr/toy.train.loss = @scr/toy.Loss()
+scr/toy.Loss.margin = %MARGIN
+toy.train.workdir = %STAGE_DIR
+toy.train.examples = %STAGE_EXAMPLES
+"""
+)
+
+
+def test_scoped_programs_are_values_with_objects_of_their_own(toy, tmp_path):
+  (tmp_path / 'recipe.gin').write_text(RECIPE)
+  arguments = ('--gin_file=recipe.gin', '--gin.MARGIN=2', '--gin.MODEL_DIR=a')
+  assert main(toy.recipe, *arguments) == 0
+  first, second = toy.CALLS
+  assert (first['workdir'], first['train_steps'], first['loss'].margin) == (
+    'a/ssft',
+    5,
+    1.0,
+  )
+  assert (second['workdir'], second['train_steps'], second['loss'].margin) == (
+    'a/scr',
+    10,
+    2,
+  )
+  main(toy.recipe, '--gin_file=a/config.gin')
+  assert toy.CALLS[2:] == toy.CALLS[:2]
+
+
+@pytest.mark.parametrize(
+  'flag, message',
+  [
+    ('--gin.toy.train.size=1', 'not set: MARGIN (for scr/Loss.margin)'),
+    ('--gin.MARGIN=big', "scr/Loss.margin = 'big' (str); wanted float."),
+    ('--gin_bindings=scr/toy.Loss.over = "x"', 'not set: MARGIN'),
+  ],
+)
+def test_mistakes_of_late_stages_are_found_before_the_first(
+  toy, tmp_path, capsys, flag, message
+):
+  (tmp_path / 'recipe.gin').write_text(RECIPE)
+  assert message in fails(
+    capsys, toy.recipe, '--gin_file=recipe.gin', '--gin.MODEL_DIR=a', flag
+  )
+  assert 'over is' in fails(
+    capsys,
+    toy.recipe,
+    '--gin_file=recipe.gin',
+    '--gin.MODEL_DIR=a',
+    '--gin.MARGIN=1',
+    '--gin_bindings=scr/toy.Loss.over = "x"',
+  )
+  assert toy.CALLS == []
+
+
+def test_a_dry_run_prints_the_config_and_does_nothing(toy, tmp_path, capsys):
+  assert (
+    main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a', '--dry_run')
+    == 0
+  )
+  assert 'toy.train.train_steps = %TRAIN_STEPS' in capsys.readouterr().out
+  assert toy.CALLS == [] and not (tmp_path / 'a').exists()
+
+
+def test_a_dry_run_says_what_program_and_stages_describe(
+  toy, tmp_path, capsys, monkeypatch
+):
+  def describe(loss=None, **_):
+    return f'margin\n{loss.margin if loss else "-"}'
+
+  monkeypatch.setattr(toy, 'describe', describe, raising=False)
+  (tmp_path / 'recipe.gin').write_text(RECIPE)
+  assert (
+    main(
+      toy.recipe,
+      '--gin_file=recipe.gin',
+      '--gin.MARGIN=2',
+      '--gin.MODEL_DIR=a',
+      '--dry_run',
+    )
+    == 0
+  )
+  said = [
+    line
+    for line in capsys.readouterr().out.splitlines()
+    if line.startswith('# ')
+  ]
+  first = said.index('# toy.recipe: margin')
+  assert said[first : first + 6] == [
+    '# toy.recipe: margin',
+    '# -',
+    '# ssft/toy.train: margin',
+    '# 1.0',
+    '# scr/toy.train: margin',
+    '# 2',
+  ]
+  assert not toy.CALLS
+
+
+def test_help_tells_the_program_its_flags_and_its_parameters(toy, capsys):
+  assert main(toy.train, '--help') == 0
+  text = capsys.readouterr().out
+  for part in (
+    'A toy trainer',
+    '--gin_file:',
+    '--dry_run:',
+    'toy.train.train_steps: must be set',
+    'toy.train.size: 0.5',
+  ):
+    assert part in text
+
+
+class Refusing:
+  def append(self, call):
+    raise ValueError('no such checkpoint')
+
+
+def test_input_that_the_package_refuses_is_told_without_a_traceback(
+  toy, capsys, monkeypatch
+):
+  monkeypatch.setattr(toy, 'CALLS', Refusing())
+  with pytest.raises(
+    ValueError
+  ):  # from outside of the package: with its traceback
+    main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a')
+  monkeypatch.setattr(entry_point, 'PACKAGE', pathlib.Path(__file__).parents[1])
+  assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a') == 1
+  assert 'toy.train: no such checkpoint' in capsys.readouterr().err
+
+
+def test_a_configuration_that_differs_keeps_the_one_before(
+  toy, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  form = ('--gin_file=form.gin', '--gin.MODEL_DIR=a')
+  for rest in (
+    (),
+    ('--gin.TRAIN_STEPS=7',),
+    ('--gin.TRAIN_STEPS=7',),
+    ('--gin.TRAIN_STEPS=8',),
+  ):
+    assert main(toy.train, *form, *rest) == 0
+  found = {
+    path.name: '= 7' in path.read_text()
+    for path in (tmp_path / 'a').glob('*.gin')
+  }
+  assert found == {
+    'config.gin': False,
+    'config.1.gin': False,
+    'config.2.gin': True,
+  }
+
+
+def test_a_module_that_is_started_runs_under_its_own_name(toy, tmp_path):
+  command = [
+    sys.executable,
+    '-m',
+    'toy',
+    '--gin_file=form.gin',
+    '--gin.MODEL_DIR=a',
+  ]
+  done = subprocess.run(
+    command, cwd=tmp_path, capture_output=True, text=True, env=environment(toy)
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'toy.train: a' in done.stderr
+  assert (
+    'python -m toy --gin_file=config.gin'
+    in (tmp_path / 'a' / 'config.gin').read_text()
+  )
+  wrong = subprocess.run(
+    [*command, '--gin.TRAIN_STEPS=x'],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    env=environment(toy),
+  )
+  assert wrong.returncode == 2 and 'Traceback' not in wrong.stderr
+
+
+def test_no_device_is_touched_before_the_program_starts(toy, tmp_path):
+  code = (
+    'import sys; from mathft_jax import gin_utils; import toy; '
+    'gin_utils.main(toy.train, ["p", "--gin_file=form.gin", "--gin.MODEL_DIR=a"]); '
+    'print("jax" in sys.modules)'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    env=environment(toy),
+  )
+  assert done.stdout.strip() == 'False', done.stderr
+
+
+def test_a_file_that_is_not_there_is_named_without_a_traceback(
+  tmp_path, capsys
+):
+  from mathft_jax import grade
+
+  status = entry_point.main(
+    grade.grade,
+    [
+      'grade',
+      '--gin_file=programs/grade.gin',
+      f'--gin.CANDIDATES={tmp_path}/none.jsonl',
+      f'--gin.INFER_OUTPUT_DIR={tmp_path}/graded',
+    ],
+  )
+  assert status == 1
+  assert f'{tmp_path}/none.jsonl: no such file' in capsys.readouterr().err

@@ -1,0 +1,247 @@
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from mathft_jax.data import candidate_selection, schema
+
+
+def graded(name, correct, incorrect, split='train', solution='the reference'):
+  """A problem with so many different correct and incorrect candidates, mixed."""
+  candidates = [
+    schema.Candidate(f'{kind} {index}', is_correct=kind == 'right')
+    for index in range(max(correct, incorrect))
+    for kind, count in (('right', correct), ('wrong', incorrect))
+    if index < count
+  ]
+  problem = schema.Problem(name, f'What is {name}?', solution, '1', split=split)
+  return schema.CandidateSet(problem, tuple(candidates))
+
+
+@pytest.fixture
+def write(tmp_path):
+  return lambda *sets: str(schema.write_rows(tmp_path / 'graded.jsonl', sets))
+
+
+def kinds(examples):
+  return [is_correct for _, _, is_correct in examples]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 100))
+def test_pairs_differ_and_use_every_candidate_evenly(rows, columns, limit):
+  pairs = candidate_selection.diagonal_pairs(rows, columns, limit)
+  assert len(pairs) == len(set(pairs)) == min(limit, rows * columns)
+  for axis, size in enumerate((rows, columns)):
+    uses = [sum(pair[axis] == index for pair in pairs) for index in range(size)]
+    assert max(uses) - min(uses) <= 1
+
+
+def test_a_pair_is_a_correct_and_an_incorrect_candidate_of_one_problem(write):
+  path = write(graded('a', 3, 4), graded('b', 1, 2))
+  examples = candidate_selection.draw(
+    candidate_selection.Draw(examples_per_problem=5), path, 'train'
+  )
+  assert kinds(examples) == [1, 0] * (5 + 2)
+  for (problem, correct, _), (other, incorrect, _) in zip(
+    examples[0::2], examples[1::2]
+  ):
+    assert problem == other
+    assert correct.is_correct and not incorrect.is_correct
+
+
+def test_a_repeated_text_counts_once_unless_wanted(write):
+  repeated = graded('a', 1, 1)
+  path = write(schema.CandidateSet(repeated.problem, repeated.candidates * 3))
+  assert (
+    len(candidate_selection.draw(candidate_selection.Draw(), path, 'train'))
+    == 2
+  )
+  assert (
+    len(
+      candidate_selection.draw(
+        candidate_selection.Draw(distinct=False), path, 'train'
+      )
+    )
+    == 2 * 9
+  )
+
+
+def test_candidates_on_their_own_are_balanced_or_as_sampled(write):
+  path = write(graded('a', 2, 30))
+  equal = candidate_selection.draw(
+    candidate_selection.Draw(paired=False), path, 'train'
+  )
+  assert sorted(kinds(equal)) == [0, 0, 1, 1]
+  natural = candidate_selection.draw(
+    candidate_selection.Draw(
+      paired=False, balance='natural', examples_per_problem=32
+    ),
+    path,
+    'train',
+  )
+  assert sum(kinds(natural)) == 2 and len(natural) == 32
+
+
+def test_single_candidates_are_drawn_without_repetition(write):
+  path = write(graded('a', 20, 20))
+  examples = candidate_selection.draw(
+    candidate_selection.Draw(paired=False), path, 'train'
+  )
+  assert sum(kinds(examples)) == 5
+  assert len({candidate for _, candidate, _ in examples}) == 10
+
+
+@pytest.mark.parametrize(
+  'rule, expected',
+  [
+    (candidate_selection.Draw(), ['a', 'a']),
+    (
+      candidate_selection.Draw(one_kind='reference'),
+      ['a', 'a', 'wrong', 'wrong', 'wrong', 'wrong'],
+    ),
+    (
+      candidate_selection.Draw(paired=False, one_kind='keep'),
+      ['a', 'a', 'right', 'wrong', 'wrong'],
+    ),
+  ],
+)
+def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
+  write, rule, expected
+):
+  path = write(
+    graded('a', 1, 1),
+    graded('right', 1, 0),
+    graded('wrong', 0, 2),
+    graded('none', 0, 0),
+  )
+  examples = candidate_selection.draw(rule, path, 'train')
+  assert sorted(problem.id for problem, _, _ in examples) == expected
+  if rule.one_kind == 'reference':
+    assert examples[2][1].solution == 'the reference' and examples[2][2] == 1
+
+
+def test_what_was_left_out_is_counted_in_the_log(write, caplog):
+  caplog.set_level(logging.INFO)
+  candidate_selection.draw(
+    candidate_selection.Draw(),
+    write(graded('a', 2, 2), graded('b', 3, 0), graded('c', 0, 3)),
+    'train',
+  )
+  for count in (
+    '3 problems',
+    '10 candidates',
+    '1 with only correct candidates: skipped',
+    '1 with only incorrect candidates: skipped',
+    '8 examples',
+    '4 of correct candidates',
+  ):
+    assert count in caplog.text
+
+
+def test_a_draw_depends_on_its_seed_and_the_problem_and_not_on_the_others(
+  write,
+):
+  a, b = graded('a', 20, 20), graded('b', 20, 20)
+  together = candidate_selection.draw(
+    candidate_selection.Draw(), write(b, a), 'train'
+  )
+  alone = candidate_selection.draw(
+    candidate_selection.Draw(), write(a), 'train'
+  )
+  assert [example for example in together if example[0].id == 'a'] == alone
+  assert (
+    candidate_selection.draw(
+      candidate_selection.Draw(seed=1), write(a), 'train'
+    )
+    != alone
+  )
+
+
+def test_two_problems_do_not_share_their_draw(write):
+  examples = candidate_selection.draw(
+    candidate_selection.Draw(),
+    write(graded('a', 20, 20), graded('b', 20, 20)),
+    'train',
+  )
+  chosen = [
+    [c.solution for p, c, _ in examples if p.id == name] for name in 'ab'
+  ]
+  assert chosen[0] != chosen[1]
+
+
+def test_only_problems_of_the_split_are_drawn_from(write):
+  path = write(
+    graded('a', 1, 1, split='train'), graded('b', 1, 1, split='validation')
+  )
+  assert {
+    p.id
+    for p, _, _ in candidate_selection.draw(
+      candidate_selection.Draw(), path, 'validation'
+    )
+  } == {'b'}
+  with pytest.raises(
+    ValueError, match="no problem of split 'test'; it has .*'train': 1"
+  ):
+    candidate_selection.draw(candidate_selection.Draw(), path, 'test')
+
+
+def test_a_file_without_splits_serves_every_split(write):
+  path = write(graded('a', 1, 1, split=''))
+  assert (
+    len(
+      candidate_selection.draw(candidate_selection.Draw(), path, 'validation')
+    )
+    == 2
+  )
+
+
+def test_a_file_that_is_not_graded_is_an_error(write):
+  problem = graded('a', 0, 0).problem
+  path = write(schema.CandidateSet(problem, (schema.Candidate('x'),)))
+  with pytest.raises(
+    ValueError, match='no candidate has `is_correct`; run grade'
+  ):
+    candidate_selection.draw(candidate_selection.Draw(), path, 'train')
+
+
+def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
+  write, caplog
+):
+  caplog.set_level(logging.INFO)
+  a = graded('a', 1, 1)
+  unknown = schema.CandidateSet(
+    a.problem, (schema.Candidate('unknown'), *a.candidates)
+  )
+  no_reference = schema.CandidateSet(
+    graded('b', 0, 0).problem, (schema.Candidate('x'),)
+  )
+  examples = candidate_selection.draw(
+    candidate_selection.Draw(), write(unknown, no_reference), 'train'
+  )
+  assert [candidate.solution for _, candidate, _ in examples] == [
+    'right 0',
+    'wrong 0',
+  ]
+  assert '4 candidates, 2 judged' in caplog.text
+  assert '1 with no judged candidates: skipped' in caplog.text
+
+
+def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
+  with pytest.raises(ValueError, match='no example can be built'):
+    candidate_selection.draw(
+      candidate_selection.Draw(), write(graded('a', 3, 0)), 'train'
+    )
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'balance': 'half'},
+    {'one_kind': 'drop'},
+    {'paired': True, 'one_kind': 'keep'},
+  ],
+)
+def test_fields_that_make_no_sense_are_refused(fields):
+  with pytest.raises(ValueError, match='wanted balance'):
+    candidate_selection.Draw(**fields)

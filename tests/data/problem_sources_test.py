@@ -1,0 +1,167 @@
+import gzip
+import json
+
+import pytest
+
+from mathft_jax.data import problem_sources, schema
+
+
+def write(path, rows):
+  opened = gzip.open(path, 'wt') if path.suffix == '.gz' else path.open('w')
+  with opened as stream:
+    stream.writelines(json.dumps(row) + '\n' for row in rows)
+  return str(path)
+
+
+def row(number, **more):
+  return {
+    'problem': f'What is {number}?',
+    'solution': f'\\boxed{{{number}}}',
+    **more,
+  }
+
+
+@pytest.mark.parametrize(
+  'solution, answer',
+  [
+    (r'so $\boxed{\frac{1}{2}}$.', r'\frac{1}{2}'),
+    (r'first \boxed{1}, then \boxed{2}.', '2'),
+    (r'\fbox{3}', '3'),
+    (r'$\boxed 4$', '4'),
+    (r'\boxed{a\}b}', r'a\}b'),
+    (r'\boxed{\{1, 2\}}', r'\{1, 2\}'),
+    (r'\boxed {5}', '5'),
+    (r'\boxed{never closed', None),
+    ('no box', None),
+  ],
+)
+def test_the_last_box_is_the_answer(solution, answer):
+  assert problem_sources.boxed(solution) == answer
+
+
+def test_the_boxes_of_math_are_its_answers(shared_data):
+  for name in ('train', 'test'):
+    for where, line in schema.read_rows(
+      shared_data / 'math' / f'{name}.jsonl.gz'
+    ):
+      assert problem_sources.boxed(line['solution']) == line['answer'], where
+
+
+def test_the_users_rows_become_problems(tmp_path):
+  path = write(
+    tmp_path / 'mine.jsonl',
+    [row(1), row(2, answer=7, id=5, type='Algebra', level=3)],
+  )
+  first, second = problem_sources.JsonlProblems(path)('train')
+  assert first == schema.Problem(
+    'mine.jsonl:1', 'What is 1?', r'\boxed{1}', '1', split='train'
+  )
+  assert second == schema.Problem(
+    '5', 'What is 2?', r'\boxed{2}', '7', 'Algebra', '3', 'train'
+  )
+
+
+def test_files_of_records_are_read(tmp_path):
+  problems = [schema.Problem('a', 'Q?', 'S', '1', 'Algebra', '2', 'test')]
+  schema.write_rows(tmp_path / 'p.jsonl', problems)
+  assert (
+    problem_sources.JsonlProblems(str(tmp_path / 'p.jsonl'))('test') == problems
+  )
+
+
+def test_a_file_for_each_split_is_found_by_its_name(tmp_path):
+  for split, number in (('train', 1), ('test', 2)):
+    write(tmp_path / f'{split}.jsonl.gz', [row(number)])
+  source = problem_sources.JsonlProblems(str(tmp_path / '{split}.jsonl.gz'))
+  assert [problem.answer for problem in source('test')] == ['2']
+  with pytest.raises(ValueError, match='validation.jsonl.gz: no such file'):
+    source('validation')
+
+
+@pytest.mark.parametrize('name', ['all.jsonl', '{split}.jsonl'])
+def test_a_share_of_the_training_problems_becomes_validation(tmp_path, name):
+  path = write(
+    tmp_path / name.replace('{split}', 'train'), [row(n) for n in range(200)]
+  )
+  source = problem_sources.JsonlProblems(
+    path.replace('train.jsonl', name), validation_share=0.2
+  )
+  train, validation = source('train'), source('validation')
+  assert len(train) + len(validation) == 200 and 20 < len(validation) < 60
+  assert not {p.id for p in train} & {p.id for p in validation}
+
+
+def test_test_problems_stay_what_their_file_says(tmp_path):
+  path = write(
+    tmp_path / 'all.jsonl', [row(n, split='test') for n in range(50)]
+  )
+  assert (
+    len(problem_sources.JsonlProblems(path, validation_share=0.9)('test')) == 50
+  )
+
+
+def test_a_missing_split_says_what_to_do(tmp_path):
+  path = write(tmp_path / 'all.jsonl', [row(1)])
+  with pytest.raises(
+    ValueError, match="no problem of split 'validation'.*validation_share"
+  ):
+    problem_sources.JsonlProblems(path)('validation')
+
+
+def test_a_row_without_a_text_is_named_by_file_and_line(tmp_path):
+  path = write(tmp_path / 'bad.jsonl', [row(1), {'solution': 'x'}])
+  with pytest.raises(ValueError, match=r'bad.jsonl:2: fields \[.solution.\]'):
+    problem_sources.JsonlProblems(path)('train')
+
+
+def test_a_limit_keeps_the_order_and_the_choice_whatever_stands_beside(
+  tmp_path,
+):
+  rows = [row(n, id=f'id{n}') for n in range(50)]
+  few = problem_sources.JsonlProblems(
+    write(tmp_path / 'a.jsonl', rows), limit=10
+  )('train')
+  assert len(few) == 10
+  assert [p.id for p in few] == [
+    f'id{n}' for n in range(50) if f'id{n}' in {p.id for p in few}
+  ]
+  fewer = problem_sources.JsonlProblems(
+    write(tmp_path / 'b.jsonl', rows[::-1]), limit=5
+  )('train')
+  assert {p.id for p in fewer} < {p.id for p in few}
+
+
+def test_correct_candidates_become_solutions_each_text_once(tmp_path):
+  problem = schema.Problem('a', 'Q?', 'reference', split='train')
+  texts = [('x', True), ('wrong', False), ('x', True), ('y', True), ('z', True)]
+  solved = schema.CandidateSet(
+    problem,
+    tuple(schema.Candidate(text, is_correct=right) for text, right in texts),
+  )
+  unsolved = schema.CandidateSet(schema.Problem('b', 'Q?', split='train'), ())
+  path = str(schema.write_rows(tmp_path / 'graded.jsonl', [solved, unsolved]))
+  made = problem_sources.CorrectCandidates(path, per_problem=2)('train')
+  assert [p.solution for p in made] == ['x', 'y']
+  assert made[0].question == 'Q?'
+
+
+def test_demonstrations_are_solved_problems_of_the_source():
+  problems = [
+    schema.Problem(f'p{n}', f'Q{n}', f'S{n}' if n % 2 else '')
+    for n in range(20)
+  ]
+  chosen = problem_sources.shots(lambda split: problems, count=4)
+  assert len(chosen) == 4
+  assert all(question[1:] == solution[1:] for question, solution in chosen)
+  with pytest.raises(ValueError, match='11 demonstrations wanted, 10 solved'):
+    problem_sources.shots(lambda split: problems, count=11)
+
+
+def test_concatenated_sources_follow_one_another():
+  parts = [
+    lambda split, n=n: [schema.Problem(f'{split}{n}', 'Q?')] for n in (1, 2)
+  ]
+  assert [p.id for p in problem_sources.Concatenated(parts)('test')] == [
+    'test1',
+    'test2',
+  ]

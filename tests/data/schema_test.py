@@ -1,0 +1,103 @@
+"""Records survive the disk; bad ones are named by file and line."""
+
+import gzip
+
+import pytest
+
+from mathft_jax.data import schema
+
+PROBLEM = schema.Problem(id='a/1', question='What is $2+2$?', answer='4')
+
+
+def test_candidate_sets_come_back_as_they_were_written(tmp_path):
+  candidates = (
+    schema.Candidate(
+      'so \\boxed{4}', token_ids=(1, 2), log_prob=-1.5, cluster=0
+    ),
+    schema.Candidate('π?', is_correct=False),
+  )
+  sets = [schema.CandidateSet(PROBLEM, candidates)]
+  path = schema.write_rows(tmp_path / 'c.jsonl', sets)
+  assert schema.read_candidate_sets(path) == sets
+
+
+def test_an_empty_solution_is_a_solution(tmp_path):
+  sets = [schema.CandidateSet(PROBLEM, (schema.Candidate(''),))]
+  path = schema.write_rows(tmp_path / 'c.jsonl', sets)
+  assert schema.read_candidate_sets(path) == sets
+
+
+def test_gzipped_files_are_read(tmp_path):
+  with gzip.open(tmp_path / 'p.jsonl.gz', 'wt') as stream:
+    stream.write(schema.to_json(PROBLEM) + '\n\n')
+  assert schema.read_problems(tmp_path / 'p.jsonl.gz') == [PROBLEM]
+
+
+def test_files_named_gz_are_written_gzipped(tmp_path):
+  path = schema.write_rows(tmp_path / 'p.jsonl.gz', [PROBLEM])
+  assert (
+    gzip.decompress(path.read_bytes()).decode()
+    == schema.to_json(PROBLEM) + '\n'
+  )
+  assert schema.read_problems(path) == [PROBLEM]
+
+
+def test_unknown_fields_of_foreign_samples_are_dropped(tmp_path):
+  path = tmp_path / 'c.jsonl'
+  path.write_text(
+    '{"problem": {"id": "1", "question": "q"}, "model": "m",'
+    ' "candidates": [{"solution": "s", "rm_score": 2}]}'
+  )
+  assert schema.read_candidate_sets(path)[0].candidates == (
+    schema.Candidate('s'),
+  )
+
+
+def test_clusters_are_largest_first_and_the_first_sampled_wins_ties():
+  labels = [0, 1, 2, 1, 2, None]
+  candidates = tuple(schema.Candidate('s', cluster=label) for label in labels)
+  assert schema.CandidateSet(PROBLEM, candidates).clusters() == [
+    (1, 3),
+    (2, 4),
+    (0,),
+  ]
+
+
+@pytest.mark.parametrize(
+  'line, complaint',
+  [
+    ('{"problem": ', 'c.jsonl:2: not json'),
+    ('[1]', 'c.jsonl:2: a list'),
+    ('{"id": "1"}', 'wanted "problem"'),
+    (
+      '{"problem": {"id": "1"}, "candidates": []}',
+      'c.jsonl:2: problem: no question',
+    ),
+    (
+      '{"problem": {"id": "1", "question": "q"}, "candidates": [{}]}',
+      'candidate 0: no solution',
+    ),
+  ],
+)
+def test_bad_records_name_file_and_line(tmp_path, line, complaint):
+  path = tmp_path / 'c.jsonl'
+  path.write_text('\n' + line)
+  with pytest.raises(ValueError, match=complaint):
+    schema.read_candidate_sets(path)
+
+
+def test_text_that_is_not_utf_8_names_file_and_line(tmp_path):
+  path = tmp_path / 'c.jsonl'
+  path.write_bytes('\n{"id": "ü"}'.encode('latin-1'))
+  with pytest.raises(ValueError, match='c.jsonl:2: not json'):
+    schema.read_problems(path)
+
+
+def test_a_failed_write_leaves_no_file(tmp_path):
+  def rows():
+    yield PROBLEM
+    raise RuntimeError('stopped')
+
+  with pytest.raises(RuntimeError):
+    schema.write_rows(tmp_path / 'p.jsonl', rows())
+  assert not (tmp_path / 'p.jsonl').exists()

@@ -1,0 +1,88 @@
+"""The whole recipe on two processes."""
+
+import pytest
+
+# Seconds instead of minutes: easy problems, few steps, one loss, no third stage.
+QUICK = """
+from __gin__ import dynamic_registration
+from mathft_jax import recipe
+from mathft_jax import train
+from mathft_jax.data import examples
+from mathft_jax.data import generated
+
+generated.DialProblems:
+  num_train = 16
+  num_validation = 8
+  num_test = 13
+  turns = (1, 4)
+SOLUTIONS = {'fine': @fine/examples.SolutionExamples()}
+recipe.Stages:
+  scr = {'margin': @scr_margin/train.train}
+  ssft_again = None
+  control = None
+  score_by_likelihood = None
+VERDICTS = {'margin': @margin/examples.Mixed()}
+train.train.tensorboard = False
+ssft/train.train.train_steps = 2
+scr_margin/train.train.train_steps = 2
+BATCH_SIZE = 8
+DECODE_BATCH_SIZE = 8
+SCORE_BATCH_SIZE = 8
+NUM_DECODES = 4
+NUM_TRAIN_DECODES = 4
+EXAMPLES_PER_PROBLEM = 2
+"""
+FILES = [
+  'candidates/candidates.jsonl',
+  'graded/graded.jsonl',
+  'test/ssft_fine/graded/graded.jsonl',
+  'test/ssft_fine/scored_margin/scored.jsonl',
+  'test/ssft_fine/report_margin/report.md',
+  'tables.md',
+]
+
+
+@pytest.fixture(scope='module', name='made')
+def _made(run_processes, tmp_path_factory):
+  """{count: (folder, how the processes ended)}: the recipe of one process and of two."""
+  quick = tmp_path_factory.mktemp('quick') / 'quick.gin'
+  quick.write_text(QUICK)
+  folders = {
+    count: tmp_path_factory.mktemp(f'recipe_{count}') for count in (1, 2)
+  }
+  return {
+    count: (
+      folder,
+      run_processes(
+        count,
+        2 // count,
+        [
+          '-m',
+          'mathft_jax.recipe',
+          '--gin_file=recipes/tiny_cpu.gin',
+          f'--gin_file={quick}',
+          f'--gin.MODEL_DIR={folder}',
+        ],
+        seconds=500,
+      ),
+    )
+    for count, folder in folders.items()
+  }
+
+
+def test_two_processes_go_through_the_recipe_and_print_its_tables_once(made):
+  folder, ended = made[2]
+  assert [each.status for each in ended] == [0, 0], (
+    ended[0].output + ended[1].output
+  )
+  assert (folder / 'tables.md').read_text() in ended[0].output
+  assert '### ' not in ended[1].output
+  assert not list(folder.rglob('*.parts')) and not list(
+    folder.rglob('*.partial')
+  )
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_every_file_is_that_of_one_process(made, name):
+  here, there = ((made[count][0] / name).read_bytes() for count in (1, 2))
+  assert here == there

@@ -1,0 +1,89 @@
+"""A program for tests: small trainings one after the other, in one run of one or more processes.
+
+`python -m trainings --gin.trainings.run.workdir=... --gin.trainings.run.which=data,model`
+"""
+
+import os
+import pathlib
+import signal
+import sys
+
+import jax
+import numpy as np
+
+from mathft_jax import checkpoints
+from mathft_jax.distributed import partitioning, processes
+from mathft_jax.models import transformer
+from mathft_jax.training import lora, losses
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import train_test  # noqa: E402 (it lies in the folder above)
+
+SPREAD = partitioning.Partitioner(num_partitions=2, fsdp=True)
+RUNS = {
+  'data': dict(
+    log_period=1, eval_period=2, hand_over='best', checkpoint_period=2
+  ),
+  'spread': dict(log_period=1, partitioner=SPREAD, num_microbatches=2),
+  'lora': dict(
+    log_period=1,
+    partitioner=SPREAD,
+    lora=lora.Lora(rank=2),
+    checkpoint_period=3,
+  ),
+  'killed': dict(log_period=1, checkpoint_period=2),
+  'whole': dict(log_period=1),
+  'longer': dict(log_period=1),
+}
+
+
+def run(workdir, *, which: str, dies: int | None = None):
+  """Does each of `which`; process `dies` dies at the fifth step.
+
+  `name` trains 6 steps, `name@3` 3 steps, and `:name` loads a checkpoint and writes it again.
+  """
+  if processes.index() == dies:
+    _die_at_the_fifth()
+  for each in which.split(','):
+    name, _, steps = each.partition('@')
+    if each.startswith(':'):
+      restore(pathlib.Path(workdir), name[1:])
+    else:
+      train_test.train(
+        f'{workdir}/{name}', train_steps=int(steps or 6), **RUNS[name]
+      )
+
+
+def restore(workdir, name):
+  """Loads a run's parameters on a mesh of all devices along `model` and writes them again."""
+  partitioner = partitioning.Partitioner(num_partitions=jax.device_count())
+  model = checkpoints.model(workdir / name)
+  shapes = transformer.abstract_params(model)
+  layout = partitioning.shardings(
+    transformer.logical_axes(model), shapes, mesh=partitioner.mesh()
+  )
+  params = checkpoints.load_params(workdir / name, shapes, layout)
+  checkpoints.write_step(
+    workdir / f'{name}_again_{processes.count()}', params, {}
+  )
+
+
+def _die_at_the_fifth():
+  counts, real = [], losses.Mle.weight
+
+  def weight(self, batch):
+    if isinstance(
+      batch['decoder_loss_weights'], np.ndarray
+    ):  # not while the step is traced
+      counts.append(1)
+      if len(counts) == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, batch)
+
+  losses.Mle.weight = weight
+
+
+if __name__ == '__main__':
+  from mathft_jax.config import entry_point
+
+  entry_point.run(run)

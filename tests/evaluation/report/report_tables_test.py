@@ -1,0 +1,149 @@
+"""The tables of a report say what report.json says."""
+
+import pytest
+
+from mathft_jax.data import schema
+from mathft_jax.evaluation import statistics, voting
+from mathft_jax.evaluation.report import (
+  rendering,
+  report_contents,
+  report_tables,
+)
+from tests.evaluation.candidates import CORRECT, candidate_set
+
+SETTINGS = report_contents.Settings(resamples=300, draws=20)
+RULES = voting.paper_rules(top_clusters=1, top_candidates=2)
+
+
+def section_of(tmp_path, name='scored', wrong=30):
+  """On `wrong` of 50 problems the vote is wrong and the scores, not the log-probs, know better."""
+  known = [('a', 0.1, -1.0), ('a', 0.2, -1.0), (CORRECT, 0.9, -9.0)]
+  plain = [
+    (CORRECT, 0.5, -1.0),
+    (CORRECT, 0.6, -1.0),
+    ('a', 0.4, -2.0),
+    (None, None, -5.0),
+  ]
+  sets = [
+    candidate_set(known if i < wrong else plain, str(i), level=f'Level {i % 2}')
+    for i in range(50)
+  ]
+  path = schema.write_rows(tmp_path / f'{name}.jsonl', sets)
+  return report_contents.section(
+    report_contents.measure(path, RULES), RULES, SETTINGS
+  )
+
+
+def rows_of(table):
+  return {row[0]: row[1:] for row in table.rows}
+
+
+def by_title(tables):
+  return {table.title: table for table in tables}
+
+
+@pytest.fixture(scope='module')
+def section(tmp_path_factory):
+  return section_of(tmp_path_factory.mktemp('section'))
+
+
+def settings_of(whole=SETTINGS):
+  return {'baseline': whole.baseline, 'confidence': whole.confidence}
+
+
+def test_each_rule_stands_with_its_interval_and_its_difference_to_the_vote(
+  section,
+):
+  table = report_tables.rules_table('name', section, settings_of())
+  rows = rows_of(table)
+  assert table.title == 'name: n = 50 problems x 3-4 candidates'
+  low, high = statistics.wilson_interval(0.4, 50)
+  assert rows['Maj1@3-4'] == (
+    'rule',
+    f'40.0 [{100 * low:.1f}, {100 * high:.1f}]',
+    '',
+    '',
+    '',
+    '',
+  )
+  kind, accuracy, points, counts, p, adjusted = rows['RR.All']
+  assert (kind, counts, p, adjusted) == ('rule', '30 / 0', '< 0.001', '< 0.001')
+  assert accuracy.startswith('100.0 [') and points.startswith('+60.0 [+')
+  assert rows['MajK@3-4, K=1'][0] == 'ceiling' and rows['Pass@3-4'][2] == ''
+
+
+def test_the_evaluator_is_set_against_log_prob_with_the_evaluator_first(
+  section,
+):
+  table = by_title(report_tables.section_tables('x', section, settings_of()))[
+    "The evaluator against the generator's own log-probability"
+  ]
+  rows = rows_of(table)
+  assert set(rows) == {
+    'RR.All - RR.All by log-prob',
+    'W.RR - W.RR by log-prob',
+    'W.RR - RR.All by log-prob',
+  }
+  points, counts, *_ = rows['RR.All - RR.All by log-prob']
+  assert counts == '30 / 0'
+  mean, low, high = (float(part.strip('[,]')) for part in points.split())
+  assert 0 < low < mean == 60.0 < high
+
+
+def test_cost_and_curves_and_groups_have_their_tables(section):
+  tables = by_title(report_tables.section_tables('x', section, settings_of()))
+  assert [row[:3] for row in tables['Accuracy and cost against K'].rows] == [
+    ('1', '0.59', '0.67'),
+    ('2', '0.88', '1.00'),
+  ]  # 100 and 150 of 170 candidates
+  assert tables['Accuracy against k'].header == ('k', '1', '2', '4')
+  assert rows_of(tables['Accuracy against k'])['Pass@k'][-1] == '100.0'
+  assert tables['By level'].header == ('', 'Level 0', 'Level 1')
+  assert (
+    rows_of(tables['By level'])['n'] == ('25', '25')
+    and 'By subject' not in tables
+  )
+  assert rows_of(tables['AUC'])['evaluator'][1] == '50'
+
+
+def test_several_files_stand_in_one_grid(tmp_path, section):
+  other = section_of(tmp_path, 'other', wrong=10)
+  whole = {
+    'files': {'a': section, 'b': other},
+    'comparisons': [],
+    'settings': settings_of(),
+  }
+  (grid,) = report_tables.several_files(whole)
+  assert grid.header[:3] == ('', 'Pass@1 (mean of samples)', 'Maj1@N')
+  assert [row[0] for row in grid.rows] == ['a', 'b'] and grid.rows[1][
+    -1
+  ] == '50'
+  assert report_tables.several_files({**whole, 'files': {'a': section}}) == []
+
+
+def test_facts_count_problems_nobody_can_get_right(section):
+  text = report_tables.facts(section)
+  assert (
+    '50 problems x 3-4 candidates: 88.2% of the candidates have an answer'
+    in text
+  )
+  assert '0 problems have no answer at all' in text
+
+
+def test_markdown_and_html_hold_every_table_and_image(section):
+  whole = {
+    'files': {'a <b>': section},
+    'comparisons': [],
+    'settings': settings_of(),
+  }
+  images = {'a <b>': {'a_b.png': b'png'}}
+  markdown, html = (
+    rendering.markdown(whole, images),
+    rendering.html(whole, images),
+  )
+  for table in report_tables.section_tables('a <b>', section, settings_of()):
+    assert f'### {table.title}' in markdown
+  assert '(plots/a_b.png)' in markdown and 'base64,cG5n' in html
+  assert (
+    '<b>' not in html and html.count('<table>') == html.count('</table>') > 4
+  )

@@ -1,0 +1,131 @@
+"""Values of scalars: exact where they can be, settled at two precisions where not."""
+
+from fractions import Fraction
+import math
+
+import pytest
+
+from mathft_jax.grading.canonical import number_keys, sample_points, scalar_keys
+from mathft_jax.grading.parsing import answer_parser, tokenize_answer
+
+
+def _tree(text):
+  return answer_parser.parse(tokenize_answer.tokenize(text))
+
+
+@pytest.mark.parametrize(
+  'text, value',
+  [
+    (r'\frac34 + \frac14', 1),
+    ('2^{-3}', Fraction(1, 8)),
+    (r'\sqrt{16}', 4),
+    (r'\sqrt[3]{-27}', -3),
+    (r'\sqrt2\sqrt8', 4),
+    ('7!/6!', 7),
+    (r'\binom{5}{2}', 10),
+    (r'|3+4i|', 5),
+    (r'\sin^2 1 + \cos^2 1', 1),
+    (r'\log_2 8', 3),
+    (r'\cos 60^\circ', Fraction(1, 2)),
+    ('x - x + 5', 5),
+    (r'\frac{2023!}{2022!}', 2023),
+  ],
+)
+def test_rational_values_are_rational(text, value):
+  assert scalar_keys.scalar_key(_tree(text)) == value
+
+
+def test_a_function_is_its_values_at_the_points():
+  x = sample_points.point_values('x')
+  assert scalar_keys.scalar_key(_tree('x^2')) == (
+    'function',
+    *(v * v for v in x),
+  )
+  assert scalar_keys.scalar_key(
+    _tree(r'x^2(\sin^2 y + \cos^2 y)')
+  ) == scalar_keys.scalar_key(_tree('x^2'))
+
+
+def test_small_points_are_positive_twice_and_negative_once_and_large_points_of_both_signs():
+  for name in ('x', 'y', 'z', 'a', 'theta', 'x_1'):
+    values = sample_points.point_values(name)
+    signs = [value > 0 for value in values]
+    assert (
+      signs[:2] == [True, True]
+      and signs[:5].count(False) == signs[5:].count(False) == 1
+    )
+    assert all(
+      math.cos(value) < 0 and math.sin(value) < 0 for value in values[5:]
+    )
+
+
+@pytest.mark.parametrize(
+  'one, other',
+  [
+    ('|x|', 'x'),
+    ('|x+1|', 'x+1'),
+    ('|x-7|', '7-x'),
+    (r'|\cos x|', r'\cos x'),
+    (r'|\sin t|', r'\sin t'),
+    (r'\arcsin(\sin x)', 'x'),
+    (r'\sqrt{(x-5)^2}', '5-x'),
+    (r'\cos x', r'\sqrt{1-\sin^2 x}'),
+  ],
+)
+def test_functions_that_agree_on_a_part_only_differ(one, other):
+  assert scalar_keys.scalar_key(_tree(one)) != scalar_keys.scalar_key(
+    _tree(other)
+  )
+
+
+def test_points_of_different_variables_differ():
+  names = [
+    *'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ',
+    'theta',
+    'alpha',
+    'x_1',
+    'x_2',
+  ]
+  assert len(
+    {tuple(sample_points.point_values(name)) for name in names}
+  ) == len(names)
+
+
+@pytest.mark.parametrize(
+  'text', [r'\tan\frac{\pi}{2}', r'\frac{1}{\cos\frac{\pi}{2}}']
+)
+def test_a_value_on_which_two_precisions_differ_is_unsettled(text):
+  with pytest.raises(scalar_keys.Unsettled):
+    scalar_keys.scalar_key(_tree(text))
+
+
+@pytest.mark.parametrize(
+  'text', ['1/0', r'\log 0', '0^{-1}', '9^{9^{9^9}}', '99999999!', 'f(3)']
+)
+def test_values_out_of_reach_are_opaque_and_calculated_with(text):
+  key = scalar_keys.scalar_key(_tree(text))
+  assert key == scalar_keys.scalar_key(_tree(text))
+  assert key != scalar_keys.scalar_key(_tree(f'{text} + 1'))
+  assert scalar_keys.scalar_key(_tree(f'2({text}) - ({text})')) == key
+
+
+def test_ratios_forget_a_factor_and_signed_ratios_a_positive_one():
+  one, other, opposite = (_tree(text) for text in ('x+2y', '3x+6y', '-x-2y'))
+  assert (
+    scalar_keys.ratios(one)
+    == scalar_keys.ratios(other)
+    == scalar_keys.ratios(opposite)
+  )
+  assert scalar_keys.ratios(one, signed=True) == scalar_keys.ratios(
+    other, signed=True
+  )
+  assert scalar_keys.ratios(one, signed=True) != scalar_keys.ratios(
+    opposite, signed=True
+  )
+
+
+def test_digits_do_not_depend_on_the_last_bits():
+  low, high = scalar_keys._contexts or scalar_keys._make_contexts()
+  assert number_keys.digits_of(low.sqrt(2)) == number_keys.digits_of(
+    high.sqrt(2)
+  )

@@ -1,0 +1,59 @@
+"""Closed forms by sympy: in a worker, of small trees, under a deadline."""
+
+import pytest
+
+from mathft_jax import grading
+from mathft_jax.grading import worker_pool
+from mathft_jax.grading.canonical import scalar_keys, sympy_closed_forms
+from mathft_jax.grading.parsing import answer_parser, tokenize_answer
+
+OPERATIONS = [
+  (r'\int_0^1 x^2 \, dx', r'\frac13'),
+  (r'\sum_{k=1}^{n} k', r'\frac{n(n+1)}{2}'),
+  (r'\lim_{x \to 0} \frac{\sin x}{x}', '1'),
+  (r'\sum_{k=0}^{\infty} 2^{-k}', '2'),
+  (r'\int_1^2 \frac{1}{x} dx', r'\ln 2'),
+  (r'3\int_0^\pi \sin x \, dx + 1', '7'),
+]
+
+
+def _tree(text):
+  return answer_parser.parse(tokenize_answer.tokenize(text))
+
+
+@pytest.mark.parametrize('text, value', OPERATIONS)
+def test_operations_have_closed_forms(text, value):
+  found = sympy_closed_forms.closed_form(_tree(text))
+  assert scalar_keys.scalar_key(found) == scalar_keys.scalar_key(_tree(value))
+
+
+def test_an_answer_with_an_operation_is_worked_out_in_a_worker(monkeypatch):
+  monkeypatch.setattr(sympy_closed_forms, 'DEADLINE_S', 30.0)
+  grading.equivalence.forget()
+  assert grading.is_equivalent(r'\int_0^1 x^3 \, dx', '0.25')
+  assert worker_pool.shared_counts()['done'] >= 1
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'x + 1',
+    r'\sum_{k=1}^{10^{12}} k^k',
+    r'\int_0^1 x^{10000000} dx',
+    r'\int_0^1 ' + '(x+1)' * 30 + ' dx',
+  ],
+)
+def test_nothing_else_and_nothing_large_goes_to_sympy(text, monkeypatch):
+  monkeypatch.setattr(
+    worker_pool, 'shared', lambda: pytest.fail('a worker was asked')
+  )
+  assert sympy_closed_forms.closed(_tree(text)) is None
+
+
+def test_what_sympy_does_not_find_equals_itself_only():
+  text = r'\int_0^1 f(x) \, dx'
+  assert sympy_closed_forms.closed_form is not None
+  with pytest.raises(ValueError, match='nothing for sympy'):
+    sympy_closed_forms.closed_form(_tree(text))
+  assert grading.is_equivalent(text, text)
+  assert not grading.is_equivalent(text, '0')

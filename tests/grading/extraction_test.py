@@ -1,0 +1,111 @@
+"""The final answer of a solution, and how it was found."""
+
+import json
+import pathlib
+
+import pytest
+
+from mathft_jax import grading
+
+FOUND = [
+  ('box', '5', 'so $\\boxed{5}$.'),
+  ('box', '\\frac{1}{2}', 'maybe \\boxed{1}, no: \\boxed{\\frac{1}{2}} it is'),
+  ('box', '\\{a : a > 1\\}', '\\boxed{\\{a : a > 1\\}}'),
+  ('box', '5', '\\boxed{5} and then \\boxed{}'),
+  ('box', '5', '\\boxed{5} and then \\boxed{6'),
+  ('box', '7', 'The answer is 5. \\fbox{7}'),
+  ('box', '5', 'Answer is \\boxed 5.'),
+  ('box', '5', '\\boxed {5}'),
+  ('box', '5', '\\\\boxed{5}'),
+  ('box', '5', '\x08oxed{5}'),
+  ('box', '6', '<think>\\boxed{5}</think> so \\boxed{6}'),
+  ('box', '5', '\\boxed{\\boxed{5}}'),
+  ('heading', 'x^2 + 1', 'work\n\n# Answer\n\nx^2 + 1\n'),
+  ('heading', '6', '# Answer\n5\nWait.\n# Answer\n6'),
+  ('heading', '5', '**Final Answer**\n\n$5$'),
+  ('heading', '5', '### Final Answer:\n\\[\n5\n\\]'),
+  ('hash', '72', 'She has 72 eggs left.\n#### 72'),
+  ('hash', '2', '#### 1\nmore\n####2'),
+  ('tag', '\\frac{2}{3}', 'so\n<answer> \\frac{2}{3} </answer>'),
+  ('tag', '2', '<answer>1</answer> no, <Answer>2</Answer>'),
+  ('phrase', '7', 'The answer is 7.'),
+  ('phrase', '3.5', 'the answer is 3.5. I hope so'),
+  ('phrase', 'D', 'The answer is A. Wait, the answer is D.'),
+  ('phrase', '1,000', 'The answer is $1,000$.'),
+  ('phrase', '$26', 'The answer is $26. I hope it is correct.'),
+  ('phrase', '2\\pi', 'Thus, the answer is \\[ 2\\pi \\]'),
+  ('phrase', '9', 'Answer $$ 9 $$'),
+  ('phrase', '73', 'Final Answer: **73**'),
+  ('phrase', '73', '**Answer:** 73'),
+  (
+    'phrase',
+    '19',
+    'Final Answer: The largest number of points in the domain of $f$ is 19.',
+  ),
+  ('phrase', '12', 'The answer to this problem is 12.'),
+  ('phrase', '(B)', 'So the correct option is (B).'),
+  ('phrase', '18', 'She makes 9 * 2 = $<<9*2=18>>18 a day.\nA: 18'),
+  ('phrase', '12', 'Answer: There must have been 12 apples in it'),
+  ('phrase', '5', 'The answer is 5. Check that the answer is correct.'),
+  ('phrase', '5', 'Ans: 5'),
+]
+
+
+@pytest.mark.parametrize('how, text, solution', FOUND)
+def test_the_final_answer_is_found(how, text, solution):
+  assert grading.find_answer(solution) == grading.FoundAnswer(text, how)
+
+
+@pytest.mark.parametrize(
+  'solution',
+  [
+    '',
+    'no conclusion was reached',
+    '\\boxed{}',
+    '\\boxed{ }',
+    'the box \\boxed{5',
+    '#### ',
+    '<answer></answer>',
+    '<think>\\boxed{5}</think>',
+    'This answer is wrong.',
+    '# Answer\n',
+  ],
+)
+def test_without_a_final_answer_there_is_none(solution):
+  assert grading.extract_answer(solution) is None
+
+
+def test_solutions_of_every_manner():
+  lines = (
+    (pathlib.Path(__file__).parent / 'solutions.jsonl')
+    .read_text(encoding='utf-8')
+    .splitlines()
+  )
+  rows = list(map(json.loads, lines))
+  wrong = [
+    row
+    for row in rows
+    if _plain(grading.extract_answer(row['solution'])) != _plain(row['answer'])
+  ]
+  assert wrong == [] and len(rows) > 150
+
+
+def test_labelled_solutions(shared_data):
+  lines = (
+    (shared_data / 'grading' / 'dev_extraction.jsonl').read_text().splitlines()
+  )
+  cases = list(map(json.loads, lines))
+  wrong = [
+    case['id']
+    for case in cases
+    if _plain(grading.extract_answer(case['solution']))
+    != _plain(case['answer'])
+  ]
+  assert len(wrong) <= 0.02 * len(cases), wrong
+
+
+def _plain(answer):
+  """Without what the labels ignore."""
+  if answer is None:
+    return None
+  return ''.join(answer.replace('$', '').replace('**', '').split()).rstrip('.')

@@ -1,0 +1,349 @@
+"""Published sizes against published facts, and config.json to a model and back."""
+
+import dataclasses
+import math
+import pathlib
+
+import gin
+import numpy as np
+import pytest
+
+from mathft_jax.checkpoints import parameter_source
+from mathft_jax.models import config as config_lib
+from mathft_jax.models import transformer
+from mathft_jax.models.huggingface import config_json, tensor_names
+from tests.models import make_goldens
+
+CONFIGS = pathlib.Path(__file__).parents[3] / 'gin_configs'
+# Parameters in billions, tied embeddings once, as model cards and reports give them.
+BILLIONS = {
+  'llama3_2_1b': 1.24,
+  'llama3_2_3b': 3.21,
+  'llama3_1_8b': 8.03,
+  'llama3_3_70b': 70.6,
+  'mistral_7b': 7.25,
+  'qwen2_5_0_5b': 0.49,
+  'qwen2_5_1_5b': 1.54,
+  'qwen2_5_3b': 3.09,
+  'qwen2_5_7b': 7.61,
+  'qwen2_5_14b': 14.7,
+  'qwen2_5_32b': 32.5,
+  'qwen2_5_72b': 72.7,
+  'qwen2_5_math_1_5b': 1.54,
+  'qwen2_5_math_7b': 7.61,
+  'qwen2_5_math_72b': 72.7,
+  'qwen3_0_6b': 0.6,
+  'qwen3_1_7b': 1.7,
+  'qwen3_4b': 4.0,
+  'qwen3_8b': 8.2,
+  'qwen3_14b': 14.8,
+  'qwen3_32b': 32.8,
+  'gemma2_2b': 2.61,
+  'gemma2_9b': 9.24,
+  'gemma2_27b': 27.2,
+  'gemma3_1b': 1.0,
+  'gemma3_4b': 3.88,
+  'gemma3_12b': 11.77,
+  'gemma3_27b': 27.0,
+  'palm_8b': 8.6,
+  'palm_62b': 62.5,
+}
+LLAMA3 = dict(
+  model_type='llama',
+  hidden_act='silu',
+  vocab_size=128256,
+  rms_norm_eps=1e-5,
+  head_dim=128,
+  num_key_value_heads=8,
+  rope_theta=500000.0,
+  attention_bias=False,
+  mlp_bias=False,
+)
+QWEN = dict(
+  hidden_act='silu',
+  use_sliding_window=False,
+  rms_norm_eps=1e-6,
+  rope_theta=1000000.0,
+)
+SCALING = dict(
+  low_freq_factor=1.0,
+  high_freq_factor=4.0,
+  rope_type='llama3',
+  original_max_position_embeddings=8192,
+)
+PUBLISHED = {  # what stands in the published config.json files, as far as we read it
+  'llama3_1_8b': {
+    **LLAMA3,
+    'hidden_size': 4096,
+    'intermediate_size': 14336,
+    'num_attention_heads': 32,
+    'num_hidden_layers': 32,
+    'rope_scaling': {**SCALING, 'factor': 8.0},
+    'tie_word_embeddings': False,
+  },
+  'llama3_2_3b': {
+    **LLAMA3,
+    'hidden_size': 3072,
+    'intermediate_size': 8192,
+    'num_attention_heads': 24,
+    'num_hidden_layers': 28,
+    'rope_scaling': {**SCALING, 'factor': 32.0},
+    'tie_word_embeddings': True,
+  },
+  'qwen2_5_3b': {
+    **QWEN,
+    'model_type': 'qwen2',
+    'hidden_size': 2048,
+    'intermediate_size': 11008,
+    'max_window_layers': 36,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 36,
+    'num_key_value_heads': 2,
+    'sliding_window': 32768,
+    'vocab_size': 151936,
+    'tie_word_embeddings': True,
+  },
+  'qwen2_5_14b': {
+    **QWEN,
+    'model_type': 'qwen2',
+    'hidden_size': 5120,
+    'intermediate_size': 13824,
+    'max_window_layers': 48,
+    'num_attention_heads': 40,
+    'num_hidden_layers': 48,
+    'num_key_value_heads': 8,
+    'sliding_window': 131072,
+    'vocab_size': 152064,
+    'tie_word_embeddings': False,
+    'rms_norm_eps': 1e-5,
+  },
+  'qwen3_4b': {
+    **QWEN,
+    'model_type': 'qwen3',
+    'hidden_size': 2560,
+    'intermediate_size': 9728,
+    'head_dim': 128,
+    'max_window_layers': 36,
+    'num_attention_heads': 32,
+    'num_hidden_layers': 36,
+    'num_key_value_heads': 8,
+    'rope_scaling': None,
+    'sliding_window': None,
+    'tie_word_embeddings': True,
+    'vocab_size': 151936,
+  },
+  'gemma3_4b': {
+    'model_type': 'gemma3',
+    'text_config': {
+      'hidden_size': 2560,
+      'intermediate_size': 10240,
+      'model_type': 'gemma3_text',
+      'num_hidden_layers': 34,
+      'sliding_window': 1024,
+      'rope_scaling': {'factor': 8.0, 'rope_type': 'linear'},
+    },
+  },
+}
+
+
+def model(name):
+  """MODEL of a gin file."""
+  gin.clear_config()
+  gin.add_config_file_search_path(str(CONFIGS))
+  gin.parse_config_file(str(CONFIGS / 'models' / f'{name}.gin'))
+  built = gin.query_parameter('%MODEL').scoped_configurable_fn()
+  gin.clear_config()
+  return built
+
+
+@pytest.mark.parametrize('size', ['1_5b', '7b', '72b'])
+def test_a_math_model_is_its_base_with_another_theta(size):
+  differ = config_lib.differences(
+    model(f'qwen2_5_math_{size}'), model(f'qwen2_5_{size}')
+  )
+  assert differ == {'rope_theta': (10_000.0, 1_000_000.0)}
+
+
+def test_every_published_size_is_counted_below():
+  named = {
+    path.stem
+    for path in (CONFIGS / 'models').glob('*.gin')
+    if "include 'models/" in path.read_text()
+  }
+  assert named - {'palm_1b', 'llama_1b'} == set(BILLIONS)
+
+
+@pytest.mark.parametrize('name', BILLIONS)
+def test_a_size_has_the_published_number_of_parameters(name):
+  shapes = parameter_source.flat(transformer.abstract_params(model(name)))
+  count = sum(math.prod(array.shape) for array in shapes.values()) / 1e9
+  assert count == pytest.approx(BILLIONS[name], rel=0.02)  # as they are rounded
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_a_size_is_what_its_published_json_says(name):
+  _, found = config_json.read(PUBLISHED[name], where=name)
+  assert not config_lib.differences(found, model(name))
+
+
+@pytest.mark.parametrize('name', BILLIONS)
+def test_a_size_becomes_a_json_and_comes_back(name):
+  config = model(name)
+  if name.startswith('palm'):
+    with pytest.raises(ValueError, match='(?s)No family.*llama: .*norm'):
+      config_json.write(config)
+    return
+  family, keys = config_json.write(config)
+  # Without a window Mistral is a Llama.
+  assert name.replace('mistral', 'llama').startswith(
+    family.model_type.removesuffix('_text')
+  )
+  assert not config_lib.differences(
+    config_json.read(keys, where=name)[1], config
+  )
+
+
+def test_the_family_that_weights_came_with_is_kept():
+  config = model('mistral_7b')
+  assert (
+    config_json.write(config)[0].model_type == 'llama'
+  )  # no window: the same model
+  assert (
+    config_json.write(config, {'model_type': 'mistral'})[0].model_type
+    == 'mistral'
+  )
+
+
+def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
+  text = {
+    **PUBLISHED['gemma3_4b']['text_config'],
+    'eos_token_id': 1,
+    'pad_token_id': 0,
+  }
+  outer = {
+    'model_type': 'gemma3',
+    'bos_token_id': None,
+    'eos_token_id': [1, 106],
+    'torch_dtype': 'bfloat16',
+    'image_token_index': 262144,
+    'vision_config': {'a': 1},
+  }
+  nested = {**outer, 'text_config': text}
+  assert config_json.text_part(nested) == {
+    **text,
+    'model_type': 'gemma3_text',
+    'eos_token_id': [1, 106],
+    'torch_dtype': 'bfloat16',
+  }
+  _, keys = config_json.write(model('gemma3_4b'), nested)
+  assert (keys['eos_token_id'], keys['pad_token_id']) == ([1, 106], 0)
+  assert not {
+    'bos_token_id',
+    'image_token_index',
+    'vision_config',
+    'text_config',
+  } & set(keys)
+
+
+@pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
+def test_what_a_published_json_says_of_windows_that_are_off_comes_back(name):
+  published = {**PUBLISHED[name], 'max_window_layers': 21}
+  _, keys = config_json.write(model(name), published)
+  assert {key: keys[key] for key in published} == published
+
+
+def test_a_published_window_does_not_come_back_where_it_would_count():
+  published = {
+    **PUBLISHED['qwen2_5_3b'],
+    'use_sliding_window': True,
+    'max_window_layers': 21,
+  }
+  _, keys = config_json.write(model('qwen2_5_3b'), published)
+  assert (keys['use_sliding_window'], keys['sliding_window']) == (False, None)
+  _, windowed = config_json.read(published, where='x')
+  _, keys = config_json.write(windowed, PUBLISHED['qwen2_5_3b'])
+  assert (keys['use_sliding_window'], keys['max_window_layers']) == (True, 21)
+
+
+NEWER = {  # as transformers 5 writes them
+  'llama_untied': {
+    'rope_parameters': {
+      **SCALING,
+      'factor': 8.0,
+      'rope_theta': 500_000.0,
+      'original_max_position_embeddings': 16,
+    }
+  },
+  'gemma3': {
+    'rope_parameters': {
+      'full_attention': {
+        'rope_type': 'linear',
+        'factor': 8.0,
+        'rope_theta': 1e6,
+      },
+      'sliding_attention': {'rope_type': 'default', 'rope_theta': 1e4},
+    }
+  },
+}
+
+
+@pytest.mark.parametrize('case', NEWER)
+def test_newer_names_of_rotations_mean_the_same(case):
+  older = make_goldens.config_json(case)
+  newer = {
+    key: value for key, value in older.items() if not key.startswith('rope_')
+  } | NEWER[case]
+  assert (
+    config_json.read(newer, where='x')[1]
+    == config_json.read(older, where='x')[1]
+  )
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      {
+        'rope_parameters': {
+          'rope_type': 'default',
+          'rope_theta': 1.0,
+          'partial_rotary_factor': 0.5,
+        }
+      },
+      'partial_rotary_factor',
+    ),
+    ({'layer_types': ['chunked_attention'] * 4}, 'chunked_attention'),
+    ({'layer_types': ['full_attention'] * 3}, '3 entries'),
+    ({'hidden_size': None}, 'x: '),
+  ],
+)
+def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
+  found = {**make_goldens.config_json('qwen2_tied'), **changes}
+  if found['hidden_size'] is None:
+    del found['hidden_size']
+  with pytest.raises(ValueError, match=message):
+    config_json.read(found, where='x')
+
+
+@pytest.mark.parametrize(
+  'inputs, shape',
+  [(None, (5, 3)), (0, (2, 4)), (1, (3, 2, 4)), (2, (2, 4, 3)), (0, (6,))],
+)
+def test_a_layout_there_and_back_is_the_same(inputs, shape):
+  row = tensor_names.Tensor('layers/x', 'x.{}', inputs)
+  array = np.arange(math.prod(shape)).reshape(shape)
+  theirs = row.to_theirs(array)
+  assert theirs.shape == row.their_shape(shape)
+  np.testing.assert_array_equal(row.to_ours(theirs, shape), array)
+  if inputs == 1:
+    np.testing.assert_array_equal(
+      theirs @ np.ones(3), array.reshape(3, 8).T @ np.ones(3)
+    )
+
+
+def test_a_config_comes_back_from_metadata():
+  for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b'):
+    config = model(name)
+    assert config_lib.from_plain(dataclasses.asdict(config)) == config
+  with pytest.raises(ValueError, match='depths'):
+    config_lib.from_plain({**dataclasses.asdict(config), 'depths': 3})

@@ -1,0 +1,396 @@
+"""The flash kernel gives what einsum gives, on every layout; programs for TPU have it."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mathft_jax.aot import topologies
+from mathft_jax.distributed import partitioning
+from mathft_jax.inference import abstract_programs, decoding, sampling
+from mathft_jax.models import kv_cache as cache_lib
+from mathft_jax.models import layers, splash_attention, transformer
+from mathft_jax.training import lora, losses, optimizers
+from mathft_jax.training import train_step as step_lib
+
+pytestmark = pytest.mark.usefixtures('quick_compiles')
+
+
+class Interpreted(partitioning.Spread):
+  """As if Pallas's interpreter were a device."""
+
+  platform = 'interpret'
+
+
+def make_spread(data=1, model=1):
+  devices = np.array(jax.devices()[: data * model]).reshape(data, model)
+  return Interpreted(jax.sharding.Mesh(devices, ('data', 'model')))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+  monkeypatch.setattr(splash_attention, 'BLOCK', 128)
+
+
+@pytest.mark.parametrize(
+  'length, wanted',
+  [
+    (1, (128, 127)),
+    (128, (128, 0)),
+    (300, (384, 84)),
+    (512, (512, 0)),
+    (640, (384, 128)),
+    (1100, (384, 52)),
+    (4096, (512, 0)),
+  ],
+)
+def test_a_row_is_filled_up_to_the_fewest_equal_blocks(length, wanted):
+  block, filling = splash_attention.blocks(length)
+  assert (block, filling) == wanted
+  assert (
+    (length + filling) % block == 0
+    and block % 128 == 0
+    and block <= splash_attention.BLOCK
+  )
+
+
+# (rows, tokens, query heads, key heads, head size), what else, (data, model), tolerance.
+CASES = {
+  'heads_of_64_and_a_part_of_a_block': ((2, 130, 2, 2, 64), {}, (1, 1), 2e-6),
+  'one_block_on_one_device': ((1, 128, 2, 1, 128), {}, None, 2e-6),
+  'heads_of_80_packed': ((2, 200, 2, 2, 80), {'segments': 3}, (2, 1), 2e-6),
+  'heads_of_256_capped': ((2, 128, 2, 1, 256), {'cap': 2.0}, (1, 1), 2e-6),
+  'window_within_a_block': ((2, 300, 2, 1, 16), {'window': 7}, (1, 1), 2e-6),
+  'window_over_blocks_packed_capped': (
+    (2, 390, 4, 2, 16),
+    {'window': 150, 'segments': 2, 'cap': 1.0},
+    (2, 2),
+    2e-6,
+  ),
+  'one_key_head_for_devices_that_split_queries': (
+    (2, 140, 4, 1, 16),
+    {'segments': 2},
+    (2, 4),
+    2e-6,
+  ),
+  'two_key_heads_over_four': (
+    (2, 140, 8, 2, 16),
+    {'segments': 2},
+    (2, 4),
+    2e-6,
+  ),
+  'two_key_heads_over_three': ((1, 140, 6, 2, 16), {}, (1, 3), 2e-6),
+  'query_heads_that_do_not_divide': ((2, 140, 6, 2, 16), {}, (2, 4), 2e-6),
+  'bfloat16': (
+    (2, 260, 4, 2, 64),
+    {'dtype': 'bfloat16', 'window': 200, 'segments': 2},
+    (2, 2),
+    2e-2,
+  ),
+}
+
+
+def arrays_of(shape, dtype='float32', segments=0):
+  rows, length, heads, kv_heads, size = shape
+  random = np.random.default_rng(0)
+  draw = lambda n: jnp.asarray(
+    random.normal(size=(rows, length, n, size)), dtype
+  )
+  ids = (
+    np.sort(random.integers(0, segments, (rows, length)))[:, ::-1]
+    if segments
+    else None
+  )
+  return (draw(heads), draw(kv_heads), draw(kv_heads)), ids
+
+
+def by_einsum(q, k, v, *, scale, cap, segment_ids_BT, window):
+  near = np.arange(q.shape[1])[:, None] - np.arange(q.shape[1])
+  visible = (near >= 0) & (near < (window or q.shape[1]))
+  if segment_ids_BT is not None:
+    visible = visible & (segment_ids_BT[:, :, None] == segment_ids_BT[:, None])
+  visible = jnp.broadcast_to(visible, (q.shape[0], *visible.shape[-2:]))
+  keys = layers.Keys(jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), visible)
+  return layers.attend(q, [keys], scale=scale, cap=cap)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
+  shape, traits, layout, tolerance = CASES[name]
+  traits = dict(traits)
+  arrays, ids = arrays_of(
+    shape, traits.pop('dtype', 'float32'), traits.pop('segments', 0)
+  )
+  settings = {
+    'scale': 0.3,
+    'cap': None,
+    'window': None,
+    **traits,
+    'segment_ids_BT': ids,
+  }
+  spread = None if layout is None else make_spread(*layout)
+  toward = (
+    np.random.default_rng(1).normal(size=arrays[0].shape).astype(np.float32)
+  )
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def both(attend, *arrays):
+    out, pull = jax.vjp(lambda *x: attend(*x, **settings), *arrays)
+    return out, *pull(toward.astype(out.dtype))
+
+  if spread is None:  # the kernel as a program for one TPU has it, with no mesh
+    part = functools.partial(
+      splash_attention._attend_part, True, None, None, shape[2:4]
+    )
+    kernel = lambda *x, **_: part(x[0] * 0.3, *x[1:], None)
+  else:
+    kernel = functools.partial(splash_attention.attend, spread=spread)
+  for seen, wanted in zip(
+    both(kernel, *arrays), both(by_einsum, *arrays), strict=True
+  ):
+    assert seen.dtype == wanted.dtype and seen.shape == wanted.shape
+    largest = float(jnp.abs(wanted).max())
+    np.testing.assert_allclose(
+      np.float32(seen), np.float32(wanted), rtol=0, atol=tolerance * largest
+    )
+
+
+CONFIG = transformer.TransformerConfig(
+  vocab_size=40,
+  embed_dim=16,
+  num_layers=3,
+  num_heads=4,
+  num_kv_heads=2,
+  mlp_dim=24,
+  attention_pattern=('local', 'global'),
+  sliding_window=5,
+  query_scale=0.3,
+  attention_softcap=2.0,
+  qk_norm=True,
+  attention_kernel='splash',
+)
+LENGTH = 20
+
+
+@functools.lru_cache
+def params_of(config):
+  random = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda x: jnp.asarray(random.normal(0.3, 0.4, x.shape), x.dtype),
+    transformer.abstract_params(config),
+  )
+
+
+def rows_of(segments=True):
+  random = np.random.default_rng(2)
+  tokens = random.integers(0, 40, (4, LENGTH), np.int32)
+  ids = (
+    np.repeat([[2, 1, 0]], 4, axis=0).repeat([7, 9, 4], axis=1).astype(np.int32)
+  )
+  positions = np.concatenate([np.arange(n) for n in (7, 9, 4)]).astype(np.int32)
+  return tokens, dict(
+    positions_BT=np.broadcast_to(positions, tokens.shape), segment_ids_BT=ids
+  )
+
+
+def uses_kernel(function, *arrays):
+  return 'splash_mha_fwd' in str(jax.make_jaxpr(function)(*arrays))
+
+
+def gradient_of(config, spread):
+  tokens, rows = rows_of()
+
+  @jax.jit
+  def loss(params):
+    hidden, _ = transformer.hidden_states(
+      config, params, tokens, **rows, spread=spread
+    )
+    return jnp.sum(jnp.sin(hidden) * (rows['segment_ids_BT'] > 0)[..., None])
+
+  return jax.value_and_grad(loss)
+
+
+def test_a_model_has_the_same_loss_and_gradients():
+  config = dataclasses.replace(CONFIG, remat='dots')
+  params = params_of(config)
+  loss, gradients = gradient_of(config, make_spread(2, 4))(params)
+  plain = dataclasses.replace(config, attention_kernel='einsum')
+  wanted_loss, wanted = gradient_of(plain, None)(params)
+  assert float(loss) == pytest.approx(float(wanted_loss), rel=1e-5)
+  for seen, right in zip(
+    jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True
+  ):
+    np.testing.assert_allclose(
+      seen, right, rtol=0, atol=3e-5 * float(jnp.abs(right).max())
+    )
+
+
+def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
+  tokens, _ = rows_of()
+  lengths = np.array([20, 13, 1, 6])
+  valid = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
+  positions = np.broadcast_to(np.arange(LENGTH, dtype=np.int32), tokens.shape)
+
+  def prefill(spread, params):
+    cache = cache_lib.new_cache(CONFIG, rows=4, slots=LENGTH + 3)
+    return transformer.hidden_states(
+      CONFIG,
+      params,
+      tokens,
+      positions_BT=positions,
+      segment_ids_BT=valid,
+      cache=cache,
+      spread=spread,
+    )
+
+  kernel, einsum = (
+    functools.partial(prefill, spread) for spread in (make_spread(2, 2), None)
+  )
+  assert uses_kernel(kernel, params_of(CONFIG)) and not uses_kernel(
+    einsum, params_of(CONFIG)
+  )
+  (hidden, cache), (right_hidden, right) = (
+    jax.jit(f)(params_of(CONFIG)) for f in (kernel, einsum)
+  )
+  close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
+  close(hidden * valid[..., None], right_hidden * valid[..., None])
+  written = (np.asarray(right.own.position_BS) >= 0)[:, None, :, None]
+  close(cache.own.key * written, right.own.key * written)
+  close(cache.own.value * written, right.own.value * written)
+  np.testing.assert_array_equal(cache.own.position_BS, right.own.position_BS)
+  assert int(cache.length) == LENGTH
+
+
+@pytest.mark.parametrize(
+  'case', ['branches', 'written_cache', 'prefix', 'another_platform']
+)
+def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
+  tokens, rows = rows_of()
+  spread, cache, shape = make_spread(), None, tokens.shape
+  if case == 'branches':
+    rows['branch_ids_BT'] = np.zeros(shape, np.int32)
+  elif case == 'another_platform':
+    spread = partitioning.Spread(spread.mesh)
+  else:
+    cache = cache_lib.new_cache(CONFIG, rows=2, slots=30)
+    _, cache = transformer.hidden_states(
+      CONFIG,
+      params_of(CONFIG),
+      tokens[:2],
+      positions_BT=rows['positions_BT'][:2],
+      cache=cache,
+    )
+    cache = (
+      cache_lib.shared(cache, CONFIG, copies=2, slots=0)
+      if case == 'prefix'
+      else cache
+    )
+    shape = tokens.shape if case == 'prefix' else (2, 5)
+  rows = {name: x[: shape[0], : shape[1]] for name, x in rows.items()}
+  run = lambda params, cache, spread: transformer.hidden_states(
+    CONFIG,
+    params,
+    tokens[: shape[0], : shape[1]],
+    **rows,
+    cache=cache,
+    spread=spread,
+  )[0]
+  assert not uses_kernel(
+    functools.partial(run, spread=spread), params_of(CONFIG), cache
+  )
+
+
+@pytest.fixture(scope='module')
+def tpus(libtpu):
+  devices = np.array(topologies.parse('v5e:2x2').devices()).reshape(2, 2)
+  return jax.sharding.Mesh(devices, ('data', 'model'))
+
+
+TRAINED = transformer.TransformerConfig(
+  vocab_size=64,
+  embed_dim=64,
+  num_layers=2,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=64,
+  mlp_dim=64,
+  attention_pattern=('local',),
+  sliding_window=600,
+  attention_softcap=30.0,
+  dtype='bfloat16',
+  remat='dots',
+)
+ROW = 2048
+
+
+def lowered_step(mesh, kernel, **fields):
+  plan = step_lib.Plan(
+    config=dataclasses.replace(TRAINED, attention_kernel=kernel),
+    loss=losses.Mle(),
+    mesh=mesh,
+    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    rules=partitioning.Partitioner(fsdp=True).rules,
+    **fields,
+  )
+  make = lambda dtype: jax.ShapeDtypeStruct(
+    (4, ROW), dtype, sharding=partitioning.rows(mesh)
+  )
+  batch = {
+    f'decoder_{name}': make('int32')
+    for name in ('input_tokens', 'target_tokens', 'positions', 'segment_ids')
+  }
+  batch['decoder_loss_weights'] = make('float32')
+  rate = jax.ShapeDtypeStruct((), 'float32')
+  return step_lib.train_step(plan).lower(
+    step_lib.abstract_state(plan), batch, rate
+  )
+
+
+def test_a_train_step_compiled_for_tpu_runs_each_kernel_once_and_holds_no_scores(
+  tpus,
+):
+  compiled = lowered_step(tpus, 'splash').compile()
+  text = compiled.as_text()
+  kernels = re.findall(r'%splash_mha_([a-z]+)\S* = .* custom-call\(', text)
+  assert sorted(kernels) == [
+    'dkv',
+    'dq',
+    'fwd',
+  ]  # remat = 'dots' keeps what the backward reads
+  assert f',{ROW},{ROW}]' not in text
+  scores = (
+    2 * 2 * ROW**2 * 4
+  )  # of one layer's rows and heads on one device, in bytes
+  assert compiled.memory_analysis().temp_size_in_bytes < scores / 4
+  assert f'x{ROW}x{ROW}x' in lowered_step(tpus, 'einsum').as_text()
+
+
+def test_adapters_and_microbatches_go_through_the_kernels_on_tpu(tpus):
+  text = lowered_step(
+    tpus, 'splash', lora=lora.Lora(rank=2), num_microbatches=2
+  ).as_text()
+  assert (
+    'splash_mha_fwd' in text
+    and 'splash_mha_dkv' in text
+    and f'x{ROW}x{ROW}x' not in text
+  )
+
+
+def test_prompts_are_read_through_the_kernel_on_tpu(tpus):
+  plan = decoding.Plan(
+    config=dataclasses.replace(TRAINED, attention_kernel='splash'),
+    mesh=tpus,
+    method=sampling.Temperature(),
+    copies=2,
+    max_length=8,
+    eos_id=1,
+    num_tokens=64,
+  )
+  traced = abstract_programs.prefill(
+    plan, batch_size=2, prompt_length=256, unroll_layers=False
+  )
+  assert 'splash_mha_fwd' in traced.lower().as_text()
