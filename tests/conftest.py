@@ -1,17 +1,29 @@
-"""Eight pretend CPU devices, the folder of real data, small tokenizers of the published kinds."""
+"""Test set-up: eight CPU devices, fast compilation, real data if present, small tokenizers."""
 
 import io
 import os
 import pathlib
 
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-)
+REPOSITORY = pathlib.Path(__file__).parent.parent
+
+# JAX reads these when it is first imported; subprocesses of tests inherit them.
+# Tests run programs once, so XLA compiles fast instead of well.
+os.environ['XLA_FLAGS'] = ' '.join([
+  os.environ.get('XLA_FLAGS', ''),
+  '--xla_force_host_platform_device_count=8',
+  '--xla_backend_optimization_level=0',
+  '--xla_llvm_disable_expensive_passes=true',
+])
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# Compilations are shared by workers, by processes of one test and by later runs.
+os.environ.setdefault(
+  'JAX_COMPILATION_CACHE_DIR', str(REPOSITORY / '.pytest_cache' / 'jax')
+)
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 
 import pytest  # noqa: E402 (jax must find the flags above when a test imports it)
 
-REPOSITORY = pathlib.Path(__file__).parent.parent
 # The pre-tokenisers of Llama 3 and of Qwen2, as their tokenizer.json files have them.
 LLAMA3 = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
