@@ -5,7 +5,7 @@ import contextlib
 import json
 import tempfile
 import time
-from typing import Any
+from typing import Any, Self
 
 from absl import logging
 from etils import epath
@@ -75,7 +75,7 @@ class Writer:
     self._events = _event_writer(self._here) if tensorboard else None
     self.copy()
 
-  def __enter__(self) -> 'Writer':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
@@ -128,7 +128,7 @@ class Writer:
 class NoWriter:
   """The writer of all processes but the first: writes nothing."""
 
-  def __enter__(self) -> 'NoWriter':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind, error, trace) -> None:

@@ -8,7 +8,7 @@ with progress.Progress('sample', total=len(problems), unit='problems') as bar:
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from absl import logging
 import tqdm
@@ -61,7 +61,7 @@ class Progress:
       else None
     )
 
-  def __enter__(self) -> 'Progress':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
