@@ -31,10 +31,10 @@ ROWS = ('input_tokens', 'target_tokens', 'positions', 'segment_ids')
 
 def compiled_step(mesh: jax.sharding.Mesh, length: int, **how_to_compute):
   """The train step of two rows."""
-  plan = train_step.Plan(
+  plan = train_step.TrainStepConfig(
     config=transformer.TransformerConfig(**LAYER, **how_to_compute),
     loss=losses.Mle(),
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
     mesh=mesh,
     rules=partitioning.Partitioner(fsdp=True).rules,
   )
@@ -45,8 +45,8 @@ def compiled_step(mesh: jax.sharding.Mesh, length: int, **how_to_compute):
   batch['decoder_loss_weights'] = array('float32')
   rate = jax.ShapeDtypeStruct((), 'float32')
   return (
-    train_step.train_step(plan)
-    .lower(train_step.abstract_state(plan), batch, rate)
+    train_step.make_train_step(plan)
+    .lower(train_step.abstract_train_state(plan), batch, rate)
     .compile()
   )
 

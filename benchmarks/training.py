@@ -32,11 +32,11 @@ def our_step(tokens: np.ndarray):
   config = model_config.TransformerConfig(
     vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F
   )
-  plan = step_lib.Plan(
+  plan = step_lib.TrainStepConfig(
     config=config,
     loss=losses.Mle(),
     mesh=partitioning.Partitioner().mesh(),
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
   )
   batch = {
     'decoder_input_tokens': tokens[:, :-1],
@@ -46,9 +46,11 @@ def our_step(tokens: np.ndarray):
     'decoder_segment_ids': np.ones((B, T), np.int32),
   }
   batch = partitioning.put_batch(batch, plan.mesh)
-  state = step_lib.new_state(plan, step_lib.random_params(plan, seed=0))
+  state = step_lib.init_train_state(
+    plan, step_lib.init_random_params(plan, seed=0)
+  )
   count = sum(x.size for x in jax.tree.leaves(state.params))
-  step_fn = step_lib.train_step(plan)
+  step_fn = step_lib.make_train_step(plan)
 
   def step() -> float:
     nonlocal state

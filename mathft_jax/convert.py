@@ -181,4 +181,4 @@ def _export(
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(convert, plain_flags=PLAIN_FLAGS)
+  entry_point.run_program(convert, plain_flags=PLAIN_FLAGS)

@@ -62,4 +62,4 @@ def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(curriculum)
+  entry_point.run_program(curriculum)

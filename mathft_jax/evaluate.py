@@ -251,4 +251,4 @@ def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(evaluate)
+  entry_point.run_program(evaluate)

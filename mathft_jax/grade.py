@@ -407,4 +407,4 @@ def _show(report: Mapping[str, Any]) -> None:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(grade)
+  entry_point.run_program(grade)

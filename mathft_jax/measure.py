@@ -76,4 +76,4 @@ def graded_candidates(
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(measure)
+  entry_point.run_program(measure)

@@ -201,7 +201,7 @@ def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
       if name not in ('examples', 'train_steps', 'pack')
     }
     if 'optimizer' in what:
-      what['optimizer'] = optimizers.without_rate(what['optimizer'])
+      what['optimizer'] = optimizers.without_learning_rate(what['optimizer'])
     groups.setdefault(repr((stage.program, sorted(what.items()))), []).append(
       stage
     )
@@ -222,4 +222,4 @@ def _slices(stages: Sequence[Any]) -> int:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(plan, of_stages=WANTED)
+  entry_point.run_program(plan, of_stages=WANTED)

@@ -355,4 +355,4 @@ def _write_tables(
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(recipe)
+  entry_point.run_program(recipe)

@@ -62,4 +62,4 @@ def rerank(
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(rerank)
+  entry_point.run_program(rerank)

@@ -134,8 +134,8 @@ def _decode_all(
   is_done = lambda i: problems[i].id in finished
   order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))
   mine = replica_groups.items(group, order, batch_size)
-  watch, tokens, candidates = progress.CompileWatch(), 0, 0
-  with progress.Progress(
+  watch, tokens, candidates = progress.CompilationCounter(), 0, 0
+  with progress.ProgressBar(
     group.called('sample'),
     total=len(mine),
     unit='problems',
@@ -253,4 +253,4 @@ def _problems(problems: Any, split: str) -> list[schema.Problem]:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(sample)
+  entry_point.run_program(sample)

@@ -177,8 +177,8 @@ def _score_all(
     job.add(nothing)
   order = sorted((each for each in work if each.texts), key=_Work.shape)
   mine = replica_groups.items(group, order, batch_size)
-  watch, scored = progress.CompileWatch(), 0
-  with progress.Progress(
+  watch, scored = progress.CompilationCounter(), 0
+  with progress.ProgressBar(
     group.called('score'),
     total=len(mine),
     unit='problems',
@@ -279,4 +279,4 @@ def _say_savings(work: Sequence[_Work], top_clusters: int | None) -> None:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(score)
+  entry_point.run_program(score)

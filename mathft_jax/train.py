@@ -118,14 +118,14 @@ def train(
     'seed': seed,
     'lora': None if lora is None else repr(lora),
     'max_grad_norm': max_grad_norm,
-    'optimizer': repr(optimizers.without_rate(optimizer)),
+    'optimizer': repr(optimizers.without_learning_rate(optimizer)),
   }
   with store:
     if not _is_complete(store, train_steps, settings):
-      plan = step_lib.Plan(
+      plan = step_lib.TrainStepConfig(
         config=model,
         loss=loss,
-        optimizer=optimizers.without_rate(optimizer),
+        optimizer=optimizers.without_learning_rate(optimizer),
         mesh=partitioner.mesh(),
         rules=partitioner.rules,
         num_microbatches=num_microbatches,
@@ -182,33 +182,35 @@ def describe(
   """What a dry run prints: parameters, tokens a step, GiB a device by mesh; no device is asked."""
   rows, length = batch_size // num_microbatches, _row_length(max_length)
   plans = [
-    step_lib.Plan(
+    step_lib.TrainStepConfig(
       config=model,
       loss=loss,
-      optimizer=optimizers.without_rate(optimizer),
+      optimizer=optimizers.without_learning_rate(optimizer),
       mesh=mesh,
       rules=partitioner.rules,
       num_microbatches=num_microbatches,
       max_grad_norm=max_grad_norm,
       lora=lora,
     )
-    for mesh in device_memory.meshes(partitioner, rows)
+    for mesh in device_memory.candidate_meshes(partitioner, rows)
   ]
   found = [
-    device_memory.footprint(plan, batch_size=batch_size, max_length=length)
+    device_memory.estimate_device_memory(
+      plan, batch_size=batch_size, max_length=length
+    )
     for plan in plans
   ]
   steps = '' if train_steps is None else f', {train_steps:,} steps'
   return (
     f'{found[0].parameters:,} parameters; {batch_size} rows x {length:,} tokens = '
-    f'{batch_size * length:,} tokens a step at most{steps}\n{device_memory.table(found)}'
+    f'{batch_size * length:,} tokens a step at most{steps}\n{device_memory.device_memory_table(found)}'
   )
 
 
 def _train(
   workdir: epath.Path,
   init_from: epath.PathLike | None,
-  plan: step_lib.Plan,
+  plan: step_lib.TrainStepConfig,
   optimizer: Any,
   feed: Feed,
   agenda: train_loop.Agenda,
@@ -217,7 +219,7 @@ def _train(
   tensorboard: bool,
 ) -> None:
   """From the state that the start-up order gives to a checkpoint of the last step."""
-  watch = progress.CompileWatch()
+  watch = progress.CompilationCounter()
   _check_sizes(plan, feed)
   identity = {
     'model': plan.config,
@@ -232,13 +234,13 @@ def _train(
   stream = batches_lib.batches(
     rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape
   )
-  with metrics_lib.open_writer(
+  with metrics_lib.create_metric_writer(
     workdir, start_step=start, tensorboard=tensorboard
   ) as writer:
-    with progress.Progress(
+    with progress.ProgressBar(
       'train', total=agenda.train_steps, unit='steps', done=start
     ) as bar:
-      state = train_loop.Loop(
+      state = train_loop.TrainLoop(
         plan,
         optimizer,
         agenda,
@@ -262,7 +264,7 @@ def _train(
 
 
 def _start(
-  plan: step_lib.Plan,
+  plan: step_lib.TrainStepConfig,
   store: checkpoints.Checkpoints,
   init_from: epath.PathLike | None,
   identity: dict[str, Any],
@@ -275,19 +277,19 @@ def _start(
     params = (
       given()
       if plan.lora is None
-      else step_lib.with_adapters(plan, given(), seed)
+      else step_lib.add_lora_adapters(plan, given(), seed)
     )
-    return step_lib.new_state(plan, params), 0
+    return step_lib.init_train_state(plan, params), 0
   logging.info('resuming %s at step %d', store.directory, step)
   checkpoints.check_metadata(store.path(step), **identity)
-  shapes = step_lib.abstract_state(plan)
+  shapes = step_lib.abstract_train_state(plan)
   if plan.lora is None:
     params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
   else:
     _, (adapters, optimizer) = store.restore(
       step, None, (shapes.params.adapters, shapes.optimizer)
     )
-    params = lora_lib.Adapted(given(), adapters)
+    params = lora_lib.LoraParams(given(), adapters)
     plan.lora.check_merged(
       params,
       checkpoints.open_params(store.path(step)).read,
@@ -298,7 +300,7 @@ def _start(
 
 
 def _check_given(
-  plan: step_lib.Plan,
+  plan: step_lib.TrainStepConfig,
   store: checkpoints.Checkpoints,
   init_from: epath.PathLike | None,
   identity: dict[str, Any],
@@ -313,19 +315,21 @@ def _check_given(
     )
   checkpoints.check_metadata(init_from, **identity)
   checkpoints.check_shapes(
-    step_lib.model_state(plan),
+    step_lib.abstract_model_params(plan),
     checkpoints.shapes(init_from),
     where=str(init_from),
   )
 
 
-def _given(plan: step_lib.Plan, init_from: epath.PathLike, seed: int) -> Any:
+def _given(
+  plan: step_lib.TrainStepConfig, init_from: epath.PathLike, seed: int
+) -> Any:
   """The model's parameters that the stage was given."""
   if init_from == RANDOM:
     logging.info('fresh parameters, seed %d', seed)
-    return step_lib.random_params(plan, seed)
+    return step_lib.init_random_params(plan, seed)
   logging.info('parameters from %s', init_from)
-  shapes = step_lib.model_state(plan)
+  shapes = step_lib.abstract_model_params(plan)
   return checkpoints.load_params(
     init_from, shapes, jax.tree.map(lambda a: a.sharding, shapes)
   )
@@ -394,7 +398,7 @@ def _held_out(feed: Feed) -> Iterator[Any]:
     yield batch
 
 
-def _check_sizes(plan: step_lib.Plan, feed: Feed) -> None:
+def _check_sizes(plan: step_lib.TrainStepConfig, feed: Feed) -> None:
   together, parts = feed.examples.group_size, plan.num_microbatches
   if feed.batch_size % (together * parts):
     raise ValueError(
@@ -482,4 +486,4 @@ def _handed_over(store: checkpoints.Checkpoints, hand_over: str) -> epath.Path:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(train)
+  entry_point.run_program(train)

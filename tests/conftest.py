@@ -8,12 +8,14 @@ REPOSITORY = pathlib.Path(__file__).parent.parent
 
 # JAX reads these when it is first imported; subprocesses of tests inherit them.
 # Tests run programs once, so XLA compiles fast instead of well.
-os.environ['XLA_FLAGS'] = ' '.join([
-  os.environ.get('XLA_FLAGS', ''),
-  '--xla_force_host_platform_device_count=8',
-  '--xla_backend_optimization_level=0',
-  '--xla_llvm_disable_expensive_passes=true',
-])
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=8',
+    '--xla_backend_optimization_level=0',
+    '--xla_llvm_disable_expensive_passes=true',
+  ]
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Compilations are shared by workers, by processes of one test and by later runs.
 os.environ.setdefault(

@@ -219,7 +219,7 @@ def test_times_of_rooms_between_two_that_are_compiled_lie_on_a_line():
 def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
   rows = {'few': 10, 'many': 30}
   stages = [
-    stages_lib.Stage(
+    stages_lib.ConfiguredProgram(
       name,
       'train.train',
       {

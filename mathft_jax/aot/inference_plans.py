@@ -149,7 +149,7 @@ def _planned(
     mesh=tuple(mesh.shape.values()),
     groups=count,
     num_devices=mesh.size * count,
-    parameters=device_memory.count(shapes),
+    parameters=device_memory.count_parameters(shapes),
     hbm=held,
     used_bytes=used,
     fits=used <= place.chip.hbm_bytes,

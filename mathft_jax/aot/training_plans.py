@@ -44,10 +44,10 @@ def planned(
     plan.mesh,
     knob='batch_size / num_microbatches',
   )
-  traced = abstract_train_step.train_step(
+  traced = abstract_train_step.trace_train_step(
     plan, batch_size=batch_size, max_length=length
   )
-  sizes = device_memory.footprint(
+  sizes = device_memory.estimate_device_memory(
     plan, batch_size=batch_size, max_length=length
   )
   found = report.Planned(
@@ -84,7 +84,9 @@ def planned(
   )
 
 
-def model_flops(plan: step_lib.Plan, batch_size: int, max_length: int) -> float:
+def model_flops(
+  plan: step_lib.TrainStepConfig, batch_size: int, max_length: int
+) -> float:
   """FLOPs that a step needs: those of the forward pass three times, with frozen weights twice.
 
   Attention counts over all pairs of positions, as the plain kernel computes it; nothing counts
@@ -97,20 +99,22 @@ def model_flops(plan: step_lib.Plan, batch_size: int, max_length: int) -> float:
     plain, batch_size=batch_size, max_length=max_length
   )
   weight = jax.eval_shape(plain.loss.weight, batch)
-  traced = step_lib.eval_step(plain).trace(
-    step_lib.abstract_state(plain).params, batch, weight
+  traced = step_lib.make_eval_step(plain).trace(
+    step_lib.abstract_train_state(plain).params, batch, weight
   )
   return traced_flops.matmul_flops(traced.jaxpr).flops * (
     3 if plan.lora is None else 2
   )
 
 
-def _plan(arguments: Mapping[str, Any], place: Place) -> step_lib.Plan:
+def _plan(
+  arguments: Mapping[str, Any], place: Place
+) -> step_lib.TrainStepConfig:
   partitioner = arguments['partitioner']
-  return step_lib.Plan(
+  return step_lib.TrainStepConfig(
     config=place.model(arguments['model']),
     loss=arguments['loss'],
-    optimizer=optimizers.without_rate(arguments['optimizer']),
+    optimizer=optimizers.without_learning_rate(arguments['optimizer']),
     mesh=place.mesh(partitioner),
     rules=partitioner.rules,
     num_microbatches=arguments['num_microbatches'],
@@ -122,8 +126,8 @@ def _plan(arguments: Mapping[str, Any], place: Place) -> step_lib.Plan:
 def _compiled(
   found: report.Planned,
   traced: Any,
-  plan: step_lib.Plan,
-  sizes: device_memory.Footprint,
+  plan: step_lib.TrainStepConfig,
+  sizes: device_memory.DeviceMemory,
   place: Place,
 ) -> report.Planned:
   """The plan with what the compiler has found."""
@@ -165,8 +169,8 @@ def _compiled(
 
 def _kinds(
   compiled: compilation.Compiled,
-  plan: step_lib.Plan,
-  sizes: device_memory.Footprint,
+  plan: step_lib.TrainStepConfig,
+  sizes: device_memory.DeviceMemory,
   batch_size: int,
   length: int,
 ) -> dict[str, float]:

@@ -13,11 +13,11 @@ import gin
 
 from mathft_jax.config import resolved_config
 from mathft_jax.config.errors import ConfigError
-from mathft_jax.config.gin_files import parameters
+from mathft_jax.config.gin_files import signature_parameters
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class ConfiguredProgram:
   """One program with what was asked for of its arguments.
 
   Attributes:
@@ -35,7 +35,9 @@ class Stage:
     return self.scope or self.program.partition('.')[0]
 
 
-def configured(wanted: Mapping[str, Sequence[str]]) -> list[Stage]:
+def find_configured_programs(
+  wanted: Mapping[str, Sequence[str]],
+) -> list[ConfiguredProgram]:
   """The stages, in the files' order; ConfigError for an argument that is wanted and not set.
 
   Args:
@@ -51,7 +53,7 @@ def configured(wanted: Mapping[str, Sequence[str]]) -> list[Stage]:
   named = {function for _, function in uses}
   uses += [('', function) for function in functions if function not in named]
   return [
-    Stage(scope, name, _arguments(scope, function, wanted[name]))
+    ConfiguredProgram(scope, name, _arguments(scope, function, wanted[name]))
     for scope, function in uses
     for name in [functions[function]]
   ]
@@ -64,7 +66,7 @@ def _gin_name(function: Any) -> str:
 def _uses(functions: Mapping[Any, str]) -> Iterator[tuple[str, Any]]:
   """(scope, function) wherever one of the functions is a value."""
   for bindings in gin.config._CONFIG.values():
-    for reference in resolved_config.references(list(bindings.values())):
+    for reference in resolved_config.iter_references(list(bindings.values())):
       function = reference.configurable.wrapped
       if not reference.evaluate and function in functions:
         yield '/'.join(reference.scopes), function
@@ -76,7 +78,7 @@ def _arguments(
   """What is wanted of the function's arguments in a scope, as objects."""
   with gin.config_scope(scope or None):
     bound = dict(gin.get_bindings(function, resolve_references=False))
-    known, values = parameters(function), {}
+    known, values = signature_parameters(function), {}
     for each in wanted:
       name, is_needed = each.removeprefix('?'), not each.startswith('?')
       try:
@@ -102,9 +104,9 @@ def _value(
         f'{where} has no value; set it in a gin file or by --gin.'
       )
     return {name: parameter.default}
-  if resolved_config.needs_unset(bound[name]):
+  if resolved_config.depends_on_unset_macro(bound[name]):
     unset = (
-      ', '.join(sorted(set(resolved_config.unset_macros(bound[name]))))
+      ', '.join(sorted(set(resolved_config.iter_unset_macros(bound[name]))))
       or 'a macro'
     )
     raise ConfigError(
@@ -113,4 +115,4 @@ def _value(
   try:
     return {name: copy.deepcopy(bound[name])}  # copying a reference builds it
   except ValueError as error:
-    raise ConfigError(resolved_config.without_gin_trailer(error)) from error
+    raise ConfigError(resolved_config.strip_gin_trailer(error)) from error

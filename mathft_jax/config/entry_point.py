@@ -37,7 +37,7 @@ from mathft_jax.storage import remote_paths
 PACKAGE = pathlib.Path(__file__).parent.parent
 
 
-def run(
+def run_program(
   program: Callable[..., Any],
   *,
   plain_flags: Sequence[str] = (),
@@ -73,20 +73,20 @@ def main(
   _log_to_stderr()
   name, supplied = gin_name(program), frozenset({'stages'} if of_stages else ())
   try:
-    arguments = flags.parse(argv, plain_flags, name)
+    arguments = flags.parse_command_line(argv, plain_flags, name)
     if arguments.help:
-      print(help_text(program, plain_flags, supplied))
+      print(usage_text(program, plain_flags, supplied))
       return 0
-    flags.apply(arguments)
+    flags.apply_library_flags(arguments)
     if of_stages:
       form = f'programs/{gin_name(program).partition(".")[0]}.gin'
       arguments = dataclasses.replace(
         arguments, gin_files=(form, *arguments.gin_files)
       )
-    found = load(program, arguments, supplied)
-    values = resolved_config.build(program, found)
+    found = load_config(program, arguments, supplied)
+    values = resolved_config.build_arguments(program, found)
     if of_stages:
-      values['stages'] = configured_programs.configured(of_stages)
+      values['stages'] = configured_programs.find_configured_programs(of_stages)
   except ConfigError as error:
     print(f'{name}: {error}', file=sys.stderr)
     return 2
@@ -102,7 +102,7 @@ def main(
   try:
     return _together(program, values, found.text(), arguments)
   except BaseException as error:
-    process_startup.failed(error)
+    process_startup.abort_all_processes(error)
     raise
 
 
@@ -110,37 +110,37 @@ def _together(
   program: Callable[..., Any],
   values: dict[str, Any],
   text: str,
-  arguments: flags.Arguments,
+  arguments: flags.CommandLine,
 ) -> int:
   """Calls the program in this process, which may be one of several."""
   name = gin_name(program)
   try:
-    process_startup.start(arguments.place, name, text)
+    process_startup.start_process(arguments.place, name, text)
     remote_paths.check_client(text, name)
-    process_startup.check_same_place(values)
+    process_startup.check_shared_workdir(values)
     if 'workdir' in values and processes.is_first():
       remote_paths.check_writable(values['workdir'])
       save_config(values['workdir'], program, text)
   except ValueError as error:
-    return process_startup.refuse(name, str(error), 1)
+    return process_startup.exit_with_message(name, str(error), 1)
   status = _call(program, values)
   processes.finish()
   return status
 
 
-def load(
+def load_config(
   program: Callable[..., Any],
-  arguments: flags.Arguments,
+  arguments: flags.CommandLine,
   supplied: frozenset[str] = frozenset(),
-) -> resolved_config.Operative:
+) -> resolved_config.ResolvedConfig:
   """The checked configuration of a program; `supplied` are parameters that need no value in it."""
   read = _read(program, arguments)
   _check_order(read.assignments)
   _check_macros(read, arguments)
   gin.clear_config()
-  resolved_config.register(program)
+  resolved_config.register_program(program)
   _parse(read, arguments)
-  return resolved_config.walk(program, supplied)
+  return resolved_config.resolve_config(program, supplied)
 
 
 def save_config(
@@ -163,7 +163,7 @@ def save_config(
   path.write_text(text)
 
 
-def help_text(
+def usage_text(
   program: Callable[..., Any],
   plain_flags: Sequence[str] = (),
   supplied: frozenset[str] = frozenset(),
@@ -171,7 +171,7 @@ def help_text(
   """What the program does, its flags and its parameters, but for those that are `supplied`."""
   module = importlib.import_module(program.__module__)
   lines = []
-  for name, each in gin_files.parameters(program).items():
+  for name, each in gin_files.signature_parameters(program).items():
     if name in supplied:
       continue
     default = (
@@ -183,12 +183,12 @@ def help_text(
       (module.__doc__ or '').strip(),
       '',
       'Flags:',
-      flags.describe(plain_flags, gin_name(program)),
+      flags.describe_flags(plain_flags, gin_name(program)),
       '',
       'Parameters, to set in gin files or by --gin.NAME=VALUE:',
       *lines,
       '',
-      f'Gin files of the package: {gin_files.package_configs()}',
+      f'Gin files of the package: {gin_files.package_gin_directory()}',
       '',
       f'{gin_name(program)}: {(program.__doc__ or "").strip()}',
     ]
@@ -203,7 +203,7 @@ def gin_name(program: Callable[..., Any]) -> str:
 def _shapes(
   program: Callable[..., Any],
   values: dict[str, Any],
-  found: resolved_config.Operative,
+  found: resolved_config.ResolvedConfig,
 ) -> str:
   """What the modules of the program and of its stages say of their arguments, as gin comments.
 
@@ -216,7 +216,7 @@ def _shapes(
   lines = []
   for scope, function, arguments in [
     ([], program, values),
-    *resolved_config.build_stages(found),
+    *resolved_config.build_subprogram_arguments(found),
   ]:
     describe = getattr(sys.modules[function.__module__], 'describe', None)
     if describe is not None:
@@ -229,22 +229,22 @@ def _shapes(
 
 
 def _read(
-  program: Callable[..., Any], arguments: flags.Arguments
-) -> gin_files.Reader:
-  reader = gin_files.Reader(arguments.search_paths)
+  program: Callable[..., Any], arguments: flags.CommandLine
+) -> gin_files.GinReader:
+  reader = gin_files.GinReader(arguments.search_paths)
   for name in arguments.gin_files:
-    path = gin_files.find_file(name, arguments.search_paths)
-    reader.read(gin_files.Source(str(path), path.read_text()))
+    path = gin_files.find_gin_file(name, arguments.search_paths)
+    reader.read(gin_files.GinSource(str(path), path.read_text()))
   own = gin.config_parser.ImportStatement(
     program.__module__, '.' in program.__module__, None, None
   )
   if own.bound_name() not in {each.bound_name() for each in reader.imports}:
     reader.imports.append(own)
-  reader.read(gin_files.command_line(arguments.bindings, reader.imports))
+  reader.read(gin_files.command_line_source(arguments.bindings, reader.imports))
   return reader
 
 
-def _check_order(assignments: Sequence[gin_files.Assignment]) -> None:
+def _check_order(assignments: Sequence[gin_files.MacroAssignment]) -> None:
   """ConfigError where a file takes back what an earlier one has set, and nothing sets it again."""
   last = {each.name: each for each in assignments}
   for each in assignments:
@@ -256,7 +256,9 @@ def _check_order(assignments: Sequence[gin_files.Assignment]) -> None:
       )
 
 
-def _check_macros(reader: gin_files.Reader, arguments: flags.Arguments) -> None:
+def _check_macros(
+  reader: gin_files.GinReader, arguments: flags.CommandLine
+) -> None:
   """ConfigError for a macro on the command line that no file knows; a warning for one in a file."""
   in_files = {
     each.name for each in reader.assignments if each.source != 'command line'
@@ -277,17 +279,20 @@ def _check_macros(reader: gin_files.Reader, arguments: flags.Arguments) -> None:
       )
 
 
-def _parse(reader: gin_files.Reader, arguments: flags.Arguments) -> None:
+def _parse(reader: gin_files.GinReader, arguments: flags.CommandLine) -> None:
   """Gin's own reading of all sources; what it refuses is the person's mistake as well."""
-  for place in (*arguments.search_paths, str(gin_files.package_configs())):
+  for place in (
+    *arguments.search_paths,
+    str(gin_files.package_gin_directory()),
+  ):
     if place not in gin.config._LOCATION_PREFIXES:
       gin.add_config_file_search_path(place)
   try:
     for name in arguments.gin_files:
-      path = gin_files.find_file(name, arguments.search_paths)
+      path = gin_files.find_gin_file(name, arguments.search_paths)
       gin.parse_config(path.read_text())
     gin.parse_config(
-      gin_files.command_line(arguments.bindings, reader.imports).text
+      gin_files.command_line_source(arguments.bindings, reader.imports).text
     )
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error
@@ -301,7 +306,7 @@ def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
   try:
     result = program(**values)
   except FileNotFoundError as error:
-    return process_startup.refuse(
+    return process_startup.exit_with_message(
       gin_name(program),
       f'{error.filename or error}: no such file; wanted '
       'one that an earlier program has written, or data of yours.',
@@ -313,8 +318,8 @@ def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
       PACKAGE
     ):
       raise
-    return process_startup.refuse(
-      gin_name(program), resolved_config.without_gin_trailer(error), 1
+    return process_startup.exit_with_message(
+      gin_name(program), resolved_config.strip_gin_trailer(error), 1
     )
   logging.info('%s: %s', gin_name(program), result)
   return 0

@@ -15,7 +15,7 @@ BEGINS_A_GIN_VALUE = ('@', '%', '[', '(', '{', "'", '"')
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class CommandLine:
   """What stands on a command line."""
 
   gin_files: tuple[str, ...] = ()
@@ -28,9 +28,9 @@ class Arguments:
   place: processes.Place = processes.Place()
 
 
-def parse(
+def parse_command_line(
   argv: Sequence[str], plain: Sequence[str] = (), program: str = ''
-) -> Arguments:
+) -> CommandLine:
   """The arguments in `argv[1:]`; ConfigError for unknown flags.
 
   Args:
@@ -50,9 +50,9 @@ def parse(
     if argument.startswith('--gin.') or argument.startswith('-gin.'):
       if not equals:
         raise ConfigError(f'{flag} has no value; wanted {flag}=VALUE.')
-      bindings.append(f'{name} = {quoted(value)}')
+      bindings.append(f'{name} = {quote_as_gin_literal(value)}')
     elif flag.startswith('-') and name in plain and equals:
-      bindings.append(f'{program}.{name} = {quoted(value)}')
+      bindings.append(f'{program}.{name} = {quote_as_gin_literal(value)}')
     elif flag.startswith('-') and name == 'gin_bindings' and equals:
       bindings.append(value)
     else:
@@ -75,7 +75,7 @@ def parse(
     processes.check(place)
   except ValueError as error:
     raise ConfigError(str(error)) from error
-  return Arguments(
+  return CommandLine(
     gin_files=tuple(values.gin_file),
     bindings=(*values.gin_bindings, *bindings),
     search_paths=tuple(values.gin_search_paths),
@@ -87,7 +87,7 @@ def parse(
   )
 
 
-def describe(plain: Sequence[str] = (), program: str = '') -> str:
+def describe_flags(plain: Sequence[str] = (), program: str = '') -> str:
   """The flags with a line on each."""
   values = _definitions()
   lines = [f'  --{name}: {values[name].help}' for name in sorted(values)]
@@ -98,7 +98,7 @@ def describe(plain: Sequence[str] = (), program: str = '') -> str:
   return '\n'.join(lines)
 
 
-def apply(arguments: Arguments) -> None:
+def apply_library_flags(arguments: CommandLine) -> None:
   """Makes the flags for other libraries known to them."""
   if arguments.tfds_data_dir:
     os.environ['TFDS_DATA_DIR'] = arguments.tfds_data_dir
@@ -112,7 +112,7 @@ def apply(arguments: Arguments) -> None:
     flags.FLAGS.mark_as_parsed()  # libraries that read absl flags find their defaults
 
 
-def quoted(value: str) -> str:
+def quote_as_gin_literal(value: str) -> str:
   """A command line value as gin reads it: numbers, None, lists, references; else a string."""
   stripped = value.strip()
   if stripped.startswith(BEGINS_A_GIN_VALUE):

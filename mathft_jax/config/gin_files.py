@@ -24,7 +24,7 @@ DYNAMIC = 'from __gin__ import dynamic_registration\n'
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class GinSource:
   """A gin text to parse: a file, or all of the command line's bindings."""
 
   name: str
@@ -33,7 +33,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reference:
+class GinReference:
   """@scope/selector, @scope/selector() or %macro, as written."""
 
   name: str
@@ -41,7 +41,7 @@ class Reference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Assignment:
+class MacroAssignment:
   """NAME = value, of a macro."""
 
   name: str
@@ -51,20 +51,20 @@ class Assignment:
 
   @property
   def is_required(self) -> bool:
-    return self.value == Reference('gin.REQUIRED', is_macro=True)
+    return self.value == GinReference('gin.REQUIRED', is_macro=True)
 
 
-def package_configs() -> pathlib.Path:
+def package_gin_directory() -> pathlib.Path:
   """The package's own gin files: inside it when installed, beside it in a checkout."""
   inside = PACKAGE / 'gin_configs'
   return inside if inside.is_dir() else PACKAGE.parent / 'gin_configs'
 
 
-def find_file(name: str, search_paths: Sequence[str]) -> epath.Path:
+def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
   """The gin file of that name in the current folder, on a search path, or in a bucket."""
   if remote_paths.is_remote(name):
     return _remote_file(name)
-  places = ['.', *search_paths, str(package_configs())]
+  places = ['.', *search_paths, str(package_gin_directory())]
   for place in places:
     path = epath.Path(place) / name
     if path.is_file():
@@ -90,28 +90,28 @@ def _remote_file(name: str) -> epath.Path:
   return epath.Path(name)
 
 
-def command_line(
+def command_line_source(
   bindings: Sequence[str], imports: Sequence[config_parser.ImportStatement]
-) -> Source:
+) -> GinSource:
   """The bindings of the command line, which know the modules that the gin files import."""
   lines = list(dict.fromkeys(statement.format() for statement in imports))
-  return Source(
+  return GinSource(
     'command line',
     DYNAMIC + '\n'.join([*lines, *bindings]) + '\n',
     len(lines) + 2,
   )
 
 
-class Reader:
+class GinReader:
   """Walks sources in order; checks names, remembers macros and imports."""
 
   def __init__(self, search_paths: Sequence[str]):
     self._search_paths = search_paths
-    self.assignments: list[Assignment] = []
+    self.assignments: list[MacroAssignment] = []
     self.macros_used: dict[str, str] = {}  # name -> where first
     self.imports: list[config_parser.ImportStatement] = []
 
-  def read(self, source: Source, top: str | None = None) -> None:
+  def read(self, source: GinSource, top: str | None = None) -> None:
     """Checks one source and the files it includes."""
     modules: dict[str, Any] = {}
     for statement in self._statements(source):
@@ -119,14 +119,14 @@ class Reader:
       if isinstance(statement, config_parser.ImportStatement):
         self._import(statement, modules, where)
       elif isinstance(statement, config_parser.IncludeStatement):
-        path = find_file(statement.filename, self._search_paths)
-        self.read(Source(str(path), path.read_text()), top or source.name)
+        path = find_gin_file(statement.filename, self._search_paths)
+        self.read(GinSource(str(path), path.read_text()), top or source.name)
       elif isinstance(statement, config_parser.BlockDeclaration):
-        resolve(statement.selector, modules, where)
+        resolve_selector(statement.selector, modules, where)
       else:
         self._binding(statement, modules, where, top or source.name)
 
-  def _statements(self, source: Source) -> Iterator[Any]:
+  def _statements(self, source: GinSource) -> Iterator[Any]:
     try:
       yield from config_parser.ConfigParser(
         io.StringIO(source.text), _AsWritten()
@@ -145,7 +145,7 @@ class Reader:
         f'{where}: {error.args[0]}: a bracket or quote is not closed.'
       ) from error
 
-  def _where(self, source: Source, location: config_parser.Location) -> str:
+  def _where(self, source: GinSource, location: config_parser.Location) -> str:
     if source.first_line > 1:
       lines = source.text.splitlines()
       return f'{source.name}: {lines[min(location.line_num, len(lines)) - 1]}'
@@ -178,19 +178,23 @@ class Reader:
     self, statement, modules: Mapping[str, Any], where: str, top: str
   ) -> None:
     if statement.arg_name:
-      configurable = resolve(statement.selector, modules, where)
+      configurable = resolve_selector(statement.selector, modules, where)
       _check_parameter(configurable, statement, where)
     else:
       name = '/'.join(filter(None, (statement.scope, statement.selector)))
-      self.assignments.append(Assignment(name, statement.value, where, top))
+      self.assignments.append(
+        MacroAssignment(name, statement.value, where, top)
+      )
     for reference in _references(statement.value):
       if reference.is_macro:
         self.macros_used.setdefault(reference.name, where)
       else:
-        resolve(reference.name.split('/')[-1], modules, where)
+        resolve_selector(reference.name.split('/')[-1], modules, where)
 
 
-def resolve(selector: str, modules: Mapping[str, Any], where: str) -> Any:
+def resolve_selector(
+  selector: str, modules: Mapping[str, Any], where: str
+) -> Any:
   """The function or class that `module.name` names in a file with these imports."""
   first, *names = selector.split('.')
   if first == 'gin':
@@ -211,7 +215,7 @@ def resolve(selector: str, modules: Mapping[str, Any], where: str) -> Any:
   return found
 
 
-def parameters(configurable: Any) -> dict[str, inspect.Parameter]:
+def signature_parameters(configurable: Any) -> dict[str, inspect.Parameter]:
   """The parameters of a function or of a class's constructor."""
   return dict(inspect.signature(configurable).parameters)
 
@@ -220,16 +224,16 @@ class _AsWritten(config_parser.ParserDelegate):
   """Keeps references as they are written."""
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
-    return Reference(scoped_configurable_name)
+    return GinReference(scoped_configurable_name)
 
   def macro(self, macro_name):
-    return Reference(macro_name, is_macro=True)
+    return GinReference(macro_name, is_macro=True)
 
 
 def _check_parameter(configurable: Any, statement, where: str) -> None:
   if configurable is None:
     return
-  known = parameters(configurable)
+  known = signature_parameters(configurable)
   takes_any = any(
     each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values()
   )
@@ -240,8 +244,8 @@ def _check_parameter(configurable: Any, statement, where: str) -> None:
     )
 
 
-def _references(value: Any) -> Iterator[Reference]:
-  if isinstance(value, Reference):
+def _references(value: Any) -> Iterator[GinReference]:
+  if isinstance(value, GinReference):
     yield value
   elif isinstance(value, Mapping):
     for item in (*value.keys(), *value.values()):

@@ -22,7 +22,9 @@ BROKEN_S = (
 )
 
 
-def start(place: processes.Place, program: str, configuration: str) -> None:
+def start_process(
+  place: processes.Place, program: str, configuration: str
+) -> None:
   """Meets the other processes, which must run the same thing; then only the first is talkative."""
   processes.start(
     place,
@@ -43,7 +45,7 @@ def start(place: processes.Place, program: str, configuration: str) -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-def check_same_place(values: Mapping[str, Any]) -> None:
+def check_shared_workdir(values: Mapping[str, Any]) -> None:
   """ValueError unless a file that the first process writes into the workdir is seen by all."""
   if processes.count() == 1 or 'workdir' not in values:
     return
@@ -70,7 +72,7 @@ def check_same_place(values: Mapping[str, Any]) -> None:
     path.unlink()
 
 
-def refuse(program: str, reason: str, status: int) -> int:
+def exit_with_message(program: str, reason: str, status: int) -> int:
   """Says why a program ends; the exit status. What all processes refuse, the first one says."""
   processes.let_first_speak()
   print(f'{program}: {reason}', file=sys.stderr)
@@ -78,7 +80,7 @@ def refuse(program: str, reason: str, status: int) -> int:
   return status
 
 
-def failed(error: BaseException) -> None:
+def abort_all_processes(error: BaseException) -> None:
   """Ends all processes because of an error that nobody foresaw; returns where there is one only."""
   if processes.count() == 1:
     return

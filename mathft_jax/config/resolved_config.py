@@ -15,11 +15,11 @@ from typing import Any
 import gin
 
 from mathft_jax.config.errors import ConfigError
-from mathft_jax.config.gin_files import parameters
+from mathft_jax.config.gin_files import signature_parameters
 
 # What one stage hands to the next; a program that is itself a value (`@ssft/train.train` in a
 # recipe) gets these from its caller.
-HANDED_OVER = frozenset(
+CALLER_SUPPLIED = frozenset(
   {
     'workdir',
     'init_from',
@@ -37,7 +37,7 @@ SIMPLE = (bool, int, float, str, type(None))
 
 
 @dataclasses.dataclass
-class Operative:
+class ResolvedConfig:
   """What a walk has found.
 
   Attributes:
@@ -89,7 +89,7 @@ def _in_order(value: Any) -> Any:
   return value
 
 
-def register(program: Callable[..., Any]) -> None:
+def register_program(program: Callable[..., Any]) -> None:
   """Makes the program known to gin when no gin file speaks of it."""
   try:
     gin.get_bindings(program, resolve_references=False)
@@ -97,14 +97,14 @@ def register(program: Callable[..., Any]) -> None:
     gin.external_configurable(program, module=program.__module__)
 
 
-def walk(
+def resolve_config(
   program: Callable[..., Any], supplied: frozenset[str] = frozenset()
-) -> Operative:
+) -> ResolvedConfig:
   """What `program` will use; ConfigError that lists everything that is missing or wrong.
 
   `supplied` are parameters that get their values elsewhere.
   """
-  found = Operative()
+  found = ResolvedConfig()
   _visit(program, [], supplied, found)
   if found.unset:
     found.problems.append(
@@ -123,20 +123,22 @@ def walk(
   return found
 
 
-def build(program: Callable[..., Any], found: Operative) -> dict[str, Any]:
+def build_arguments(
+  program: Callable[..., Any], found: ResolvedConfig
+) -> dict[str, Any]:
   """The program's arguments as objects. Those of its stages are built once for trial.
 
   A value that a constructor refuses is found here and not after hours of earlier stages.
   """
   try:
-    build_stages(found)
+    build_subprogram_arguments(found)
     return gin.get_bindings(program)
   except ValueError as error:
-    raise ConfigError(without_gin_trailer(error)) from error
+    raise ConfigError(strip_gin_trailer(error)) from error
 
 
-def build_stages(
-  found: Operative,
+def build_subprogram_arguments(
+  found: ResolvedConfig,
 ) -> list[tuple[list[str], Any, dict[str, Any]]]:
   """(scope, function, arguments as objects) of the programs that are values."""
   built = []
@@ -148,7 +150,7 @@ def build_stages(
   return built
 
 
-def without_gin_trailer(error: Exception) -> str:
+def strip_gin_trailer(error: Exception) -> str:
   """The message without the lines that gin appends for programmers."""
   lines = str(error).split('\n')
   return '\n'.join(
@@ -160,7 +162,7 @@ def _visit(
   configurable: Any,
   scope: list[str],
   supplied: frozenset[str],
-  found: Operative,
+  found: ResolvedConfig,
 ) -> None:
   """Records what a function or class gets in a scope, then follows the references in it."""
   selector = gin.config._inverse_lookup(configurable).selector
@@ -169,7 +171,7 @@ def _visit(
     return
   with gin.config_scope(scope):
     bound = dict(gin.get_bindings(configurable, resolve_references=False))
-  known = parameters(configurable)
+  known = signature_parameters(configurable)
   defaults = {
     name: each.default
     for name, each in known.items()
@@ -190,16 +192,16 @@ def _visit(
   if missing:
     found.problems.append(f'{where} needs a value for: {", ".join(missing)}.')
   for name, value in bound.items():
-    if name in supplied and needs_unset(value):
-      found.supplied.update(unset_macros(value))
+    if name in supplied and depends_on_unset_macro(value):
+      found.supplied.update(iter_unset_macros(value))
       continue
     _check_kind(known.get(name), value, f'{where}.{name}', found)
-    for reference in references(value):
+    for reference in iter_references(value):
       _follow(reference, scope, f'{where}.{name}', found)
 
 
 def _follow(
-  reference: Any, scope: list[str], needed_by: str, found: Operative
+  reference: Any, scope: list[str], needed_by: str, found: ResolvedConfig
 ) -> None:
   """Goes on to what a reference names."""
   if (name := _macro_name(reference)) is not None:
@@ -208,7 +210,7 @@ def _follow(
       return
     value = _macro_value(name)
     found.bindings[name, 'gin.macro'] = {'value': value}
-    for inner in references(
+    for inner in iter_references(
       value
     ):  # gin builds what a macro names in the macro's own scope
       _follow(inner, list(reference.scopes), needed_by, found)
@@ -225,12 +227,14 @@ def _follow(
     _follow_stage(reference, reference.scopes or scope, found)
 
 
-def _follow_stage(reference: Any, scope: list[str], found: Operative) -> None:
+def _follow_stage(
+  reference: Any, scope: list[str], found: ResolvedConfig
+) -> None:
   """A function that is a value: a program gets what is handed over, others all from callers."""
   function = reference.configurable.wrapped
-  known = parameters(function)
+  known = signature_parameters(function)
   is_program = 'workdir' in known
-  supplied = HANDED_OVER if is_program else frozenset(known)
+  supplied = CALLER_SUPPLIED if is_program else frozenset(known)
   _visit(function, scope, supplied, found)
   with gin.config_scope(scope):
     bound = gin.get_bindings(function, resolve_references=False)
@@ -238,21 +242,25 @@ def _follow_stage(reference: Any, scope: list[str], found: Operative) -> None:
     (
       scope,
       function,
-      {name: value for name, value in bound.items() if not needs_unset(value)},
+      {
+        name: value
+        for name, value in bound.items()
+        if not depends_on_unset_macro(value)
+      },
     )
   )
 
 
-def references(value: Any) -> Iterator[Any]:
+def iter_references(value: Any) -> Iterator[Any]:
   """The gin references in a value, at any depth."""
   if isinstance(value, gin.config.ConfigurableReference):
     yield value
   elif isinstance(value, Mapping):
     for item in (*value.keys(), *value.values()):
-      yield from references(item)
+      yield from iter_references(item)
   elif isinstance(value, (list, tuple)):
     for item in value:
-      yield from references(item)
+      yield from iter_references(item)
 
 
 def _macro_name(reference: Any) -> str | None:
@@ -273,38 +281,41 @@ def _is_set(name: str) -> bool:
     value = _macro_value(name)
   except ValueError:
     return False
-  return not any(_is_required(each) for each in references(value))
+  return not any(_is_required(each) for each in iter_references(value))
 
 
-def needs_unset(value: Any) -> bool:
+def depends_on_unset_macro(value: Any) -> bool:
   """Whether a value rests on a macro that nobody set."""
-  for reference in references(value):
+  for reference in iter_references(value):
     name = _macro_name(reference)
     if (
       _is_required(reference)
       or name is not None
-      and (not _is_set(name) or needs_unset(_macro_value(name)))
+      and (not _is_set(name) or depends_on_unset_macro(_macro_value(name)))
     ):
       return True
   return False
 
 
-def unset_macros(value: Any) -> Iterator[str]:
+def iter_unset_macros(value: Any) -> Iterator[str]:
   """The macros under a value that nobody set."""
-  for name in filter(None, map(_macro_name, references(value))):
+  for name in filter(None, map(_macro_name, iter_references(value))):
     if _is_set(name):
-      yield from unset_macros(_macro_value(name))
+      yield from iter_unset_macros(_macro_value(name))
     else:
       yield name
 
 
 def _check_kind(
-  parameter: inspect.Parameter | None, value: Any, where: str, found: Operative
+  parameter: inspect.Parameter | None,
+  value: Any,
+  where: str,
+  found: ResolvedConfig,
 ) -> None:
   """Notes a number, string or None where the annotation wants something else."""
   while references_to_macro := [
     each
-    for each in references(value)
+    for each in iter_references(value)
     if value is each and _macro_name(each) and _is_set(_macro_name(each))
   ]:
     value = _macro_value(_macro_name(references_to_macro[0]))

@@ -83,7 +83,7 @@ GPUS = (
 CHIPS = {chip.name: chip for chip in (*TPUS, *GPUS)}
 
 
-def of_device(kind: str) -> Chip | None:
+def chip_for_device_kind(kind: str) -> Chip | None:
   """The chip with this `jax.Device.device_kind`; None for one that is not known."""
   aliases = {'TPU v5e': 'TPU v5 lite', 'TPU v6e': 'TPU v6 lite'}
   kind = next(

@@ -17,16 +17,16 @@ from mathft_jax.storage import remote_paths
 
 LINES = 'metrics.jsonl'
 COPY_SECONDS = 30.0  # at least, between two copies to a bucket, which takes one a second of a name
-Pairs = Mapping[str, tuple[Any, Any]]  # name -> (total, weight)
+MetricPairs = Mapping[str, tuple[Any, Any]]  # name -> (total, weight)
 
 
-class Meter:
+class MetricAccumulator:
   """Adds up metrics of several steps; totals and weights are added before they are divided."""
 
   def __init__(self):
     self._pairs: dict[str, np.ndarray] = {}
 
-  def add(self, pairs: Pairs) -> None:
+  def add(self, pairs: MetricPairs) -> None:
     """Waits for the devices and adds."""
     for name, pair in jax.device_get(dict(pairs)).items():
       self._pairs[name] = self._pairs.get(name, 0.0) + np.asarray(
@@ -42,7 +42,7 @@ class Meter:
     }
 
 
-class Writer:
+class MetricWriter:
   """Writes numbers by step to <folder>/metrics.jsonl, and to TensorBoard where it can.
 
   Lines after `start_step`, of a run that was stopped before its next checkpoint, are removed. What
@@ -125,7 +125,7 @@ class Writer:
     ]
 
 
-class NoWriter:
+class NullMetricWriter:
   """The writer of all processes but the first: writes nothing."""
 
   def __enter__(self) -> Self:
@@ -141,16 +141,16 @@ class NoWriter:
     pass
 
 
-def open_writer(
+def create_metric_writer(
   folder: epath.PathLike, *, start_step: int, tensorboard: bool
-) -> Writer | NoWriter:
+) -> MetricWriter | NullMetricWriter:
   """A writer of which one process of a run writes the numbers that all have."""
   if not processes.is_first():
-    return NoWriter()
-  return Writer(folder, start_step=start_step, tensorboard=tensorboard)
+    return NullMetricWriter()
+  return MetricWriter(folder, start_step=start_step, tensorboard=tensorboard)
 
 
-def check_finite(step: int, pairs: Pairs) -> None:
+def check_metrics_finite(step: int, pairs: MetricPairs) -> None:
   """ValueError that names step and quantity when a total is not finite."""
   for name, (total, _) in jax.device_get(dict(pairs)).items():
     if not np.isfinite(total):
@@ -160,7 +160,7 @@ def check_finite(step: int, pairs: Pairs) -> None:
       )
 
 
-def check_supervised(
+def check_batch_has_targets(
   step: int, loss: Any, batch: Mapping[str, np.ndarray]
 ) -> None:
   """ValueError when a batch has nothing to learn from: no target tokens, verdicts or pairs."""

@@ -1,6 +1,6 @@
 """How far a long run is and how fast it goes: a bar on a terminal, plain lines in a log.
 
-with progress.Progress('sample', total=len(problems), unit='problems') as bar:
+with progress.ProgressBar('sample', total=len(problems), unit='problems') as bar:
   for problem in problems:
     ...
     bar.advance(1, tokens_per_s=rate)
@@ -17,7 +17,7 @@ from mathft_jax.distributed import processes
 from mathft_jax.monitoring import hardware
 
 
-class Progress:
+class ProgressBar:
   """Counts units that are done; shows a tqdm bar on a terminal, else a log line now and then.
 
   Args:
@@ -76,7 +76,7 @@ class Progress:
     self._numbers.update(numbers)
     if self._bar is not None:
       self._bar.set_postfix(
-        {name: show(value) for name, value in self._numbers.items()},
+        {name: format_number(value) for name, value in self._numbers.items()},
         refresh=False,
       )
       self._bar.update(count)
@@ -108,15 +108,19 @@ class Progress:
     of_total = f'/{self._total}' if self._total is not None else ''
     parts = [
       f'{self._what}: {self._done}{of_total} {self._unit}',
-      f'{show(self.rate())}/s',
+      f'{format_number(self.rate())}/s',
     ]
     if self._total is not None and 0 < self.rate() and self._done < self._total:
-      parts.append(f'{show((self._total - self._done) / self.rate())} s left')
-    parts += [f'{name} {show(value)}' for name, value in self._numbers.items()]
+      parts.append(
+        f'{format_number((self._total - self._done) / self.rate())} s left'
+      )
+    parts += [
+      f'{name} {format_number(value)}' for name, value in self._numbers.items()
+    ]
     return ', '.join(parts)
 
 
-class CompileWatch:
+class CompilationCounter:
   """Counts XLA compilations of this process and their seconds, from its creation on."""
 
   def __init__(self):
@@ -131,7 +135,7 @@ class CompileWatch:
       self.seconds += seconds
 
 
-def show(value: Any) -> str:
+def format_number(value: Any) -> str:
   """A number in at most about five characters; anything else as it is."""
   if (
     isinstance(value, bool)
@@ -147,7 +151,7 @@ def model_flops_utilization(flops_per_second: float) -> float | None:
   """Share of the devices' peak bf16 rate that is model arithmetic; None for an unknown chip."""
   import jax  # not at the top: see CompileWatch
 
-  chip = hardware.of_device(jax.devices()[0].device_kind)
+  chip = hardware.chip_for_device_kind(jax.devices()[0].device_kind)
   return (
     None
     if chip is None

@@ -8,19 +8,21 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.training import train_step as step_lib
 
 
-def train_step(plan: step_lib.Plan, *, batch_size: int, max_length: int) -> Any:
+def trace_train_step(
+  plan: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
+) -> Any:
   """The traced train step (jax.stages.Traced) of batches of this size, on the plan's mesh."""
   rate = jax.ShapeDtypeStruct(
     (), 'float32', sharding=partitioning.replicated(plan.mesh)
   )
   batch = abstract_batch(plan, batch_size=batch_size, max_length=max_length)
-  return step_lib.train_step(plan).trace(
-    step_lib.abstract_state(plan), batch, rate
+  return step_lib.make_train_step(plan).trace(
+    step_lib.abstract_train_state(plan), batch, rate
   )
 
 
 def abstract_batch(
-  plan: step_lib.Plan, *, batch_size: int, max_length: int
+  plan: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """A batch with all that a loss may ask for (`data.batches` names it); what it does not use costs
   nothing.

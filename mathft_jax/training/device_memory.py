@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class Footprint:
+class DeviceMemory:
   """Sizes of one training on one mesh; bytes are those of the fullest device.
 
   Attributes:
@@ -47,15 +47,15 @@ class Footprint:
     )
 
 
-def footprint(
-  plan: step_lib.Plan, *, batch_size: int, max_length: int
-) -> Footprint:
+def estimate_device_memory(
+  plan: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
+) -> DeviceMemory:
   """Sizes of a plan, whose mesh may be a `Partitioner.abstract_mesh`."""
-  state = step_lib.abstract_state(plan)
+  state = step_lib.abstract_train_state(plan)
   gradient_bytes = partitioning.device_bytes(plan.trained(state.params))
-  return Footprint(
+  return DeviceMemory(
     mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
-    parameters=count(state.params),
+    parameters=count_parameters(state.params),
     parameter_bytes=partitioning.device_bytes(state.params),
     optimizer_bytes=partitioning.device_bytes(state.optimizer),
     gradient_bytes=gradient_bytes * (2 if plan.num_microbatches > 1 else 1),
@@ -63,12 +63,14 @@ def footprint(
   )
 
 
-def count(params: Any) -> int:
+def count_parameters(params: Any) -> int:
   """Numbers in all arrays of a tree of arrays or shapes."""
   return sum(math.prod(array.shape) for array in jax.tree.leaves(params))
 
 
-def meshes(partitioner: partitioning.Partitioner, rows: int) -> list[Any]:
+def candidate_meshes(
+  partitioner: partitioning.Partitioner, rows: int
+) -> list[Any]:
   """The mesh that is bound, or those of 1, 2, 4, ... devices along `data` that divide the rows."""
   bound = partitioner.ici_mesh_shape
   if bound is not None:
@@ -85,7 +87,7 @@ def meshes(partitioner: partitioning.Partitioner, rows: int) -> list[Any]:
   return [mesh for mesh in found if rows % mesh.shape['data'] == 0]
 
 
-def table(found: Sequence[Footprint]) -> str:
+def device_memory_table(found: Sequence[DeviceMemory]) -> str:
   """Lines for people, GiB of a device by mesh."""
   lines = [
     'data x model  parameters  optimizer  gradients  activations    sum  (GiB a device)'
@@ -106,7 +108,7 @@ def table(found: Sequence[Footprint]) -> str:
 
 
 def _kept_activations(
-  plan: step_lib.Plan, batch_size: int, max_length: int
+  plan: step_lib.TrainStepConfig, batch_size: int, max_length: int
 ) -> int | None:
   config = plan.config
   if config.remat != 'full':

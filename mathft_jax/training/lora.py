@@ -24,7 +24,7 @@ Adapters = dict[
 BASE_DTYPES = ('float32', 'bfloat16')
 
 
-class Adapted(NamedTuple):
+class LoraParams(NamedTuple):
   """The parameters of a LoRA stage: `base` as it was given, `adapters` as they are trained."""
 
   base: Any
@@ -54,7 +54,7 @@ class Lora:
         f'{self}: wanted rank >= 1, alpha > 0, base_dtype one of {BASE_DTYPES}.'
       )
 
-  def shapes(self, params: Any) -> Adapted:
+  def shapes(self, params: Any) -> LoraParams:
     """The shapes of a stage's parameters, from those of the model."""
 
     def one(weight, inputs):
@@ -71,9 +71,9 @@ class Lora:
     base = jax.tree.map(
       lambda array: jax.ShapeDtypeStruct(array.shape, self.base_dtype), params
     )
-    return Adapted(base, self._of_matrices(params, one))
+    return LoraParams(base, self._of_matrices(params, one))
 
-  def axes(self, axes: Any) -> Adapted:
+  def axes(self, axes: Any) -> LoraParams:
     """The logical axes of a stage's parameters: those of the matrices; the rank's has no name."""
 
     def one(names, inputs):
@@ -82,7 +82,7 @@ class Lora:
         'b': (names[0], None, *names[1 + inputs :]),
       }
 
-    return Adapted(axes, self._of_matrices(axes, one))
+    return LoraParams(axes, self._of_matrices(axes, one))
 
   def init(self, params: Any, key: jax.Array) -> Adapters:
     """Fresh adapters: A normal with variance 1 / inputs (ours), B zero."""
@@ -97,7 +97,7 @@ class Lora:
       made.append(drawn if path[-1].key == 'a' else jnp.zeros(shape.shape))
     return jax.tree.unflatten(structure, made)
 
-  def attach(self, params: Adapted) -> Any:
+  def attach(self, params: LoraParams) -> Any:
     """The model's parameters with the changes beside their matrices, for `hidden_states`."""
 
     def one(weight, adapter):
@@ -107,7 +107,7 @@ class Lora:
 
     return _replaced(params.base, params.adapters, one)
 
-  def merged(self, params: Adapted) -> Any:
+  def merged(self, params: LoraParams) -> Any:
     """Ordinary float32 parameters: W + (alpha / rank) A B, summed in float32.
 
     Where one process has the arrays they are made one layer at a time and moved to the host, so
@@ -131,7 +131,7 @@ class Lora:
 
   def check_merged(
     self,
-    params: Adapted,
+    params: LoraParams,
     read: Callable[[str, int | None], np.ndarray],
     *,
     where: str,

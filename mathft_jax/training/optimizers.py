@@ -35,7 +35,7 @@ class AdamW:
   def transform(self) -> optax.GradientTransformation:
     return optax.chain(
       optax.scale_by_adam(self.b1, self.b2, self.eps),
-      optax.add_decayed_weights(self.weight_decay, decay_mask),
+      optax.add_decayed_weights(self.weight_decay, weight_decay_mask),
     )
 
 
@@ -71,7 +71,7 @@ class Adafactor:
     if self.multiply_by_parameter_scale:
       parts.append(optax.scale_by_param_block_rms())
     return optax.chain(
-      *parts, optax.add_decayed_weights(self.weight_decay, decay_mask)
+      *parts, optax.add_decayed_weights(self.weight_decay, weight_decay_mask)
     )
 
 
@@ -155,12 +155,12 @@ def learning_rates(optimizer: Any, start: int, stop: int) -> np.ndarray:
   return np.asarray(jax.jit(jax.vmap(rate))(updates), np.float32)
 
 
-def without_rate(optimizer: Any) -> Any:
+def without_learning_rate(optimizer: Any) -> Any:
   """The optimizer as the train step knows it, equal for all learning rates."""
   return dataclasses.replace(optimizer, learning_rate=0.0)
 
 
-def decay_mask(params: Any) -> Any:
+def weight_decay_mask(params: Any) -> Any:
   """True for the parameters that weight decay shrinks: all but norm scales and biases."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: not str(path[-1].key).endswith(UNDECAYED), params

@@ -17,7 +17,7 @@ from mathft_jax.training import optimizers
 from mathft_jax.training import train_step as step_lib
 
 Batch = Mapping[str, np.ndarray]
-Pairs = metrics_lib.Pairs
+Pairs = metrics_lib.MetricPairs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Agenda:
     )
 
 
-class Loop:
+class TrainLoop:
   """Takes a train state from one step to the last.
 
   Args:
@@ -53,14 +53,14 @@ class Loop:
 
   def __init__(
     self,
-    plan: step_lib.Plan,
+    plan: step_lib.TrainStepConfig,
     optimizer: Any,
     agenda: Agenda,
     *,
     store: checkpoints.Checkpoints,
-    writer: metrics_lib.Writer | metrics_lib.NoWriter,
-    bar: progress.Progress,
-    watch: progress.CompileWatch,
+    writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter,
+    bar: progress.ProgressBar,
+    watch: progress.CompilationCounter,
     metadata: Mapping[str, Any],
     held_out: Sequence[Batch] = (),
   ):
@@ -72,7 +72,7 @@ class Loop:
       watch,
     )
     self._metadata, self._held_out = metadata, held_out
-    self._meter = metrics_lib.Meter()
+    self._meter = metrics_lib.MetricAccumulator()
     self._waiting: tuple[int, Pairs] | None = (
       None  # metrics of the last step, still on the way
     )
@@ -90,7 +90,7 @@ class Loop:
     wait for the host.
     """
     step_fn, whole = (
-      step_lib.train_step(self._plan),
+      step_lib.make_train_step(self._plan),
       partitioning.replicated(self._plan.mesh),
     )
     rates = optimizers.learning_rates(
@@ -98,7 +98,7 @@ class Loop:
     )
     for step, rate in enumerate(rates, start=start + 1):
       batch = next(stream)
-      metrics_lib.check_supervised(step, self._plan.loss, batch)
+      metrics_lib.check_batch_has_targets(step, self._plan.loss, batch)
       on_mesh = partitioning.put_batch(batch, self._plan.mesh)
       rate_on_mesh = partitioning.put(rate, whole)
       with jax.transfer_guard('disallow'):
@@ -133,19 +133,23 @@ class Loop:
       self._read_waiting()  # a state that is not finite is never saved
       self._writer.copy()
       self._store.save(
-        step, *step_lib.to_save(self._plan, state), self._metadata, evaluated
+        step,
+        *step_lib.params_and_opt_state_to_save(self._plan, state),
+        self._metadata,
+        evaluated,
       )
     self._clock += time.monotonic() - started
 
   def _evaluate(
     self, step: int, state: step_lib.TrainState
   ) -> dict[str, float]:
-    numbers = evaluate(self._plan, state.params, self._held_out)
+    numbers = evaluate_batches(self._plan, state.params, self._held_out)
     self._writer.write(step, 'validation', numbers)
     self._bar.note(
       f'step {step}, validation: '
       + ', '.join(
-        f'{name} {progress.show(value)}' for name, value in numbers.items()
+        f'{name} {progress.format_number(value)}'
+        for name, value in numbers.items()
       )
     )
     return numbers
@@ -156,7 +160,7 @@ class Loop:
       return
     step, pairs = self._waiting
     self._waiting = None
-    metrics_lib.check_finite(step, pairs)
+    metrics_lib.check_metrics_finite(step, pairs)
     self._meter.add(pairs)
     self._bar.advance(1)
 
@@ -172,13 +176,13 @@ class Loop:
       'learning_rate': float(rate),
       'compilations': self._watch.count,
     }
-    self._meter = metrics_lib.Meter()
+    self._meter = metrics_lib.MetricAccumulator()
     shown = {'loss': numbers['loss'], 'compilations': self._watch.count}
     if self._tokens:
       numbers['tokens_per_s'] = self._tokens / (time.monotonic() - self._clock)
       shown['tokens/s'] = numbers['tokens_per_s']
       used = progress.model_flops_utilization(
-        numbers['tokens_per_s'] * flops_per_token(self._plan)
+        numbers['tokens_per_s'] * train_flops_per_token(self._plan)
       )
       if used is not None:
         shown['MFU'] = numbers['model_flops_utilization'] = used
@@ -186,15 +190,15 @@ class Loop:
     self._bar.advance(0, **shown)
 
 
-def evaluate(
-  plan: step_lib.Plan, params: Any, held_out: Sequence[Batch]
+def evaluate_batches(
+  plan: step_lib.TrainStepConfig, params: Any, held_out: Sequence[Batch]
 ) -> dict[str, float]:
   """Loss and metrics of all batches together, whatever their number."""
   if not held_out:
     raise ValueError(
       'Nothing to evaluate on: the validation split has no examples.'
     )
-  metrics_lib.check_supervised(0, plan.loss, held_out[0])
+  metrics_lib.check_batch_has_targets(0, plan.loss, held_out[0])
   weight = jax.tree.map(
     lambda *counts: np.float32(sum(counts)),
     *[plan.loss.weight(batch) for batch in held_out],
@@ -203,7 +207,10 @@ def evaluate(
   weight = jax.tree.map(
     lambda count: partitioning.put(np.asarray(count), whole), weight
   )
-  step_fn, total = step_lib.eval_step(plan), metrics_lib.Meter()
+  step_fn, total = (
+    step_lib.make_eval_step(plan),
+    metrics_lib.MetricAccumulator(),
+  )
   pairs = [
     step_fn(params, partitioning.put_batch(batch, plan.mesh), weight)
     for batch in held_out
@@ -213,7 +220,7 @@ def evaluate(
   return total.means()
 
 
-def flops_per_token(plan: step_lib.Plan) -> float:
+def train_flops_per_token(plan: step_lib.TrainStepConfig) -> float:
   """Forward and backward, matrix products with parameters only: 6 a parameter, 4 a frozen one."""
   params = transformer.abstract_params(plan.config)
   count = sum(array.size for array in jax.tree.leaves(params))

@@ -23,16 +23,16 @@ Batch = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainStepConfig:
   """What a compiled step depends on.
 
   Attributes:
     loss: of `losses`, or anything like them.
-    optimizer: as `optimizers.without_rate` gives it.
+    optimizer: as `optimizers.without_learning_rate` gives it.
     num_microbatches: parts of a batch whose gradients are made one after the other and added; the
       sum is that of the whole batch.
     max_grad_norm: larger gradients are scaled down to this global norm; None: never.
-    lora: adapters to train in the place of the parameters, which `lora.Adapted` then holds beside
+    lora: adapters to train in the place of the parameters, which `lora.LoraParams` then holds beside
       them; None: every parameter is trained.
   """
 
@@ -63,12 +63,12 @@ class TrainState(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def train_step(plan: Plan):
+def make_train_step(plan: TrainStepConfig):
   """Compiled (state, batch, learning_rate) -> (state, metrics); the state is given up.
 
   Metrics are pairs (total, weight) on the devices; `gradient_norm` is that before clipping.
   """
-  layout = state_shardings(plan)
+  layout = train_state_shardings(plan)
   return jax.jit(
     functools.partial(_train_step, plan),
     donate_argnums=0,
@@ -78,20 +78,20 @@ def train_step(plan: Plan):
 
 
 @functools.lru_cache(maxsize=64)
-def eval_step(plan: Plan):
+def make_eval_step(plan: TrainStepConfig):
   """Compiled (params, batch, weight) -> metrics, with this batch's share of the `loss`.
 
   `weight` is `plan.loss.weight` of the whole evaluation set, whatever the number of batches.
   """
   return jax.jit(
     functools.partial(_eval_step, plan),
-    in_shardings=(state_shardings(plan).params, None, None),
+    in_shardings=(train_state_shardings(plan).params, None, None),
     out_shardings=partitioning.replicated(plan.mesh),
   )
 
 
 @functools.lru_cache(maxsize=64)
-def state_shardings(plan: Plan) -> TrainState:
+def train_state_shardings(plan: TrainStepConfig) -> TrainState:
   """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
   shapes, axes = _param_shapes(plan), transformer.logical_axes(plan.config)
   params = partitioning.shardings(
@@ -117,7 +117,7 @@ def state_shardings(plan: Plan) -> TrainState:
   return TrainState(whole, params, optimizer)
 
 
-def abstract_state(plan: Plan) -> TrainState:
+def abstract_train_state(plan: TrainStepConfig) -> TrainState:
   """Shapes, dtypes and shardings of the train state, to restore a checkpoint into."""
   shapes = _param_shapes(plan)
   optimizer = jax.eval_shape(
@@ -129,36 +129,40 @@ def abstract_state(plan: Plan) -> TrainState:
       array.shape, array.dtype, sharding=sharding
     ),
     state,
-    state_shardings(plan),
+    train_state_shardings(plan),
   )
 
 
-def new_state(plan: Plan, params: Any) -> TrainState:
+def init_train_state(plan: TrainStepConfig, params: Any) -> TrainState:
   """Step 0 with these parameters and a fresh optimizer; with `lora` they have adapters."""
-  layout = state_shardings(plan)
+  layout = train_state_shardings(plan)
   optimizer = _initial(plan)(plan.trained(params))
   return TrainState(
     partitioning.put(np.zeros((), np.int32), layout.step), params, optimizer
   )
 
 
-def model_state(plan: Plan) -> Any:
+def abstract_model_params(plan: TrainStepConfig) -> Any:
   """Shapes, dtypes and shardings of the model's own parameters, to load a checkpoint into."""
-  params = abstract_state(plan).params
+  params = abstract_train_state(plan).params
   return params if plan.lora is None else params.base
 
 
-def random_params(plan: Plan, seed: int) -> Any:
+def init_random_params(plan: TrainStepConfig, seed: int) -> Any:
   """Fresh parameters of the model, made where they shall live."""
   return _make_params(plan)(jax.random.key(seed))
 
 
-def with_adapters(plan: Plan, base: Any, seed: int) -> lora_lib.Adapted:
+def add_lora_adapters(
+  plan: TrainStepConfig, base: Any, seed: int
+) -> lora_lib.LoraParams:
   """The model's parameters and fresh adapters."""
-  return lora_lib.Adapted(base, _make_adapters(plan)(jax.random.key(seed)))
+  return lora_lib.LoraParams(base, _make_adapters(plan)(jax.random.key(seed)))
 
 
-def to_save(plan: Plan, state: TrainState) -> tuple[Any, Any]:
+def params_and_opt_state_to_save(
+  plan: TrainStepConfig, state: TrainState
+) -> tuple[Any, Any]:
   """(parameters to hand over, what resuming needs besides) of a state, for a checkpoint."""
   if plan.lora is None:
     return state.params, state.optimizer
@@ -168,15 +172,17 @@ def to_save(plan: Plan, state: TrainState) -> tuple[Any, Any]:
   )
 
 
-def _param_shapes(plan: Plan) -> Any:
+def _param_shapes(plan: TrainStepConfig) -> Any:
   shapes = transformer.abstract_params(plan.config)
   return shapes if plan.lora is None else plan.lora.shapes(shapes)
 
 
 @functools.lru_cache(maxsize=64)
-def _make_params(plan: Plan):
+def _make_params(plan: TrainStepConfig):
   def make(key):
-    shapes = jax.tree.map(lambda array: array.dtype, model_state(plan))
+    shapes = jax.tree.map(
+      lambda array: array.dtype, abstract_model_params(plan)
+    )
     return jax.tree.map(
       lambda array, dtype: array.astype(dtype),
       transformer.init_params(plan.config, key),
@@ -185,28 +191,32 @@ def _make_params(plan: Plan):
 
   return jax.jit(
     make,
-    out_shardings=jax.tree.map(lambda each: each.sharding, model_state(plan)),
+    out_shardings=jax.tree.map(
+      lambda each: each.sharding, abstract_model_params(plan)
+    ),
   )
 
 
 @functools.lru_cache(maxsize=64)
-def _make_adapters(plan: Plan):
+def _make_adapters(plan: TrainStepConfig):
   shapes = transformer.abstract_params(plan.config)
   return jax.jit(
     functools.partial(plan.lora.init, shapes),
-    out_shardings=state_shardings(plan).params.adapters,
+    out_shardings=train_state_shardings(plan).params.adapters,
   )
 
 
 @functools.lru_cache(maxsize=64)
-def _initial(plan: Plan):
+def _initial(plan: TrainStepConfig):
   return jax.jit(
     plan.optimizer.transform().init,
-    out_shardings=state_shardings(plan).optimizer,
+    out_shardings=train_state_shardings(plan).optimizer,
   )
 
 
-def _train_step(plan: Plan, state: TrainState, batch: Batch, learning_rate):
+def _train_step(
+  plan: TrainStepConfig, state: TrainState, batch: Batch, learning_rate
+):
   weight = plan.loss.weight(batch)
   (loss, metrics), gradients = _gradients(plan, state.params, batch, weight)
   norm = optax.tree.norm(gradients)
@@ -225,12 +235,12 @@ def _train_step(plan: Plan, state: TrainState, batch: Batch, learning_rate):
   return TrainState(state.step + 1, params, optimizer), metrics
 
 
-def _eval_step(plan: Plan, params, batch: Batch, weight):
+def _eval_step(plan: TrainStepConfig, params, batch: Batch, weight):
   loss, metrics = _loss(plan, params, batch, weight)
   return metrics | {'loss': (loss, 1.0)}
 
 
-def _gradients(plan: Plan, params, batch: Batch, weight):
+def _gradients(plan: TrainStepConfig, params, batch: Batch, weight):
   """((loss, metrics), gradients) of the whole batch, microbatch by microbatch."""
 
   def loss(trained, batch, weight):
@@ -258,7 +268,7 @@ def _gradients(plan: Plan, params, batch: Batch, weight):
   return jax.lax.scan(add, zeros, parts)[0]
 
 
-def _split(plan: Plan, x):
+def _split(plan: TrainStepConfig, x):
   """[B, ...] -> [num_microbatches, B / num_microbatches, ...]; rows over `data` within each."""
   if x.shape[0] % plan.num_microbatches:
     raise ValueError(
@@ -270,7 +280,7 @@ def _split(plan: Plan, x):
   return jax.lax.with_sharding_constraint(x, rows)
 
 
-def _loss(plan: Plan, params, batch: Batch, weight):
+def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
   params = params if plan.lora is None else plan.lora.attach(params)
   hidden_BTD, _ = transformer.hidden_states(
     plan.config,
@@ -288,7 +298,7 @@ def _loss(plan: Plan, params, batch: Batch, weight):
   return plan.loss(readout, batch, weight)
 
 
-def _constrain(plan: Plan, x, axes):
+def _constrain(plan: TrainStepConfig, x, axes):
   spec = partitioning.partition_spec(
     axes, x.shape, mesh=plan.mesh, rules=plan.rules
   )

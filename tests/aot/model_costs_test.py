@@ -39,15 +39,15 @@ def traced(platform, microbatches=1, **fields):
     **fields,
   )
   partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
-  plan = step_lib.Plan(
+  plan = step_lib.TrainStepConfig(
     config=config,
     loss=losses.Mle(),
     mesh=partitioner.mesh(devices(platform)),
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
     rules=partitioner.rules,
     num_microbatches=microbatches,
   )
-  return abstract_train_step.train_step(plan, batch_size=B, max_length=T)
+  return abstract_train_step.trace_train_step(plan, batch_size=B, max_length=T)
 
 
 @functools.cache

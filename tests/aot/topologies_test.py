@@ -25,13 +25,13 @@ from mathft_jax.monitoring import hardware
   ],
 )
 def test_devices_are_known_by_what_jax_calls_them(kind, name):
-  assert hardware.of_device(kind).name == name
+  assert hardware.chip_for_device_kind(kind).name == name
 
 
 def test_an_unknown_device_is_not_guessed():
-  assert hardware.of_device('cpu') is None
-  assert hardware.of_device('TPU v2') is None
-  assert hardware.of_device('NVIDIA L40S') is None
+  assert hardware.chip_for_device_kind('cpu') is None
+  assert hardware.chip_for_device_kind('TPU v2') is None
+  assert hardware.chip_for_device_kind('NVIDIA L40S') is None
 
 
 @pytest.mark.usefixtures('libtpu')
@@ -40,7 +40,7 @@ def test_libtpu_makes_devices_of_each_known_slice(name):
   topology = topologies.parse(name)
   devices = topology.devices()
   assert len(devices) == topology.num_devices
-  assert hardware.of_device(devices[0].device_kind) is topology.chip
+  assert hardware.chip_for_device_kind(devices[0].device_kind) is topology.chip
   assert 4 <= topology.num_chips <= 1024
 
 

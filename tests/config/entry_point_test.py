@@ -186,7 +186,7 @@ def test_strings_need_no_quotes(toy, given, read):
   ],
 )
 def test_gin_values_stay_gin_values(given):
-  assert flags.quoted(given) == given
+  assert flags.quote_as_gin_literal(given) == given
 
 
 def test_bindings_override_files_and_later_files_override_earlier(

@@ -109,4 +109,4 @@ DEEDS = {
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(do)
+  entry_point.run_program(do)

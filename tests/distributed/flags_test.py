@@ -19,7 +19,7 @@ STEP = {
 
 
 def place_of(*given):
-  return flags.parse(['program', *given]).place
+  return flags.parse_command_line(['program', *given]).place
 
 
 def test_three_flags_say_it_with_t5xs_names():

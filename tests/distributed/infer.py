@@ -132,4 +132,4 @@ def _die_later(process: int, parts: int) -> None:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(infer)
+  entry_point.run_program(infer)

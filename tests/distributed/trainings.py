@@ -86,4 +86,4 @@ def _die_at_the_fifth():
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run(run)
+  entry_point.run_program(run)

@@ -328,11 +328,11 @@ ROW = 2048
 
 
 def lowered_step(mesh, kernel, **fields):
-  plan = step_lib.Plan(
+  plan = step_lib.TrainStepConfig(
     config=dataclasses.replace(TRAINED, attention_kernel=kernel),
     loss=losses.Mle(),
     mesh=mesh,
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
     rules=partitioning.Partitioner(fsdp=True).rules,
     **fields,
   )
@@ -345,8 +345,8 @@ def lowered_step(mesh, kernel, **fields):
   }
   batch['decoder_loss_weights'] = make('float32')
   rate = jax.ShapeDtypeStruct((), 'float32')
-  return step_lib.train_step(plan).lower(
-    step_lib.abstract_state(plan), batch, rate
+  return step_lib.make_train_step(plan).lower(
+    step_lib.abstract_train_state(plan), batch, rate
   )
 
 

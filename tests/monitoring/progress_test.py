@@ -20,7 +20,9 @@ def lines(monkeypatch):
 
 
 def test_a_log_gets_one_last_line_and_lines_between_only_after_a_while(lines):
-  with progress.Progress('train', total=3, unit='steps', terminal=False) as bar:
+  with progress.ProgressBar(
+    'train', total=3, unit='steps', terminal=False
+  ) as bar:
     for loss in (3.0, 2.0, 1.23456):
       bar.advance(1, loss=loss)
   assert len(lines) == 1
@@ -30,7 +32,7 @@ def test_a_log_gets_one_last_line_and_lines_between_only_after_a_while(lines):
 
 
 def test_a_log_gets_a_line_each_period_with_the_time_left(lines):
-  with progress.Progress(
+  with progress.ProgressBar(
     'sample',
     total=4,
     unit='problems',
@@ -43,7 +45,7 @@ def test_a_log_gets_a_line_each_period_with_the_time_left(lines):
 
 
 def test_work_of_an_earlier_run_counts_as_done_but_not_as_speed():
-  bar = progress.Progress(
+  bar = progress.ProgressBar(
     'sample', total=1000, unit='rows', done=900, terminal=False
   )
   time.sleep(0.05)
@@ -53,7 +55,7 @@ def test_work_of_an_earlier_run_counts_as_done_but_not_as_speed():
 
 def test_nothing_is_said_at_the_end_of_a_failed_run(lines):
   with pytest.raises(RuntimeError):
-    with progress.Progress(
+    with progress.ProgressBar(
       'train', total=2, unit='steps', terminal=False
     ) as bar:
       bar.advance(1)
@@ -62,13 +64,15 @@ def test_nothing_is_said_at_the_end_of_a_failed_run(lines):
 
 
 def test_a_terminal_gets_a_bar(capsys):
-  with progress.Progress('train', total=2, unit='steps', terminal=True) as bar:
+  with progress.ProgressBar(
+    'train', total=2, unit='steps', terminal=True
+  ) as bar:
     bar.advance(2, loss=1.5)
   assert '2/2' in capsys.readouterr().err
 
 
 def test_compilations_are_counted_once_each():
-  watch = progress.CompileWatch()
+  watch = progress.CompilationCounter()
   double = jax.jit(lambda x: x * 2 + 1.25)
   double(jnp.zeros(7)).block_until_ready()
   seen = watch.count

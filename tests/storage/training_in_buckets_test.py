@@ -153,7 +153,7 @@ def test_the_next_stage_starts_from_a_checkpoint_in_a_bucket(
 
 def test_lines_and_events_are_in_the_bucket_when_a_checkpoint_is_saved(bucket):
   pytest.importorskip('clu')
-  with metrics.Writer(f'{bucket[0]}/run', start_step=0) as writer:
+  with metrics.MetricWriter(f'{bucket[0]}/run', start_step=0) as writer:
     writer.write(1, 'train', {'loss': 2.0})
     writer.copy()
     assert logged_steps(bucket[1]) == [1]
@@ -163,12 +163,14 @@ def test_lines_and_events_are_in_the_bucket_when_a_checkpoint_is_saved(bucket):
     writer.write(2, 'train', {'loss': 1.0})
   assert logged_steps(bucket[1]) == [1, 2]
   assert len(bucket[1][events[0]].content) > size
-  with metrics.Writer(f'{bucket[0]}/run', start_step=1, tensorboard=False):
+  with metrics.MetricWriter(
+    f'{bucket[0]}/run', start_step=1, tensorboard=False
+  ):
     assert logged_steps(bucket[1]) == [1]
 
 
 def test_lines_are_not_copied_again_and_again(bucket, bucket_server):
-  with metrics.Writer(
+  with metrics.MetricWriter(
     f'{bucket[0]}/run', start_step=0, tensorboard=False
   ) as writer:
     before = len(bucket_server[0].calls)

@@ -23,10 +23,10 @@ SMALL = transformer.TransformerConfig(
 
 
 def plan(mesh, config=SMALL, partitioner=partitioning.Partitioner(), **more):
-  return step_lib.Plan(
+  return step_lib.TrainStepConfig(
     config,
     losses.Mle(),
-    optimizers.without_rate(optimizers.AdamW()),
+    optimizers.without_learning_rate(optimizers.AdamW()),
     mesh,
     partitioner.rules,
     **more,
@@ -54,8 +54,8 @@ def bytes_on_first_device(tree):
 )
 def test_bytes_of_a_device_are_those_of_real_arrays(partitioner):
   real = plan(partitioner.mesh(), partitioner=partitioner)
-  state = step_lib.new_state(real, step_lib.random_params(real, 0))
-  found = device_memory.footprint(
+  state = step_lib.init_train_state(real, step_lib.init_random_params(real, 0))
+  found = device_memory.estimate_device_memory(
     plan(partitioner.abstract_mesh(8), partitioner=partitioner),
     batch_size=8,
     max_length=16,
@@ -78,7 +78,7 @@ def test_bytes_of_a_device_are_those_of_real_arrays(partitioner):
 def test_microbatches_hold_a_sum_of_gradients_and_fewer_activations():
   mesh = partitioning.Partitioner().abstract_mesh(2)
   whole, parts = (
-    device_memory.footprint(
+    device_memory.estimate_device_memory(
       plan(mesh, num_microbatches=n), batch_size=8, max_length=16
     )
     for n in (1, 4)
@@ -94,17 +94,17 @@ def test_activations_are_not_guessed_where_the_compiler_decides():
     vocab_size=64, embed_dim=32, num_layers=3, num_heads=4, mlp_dim=64
   )
   mesh = partitioning.Partitioner().abstract_mesh(1)
-  found = device_memory.footprint(
+  found = device_memory.estimate_device_memory(
     plan(mesh, config), batch_size=8, max_length=16
   )
   assert found.activation_bytes is None
-  assert '?' in device_memory.table([found])
+  assert '?' in device_memory.device_memory_table([found])
 
 
 def test_meshes_are_those_whose_data_axis_divides_the_rows_or_the_one_that_is_bound():
   shapes = lambda partitioner, rows: [
     (mesh.shape['data'], mesh.shape['model'])
-    for mesh in device_memory.meshes(partitioner, rows)
+    for mesh in device_memory.candidate_meshes(partitioner, rows)
   ]
   assert shapes(partitioning.Partitioner(num_partitions=4), 12) == [
     (1, 4),

@@ -39,8 +39,10 @@ def make_plan(lora=lora_lib.Lora(rank=2), devices=1, partitions=1, **fields):
   mesh = partitioning.Partitioner(num_partitions=partitions).mesh(
     jax.devices()[:devices]
   )
-  optimizer = optimizers.without_rate(optimizers.AdamW(weight_decay=0.1))
-  return step_lib.Plan(
+  optimizer = optimizers.without_learning_rate(
+    optimizers.AdamW(weight_decay=0.1)
+  )
+  return step_lib.TrainStepConfig(
     **dict(
       config=CONFIG,
       loss=losses.Mle(),
@@ -55,7 +57,7 @@ def make_plan(lora=lora_lib.Lora(rank=2), devices=1, partitions=1, **fields):
 def make_state(plan, moved=False):
   """A state at step 0, made by numpy as compiling takes seconds; `moved`: B is not zero."""
   random = np.random.default_rng(0)
-  layout = step_lib.state_shardings(plan).params
+  layout = step_lib.train_state_shardings(plan).params
 
   def make(path, shape, sharding):
     is_start = path[-1].key == 'b' and not moved
@@ -67,7 +69,7 @@ def make_state(plan, moved=False):
     return jax.device_put(value.astype(np.float32), sharding)
 
   shapes = plan.lora.shapes(transformer.abstract_params(CONFIG))
-  return step_lib.new_state(
+  return step_lib.init_train_state(
     plan, jax.tree_util.tree_map_with_path(make, shapes, layout)
   )
 
@@ -89,13 +91,17 @@ def loss_of(plan, params, batch):
   weight = jax.device_put(
     plan.loss.weight(batch), partitioning.replicated(plan.mesh)
   )
-  return float(step_lib.eval_step(plan)(params, on_mesh, weight)['loss'][0])
+  return float(
+    step_lib.make_eval_step(plan)(params, on_mesh, weight)['loss'][0]
+  )
 
 
 def steps(plan, state, batch, count=2):
   on_mesh = partitioning.put_batch(batch, plan.mesh)
   for _ in range(count):
-    state, metrics = step_lib.train_step(plan)(state, on_mesh, np.float32(0.02))
+    state, metrics = step_lib.make_train_step(plan)(
+      state, on_mesh, np.float32(0.02)
+    )
   return state, float(metrics['gradient_norm'][0])
 
 
@@ -329,7 +335,9 @@ def test_large_gradients_of_adapters_are_clipped(batch):
 
 
 def test_adapters_lie_as_their_matrices_do():
-  layout = step_lib.state_shardings(make_plan(devices=8, partitions=4)).params
+  layout = step_lib.train_state_shardings(
+    make_plan(devices=8, partitions=4)
+  ).params
   for group, name, end in (
     ('attention', 'query', 'b'),
     ('mlp', 'down', 'a'),
@@ -367,8 +375,10 @@ def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
         ('decoder_loss_weights', np.float32),
       )
     }
-    lowered = step_lib.train_step(plan).lower(
-      step_lib.abstract_state(plan), batch, jax.ShapeDtypeStruct((), np.float32)
+    lowered = step_lib.make_train_step(plan).lower(
+      step_lib.abstract_train_state(plan),
+      batch,
+      jax.ShapeDtypeStruct((), np.float32),
     )
     return lowered.compile(
       {'xla_backend_optimization_level': 0}

@@ -105,7 +105,7 @@ def test_norm_scales_and_biases_are_not_decayed():
       'attention': {'query': 0, 'query_bias': 0, 'key_norm': {'scale': 0}}
     },
   }
-  assert optimizers.decay_mask(params) == {
+  assert optimizers.weight_decay_mask(params) == {
     'embedding': True,
     'head': True,
     'final_norm': {'scale': False},
@@ -123,7 +123,9 @@ def test_optimizers_that_differ_in_their_rate_share_a_compiled_step():
   slow = optimizers.AdamW(learning_rate=1e-4)
   fast = optimizers.AdamW(learning_rate=optimizers.Cosine(1e-2, decay_steps=7))
   assert slow != fast
-  assert optimizers.without_rate(slow) == optimizers.without_rate(fast)
-  assert hash(optimizers.without_rate(slow)) == hash(
-    optimizers.without_rate(fast)
+  assert optimizers.without_learning_rate(
+    slow
+  ) == optimizers.without_learning_rate(fast)
+  assert hash(optimizers.without_learning_rate(slow)) == hash(
+    optimizers.without_learning_rate(fast)
   )

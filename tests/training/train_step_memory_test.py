@@ -47,11 +47,11 @@ def shapes_of_a_batch():
 
 
 def compiled_step(loss):
-  plan = step_lib.Plan(
+  plan = step_lib.TrainStepConfig(
     config=CONFIG,
     loss=loss,
     mesh=partitioning.Partitioner().mesh(),
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
   )
   layout = partitioning.rows(plan.mesh), partitioning.replicated(plan.mesh)
   batch = {
@@ -61,8 +61,8 @@ def compiled_step(loss):
     for name, x in shapes_of_a_batch().items()
   }
   rate = jax.ShapeDtypeStruct((), np.float32)
-  lowered = step_lib.train_step(plan).lower(
-    step_lib.abstract_state(plan), batch, rate
+  lowered = step_lib.make_train_step(plan).lower(
+    step_lib.abstract_train_state(plan), batch, rate
   )
   return lowered.compile(
     {'xla_backend_optimization_level': 0}

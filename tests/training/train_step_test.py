@@ -54,7 +54,7 @@ def make_plan(loss, **fields):
     'max_grad_norm': None,
     **fields,
   }
-  return step_lib.Plan(config=CONFIG, loss=loss, **fields)
+  return step_lib.TrainStepConfig(config=CONFIG, loss=loss, **fields)
 
 
 def solution(random):
@@ -109,14 +109,14 @@ def make_params(plan):
   return jax.tree.map(
     make,
     transformer.abstract_params(plan.config),
-    step_lib.state_shardings(plan).params,
+    step_lib.train_state_shardings(plan).params,
   )
 
 
 def one_step(plan, batch, learning_rate=1.0):
   params = make_params(plan)
-  state = step_lib.new_state(plan, params)
-  state, metrics = step_lib.train_step(plan)(
+  state = step_lib.init_train_state(plan, params)
+  state, metrics = step_lib.make_train_step(plan)(
     state, partitioning.put_batch(batch, plan.mesh), np.float32(learning_rate)
   )
   return state, {
@@ -184,7 +184,7 @@ def test_the_gradient_is_that_of_the_loss():
 def test_parameters_and_optimizer_are_spread_alike():
   plan = make_plan(
     losses.Mle(),
-    optimizer=optimizers.without_rate(optimizers.AdamW()),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
     mesh=make_mesh(4, num_partitions=2),
     rules=FSDP,
   )
@@ -202,16 +202,18 @@ def test_parameters_and_optimizer_are_spread_alike():
 def test_adafactor_shares_its_layout_too_and_learns():
   plan = make_plan(
     losses.Mle(),
-    optimizer=optimizers.without_rate(
+    optimizer=optimizers.without_learning_rate(
       optimizers.Adafactor(min_dim_size_to_factor=8)
     ),
     mesh=make_mesh(4, num_partitions=2),
   )
   batch = partitioning.put_batch(make_batch('packed'), plan.mesh)
-  state = step_lib.new_state(plan, make_params(plan))
+  state = step_lib.init_train_state(plan, make_params(plan))
   values = []
   for _ in range(5):
-    state, metrics = step_lib.train_step(plan)(state, batch, np.float32(0.05))
+    state, metrics = step_lib.make_train_step(plan)(
+      state, batch, np.float32(0.05)
+    )
     values.append(float(metrics['loss'][0]))
   assert values[-1] < values[0] - 0.1 and int(state.step) == 5
 
@@ -237,7 +239,7 @@ def test_the_shares_of_evaluation_batches_add_up_to_the_loss_of_all(
     }
     for rows in (slice(0, 8), slice(8, 16))
   ]
-  evaluate = lambda part: step_lib.eval_step(plan)(params, part, weight)[
+  evaluate = lambda part: step_lib.make_eval_step(plan)(params, part, weight)[
     'loss'
   ][0]
   assert float(sum(map(evaluate, halves))) == pytest.approx(
@@ -248,15 +250,19 @@ def test_the_shares_of_evaluation_batches_add_up_to_the_loss_of_all(
 def test_equal_plans_share_a_compiled_step():
   first = make_plan(
     losses.VerifierMargin(0.5),
-    optimizer=optimizers.without_rate(optimizers.AdamW(learning_rate=1e-3)),
+    optimizer=optimizers.without_learning_rate(
+      optimizers.AdamW(learning_rate=1e-3)
+    ),
   )
   second = make_plan(
     losses.VerifierMargin(0.5),
-    optimizer=optimizers.without_rate(optimizers.AdamW(learning_rate=1e-4)),
+    optimizer=optimizers.without_learning_rate(
+      optimizers.AdamW(learning_rate=1e-4)
+    ),
   )
   other = make_plan(losses.VerifierMargin(0.6))
-  assert step_lib.train_step(first) is step_lib.train_step(second)
-  assert step_lib.train_step(first) is not step_lib.train_step(other)
+  assert step_lib.make_train_step(first) is step_lib.make_train_step(second)
+  assert step_lib.make_train_step(first) is not step_lib.make_train_step(other)
 
 
 def test_rows_that_do_not_divide_into_microbatches_name_the_knob():
