@@ -109,13 +109,15 @@ def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     'math_qwen': qwen_math(folder),
   }
   return [
-    pathlib.Path(schema.write_rows(output / f'{name}.jsonl', sets))
+    pathlib.Path(schema.write_jsonl(output / f'{name}.jsonl', sets))
     for name, sets in sources.items()
   ]
 
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-  return ((index, row) for index, (_, row) in enumerate(schema.read_rows(path)))
+  return (
+    (index, row) for index, (_, row) in enumerate(schema.read_jsonl(path))
+  )
 
 
 def _logistic(logit: float) -> float:

@@ -216,7 +216,7 @@ def _write(
     (workdir / 'plots' / name).write_bytes(data)
   (workdir / 'report.md').write_text(rendering.markdown(whole, images))
   (workdir / 'report.html').write_text(rendering.html(whole, images))
-  schema.write_rows(workdir / 'outcomes.jsonl', _outcome_rows(measured))
+  schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_rows(measured))
   partial = workdir / 'report.json.partial'
   partial.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + '\n')
   partial.replace(workdir / 'report.json')

@@ -138,8 +138,8 @@ def _gather(
     name: getattr(part, name)
     for name in ('counts', 'limits', 'tables', 'disagreements')
   }
-  schema.write_rows(folder / f'{own}.jsonl', part.graded)
-  schema.write_rows(folder / f'{own}.part.jsonl', [rest])
+  schema.write_jsonl(folder / f'{own}.jsonl', part.graded)
+  schema.write_jsonl(folder / f'{own}.part.jsonl', [rest])
   processes.wait('grade: made')
 
   def merge():
@@ -148,7 +148,7 @@ def _gather(
       lambda: all((folder / f'{name}.part.jsonl').exists() for name in names)
     )
     rows = {
-      name: next(schema.read_rows(folder / f'{name}.part.jsonl'))[1]
+      name: next(schema.read_jsonl(folder / f'{name}.part.jsonl'))[1]
       for name in names
     }
     write(
@@ -185,7 +185,7 @@ def _write(
     'limits': dict(sorted(limits.items())),
     'comparisons': _comparisons(output.parent, sets, parts),
   }
-  schema.write_rows(output, graded)
+  schema.write_jsonl(output, graded)
   partial = output.parent / f'{_report_path(output).name}.partial'
   partial.write_text(json.dumps(report, indent=2) + '\n')
   partial.replace(_report_path(output))
@@ -208,7 +208,7 @@ def _comparisons(
       continue
     tables[name] = dict(sorted(counts.items()))
     rows = [row for part in parts for row in part.disagreements[name]]
-    schema.write_rows(
+    schema.write_jsonl(
       workdir / f'disagreements.{name}.jsonl',
       sorted(rows, key=lambda row: place[row['problem']]),
     )

@@ -77,7 +77,7 @@ def sample(
       'problems': batch_jobs.digest(
         zip([problem.id for problem in problems], prompt_ids)
       ),
-      **prompt_templates.fingerprint(template, vocabulary),
+      **prompt_templates.template_fingerprint(template, vocabulary),
     },
   )
   if job.is_complete():
@@ -96,7 +96,7 @@ def sample(
   params = load_params.load(
     checkpoint,
     model,
-    fingerprint=prompt_templates.fingerprint(template, vocabulary),
+    fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
     mesh=plan.mesh,
     rules=partitioner.rules,
   )
@@ -210,7 +210,7 @@ def candidate_set(
     length = int(samples.lengths_PC[row, c]) - finished  # without EOS
     ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))
     text = vocabulary.decode(ids)
-    own = prompt_templates.without_next_shot(template, text)
+    own = prompt_templates.truncate_at_next_problem(template, text)
     if own != text:
       candidates.append(schema.Candidate(solution=own, finished=True))
       continue

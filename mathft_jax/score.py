@@ -91,7 +91,7 @@ def score(
       'quantity': quantity,
       'top_clusters': top_clusters,
       'candidates': batch_jobs.digest([candidates.read_bytes()]),
-      **prompt_templates.fingerprint(template, vocabulary),
+      **prompt_templates.template_fingerprint(template, vocabulary),
     },
   )
   if job.is_complete():
@@ -105,7 +105,7 @@ def score(
   params = load_params.load(
     checkpoint,
     model,
-    fingerprint=prompt_templates.fingerprint(template, vocabulary),
+    fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
     mesh=group.mesh,
     rules=partitioner.rules,
   )
@@ -140,11 +140,11 @@ def _work(
   }
   texts = tuple(reversed(first))
   if quantity == 'verdict':
-    prefix = prompt_templates.encode_verify_problem(
+    prefix = prompt_templates.encode_evaluator_problem(
       template, vocabulary, each.problem
     )
     tails = [
-      prompt_templates.encode_verify_solution(template, vocabulary, text)
+      prompt_templates.encode_evaluator_solution(template, vocabulary, text)
       for text in texts
     ]
   else:
@@ -239,7 +239,7 @@ def _scored(
 def _words(
   template: prompt_templates.Template, vocabulary: Any
 ) -> tuple[tuple[int, ...], ...]:
-  words_WM, mask_WM = prompt_templates.encode_words(template, vocabulary)
+  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
   return tuple(
     tuple(map(int, word[mask])) for word, mask in zip(words_WM, mask_WM)
   )

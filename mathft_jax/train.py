@@ -223,7 +223,9 @@ def _train(
   _check_sizes(plan, feed)
   identity = {
     'model': plan.config,
-    'fingerprint': prompt_templates.fingerprint(feed.template, feed.vocabulary),
+    'fingerprint': prompt_templates.template_fingerprint(
+      feed.template, feed.vocabulary
+    ),
   }
   if store.latest_step() is None or plan.lora is not None:
     _check_given(plan, store, init_from, identity)
@@ -231,7 +233,7 @@ def _train(
   settings = {**settings, 'examples': _same_examples(rows, store)}
   held_out = list(_held_out(feed)) if agenda.eval_period else []
   state, start = _start(plan, store, init_from, identity, feed.seed)
-  stream = batches_lib.batches(
+  stream = batches_lib.train_batches(
     rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape
   )
   with metrics_lib.create_metric_writer(
@@ -375,7 +377,7 @@ def _examples(
     for row in rows
   )
   words = (
-    prompt_templates.encode_words(feed.template, feed.vocabulary)
+    prompt_templates.encode_label_words(feed.template, feed.vocabulary)
     if verdicts
     else None
   )
@@ -392,7 +394,7 @@ def _examples(
 def _held_out(feed: Feed) -> Iterator[Any]:
   """The batches of an evaluation."""
   rows, shape = _examples(feed, feed.eval_examples, 'validation')
-  for number, batch in enumerate(batches_lib.one_pass(rows, **shape)):
+  for number, batch in enumerate(batches_lib.eval_batches(rows, **shape)):
     if number == feed.eval_steps:
       return
     yield batch

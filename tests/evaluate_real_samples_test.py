@@ -46,7 +46,7 @@ def split_by_model(path, folder):
   """OpenAI's file, four models' solutions of a problem, as one graded file per model."""
   sets = schema.read_candidate_sets(path)
   return {
-    model: schema.write_rows(
+    model: schema.write_jsonl(
       folder / f'{model}.jsonl',
       [
         dataclasses.replace(each, candidates=each.candidates[index : index + 1])
@@ -95,7 +95,7 @@ def test_qwens_vote_and_reward_model_by_the_publishers_labels(
         ),
       )
     )
-  path = schema.write_rows(tmp_path / 'labelled.jsonl', labelled)
+  path = schema.write_jsonl(tmp_path / 'labelled.jsonl', labelled)
   report = evaluate.evaluate(
     tmp_path / 'report', candidates=path, rules=voting.paper_rules()
   )
@@ -110,7 +110,7 @@ def test_qwens_vote_and_reward_model_by_our_grader(converted, tmp_path, caplog):
     for each in schema.read_candidate_sets(graded)
     if each.problem.id != DISTRUSTED
   ]
-  path = schema.write_rows(tmp_path / 'trusted.jsonl', trusted)
+  path = schema.write_jsonl(tmp_path / 'trusted.jsonl', trusted)
   with caplog.at_level(logging.INFO):
     report = evaluate.evaluate(
       tmp_path / 'report', candidates=path, rules=voting.paper_rules()

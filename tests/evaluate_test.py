@@ -21,7 +21,7 @@ QUICK = {'resamples': 200, 'draws': 10}
 
 def scored_file(path, seed=0, problems=12):
   rng = np.random.default_rng(seed)
-  return schema.write_rows(
+  return schema.write_jsonl(
     path,
     [
       candidate_set(
@@ -81,7 +81,7 @@ def test_a_file_graded_by_another_version_of_the_grader_is_noted(
 ):
   path = scored_file(tmp_path / 'scored.jsonl')
   grader = f'{grading.GRADER} {version}'
-  schema.write_rows(
+  schema.write_jsonl(
     path,
     [
       dataclasses.replace(each, grader=grader)
@@ -145,7 +145,7 @@ def test_plots_are_pngs_of_a_readable_size(tmp_path):
 def test_outcomes_say_for_each_problem_what_each_rule_got_right(tmp_path):
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
-  rows = [row for _, row in schema.read_rows(path.parent / 'outcomes.jsonl')]
+  rows = [row for _, row in schema.read_jsonl(path.parent / 'outcomes.jsonl')]
   sets = schema.read_candidate_sets(candidates)
   for rule in RULES:
     wanted = [
@@ -249,7 +249,7 @@ def test_several_files_stand_side_by_side_and_are_compared_with_the_first(
 
 
 def test_greedy_candidates_give_pass_at_1(tmp_path):
-  greedy = schema.write_rows(
+  greedy = schema.write_jsonl(
     tmp_path / 'greedy.jsonl',
     [
       candidate_set([(CORRECT if i < 3 else 'a', None)], f'p{i}')
@@ -292,7 +292,7 @@ def test_tables_need_not_be_printed(tmp_path, capsys):
 
 
 def test_an_unscored_file_is_reported_without_an_evaluator(tmp_path, caplog):
-  graded = schema.write_rows(
+  graded = schema.write_jsonl(
     tmp_path / 'graded.jsonl',
     [candidate_set([(CORRECT, None), ('a', None)], f'p{i}') for i in range(3)],
   )
@@ -310,7 +310,7 @@ def test_nothing_has_an_answer(tmp_path):
   sets.append(candidate_set([('a', 0.5)], 'one'))
   path = run(
     tmp_path / 'out',
-    candidates=schema.write_rows(tmp_path / 'graded.jsonl', sets),
+    candidates=schema.write_jsonl(tmp_path / 'graded.jsonl', sets),
   )
   rows = json.loads(path.read_text())['files']['graded']['accuracies']
   assert all(row['mean'] == 0 for row in rows)

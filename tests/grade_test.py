@@ -15,7 +15,7 @@ from mathft_jax.grading import worker_pool
 def _candidate_file(tmp_path, *solutions, answer='4'):
   problem = schema.Problem(id='a/1', question='What is $2+2$?', answer=answer)
   candidates = tuple(map(schema.Candidate, solutions))
-  return schema.write_rows(
+  return schema.write_jsonl(
     tmp_path / 'candidates.jsonl', [schema.CandidateSet(problem, candidates)]
   )
 
@@ -60,7 +60,7 @@ def test_grading_again_replaces_older_grades(tmp_path):
   stale = schema.Candidate(
     '\\boxed{4}', answer='9', is_correct=False, cluster=7
   )
-  path = schema.write_rows(
+  path = schema.write_jsonl(
     tmp_path / 'c.jsonl', [schema.CandidateSet(problem, (stale,))]
   )
   output = grade.grade(tmp_path / 'graded', candidates=path)
@@ -140,7 +140,7 @@ def test_the_labels_that_the_input_has_are_compared(tmp_path):
     schema.Candidate('\\boxed{4}', is_correct=False),
     schema.Candidate('none', is_correct=False),
   )
-  path = schema.write_rows(
+  path = schema.write_jsonl(
     tmp_path / 'c.jsonl', [schema.CandidateSet(problem, labelled)]
   )
   grade.grade(tmp_path / 'graded', candidates=path)

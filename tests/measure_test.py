@@ -32,7 +32,7 @@ def sampler(answers, calls):
 
   def call(workdir, *, checkpoint, problems, seed):
     calls.append((workdir.name, checkpoint, seed))
-    return schema.write_rows(
+    return schema.write_jsonl(
       workdir / 'candidates.jsonl',
       [
         schema.CandidateSet(

@@ -195,7 +195,9 @@ def test_demonstrations_differ_in_style_alone_and_are_of_training_problems():
   assert [question for question, _ in terse] == [
     question for question, _ in fine
   ]
-  assert {splits.math_split(question) for question, _ in terse} == {'train'}
+  assert {splits.assign_math_split(question) for question, _ in terse} == {
+    'train'
+  }
   from mathft_jax import grading
 
   for (_, short), (_, long) in zip(terse, fine):

@@ -82,7 +82,7 @@ class Fakes:
           log_prob=-rng.random(),
         )
 
-      return schema.write_rows(
+      return schema.write_jsonl(
         path,
         [
           schema.CandidateSet(
@@ -109,7 +109,7 @@ class Fakes:
       )
       for s in schema.read_candidate_sets(candidates)
     ]
-    return schema.write_rows(path, sets)
+    return schema.write_jsonl(path, sets)
 
   def stages(self):
     return recipe.Stages(

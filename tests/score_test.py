@@ -48,7 +48,7 @@ def _run(tmp_path, params):
   checkpoint = checkpoints.write_safetensors(
     tmp_path / 'c.safetensors', params, {}
   )
-  candidates = schema.write_rows(tmp_path / 'graded.jsonl', candidate_sets())
+  candidates = schema.write_jsonl(tmp_path / 'graded.jsonl', candidate_sets())
 
   def run(name='scored', **changed):
     arguments = dict(
@@ -88,9 +88,9 @@ def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(
   scored = run(template=template)
   for each in scored:
     for candidate in each.candidates:
-      prompt = prompt_templates.encode_verify_problem(
+      prompt = prompt_templates.encode_evaluator_problem(
         template, VOCABULARY, each.problem
-      ) + prompt_templates.encode_verify_solution(
+      ) + prompt_templates.encode_evaluator_solution(
         template, VOCABULARY, candidate.solution
       )
       words = [

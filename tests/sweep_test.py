@@ -270,7 +270,7 @@ def test_reports_of_other_problems_have_no_differences(tmp_path):
         {'schema': 'mathft_jax.report', 'files': {'f': {'accuracies': [row]}}}
       )
     )
-    schema.write_rows(
+    schema.write_jsonl(
       report / 'outcomes.jsonl',
       [
         {'file': 'f', 'id': i, 'correct': {'Maj1@N': float(i == 'x')}}
@@ -286,7 +286,7 @@ def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
     num_train=1, num_validation=1, num_test=6, turns=(1, 2), style='fine'
   )('test')
   wrong = [*problems[1:], problems[0]]
-  path = schema.write_rows(
+  path = schema.write_jsonl(
     tmp_path / 'graded.jsonl',
     [
       schema.CandidateSet(

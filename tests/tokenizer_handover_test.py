@@ -86,7 +86,7 @@ def run_scoring(workdir, checkpoint, vocabulary, template):
     checkpoint=checkpoint,
     model=MODEL,
     vocabulary=vocabulary,
-    candidates=schema.write_rows(workdir / 'candidates.jsonl', sets),
+    candidates=schema.write_jsonl(workdir / 'candidates.jsonl', sets),
     template=template,
     batch_size=8,
   )
@@ -134,13 +134,15 @@ def test_the_same_tokenizer_in_another_place_is_the_same(
   shutil.copy(tokenizer_paths['qwen'], tmp_path / 'copy.json')
   moved = vocabulary_at(tmp_path / 'copy.json')
   checkpoints.check_metadata(
-    trained, model=MODEL, fingerprint=prompt_templates.fingerprint(CHAT, moved)
+    trained,
+    model=MODEL,
+    fingerprint=prompt_templates.template_fingerprint(CHAT, moved),
   )
   mesh = jax.make_mesh((8, 1), ('data', 'model'))
   params = load_params.load(
     trained,
     MODEL,
-    fingerprint=prompt_templates.fingerprint(CHAT, moved),
+    fingerprint=prompt_templates.template_fingerprint(CHAT, moved),
     mesh=mesh,
   )
   assert params['embedding'].shape == (640, 8)
@@ -158,7 +160,7 @@ def test_training_and_scoring_see_the_same_ids(tmp_path, tokenizer_paths):
     )
     for problem in PROBLEMS
   ]
-  graded = schema.write_rows(tmp_path / 'graded.jsonl', sets)
+  graded = schema.write_jsonl(tmp_path / 'graded.jsonl', sets)
   trained_on = examples.VerdictExamples(
     candidates=str(graded), template=CHAT, vocabulary=vocabulary
   )('train')

@@ -129,7 +129,7 @@ def test_a_run_ends_with_a_checkpoint_of_its_last_step_that_knows_what_it_is(
   assert str(path) == f'{workdir}/checkpoints/6'
   metadata = checkpoints.read_metadata(path)
   assert metadata['step'] == 6 and metadata['model']['embed_dim'] == 8
-  assert metadata['fingerprint'] == prompt_templates.fingerprint(
+  assert metadata['fingerprint'] == prompt_templates.template_fingerprint(
     TEMPLATE, VOCABULARY
   )
 

@@ -80,7 +80,9 @@ class Segment:
     return int((self.weights[1 if self.context == 0 else 0 :] > 0).sum())
 
 
-def segment(example: Example, index: int, words: LabelWords | None) -> Segment:
+def make_segment(
+  example: Example, index: int, words: LabelWords | None
+) -> Segment:
   """The segment of an example; ValueError with its index when it cannot be trained on."""
   inputs = np.asarray(example['inputs'], np.int32)
   targets = np.asarray(example['targets'], np.int32)
@@ -118,7 +120,7 @@ def segment(example: Example, index: int, words: LabelWords | None) -> Segment:
   return Segment(sequence, len(inputs), len(sequence) - 1, weights, label)
 
 
-def cut(whole: Segment, length: int) -> Segment:
+def truncate_segment(whole: Segment, length: int) -> Segment:
   """The first `length` tokens of a segment that is no prompt."""
   sequence = whole.sequence[: length + 1]
   weights = (
@@ -135,7 +137,7 @@ def cut(whole: Segment, length: int) -> Segment:
   )
 
 
-def batch_of(
+def make_token_arrays(
   rows: Sequence[Sequence[Segment]], shape: tuple[int, int], pad_id: int
 ) -> Batch:
   """The five keys that every batch has; rows beyond `rows` stay empty."""
@@ -168,7 +170,7 @@ def _write_sequence(batch: Batch, row: int, start: int, part: Segment):
   batch['decoder_loss_weights'][row, trained] = weights
 
 
-def labels_of(rows: Sequence[Segment], size: int) -> Batch:
+def make_label_arrays(rows: Sequence[Segment], size: int) -> Batch:
   """The keys of batches with labels."""
   batch = {
     name: np.zeros(size, np.float32)
@@ -181,7 +183,9 @@ def labels_of(rows: Sequence[Segment], size: int) -> Batch:
   return batch
 
 
-def write_prompts(batch: Batch, rows: Sequence[Segment], words: LabelWords):
+def write_evaluator_prompts(
+  batch: Batch, rows: Sequence[Segment], words: LabelWords
+):
   """Writes the evaluator's prompts, with a branch for each label word, and adds their keys."""
   shape = batch['decoder_input_tokens'].shape
   word_positions_BWM = np.zeros((shape[0], *words.words_WM.shape), np.int32)

@@ -42,7 +42,7 @@ LabelWords = tuple[np.ndarray, np.ndarray]  # words_WM, mask_WM
 Row = tuple[batch_arrays.Segment, ...]
 
 
-def batches(
+def train_batches(
   examples: Sequence[Example],
   *,
   batch_size: int,
@@ -79,7 +79,7 @@ def batches(
   return _shuffled(segments, layout, seed, start_step, pack)
 
 
-def one_pass(
+def eval_batches(
   examples: Sequence[Example],
   *,
   batch_size: int,
@@ -154,7 +154,7 @@ def _fitting(
   kept, truncated = [], 0
   for start in range(0, len(examples), layout.group_size):
     group = [
-      batch_arrays.segment(examples[i], i, layout.words)
+      batch_arrays.make_segment(examples[i], i, layout.words)
       for i in range(start, start + layout.group_size)
     ]
     fitted = [_fit(segment, layout.max_length, too_long) for segment in group]
@@ -173,7 +173,7 @@ def _fit(
     return segment
   if too_long == 'drop' or segment.is_correct is not None:
     return None
-  shorter = batch_arrays.cut(segment, max_length)
+  shorter = batch_arrays.truncate_segment(segment, max_length)
   return shorter if shorter.num_trained > 0 else None
 
 
@@ -257,7 +257,7 @@ def _epoch(
   ).reshape(-1)
   if not pack:
     return [(segments[i],) for i in order]
-  packed = packing.first_fit(
+  packed = packing.pack_first_fit(
     [segments[i].length for i in order], layout.max_length
   )
   return [
@@ -274,12 +274,12 @@ def _padding(stream: Sequence[Row], max_length: int) -> float:
 
 def _batch(stream: Sequence[Row], layout: _Layout) -> Batch:
   """The rows as arrays; every batch of a stream has the same keys."""
-  batch = batch_arrays.batch_of(
+  batch = batch_arrays.make_token_arrays(
     stream, (layout.batch_size, layout.max_length), layout.pad_id
   )
   firsts = [row[0] for row in stream]  # rows with labels hold one example
   if layout.has_labels:
-    batch |= batch_arrays.labels_of(firsts, layout.batch_size)
+    batch |= batch_arrays.make_label_arrays(firsts, layout.batch_size)
   if layout.has_prompts:
-    batch_arrays.write_prompts(batch, firsts, layout.words)
+    batch_arrays.write_evaluator_prompts(batch, firsts, layout.words)
   return batch

@@ -12,11 +12,11 @@ import numpy as np
 
 from mathft_jax.data import schema
 
-Labelled = tuple[schema.Problem, schema.Candidate, int]
+LabelledCandidate = tuple[schema.Problem, schema.Candidate, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Draw:
+class CandidateSelection:
   """How candidates become examples.
 
   Attributes:
@@ -50,14 +50,16 @@ class Draw:
       )
 
 
-def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
+def select_candidates(
+  rule: CandidateSelection, path: str, split: str
+) -> list[LabelledCandidate]:
   """(problem, candidate, is_correct) of a file's problems of a split; a pair is two neighbours.
 
   A file of which no problem names a split serves every split. Independent of the order of problems
   in the file, up to the order of the result.
   """
   examples, counts = [], Counter()
-  for candidate_set in sets_of_split(path, split):
+  for candidate_set in read_candidate_sets_of_split(path, split):
     kinds = _kinds(candidate_set, rule, counts)
     if kinds is not None:
       seed = [rule.seed, *candidate_set.problem.id.encode('utf-8')]
@@ -85,7 +87,9 @@ def draw(rule: Draw, path: str, split: str) -> list[Labelled]:
   return examples
 
 
-def sets_of_split(path: str, split: str) -> list[schema.CandidateSet]:
+def read_candidate_sets_of_split(
+  path: str, split: str
+) -> list[schema.CandidateSet]:
   """The candidate sets of a file's problems of `split`; all, where no problem names a split."""
   sets = schema.read_candidate_sets(path)
   splits = Counter(candidate_set.problem.split for candidate_set in sets)
@@ -103,7 +107,7 @@ def sets_of_split(path: str, split: str) -> list[schema.CandidateSet]:
 
 
 def _kinds(
-  candidate_set: schema.CandidateSet, rule: Draw, counts: Counter
+  candidate_set: schema.CandidateSet, rule: CandidateSelection, counts: Counter
 ) -> tuple[list[schema.Candidate], ...] | None:
   """The incorrect and the correct candidates to choose from; None where the problem is skipped."""
   judged = [c for c in candidate_set.candidates if c.is_correct is not None]
@@ -127,7 +131,7 @@ def _kinds(
 def _both_kinds(
   problem: schema.Problem,
   kinds: tuple[list[schema.Candidate], ...],
-  rule: Draw,
+  rule: CandidateSelection,
   counts: Counter,
 ) -> tuple[list[schema.Candidate], ...] | None:
   if all(kinds):
@@ -151,13 +155,13 @@ def _both_kinds(
 
 def _choose(
   kinds: tuple[list[schema.Candidate], ...],
-  rule: Draw,
+  rule: CandidateSelection,
   random: np.random.Generator,
 ) -> list[tuple[schema.Candidate, int]]:
   kinds = [[kind[i] for i in random.permutation(len(kind))] for kind in kinds]
   incorrect, correct = kinds
   if rule.paired:
-    pairs = diagonal_pairs(
+    pairs = pair_candidates_evenly(
       len(correct), len(incorrect), rule.examples_per_problem
     )
     return [
@@ -175,7 +179,7 @@ def _choose(
   return [labelled[i] for i in order]
 
 
-def diagonal_pairs(
+def pair_candidates_evenly(
   rows: int, columns: int, limit: int
 ) -> list[tuple[int, int]]:
   """Up to `limit` different pairs (i, j), using every i and every j as evenly as can be.

@@ -26,7 +26,7 @@ from mathft_jax.data import (
 
 Example = Mapping[str, Any]
 Examples = Callable[[str], Sequence[Example]]
-Problems = problem_sources.Problems
+Problems = problem_sources.ProblemSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +53,13 @@ class SolutionExamples:
       len(problems) - len(solved),
     )
     return [
-      solution_example(self.template, self.vocabulary, problem)
+      make_solution_example(self.template, self.vocabulary, problem)
       for problem in solved
     ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerdictExamples(candidate_selection.Draw):
+class VerdictExamples(candidate_selection.CandidateSelection):
   """The evaluator's examples, from a file of graded candidates; which ones, `Draw` says."""
 
   candidates: str
@@ -80,17 +80,17 @@ class VerdictExamples(candidate_selection.Draw):
     self, problem: schema.Problem, candidate: schema.Candidate
   ) -> np.ndarray:
     return _ids(
-      prompt_templates.encode_verify_problem(
+      prompt_templates.encode_evaluator_problem(
         self.template, self.vocabulary, problem
       )
-      + prompt_templates.encode_verify_solution(
+      + prompt_templates.encode_evaluator_solution(
         self.template, self.vocabulary, candidate.solution
       )
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContrastExamples(candidate_selection.Draw):
+class ContrastExamples(candidate_selection.CandidateSelection):
   """Pairs for L_seq: the generator's prompt, then a correct and an incorrect candidate."""
 
   candidates: str
@@ -127,7 +127,7 @@ class ContrastExamples(candidate_selection.Draw):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CorrectExamples:
+class CorrectCandidateExamples:
   """A language-modelling term for an evaluator: the correct candidates themselves, as solutions.
 
   Also what rejection-sampling fine-tuning trains on. See `sources.CorrectCandidates`.
@@ -140,14 +140,14 @@ class CorrectExamples:
   group_size = 1
 
   def __call__(self, split: str) -> list[Example]:
-    problems = problem_sources.CorrectCandidates(
+    problems = problem_sources.CorrectCandidateProblems(
       self.candidates, self.per_problem
     )
     return SolutionExamples(problems, self.template, self.vocabulary)(split)
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixed:
+class MixedExamples:
   """Several kinds of examples in every batch, in fixed proportion, as joint training needs.
 
   A group is `rates[0]` examples of the first kind, then `rates[1]` of the second, ...; with pairs
@@ -203,7 +203,7 @@ class Mixed:
     ]
 
 
-def solution_example(
+def make_solution_example(
   template: prompt_templates.Template, vocabulary, problem: schema.Problem
 ) -> Example:
   """Prompt and reference solution of a problem: what every SSFT task trains on."""
@@ -223,7 +223,7 @@ def _labelled(
   """(encoded candidate, is_correct) of all drawn candidates; each is encoded once."""
   known: dict[tuple[str, schema.Candidate], Any] = {}
   labelled = []
-  for problem, candidate, is_correct in candidate_selection.draw(
+  for problem, candidate, is_correct in candidate_selection.select_candidates(
     examples, examples.candidates, split
   ):
     key = (problem.id, candidate)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+def pack_first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
   """Rows of indices: each item goes into the first row that still has room for it."""
   rows: list[list[int]] = []
   room = np.zeros(

@@ -14,7 +14,7 @@ from etils import epath
 
 from mathft_jax.data import candidate_selection, schema
 
-Problems = Callable[[str], Sequence[schema.Problem]]
+ProblemSource = Callable[[str], Sequence[schema.Problem]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class JsonlProblems:
         'into each row, or bind validation_share to cut validation from training problems.'
       )
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
-    return limited(problems, self.limit)
+    return subsample_problems(problems, self.limit)
 
   def _problems(self, split: str) -> list[schema.Problem]:
     per_split = '{split}' in self.path
@@ -61,19 +61,22 @@ class JsonlProblems:
       )
     default = 'train' if shared or not per_split else split
     problems = [
-      problem_from(row, where, path.name, default)
-      for where, row in schema.read_rows(path)
+      problem_from_json(row, where, path.name, default)
+      for where, row in schema.read_jsonl(path)
     ]
     return [self._cut(problem) for problem in problems]
 
   def _cut(self, problem: schema.Problem) -> schema.Problem:
-    if problem.split == 'train' and share(problem.id) < self.validation_share:
+    if (
+      problem.split == 'train'
+      and hash_to_unit_interval(problem.id) < self.validation_share
+    ):
       return dataclasses.replace(problem, split='validation')
     return problem
 
 
 @dataclasses.dataclass(frozen=True)
-class CorrectCandidates:
+class CorrectCandidateProblems:
   """Problems whose solutions are correct candidates: each text once, up to `per_problem`.
 
   For a language-modelling term beside the evaluator's loss, and for rejection-sampling fine-tuning.
@@ -85,7 +88,7 @@ class CorrectCandidates:
 
   def __call__(self, split: str) -> list[schema.Problem]:
     problems, unsolved = [], 0
-    for candidate_set in candidate_selection.sets_of_split(
+    for candidate_set in candidate_selection.read_candidate_sets_of_split(
       self.candidates, split
     ):
       texts = dict.fromkeys(
@@ -103,14 +106,14 @@ class CorrectCandidates:
       len(problems),
       unsolved,
     )
-    return limited(problems, self.limit)
+    return subsample_problems(problems, self.limit)
 
 
 @dataclasses.dataclass(frozen=True)
-class Concatenated:
+class ConcatenatedProblems:
   """The problems of several sources, one after the other: both solution styles, say."""
 
-  sources: tuple[Problems, ...]
+  sources: tuple[ProblemSource, ...]
 
   def __post_init__(self):
     object.__setattr__(self, 'sources', tuple(self.sources))
@@ -119,8 +122,8 @@ class Concatenated:
     return [problem for source in self.sources for problem in source(split)]
 
 
-def shots(
-  problems: Problems, count: int = 4, split: str = 'train'
+def select_demonstrations(
+  problems: ProblemSource, count: int = 4, split: str = 'train'
 ) -> tuple[tuple[str, str], ...]:
   """Demonstrations for `Template.shots`: pairs of (question, solution), chosen by a hash of the id.
 
@@ -132,11 +135,12 @@ def shots(
       f'{count} demonstrations wanted, {len(solved)} solved problems in {split!r}.'
     )
   return tuple(
-    (problem.question, problem.solution) for problem in limited(solved, count)
+    (problem.question, problem.solution)
+    for problem in subsample_problems(solved, count)
   )
 
 
-def problem_from(
+def problem_from_json(
   row: Mapping[str, Any], where: str, name: str, split: str
 ) -> schema.Problem:
   """A problem from a json row; ValueError with `where` (file:line) when it has no text."""
@@ -176,19 +180,20 @@ def boxed(solution: str) -> str | None:
   return None
 
 
-def limited(
+def subsample_problems(
   problems: Sequence[schema.Problem], limit: int | None
 ) -> list[schema.Problem]:
   """At most `limit` problems in their order, the same ones whatever stands beside them."""
   if limit is None or limit >= len(problems):
     return list(problems)
   chosen = sorted(
-    range(len(problems)), key=lambda i: (share(problems[i].id), i)
+    range(len(problems)),
+    key=lambda i: (hash_to_unit_interval(problems[i].id), i),
   )[:limit]
   return [problems[i] for i in sorted(chosen)]
 
 
-def share(text: str) -> float:
+def hash_to_unit_interval(text: str) -> float:
   """A number in [0, 1) that depends on the text alone: the head of its sha256."""
   return (
     int.from_bytes(hashlib.sha256(text.encode('utf-8')).digest()[:8], 'big')

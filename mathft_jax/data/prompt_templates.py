@@ -89,7 +89,7 @@ def encode_solution(vocabulary, text: str) -> list[int]:
   return vocabulary.encode(text) + [vocabulary.eos_id]
 
 
-def without_next_shot(template: Template, text: str) -> str:
+def truncate_at_next_problem(template: Template, text: str) -> str:
   """A sampled solution up to where it goes on with a further problem, as after demonstrations.
 
   A pre-trained model seldom ends by itself; the last box of what it writes would be another
@@ -101,7 +101,7 @@ def without_next_shot(template: Template, text: str) -> str:
   return text.partition(begins.rstrip() or begins)[0]
 
 
-def encode_verify_problem(
+def encode_evaluator_problem(
   template: Template, vocabulary, problem: schema.Problem
 ) -> list[int]:
   """The evaluator prompt's first piece, BOS and problem: the same for every candidate."""
@@ -117,7 +117,7 @@ def encode_verify_problem(
   )
 
 
-def encode_verify_solution(
+def encode_evaluator_solution(
   template: Template, vocabulary, solution: str
 ) -> list[int]:
   """The evaluator prompt's second piece, up to where the verdict stands."""
@@ -129,7 +129,7 @@ def encode_verify_solution(
   )
 
 
-def encode_words(
+def encode_label_words(
   template: Template, vocabulary
 ) -> tuple[np.ndarray, np.ndarray]:
   """The label words as `words_WM` (int32, padded) and `mask_WM` (bool, True at tokens).
@@ -152,7 +152,7 @@ def encode_words(
   return words_WM, mask_WM
 
 
-def fingerprint(template: Template, vocabulary) -> dict[str, str]:
+def template_fingerprint(template: Template, vocabulary) -> dict[str, str]:
   """What a checkpoint remembers of its template and vocabulary; compared at each hand-over.
 
   Demonstrations are left out: a prompt with `shots` is the same template.

@@ -79,15 +79,15 @@ class CandidateSet:
 
 def read_candidate_sets(path: epath.PathLike) -> list[CandidateSet]:
   """The candidate sets of a file; bad records are errors that name file and line."""
-  return [_candidate_set(row, where) for where, row in read_rows(path)]
+  return [_candidate_set(row, where) for where, row in read_jsonl(path)]
 
 
 def read_problems(path: epath.PathLike) -> list[Problem]:
   """The problems of a file of problems, `{"id": ..., "question": ...}` a line."""
-  return [_build(Problem, row, where) for where, row in read_rows(path)]
+  return [_build(Problem, row, where) for where, row in read_jsonl(path)]
 
 
-def read_rows(path: epath.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
   """Pairs of (`file:line`, json object) of a jsonl file; ValueError for a line that is none."""
   path = epath.Path(path)
   with path.open('rb') as binary:
@@ -98,7 +98,7 @@ def read_rows(path: epath.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f'{path}:{number}', _json_object(line, f'{path}:{number}')
 
 
-def write_rows(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
+def write_jsonl(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
   """Writes dataclasses or dicts as jsonl; the file appears whole or not at all."""
   path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,11 @@ def write_rows(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
     if path.suffix == '.gz':
       stream = stack.enter_context(gzip.GzipFile(fileobj=binary, mode='wb'))
     for row in rows:
-      stream.write(f'{to_json(row)}\n'.encode())
+      stream.write(f'{to_json_line(row)}\n'.encode())
   return partial.replace(path)
 
 
-def to_json(record: Any) -> str:
+def to_json_line(record: Any) -> str:
   """One line of json for a record, without the fields that have their default."""
   return json.dumps(_known(record), ensure_ascii=False)
 

@@ -56,16 +56,18 @@ _JSONL: dict[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Registration(prepared_datasets.Storage):
+class TaskConfig(prepared_datasets.TfdsConfig):
   """What the tasks are made with; see `register`."""
 
   vocabulary: Any = vocabularies.ByteVocabulary()
   template: prompt_templates.Template = prompt_templates.Template()
   candidates: str | None = None
-  draw: candidate_selection.Draw = candidate_selection.Draw()
+  draw: candidate_selection.CandidateSelection = (
+    candidate_selection.CandidateSelection()
+  )
 
 
-def register(registration: Registration = Registration()):
+def register_all_tasks(registration: TaskConfig = TaskConfig()):
   """Registers every task and mixture of this module, in the place of earlier ones.
 
   `registration.candidates` is the graded file of the evaluator and contrast tasks; without it they
@@ -105,7 +107,7 @@ def register(registration: Registration = Registration()):
 def add_jsonl_task(
   name: str,
   problems: Callable[[str], Sequence[schema.Problem]],
-  registration: Registration = Registration(),
+  registration: TaskConfig = TaskConfig(),
 ):
   """Registers an SSFT task over the user's own problems, say `sources.JsonlProblems(path)`."""
   _JSONL[name] = problems
@@ -115,11 +117,11 @@ def add_jsonl_task(
 def _add_problems(
   name: str,
   problems: Callable[[str], Sequence[schema.Problem]],
-  registration: Registration,
+  registration: TaskConfig,
 ):
   def elements(split: str) -> Iterator[Element]:
     for problem in problems(split):
-      example = examples_lib.solution_example(
+      example = examples_lib.make_solution_example(
         registration.template, registration.vocabulary, problem
       )
       yield {name: example[name] for name in FEATURES['ssft']}
@@ -131,7 +133,7 @@ def _add(
   name: str,
   source: seqio.DataSource,
   kind: str,
-  registration: Registration,
+  registration: TaskConfig,
   preprocessors: list,
 ):
   vocabulary = seqio_vocabulary.SeqioVocabulary(registration.vocabulary)
@@ -149,14 +151,14 @@ def _add(
   )
 
 
-def _source(name: str, registration: Registration) -> seqio.DataSource:
+def _source(name: str, registration: TaskConfig) -> seqio.DataSource:
   """The TFDS source; one with another PRM800K selection than the default is known by its folder."""
   splits = {split: split for split in SPLITS}
   if (
     name == 'prm800k'
-    and registration.selection != prepared_datasets.Storage().selection
+    and registration.selection != prepared_datasets.TfdsConfig().selection
   ):
-    folder = prepared_datasets.builder(name, registration).data_path
+    folder = prepared_datasets.make_builder(name, registration).data_path
     return seqio.TfdsDataSource(
       tfds_data_dir=str(folder), splits=splits, read_only=True
     )
@@ -190,15 +192,15 @@ def _elements_source(
 
 
 def _encode_problems(
-  dataset: tf.data.Dataset, registration: Registration
+  dataset: tf.data.Dataset, registration: TaskConfig
 ) -> tf.data.Dataset:
   """TFDS examples as token ids, with their text beside for seqio's inspection tools."""
 
   def encode(question: bytes, solution: bytes) -> list[np.ndarray]:
     problem = schema.Problem(
-      '', *map(seqio_vocabulary.text, (question, solution))
+      '', *map(seqio_vocabulary.decode_tf_string, (question, solution))
     )
-    example = examples_lib.solution_example(
+    example = examples_lib.make_solution_example(
       registration.template, registration.vocabulary, problem
     )
     return [example['inputs'], example['targets']]
@@ -219,7 +221,7 @@ def _encode_problems(
 
 
 def _candidate_elements(
-  task: str, kind: str, registration: Registration, split: str
+  task: str, kind: str, registration: TaskConfig, split: str
 ) -> Iterator[Element]:
   if registration.candidates is None:
     raise ValueError(
@@ -259,7 +261,7 @@ def _candidate_elements(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TaskExamples(Registration):
+class TaskExamples(TaskConfig):
   """The examples of a seqio task or mixture, all of a split in memory.
 
   A mixture's tasks are taken at their rates: the task that takes longest gives each of its elements
@@ -296,7 +298,7 @@ class TaskExamples(Registration):
     leaves = self._leaves(provider)
     elements = [self._elements(task, split) for task in leaves]
     if isinstance(provider, seqio.Mixture):
-      elements = mixture_rates.at_rates(provider, elements)
+      elements = mixture_rates.oversample_to_rates(provider, elements)
     rows = [
       row for element in itertools.chain(*elements) for row in _rows(element)
     ]
@@ -310,11 +312,11 @@ class TaskExamples(Registration):
     return rows
 
   def _provider(self) -> seqio.Task | seqio.Mixture:
-    register(
-      Registration(
+    register_all_tasks(
+      TaskConfig(
         **{
           field.name: getattr(self, field.name)
-          for field in dataclasses.fields(Registration)
+          for field in dataclasses.fields(TaskConfig)
         }
       )
     )
@@ -327,7 +329,9 @@ class TaskExamples(Registration):
       leaves = [seqio.TaskRegistry.get(task.name) for task in provider.tasks]
     for task in leaves:
       for name, feature in task.output_features.items():
-        if not seqio_vocabulary.matches(feature.vocabulary, self.vocabulary):
+        if not seqio_vocabulary.encodes_same_ids(
+          feature.vocabulary, self.vocabulary
+        ):
           raise ValueError(
             f'{task.name}: feature {name} has the vocabulary {feature.vocabulary}; '
             f'wanted {self.vocabulary}, which VOCABULARY names.'
@@ -337,7 +341,7 @@ class TaskExamples(Registration):
   def _elements(self, task: seqio.Task, split: str) -> list[Element]:
     name = task.name.removesuffix('_ssft')
     if name in prepared_datasets.BUILDERS and not self.use_cached:
-      prepared_datasets.prepare(name, self)
+      prepared_datasets.prepare_dataset(name, self)
     dataset = task.get_dataset(
       sequence_length=None,
       split=split,
@@ -359,10 +363,10 @@ class TaskExamples(Registration):
     if not {'inputs_pretokenized', 'targets_pretokenized'} <= element.keys():
       return
     texts = [
-      seqio_vocabulary.text(element[f'{name}_pretokenized'])
+      seqio_vocabulary.decode_tf_string(element[f'{name}_pretokenized'])
       for name in ('inputs', 'targets')
     ]
-    ours = examples_lib.solution_example(
+    ours = examples_lib.make_solution_example(
       self.template, self.vocabulary, schema.Problem('', *texts)
     )
     if not all(
@@ -407,4 +411,4 @@ def _rows(element: Element) -> list[Example]:
   return [{'inputs': element['inputs'], 'targets': element['targets']}]
 
 
-register()
+register_all_tasks()

@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-NAMES = (
+FILE_NAMES = (
   'tokenizer.json',
   'tokenizer.model',
 )  # in a folder, the first that is there
@@ -48,18 +48,18 @@ class Tokenizer:
   digest: str
 
 
-def read(path: epath.PathLike) -> Tokenizer:
+def load_tokenizer(path: epath.PathLike) -> Tokenizer:
   """The tokenizer of a file, or of a folder with one; ValueError when there is none."""
   path = epath.Path(path)
   found = (
-    [path / name for name in NAMES if (path / name).is_file()]
+    [path / name for name in FILE_NAMES if (path / name).is_file()]
     if path.is_dir()
     else [path]
   )
   if not found or not found[0].is_file():
     raise ValueError(
       f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a '
-      f'folder that has {" or ".join(NAMES)} (TOKENIZER_PATH).'
+      f'folder that has {" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
     )
   content = found[0].read_bytes()
   if content.startswith(b'version https://git-lfs'):

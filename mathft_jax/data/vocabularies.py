@@ -21,7 +21,7 @@ import types
 from mathft_jax.data import tokenizer_files
 
 PAD_ID, EOS_ID, BOS_ID = 0, 1, 2
-FIRST_ID = 3  # ids below are special
+FIRST_TEXT_ID = 3  # ids below are special
 NONE_SPECIAL: Mapping[str, int] = types.MappingProxyType({})
 
 
@@ -34,15 +34,15 @@ class ByteVocabulary:
   bos_id = BOS_ID
   special_ids = NONE_SPECIAL
   text_prefix = ''
-  vocab_size = FIRST_ID + 256
+  vocab_size = FIRST_TEXT_ID + 256
 
   def encode(self, text: str) -> list[int]:
-    return [byte + FIRST_ID for byte in text.encode('utf-8')]
+    return [byte + FIRST_TEXT_ID for byte in text.encode('utf-8')]
 
   def decode(self, ids: Iterable[int]) -> str:
     """The text; bytes that are no UTF-8 (a cut or sampled sequence) become U+FFFD."""
     kept = _until_eos(ids, self)
-    return bytes(index - FIRST_ID for index in kept).decode(
+    return bytes(index - FIRST_TEXT_ID for index in kept).decode(
       'utf-8', errors='replace'
     )
 
@@ -73,12 +73,12 @@ class WordVocabulary:
   @functools.cached_property
   def _ids(self) -> dict[str, int]:
     return {
-      word: index for index, word in enumerate(self.words, start=FIRST_ID)
+      word: index for index, word in enumerate(self.words, start=FIRST_TEXT_ID)
     }
 
   @property
   def vocab_size(self) -> int:
-    return FIRST_ID + len(self.words)
+    return FIRST_TEXT_ID + len(self.words)
 
   def encode(self, text: str) -> list[int]:
     """The ids of the words of `text`; ValueError for a word that is not in the list."""
@@ -92,7 +92,7 @@ class WordVocabulary:
 
   def decode(self, ids: Iterable[int]) -> str:
     return ' '.join(
-      self.words[index - FIRST_ID] for index in _until_eos(ids, self)
+      self.words[index - FIRST_TEXT_ID] for index in _until_eos(ids, self)
     )
 
   def fingerprint(self) -> str:
@@ -145,7 +145,7 @@ class TokenizerVocabulary:
 
   @functools.cached_property
   def _tokenizer(self) -> tokenizer_files.Tokenizer:
-    return tokenizer_files.read(self.path)
+    return tokenizer_files.load_tokenizer(self.path)
 
   def _id(self, token: str | int) -> int:
     index = token if isinstance(token, int) else self._tokenizer.token_id(token)

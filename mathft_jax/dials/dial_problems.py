@@ -27,14 +27,14 @@ import numpy as np
 
 from mathft_jax.data import schema, vocabularies
 
-POSITIONS = 16
+NUM_POSITIONS = 16
 LARGEST_TURN = 10
-NAMES = ('A', 'B', 'C')
+DIAL_NAMES = ('A', 'B', 'C')
 STYLES = ('fine', 'terse', 'mix')
 WORDS = (
-  *map(str, range(POSITIONS)),
+  *map(str, range(NUM_POSITIONS)),
   *(f'{sign}{size}' for sign in '+-' for size in range(1, LARGEST_TURN + 1)),
-  *NAMES,
+  *DIAL_NAMES,
   '=',
   'and',
   'then',
@@ -51,10 +51,10 @@ WORDS = (
   'correct',
   'incorrect',
 )
-BLOCK = (
+SAMPLING_BLOCK_SIZE = (
   1024  # problems drawn at once; like HASH_SHARES a part of what a seed means
 )
-HASH_SHARES = {
+SPLIT_HASH_BUCKETS = {
   'train': range(6),
   'validation': range(6, 7),
   'test': range(7, 8),
@@ -85,30 +85,32 @@ class Dial:
     return f'{name} {self.start} {first:+d} {way} {second:+d} = {self.end}'
 
 
-def question(dials: Sequence[Dial]) -> str:
+def format_question(dials: Sequence[Dial]) -> str:
   """The text of a problem."""
   return (
-    ' next '.join(dial.question(name) for name, dial in zip(NAMES, dials))
+    ' next '.join(dial.question(name) for name, dial in zip(DIAL_NAMES, dials))
     + ' code ?'
   )
 
 
-def steps(dials: Sequence[Dial], fine: bool) -> str:
+def format_steps(dials: Sequence[Dial], fine: bool) -> str:
   """The text of a solution before its box."""
-  return ' '.join(dial.solution(name, fine) for name, dial in zip(NAMES, dials))
+  return ' '.join(
+    dial.solution(name, fine) for name, dial in zip(DIAL_NAMES, dials)
+  )
 
 
-def solution(dials: Sequence[Dial], fine: bool) -> str:
+def format_solution(dials: Sequence[Dial], fine: bool) -> str:
   """The text of a solution."""
-  return f'{steps(dials, fine)} {box(dials)}'
+  return f'{format_steps(dials, fine)} {format_boxed_answer(dials)}'
 
 
-def box(dials: Sequence[Dial]) -> str:
+def format_boxed_answer(dials: Sequence[Dial]) -> str:
   """The text of an answer."""
   return f'\\boxed{{( {" , ".join(str(dial.end) for dial in dials)} )}}'
 
 
-def draw_dials(
+def sample_dials(
   random: np.random.Generator,
   count: int,
   dials: int,
@@ -120,10 +122,10 @@ def draw_dials(
   Either way round; a share `larger` of the turns is larger than `turns[1]`, up to LARGEST_TURN.
   """
   shape = (count, dials)
-  start = random.integers(0, POSITIONS, shape)
-  turn = draw_turns(random, (*shape, 2), turns, larger)
-  middle = (start + turn[..., 0]) % POSITIONS
-  end = (middle + turn[..., 1]) % POSITIONS
+  start = random.integers(0, NUM_POSITIONS, shape)
+  turn = sample_turns(random, (*shape, 2), turns, larger)
+  middle = (start + turn[..., 0]) % NUM_POSITIONS
+  end = (middle + turn[..., 1]) % NUM_POSITIONS
   table = np.concatenate(
     [start[..., None], turn, middle[..., None], end[..., None]], axis=-1
   )
@@ -136,7 +138,7 @@ def draw_dials(
   ]
 
 
-def draw_turns(
+def sample_turns(
   random: np.random.Generator,
   shape: Sequence[int],
   turns: tuple[int, int],
@@ -197,8 +199,8 @@ class DialProblems:
     if split not in counts:
       raise ValueError(f'split {split!r}; wanted one of {tuple(counts)}.')
     existing = (
-      POSITIONS * (2 * (self.turns[1] - self.turns[0] + 1)) ** 2
-    ) ** len(NAMES)
+      NUM_POSITIONS * (2 * (self.turns[1] - self.turns[0] + 1)) ** 2
+    ) ** len(DIAL_NAMES)
     if counts[split] > existing // 100:
       raise ValueError(
         f'DialProblems: {counts[split]} problems of split {split!r}, and turns of '
@@ -214,8 +216,12 @@ class DialProblems:
     seen = set()
     for block in itertools.count():
       random = np.random.default_rng([self.seed, *split.encode('utf-8'), block])
-      for dials in draw_dials(random, BLOCK, len(NAMES), self.turns):
-        if dials not in seen and eighth(dials) in HASH_SHARES[split]:
+      for dials in sample_dials(
+        random, SAMPLING_BLOCK_SIZE, len(DIAL_NAMES), self.turns
+      ):
+        if (
+          dials not in seen and hash_bucket(dials) in SPLIT_HASH_BUCKETS[split]
+        ):
           seen.add(dials)
           yield dials
 
@@ -229,15 +235,15 @@ class DialProblems:
     ends = ', '.join(str(dial.end) for dial in dials)
     return schema.Problem(
       id=f'dials/{split}/{index:05d}',
-      question=question(dials),
-      solution=solution(dials, fine),
+      question=format_question(dials),
+      solution=format_solution(dials, fine),
       answer=f'({ends})',
       level=str(new),
       split=split,
     )
 
 
-def eighth(dials: Sequence[Dial]) -> int:
+def hash_bucket(dials: Sequence[Dial]) -> int:
   """0 to 7, by a multiplicative hash of a problem's numbers."""
   key = 0
   for dial in dials:
@@ -246,6 +252,6 @@ def eighth(dials: Sequence[Dial]) -> int:
   return (key * 0x9E3779B97F4A7C15 % 2**64) >> 61
 
 
-def base_weights() -> str:
+def base_weights_path() -> str:
   """The path of the base model that is kept with the package; recipes/base.gin makes it."""
   return str(pathlib.Path(__file__).parent / 'base_weights.safetensors')

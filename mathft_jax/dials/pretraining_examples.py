@@ -27,14 +27,14 @@ from mathft_jax.data import prompt_templates
 from mathft_jax.dials import dial_problems
 
 Piece = tuple[str, float]  # text, weight of each of its tokens in the loss
-POSITIONS, NAMES = dial_problems.POSITIONS, dial_problems.NAMES
+POSITIONS, NAMES = dial_problems.NUM_POSITIONS, dial_problems.DIAL_NAMES
 CHAIN_LENGTH = 18  # with these two, a chain and a row of checks are as long as a problem solved
-CHECKS = 11
+CHECKS_PER_EXAMPLE = 11
 MIDDLE, END = 4, 7  # the places of results among the eight words of a dial
 
 
 @dataclasses.dataclass(frozen=True)
-class DialLessons:
+class DialPretrainingExamples:
   """Examples for the base model, `counts[kind]` of each kind.
 
   Attributes:
@@ -70,14 +70,14 @@ class DialLessons:
 
   def _make(self, kind: str):
     name, _, option = kind.partition(' ')
-    if name not in LESSONS:
+    if name not in EXAMPLE_MAKERS:
       raise ValueError(
-        f'DialLessons: lesson {kind!r}; wanted one of {tuple(LESSONS)}.'
+        f'DialLessons: lesson {kind!r}; wanted one of {tuple(EXAMPLE_MAKERS)}.'
       )
     return (
-      functools.partial(LESSONS[name], option=option)
+      functools.partial(EXAMPLE_MAKERS[name], option=option)
       if option
-      else LESSONS[name]
+      else EXAMPLE_MAKERS[name]
     )
 
   def _example(self, pieces: Sequence[Piece]) -> examples_lib.Example:
@@ -97,12 +97,14 @@ class DialLessons:
     }
 
 
-def chain(
-  lessons: DialLessons, random: np.random.Generator, count: int
+def make_fact_chains(
+  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
 ) -> list[list[Piece]]:
   """True facts, one after the other."""
   start = random.integers(0, POSITIONS, count)
-  turns = dial_problems.draw_turns(random, (count, CHAIN_LENGTH), lessons.turns)
+  turns = dial_problems.sample_turns(
+    random, (count, CHAIN_LENGTH), lessons.turns
+  )
   ends = (start[:, None] + np.cumsum(turns, axis=1)) % POSITIONS
   return [
     [(f'chain {first}', 0.0), *_facts(row, results, 1.0)]
@@ -110,8 +112,8 @@ def chain(
   ]
 
 
-def jump(
-  lessons: DialLessons, random: np.random.Generator, count: int
+def make_two_turn_steps(
+  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
 ) -> list[list[Piece]]:
   """One dial of a terse solution."""
   names = random.integers(0, len(NAMES), count)
@@ -122,13 +124,13 @@ def jump(
   return made
 
 
-def check(
-  lessons: DialLessons, random: np.random.Generator, count: int
+def make_fact_checks(
+  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
 ) -> list[list[Piece]]:
   """Facts, half of them wrong, each with its verdict."""
-  shape = (count, CHECKS)
+  shape = (count, CHECKS_PER_EXAMPLE)
   start = random.integers(0, POSITIONS, shape)
-  turns = dial_problems.draw_turns(random, shape, lessons.turns)
+  turns = dial_problems.sample_turns(random, shape, lessons.turns)
   wrong = random.random(shape) < 0.5
   ends = (
     start + turns + wrong * random.integers(1, POSITIONS, shape)
@@ -149,8 +151,8 @@ def check(
   ]
 
 
-def trail(
-  lessons: DialLessons,
+def make_chained_checks(
+  lessons: DialPretrainingExamples,
   random: np.random.Generator,
   count: int,
   option: str = '1',
@@ -158,7 +160,7 @@ def trail(
   """Facts that go on from each other, and a verdict on all of them; half of them have one slip."""
   length = int(option)
   start = random.integers(0, POSITIONS, count)
-  turns = dial_problems.draw_turns(random, (count, length), lessons.turns)
+  turns = dial_problems.sample_turns(random, (count, length), lessons.turns)
   bad = random.random(count) < 0.5
   slips = bad[:, None] & (
     np.arange(length) == random.integers(0, length, count)[:, None]
@@ -176,8 +178,8 @@ def trail(
   ]
 
 
-def part(
-  lessons: DialLessons,
+def make_solution_verdicts(
+  lessons: DialPretrainingExamples,
   random: np.random.Generator,
   count: int,
   option: str = '3',
@@ -186,14 +188,14 @@ def part(
   made = []
   for dials, bad in _reviewed(lessons, random, count, int(option)):
     text = lessons.template.verify_solution.replace(
-      '{solution}', dial_problems.steps(dials, fine=True)
+      '{solution}', dial_problems.format_steps(dials, fine=True)
     )
     made.append([(text, 0.0), *_verdict(lessons, bad)])
   return made
 
 
-def solve(
-  lessons: DialLessons,
+def make_solved_problems(
+  lessons: DialPretrainingExamples,
   random: np.random.Generator,
   count: int,
   option: str = 'fine',
@@ -203,11 +205,11 @@ def solve(
   random.random(
     (count, len(NAMES), 2)
   )  # not used; the base that is kept was made after this draw
-  for dials in dial_problems.draw_dials(
+  for dials in dial_problems.sample_dials(
     random, count, len(NAMES), lessons.turns, lessons.copied
   ):
     prompt = lessons.template.solve.replace(
-      '{question}', dial_problems.question(dials)
+      '{question}', dial_problems.format_question(dials)
     )
     steps = [
       step
@@ -215,13 +217,18 @@ def solve(
       for step in _steps(lessons, name, dial, option == 'fine')
     ]
     made.append(
-      [(prompt, 0.0), *steps, (dial_problems.box(dials), 1.0), ('', 1.0)]
+      [
+        (prompt, 0.0),
+        *steps,
+        (dial_problems.format_boxed_answer(dials), 1.0),
+        ('', 1.0),
+      ]
     )
   return made
 
 
-def review(
-  lessons: DialLessons,
+def make_evaluator_prompts(
+  lessons: DialPretrainingExamples,
   random: np.random.Generator,
   count: int,
   option: str = '3',
@@ -234,12 +241,12 @@ def review(
       [
         (
           template.verify_problem.replace(
-            '{question}', dial_problems.question(dials)
+            '{question}', dial_problems.format_question(dials)
           )
           + before,
           0.0,
         ),
-        (dial_problems.solution(dials, fine=True), 0.0 if bad else 1.0),
+        (dial_problems.format_solution(dials, fine=True), 0.0 if bad else 1.0),
         (after, 0.0),
         *_verdict(lessons, bad),
       ]
@@ -247,14 +254,14 @@ def review(
   return made
 
 
-LESSONS = {
-  'chain': chain,
-  'jump': jump,
-  'check': check,
-  'trail': trail,
-  'part': part,
-  'solve': solve,
-  'review': review,
+EXAMPLE_MAKERS = {
+  'chain': make_fact_chains,
+  'jump': make_two_turn_steps,
+  'check': make_fact_checks,
+  'trail': make_chained_checks,
+  'part': make_solution_verdicts,
+  'solve': make_solved_problems,
+  'review': make_evaluator_prompts,
 }
 
 
@@ -270,7 +277,10 @@ def _facts(
 
 
 def _steps(
-  lessons: DialLessons, name: str, dial: dial_problems.Dial, fine: bool
+  lessons: DialPretrainingExamples,
+  name: str,
+  dial: dial_problems.Dial,
+  fine: bool,
 ) -> list[Piece]:
   """The words of one dial in a solution; results of larger turns weigh nothing."""
   first, second = (float(abs(turn) <= lessons.turns[1]) for turn in dial.turns)
@@ -283,13 +293,19 @@ def _steps(
 
 
 def _dials(
-  lessons: DialLessons, random: np.random.Generator, count: int, dials: int
+  lessons: DialPretrainingExamples,
+  random: np.random.Generator,
+  count: int,
+  dials: int,
 ) -> list[tuple[dial_problems.Dial, ...]]:
-  return dial_problems.draw_dials(random, count, dials, lessons.turns)
+  return dial_problems.sample_dials(random, count, dials, lessons.turns)
 
 
 def _reviewed(
-  lessons: DialLessons, random: np.random.Generator, count: int, dials: int
+  lessons: DialPretrainingExamples,
+  random: np.random.Generator,
+  count: int,
+  dials: int,
 ) -> list[tuple[tuple[dial_problems.Dial, ...], bool]]:
   """(dials, is wrong): in half of them one result is wrong."""
   made = []
@@ -304,14 +320,14 @@ def _reviewed(
       dial, at_end = divmod(place, 2)
       problem = (
         *problem[:dial],
-        slip(problem[dial], shift, bool(at_end)),
+        insert_error(problem[dial], shift, bool(at_end)),
         *problem[dial + 1 :],
       )
     made.append((problem, is_bad))
   return made
 
 
-def slip(
+def insert_error(
   dial: dial_problems.Dial, shift: int, at_end: bool
 ) -> dial_problems.Dial:
   """The dial with one result wrong by `shift`, in the middle (the end follows from it) or there."""
@@ -321,5 +337,5 @@ def slip(
   )
 
 
-def _verdict(lessons: DialLessons, bad: bool) -> list[Piece]:
+def _verdict(lessons: DialPretrainingExamples, bad: bool) -> list[Piece]:
   return [(lessons.template.words[int(bad)], lessons.verdict_weight)]

@@ -80,7 +80,7 @@ class Job:
     """Keeps a batch of finished problems, under a name that no other process uses."""
     mine = f'{processes.index():04d}.jsonl'
     number = len(list(self._parts.glob(f'*.{mine}')))
-    schema.write_rows(self._parts / f'{number:06d}.{mine}', sets)
+    schema.write_jsonl(self._parts / f'{number:06d}.{mine}', sets)
 
   def finish(self, ids: Sequence[str]) -> epath.Path:
     """Writes all problems in the given order and deletes the parts, when all processes are here."""
@@ -147,7 +147,7 @@ class Job:
       raise RuntimeError(
         f'{self.output}: {len(missing)} problems are missing, {missing[:3]}, ...'
       )
-    schema.write_rows(self.output, [done[each] for each in ids])
+    schema.write_jsonl(self.output, [done[each] for each in ids])
     self._parts.rmtree(
       missing_ok=True
     )  # in a bucket no folder is there without a file

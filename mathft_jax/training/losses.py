@@ -189,7 +189,7 @@ class Joint:
   """L = verify + mle_weight * solve: an evaluator and a generator trained at once.
 
   The paper's joint baselines L_cls-margin + a2 L_mle and L_cls-xent + a3 L_mle, and an evaluator
-  stage with a language-model term. Rows of both kinds stand in one batch (`examples.Mixed`): each
+  stage with a language-model term. Rows of both kinds stand in one batch (`examples.MixedExamples`): each
   part weighs its own rows. The paper does not give a2 and a3; the default is ours.
   """
 

@@ -51,7 +51,7 @@ def assert_equal_batches(left, right):
 
 
 def test_a_row_is_the_sequence_and_the_same_shifted_by_one():
-  batch = next(batching.one_pass([solve(1)], batch_size=1, max_length=6))
+  batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_input_tokens'], [[100, 101, 102, 103, PAD, PAD]]
   )
@@ -67,14 +67,14 @@ def test_a_row_is_the_sequence_and_the_same_shifted_by_one():
 
 
 def test_loss_weights_cover_the_targets_with_their_end_and_nothing_else():
-  batch = next(batching.one_pass([solve(1)], batch_size=1, max_length=6))
+  batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
   trained = batch['decoder_target_tokens'][batch['decoder_loss_weights'] > 0]
   np.testing.assert_array_equal(trained, [103, EOS])
 
 
 def test_target_weights_go_with_their_tokens():
   example = {**solve(1), 'target_weights': [0.25, 3]}
-  batch = next(batching.one_pass([example], batch_size=1, max_length=6))
+  batch = next(batching.eval_batches([example], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_loss_weights'], [[0, 0, 0.25, 3, 0, 0]]
   )
@@ -82,7 +82,7 @@ def test_target_weights_go_with_their_tokens():
 
 def test_an_example_without_inputs_trains_all_but_its_first_token():
   batch = next(
-    batching.one_pass(
+    batching.eval_batches(
       [{'inputs': [], 'targets': [7, 8, EOS]}], batch_size=1, max_length=3
     )
   )
@@ -92,7 +92,7 @@ def test_an_example_without_inputs_trains_all_but_its_first_token():
 
 def test_target_weights_without_inputs_skip_the_first_token_too():
   example = {'inputs': [], 'targets': [7, 8, EOS], 'target_weights': [5, 2, 3]}
-  batch = next(batching.one_pass([example], batch_size=1, max_length=3))
+  batch = next(batching.eval_batches([example], batch_size=1, max_length=3))
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[2, 3, 0]])
 
 
@@ -106,9 +106,9 @@ def test_a_stream_resumed_at_a_step_goes_on_like_the_uninterrupted_one(
     solve(n, targets=int(random.integers(1, 9))) for n in range(1, 20)
   ]
   options = dict(batch_size=3, max_length=16, seed=5, pack=pack)
-  whole = take(batching.batches(examples, **options), 20)
+  whole = take(batching.train_batches(examples, **options), 20)
   resumed = take(
-    batching.batches(examples, start_step=step, **options), 20 - step
+    batching.train_batches(examples, start_step=step, **options), 20 - step
   )
   for left, right in zip(whole[step:], resumed, strict=True):
     assert_equal_batches(left, right)
@@ -117,9 +117,9 @@ def test_a_stream_resumed_at_a_step_goes_on_like_the_uninterrupted_one(
 def test_another_seed_is_another_order():
   examples = [solve(n) for n in range(1, 30)]
   first = [
-    next(batching.batches(examples, batch_size=8, max_length=6, seed=seed))[
-      'decoder_input_tokens'
-    ]
+    next(
+      batching.train_batches(examples, batch_size=8, max_length=6, seed=seed)
+    )['decoder_input_tokens']
     for seed in (0, 1)
   ]
   assert not np.array_equal(*first)
@@ -127,7 +127,7 @@ def test_another_seed_is_another_order():
 
 def test_each_epoch_shows_every_example_once_and_in_another_order():
   examples = [solve(n) for n in range(1, 13)]
-  stream = batching.batches(examples, batch_size=4, max_length=6, seed=0)
+  stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
   epochs = [
     np.concatenate([numbers(batch) for batch in take(stream, 3)])
     for _ in range(3)
@@ -138,14 +138,16 @@ def test_each_epoch_shows_every_example_once_and_in_another_order():
 
 def test_a_batch_may_span_two_epochs_and_none_is_lost():
   examples = [solve(n) for n in range(1, 6)]
-  stream = batching.batches(examples, batch_size=4, max_length=6, seed=0)
+  stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
   shown = np.concatenate([numbers(batch) for batch in take(stream, 5)])
   assert np.bincount(shown).tolist() == [0, 4, 4, 4, 4, 4]
 
 
 def test_batches_larger_than_the_data_repeat_it():
   batch = next(
-    batching.batches([solve(1), solve(2)], batch_size=6, max_length=6, seed=0)
+    batching.train_batches(
+      [solve(1), solve(2)], batch_size=6, max_length=6, seed=0
+    )
   )
   assert np.bincount(numbers(batch)).tolist() == [0, 3, 3]
 
@@ -159,12 +161,12 @@ def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions()
     for n in range(1, 40)
   ]
   rows = len(
-    packing.first_fit(
+    packing.pack_first_fit(
       [len(e['inputs']) + len(e['targets']) - 1 for e in examples], 24
     )
   )
   batch = next(
-    batching.batches(
+    batching.train_batches(
       examples, batch_size=rows, max_length=24, seed=0, pack=True
     )
   )
@@ -175,7 +177,7 @@ def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions()
       here = {key: batch[key][row][segments == segment] for key in KEYS}
       number = here['decoder_input_tokens'][0] // 100
       alone = next(
-        batching.one_pass(
+        batching.eval_batches(
           [examples[number - 1]],
           batch_size=1,
           max_length=len(here['decoder_positions']),
@@ -192,7 +194,7 @@ def test_packing_wastes_little():
   examples = [
     solve(n, targets=int(t)) for n, t in enumerate(random.integers(2, 60, 300))
   ]
-  stream = batching.batches(
+  stream = batching.train_batches(
     examples, batch_size=10, max_length=100, seed=0, pack=True
   )
   used = np.mean(
@@ -203,7 +205,7 @@ def test_packing_wastes_little():
 
 def test_pairs_stay_adjacent_with_the_correct_one_first():
   examples = [row for n in range(1, 12) for row in pair(n)]
-  stream = batching.batches(
+  stream = batching.train_batches(
     examples,
     batch_size=6,
     max_length=8,
@@ -219,7 +221,7 @@ def test_pairs_stay_adjacent_with_the_correct_one_first():
 def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the_verdict():
   example = {'inputs': [9, 9, 4], 'targets': [], 'is_correct': 1}
   batch = next(
-    batching.one_pass(
+    batching.eval_batches(
       [example], batch_size=1, max_length=5, label_words=SHORT_WORDS
     )
   )
@@ -235,7 +237,7 @@ def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the
 def test_words_of_several_tokens_are_branches_that_continue_the_prompt():
   example = {'inputs': [9, 9, 4], 'targets': [], 'is_correct': 0}
   batch = next(
-    batching.one_pass(
+    batching.eval_batches(
       [example], batch_size=1, max_length=7, label_words=LONG_WORDS
     )
   )
@@ -262,7 +264,9 @@ def test_two_long_words_are_two_branches_from_the_same_position():
   words = (np.array([[3, 4], [5, 6]], np.int32), np.ones((2, 2), bool))
   example = {'inputs': [9, 9], 'targets': [], 'is_correct': 1}
   batch = next(
-    batching.one_pass([example], batch_size=1, max_length=4, label_words=words)
+    batching.eval_batches(
+      [example], batch_size=1, max_length=4, label_words=words
+    )
   )
   np.testing.assert_array_equal(batch['decoder_input_tokens'], [[9, 9, 3, 5]])
   np.testing.assert_array_equal(batch['decoder_positions'], [[0, 1, 2, 2]])
@@ -273,7 +277,7 @@ def test_two_long_words_are_two_branches_from_the_same_position():
 def test_rows_without_a_verdict_weigh_nothing_beside_rows_with_one():
   examples = [*pair(1), solve(2), solve(3)]
   batch = next(
-    batching.batches(
+    batching.train_batches(
       examples,
       batch_size=4,
       max_length=8,
@@ -295,7 +299,9 @@ def test_contrast_rows_have_labels_and_trained_tokens_but_no_words():
     {**solve(1, targets=4), 'is_correct': 0},
   ]
   batch = next(
-    batching.batches(examples, batch_size=2, max_length=8, seed=0, group_size=2)
+    batching.train_batches(
+      examples, batch_size=2, max_length=8, seed=0, group_size=2
+    )
   )
   np.testing.assert_array_equal(batch['verdict_weights'], [1, 1])
   np.testing.assert_array_equal(batch['decoder_loss_weights'].sum(1), [2, 4])
@@ -304,7 +310,9 @@ def test_contrast_rows_have_labels_and_trained_tokens_but_no_words():
 
 def test_one_pass_is_in_order_and_fills_the_last_batch_with_weightless_rows():
   passed = list(
-    batching.one_pass([solve(n) for n in (1, 2, 3)], batch_size=2, max_length=6)
+    batching.eval_batches(
+      [solve(n) for n in (1, 2, 3)], batch_size=2, max_length=6
+    )
   )
   assert [b['decoder_input_tokens'][:, 0].tolist() for b in passed] == [
     [100, 200],
@@ -316,7 +324,7 @@ def test_one_pass_is_in_order_and_fills_the_last_batch_with_weightless_rows():
 
 def test_one_pass_of_pairs_fills_with_rows_without_verdict():
   passed = list(
-    batching.one_pass(
+    batching.eval_batches(
       pair(1), batch_size=4, max_length=6, group_size=2, label_words=SHORT_WORDS
     )
   )
@@ -326,12 +334,12 @@ def test_one_pass_of_pairs_fills_with_rows_without_verdict():
 def test_targets_that_do_not_fit_are_cut_or_the_example_is_left_out(caplog):
   caplog.set_level(logging.INFO)
   examples = [solve(1, targets=2), solve(2, targets=9), solve(3, inputs=20)]
-  cut = next(batching.one_pass(examples, batch_size=2, max_length=6))
+  cut = next(batching.eval_batches(examples, batch_size=2, max_length=6))
   np.testing.assert_array_equal(cut['decoder_input_tokens'][:, 0], [100, 200])
   np.testing.assert_array_equal(cut['decoder_loss_weights'].sum(1), [2, 4])
   assert '3 examples: 2 kept, 1 of them truncated, 1 left out' in caplog.text
   dropped = next(
-    batching.one_pass(examples, batch_size=2, max_length=6, too_long='drop')
+    batching.eval_batches(examples, batch_size=2, max_length=6, too_long='drop')
   )
   np.testing.assert_array_equal(
     dropped['decoder_input_tokens'][:, 0], [100, PAD]
@@ -342,7 +350,7 @@ def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
   long_pair = pair(1)
   long_pair[1]['inputs'] = [7] * 9
   batch = next(
-    batching.one_pass(
+    batching.eval_batches(
       long_pair + pair(2),
       batch_size=2,
       max_length=8,
@@ -359,28 +367,30 @@ def test_a_contrast_pair_is_never_cut():
     for n, size, label in ((1, 3, 1), (1, 9, 0), (2, 3, 1), (2, 4, 0))
   ]
   batch = next(
-    batching.one_pass(examples, batch_size=2, max_length=8, group_size=2)
+    batching.eval_batches(examples, batch_size=2, max_length=8, group_size=2)
   )
   np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 
 def test_nothing_to_learn_from_is_an_error():
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.batches([solve(1, inputs=9)], batch_size=1, max_length=4, seed=0)
+    batching.train_batches(
+      [solve(1, inputs=9)], batch_size=1, max_length=4, seed=0
+    )
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.batches(
+    batching.train_batches(
       [{**solve(1), 'target_weights': [0, 0]}],
       batch_size=1,
       max_length=9,
       seed=0,
     )
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.batches([], batch_size=1, max_length=4, seed=0)
+    batching.train_batches([], batch_size=1, max_length=4, seed=0)
 
 
 def test_an_example_without_targets_or_verdict_is_named():
   with pytest.raises(ValueError, match='example 1'):
-    batching.batches(
+    batching.train_batches(
       [solve(1), {'inputs': [3, 4], 'targets': []}],
       batch_size=1,
       max_length=9,
@@ -392,7 +402,7 @@ def test_an_example_without_targets_or_verdict_is_named():
 def test_a_batch_that_would_tear_a_group_is_refused(batch_size, group_size):
   examples = [row for n in range(4) for row in pair(n)]
   with pytest.raises(ValueError, match='batch_size'):
-    batching.batches(
+    batching.train_batches(
       examples,
       batch_size=batch_size,
       max_length=8,
@@ -404,12 +414,14 @@ def test_a_batch_that_would_tear_a_group_is_refused(batch_size, group_size):
 
 def test_verdicts_without_label_words_are_an_error():
   with pytest.raises(ValueError, match='label_words'):
-    batching.batches(pair(1), batch_size=2, max_length=8, seed=0, group_size=2)
+    batching.train_batches(
+      pair(1), batch_size=2, max_length=8, seed=0, group_size=2
+    )
 
 
 def test_pairs_and_verdict_rows_are_not_packed():
   with pytest.raises(ValueError, match='pack'):
-    batching.batches(
+    batching.train_batches(
       pair(1),
       batch_size=2,
       max_length=8,
@@ -422,7 +434,9 @@ def test_pairs_and_verdict_rows_are_not_packed():
 def test_the_log_names_each_epoch_and_its_padding(caplog):
   caplog.set_level(logging.INFO)
   take(
-    batching.batches([solve(1), solve(2)], batch_size=2, max_length=8, seed=0),
+    batching.train_batches(
+      [solve(1), solve(2)], batch_size=2, max_length=8, seed=0
+    ),
     2,
   )
   assert (

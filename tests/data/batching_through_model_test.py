@@ -55,7 +55,7 @@ def word_log_probs(params, batch):
 def sequence_log_prob(params, inputs, targets):
   """log p(targets | inputs) of one sequence alone."""
   example = {'inputs': inputs, 'targets': targets}
-  batch = next(batching.one_pass([example], batch_size=1, max_length=96))
+  batch = next(batching.eval_batches([example], batch_size=1, max_length=96))
   return float(
     (target_log_probs(params, batch) * batch['decoder_loss_weights']).sum()
   )
@@ -69,15 +69,15 @@ def test_branches_give_each_word_the_probability_it_has_alone(params, words):
     verify_problem='{question} |', words=words
   )
   problem = schema.Problem('p', 'What is 1+1?')
-  prompt = prompt_templates.encode_verify_problem(
+  prompt = prompt_templates.encode_evaluator_problem(
     template, BYTES, problem
-  ) + prompt_templates.encode_verify_solution(template, BYTES, 'It is 2')
+  ) + prompt_templates.encode_evaluator_solution(template, BYTES, 'It is 2')
   batch = next(
-    batching.one_pass(
+    batching.eval_batches(
       [{'inputs': prompt, 'targets': [], 'is_correct': 1}],
       batch_size=2,
       max_length=100,
-      label_words=prompt_templates.encode_words(template, BYTES),
+      label_words=prompt_templates.encode_label_words(template, BYTES),
     )
   )
   log_probs_BW = word_log_probs(params, batch)
@@ -96,7 +96,7 @@ def test_packed_examples_have_the_likelihoods_they_have_alone(params):
     lambda split: problems, prompt_templates.Template(), BYTES
   )('train')
   batch = next(
-    batching.batches(made, batch_size=3, max_length=96, seed=0, pack=True)
+    batching.train_batches(made, batch_size=3, max_length=96, seed=0, pack=True)
   )
   assert batch['decoder_segment_ids'].max() > 1
   weighted_BT = (

@@ -21,7 +21,7 @@ def graded(name, correct, incorrect, split='train', solution='the reference'):
 
 @pytest.fixture
 def write(tmp_path):
-  return lambda *sets: str(schema.write_rows(tmp_path / 'graded.jsonl', sets))
+  return lambda *sets: str(schema.write_jsonl(tmp_path / 'graded.jsonl', sets))
 
 
 def kinds(examples):
@@ -30,7 +30,7 @@ def kinds(examples):
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 100))
 def test_pairs_differ_and_use_every_candidate_evenly(rows, columns, limit):
-  pairs = candidate_selection.diagonal_pairs(rows, columns, limit)
+  pairs = candidate_selection.pair_candidates_evenly(rows, columns, limit)
   assert len(pairs) == len(set(pairs)) == min(limit, rows * columns)
   for axis, size in enumerate((rows, columns)):
     uses = [sum(pair[axis] == index for pair in pairs) for index in range(size)]
@@ -39,8 +39,10 @@ def test_pairs_differ_and_use_every_candidate_evenly(rows, columns, limit):
 
 def test_a_pair_is_a_correct_and_an_incorrect_candidate_of_one_problem(write):
   path = write(graded('a', 3, 4), graded('b', 1, 2))
-  examples = candidate_selection.draw(
-    candidate_selection.Draw(examples_per_problem=5), path, 'train'
+  examples = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(examples_per_problem=5),
+    path,
+    'train',
   )
   assert kinds(examples) == [1, 0] * (5 + 2)
   for (problem, correct, _), (other, incorrect, _) in zip(
@@ -54,13 +56,17 @@ def test_a_repeated_text_counts_once_unless_wanted(write):
   repeated = graded('a', 1, 1)
   path = write(schema.CandidateSet(repeated.problem, repeated.candidates * 3))
   assert (
-    len(candidate_selection.draw(candidate_selection.Draw(), path, 'train'))
+    len(
+      candidate_selection.select_candidates(
+        candidate_selection.CandidateSelection(), path, 'train'
+      )
+    )
     == 2
   )
   assert (
     len(
-      candidate_selection.draw(
-        candidate_selection.Draw(distinct=False), path, 'train'
+      candidate_selection.select_candidates(
+        candidate_selection.CandidateSelection(distinct=False), path, 'train'
       )
     )
     == 2 * 9
@@ -69,12 +75,12 @@ def test_a_repeated_text_counts_once_unless_wanted(write):
 
 def test_candidates_on_their_own_are_balanced_or_as_sampled(write):
   path = write(graded('a', 2, 30))
-  equal = candidate_selection.draw(
-    candidate_selection.Draw(paired=False), path, 'train'
+  equal = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(paired=False), path, 'train'
   )
   assert sorted(kinds(equal)) == [0, 0, 1, 1]
-  natural = candidate_selection.draw(
-    candidate_selection.Draw(
+  natural = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(
       paired=False, balance='natural', examples_per_problem=32
     ),
     path,
@@ -85,8 +91,8 @@ def test_candidates_on_their_own_are_balanced_or_as_sampled(write):
 
 def test_single_candidates_are_drawn_without_repetition(write):
   path = write(graded('a', 20, 20))
-  examples = candidate_selection.draw(
-    candidate_selection.Draw(paired=False), path, 'train'
+  examples = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(paired=False), path, 'train'
   )
   assert sum(kinds(examples)) == 5
   assert len({candidate for _, candidate, _ in examples}) == 10
@@ -95,13 +101,13 @@ def test_single_candidates_are_drawn_without_repetition(write):
 @pytest.mark.parametrize(
   'rule, expected',
   [
-    (candidate_selection.Draw(), ['a', 'a']),
+    (candidate_selection.CandidateSelection(), ['a', 'a']),
     (
-      candidate_selection.Draw(one_kind='reference'),
+      candidate_selection.CandidateSelection(one_kind='reference'),
       ['a', 'a', 'wrong', 'wrong', 'wrong', 'wrong'],
     ),
     (
-      candidate_selection.Draw(paired=False, one_kind='keep'),
+      candidate_selection.CandidateSelection(paired=False, one_kind='keep'),
       ['a', 'a', 'right', 'wrong', 'wrong'],
     ),
   ],
@@ -115,7 +121,7 @@ def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
     graded('wrong', 0, 2),
     graded('none', 0, 0),
   )
-  examples = candidate_selection.draw(rule, path, 'train')
+  examples = candidate_selection.select_candidates(rule, path, 'train')
   assert sorted(problem.id for problem, _, _ in examples) == expected
   if rule.one_kind == 'reference':
     assert examples[2][1].solution == 'the reference' and examples[2][2] == 1
@@ -123,8 +129,8 @@ def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
 
 def test_what_was_left_out_is_counted_in_the_log(write, caplog):
   caplog.set_level(logging.INFO)
-  candidate_selection.draw(
-    candidate_selection.Draw(),
+  candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(),
     write(graded('a', 2, 2), graded('b', 3, 0), graded('c', 0, 3)),
     'train',
   )
@@ -143,24 +149,24 @@ def test_a_draw_depends_on_its_seed_and_the_problem_and_not_on_the_others(
   write,
 ):
   a, b = graded('a', 20, 20), graded('b', 20, 20)
-  together = candidate_selection.draw(
-    candidate_selection.Draw(), write(b, a), 'train'
+  together = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(), write(b, a), 'train'
   )
-  alone = candidate_selection.draw(
-    candidate_selection.Draw(), write(a), 'train'
+  alone = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(), write(a), 'train'
   )
   assert [example for example in together if example[0].id == 'a'] == alone
   assert (
-    candidate_selection.draw(
-      candidate_selection.Draw(seed=1), write(a), 'train'
+    candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(seed=1), write(a), 'train'
     )
     != alone
   )
 
 
 def test_two_problems_do_not_share_their_draw(write):
-  examples = candidate_selection.draw(
-    candidate_selection.Draw(),
+  examples = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(),
     write(graded('a', 20, 20), graded('b', 20, 20)),
     'train',
   )
@@ -176,21 +182,25 @@ def test_only_problems_of_the_split_are_drawn_from(write):
   )
   assert {
     p.id
-    for p, _, _ in candidate_selection.draw(
-      candidate_selection.Draw(), path, 'validation'
+    for p, _, _ in candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(), path, 'validation'
     )
   } == {'b'}
   with pytest.raises(
     ValueError, match="no problem of split 'test'; it has .*'train': 1"
   ):
-    candidate_selection.draw(candidate_selection.Draw(), path, 'test')
+    candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(), path, 'test'
+    )
 
 
 def test_a_file_without_splits_serves_every_split(write):
   path = write(graded('a', 1, 1, split=''))
   assert (
     len(
-      candidate_selection.draw(candidate_selection.Draw(), path, 'validation')
+      candidate_selection.select_candidates(
+        candidate_selection.CandidateSelection(), path, 'validation'
+      )
     )
     == 2
   )
@@ -202,7 +212,9 @@ def test_a_file_that_is_not_graded_is_an_error(write):
   with pytest.raises(
     ValueError, match='no candidate has `is_correct`; run grade'
   ):
-    candidate_selection.draw(candidate_selection.Draw(), path, 'train')
+    candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(), path, 'train'
+    )
 
 
 def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
@@ -216,8 +228,10 @@ def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
   no_reference = schema.CandidateSet(
     graded('b', 0, 0).problem, (schema.Candidate('x'),)
   )
-  examples = candidate_selection.draw(
-    candidate_selection.Draw(), write(unknown, no_reference), 'train'
+  examples = candidate_selection.select_candidates(
+    candidate_selection.CandidateSelection(),
+    write(unknown, no_reference),
+    'train',
   )
   assert [candidate.solution for _, candidate, _ in examples] == [
     'right 0',
@@ -229,8 +243,10 @@ def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
 
 def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
   with pytest.raises(ValueError, match='no example can be built'):
-    candidate_selection.draw(
-      candidate_selection.Draw(), write(graded('a', 3, 0)), 'train'
+    candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(),
+      write(graded('a', 3, 0)),
+      'train',
     )
 
 
@@ -244,4 +260,4 @@ def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
 )
 def test_fields_that_make_no_sense_are_refused(fields):
   with pytest.raises(ValueError, match='wanted balance'):
-    candidate_selection.Draw(**fields)
+    candidate_selection.CandidateSelection(**fields)

@@ -35,7 +35,7 @@ def candidates(tmp_path):
     )
     for problem in PROBLEMS
   ]
-  return str(schema.write_rows(tmp_path / 'graded.jsonl', sets))
+  return str(schema.write_jsonl(tmp_path / 'graded.jsonl', sets))
 
 
 def test_a_solution_example_is_the_prompt_then_the_solution_with_its_end():
@@ -111,7 +111,7 @@ def test_contrast_needs_pairs(candidates):
 
 
 def test_correct_candidates_are_solutions_to_learn(candidates):
-  made = examples.CorrectExamples(
+  made = examples.CorrectCandidateExamples(
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES
   )('train')
   assert len(made) == 5
@@ -121,7 +121,7 @@ def test_correct_candidates_are_solutions_to_learn(candidates):
 
 
 def mixed(candidates, rates):
-  return examples.Mixed(
+  return examples.MixedExamples(
     (
       examples.VerdictExamples(
         candidates=candidates, template=TEMPLATE, vocabulary=BYTES
@@ -157,13 +157,13 @@ def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
 
 def test_every_batch_of_a_mixture_has_the_same_share_of_verdicts(candidates):
   rule = mixed(candidates, (2, 2))
-  stream = batching.batches(
+  stream = batching.train_batches(
     rule('train'),
     batch_size=8,
     max_length=200,
     seed=0,
     group_size=rule.group_size,
-    label_words=prompt_templates.encode_words(TEMPLATE, BYTES),
+    label_words=prompt_templates.encode_label_words(TEMPLATE, BYTES),
   )
   for _ in range(7):
     batch = next(stream)

@@ -6,7 +6,7 @@ from mathft_jax.data import packing
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
 def test_every_item_has_one_row_and_no_row_overflows(lengths):
-  rows = packing.first_fit(lengths, 20)
+  rows = packing.pack_first_fit(lengths, 20)
   assert sorted(index for row in rows for index in row) == list(
     range(len(lengths))
   )
@@ -15,7 +15,7 @@ def test_every_item_has_one_row_and_no_row_overflows(lengths):
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
 def test_an_item_lies_in_the_first_row_with_room(lengths):
-  rows = packing.first_fit(lengths, 20)
+  rows = packing.pack_first_fit(lengths, 20)
   for row, items in enumerate(rows):
     for item in items:
       for earlier in rows[:row]:
@@ -24,4 +24,4 @@ def test_an_item_lies_in_the_first_row_with_room(lengths):
 
 
 def test_small_items_fill_the_gap_that_a_large_one_left():
-  assert packing.first_fit([6, 7, 4, 3], 10) == [[0, 2], [1, 3]]
+  assert packing.pack_first_fit([6, 7, 4, 3], 10) == [[0, 2], [1, 3]]

@@ -41,7 +41,7 @@ def test_the_last_box_is_the_answer(solution, answer):
 
 def test_the_boxes_of_math_are_its_answers(shared_data):
   for name in ('train', 'test'):
-    for where, line in schema.read_rows(
+    for where, line in schema.read_jsonl(
       shared_data / 'math' / f'{name}.jsonl.gz'
     ):
       assert problem_sources.boxed(line['solution']) == line['answer'], where
@@ -63,7 +63,7 @@ def test_the_users_rows_become_problems(tmp_path):
 
 def test_files_of_records_are_read(tmp_path):
   problems = [schema.Problem('a', 'Q?', 'S', '1', 'Algebra', '2', 'test')]
-  schema.write_rows(tmp_path / 'p.jsonl', problems)
+  schema.write_jsonl(tmp_path / 'p.jsonl', problems)
   assert (
     problem_sources.JsonlProblems(str(tmp_path / 'p.jsonl'))('test') == problems
   )
@@ -139,8 +139,8 @@ def test_correct_candidates_become_solutions_each_text_once(tmp_path):
     tuple(schema.Candidate(text, is_correct=right) for text, right in texts),
   )
   unsolved = schema.CandidateSet(schema.Problem('b', 'Q?', split='train'), ())
-  path = str(schema.write_rows(tmp_path / 'graded.jsonl', [solved, unsolved]))
-  made = problem_sources.CorrectCandidates(path, per_problem=2)('train')
+  path = str(schema.write_jsonl(tmp_path / 'graded.jsonl', [solved, unsolved]))
+  made = problem_sources.CorrectCandidateProblems(path, per_problem=2)('train')
   assert [p.solution for p in made] == ['x', 'y']
   assert made[0].question == 'Q?'
 
@@ -150,18 +150,22 @@ def test_demonstrations_are_solved_problems_of_the_source():
     schema.Problem(f'p{n}', f'Q{n}', f'S{n}' if n % 2 else '')
     for n in range(20)
   ]
-  chosen = problem_sources.shots(lambda split: problems, count=4)
+  chosen = problem_sources.select_demonstrations(
+    lambda split: problems, count=4
+  )
   assert len(chosen) == 4
   assert all(question[1:] == solution[1:] for question, solution in chosen)
   with pytest.raises(ValueError, match='11 demonstrations wanted, 10 solved'):
-    problem_sources.shots(lambda split: problems, count=11)
+    problem_sources.select_demonstrations(lambda split: problems, count=11)
 
 
 def test_concatenated_sources_follow_one_another():
   parts = [
     lambda split, n=n: [schema.Problem(f'{split}{n}', 'Q?')] for n in (1, 2)
   ]
-  assert [p.id for p in problem_sources.Concatenated(parts)('test')] == [
+  assert [
+    p.id for p in problem_sources.ConcatenatedProblems(parts)('test')
+  ] == [
     'test1',
     'test2',
   ]

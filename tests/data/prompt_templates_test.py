@@ -28,9 +28,9 @@ class WithoutBos:
 
 
 def test_the_evaluator_prompt_is_the_papers():
-  ids = prompt_templates.encode_verify_problem(
+  ids = prompt_templates.encode_evaluator_problem(
     TEMPLATE, BYTES, PROBLEM
-  ) + prompt_templates.encode_verify_solution(TEMPLATE, BYTES, 'x = 2')
+  ) + prompt_templates.encode_evaluator_solution(TEMPLATE, BYTES, 'x = 2')
   assert BYTES.decode(ids) + TEMPLATE.words[0] == (
     r'Here is a math problem: What is $\frac{1}{2} + \{x\}$?. Here is a candidate solution: '
     'x = 2. The above candidate solution is correct'
@@ -40,10 +40,10 @@ def test_the_evaluator_prompt_is_the_papers():
 def test_begin_stands_once_and_first():
   for ids in (
     prompt_templates.encode_prompt(TEMPLATE, BYTES, PROBLEM),
-    prompt_templates.encode_verify_problem(TEMPLATE, BYTES, PROBLEM),
+    prompt_templates.encode_evaluator_problem(TEMPLATE, BYTES, PROBLEM),
   ):
     assert ids[0] == BYTES.bos_id and BYTES.bos_id not in ids[1:]
-  assert BYTES.bos_id not in prompt_templates.encode_verify_solution(
+  assert BYTES.bos_id not in prompt_templates.encode_evaluator_solution(
     TEMPLATE, BYTES, 'x'
   )
 
@@ -76,7 +76,7 @@ def test_demonstrations_come_before_the_problem():
 def test_label_words_are_padded_rows():
   vocabulary = vocabularies.WordVocabulary(('right', 'not'))
   template = prompt_templates.Template(words=('right', 'not right'))
-  words_WM, mask_WM = prompt_templates.encode_words(template, vocabulary)
+  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
   np.testing.assert_array_equal(words_WM, [[3, 0], [4, 3]])
   np.testing.assert_array_equal(mask_WM, [[True, False], [True, True]])
   assert words_WM.dtype == np.int32
@@ -85,7 +85,9 @@ def test_label_words_are_padded_rows():
 @pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])
 def test_label_words_of_which_one_begins_the_other_are_refused(words):
   with pytest.raises(ValueError, match='cannot be told apart'):
-    prompt_templates.encode_words(prompt_templates.Template(words=words), BYTES)
+    prompt_templates.encode_label_words(
+      prompt_templates.Template(words=words), BYTES
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,21 +99,21 @@ def test_a_template_without_its_slot_is_refused(field, text):
 
 
 def test_the_fingerprint_names_what_changed():
-  before = prompt_templates.fingerprint(TEMPLATE, BYTES)
-  after = prompt_templates.fingerprint(
+  before = prompt_templates.template_fingerprint(TEMPLATE, BYTES)
+  after = prompt_templates.template_fingerprint(
     dataclasses.replace(TEMPLATE, words=(' yes', ' no')), BYTES
   )
   assert {name for name in before if before[name] != after[name]} == {
     'template.words'
   }
-  assert before != prompt_templates.fingerprint(TEMPLATE, WithoutBos())
+  assert before != prompt_templates.template_fingerprint(TEMPLATE, WithoutBos())
 
 
 def test_demonstrations_leave_the_fingerprint_alone():
   shots = dataclasses.replace(TEMPLATE, shots=(('1+1', '2'),))
-  assert prompt_templates.fingerprint(
+  assert prompt_templates.template_fingerprint(
     shots, BYTES
-  ) == prompt_templates.fingerprint(TEMPLATE, BYTES)
+  ) == prompt_templates.template_fingerprint(TEMPLATE, BYTES)
 
 
 def test_a_solution_ends_where_the_next_problem_begins_after_demonstrations():
@@ -121,11 +123,11 @@ def test_a_solution_ends_where_the_next_problem_begins_after_demonstrations():
     'We add.\n\nThen \\boxed{2}.\n\nProblem:\n3 + 3?\n\nSolution:\n\\boxed{6}'
   )
   assert (
-    prompt_templates.without_next_shot(few_shot, text)
+    prompt_templates.truncate_at_next_problem(few_shot, text)
     == 'We add.\n\nThen \\boxed{2}.'
   )
-  assert prompt_templates.without_next_shot(plain, text) == text
+  assert prompt_templates.truncate_at_next_problem(plain, text) == text
   bare = prompt_templates.Template(
     solve='{question}', shots=(('1 + 1?', '2'),), shot_separator='\n\n'
   )
-  assert prompt_templates.without_next_shot(bare, text) == 'We add.'
+  assert prompt_templates.truncate_at_next_problem(bare, text) == 'We add.'

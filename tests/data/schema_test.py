@@ -17,27 +17,27 @@ def test_candidate_sets_come_back_as_they_were_written(tmp_path):
     schema.Candidate('π?', is_correct=False),
   )
   sets = [schema.CandidateSet(PROBLEM, candidates)]
-  path = schema.write_rows(tmp_path / 'c.jsonl', sets)
+  path = schema.write_jsonl(tmp_path / 'c.jsonl', sets)
   assert schema.read_candidate_sets(path) == sets
 
 
 def test_an_empty_solution_is_a_solution(tmp_path):
   sets = [schema.CandidateSet(PROBLEM, (schema.Candidate(''),))]
-  path = schema.write_rows(tmp_path / 'c.jsonl', sets)
+  path = schema.write_jsonl(tmp_path / 'c.jsonl', sets)
   assert schema.read_candidate_sets(path) == sets
 
 
 def test_gzipped_files_are_read(tmp_path):
   with gzip.open(tmp_path / 'p.jsonl.gz', 'wt') as stream:
-    stream.write(schema.to_json(PROBLEM) + '\n\n')
+    stream.write(schema.to_json_line(PROBLEM) + '\n\n')
   assert schema.read_problems(tmp_path / 'p.jsonl.gz') == [PROBLEM]
 
 
 def test_files_named_gz_are_written_gzipped(tmp_path):
-  path = schema.write_rows(tmp_path / 'p.jsonl.gz', [PROBLEM])
+  path = schema.write_jsonl(tmp_path / 'p.jsonl.gz', [PROBLEM])
   assert (
     gzip.decompress(path.read_bytes()).decode()
-    == schema.to_json(PROBLEM) + '\n'
+    == schema.to_json_line(PROBLEM) + '\n'
   )
   assert schema.read_problems(path) == [PROBLEM]
 
@@ -99,5 +99,5 @@ def test_a_failed_write_leaves_no_file(tmp_path):
     raise RuntimeError('stopped')
 
   with pytest.raises(RuntimeError):
-    schema.write_rows(tmp_path / 'p.jsonl', rows())
+    schema.write_jsonl(tmp_path / 'p.jsonl', rows())
   assert not (tmp_path / 'p.jsonl').exists()

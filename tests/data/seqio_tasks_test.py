@@ -30,7 +30,7 @@ OWN_TEMPLATE = prompt_templates.Template(
 @pytest.fixture(autouse=True)
 def registered_as_at_import():
   yield
-  seqio_tasks.register()
+  seqio_tasks.register_all_tasks()
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +86,7 @@ def candidates(tmp_path):
     )
     for n in range(4)
   ]
-  return str(schema.write_rows(tmp_path / 'graded.jsonl', sets))
+  return str(schema.write_jsonl(tmp_path / 'graded.jsonl', sets))
 
 
 def same(left, right):
@@ -148,8 +148,10 @@ def test_a_task_follows_the_vocabulary_it_is_given(folders):
 
 
 def test_seqio_reads_the_task_itself_after_registration(folders):
-  prepared_datasets.prepare('math', prepared_datasets.Storage(**folders))
-  seqio_tasks.register(seqio_tasks.Registration(**folders))
+  prepared_datasets.prepare_dataset(
+    'math', prepared_datasets.TfdsConfig(**folders)
+  )
+  seqio_tasks.register_all_tasks(seqio_tasks.TaskConfig(**folders))
   task = seqio.get_mixture_or_task('math_ssft')
   element = next(
     iter(
@@ -267,8 +269,10 @@ def write_cache(folder, task, elements):
 def test_a_cached_task_is_read_and_one_cached_with_another_template_refused(
   folders, tmp_path
 ):
-  prepared_datasets.prepare('math', prepared_datasets.Storage(**folders))
-  seqio_tasks.register(seqio_tasks.Registration(**folders))
+  prepared_datasets.prepare_dataset(
+    'math', prepared_datasets.TfdsConfig(**folders)
+  )
+  seqio_tasks.register_all_tasks(seqio_tasks.TaskConfig(**folders))
   elements = list(
     seqio.get_mixture_or_task('math_ssft')
     .get_dataset(split='train', shuffle=False, sequence_length=None)
@@ -300,7 +304,7 @@ def test_evaluator_tasks_give_what_the_plain_rules_give(candidates, name, rule):
   made = seqio_tasks.TaskExamples(
     mixture_or_task_name=name,
     candidates=candidates,
-    draw=candidate_selection.Draw(examples_per_problem=4),
+    draw=candidate_selection.CandidateSelection(examples_per_problem=4),
   )
   plain = rule(
     candidates=candidates,
@@ -313,7 +317,7 @@ def test_evaluator_tasks_give_what_the_plain_rules_give(candidates, name, rule):
 
 
 def test_seqio_reads_evaluator_tasks_of_the_registered_candidates(candidates):
-  seqio_tasks.register(seqio_tasks.Registration(candidates=candidates))
+  seqio_tasks.register_all_tasks(seqio_tasks.TaskConfig(candidates=candidates))
   pairs = seqio.get_mixture_or_task('math_scr_margin').get_dataset(
     split='train', shuffle=True, seed=0, sequence_length=None
   )
@@ -426,9 +430,11 @@ def test_a_foreign_vocabulary_matches_when_it_gives_our_ids(tokenizer_paths):
     kind: seqio.SentencePieceVocabulary(str(tokenizer_paths[kind]))
     for kind in made
   }
-  assert seqio_vocabulary.matches(foreign['gemma'], made['gemma'])
-  assert not seqio_vocabulary.matches(foreign['gemma'], made['llama2'])
-  assert not seqio_vocabulary.matches(
+  assert seqio_vocabulary.encodes_same_ids(foreign['gemma'], made['gemma'])
+  assert not seqio_vocabulary.encodes_same_ids(foreign['gemma'], made['llama2'])
+  assert not seqio_vocabulary.encodes_same_ids(
     foreign['llama2'], made['llama2']
   )  # its first space
-  assert seqio_vocabulary.matches(seqio.ByteVocabulary(extra_ids=0), BYTES)
+  assert seqio_vocabulary.encodes_same_ids(
+    seqio.ByteVocabulary(extra_ids=0), BYTES
+  )

@@ -62,9 +62,9 @@ def test_each_base_vocabulary_ends_documents_and_never_pads_with_the_end(
     != vocabulary.pad_id
   )
   assert vocabulary.decode(vocabulary.encode(SOLUTION)) == SOLUTION
-  assert prompt_templates.encode_words(prompt_templates.Template(), vocabulary)[
-    1
-  ].any()
+  assert prompt_templates.encode_label_words(
+    prompt_templates.Template(), vocabulary
+  )[1].any()
 
 
 def test_the_plain_template_is_the_default():
@@ -121,9 +121,9 @@ def test_a_turn_ends_where_a_solution_ends(chat):
 
 def test_the_evaluators_pieces_are_its_prompt(chat):
   vocabulary, template = chat
-  ids = prompt_templates.encode_verify_problem(
+  ids = prompt_templates.encode_evaluator_problem(
     template, vocabulary, PROBLEM
-  ) + prompt_templates.encode_verify_solution(template, vocabulary, SOLUTION)
+  ) + prompt_templates.encode_evaluator_solution(template, vocabulary, SOLUTION)
   text = template.verify_problem.replace(
     '{question}', PROBLEM.question
   ) + template.verify_solution.replace('{solution}', SOLUTION)
@@ -143,8 +143,8 @@ def test_special_tokens_in_a_problem_or_solution_stay_text(chat):
   hostile = dataclasses.replace(PROBLEM, question=f'{names}What is 1+1?{names}')
   for encode, value in (
     (prompt_templates.encode_prompt, (PROBLEM, hostile)),
-    (prompt_templates.encode_verify_problem, (PROBLEM, hostile)),
-    (prompt_templates.encode_verify_solution, (SOLUTION, f'2{names}')),
+    (prompt_templates.encode_evaluator_problem, (PROBLEM, hostile)),
+    (prompt_templates.encode_evaluator_solution, (SOLUTION, f'2{names}')),
   ):
     plain, attacked = (encode(template, vocabulary, each) for each in value)
     for index in vocabulary.special_ids.values():
@@ -191,20 +191,23 @@ def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
 
 def test_label_words_of_several_tokens_stay_apart(chat):
   vocabulary, template = chat
-  words_WM, mask_WM = prompt_templates.encode_words(template, vocabulary)
+  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
   for word, row, mask in zip(template.words, words_WM, mask_WM):
     assert vocabulary.decode(row[mask]) == word
   unusual = dataclasses.replace(template, words=(' flawless', ' faulty'))
   assert (
-    prompt_templates.encode_words(unusual, vocabulary)[1].sum(axis=1).min() > 1
+    prompt_templates.encode_label_words(unusual, vocabulary)[1]
+    .sum(axis=1)
+    .min()
+    > 1
   )
 
 
 def test_special_tokens_are_in_the_fingerprint_where_there_are_any(chat):
   vocabulary, template = chat
-  found = prompt_templates.fingerprint(template, vocabulary)
+  found = prompt_templates.template_fingerprint(template, vocabulary)
   assert found['template.special_tokens'] == ' '.join(template.special_tokens)
-  assert 'template.special_tokens' not in prompt_templates.fingerprint(
+  assert 'template.special_tokens' not in prompt_templates.template_fingerprint(
     prompt_templates.Template(), vocabulary
   )
 
@@ -220,8 +223,8 @@ def test_a_first_space_stands_before_the_prompt_and_nowhere_else(build):
     *published.encode(text),
   ]
   joint = [
-    *prompt_templates.encode_verify_problem(template, vocabulary, PROBLEM),
-    *prompt_templates.encode_verify_solution(template, vocabulary, SOLUTION),
+    *prompt_templates.encode_evaluator_problem(template, vocabulary, PROBLEM),
+    *prompt_templates.encode_evaluator_solution(template, vocabulary, SOLUTION),
   ]
   text = template.verify_problem.replace(
     '{question}', PROBLEM.question

@@ -124,9 +124,11 @@ def test_pieces_have_the_ids_of_the_joint_text(vocabulary, problems):
     assert prompt + target[:-1] == prompt_templates.encode_prompt(
       joint, vocabulary, schema.Problem('joint', solution)
     )
-    pieces = prompt_templates.encode_verify_problem(
+    pieces = prompt_templates.encode_evaluator_problem(
       TEMPLATE, vocabulary, problem
-    ) + prompt_templates.encode_verify_solution(TEMPLATE, vocabulary, solution)
+    ) + prompt_templates.encode_evaluator_solution(
+      TEMPLATE, vocabulary, solution
+    )
     for word in TEMPLATE.words:
       text = (
         TEMPLATE.verify_problem.replace('{question}', question)

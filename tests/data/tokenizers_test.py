@@ -355,11 +355,11 @@ def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
   if content is not None:
     (tmp_path / 'tokenizer.json').write_text(content)
   with pytest.raises(ValueError, match=message):
-    tokenizer_files.read(tmp_path)
+    tokenizer_files.load_tokenizer(tmp_path)
 
 
 def test_a_broken_sentence_piece_model_is_refused(tmp_path):
   pytest.importorskip('sentencepiece')
   (tmp_path / 'tokenizer.model').write_bytes(b'nothing of the kind')
   with pytest.raises(ValueError, match='no tokenizer that can be read'):
-    tokenizer_files.read(tmp_path)
+    tokenizer_files.load_tokenizer(tmp_path)

@@ -16,7 +16,9 @@ WORDS = vocabularies.WordVocabulary(('check', ':', 'A', '1', '2', 'correct'))
 def test_bytes_bring_back_any_text(text):
   ids = BYTES.encode(text)
   assert BYTES.decode(ids) == text
-  assert all(vocabularies.FIRST_ID <= index < BYTES.vocab_size for index in ids)
+  assert all(
+    vocabularies.FIRST_TEXT_ID <= index < BYTES.vocab_size for index in ids
+  )
 
 
 def test_bytes_bring_back_all_of_math(shared_data):

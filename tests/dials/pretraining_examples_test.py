@@ -18,7 +18,7 @@ TEMPLATE = prompt_templates.Template(
 
 
 def made(kind, count=200, **fields):
-  return pretraining_examples.DialLessons(
+  return pretraining_examples.DialPretrainingExamples(
     counts={kind: count}, template=TEMPLATE, vocabulary=VOCABULARY, **fields
   )('train')
 
@@ -145,7 +145,7 @@ def test_only_solutions_have_larger_turns():
 
 
 def test_splits_differ_and_an_unknown_lesson_is_refused():
-  rule = pretraining_examples.DialLessons(
+  rule = pretraining_examples.DialPretrainingExamples(
     counts={'jump': 300},
     template=TEMPLATE,
     vocabulary=VOCABULARY,

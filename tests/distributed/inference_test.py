@@ -32,7 +32,7 @@ def _inputs(tmp_path_factory):
     folder / 'one.safetensors', params, {'model': infer.MODEL}
   )
   rng = np.random.default_rng(0)
-  schema.write_rows(
+  schema.write_jsonl(
     folder / 'written.jsonl',
     [
       schema.CandidateSet(

@@ -21,7 +21,7 @@ recipe.Stages:
   ssft_again = None
   control = None
   score_by_likelihood = None
-VERDICTS = {'margin': @margin/examples.Mixed()}
+VERDICTS = {'margin': @margin/examples.MixedExamples()}
 train.train.tensorboard = False
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2

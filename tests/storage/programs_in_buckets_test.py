@@ -26,7 +26,7 @@ include 'recipes/tiny_cpu.gin'
 
 SOLUTIONS = {'fine': @fine/examples.SolutionExamples()}
 COMPARED_STYLES = ('fine', 'fine')
-VERDICTS = {'margin': @margin/examples.Mixed()}
+VERDICTS = {'margin': @margin/examples.MixedExamples()}
 NUM_DECODES = 4
 NUM_TRAIN_DECODES = 4
 DECODE_BATCH_SIZE = 8
@@ -59,7 +59,7 @@ def run(program, *arguments):
 def weights(bucket):
   """The path of the weights that the tiny recipe starts from."""
   return str(
-    epath.Path(dial_problems.base_weights()).copy(
+    epath.Path(dial_problems.base_weights_path()).copy(
       f'{bucket[0]}/base.safetensors'
     )
   )
@@ -186,7 +186,7 @@ def test_without_the_client_the_line_that_installs_it_is_told(
 
 def test_reports_in_a_bucket_are_compared(bucket, capsys):
   for name, right in (('small', 1), ('large', 3)):
-    candidates = schema.write_rows(
+    candidates = schema.write_jsonl(
       f'{bucket[0]}/{name}.jsonl',
       [
         schema.CandidateSet(
@@ -259,10 +259,10 @@ def test_a_file_of_records_appears_whole_or_not_at_all(bucket, name):
 
   path = f'{bucket[0]}/{name}'
   with pytest.raises(KeyboardInterrupt):
-    schema.write_rows(path, rows(True))
+    schema.write_jsonl(path, rows(True))
   assert name not in bucket[1]
-  schema.write_rows(path, rows(False))
-  assert [row['id'] for _, row in schema.read_rows(path)] == ['1', '2']
+  schema.write_jsonl(path, rows(False))
+  assert [row['id'] for _, row in schema.read_jsonl(path)] == ['1', '2']
   assert list(bucket[1]) == [name]
 
 
@@ -271,5 +271,6 @@ def test_tokenizers_are_read_from_a_bucket(bucket, tokenizer_paths):
     copied = epath.Path(path).copy(f'{bucket[0]}/{kind}/{path.name}')
     for place in (copied, copied.parent):
       assert (
-        tokenizer_files.read(place).digest == tokenizer_files.read(path).digest
+        tokenizer_files.load_tokenizer(place).digest
+        == tokenizer_files.load_tokenizer(path).digest
       )

@@ -82,7 +82,9 @@ def batch():
     for _ in range(30)
   ]
   return next(
-    batching.batches(examples, pack=True, seed=0, batch_size=16, max_length=16)
+    batching.train_batches(
+      examples, pack=True, seed=0, batch_size=16, max_length=16
+    )
   )
 
 

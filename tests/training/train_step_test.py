@@ -80,16 +80,16 @@ def make_batch(kind):
   shape = dict(batch_size=16, max_length=16, label_words=WORDS)
   if kind == 'packed':
     examples = [solution(random) for _ in range(60)]
-    return next(batching.batches(examples, pack=True, seed=0, **shape))
+    return next(batching.train_batches(examples, pack=True, seed=0, **shape))
   if kind == 'joint':
     examples = [
       row
       for _ in range(4)
       for row in (*pair(random, False), solution(random), solution(random))
     ]
-    return next(batching.batches(examples, seed=0, group_size=4, **shape))
+    return next(batching.train_batches(examples, seed=0, group_size=4, **shape))
   examples = [row for _ in range(8) for row in pair(random, kind == 'contrast')]
-  return next(batching.batches(examples, seed=0, group_size=2, **shape))
+  return next(batching.train_batches(examples, seed=0, group_size=2, **shape))
 
 
 CASES = {

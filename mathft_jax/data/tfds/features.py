@@ -8,34 +8,36 @@ import tensorflow_datasets as tfds
 from mathft_jax.data import schema
 from mathft_jax.data.tfds import splits
 
-NAMES = ('id', 'question', 'solution', 'answer', 'subject', 'level')
+FIELDS = ('id', 'question', 'solution', 'answer', 'subject', 'level')
 
 
-def problem() -> tfds.features.FeaturesDict:
+def problem_features() -> tfds.features.FeaturesDict:
   """Texts only; what is not known is empty."""
   return tfds.features.FeaturesDict(
-    {name: tfds.features.Text() for name in NAMES}
+    {name: tfds.features.Text() for name in FIELDS}
   )
 
 
-def examples(
+def generate_examples(
   problems: Sequence[schema.Problem], split: str
 ) -> Iterator[tuple[str, dict[str, str]]]:
   """(key, example) of the problems of a split."""
   for each in problems:
     if each.split == split:
-      yield each.id, {name: getattr(each, name) or '' for name in NAMES}
+      yield each.id, {name: getattr(each, name) or '' for name in FIELDS}
 
 
-def splits_of(problems: Sequence[schema.Problem]) -> list[str]:
+def nonempty_splits(problems: Sequence[schema.Problem]) -> list[str]:
   """The splits that have a problem: an excerpt may lack some, and TFDS writes no empty one."""
   present = {each.split for each in problems}
   return [split for split in splits.SPLITS if split in present]
 
 
-def to_problem(example: Mapping[str, Any], split: str) -> schema.Problem:
+def problem_from_example(
+  example: Mapping[str, Any], split: str
+) -> schema.Problem:
   """The problem that an example, as numpy, holds."""
-  texts = {name: example[name].decode('utf-8') for name in NAMES}
+  texts = {name: example[name].decode('utf-8') for name in FIELDS}
   return schema.Problem(
     **{**texts, 'answer': texts['answer'] or None}, split=split
   )

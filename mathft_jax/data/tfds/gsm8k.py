@@ -40,35 +40,35 @@ class GradeSchoolMath(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
       description=__doc__,
-      features=features.problem(),
+      features=features.problem_features(),
       citation=CITATION,
       supervised_keys=('question', 'solution'),
       homepage='https://github.com/openai/grade-school-math',
     )
 
   def _split_generators(self, dl_manager):
-    problems = read(dl_manager.manual_dir)
+    problems = read_gsm8k_problems(dl_manager.manual_dir)
     return {
       split: self._generate_examples(problems, split)
-      for split in features.splits_of(problems)
+      for split in features.nonempty_splits(problems)
     }
 
   def _generate_examples(self, problems, split):
-    yield from features.examples(problems, split)
+    yield from features.generate_examples(problems, split)
 
 
-def read(folder: epath.PathLike) -> list[schema.Problem]:
+def read_gsm8k_problems(folder: epath.PathLike) -> list[schema.Problem]:
   """All problems of the manual folder with their splits; ValueError when files are missing."""
   problems = []
   for name in ('train', 'test'):
-    path = manual_dir.jsonl(folder, FOLDERS, name)
+    path = manual_dir.find_jsonl(folder, FOLDERS, name)
     if path is None:
       raise ValueError(
         f'{folder}: no {name}.jsonl of GSM8K in it.\n{INSTRUCTIONS}'
       )
-    manual_dir.check(path, SHA256)
+    manual_dir.check_published_sha256(path, SHA256)
     problems.extend(
-      _problem(row, where, name) for where, row in schema.read_rows(path)
+      _problem(row, where, name) for where, row in schema.read_jsonl(path)
     )
   logging.info('%s: %d GSM8K problems', folder, len(problems))
   return problems
@@ -86,7 +86,9 @@ def _problem(row: dict, where: str, name: str) -> schema.Problem:
   split = (
     name
     if name == 'test'
-    else splits.validation_cut(row['question'], splits.GSM8K_VALIDATION_SHARE)
+    else splits.assign_train_or_validation(
+      row['question'], splits.GSM8K_VALIDATION_SHARE
+    )
   )
   return schema.Problem(
     id=f'gsm8k/{name}/{where.rpartition(":")[2]}',

@@ -18,7 +18,7 @@ def first_existing(
   return None
 
 
-def jsonl(
+def find_jsonl(
   folder: epath.PathLike, subfolders: Iterable[str], name: str
 ) -> epath.Path | None:
   """`name`.jsonl or `name`.jsonl.gz in the first of `subfolders` that has it; None without."""
@@ -32,7 +32,7 @@ def jsonl(
   )
 
 
-def check(path: epath.Path, known: Mapping[str, str]):
+def check_published_sha256(path: epath.Path, known: Mapping[str, str]):
   """Logs whether a file is the published one; `known`: name, without .gz, -> sha256 unpacked.
 
   ValueError for the pointer that git leaves in the place of a large file.

@@ -50,24 +50,24 @@ class Math(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
       description=__doc__,
-      features=features.problem(),
+      features=features.problem_features(),
       citation=CITATION,
       supervised_keys=('question', 'solution'),
       homepage='https://github.com/hendrycks/math',
     )
 
   def _split_generators(self, dl_manager):
-    problems = read(dl_manager.manual_dir)
+    problems = read_math_problems(dl_manager.manual_dir)
     return {
       split: self._generate_examples(problems, split)
-      for split in features.splits_of(problems)
+      for split in features.nonempty_splits(problems)
     }
 
   def _generate_examples(self, problems, split):
-    yield from features.examples(problems, split)
+    yield from features.generate_examples(problems, split)
 
 
-def read(folder: epath.PathLike) -> list[schema.Problem]:
+def read_math_problems(folder: epath.PathLike) -> list[schema.Problem]:
   """All problems of the manual folder, each with the split it belongs to.
 
   ValueError when the folder has none of the accepted forms, or when problems share an id.
@@ -92,7 +92,7 @@ def read(folder: epath.PathLike) -> list[schema.Problem]:
 
 
 def _problem(row: dict, where: str, name: str) -> schema.Problem:
-  problem = problem_sources.problem_from(
+  problem = problem_sources.problem_from_json(
     {'unique_id': name, **row}, where, name, 'train'
   )
   return schema.Problem(
@@ -102,7 +102,7 @@ def _problem(row: dict, where: str, name: str) -> schema.Problem:
     problem.answer,
     problem.subject,
     problem.level.removeprefix('Level '),
-    splits.math_split(problem.question),
+    splits.assign_math_split(problem.question),
   )
 
 
@@ -111,7 +111,7 @@ def _rows(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
   if archive := manual_dir.first_existing(
     folder, ('MATH.tar', 'math/MATH.tar')
   ):
-    manual_dir.check(archive, SHA256)
+    manual_dir.check_published_sha256(archive, SHA256)
     yield from _archived(archive)
   elif unpacked := manual_dir.first_existing(
     folder, ('MATH/train', 'math/MATH/train', 'math/train', 'train')
@@ -138,10 +138,10 @@ def _archived(archive: epath.Path) -> Iterator[tuple[str, dict, str]]:
 
 def _lines(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
   paths = [
-    manual_dir.jsonl(folder, FOLDERS, name) for name in ('train', 'test')
+    manual_dir.find_jsonl(folder, FOLDERS, name) for name in ('train', 'test')
   ]
   if not any(paths):
     raise ValueError(f'{folder}: no MATH in it.\n{INSTRUCTIONS}')
   for path in filter(None, paths):
-    for where, row in schema.read_rows(path):
+    for where, row in schema.read_jsonl(path):
       yield '', row, where

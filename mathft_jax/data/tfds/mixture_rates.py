@@ -43,7 +43,7 @@ def _rate(mixture: seqio.Mixture, task: seqio.Task, count: int) -> float:
   )
 
 
-def at_rates(
+def oversample_to_rates(
   mixture: seqio.Mixture, elements: Sequence[list[Any]]
 ) -> list[list[Any]]:
   """The elements of each task of a mixture, those of the smaller ones repeated as the rates say."""

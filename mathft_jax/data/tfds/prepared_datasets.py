@@ -40,7 +40,7 @@ TFDS_NAMES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Storage:
+class TfdsConfig:
   """Where data sets lie and what is taken into them.
 
   Attributes:
@@ -56,19 +56,21 @@ class Storage:
   selection: prm800k_trajectories.Selection = prm800k_trajectories.Selection()
 
 
-def builder(name: str, storage: Storage) -> tfds.core.DatasetBuilder:
+def make_builder(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
   """The builder of 'math', 'prm800k' or 'gsm8k'; may not be prepared yet."""
   if name not in BUILDERS:
     raise ValueError(f'data set {name!r}; wanted one of {sorted(BUILDERS)}.')
   config = (
-    {'config': prm800k.config(storage.selection)} if name == 'prm800k' else {}
+    {'config': prm800k.make_builder_config(storage.selection)}
+    if name == 'prm800k'
+    else {}
   )
   return BUILDERS[name](data_dir=storage.tfds_data_dir, **config)
 
 
-def prepare(name: str, storage: Storage) -> tfds.core.DatasetBuilder:
+def prepare_dataset(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
   """The builder of a data set that is on disk, made from the manual folder when it was not."""
-  built = builder(name, storage)
+  built = make_builder(name, storage)
   if not built.is_prepared():
     if not sys.stderr.isatty():
       tfds.disable_progress_bar()
@@ -87,7 +89,7 @@ def prepare(name: str, storage: Storage) -> tfds.core.DatasetBuilder:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TfdsProblems(Storage):
+class TfdsProblems(TfdsConfig):
   """The problems of 'math', 'prm800k' or 'gsm8k', in TFDS's order, which is fixed.
 
   `limit` takes so many, chosen by a hash of the id.
@@ -97,12 +99,13 @@ class TfdsProblems(Storage):
   limit: int | None = None
 
   def __call__(self, split: str) -> list[schema.Problem]:
-    built = prepare(self.name, self)
+    built = prepare_dataset(self.name, self)
     if split not in built.info.splits:
       raise ValueError(
         f'{self.name} has no split {split!r}; it has {sorted(built.info.splits)}.'
       )
     examples = tfds.as_numpy(built.as_dataset(split=split, shuffle_files=False))
-    return problem_sources.limited(
-      [features.to_problem(example, split) for example in examples], self.limit
+    return problem_sources.subsample_problems(
+      [features.problem_from_example(example, split) for example in examples],
+      self.limit,
     )

@@ -29,7 +29,9 @@ FINISHED = Prm800kConfig(
 )
 
 
-def config(selection: prm800k_trajectories.Selection) -> Prm800kConfig:
+def make_builder_config(
+  selection: prm800k_trajectories.Selection,
+) -> Prm800kConfig:
   """The configuration of a selection: `finished` for the default one."""
   if selection == FINISHED.selection:
     return FINISHED
@@ -53,20 +55,20 @@ class Prm800k(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
       description=__doc__,
-      features=features.problem(),
+      features=features.problem_features(),
       citation=CITATION,
       supervised_keys=('question', 'solution'),
       homepage='https://github.com/openai/prm800k',
     )
 
   def _split_generators(self, dl_manager):
-    problems = prm800k_trajectories.solutions(
+    problems = prm800k_trajectories.read_selected_solutions(
       dl_manager.manual_dir, self.builder_config.selection
     )
     return {
       split: self._generate_examples(problems, split)
-      for split in features.splits_of(problems)
+      for split in features.nonempty_splits(problems)
     }
 
   def _generate_examples(self, problems, split):
-    yield from features.examples(problems, split)
+    yield from features.generate_examples(problems, split)

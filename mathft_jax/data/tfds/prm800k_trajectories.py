@@ -90,7 +90,7 @@ class Selection:
       object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
-def solutions(
+def read_selected_solutions(
   folder: epath.PathLike, selection: Selection
 ) -> list[schema.Problem]:
   """The selected solutions of the manual folder: steps a line, the answer in a box at the end.
@@ -101,7 +101,7 @@ def solutions(
   counts, chosen, seen = Counter(), [], Counter()
   for trajectory in _read(epath.Path(folder), selection.phases):
     solution = _solution(trajectory)
-    reason = refusal(trajectory, selection)
+    reason = rejection_reason(trajectory, selection)
     if not reason and seen[solution.question, solution.solution]:
       reason = 'repeated'
     if (
@@ -118,7 +118,7 @@ def solutions(
   return chosen
 
 
-def refusal(trajectory: Trajectory, selection: Selection) -> str:
+def rejection_reason(trajectory: Trajectory, selection: Selection) -> str:
   """Why a trajectory is not chosen; empty when it is."""
   steps = trajectory.steps
   same = (trajectory.answer or '').split() == (
@@ -141,7 +141,7 @@ def refusal(trajectory: Trajectory, selection: Selection) -> str:
   return next((reason for reason, holds in reasons.items() if holds), '')
 
 
-def parse(row: dict, where: str, name: str) -> Trajectory:
+def parse_trajectory(row: dict, where: str, name: str) -> Trajectory:
   """A trajectory from a json row of any of the accepted forms; ValueError with file and line."""
   trajectory_id = f'prm800k/{name}/{where.rpartition(":")[2]}'
   try:
@@ -253,7 +253,7 @@ def _solution(trajectory: Trajectory) -> schema.Problem:
     question=question,
     solution='\n'.join(lines),
     answer=trajectory.reference or trajectory.answer,
-    split=splits.math_split(question),
+    split=splits.assign_math_split(question),
   )
 
 
@@ -261,15 +261,17 @@ def _read(folder: epath.Path, phases: tuple[int, ...]) -> Iterator[Trajectory]:
   found = 0
   for release, others in FILES.items():
     paths = [
-      manual_dir.jsonl(folder, FOLDERS, name) for name in (release, *others)
+      manual_dir.find_jsonl(folder, FOLDERS, name)
+      for name in (release, *others)
     ]
     path = next(filter(None, paths), None)
     if path is not None and int(release[len('phase')]) in phases:
       found += 1
-      manual_dir.check(path, SHA256)
+      manual_dir.check_published_sha256(path, SHA256)
       name = path.name.split('.')[0]
       yield from (
-        parse(row, where, name) for where, row in schema.read_rows(path)
+        parse_trajectory(row, where, name)
+        for where, row in schema.read_jsonl(path)
       )
   if not found:
     raise ValueError(

@@ -45,7 +45,9 @@ class SeqioVocabulary(seqio.Vocabulary):
 
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
     def encode(value):
-      return np.asarray(self.vocabulary.encode(text(value)), np.int32)
+      return np.asarray(
+        self.vocabulary.encode(decode_tf_string(value)), np.int32
+      )
 
     ids = tf.numpy_function(encode, [tf.convert_to_tensor(s)], tf.int32)
     return tf.ensure_shape(ids, [None])
@@ -63,12 +65,12 @@ class SeqioVocabulary(seqio.Vocabulary):
   __hash__ = None
 
 
-def text(value: Any) -> str:
+def decode_tf_string(value: Any) -> str:
   """The text of a string as TensorFlow hands it to Python: bytes, or an array of them."""
   return np.asarray(value, object).item().decode('utf-8')
 
 
-def matches(other: seqio.Vocabulary, vocabulary) -> bool:
+def encodes_same_ids(other: seqio.Vocabulary, vocabulary) -> bool:
   """Whether a seqio vocabulary gives our ids: ours, or one that agrees on `PROBE`.
 
   One that only passes ids through shows no more than its size.

@@ -15,38 +15,42 @@ import pathlib
 from mathft_jax.data import problem_sources
 
 SPLITS = ('train', 'validation', 'test')
-CUT_SEED = 0
+VALIDATION_SEED = 0
 MATH_VALIDATION_SHARE = (
   0.084  # of the 12,000 problems exactly 1,000 have a smaller hash
 )
 GSM8K_VALIDATION_SHARE = 0.0639  # of the 7,473 problems exactly 473
 
 
-def math_split(question: str) -> str:
+def assign_math_split(question: str) -> str:
   """'train', 'validation' or 'test' for the text of a MATH problem, white space aside."""
-  if digest(question) in math500():
+  if question_digest(question) in load_math500_digests():
     return 'test'
-  return validation_cut(question, MATH_VALIDATION_SHARE)
+  return assign_train_or_validation(question, MATH_VALIDATION_SHARE)
 
 
-def validation_cut(question: str, share: float) -> str:
+def assign_train_or_validation(question: str, share: float) -> str:
   """'validation' for about `share` of all questions, else 'train'."""
-  hashed = problem_sources.share(f'{CUT_SEED}:{normalised(question)}')
+  hashed = problem_sources.hash_to_unit_interval(
+    f'{VALIDATION_SEED}:{normalize_whitespace(question)}'
+  )
   return 'validation' if hashed < share else 'train'
 
 
-def digest(question: str) -> str:
+def question_digest(question: str) -> str:
   """The first 16 hexadecimal digits of the question's sha256, white space aside."""
-  return hashlib.sha256(normalised(question).encode('utf-8')).hexdigest()[:16]
+  return hashlib.sha256(
+    normalize_whitespace(question).encode('utf-8')
+  ).hexdigest()[:16]
 
 
-def normalised(question: str) -> str:
+def normalize_whitespace(question: str) -> str:
   """The question with every run of white space as one space: PRM800K changed only these."""
   return ' '.join(question.split())
 
 
 @functools.cache
-def math500() -> dict[str, str]:
+def load_math500_digests() -> dict[str, str]:
   """The 500 test problems: digest of the text -> MATH's id."""
   ids = json.loads(
     pathlib.Path(__file__).with_name('math500.json').read_text(encoding='utf-8')

@@ -24,7 +24,9 @@ def row(number):
 
 
 def test_notes_go_and_the_answer_is_put_into_a_box(tmp_path):
-  problems = gsm8k.read(write(tmp_path, train=[row(1)], test=[row(1234)]))
+  problems = gsm8k.read_gsm8k_problems(
+    write(tmp_path, train=[row(1)], test=[row(1234)])
+  )
   assert (
     problems[0].solution
     == 'There are 1+1 = 2.\nThe final answer is $\\boxed{2}$.'
@@ -41,18 +43,18 @@ def test_a_row_without_its_answer_mark_is_named(tmp_path):
     test=[row(2)],
   )
   with pytest.raises(ValueError, match='train.jsonl:2'):
-    gsm8k.read(folder)
+    gsm8k.read_gsm8k_problems(folder)
 
 
 def test_a_missing_file_says_what_to_put_there(tmp_path):
   with pytest.raises(
     ValueError, match='no test.jsonl.*\n.*openai/grade-school-math|grade_school'
   ):
-    gsm8k.read(write(tmp_path, train=[row(1)]))
+    gsm8k.read_gsm8k_problems(write(tmp_path, train=[row(1)]))
 
 
 def test_real_gsm8k_has_a_boxed_answer_everywhere(shared_data):
-  problems = gsm8k.read(shared_data)
+  problems = gsm8k.read_gsm8k_problems(shared_data)
   assert len(problems) == 7473 + 1319
   assert all(
     problem_sources.boxed(p.solution) == p.answer and '<<' not in p.solution

@@ -13,7 +13,9 @@ TEST_QUESTION = 'Which of these is held out?'
 @pytest.fixture(autouse=True)
 def held_out(monkeypatch):
   monkeypatch.setattr(
-    splits, 'math500', lambda: {splits.digest(TEST_QUESTION): 'test/algebra/0'}
+    splits,
+    'load_math500_digests',
+    lambda: {splits.question_digest(TEST_QUESTION): 'test/algebra/0'},
   )
 
 
@@ -75,7 +77,9 @@ def write_clone(folder):
 )
 def test_every_accepted_form_gives_the_same_problems(tmp_path, write):
   write(tmp_path)
-  problems = {problem.id: problem for problem in math.read(tmp_path)}
+  problems = {
+    problem.id: problem for problem in math.read_math_problems(tmp_path)
+  }
   assert problems.keys() == ROWS.keys()
   problem = problems['train/algebra/7.json']
   assert (
@@ -102,7 +106,7 @@ def test_every_accepted_form_gives_the_same_problems(tmp_path, write):
 
 def test_an_empty_folder_says_what_to_put_there(tmp_path):
   with pytest.raises(ValueError, match='hendrycks/math'):
-    math.read(tmp_path)
+    math.read_math_problems(tmp_path)
 
 
 def test_problems_that_share_an_id_are_an_error(tmp_path):
@@ -112,12 +116,12 @@ def test_problems_that_share_an_id_are_an_error(tmp_path):
       json.dumps({**original(1), 'unique_id': 'train/algebra/1.json'}) + '\n'
     )
   with pytest.raises(ValueError, match='2 problems with 1 different ids'):
-    math.read(tmp_path)
+    math.read_math_problems(tmp_path)
 
 
 def test_real_math_has_all_its_problems(shared_data, monkeypatch):
   monkeypatch.undo()
-  problems = math.read(shared_data)
+  problems = math.read_math_problems(shared_data)
   assert [
     sum(p.split == split for p in problems) for split in splits.SPLITS
   ] == [11000, 1000, 500]

@@ -32,7 +32,7 @@ def storage(tmp_path_factory):
   for name, part in (('train', rows[:30]), ('test', rows[30:])):
     text = ''.join(json.dumps(row) + '\n' for row in part)
     (manual / 'math' / f'{name}.jsonl').write_text(text)
-  return prepared_datasets.Storage(
+  return prepared_datasets.TfdsConfig(
     tfds_data_dir=str(tmp_path_factory.mktemp('tfds')), manual_dir=str(manual)
   )
 
@@ -49,7 +49,7 @@ def problems(storage, name, **fields):
 
 
 def test_the_data_set_holds_the_problems_of_the_manual_folder(storage):
-  read = {p.id: p for p in math.read(storage.manual_dir)}
+  read = {p.id: p for p in math.read_math_problems(storage.manual_dir)}
   for split in ('train', 'validation'):
     stored = problems(storage, 'math')(split)
     assert {p.id for p in stored} == {
@@ -66,18 +66,20 @@ def test_the_order_is_the_same_at_every_reading(storage):
 
 
 def test_a_prepared_data_set_no_longer_needs_the_manual_folder(storage):
-  prepared_datasets.prepare('math', storage)
-  gone = prepared_datasets.Storage(
+  prepared_datasets.prepare_dataset('math', storage)
+  gone = prepared_datasets.TfdsConfig(
     tfds_data_dir=storage.tfds_data_dir, manual_dir='/nowhere'
   )
   assert (
-    prepared_datasets.prepare('math', gone).info.splits['train'].num_examples
+    prepared_datasets.prepare_dataset('math', gone)
+    .info.splits['train']
+    .num_examples
     > 40
   )
 
 
 def test_tfds_and_seqio_find_the_data_set_by_name(storage):
-  prepared_datasets.prepare('math', storage)
+  prepared_datasets.prepare_dataset('math', storage)
   found = tfds.load(
     prepared_datasets.TFDS_NAMES['math'],
     data_dir=storage.tfds_data_dir,
@@ -92,16 +94,16 @@ def test_an_unknown_data_set_is_an_error(storage):
 
 
 def test_a_missing_manual_folder_says_what_to_put_there(tmp_path):
-  empty = prepared_datasets.Storage(
+  empty = prepared_datasets.TfdsConfig(
     tfds_data_dir=str(tmp_path), manual_dir=str(tmp_path / 'none')
   )
   with pytest.raises(AssertionError, match='openai/prm800k'):
-    prepared_datasets.prepare('prm800k', empty)
+    prepared_datasets.prepare_dataset('prm800k', empty)
 
 
 def test_each_selection_is_a_data_set_of_its_own():
   names = {
-    prm800k.config(selection).name
+    prm800k.make_builder_config(selection).name
     for selection in (
       prm800k_trajectories.Selection(),
       prm800k_trajectories.Selection(human_steps=False),
@@ -114,17 +116,18 @@ def test_each_selection_is_a_data_set_of_its_own():
 def test_real_prm800k_trains_on_no_test_or_validation_problem_of_math(
   shared_data, tmp_path
 ):
-  where = prepared_datasets.Storage(
+  where = prepared_datasets.TfdsConfig(
     tfds_data_dir=str(tmp_path), manual_dir=str(shared_data)
   )
   found = {split: problems(where, 'prm800k')(split) for split in splits.SPLITS}
   assert [len(found[split]) for split in splits.SPLITS] == [743, 79, 90]
   for split, solutions in found.items():
-    assert {splits.math_split(p.question) for p in solutions} == {split}
-  held_out = splits.math500().keys()
+    assert {splits.assign_math_split(p.question) for p in solutions} == {split}
+  held_out = splits.load_math500_digests().keys()
   assert (
     not {
-      splits.digest(p.question) for p in found['train'] + found['validation']
+      splits.question_digest(p.question)
+      for p in found['train'] + found['validation']
     }
     & held_out
   )

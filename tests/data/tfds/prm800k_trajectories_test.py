@@ -87,7 +87,7 @@ def texts(problems):
 
 
 def test_a_solution_is_its_chosen_steps_and_its_answer_in_a_box(folder):
-  (problem,) = prm800k_trajectories.solutions(
+  (problem,) = prm800k_trajectories.read_selected_solutions(
     folder(phase1_train=[FINISHED]), Selection()
   )
   assert (
@@ -112,7 +112,11 @@ def test_a_solution_is_its_chosen_steps_and_its_answer_in_a_box(folder):
 def test_every_field_of_the_selection_selects(folder, selection, expected):
   rows = [FINISHED, ERROR, HUMAN, CONTROL, OTHER, DOUBTFUL]
   assert (
-    texts(prm800k_trajectories.solutions(folder(phase1_train=rows), selection))
+    texts(
+      prm800k_trajectories.read_selected_solutions(
+        folder(phase1_train=rows), selection
+      )
+    )
     == expected
   )
 
@@ -121,12 +125,16 @@ def test_phases_are_chosen_by_their_files(folder):
   path = folder(
     phase1_train=[FINISHED], phase2_train=[HUMAN], phase2_test=[CONTROL]
   )
-  assert texts(prm800k_trajectories.solutions(path, Selection())) == [
+  assert texts(
+    prm800k_trajectories.read_selected_solutions(path, Selection())
+  ) == [
     'Add them.',
     'By hand.',
     'Two.',
   ]
-  assert texts(prm800k_trajectories.solutions(path, Selection(phases=[2]))) == [
+  assert texts(
+    prm800k_trajectories.read_selected_solutions(path, Selection(phases=[2]))
+  ) == [
     'By hand.',
     'Two.',
   ]
@@ -134,20 +142,26 @@ def test_phases_are_chosen_by_their_files(folder):
 
 def test_a_repeated_solution_counts_once(folder):
   path = folder(phase1_train=[FINISHED, FINISHED], phase2_train=[FINISHED])
-  assert len(prm800k_trajectories.solutions(path, Selection())) == 1
+  assert (
+    len(prm800k_trajectories.read_selected_solutions(path, Selection())) == 1
+  )
 
 
 def test_a_solution_of_a_test_problem_is_test_whatever_file_it_is_in(
   folder, monkeypatch
 ):
   monkeypatch.setattr(
-    splits, 'math500', lambda: {splits.digest('What  is 1+1?'): 'test/x'}
+    splits,
+    'load_math500_digests',
+    lambda: {splits.question_digest('What  is 1+1?'): 'test/x'},
   )
   rows = [
     FINISHED,
     released([(0, [completion('4\n\n# Answer\n\n4')])], problem='What is 2+2?'),
   ]
-  made = prm800k_trajectories.solutions(folder(phase1_train=rows), Selection())
+  made = prm800k_trajectories.read_selected_solutions(
+    folder(phase1_train=rows), Selection()
+  )
   assert made[0].split == 'test' and made[1].split != 'test'
 
 
@@ -163,7 +177,9 @@ def test_the_release_is_taken_before_what_stands_in_for_it(folder):
     phase1_train_solutions=[joined],
     phase1_test_solutions=[joined],
   )
-  assert texts(prm800k_trajectories.solutions(path, Selection())) == [
+  assert texts(
+    prm800k_trajectories.read_selected_solutions(path, Selection())
+  ) == [
     'Add them.',
     'Joined.',
   ]
@@ -194,7 +210,7 @@ def test_a_labelling_session_without_metadata_is_read(folder):
     ],
   }
   given_up = {**session, 'steps': session['steps'][:1]}
-  (problem,) = prm800k_trajectories.solutions(
+  (problem,) = prm800k_trajectories.read_selected_solutions(
     folder(phase1_train_trajectories=[session, given_up]), Selection()
   )
   assert problem.solution == 'Yes.\nEnd.\nThe final answer is $\\boxed{7}$.'
@@ -212,7 +228,7 @@ def test_a_joined_solution_with_an_error_is_not_chosen(folder):
   right = {**row, 'first_error_step': None, 'finish_reason': 'solution'}
   assert (
     len(
-      prm800k_trajectories.solutions(
+      prm800k_trajectories.read_selected_solutions(
         folder(phase2_sample100=[row, right]), Selection()
       )
     )
@@ -224,18 +240,20 @@ def test_a_row_of_another_form_is_named_by_file_and_line(folder):
   with pytest.raises(
     ValueError, match=r'phase1_train.jsonl:2: no PRM800K row \(KeyError'
   ):
-    prm800k_trajectories.solutions(
+    prm800k_trajectories.read_selected_solutions(
       folder(phase1_train=[FINISHED, {'text': 'x'}]), Selection()
     )
 
 
 def test_an_empty_folder_says_what_to_put_there(tmp_path):
   with pytest.raises(ValueError, match='openai/prm800k'):
-    prm800k_trajectories.solutions(tmp_path, Selection())
+    prm800k_trajectories.read_selected_solutions(tmp_path, Selection())
 
 
 def test_the_real_phase_1_gives_its_finished_solutions(shared_data):
-  made = prm800k_trajectories.solutions(shared_data, Selection(phases=(1,)))
+  made = prm800k_trajectories.read_selected_solutions(
+    shared_data, Selection(phases=(1,))
+  )
   counts = Counter(problem.split for problem in made)
   assert (counts['train'] + counts['validation'], counts['test']) == (808, 90)
   assert all(
@@ -251,8 +269,10 @@ def test_the_real_trajectories_and_their_joined_solutions_agree(
     name = f'prm800k/{name}.jsonl.gz'
     (tmp_path / name).write_bytes((shared_data / name).read_bytes())
   selection = Selection(phases=(1,))
-  joined = prm800k_trajectories.solutions(tmp_path, selection)
-  from_sessions = prm800k_trajectories.solutions(shared_data, selection)
+  joined = prm800k_trajectories.read_selected_solutions(tmp_path, selection)
+  from_sessions = prm800k_trajectories.read_selected_solutions(
+    shared_data, selection
+  )
   assert {(p.question, p.solution) for p in joined} == {
     (p.question, p.solution) for p in from_sessions
   }

@@ -10,28 +10,36 @@ def rows(path):
 
 
 def test_the_500_are_all_from_the_test_set_of_math():
-  assert len(splits.math500()) == 500
-  assert all(name.startswith('test/') for name in splits.math500().values())
+  assert len(splits.load_math500_digests()) == 500
+  assert all(
+    name.startswith('test/') for name in splits.load_math500_digests().values()
+  )
 
 
 def test_white_space_does_not_change_the_split():
   question = 'What is $1+1$?\nAnd why?'
-  assert splits.digest(question) == splits.digest(
+  assert splits.question_digest(question) == splits.question_digest(
     '  What is  $1+1$? And why?\n'
   )
-  assert splits.math_split(question) == splits.math_split(question + ' ')
+  assert splits.assign_math_split(question) == splits.assign_math_split(
+    question + ' '
+  )
 
 
 def test_a_problem_of_the_500_is_test_whatever_its_hash(monkeypatch):
   questions = [f'What is {number}?' for number in range(100)]
-  assert {splits.math_split(question) for question in questions} == {
+  assert {splits.assign_math_split(question) for question in questions} == {
     'train',
     'validation',
   }
   monkeypatch.setattr(
-    splits, 'math500', lambda: {splits.digest(q): 'test/x' for q in questions}
+    splits,
+    'load_math500_digests',
+    lambda: {splits.question_digest(q): 'test/x' for q in questions},
   )
-  assert {splits.math_split(question) for question in questions} == {'test'}
+  assert {splits.assign_math_split(question) for question in questions} == {
+    'test'
+  }
 
 
 def test_math_is_cut_into_11000_1000_and_the_published_500(shared_data):
@@ -44,7 +52,7 @@ def test_math_is_cut_into_11000_1000_and_the_published_500(shared_data):
     split: {
       row['unique_id']
       for row in problems
-      if splits.math_split(row['problem']) == split
+      if splits.assign_math_split(row['problem']) == split
     }
     for split in splits.SPLITS
   }
@@ -55,14 +63,14 @@ def test_math_is_cut_into_11000_1000_and_the_published_500(shared_data):
   }
   published = rows(shared_data / 'math' / 'split_lightman' / 'test500.jsonl.gz')
   assert ids['test'] == {row['unique_id'] for row in published}
-  assert set(splits.math500().values()) == ids['test']
+  assert set(splits.load_math500_digests().values()) == ids['test']
 
 
 def test_no_problem_of_the_500_has_a_twin_in_training(shared_data):
   by_split = {split: set() for split in splits.SPLITS}
   for name in ('train', 'test'):
     for row in rows(shared_data / 'math' / f'{name}.jsonl.gz'):
-      by_split[splits.math_split(row['problem'])].add(
+      by_split[splits.assign_math_split(row['problem'])].add(
         ''.join(row['problem'].split())
       )
   assert not by_split['test'] & (by_split['train'] | by_split['validation'])
@@ -74,7 +82,7 @@ def test_gsm8k_keeps_473_training_problems_for_validation(shared_data):
     row['question'] for row in rows(shared_data / 'gsm8k' / 'train.jsonl.gz')
   ]
   cut = [
-    splits.validation_cut(question, splits.GSM8K_VALIDATION_SHARE)
+    splits.assign_train_or_validation(question, splits.GSM8K_VALIDATION_SHARE)
     for question in questions
   ]
   assert (cut.count('train'), cut.count('validation')) == (7_000, 473)

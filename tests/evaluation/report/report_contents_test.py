@@ -14,7 +14,7 @@ RULES = voting.paper_rules(2, 2)
 
 
 def write(path, sets):
-  return schema.write_rows(path, sets)
+  return schema.write_jsonl(path, sets)
 
 
 def some_sets(seed=0, problems=20, candidates=6):

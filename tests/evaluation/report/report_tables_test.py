@@ -28,7 +28,7 @@ def section_of(tmp_path, name='scored', wrong=30):
     candidate_set(known if i < wrong else plain, str(i), level=f'Level {i % 2}')
     for i in range(50)
   ]
-  path = schema.write_rows(tmp_path / f'{name}.jsonl', sets)
+  path = schema.write_jsonl(tmp_path / f'{name}.jsonl', sets)
   return report_contents.section(
     report_contents.measure(path, RULES), RULES, SETTINGS
   )
