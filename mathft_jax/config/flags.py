@@ -9,7 +9,7 @@ import sys
 from absl import flags
 
 from mathft_jax.config.errors import ConfigError
-from mathft_jax.distributed import processes
+from mathft_jax.distributed import cluster_detection
 
 BEGINS_A_GIN_VALUE = ('@', '%', '[', '(', '{', "'", '"')
 
@@ -25,7 +25,7 @@ class CommandLine:
   help: bool = False
   tfds_data_dir: str | None = None
   compilation_cache_dir: str | None = None
-  place: processes.Place = processes.Place()
+  place: cluster_detection.Place = cluster_detection.Place()
 
 
 def parse_command_line(
@@ -65,14 +65,14 @@ def parse_command_line(
     raise ConfigError(
       f'{positional}: arguments without a name; wanted --flag=value. See --help.'
     )
-  place = processes.Place(
+  place = cluster_detection.Place(
     **{
       field.name: getattr(values, field.name)
-      for field in dataclasses.fields(processes.Place)
+      for field in dataclasses.fields(cluster_detection.Place)
     }
   )
   try:
-    processes.check(place)
+    cluster_detection.check(place)
   except ValueError as error:
     raise ConfigError(str(error)) from error
   return CommandLine(
@@ -173,13 +173,13 @@ def _definitions() -> flags.FlagValues:
   )
   flags.DEFINE_float(
     'start_timeout_s',
-    processes.Place.start_timeout_s,
+    cluster_detection.Place.start_timeout_s,
     'How long the processes of a run wait for each other.',
     flag_values=values,
   )
   flags.DEFINE_float(
     'heartbeat_timeout_s',
-    processes.Place.heartbeat_timeout_s,
+    cluster_detection.Place.heartbeat_timeout_s,
     'All end when one process gives no sign of life for so long.',
     flag_values=values,
   )

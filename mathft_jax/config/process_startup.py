@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 
 import mathft_jax
-from mathft_jax.distributed import processes
+from mathft_jax.distributed import cluster_detection, processes
 
 SEEN_BY_ALL = 'seen_by_all'
 PLACE_S = 10.0  # network disks may show new files late
@@ -23,7 +23,7 @@ BROKEN_S = (
 
 
 def start_process(
-  place: processes.Place, program: str, configuration: str
+  place: cluster_detection.Place, program: str, configuration: str
 ) -> None:
   """Meets the other processes, which must run the same thing; then only the first is talkative."""
   processes.start(

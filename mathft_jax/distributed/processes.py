@@ -13,24 +13,6 @@ from typing import Any
 from absl import logging
 
 from mathft_jax.distributed import cluster_detection, lifeline, relay
-from mathft_jax.distributed.cluster_detection import Place, check
-
-__all__ = [
-  'Place',
-  'check',
-  'count',
-  'end',
-  'finish',
-  'index',
-  'is_first',
-  'let_first_speak',
-  'once',
-  'same',
-  'seen',
-  'start',
-  'told',
-  'wait',
-]
 
 DAY_S = 24 * 3600.0
 SEEN_S = (
@@ -46,7 +28,8 @@ _uses: collections.Counter[str] = (
 
 
 def start(
-  place: Place = Place(), about: Mapping[str, str] | None = None
+  place: cluster_detection.Place = cluster_detection.Place(),
+  about: Mapping[str, str] | None = None,
 ) -> None:
   """Meets the other processes of the run, where there are any; before any device is touched.
 
