@@ -17,7 +17,7 @@ import time
 import ml_dtypes
 import numpy as np
 
-from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 
@@ -49,7 +49,7 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
   family, config = config_json.read(sizes, where='sizes')
   shapes = {
     name: array.shape
-    for name, array in parameter_source.flat(
+    for name, array in lazy_params.flat(
       transformer.abstract_params(config)
     ).items()
   }

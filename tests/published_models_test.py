@@ -21,7 +21,7 @@ from mathft_jax import (
   score,
   train,
 )
-from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.data import examples, prompt_templates, schema, vocabularies
 from mathft_jax.evaluation import voting
 from mathft_jax.inference import sampling
@@ -81,7 +81,7 @@ def make_folder(
   found = {**SIZES, **keys, 'vocab_size': vocab_size, 'eos_token_id': 1}
   (folder / 'config.json').write_text(json.dumps(found))
   family, config = config_json.read(found, where='test')
-  params = parameter_source.flat(
+  params = lazy_params.flat(
     transformer.init_params(config, jax.random.key(0))
   )
   arrays = {}

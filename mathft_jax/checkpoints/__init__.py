@@ -19,11 +19,7 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
-from mathft_jax.checkpoints.export import (
-  write_native,
-  write_safetensors,
-  write_step,
-)
+from mathft_jax.checkpoints.save import write_native, write_safetensors, write_step
 from mathft_jax.checkpoints.huggingface import (
   copy_tokenizer,
   tokenizer_files,

@@ -15,7 +15,7 @@ from etils import epath
 import jax
 import numpy as np
 
-from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
@@ -66,7 +66,7 @@ def is_folder(path: epath.Path) -> bool:
   return (path / CONFIG).is_file()
 
 
-def open_folder(path: epath.PathLike) -> parameter_source.Stored:
+def open_folder(path: epath.PathLike) -> lazy_params.Stored:
   """The parameters of a folder; ValueError, with names and shapes, where anything is wrong."""
   path = epath.Path(path)
   published = json.loads((path / CONFIG).read_text())
@@ -74,7 +74,7 @@ def open_folder(path: epath.PathLike) -> parameter_source.Stored:
   entries = _entries(path)
   shapes = {
     name: array.shape
-    for name, array in parameter_source.flat(
+    for name, array in lazy_params.flat(
       transformer.abstract_params(config)
     ).items()
   }
@@ -89,7 +89,7 @@ def open_folder(path: epath.PathLike) -> parameter_source.Stored:
     name: entries[row.their_name(0 if row.is_stacked else None)]
     for name, row in rows.items()
   }
-  return parameter_source.Stored(
+  return lazy_params.Stored(
     {
       name: jax.ShapeDtypeStruct(shapes[name], entry.dtype)
       for name, entry in first.items()
@@ -101,7 +101,7 @@ def open_folder(path: epath.PathLike) -> parameter_source.Stored:
 
 def write_folder(
   path: epath.PathLike,
-  source: parameter_source.Stored,
+  source: lazy_params.Stored,
   config: config_lib.TransformerConfig,
   *,
   dtype: Any = None,
@@ -122,7 +122,7 @@ def write_folder(
     raise ValueError(
       f'{path} is there already and not empty; wanted a new folder for the export.'
     )
-  source = parameter_source.with_vocab_rows(source, config.vocab_size)
+  source = lazy_params.with_vocab_rows(source, config.vocab_size)
   family, keys = config_json.write(config, source.metadata.get('published'))
   shapes = _their_shapes(family, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
@@ -271,7 +271,7 @@ def _may_be_there(name: str, config: config_lib.TransformerConfig) -> bool:
 
 
 def _their_shapes(
-  family: config_json.Family, source: parameter_source.Stored, dtype: Any
+  family: config_json.Family, source: lazy_params.Stored, dtype: Any
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """By name the shapes of the tensors to write, in the order of `_their_parts`."""
   shapes = {}
@@ -288,7 +288,7 @@ def _their_shapes(
 
 
 def _their_parts(
-  family: config_json.Family, source: parameter_source.Stored
+  family: config_json.Family, source: lazy_params.Stored
 ) -> Iterator[np.ndarray]:
   """The tensors, parameter by parameter, so that a source may read all layers of one at once."""
   for row in tensor_names.rows(

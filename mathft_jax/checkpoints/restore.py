@@ -11,12 +11,7 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
-from mathft_jax.checkpoints import (
-  huggingface,
-  parameter_source,
-  restore_sharded,
-  safetensors_format,
-)
+from mathft_jax.checkpoints import huggingface, lazy_params, restore_sharded, safetensors_format
 from mathft_jax.models import config as config_lib
 from mathft_jax.storage import remote_paths
 
@@ -48,7 +43,7 @@ def load_params(
   if not _is_step(path):
     source = _with_rows_of(wanted, _open_files(path))
     check_shapes(
-      wanted, parameter_source.nested(source.shapes), where=str(path)
+      wanted, lazy_params.nested(source.shapes), where=str(path)
     )
     return restore_sharded.place(source, wanted)
   check_shapes(wanted, shapes(path), where=str(path))
@@ -101,7 +96,7 @@ def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
   path = find(path)
   cast = lambda each: jax.ShapeDtypeStruct(each.shape, dtype or each.dtype)
   if not _is_step(path):
-    return jax.tree.map(cast, parameter_source.nested(_open_files(path).shapes))
+    return jax.tree.map(cast, lazy_params.nested(_open_files(path).shapes))
   with ocp.StandardCheckpointer(
     multiprocessing_options=_alone()
   ) as checkpointer:
@@ -113,7 +108,7 @@ def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
   )
 
 
-def open_params(path: epath.PathLike) -> parameter_source.Stored:
+def open_params(path: epath.PathLike) -> lazy_params.Stored:
   """The params of a checkpoint, to be read one after the other on this host.
 
   Of a step's folder all layers of a parameter are read together, as orbax has written them.
@@ -121,7 +116,7 @@ def open_params(path: epath.PathLike) -> parameter_source.Stored:
   path = find(path)
   if not _is_step(path):
     return _open_files(path)
-  found = parameter_source.flat(shapes(path))
+  found = lazy_params.flat(shapes(path))
   last: dict[str, np.ndarray] = {}
 
   def read(name: str, layer: int | None) -> np.ndarray:
@@ -130,7 +125,7 @@ def open_params(path: epath.PathLike) -> parameter_source.Stored:
       last[name] = _read_leaf(path, name, found[name])
     return last[name] if layer is None else last[name][layer]
 
-  return parameter_source.Stored(found, read_metadata(path), read)
+  return lazy_params.Stored(found, read_metadata(path), read)
 
 
 def read_metadata(path: epath.PathLike) -> dict[str, Any]:
@@ -179,7 +174,7 @@ def check_metadata(
     if wanted is None or not saved.get(name):
       continue
     theirs, ours = (
-      parameter_source.flat(config_lib.resolved(plain(value)))
+      lazy_params.flat(config_lib.resolved(plain(value)))
       for value in (saved[name], wanted)
     )
     names = sorted(
@@ -200,11 +195,11 @@ def check_shapes(wanted: Any, found: Any, *, where: str) -> None:
   """ValueError with the two lists that differ, unless names and shapes are the same."""
   wanted = {
     name: list(array.shape)
-    for name, array in parameter_source.flat(wanted).items()
+    for name, array in lazy_params.flat(wanted).items()
   }
   found = {
     name: list(array.shape)
-    for name, array in parameter_source.flat(found).items()
+    for name, array in lazy_params.flat(found).items()
   }
   differ = sorted(
     name
@@ -254,20 +249,20 @@ def _is_step(path: epath.Path) -> bool:
   return is_whole and (path / 'params').is_dir()
 
 
-def _open_files(path: epath.Path) -> parameter_source.Stored:
+def _open_files(path: epath.Path) -> lazy_params.Stored:
   if path.suffix == '.safetensors':
     return safetensors_format.open_native(path)
   return huggingface.open_folder(path)
 
 
 def _with_rows_of(
-  wanted: Any, source: parameter_source.Stored
-) -> parameter_source.Stored:
+  wanted: Any, source: lazy_params.Stored
+) -> lazy_params.Stored:
   """The source with as many rows of embeddings as wanted, where the others are padding."""
   size = source.metadata.get('model', {}).get('vocab_size')
   rows = wanted['embedding'].shape[0] if 'embedding' in wanted else 0
   return (
-    parameter_source.with_vocab_rows(source, rows)
+    lazy_params.with_vocab_rows(source, rows)
     if size and rows >= size
     else source
   )
@@ -277,7 +272,7 @@ def _read_leaf(
   path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
 ) -> np.ndarray:
   """One parameter of a step's folder, in this host's memory."""
-  item = parameter_source.nested({name: shape})
+  item = lazy_params.nested({name: shape})
   args = ocp.args.PyTreeRestore(
     item=item,
     partial_restore=True,
@@ -290,6 +285,6 @@ def _read_leaf(
     ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
     multiprocessing_options=alone,
   ) as checkpointer:
-    return parameter_source.flat(
+    return lazy_params.flat(
       checkpointer.restore(path / 'params', args=args)
     )[name]

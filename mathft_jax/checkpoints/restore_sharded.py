@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 import numpy as np
 
-from mathft_jax.checkpoints import parameter_source
+from mathft_jax.checkpoints import lazy_params
 from mathft_jax.models.huggingface import tensor_names
 
 # A stacked parameter above this goes to the devices layer by layer, so that the host never holds
@@ -18,7 +18,7 @@ from mathft_jax.models.huggingface import tensor_names
 STREAM_BYTES = 1 << 28
 
 
-def place(source: parameter_source.Stored, wanted: Any) -> Any:
+def place(source: lazy_params.Stored, wanted: Any) -> Any:
   """The tree of arrays that `wanted` (ShapeDtypeStructs with shardings) describes.
 
   Each process reads what its own devices hold. The host holds one tensor of the files at a time, or
@@ -68,7 +68,7 @@ def _make(
 
 
 def _make_stacked(
-  source: parameter_source.Stored, name: str, array: jax.ShapeDtypeStruct
+  source: lazy_params.Stored, name: str, array: jax.ShapeDtypeStruct
 ) -> jax.Array:
   """A stacked parameter, all layers at once."""
 
@@ -91,7 +91,7 @@ def _make_stacked(
 
 
 def _stream(
-  source: parameter_source.Stored,
+  source: lazy_params.Stored,
   name: str,
   array: jax.ShapeDtypeStruct,
   layer_sharding: Sharding,

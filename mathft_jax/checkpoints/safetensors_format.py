@@ -17,7 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from mathft_jax.checkpoints import parameter_source
+from mathft_jax.checkpoints import lazy_params
 from mathft_jax.storage import remote_paths
 
 DTYPES = {
@@ -82,7 +82,7 @@ def read_header(
   }, metadata
 
 
-def open_native(path: epath.PathLike) -> parameter_source.Stored:
+def open_native(path: epath.PathLike) -> lazy_params.Stored:
   """The parameters of a file that `write` made, or of any other with our flat names."""
   entries, header = read_header(path)
 
@@ -94,7 +94,7 @@ def open_native(path: epath.PathLike) -> parameter_source.Stored:
     name: jax.ShapeDtypeStruct(entry.shape, entry.dtype)
     for name, entry in entries.items()
   }
-  return parameter_source.Stored(
+  return lazy_params.Stored(
     shapes, json.loads(header.get('metadata', '{}')), read
   )
 

@@ -13,7 +13,7 @@ from mathft_jax.models.huggingface import (
   sliding_window_fields,
   tensor_names,
 )
-from mathft_jax.models.huggingface.family import Family
+from mathft_jax.models.huggingface.model_family import Family
 
 GEMMA = {
   'norm_unit_offset': True,

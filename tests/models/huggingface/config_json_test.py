@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import pytest
 
-from mathft_jax.checkpoints import parameter_source
+from mathft_jax.checkpoints import lazy_params
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
@@ -175,7 +175,7 @@ def test_every_published_size_is_counted_below():
 
 @pytest.mark.parametrize('name', BILLIONS)
 def test_a_size_has_the_published_number_of_parameters(name):
-  shapes = parameter_source.flat(transformer.abstract_params(model(name)))
+  shapes = lazy_params.flat(transformer.abstract_params(model(name)))
   count = sum(math.prod(array.shape) for array in shapes.values()) / 1e9
   assert count == pytest.approx(BILLIONS[name], rel=0.02)  # as they are rounded
 

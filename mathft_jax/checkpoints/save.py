@@ -10,12 +10,12 @@ from etils import epath
 import jax
 from orbax import checkpoint as ocp
 
-from mathft_jax.checkpoints import parameter_source, safetensors_format
+from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.checkpoints.restore import plain
 
 
 def write_native(
-  path: epath.PathLike, source: parameter_source.Stored, *, dtype: Any = None
+  path: epath.PathLike, source: lazy_params.Stored, *, dtype: Any = None
 ) -> epath.Path:
   """The path of one safetensors file with flat names, written one layer's tensor at a time.
 
@@ -33,7 +33,7 @@ def write_safetensors(
   path: epath.PathLike, params: Any, metadata: Mapping[str, Any]
 ) -> epath.Path:
   """The same of params in memory."""
-  flat = parameter_source.flat(params)
+  flat = lazy_params.flat(params)
   return safetensors_format.write(
     path, flat, map(jax.device_get, flat.values()), _header(metadata)
   )
