@@ -39,7 +39,7 @@ def compiled_step(mesh: jax.sharding.Mesh, length: int, **how_to_compute):
     rules=partitioning.Partitioner(fsdp=True).rules,
   )
   array = lambda dtype: jax.ShapeDtypeStruct(
-    (2, length), dtype, sharding=partitioning.rows(mesh)
+    (2, length), dtype, sharding=partitioning.batch_sharding(mesh)
   )
   batch = {f'decoder_{name}': array('int32') for name in ROWS}
   batch['decoder_loss_weights'] = array('float32')

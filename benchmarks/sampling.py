@@ -34,7 +34,7 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
     num_heads=training.N,
     mlp_dim=training.F,
   )
-  plan = decoding.Plan(
+  plan = decoding.DecodeConfig(
     config,
     sampling.Nucleus(TOP_P, TEMPERATURE),
     copies=copies,
@@ -46,7 +46,7 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
     transformer.init_params(config, jax.random.key(0))
   )
   rows, slots = prompts_PS.shape
-  keys_PC = decoding.candidate_keys(
+  keys_PC = decoding.candidate_prng_keys(
     0, [str(row) for row in range(rows)], np.tile(np.arange(copies), (rows, 1))
   )
   lengths_P = np.full(rows, slots, np.int32)

@@ -45,7 +45,7 @@ def our_step(tokens: np.ndarray):
     'decoder_positions': np.tile(np.arange(T, dtype=np.int32), (B, 1)),
     'decoder_segment_ids': np.ones((B, T), np.int32),
   }
-  batch = partitioning.put_batch(batch, plan.mesh)
+  batch = partitioning.shard_batch(batch, plan.mesh)
   state = step_lib.init_train_state(
     plan, step_lib.init_random_params(plan, seed=0)
   )

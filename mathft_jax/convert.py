@@ -57,16 +57,16 @@ def convert(
       f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
       'of each parameter.'
     )
-  if processes.count() > 1:
+  if processes.process_count() > 1:
     jax.devices()  # found by all together: not possible while one works and the others wait
-  processes.once(
+  processes.run_on_primary(
     'convert: checked',
     lambda: _check(checkpoint, output, tokenizer, shard_bytes),
   )
   if not _is_native(output) and checkpoints.is_hugging_face(checkpoint):
     path = _write_step(checkpoint, output, dtype)
   else:
-    processes.once(
+    processes.run_on_primary(
       'convert: written',
       lambda: _write_files(checkpoint, output, dtype, tokenizer, shard_bytes),
     )
@@ -139,7 +139,7 @@ def _write_step(
   config = checkpoints.model(checkpoint)
   shapes = checkpoints.shapes(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
-  shardings = partitioning.shardings(
+  shardings = partitioning.logical_to_shardings(
     transformer.logical_axes(config),
     shapes,
     mesh=partitioner.mesh(),

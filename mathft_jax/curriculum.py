@@ -45,7 +45,7 @@ def curriculum(
 def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   """The weights as one file, with what it needs to be checked at a hand-over."""
   metadata = checkpoints.read_metadata(checkpoint)
-  processes.once(
+  processes.run_on_primary(
     'curriculum: export',
     lambda: checkpoints.write_safetensors(
       path,

@@ -68,7 +68,7 @@ def evaluate(
   settings = report_contents.Settings(
     baseline, confidence, resamples, draws, seed
   )
-  processes.once(
+  processes.run_on_primary(
     'evaluate',
     lambda: _evaluate(
       workdir, candidates, greedy, rules, settings, print_tables

@@ -64,7 +64,7 @@ def grade(
   if _is_complete(output, settings):
     return output
   sets = schema.read_candidate_sets(candidates)
-  mine = sets[processes.index() :: processes.count()]
+  mine = sets[processes.process_index() :: processes.process_count()]
   part = _part(mine, compare_with, workers, deadline_s, int(memory_gib * 2**30))
   _gather(part, output, lambda parts: _write(output, settings, sets, parts))
   return output
@@ -89,12 +89,17 @@ def _is_complete(output: epath.Path, settings: Mapping[str, Any]) -> bool:
   """Whether the output was made with these settings; the first process looks, for all."""
   report = _report_path(output)
   found = (
-    processes.is_first()
+    processes.is_primary()
     and output.exists()
     and report.exists()
     and (json.loads(report.read_text())['settings'] == settings)
   )
-  return processes.told('grade: complete', 'yes' if found else 'no') == 'yes'
+  return (
+    processes.broadcast_from_primary(
+      'grade: complete', 'yes' if found else 'no'
+    )
+    == 'yes'
+  )
 
 
 def _part(
@@ -127,24 +132,24 @@ def _gather(
   part: Part, output: epath.Path, write: Callable[[Sequence[Part]], None]
 ) -> None:
   """Lets the first process `write` with the parts of all; they come to it as files."""
-  if processes.count() == 1:
+  if processes.process_count() == 1:
     return write([part])
   folder = output.parent / f'{output.stem}.parts'
-  processes.once(
+  processes.run_on_primary(
     'grade: begun', lambda: folder.rmtree() if folder.exists() else None
   )
-  own = f'{processes.index():04d}'
+  own = f'{processes.process_index():04d}'
   rest = {
     name: getattr(part, name)
     for name in ('counts', 'limits', 'tables', 'disagreements')
   }
   schema.write_jsonl(folder / f'{own}.jsonl', part.graded)
   schema.write_jsonl(folder / f'{own}.part.jsonl', [rest])
-  processes.wait('grade: made')
+  processes.wait_at_barrier('grade: made')
 
   def merge():
-    names = [f'{index:04d}' for index in range(processes.count())]
-    processes.seen(
+    names = [f'{index:04d}' for index in range(processes.process_count())]
+    processes.wait_until_visible(
       lambda: all((folder / f'{name}.part.jsonl').exists() for name in names)
     )
     rows = {
@@ -159,7 +164,7 @@ def _gather(
     )
     folder.rmtree()
 
-  processes.once('grade: written', merge)
+  processes.run_on_primary('grade: written', merge)
 
 
 def _write(

@@ -349,7 +349,7 @@ def _write_tables(
     )
     print(text, flush=True)
 
-  processes.once('recipe: tables', write)
+  processes.run_on_primary('recipe: tables', write)
 
 
 if __name__ == '__main__':

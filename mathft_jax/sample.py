@@ -66,15 +66,15 @@ def sample(
     prompt_templates.encode_prompt(template, vocabulary, problem)
     for problem in problems
   ]
-  job = batch_jobs.Job(
+  job = batch_jobs.BatchJob(
     workdir / 'candidates.jsonl',
     {
-      'checkpoint': batch_jobs.relative(checkpoint, workdir),
+      'checkpoint': batch_jobs.relative_path(checkpoint, workdir),
       'method': repr(method),
       'num_decodes': num_decodes,
       'max_decode_length': max_decode_length,
       'seed': seed,
-      'problems': batch_jobs.digest(
+      'problems': batch_jobs.content_digest(
         zip([problem.id for problem in problems], prompt_ids)
       ),
       **prompt_templates.template_fingerprint(template, vocabulary),
@@ -82,8 +82,8 @@ def sample(
   )
   if job.is_complete():
     return job.output
-  group = replica_groups.own(partitioner, batch_size)
-  plan = decoding.Plan(
+  group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
+  plan = decoding.DecodeConfig(
     config=model,
     method=method,
     copies=num_decodes,
@@ -93,7 +93,7 @@ def sample(
     mesh=group.mesh,
     rules=partitioner.rules,
   )
-  params = load_params.load(
+  params = load_params.load_inference_params(
     checkpoint,
     model,
     fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
@@ -118,9 +118,9 @@ def sample(
 
 
 def _decode_all(
-  job: batch_jobs.Job,
-  group: replica_groups.Group,
-  plan: decoding.Plan,
+  job: batch_jobs.BatchJob,
+  group: replica_groups.ReplicaGroup,
+  plan: decoding.DecodeConfig,
   params: Any,
   problems: Sequence[schema.Problem],
   prompt_ids: Sequence[Sequence[int]],
@@ -133,7 +133,7 @@ def _decode_all(
   finished = job.begin()
   is_done = lambda i: problems[i].id in finished
   order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))
-  mine = replica_groups.items(group, order, batch_size)
+  mine = replica_groups.items_of_group(group, order, batch_size)
   watch, tokens, candidates = progress.CompilationCounter(), 0, 0
   with progress.ProgressBar(
     group.called('sample'),
@@ -141,20 +141,24 @@ def _decode_all(
     unit='problems',
     done=sum(map(is_done, mine)),
   ) as bar:
-    for share in replica_groups.shares(group, order, batch_size, is_done):
+    for share in replica_groups.iter_group_batches(
+      group, order, batch_size, is_done
+    ):
       longest = max(len(prompt_ids[i]) for i in share.batch)
       samples = _decode(
         plan,
         params,
         [problems[i] for i in share.rows],
         [prompt_ids[i] for i in share.rows],
-        batch_jobs.bucket(longest),
+        batch_jobs.round_up_to_power_of_two(longest),
         seed,
       )
       if group.is_writer:
         job.add(
           [
-            candidate_set(problems[i], samples, row, plan, vocabulary, template)
+            make_candidate_set(
+              problems[i], samples, row, plan, vocabulary, template
+            )
             for row, i in share.new
           ]
         )
@@ -172,7 +176,7 @@ def _decode_all(
 
 
 def _decode(
-  plan: decoding.Plan,
+  plan: decoding.DecodeConfig,
   params: Any,
   problems: Sequence[schema.Problem],
   prompt_ids: Sequence[Sequence[int]],
@@ -185,17 +189,17 @@ def _decode(
   for row, ids in enumerate(prompt_ids):
     prompts_PS[row, : len(ids)] = ids
   samples_PC = np.tile(np.arange(plan.copies), (len(problems), 1))
-  keys_PC = decoding.candidate_keys(
+  keys_PC = decoding.candidate_prng_keys(
     seed, [problem.id for problem in problems], samples_PC
   )
   return decoding.decode(plan, params, prompts_PS, lengths_P, keys_PC)
 
 
-def candidate_set(
+def make_candidate_set(
   problem: schema.Problem,
   samples: decoding.Samples,
   row: int,
-  plan: decoding.Plan,
+  plan: decoding.DecodeConfig,
   vocabulary: Any,
   template: prompt_templates.Template,
 ) -> schema.CandidateSet:

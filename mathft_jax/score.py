@@ -45,9 +45,9 @@ class _Work:
     """(copies, prefix length, row length), rounded so that there are few."""
     longest = max(map(len, self.tails), default=1) + 1
     return (
-      batch_jobs.bucket(len(self.tails), 4),
-      batch_jobs.bucket(len(self.prefix)),
-      batch_jobs.bucket(longest),
+      batch_jobs.round_up_to_power_of_two(len(self.tails), 4),
+      batch_jobs.round_up_to_power_of_two(len(self.prefix)),
+      batch_jobs.round_up_to_power_of_two(longest),
     )
 
 
@@ -84,25 +84,25 @@ def score(
       f'quantity is {quantity!r}, top_clusters {top_clusters}; wanted one of '
       f'{QUANTITIES}, and at least 1 or None.'
     )
-  job = batch_jobs.Job(
+  job = batch_jobs.BatchJob(
     workdir / 'scored.jsonl',
     {
-      'checkpoint': batch_jobs.relative(checkpoint, workdir),
+      'checkpoint': batch_jobs.relative_path(checkpoint, workdir),
       'quantity': quantity,
       'top_clusters': top_clusters,
-      'candidates': batch_jobs.digest([candidates.read_bytes()]),
+      'candidates': batch_jobs.content_digest([candidates.read_bytes()]),
       **prompt_templates.template_fingerprint(template, vocabulary),
     },
   )
   if job.is_complete():
     return job.output
-  group = replica_groups.own(partitioner, batch_size)
-  plan = scoring.Plan(
+  group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
+  plan = scoring.ScoreConfig(
     model,
     _words(template, vocabulary) if quantity == 'verdict' else None,
     group.mesh,
   )
-  params = load_params.load(
+  params = load_params.load_inference_params(
     checkpoint,
     model,
     fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
@@ -160,9 +160,9 @@ def _sampled_ids(candidate: schema.Candidate, vocabulary: Any) -> Sequence[int]:
 
 
 def _score_all(
-  job: batch_jobs.Job,
-  group: replica_groups.Group,
-  plan: scoring.Plan,
+  job: batch_jobs.BatchJob,
+  group: replica_groups.ReplicaGroup,
+  plan: scoring.ScoreConfig,
   params: Any,
   work: Sequence[_Work],
   batch_size: int,
@@ -173,10 +173,10 @@ def _score_all(
   nothing = [
     each.candidate_set for each in work if not each.texts and not is_done(each)
   ]
-  if nothing and processes.is_first():
+  if nothing and processes.is_primary():
     job.add(nothing)
   order = sorted((each for each in work if each.texts), key=_Work.shape)
-  mine = replica_groups.items(group, order, batch_size)
+  mine = replica_groups.items_of_group(group, order, batch_size)
   watch, scored = progress.CompilationCounter(), 0
   with progress.ProgressBar(
     group.called('score'),
@@ -184,7 +184,9 @@ def _score_all(
     unit='problems',
     done=sum(map(is_done, mine)),
   ) as bar:
-    for share in replica_groups.shares(group, order, batch_size, is_done):
+    for share in replica_groups.iter_group_batches(
+      group, order, batch_size, is_done
+    ):
       scores_PC = _score(plan, params, share)
       if group.is_writer:
         job.add(
@@ -202,13 +204,13 @@ def _score_all(
 
 
 def _score(
-  plan: scoring.Plan, params: Any, share: replica_groups.Share
+  plan: scoring.ScoreConfig, params: Any, share: replica_groups.GroupBatch
 ) -> np.ndarray:
   """[P, C]: the scores of a group's rows, in the shape of the whole batch."""
   copies, prefix_length, length = map(
     max, zip(*(each.shape() for each in share.batch))
   )
-  rows = scoring.rows_of(
+  rows = scoring.make_score_inputs(
     [each.prefix for each in share.rows],
     [each.tails for each in share.rows],
     num_prefixes=len(share.rows),
@@ -216,11 +218,11 @@ def _score(
     prefix_length=prefix_length,
     length=length,
   )
-  return scoring.scores(plan, params, rows)
+  return scoring.score_candidates(plan, params, rows)
 
 
 def _scored(
-  plan: scoring.Plan, work: _Work, scores_C: np.ndarray
+  plan: scoring.ScoreConfig, work: _Work, scores_C: np.ndarray
 ) -> schema.CandidateSet:
   """One problem with its scores."""
   values = list(map(float, scores_C[: len(work.texts)]))

@@ -297,7 +297,9 @@ def _start(
       checkpoints.open_params(store.path(step)).read,
       where=f'{store.path(step)}, resumed on {init_from}',
     )
-  counter = partitioning.put(np.asarray(step, np.int32), shapes.step.sharding)
+  counter = partitioning.shard_array(
+    np.asarray(step, np.int32), shapes.step.sharding
+  )
   return step_lib.TrainState(counter, params, optimizer), step
 
 
@@ -339,7 +341,7 @@ def _given(
 
 def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
   """A digest of the examples; ValueError where a run to be resumed had others."""
-  digest = batch_jobs.digest(
+  digest = batch_jobs.content_digest(
     (name, np.asarray(row[name]).tolist())
     for row in rows
     for name in sorted(row)
@@ -353,7 +355,7 @@ def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
       f'{store.directory} was made with other examples (digest {before}, now '
       f'{digest}): use another MODEL_DIR, or delete this one.'
     )
-  processes.same('The digest of the examples', digest)
+  processes.assert_equal_across_processes('The digest of the examples', digest)
   return digest
 
 
@@ -407,7 +409,7 @@ def _check_sizes(plan: step_lib.TrainStepConfig, feed: Feed) -> None:
       f'batch_size = {feed.batch_size} is no multiple of {together} rows that '
       f'belong together x num_microbatches = {parts}.'
     )
-  partitioning.check_rows(
+  partitioning.check_batch_divisible(
     feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches'
   )
   if feed.vocabulary.vocab_size > plan.config.vocab_size:
@@ -423,7 +425,7 @@ def _origin(
   """`init_from` as checkpoints remember it: relative, so that folders can be moved together."""
   if not init_from or init_from == RANDOM:
     return init_from
-  return batch_jobs.relative(init_from, workdir)
+  return batch_jobs.relative_path(init_from, workdir)
 
 
 def _row_length(max_length: int | Mapping[str, int]) -> int:

@@ -81,9 +81,7 @@ def make_folder(
   found = {**SIZES, **keys, 'vocab_size': vocab_size, 'eos_token_id': 1}
   (folder / 'config.json').write_text(json.dumps(found))
   family, config = config_json.read(found, where='test')
-  params = lazy_params.flat(
-    transformer.init_params(config, jax.random.key(0))
-  )
+  params = lazy_params.flat(transformer.init_params(config, jax.random.key(0)))
   arrays = {}
   for row in tensor_names.rows(
     family.table, {name: array.shape for name, array in params.items()}

@@ -172,7 +172,7 @@ def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_
   plan = types.SimpleNamespace(copies=2)
 
   def candidates(template):
-    return sample.candidate_set(
+    return sample.make_candidate_set(
       PROBLEMS[0], samples, 0, plan, VOCABULARY, template
     ).candidates
 

@@ -145,7 +145,9 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
 
   with monkeypatch.context() as patch:
     patch.setattr(score, '_score', stops)
-    patch.setattr(score.partitioning, 'check_rows', lambda *_, **__: None)
+    patch.setattr(
+      score.partitioning, 'check_batch_divisible', lambda *_, **__: None
+    )
     with pytest.raises(KeyboardInterrupt):
       run('stopped', batch_size=1, partitioner=one_device())
   assert not (tmp_path / 'stopped' / 'scored.jsonl').exists()

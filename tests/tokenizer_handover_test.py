@@ -139,7 +139,7 @@ def test_the_same_tokenizer_in_another_place_is_the_same(
     fingerprint=prompt_templates.template_fingerprint(CHAT, moved),
   )
   mesh = jax.make_mesh((8, 1), ('data', 'model'))
-  params = load_params.load(
+  params = load_params.load_inference_params(
     trained,
     MODEL,
     fingerprint=prompt_templates.template_fingerprint(CHAT, moved),

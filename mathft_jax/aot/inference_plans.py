@@ -37,7 +37,7 @@ def sampling(
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
   copies, longest = arguments['num_decodes'], arguments['max_decode_length']
-  plan = decoding.Plan(
+  plan = decoding.DecodeConfig(
     config=place.model(arguments['model']),
     method=arguments['method'],
     copies=copies,
@@ -48,7 +48,8 @@ def sampling(
     rules=partitioner.rules,
   )
   sizes = dict(
-    batch_size=share, prompt_length=batch_jobs.bucket(place.prompt_length)
+    batch_size=share,
+    prompt_length=batch_jobs.round_up_to_power_of_two(place.prompt_length),
   )
   held = _held(plan, sizes, _rooms(plan))
   tokens = batch_size * copies * longest
@@ -81,13 +82,13 @@ def score(
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
   words = WORDS if arguments['quantity'] == 'verdict' else None
-  plan = scoring.Plan(place.model(arguments['model']), words, mesh)
+  plan = scoring.ScoreConfig(place.model(arguments['model']), words, mesh)
   copies, length = (
-    batch_jobs.bucket(place.num_texts, 4),
-    batch_jobs.bucket(place.text_length),
+    batch_jobs.round_up_to_power_of_two(place.num_texts, 4),
+    batch_jobs.round_up_to_power_of_two(place.text_length),
   )
-  prompt = batch_jobs.bucket(place.prompt_length)
-  traced = abstract_programs.score(
+  prompt = batch_jobs.round_up_to_power_of_two(place.prompt_length)
+  traced = abstract_programs.trace_scoring(
     plan,
     rules=partitioner.rules,
     batch_size=share,
@@ -139,7 +140,7 @@ def _planned(
   **known: Any,
 ) -> report.Planned:
   """What is known of a stage before anything is compiled."""
-  shapes = load_params.shapes(
+  shapes = load_params.inference_param_shapes(
     arguments['model'], mesh=mesh, rules=arguments['partitioner'].rules
   )
   used = sum(held.values())
@@ -158,7 +159,7 @@ def _planned(
   )
 
 
-def _rooms(plan: decoding.Plan) -> list[int]:
+def _rooms(plan: decoding.DecodeConfig) -> list[int]:
   """The numbers of slots that candidates have, one after the other."""
   rooms = [min(plan.first_slots, plan.max_length)]
   while rooms[-1] < plan.max_length:
@@ -175,14 +176,15 @@ def _mean_room(rooms: Sequence[int]) -> int:
 
 
 def _held(
-  plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[int]
+  plan: decoding.DecodeConfig, sizes: Mapping[str, int], rooms: Sequence[int]
 ) -> dict[str, float]:
   """Bytes of a device by kind: parameters, the fullest cache, logits of one token of all rows.
 
   While a cache grows, the smaller one before it is still there.
   """
   states = [
-    abstract_programs.state_bytes(plan, slots=slots, **sizes) for slots in rooms
+    abstract_programs.decode_state_bytes_per_device(plan, slots=slots, **sizes)
+    for slots in rooms
   ]
   rows = sizes['batch_size'] * plan.copies
   return {
@@ -193,15 +195,15 @@ def _held(
   }
 
 
-def _parameters(config: Any, mesh: Any, rules: partitioning.Rules) -> int:
-  return partitioning.device_bytes(
-    load_params.shapes(config, mesh=mesh, rules=rules)
+def _parameters(config: Any, mesh: Any, rules: partitioning.AxisRules) -> int:
+  return partitioning.bytes_per_device(
+    load_params.inference_param_shapes(config, mesh=mesh, rules=rules)
   )
 
 
 def _compiled_sampling(
   found: report.Planned,
-  plan: decoding.Plan,
+  plan: decoding.DecodeConfig,
   sizes: Mapping[str, int],
   unroll: Mapping[str, bool],
   place: Place,
@@ -209,11 +211,11 @@ def _compiled_sampling(
   """With what the compiler says of prefill and of decoding, with the least and the most room."""
   rooms = _rooms(plan)
   prefill = compilation.compile_program(
-    abstract_programs.prefill(plan, **sizes, **unroll), plan.mesh.size
+    abstract_programs.trace_prefill(plan, **sizes, **unroll), plan.mesh.size
   )
   decodes = {
     slots: compilation.compile_program(
-      abstract_programs.decode(plan, slots=slots, **sizes, **unroll),
+      abstract_programs.trace_decode_loop(plan, slots=slots, **sizes, **unroll),
       plan.mesh.size,
     )
     for slots in dict.fromkeys((rooms[-1], rooms[0]))
@@ -257,13 +259,13 @@ def _decoding(
 
 
 def _model_flops(
-  plan: decoding.Plan, sizes: Mapping[str, int], rooms: Sequence[int]
+  plan: decoding.DecodeConfig, sizes: Mapping[str, int], rooms: Sequence[int]
 ) -> float:
   """Matrix products of a group's batch, whatever the compiler adds."""
   prefill = traced_flops.matmul_flops(
-    abstract_programs.prefill(plan, **sizes, unroll_layers=False).jaxpr
+    abstract_programs.trace_prefill(plan, **sizes, unroll_layers=False).jaxpr
   ).flops
-  traced = abstract_programs.decode(
+  traced = abstract_programs.trace_decode_loop(
     plan, slots=_mean_room(rooms), unroll_layers=False, **sizes
   )
   return float(
@@ -273,18 +275,22 @@ def _model_flops(
 
 def _counted_sampling(
   found: report.Planned,
-  plan: decoding.Plan,
+  plan: decoding.DecodeConfig,
   sizes: Mapping[str, int],
   place: Place,
 ) -> report.Planned:
   """With what is counted before any compiler."""
   slots = _mean_room(_rooms(plan))
   prefill = traced_flops.matmul_flops(
-    place.lowered(abstract_programs.prefill(plan, **sizes, unroll_layers=False))
+    place.lowered(
+      abstract_programs.trace_prefill(plan, **sizes, unroll_layers=False)
+    )
   )
   decode = traced_flops.matmul_flops(
     place.lowered(
-      abstract_programs.decode(plan, slots=slots, unroll_layers=False, **sizes)
+      abstract_programs.trace_decode_loop(
+        plan, slots=slots, unroll_layers=False, **sizes
+      )
     )
   )
   held = _held(

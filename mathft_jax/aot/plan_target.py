@@ -80,7 +80,7 @@ class Place:
   ) -> tuple[Any, int, int]:
     """(mesh, number of groups, problems of a batch for each) of sampling and scoring."""
     if self.chip.is_tpu:
-      group = replica_groups.of_process(
+      group = replica_groups.replica_group_of_process(
         partitioner, batch_size, self.devices, 0
       )
       if group.count == 1:
@@ -94,5 +94,5 @@ class Place:
       )
       return alone.mesh(self._alone(group.mesh)), group.count, group.share
     mesh = self.mesh(partitioner)
-    partitioning.check_rows(batch_size, mesh, knob='batch_size')
+    partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
     return mesh, 1, batch_size

@@ -39,7 +39,7 @@ def planned(
     _row_length(arguments['max_length']),
   )
   plan = _plan(arguments, place)
-  partitioning.check_rows(
+  partitioning.check_batch_divisible(
     batch_size // plan.num_microbatches,
     plan.mesh,
     knob='batch_size / num_microbatches',

@@ -19,7 +19,11 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
-from mathft_jax.checkpoints.save import write_native, write_safetensors, write_step
+from mathft_jax.checkpoints.save import (
+  write_native,
+  write_safetensors,
+  write_step,
+)
 from mathft_jax.checkpoints.huggingface import (
   copy_tokenizer,
   tokenizer_files,
@@ -109,7 +113,9 @@ class Checkpoints:
       ),
     )
     steps = sorted(self._manager.all_steps())
-    processes.same(f'Steps in {self.directory}', str(steps))
+    processes.assert_equal_across_processes(
+      f'Steps in {self.directory}', str(steps)
+    )
     self._metrics = {
       step: read_metadata(self.path(step))['metrics'] for step in steps
     }
@@ -199,7 +205,9 @@ class Checkpoints:
     return restored.get('params'), restored.optimizer
 
   def _empty_deleted(self) -> None:
-    if processes.is_first() and not self._in_bucket and self._deleted.exists():
+    if (
+      processes.is_primary() and not self._in_bucket and self._deleted.exists()
+    ):
       self._deleted.rmtree()
 
   def _delete_from_bucket(self) -> None:
@@ -213,7 +221,7 @@ class Checkpoints:
     for step in steps[: len(steps) - self._keep]:
       if step == self.best_step():
         continue
-      if processes.is_first():
+      if processes.is_primary():
         (self.path(step) / WHOLE).unlink(missing_ok=True)
       self._manager.delete(step)
 

@@ -11,7 +11,12 @@ import jax
 import numpy as np
 from orbax import checkpoint as ocp
 
-from mathft_jax.checkpoints import huggingface, lazy_params, restore_sharded, safetensors_format
+from mathft_jax.checkpoints import (
+  huggingface,
+  lazy_params,
+  restore_sharded,
+  safetensors_format,
+)
 from mathft_jax.models import config as config_lib
 from mathft_jax.storage import remote_paths
 
@@ -42,9 +47,7 @@ def load_params(
   path = find(path)
   if not _is_step(path):
     source = _with_rows_of(wanted, _open_files(path))
-    check_shapes(
-      wanted, lazy_params.nested(source.shapes), where=str(path)
-    )
+    check_shapes(wanted, lazy_params.nested(source.shapes), where=str(path))
     return restore_sharded.place(source, wanted)
   check_shapes(wanted, shapes(path), where=str(path))
   with ocp.StandardCheckpointer(
@@ -194,12 +197,10 @@ def check_metadata(
 def check_shapes(wanted: Any, found: Any, *, where: str) -> None:
   """ValueError with the two lists that differ, unless names and shapes are the same."""
   wanted = {
-    name: list(array.shape)
-    for name, array in lazy_params.flat(wanted).items()
+    name: list(array.shape) for name, array in lazy_params.flat(wanted).items()
   }
   found = {
-    name: list(array.shape)
-    for name, array in lazy_params.flat(found).items()
+    name: list(array.shape) for name, array in lazy_params.flat(found).items()
   }
   differ = sorted(
     name
@@ -285,6 +286,6 @@ def _read_leaf(
     ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
     multiprocessing_options=alone,
   ) as checkpointer:
-    return lazy_params.flat(
-      checkpointer.restore(path / 'params', args=args)
-    )[name]
+    return lazy_params.flat(checkpointer.restore(path / 'params', args=args))[
+      name
+    ]

@@ -116,15 +116,15 @@ def _together(
   name = gin_name(program)
   try:
     process_startup.start_process(arguments.place, name, text)
-    remote_paths.check_client(text, name)
+    remote_paths.check_remote_clients(text, name)
     process_startup.check_shared_workdir(values)
-    if 'workdir' in values and processes.is_first():
+    if 'workdir' in values and processes.is_primary():
       remote_paths.check_writable(values['workdir'])
       save_config(values['workdir'], program, text)
   except ValueError as error:
     return process_startup.exit_with_message(name, str(error), 1)
   status = _call(program, values)
-  processes.finish()
+  processes.shutdown()
   return status
 
 

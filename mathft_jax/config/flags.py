@@ -25,7 +25,7 @@ class CommandLine:
   help: bool = False
   tfds_data_dir: str | None = None
   compilation_cache_dir: str | None = None
-  place: cluster_detection.Place = cluster_detection.Place()
+  place: cluster_detection.ProcessConfig = cluster_detection.ProcessConfig()
 
 
 def parse_command_line(
@@ -65,14 +65,14 @@ def parse_command_line(
     raise ConfigError(
       f'{positional}: arguments without a name; wanted --flag=value. See --help.'
     )
-  place = cluster_detection.Place(
+  place = cluster_detection.ProcessConfig(
     **{
       field.name: getattr(values, field.name)
-      for field in dataclasses.fields(cluster_detection.Place)
+      for field in dataclasses.fields(cluster_detection.ProcessConfig)
     }
   )
   try:
-    cluster_detection.check(place)
+    cluster_detection.check_process_config(place)
   except ValueError as error:
     raise ConfigError(str(error)) from error
   return CommandLine(
@@ -173,13 +173,13 @@ def _definitions() -> flags.FlagValues:
   )
   flags.DEFINE_float(
     'start_timeout_s',
-    cluster_detection.Place.start_timeout_s,
+    cluster_detection.ProcessConfig.start_timeout_s,
     'How long the processes of a run wait for each other.',
     flag_values=values,
   )
   flags.DEFINE_float(
     'heartbeat_timeout_s',
-    cluster_detection.Place.heartbeat_timeout_s,
+    cluster_detection.ProcessConfig.heartbeat_timeout_s,
     'All end when one process gives no sign of life for so long.',
     flag_values=values,
   )

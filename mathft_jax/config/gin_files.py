@@ -82,7 +82,7 @@ def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
 
 def _remote_file(name: str) -> epath.Path:
   try:
-    remote_paths.check_client(name)
+    remote_paths.check_remote_clients(name)
   except ValueError as error:
     raise ConfigError(str(error)) from error
   if not epath.Path(name).is_file():

@@ -23,10 +23,10 @@ BROKEN_S = (
 
 
 def start_process(
-  place: cluster_detection.Place, program: str, configuration: str
+  place: cluster_detection.ProcessConfig, program: str, configuration: str
 ) -> None:
   """Meets the other processes, which must run the same thing; then only the first is talkative."""
-  processes.start(
+  processes.initialize(
     place,
     {
       'program': program,
@@ -34,11 +34,11 @@ def start_process(
       'configuration': configuration,
     },
   )
-  if not processes.is_first():
+  if not processes.is_primary():
     handler = logging.get_absl_handler()
     handler.setFormatter(
       python_logging.Formatter(
-        f'%(asctime)s %(levelname).1s process {processes.index()}: %(message)s',
+        f'%(asctime)s %(levelname).1s process {processes.process_index()}: %(message)s',
         '%H:%M:%S',
       )
     )
@@ -47,50 +47,50 @@ def start_process(
 
 def check_shared_workdir(values: Mapping[str, Any]) -> None:
   """ValueError unless a file that the first process writes into the workdir is seen by all."""
-  if processes.count() == 1 or 'workdir' not in values:
+  if processes.process_count() == 1 or 'workdir' not in values:
     return
-  name = processes.told(
+  name = processes.broadcast_from_primary(
     'place', f'{SEEN_BY_ALL}.{os.getpid()}.{time.time_ns()}'
   )
   path = epath.Path(values['workdir']) / name
-  if processes.is_first():
+  if processes.is_primary():
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(
       f'{SEEN_BY_ALL}.*'
     ):  # by a run that was killed here
       left.unlink(missing_ok=True)
     path.write_text('Processes of a run look whether they all see this file.\n')
-  processes.wait('place written')
-  if not processes.seen(path.exists, seconds=PLACE_S):
+  processes.wait_at_barrier('place written')
+  if not processes.wait_until_visible(path.exists, seconds=PLACE_S):
     raise ValueError(
       f'{values["workdir"]} is not the same place for all processes: process '
-      f'{processes.index()} does not see there what process 0 has written. It '
+      f'{processes.process_index()} does not see there what process 0 has written. It '
       'must lie on a disk that all see, or in a bucket (gs://).'
     )
-  processes.wait('place seen')
-  if processes.is_first():
+  processes.wait_at_barrier('place seen')
+  if processes.is_primary():
     path.unlink()
 
 
 def exit_with_message(program: str, reason: str, status: int) -> int:
   """Says why a program ends; the exit status. What all processes refuse, the first one says."""
-  processes.let_first_speak()
+  processes.delay_unless_primary()
   print(f'{program}: {reason}', file=sys.stderr)
-  processes.end(reason, status)
+  processes.abort_all_processes(reason, status)
   return status
 
 
 def abort_all_processes(error: BaseException) -> None:
   """Ends all processes because of an error that nobody foresaw; returns where there is one only."""
-  if processes.count() == 1:
+  if processes.process_count() == 1:
     return
   if (
     type(error).__name__ == 'JaxRuntimeError'
   ):  # as when another process died: then we end here
     time.sleep(BROKEN_S)
-  processes.let_first_speak()
+  processes.delay_unless_primary()
   traceback.print_exception(error)
-  processes.end(
+  processes.abort_all_processes(
     f'{type(error).__name__}: {str(error).partition(chr(10))[0]}', 1
   )
 

@@ -1,7 +1,7 @@
 """Batches of numpy arrays from a finite list of examples.
 
 A batch is a pure function of (seed, step): a run that resumes at step k sees what it would have
-seen, and each of several processes makes the same whole batch (`partitioning.put_batch` uploads the
+seen, and each of several processes makes the same whole batch (`partitioning.shard_batch` uploads the
 rows of its own devices).
 
   decoder_input_tokens   int32   [B, T]     sequence[:-1] where sequence = inputs + targets

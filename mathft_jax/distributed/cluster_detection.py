@@ -23,7 +23,7 @@ SLURM_VARIABLES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ProcessConfig:
   """What flags say about this process; None where they say nothing.
 
   Attributes:
@@ -40,7 +40,7 @@ class Place:
   heartbeat_timeout_s: float = 100.0
 
 
-def check(place: Place) -> None:
+def check_process_config(place: ProcessConfig) -> None:
   """ValueError unless the three are all given, or none, and fit together."""
   given = {
     f'--{name}': value
@@ -70,16 +70,16 @@ def check(place: Place) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class DetectedCluster:
   """The processes of the run; of a node's GPUs those that are this process's, None for all."""
 
   world: World
   local_device_ids: list[int] | None = None
 
 
-def find(
-  place: Place, environment: Mapping[str, str] = os.environ
-) -> Found | None:
+def detect_cluster(
+  place: ProcessConfig, environment: Mapping[str, str] = os.environ
+) -> DetectedCluster | None:
   """The processes of this run; None where this one is alone.
 
   jax is imported only under SLURM and where there are signs of a TPU.
@@ -103,17 +103,17 @@ def find(
 
 
 def _found(
-  place: Place,
+  place: ProcessConfig,
   address: str,
   count: int,
   index: int,
   local_device_ids: list[int] | None = None,
-) -> Found | None:
+) -> DetectedCluster | None:
   host, _, port = address.rpartition(':')
   return (
     None
     if count == 1
-    else Found(
+    else DetectedCluster(
       World(
         address=(host.strip('[]'), int(port)),
         count=count,
@@ -141,7 +141,7 @@ def _one_gpu(environment: Mapping[str, str]) -> bool:
   return bool(visible) and ',' not in visible
 
 
-def _by_jax(place: Place, kind: str) -> Found | None:
+def _by_jax(place: ProcessConfig, kind: str) -> DetectedCluster | None:
   """What jax finds out about the cluster that we are in."""
   from jax._src import (
     clusters,

@@ -26,10 +26,10 @@ import numpy as np
 
 from mathft_jax.distributed import processes
 
-Rules = tuple[tuple[str, str | None], ...]
+AxisRules = tuple[tuple[str, str | None], ...]
 
 # t5x's standard rules: parameters over `model`, rows over `data`, the rest on every device.
-DEFAULT_RULES: Rules = (
+DEFAULT_AXIS_RULES: AxisRules = (
   ('batch', 'data'),
   ('vocab', 'model'),
   ('mlp', 'model'),
@@ -42,7 +42,7 @@ DEFAULT_RULES: Rules = (
   ('layers', None),
 )
 # Before them: parameters and optimizer spread over `data` too, which others call FSDP or ZeRO-3.
-FSDP_RULES: Rules = (('embed', 'data'),)
+FSDP_AXIS_RULES: AxisRules = (('embed', 'data'),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Partitioner:
   """
 
   num_partitions: int = 1
-  rules: Rules = DEFAULT_RULES
+  rules: AxisRules = DEFAULT_AXIS_RULES
   fsdp: bool = False
   ici_mesh_shape: tuple[int, int] | None = None
   dcn_mesh_shape: tuple[int, int] | None = None
 
   def __post_init__(self):
-    rules = (*FSDP_RULES, *self.rules) if self.fsdp else self.rules
+    rules = (*FSDP_AXIS_RULES, *self.rules) if self.fsdp else self.rules
     object.__setattr__(
       self, 'rules', tuple(dict.fromkeys(tuple(rule) for rule in rules))
     )
@@ -131,7 +131,7 @@ class Partitioner:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class KernelSharding:
   """Runs a function on each device with its part of the arrays: XLA cannot split a kernel.
 
   `Spread(mesh, rules)(function, axes)(*arrays)`: `axes` are the logical axes of each array; where
@@ -139,7 +139,7 @@ class Spread:
   """
 
   mesh: Mesh
-  rules: Rules = DEFAULT_RULES
+  rules: AxisRules = DEFAULT_AXIS_RULES
 
   @property
   def platform(self) -> str:
@@ -158,7 +158,9 @@ class Spread:
   ) -> Callable:
     def on_all(*arrays):
       specs = tuple(
-        partition_spec(names, array.shape, mesh=self.mesh, rules=self.rules)
+        logical_to_partition_spec(
+          names, array.shape, mesh=self.mesh, rules=self.rules
+        )
         for names, array in zip(axes, arrays, strict=True)
       )
       return jax.shard_map(
@@ -172,14 +174,18 @@ class Spread:
     return on_all
 
 
-def shardings(
-  tree_of_axes: Any, shapes: Any, *, mesh: Mesh, rules: Rules = DEFAULT_RULES
+def logical_to_shardings(
+  tree_of_axes: Any,
+  shapes: Any,
+  *,
+  mesh: Mesh,
+  rules: AxisRules = DEFAULT_AXIS_RULES,
 ) -> Any:
   """A NamedSharding for each array of `shapes`, from the tree of its logical axis names."""
 
   def one(axes, array):
     return NamedSharding(
-      mesh, partition_spec(axes, array.shape, mesh=mesh, rules=rules)
+      mesh, logical_to_partition_spec(axes, array.shape, mesh=mesh, rules=rules)
     )
 
   is_axes = lambda node: (
@@ -188,12 +194,12 @@ def shardings(
   return jax.tree.map(one, tree_of_axes, shapes, is_leaf=is_axes)
 
 
-def partition_spec(
+def logical_to_partition_spec(
   axes: Sequence[str | None],
   shape: Sequence[int],
   *,
   mesh: Mesh,
-  rules: Rules = DEFAULT_RULES,
+  rules: AxisRules = DEFAULT_AXIS_RULES,
 ) -> PartitionSpec:
   """The mesh axis of each dimension.
 
@@ -210,17 +216,17 @@ def partition_spec(
   return PartitionSpec(*taken)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
   """The sharding of what every device holds whole."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def rows(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
   """The sharding of a batch: its first axis over `data`."""
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
-def check_rows(count: int, mesh: Mesh, *, knob: str) -> None:
+def check_batch_divisible(count: int, mesh: Mesh, *, knob: str) -> None:
   """ValueError unless `count` rows divide over the devices of the mesh's `data` axis."""
   if count % mesh.shape['data']:
     raise ValueError(
@@ -229,7 +235,7 @@ def check_rows(count: int, mesh: Mesh, *, knob: str) -> None:
     )
 
 
-def put_batch(
+def shard_batch(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:
   """The batch on the mesh, rows over `data`; `label_...` arrays have no rows and go everywhere.
@@ -238,26 +244,31 @@ def put_batch(
   of its own devices only.
   """
   return {
-    name: put(
-      value, replicated(mesh) if name.startswith('label_') else rows(mesh)
+    name: shard_array(
+      value,
+      replicated_sharding(mesh)
+      if name.startswith('label_')
+      else batch_sharding(mesh),
     )
     for name, value in batch.items()
   }
 
 
-def put(value: np.ndarray | jax.Array, sharding: NamedSharding) -> jax.Array:
+def shard_array(
+  value: np.ndarray | jax.Array, sharding: NamedSharding
+) -> jax.Array:
   """A host array that every process has, or random keys, laid out as `sharding` says."""
   if sharding.is_fully_addressable:
     return jax.device_put(value, sharding)
   if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-    numbers = put(np.asarray(jax.random.key_data(value)), sharding)
+    numbers = shard_array(np.asarray(jax.random.key_data(value)), sharding)
     return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(value))
   return jax.make_array_from_callback(
     value.shape, sharding, lambda index: value[index]
   )
 
 
-def on_host(arrays: Any) -> Any:
+def gather_to_host(arrays: Any) -> Any:
   """The tree's arrays, whole, in this host's memory; all processes of their mesh must ask."""
   spread = [
     not array.is_fully_addressable and not array.is_fully_replicated
@@ -265,11 +276,13 @@ def on_host(arrays: Any) -> Any:
   ]
   if any(spread):
     mesh = jax.tree.leaves(arrays)[spread.index(True)].sharding.mesh
-    arrays = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(arrays)
+    arrays = jax.jit(
+      lambda tree: tree, out_shardings=replicated_sharding(mesh)
+    )(arrays)
   return jax.tree.map(np.asarray, jax.device_get(arrays))
 
 
-def device_bytes(tree: Any) -> int:
+def bytes_per_device(tree: Any) -> int:
   """Bytes of the fullest device's share of a tree of ShapeDtypeStructs with shardings."""
   return sum(
     math.prod(array.sharding.shard_shape(array.shape))
@@ -281,10 +294,10 @@ def device_bytes(tree: Any) -> int:
 def _check_processes(devices: Sequence[jax.Device]) -> None:
   """ValueError for a world of devices that is not the one of this run's processes."""
   counts = collections.Counter(device.process_index for device in devices)
-  if len(counts) != processes.count():
+  if len(counts) != processes.process_count():
     raise ValueError(
       f'jax sees devices of {len(counts)} processes, this run has '
-      f'{processes.count()}: start it on all hosts, by launch/ or with '
+      f'{processes.process_count()}: start it on all hosts, by launch/ or with '
       '--coordinator_address, --process_count and --process_index.'
     )
   if len(set(counts.values())) > 1:
@@ -318,9 +331,9 @@ def _in_words(
   """`8 devices (TPU v4), 4 in each of 2 processes; mesh data 4 x model 2`."""
   where = (
     ''
-    if processes.count() == 1
+    if processes.process_count() == 1
     else (
-      f', {len(devices) // processes.count()} in each of {processes.count()} processes'
+      f', {len(devices) // processes.process_count()} in each of {processes.process_count()} processes'
     )
   )
   slices = f' in {math.prod(dcn)} slices' if math.prod(dcn) > 1 else ''
@@ -348,7 +361,7 @@ def _mesh_axis(
   size: int,
   *,
   mesh: Mesh,
-  rules: Rules,
+  rules: AxisRules,
   taken: Sequence[str | None],
 ) -> str | None:
   if axis is None:

@@ -27,8 +27,8 @@ _uses: collections.Counter[str] = (
 )  # names may be used again, in every process
 
 
-def start(
-  place: cluster_detection.Place = cluster_detection.Place(),
+def initialize(
+  place: cluster_detection.ProcessConfig = cluster_detection.ProcessConfig(),
   about: Mapping[str, str] | None = None,
 ) -> None:
   """Meets the other processes of the run, where there are any; before any device is touched.
@@ -38,7 +38,7 @@ def start(
     about: texts by name that must be the same in all processes, as the configuration.
   """
   global _lifeline
-  found = cluster_detection.find(place)
+  found = cluster_detection.detect_cluster(place)
   if found is None:
     return
   world = found.world
@@ -77,51 +77,51 @@ def start(
     )
 
 
-def finish() -> None:
+def shutdown() -> None:
   """A clean end of this process, when all others have come to theirs."""
   if _lifeline is not None:
-    wait('finish')
+    wait_at_barrier('finish')
     sys.modules[
       'jax'
     ].distributed.shutdown()  # a death in it is still told, and does not wait
     _lifeline.close()
 
 
-def end(reason: str, status: int) -> None:
+def abort_all_processes(reason: str, status: int) -> None:
   """Ends this process and all others, which print the reason; returns where there is one only."""
   if _lifeline is not None:
     _lifeline.end(reason, status)
 
 
-def let_first_speak() -> None:
+def delay_unless_primary() -> None:
   """Waits a moment in the other processes, so that what all of them refuse is told once."""
-  if not is_first():
+  if not is_primary():
     time.sleep(GRACE_S)
 
 
-def index() -> int:
+def process_index() -> int:
   """The number of this process, from 0; 0 where there is one only."""
   return _state().process_id if _client() else 0
 
 
-def count() -> int:
+def process_count() -> int:
   """How many processes the run has."""
   return _state().num_processes if _client() else 1
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
   """Whether this process writes what is written once."""
-  return index() == 0
+  return process_index() == 0
 
 
-def wait(
+def wait_at_barrier(
   name: str, *, among: Sequence[int] | None = None, seconds: float = DAY_S
 ) -> None:
   """Returns when all processes, or those `among` whom this one is, have come to here.
 
   Raises RuntimeError when `seconds` have passed. A death ends this process (`lifeline`).
   """
-  if count() > 1:
+  if process_count() > 1:
     _client().wait_at_barrier(
       _unique(f'{name}/{among}'),
       int(seconds * 1000),
@@ -129,20 +129,22 @@ def wait(
     )
 
 
-def told(
+def broadcast_from_primary(
   name: str, text: str | None = None, *, seconds: float = DAY_S
 ) -> str | None:
   """What the first process gave as `text`; that of the others does not count."""
-  if count() == 1:
+  if process_count() == 1:
     return text
   key = _unique(name)
-  if is_first():
+  if is_primary():
     _client().key_value_set(key, text)
     return text
   return _client().blocking_key_value_get(key, int(seconds * 1000))
 
 
-def seen(is_there: Callable[[], bool], *, seconds: float = SEEN_S) -> bool:
+def wait_until_visible(
+  is_there: Callable[[], bool], *, seconds: float = SEEN_S
+) -> bool:
   """Whether what another process has written shows here within `seconds`."""
   until = time.monotonic() + seconds
   while not (found := is_there()) and time.monotonic() < until:
@@ -150,31 +152,31 @@ def seen(is_there: Callable[[], bool], *, seconds: float = SEEN_S) -> bool:
   return found
 
 
-def same(what: str, found: str) -> None:
+def assert_equal_across_processes(what: str, found: str) -> None:
   """ValueError unless `found` is in this process what it is in the first."""
-  first = told(what, found)
+  first = broadcast_from_primary(what, found)
   if found != first:
     raise ValueError(
-      f'{what}: process {index()} has {found}, process 0 has {first}. All processes '
+      f'{what}: process {process_index()} has {found}, process 0 has {first}. All processes '
       'must read the same files: put them on a disk that all see, or in a bucket.'
     )
 
 
-def once(name: str, work: Callable[[], Any]) -> Any:
+def run_on_primary(name: str, work: Callable[[], Any]) -> Any:
   """What `work` returns, in the first process, which alone does it; the others wait and get None.
 
   Its ValueErrors, which refuse an input, are raised in all.
   """
-  if not is_first():
-    if refused := told(name):
+  if not is_primary():
+    if refused := broadcast_from_primary(name):
       raise ValueError(refused)
     return None
   try:
     result = work()
   except ValueError as error:
-    told(name, str(error) or repr(error))
+    broadcast_from_primary(name, str(error) or repr(error))
     raise
-  told(name, '')
+  broadcast_from_primary(name, '')
   return result
 
 

@@ -40,7 +40,7 @@ def collect(folders: Mapping[str, epath.PathLike]) -> list[Comparison]:
   """A comparison for every report that some run has, in the order of their labels."""
   by_label: dict[str, dict[str, tuple[Any, Any]]] = {}
   for run, folder in folders.items():
-    for path in remote_paths.find(folder, 'report.json'):
+    for path in remote_paths.find_files(folder, 'report.json'):
       for label, section, values in _sections(
         path, str(path.parent.relative_to(folder))
       ):

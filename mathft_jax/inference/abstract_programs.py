@@ -10,8 +10,8 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.inference import decoding, load_params, scoring
 
 
-def prefill(
-  plan: decoding.Plan,
+def trace_prefill(
+  plan: decoding.DecodeConfig,
   *,
   batch_size: int,
   prompt_length: int,
@@ -25,8 +25,8 @@ def prefill(
   return decoding._prefill.trace(plan, params, *inputs)
 
 
-def decode(
-  plan: decoding.Plan,
+def trace_decode_loop(
+  plan: decoding.DecodeConfig,
   *,
   batch_size: int,
   prompt_length: int,
@@ -44,29 +44,33 @@ def decode(
   state = jax.eval_shape(
     lambda *arrays: decoding._prefill(whole, *arrays), params, *inputs
   )
-  state = jax.tree.map(_with_sharding, state, decoding.layout(plan, state))
+  state = jax.tree.map(
+    _with_sharding, state, decoding.decode_state_shardings(plan, state)
+  )
   return decoding._decode.trace(plan, params, state, *inputs[1:])
 
 
-def score(
-  plan: scoring.Plan,
+def trace_scoring(
+  plan: scoring.ScoreConfig,
   *,
-  rules: partitioning.Rules,
+  rules: partitioning.AxisRules,
   batch_size: int,
   copies: int,
   prefix_length: int,
   length: int,
 ) -> Any:
   """The traced program that scores `copies` texts of each of `batch_size` problems."""
-  params = load_params.shapes(plan.config, mesh=plan.mesh, rules=rules)
+  params = load_params.inference_param_shapes(
+    plan.config, mesh=plan.mesh, rules=rules
+  )
   rows = batch_size * copies
   array = lambda dtype, *shape: jax.ShapeDtypeStruct(
-    shape, dtype, sharding=partitioning.rows(plan.mesh)
+    shape, dtype, sharding=partitioning.batch_sharding(plan.mesh)
   )
   return scoring._scores.trace(
     plan,
     params,
-    scoring.Rows(
+    scoring.ScoreInputs(
       array('int32', batch_size, prefix_length),
       array('int32', batch_size),
       array('int32', rows, length),
@@ -77,8 +81,12 @@ def score(
   )
 
 
-def state_bytes(
-  plan: decoding.Plan, *, batch_size: int, prompt_length: int, slots: int
+def decode_state_bytes_per_device(
+  plan: decoding.DecodeConfig,
+  *,
+  batch_size: int,
+  prompt_length: int,
+  slots: int,
 ) -> int:
   """Bytes of a device's share of what decoding keeps: caches, tokens, sums."""
   params, inputs = (
@@ -91,12 +99,16 @@ def state_bytes(
   state = jax.eval_shape(
     lambda *arrays: decoding._prefill(whole, *arrays), params, *inputs
   )
-  placed = jax.tree.map(_with_sharding, state, decoding.layout(plan, state))
-  return partitioning.device_bytes(placed)
+  placed = jax.tree.map(
+    _with_sharding, state, decoding.decode_state_shardings(plan, state)
+  )
+  return partitioning.bytes_per_device(placed)
 
 
-def _params(plan: decoding.Plan, unroll_layers: bool) -> Any:
-  params = load_params.shapes(plan.config, mesh=plan.mesh, rules=plan.rules)
+def _params(plan: decoding.DecodeConfig, unroll_layers: bool) -> Any:
+  params = load_params.inference_param_shapes(
+    plan.config, mesh=plan.mesh, rules=plan.rules
+  )
   if not unroll_layers:
     return params
   layers = jax.tree.map(_of_one_layer, params['layers'])
@@ -110,10 +122,10 @@ def _of_one_layer(stack: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _inputs(
-  plan: decoding.Plan, batch_size: int, prompt_length: int
+  plan: decoding.DecodeConfig, batch_size: int, prompt_length: int
 ) -> tuple[Any, ...]:
   """Prompts, their lengths, the candidates' keys."""
-  sharding = partitioning.rows(plan.mesh)
+  sharding = partitioning.batch_sharding(plan.mesh)
   key = jax.eval_shape(lambda: jax.random.key(0, impl='threefry2x32')).dtype
   return (
     jax.ShapeDtypeStruct(

@@ -27,7 +27,7 @@ from mathft_jax.distributed import processes
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class BatchJob:
   """One output file of candidate sets, and all that decides what is in it.
 
   `<stem>.settings.json` lies beside the output from the beginning on, finished batches in
@@ -42,50 +42,54 @@ class Job:
 
     The first process looks, for the file may come while others look.
     """
-    processes.once(f'{self.output} checked', self._check)
+    processes.run_on_primary(f'{self.output} checked', self._check)
     first = json.loads(
-      processes.told(
+      processes.broadcast_from_primary(
         f'{self.output} complete',
         json.dumps(
           {
             'settings': self.settings,
-            'complete': processes.is_first() and self.output.exists(),
+            'complete': processes.is_primary() and self.output.exists(),
           }
         ),
       )
     )
     self._refuse_others(
       first['settings'],
-      f'Process {processes.index()} was started with other settings than the first one:',
+      f'Process {processes.process_index()} was started with other settings than the first one:',
       'Start all with the same command.',
     )
     return first['complete']
 
   def begin(self) -> dict[str, schema.CandidateSet]:
     """Finished problems by id, the same in all processes."""
-    processes.once(f'{self.output} claimed', self._claim)
-    wanted = processes.told(f'{self.output} parts', self._listing())
-    if not processes.seen(
+    processes.run_on_primary(f'{self.output} claimed', self._claim)
+    wanted = processes.broadcast_from_primary(
+      f'{self.output} parts', self._listing()
+    )
+    if not processes.wait_until_visible(
       lambda: self._settings_file.exists() and self._listing() == wanted
     ):
       raise ValueError(
-        f'Process {processes.index()} does not see what the first one sees in '
+        f'Process {processes.process_index()} does not see what the first one sees in '
         f'{self.output.parent}; wanted a folder that all hosts share.'
       )
     done = self._done()
-    processes.wait(f'{self.output} begun')  # before anybody adds to it
+    processes.wait_at_barrier(
+      f'{self.output} begun'
+    )  # before anybody adds to it
     return done
 
   def add(self, sets: Iterable[schema.CandidateSet]) -> None:
     """Keeps a batch of finished problems, under a name that no other process uses."""
-    mine = f'{processes.index():04d}.jsonl'
+    mine = f'{processes.process_index():04d}.jsonl'
     number = len(list(self._parts.glob(f'*.{mine}')))
     schema.write_jsonl(self._parts / f'{number:06d}.{mine}', sets)
 
   def finish(self, ids: Sequence[str]) -> epath.Path:
     """Writes all problems in the given order and deletes the parts, when all processes are here."""
-    processes.wait(f'{self.output} made')
-    processes.once(f'{self.output} written', lambda: self._merge(ids))
+    processes.wait_at_barrier(f'{self.output} made')
+    processes.run_on_primary(f'{self.output} written', lambda: self._merge(ids))
     return self.output
 
   def _check(self) -> None:
@@ -135,12 +139,14 @@ class Job:
     return {each.problem.id: each for each in sets}
 
   def _listing(self) -> str:
-    return digest(sorted(path.name for path in self._parts.glob('*.jsonl')))
+    return content_digest(
+      sorted(path.name for path in self._parts.glob('*.jsonl'))
+    )
 
   def _merge(self, ids: Sequence[str]) -> None:
     done = self._done()
-    if processes.count() > 1 and not set(ids) <= done.keys():
-      processes.seen(lambda: set(ids) <= self._done().keys())
+    if processes.process_count() > 1 and not set(ids) <= done.keys():
+      processes.wait_until_visible(lambda: set(ids) <= self._done().keys())
       done = self._done()
     missing = [each for each in ids if each not in done]
     if missing:
@@ -161,7 +167,7 @@ class Job:
     return self.output.parent / f'{self.output.stem}.settings.json'
 
 
-def digest(texts: Iterable[Any]) -> str:
+def content_digest(texts: Iterable[Any]) -> str:
   """A short fingerprint of what is read, in order."""
   hashed = hashlib.sha256()
   for text in texts:
@@ -169,13 +175,13 @@ def digest(texts: Iterable[Any]) -> str:
   return hashed.hexdigest()[:16]
 
 
-def relative(path: epath.PathLike, folder: epath.PathLike) -> str:
+def relative_path(path: epath.PathLike, folder: epath.PathLike) -> str:
   """A local path as seen from a folder, so that both can be moved together."""
   if '://' in str(path) or '://' in str(folder):
     return str(path)
   return os.path.relpath(path, folder)
 
 
-def bucket(length: int, smallest: int = 32) -> int:
+def round_up_to_power_of_two(length: int, smallest: int = 32) -> int:
   """The next power of two, `smallest` at least: few shapes, so few compilations."""
   return max(smallest, 1 << (length - 1).bit_length())

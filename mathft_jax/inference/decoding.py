@@ -22,7 +22,7 @@ from mathft_jax.models import transformer
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class DecodeConfig:
   """What a compiled decoder depends on besides the shapes; hashable.
 
   Attributes:
@@ -42,7 +42,7 @@ class Plan:
   eos_id: int
   num_tokens: int
   mesh: Mesh | None = None
-  rules: partitioning.Rules = partitioning.DEFAULT_RULES
+  rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
   first_slots: int = 128
 
 
@@ -59,7 +59,7 @@ class Samples(NamedTuple):
   finished_PC: np.ndarray  # whether EOS came within max_length
 
 
-class State(NamedTuple):
+class DecodeState(NamedTuple):
   """What a decoding step changes; B = P * C rows, candidates of a problem are neighbours."""
 
   cache: cache_lib.Cache
@@ -70,7 +70,7 @@ class State(NamedTuple):
   step: jax.Array  # tokens drawn so far for unfinished rows
 
 
-def candidate_keys(
+def candidate_prng_keys(
   seed: int, problem_ids: Sequence[str], samples_PC: np.ndarray
 ) -> jax.Array:
   """Keys [P, C] of sample number samples_PC[p, c] of the problem with each id."""
@@ -95,7 +95,7 @@ def _keys(seed, words_P2, samples_PC):
 
 
 def decode(
-  plan: Plan,
+  plan: DecodeConfig,
   params: Any,
   prompts_PS: np.ndarray,
   lengths_P: np.ndarray,
@@ -122,17 +122,22 @@ def decode(
     state = _with_more_slots(plan, state)
 
 
-def _place(plan: Plan, arrays):
+def _place(plan: DecodeConfig, arrays):
   """The arrays on the mesh, rows over `data`."""
   if plan.mesh is None:
     return arrays
   return jax.tree.map(
-    lambda array: partitioning.put(array, partitioning.rows(plan.mesh)), arrays
+    lambda array: partitioning.shard_array(
+      array, partitioning.batch_sharding(plan.mesh)
+    ),
+    arrays,
   )
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
+def _prefill(
+  plan: DecodeConfig, params, prompts_PS, lengths_P, keys_PC
+) -> DecodeState:
   """The state after the prompts are read and every candidate's first token is drawn."""
   rows, slots = prompts_PS.shape
   stacked = not isinstance(params['layers'], tuple)
@@ -149,7 +154,7 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
     ),
     spread=None
     if plan.mesh is None
-    else partitioning.Spread(plan.mesh, plan.rules),
+    else partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   last_PD = jnp.take_along_axis(
     hidden_PSD, lengths_P[:, None, None] - 1, axis=1
@@ -158,7 +163,7 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
   room = min(plan.first_slots, plan.max_length)
   cache = cache_lib.shared(cache, plan.config, copies=plan.copies, slots=room)
   batch = rows * plan.copies
-  state = State(
+  state = DecodeState(
     cache,
     jnp.zeros((batch, room), jnp.int32),
     jnp.zeros(batch),
@@ -173,13 +178,13 @@ def _prefill(plan: Plan, params, prompts_PS, lengths_P, keys_PC) -> State:
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _decode(plan: Plan, params, state: State, lengths_P, keys_PC):
+def _decode(plan: DecodeConfig, params, state: DecodeState, lengths_P, keys_PC):
   """(state, whether all candidates have ended), after as many tokens as there is room for."""
   keys_B = keys_PC.reshape(-1)
   starts_B = jnp.repeat(lengths_P, plan.copies)
   room = state.tokens_BU.shape[1]
 
-  def step(state: State) -> State:
+  def step(state: DecodeState) -> DecodeState:
     last_B1 = jax.lax.dynamic_slice_in_dim(
       state.tokens_BU, state.step - 1, 1, axis=1
     )
@@ -195,14 +200,16 @@ def _decode(plan: Plan, params, state: State, lengths_P, keys_PC):
   return state, jnp.all(state.finished_B) | (state.step >= plan.max_length)
 
 
-def _append(plan: Plan, state: State, logits_BV, keys_B) -> State:
+def _append(
+  plan: DecodeConfig, state: DecodeState, logits_BV, keys_B
+) -> DecodeState:
   """The state with one more token of each unfinished row, and its log-probability."""
   keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, state.step)
   tokens_B = plan.method(logits_BV[:, : plan.num_tokens], keys_B)
   chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]
   log_probs_B = chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
   tokens_B = jnp.where(state.finished_B, 0, tokens_B)
-  return State(
+  return DecodeState(
     state.cache,
     jax.lax.dynamic_update_slice(
       state.tokens_BU, tokens_B[:, None], (0, state.step)
@@ -215,7 +222,7 @@ def _append(plan: Plan, state: State, logits_BV, keys_B) -> State:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _with_more_slots(plan: Plan, state: State) -> State:
+def _with_more_slots(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   """The state with room for twice as many tokens, `max_length` at most.
 
   Attention reads all slots of a cache in each step: a cache that grows is read half as much.
@@ -230,11 +237,13 @@ def _with_more_slots(plan: Plan, state: State) -> State:
   )
 
 
-def layout(plan: Plan, state: State) -> State:
+def decode_state_shardings(
+  plan: DecodeConfig, state: DecodeState
+) -> DecodeState:
   """The sharding of each array of a state: rows over `data`, key/value heads as the rules say."""
 
   def sharding(axes, array):
-    spec = partitioning.partition_spec(
+    spec = partitioning.logical_to_partition_spec(
       axes, array.shape, mesh=plan.mesh, rules=plan.rules
     )
     return jax.sharding.NamedSharding(plan.mesh, spec)
@@ -246,23 +255,25 @@ def layout(plan: Plan, state: State) -> State:
   slots = lambda part: cache_lib.Slots(
     *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS)
   )
-  whole = partitioning.replicated(plan.mesh)
+  whole = partitioning.replicated_sharding(plan.mesh)
   cache = cache_lib.Cache(
     slots(state.cache.own), slots(state.cache.prefix), whole
   )
-  return State(cache, *map(rows, state[1:5]), whole)
+  return DecodeState(cache, *map(rows, state[1:5]), whole)
 
 
-def _constrain(plan: Plan, state: State) -> State:
+def _constrain(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   """The state laid out as `layout` says."""
   if plan.mesh is None:
     return state
-  return jax.lax.with_sharding_constraint(state, layout(plan, state))
+  return jax.lax.with_sharding_constraint(
+    state, decode_state_shardings(plan, state)
+  )
 
 
-def _samples(plan: Plan, state: State) -> Samples:
+def _samples(plan: DecodeConfig, state: DecodeState) -> Samples:
   """The candidates of a last state, on the host."""
-  host = partitioning.on_host(state[1:5])
+  host = partitioning.gather_to_host(state[1:5])
   tokens, log_probs, lengths, finished = (
     array.reshape(-1, plan.copies, *array.shape[1:]) for array in host
   )

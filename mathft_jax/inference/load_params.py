@@ -12,27 +12,27 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 
 
-def load(
+def load_inference_params(
   checkpoint: epath.PathLike,
   config: transformer.TransformerConfig,
   *,
   fingerprint: Mapping[str, str],
   mesh: Mesh,
-  rules: partitioning.Rules = partitioning.DEFAULT_RULES,
+  rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES,
 ) -> Any:
   """Parameters on the mesh; ValueError when they are those of another model or template."""
   checkpoints.check_metadata(checkpoint, model=config, fingerprint=fingerprint)
-  wanted = shapes(config, mesh=mesh, rules=rules)
+  wanted = inference_param_shapes(config, mesh=mesh, rules=rules)
   return checkpoints.load_params(
     checkpoint, wanted, jax.tree.map(lambda array: array.sharding, wanted)
   )
 
 
-def shapes(
+def inference_param_shapes(
   config: transformer.TransformerConfig,
   *,
   mesh: Mesh,
-  rules: partitioning.Rules = partitioning.DEFAULT_RULES,
+  rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES,
 ) -> Any:
   """Shapes, dtypes and shardings of the parameters that sampling and scoring hold.
 
@@ -40,7 +40,7 @@ def shapes(
   the same numbers, and decoding, which reads them all for each token, half the traffic of float32.
   """
   abstract = transformer.abstract_params(config)
-  layout = partitioning.shardings(
+  layout = partitioning.logical_to_shardings(
     transformer.logical_axes(config), abstract, mesh=mesh, rules=rules
   )
 

@@ -18,7 +18,7 @@ from mathft_jax.distributed import partitioning
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class ReplicaGroup:
   """The processes that this one works with.
 
   Attributes:
@@ -44,7 +44,7 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class GroupBatch:
   """What a group does of one batch.
 
   Attributes:
@@ -59,25 +59,29 @@ class Share:
   new: Sequence[tuple[int, Any]]
 
 
-def own(partitioner: partitioning.Partitioner, batch_size: int) -> Group:
+def replica_group_of_this_process(
+  partitioner: partitioning.Partitioner, batch_size: int
+) -> ReplicaGroup:
   """The group of this process; ValueError with the numbers where sizes do not divide."""
-  return of_process(partitioner, batch_size, jax.devices(), jax.process_index())
+  return replica_group_of_process(
+    partitioner, batch_size, jax.devices(), jax.process_index()
+  )
 
 
-def of_process(
+def replica_group_of_process(
   partitioner: partitioning.Partitioner,
   batch_size: int,
   devices: Sequence[jax.Device],
   process: int,
-) -> Group:
+) -> ReplicaGroup:
   """The group of one process of those that have these devices, which may be compile-only."""
   count = len({device.process_index for device in devices})
   if count == 1:
     mesh = partitioner.mesh(devices)
-    partitioning.check_rows(batch_size, mesh, knob='batch_size')
-    return Group(0, 1, mesh, is_writer=True, share=batch_size)
+    partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
+    return ReplicaGroup(0, 1, mesh, is_writer=True, share=batch_size)
   whole = partitioner.abstract_mesh(len(devices))
-  partitioning.check_rows(batch_size, whole, knob='batch_size')
+  partitioning.check_batch_divisible(batch_size, whole, knob='batch_size')
   size = _processes_of_a_group(partitioner, whole.shape['model'], devices)
   index, members = (
     process // size,
@@ -94,7 +98,7 @@ def of_process(
       dcn_mesh_shape=None,
     ).mesh(mine)
   )
-  return Group(
+  return ReplicaGroup(
     index,
     count // size,
     mesh,
@@ -103,12 +107,12 @@ def of_process(
   )
 
 
-def shares(
-  group: Group,
+def iter_group_batches(
+  group: ReplicaGroup,
   order: Sequence[Any],
   batch_size: int,
   is_done: Callable[[Any], bool],
-) -> Iterator[Share]:
+) -> Iterator[GroupBatch]:
   """The group's part of each batch of `order`, where not all of it is done.
 
   Batches are those of all items, also of what is done already: so an item has the same shape and
@@ -122,15 +126,17 @@ def shares(
       rows = [new[0][1]] * group.share
       for row, item in new:
         rows[row] = item
-      yield Share(batch, rows, new)
+      yield GroupBatch(batch, rows, new)
 
 
-def items(group: Group, order: Sequence[Any], batch_size: int) -> list[Any]:
+def items_of_group(
+  group: ReplicaGroup, order: Sequence[Any], batch_size: int
+) -> list[Any]:
   """All items that fall to the group, done or not."""
   never = lambda item: False
   return [
     item
-    for share in shares(group, order, batch_size, never)
+    for share in iter_group_batches(group, order, batch_size, never)
     for _, item in share.new
   ]
 

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 SamplingMethod = Callable[[jax.Array, jax.Array], jax.Array]
 
-BLOCK = 128  # tokens summed at once when one of a large vocabulary is drawn
+SAMPLING_BLOCK_SIZE = (
+  128  # tokens summed at once when one of a large vocabulary is drawn
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +138,14 @@ def _draw(weights_BV, keys_B):
   """
   uniform_B = jax.vmap(jax.random.uniform)(keys_B)
   batch, vocab_size = weights_BV.shape
-  if vocab_size <= 2 * BLOCK:
+  if vocab_size <= 2 * SAMPLING_BLOCK_SIZE:
     return _invert(weights_BV, uniform_B * jnp.sum(weights_BV, axis=-1))[0]
-  padded = jnp.pad(weights_BV, ((0, 0), (0, -vocab_size % BLOCK)))
-  blocks = padded.reshape(batch, -1, BLOCK)
+  padded = jnp.pad(weights_BV, ((0, 0), (0, -vocab_size % SAMPLING_BLOCK_SIZE)))
+  blocks = padded.reshape(batch, -1, SAMPLING_BLOCK_SIZE)
   totals = jnp.sum(blocks, axis=-1)
   block_B, rest_B = _invert(totals, uniform_B * jnp.sum(totals, axis=-1))
   within = jnp.take_along_axis(blocks, block_B[:, None, None], axis=1)[:, 0]
-  return block_B * BLOCK + _invert(within, rest_B)[0]
+  return block_B * SAMPLING_BLOCK_SIZE + _invert(within, rest_B)[0]
 
 
 def _invert(weights_BV, targets_B):

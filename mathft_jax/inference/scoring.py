@@ -19,7 +19,7 @@ from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import token_log_probs, transformer
 
 
-class Rows(NamedTuple):
+class ScoreInputs(NamedTuple):
   """A batch: P prefixes, each with C rows, candidates of a problem being neighbours (B = P * C).
 
   Attributes:
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ScoreConfig:
   """What a compiled scorer depends on besides the shapes; hashable.
 
   Attributes:
@@ -49,7 +49,7 @@ class Plan:
   mesh: Mesh | None = None
 
 
-def rows_of(
+def make_score_inputs(
   prefixes: Sequence[Sequence[int]],
   tails: Sequence[Sequence[Sequence[int]]],
   *,
@@ -57,13 +57,13 @@ def rows_of(
   copies: int,
   prefix_length: int,
   length: int,
-) -> Rows:
+) -> ScoreInputs:
   """The batch of these prefixes and the token ids after them, padded to the given sizes.
 
   For likelihoods the first token after the prefix counts as well: the prefix's last token is moved
   to the front of its rows, which changes nothing for verdicts.
   """
-  rows = Rows(
+  rows = ScoreInputs(
     np.zeros((num_prefixes, prefix_length), np.int32),
     np.zeros(num_prefixes, np.int32),
     *(np.zeros((num_prefixes * copies, length), np.int32) for _ in range(1)),
@@ -84,7 +84,9 @@ def rows_of(
   return rows
 
 
-def scores(plan: Plan, params: Any, rows: Rows) -> np.ndarray:
+def score_candidates(
+  plan: ScoreConfig, params: Any, rows: ScoreInputs
+) -> np.ndarray:
   """[P, C]: S_cls in [0, 1] with words, else log p(row|prefix), natural log.
 
   All processes of the mesh call this with the same arguments, and get all scores.
@@ -93,14 +95,17 @@ def scores(plan: Plan, params: Any, rows: Rows) -> np.ndarray:
     arrays = map(jnp.asarray, rows)
   else:
     arrays = (
-      partitioning.put(array, partitioning.rows(plan.mesh)) for array in rows
+      partitioning.shard_array(array, partitioning.batch_sharding(plan.mesh))
+      for array in rows
     )
-  scores_B = partitioning.on_host(_scores(plan, params, Rows(*arrays)))
+  scores_B = partitioning.gather_to_host(
+    _scores(plan, params, ScoreInputs(*arrays))
+  )
   return scores_B.reshape(len(rows.prefix_PS), -1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(plan: Plan, params, rows: Rows):
+def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
   prefixes, slots = rows.prefix_PS.shape
   copies = rows.tokens_BT.shape[0] // prefixes
   positions_PS = jnp.broadcast_to(jnp.arange(slots), (prefixes, slots))
@@ -113,7 +118,9 @@ def _scores(plan: Plan, params, rows: Rows):
       jnp.int32
     ),
     cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots),
-    spread=None if plan.mesh is None else partitioning.Spread(plan.mesh),
+    spread=None
+    if plan.mesh is None
+    else partitioning.KernelSharding(plan.mesh),
   )
   cache = cache_lib.shared(cache, plan.config, copies=copies, slots=0)
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
@@ -128,7 +135,7 @@ def _scores(plan: Plan, params, rows: Rows):
   return _verdicts(plan, params, rows, starts_B, cache)
 
 
-def _verdicts(plan: Plan, params, rows: Rows, starts_B, cache):
+def _verdicts(plan: ScoreConfig, params, rows: ScoreInputs, starts_B, cache):
   """S_cls = p(correct) / (p(correct) + p(incorrect)) at the end of each row.
 
   All but the last token of a label word are input: they follow the row on a branch of their own.
@@ -177,7 +184,7 @@ def _verdicts(plan: Plan, params, rows: Rows, starts_B, cache):
   return jax.nn.softmax(log_probs_BW)[:, 0]
 
 
-def _readout(plan: Plan, params, hidden_BTD) -> token_log_probs.Readout:
+def _readout(plan: ScoreConfig, params, hidden_BTD) -> token_log_probs.Readout:
   devices = 1 if plan.mesh is None else plan.mesh.size
   return token_log_probs.Readout(
     plan.config, params, hidden_BTD, devices=devices
@@ -185,7 +192,7 @@ def _readout(plan: Plan, params, hidden_BTD) -> token_log_probs.Readout:
 
 
 def _hidden(
-  plan: Plan,
+  plan: ScoreConfig,
   params,
   tokens_BT,
   lengths_B,

@@ -38,7 +38,7 @@ _BLOCKS = [
 
 
 class Spread(Protocol):
-  """How a function runs on many devices at once: `partitioning.Spread`.
+  """How a function runs on many devices at once: `partitioning.KernelSharding`.
 
   XLA splits everything else by itself, but not a kernel.
   """

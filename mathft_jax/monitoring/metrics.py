@@ -145,7 +145,7 @@ def create_metric_writer(
   folder: epath.PathLike, *, start_step: int, tensorboard: bool
 ) -> MetricWriter | NullMetricWriter:
   """A writer of which one process of a run writes the numbers that all have."""
-  if not processes.is_first():
+  if not processes.is_primary():
     return NullMetricWriter()
   return MetricWriter(folder, start_step=start_step, tensorboard=tensorboard)
 

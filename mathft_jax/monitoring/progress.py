@@ -45,7 +45,7 @@ class ProgressBar:
     self._begun = self._last_line = time.monotonic()
     self._numbers: dict[str, Any] = {}
     on_terminal = (
-      (sys.stderr.isatty() and processes.is_first())
+      (sys.stderr.isatty() and processes.is_primary())
       if terminal is None
       else terminal
     )

@@ -20,7 +20,7 @@ def is_remote(path: epath.PathLike) -> bool:
   return '://' in os.fspath(path)
 
 
-def find(folder: epath.PathLike, name: str) -> list[epath.Path]:
+def find_files(folder: epath.PathLike, name: str) -> list[epath.Path]:
   """All files of that name in a folder and below, sorted; none where there is no such folder."""
   folder = epath.Path(folder)
   found = [
@@ -32,7 +32,7 @@ def find(folder: epath.PathLike, name: str) -> list[epath.Path]:
   )
 
 
-def check_client(text: str, where: str = '') -> None:
+def check_remote_clients(text: str, where: str = '') -> None:
   """ValueError where a path in the text needs a package that is not installed."""
   for scheme, package in CLIENTS.items():
     if f'{scheme}://' in text and importlib.util.find_spec(package) is None:
@@ -49,7 +49,7 @@ def check_writable(folder: epath.PathLike) -> None:
   """
   if not is_remote(folder):
     return
-  check_client(os.fspath(folder))
+  check_remote_clients(os.fspath(folder))
   trial = epath.Path(folder) / f'write_trial.{os.getpid()}'
   try:
     trial.write_text('')

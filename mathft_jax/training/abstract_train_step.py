@@ -13,7 +13,7 @@ def trace_train_step(
 ) -> Any:
   """The traced train step (jax.stages.Traced) of batches of this size, on the plan's mesh."""
   rate = jax.ShapeDtypeStruct(
-    (), 'float32', sharding=partitioning.replicated(plan.mesh)
+    (), 'float32', sharding=partitioning.replicated_sharding(plan.mesh)
   )
   batch = abstract_batch(plan, batch_size=batch_size, max_length=max_length)
   return step_lib.make_train_step(plan).trace(
@@ -32,9 +32,9 @@ def abstract_batch(
 
   def array(dtype, *shape, name=''):
     layout = (
-      partitioning.replicated
+      partitioning.replicated_sharding
       if name.startswith('label_')
-      else partitioning.rows
+      else partitioning.batch_sharding
     )
     return jax.ShapeDtypeStruct(shape, dtype, sharding=layout(plan.mesh))
 

@@ -52,12 +52,12 @@ def estimate_device_memory(
 ) -> DeviceMemory:
   """Sizes of a plan, whose mesh may be a `Partitioner.abstract_mesh`."""
   state = step_lib.abstract_train_state(plan)
-  gradient_bytes = partitioning.device_bytes(plan.trained(state.params))
+  gradient_bytes = partitioning.bytes_per_device(plan.trained(state.params))
   return DeviceMemory(
     mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
     parameters=count_parameters(state.params),
-    parameter_bytes=partitioning.device_bytes(state.params),
-    optimizer_bytes=partitioning.device_bytes(state.optimizer),
+    parameter_bytes=partitioning.bytes_per_device(state.params),
+    optimizer_bytes=partitioning.bytes_per_device(state.optimizer),
     gradient_bytes=gradient_bytes * (2 if plan.num_microbatches > 1 else 1),
     activation_bytes=_kept_activations(plan, batch_size, max_length),
   )

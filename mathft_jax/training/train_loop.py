@@ -91,7 +91,7 @@ class TrainLoop:
     """
     step_fn, whole = (
       step_lib.make_train_step(self._plan),
-      partitioning.replicated(self._plan.mesh),
+      partitioning.replicated_sharding(self._plan.mesh),
     )
     rates = optimizers.learning_rates(
       self._optimizer, start, self._agenda.train_steps
@@ -99,8 +99,8 @@ class TrainLoop:
     for step, rate in enumerate(rates, start=start + 1):
       batch = next(stream)
       metrics_lib.check_batch_has_targets(step, self._plan.loss, batch)
-      on_mesh = partitioning.put_batch(batch, self._plan.mesh)
-      rate_on_mesh = partitioning.put(rate, whole)
+      on_mesh = partitioning.shard_batch(batch, self._plan.mesh)
+      rate_on_mesh = partitioning.shard_array(rate, whole)
       with jax.transfer_guard('disallow'):
         state, pairs = step_fn(state, on_mesh, rate_on_mesh)
       self._read_waiting()
@@ -203,16 +203,16 @@ def evaluate_batches(
     lambda *counts: np.float32(sum(counts)),
     *[plan.loss.weight(batch) for batch in held_out],
   )
-  whole = partitioning.replicated(plan.mesh)
+  whole = partitioning.replicated_sharding(plan.mesh)
   weight = jax.tree.map(
-    lambda count: partitioning.put(np.asarray(count), whole), weight
+    lambda count: partitioning.shard_array(np.asarray(count), whole), weight
   )
   step_fn, total = (
     step_lib.make_eval_step(plan),
     metrics_lib.MetricAccumulator(),
   )
   pairs = [
-    step_fn(params, partitioning.put_batch(batch, plan.mesh), weight)
+    step_fn(params, partitioning.shard_batch(batch, plan.mesh), weight)
     for batch in held_out
   ]
   for each in pairs:

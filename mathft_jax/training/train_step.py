@@ -40,7 +40,7 @@ class TrainStepConfig:
   loss: Any
   optimizer: Any
   mesh: Mesh
-  rules: partitioning.Rules = partitioning.DEFAULT_RULES
+  rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
   num_microbatches: int = 1
   max_grad_norm: float | None = 1.0
   lora: lora_lib.Lora | None = None
@@ -73,7 +73,7 @@ def make_train_step(plan: TrainStepConfig):
     functools.partial(_train_step, plan),
     donate_argnums=0,
     in_shardings=(layout, None, None),
-    out_shardings=(layout, partitioning.replicated(plan.mesh)),
+    out_shardings=(layout, partitioning.replicated_sharding(plan.mesh)),
   )
 
 
@@ -86,7 +86,7 @@ def make_eval_step(plan: TrainStepConfig):
   return jax.jit(
     functools.partial(_eval_step, plan),
     in_shardings=(train_state_shardings(plan).params, None, None),
-    out_shardings=partitioning.replicated(plan.mesh),
+    out_shardings=partitioning.replicated_sharding(plan.mesh),
   )
 
 
@@ -94,14 +94,14 @@ def make_eval_step(plan: TrainStepConfig):
 def train_state_shardings(plan: TrainStepConfig) -> TrainState:
   """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
   shapes, axes = _param_shapes(plan), transformer.logical_axes(plan.config)
-  params = partitioning.shardings(
+  params = partitioning.logical_to_shardings(
     axes if plan.lora is None else plan.lora.axes(axes),
     shapes,
     mesh=plan.mesh,
     rules=plan.rules,
   )
   shapes, trained = plan.trained(shapes), plan.trained(params)
-  whole = partitioning.replicated(plan.mesh)
+  whole = partitioning.replicated_sharding(plan.mesh)
   transform = plan.optimizer.transform()
   like_params = lambda leaf, sharding, param: (
     sharding if leaf.shape == param.shape else whole
@@ -138,7 +138,9 @@ def init_train_state(plan: TrainStepConfig, params: Any) -> TrainState:
   layout = train_state_shardings(plan)
   optimizer = _initial(plan)(plan.trained(params))
   return TrainState(
-    partitioning.put(np.zeros((), np.int32), layout.step), params, optimizer
+    partitioning.shard_array(np.zeros((), np.int32), layout.step),
+    params,
+    optimizer,
   )
 
 
@@ -290,7 +292,7 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
     constrain=functools.partial(_constrain, plan),
-    spread=partitioning.Spread(plan.mesh, plan.rules),
+    spread=partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   readout = token_log_probs.Readout(
     plan.config, params, hidden_BTD, devices=plan.mesh.size
@@ -299,7 +301,7 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
 
 
 def _constrain(plan: TrainStepConfig, x, axes):
-  spec = partitioning.partition_spec(
+  spec = partitioning.logical_to_partition_spec(
     axes, x.shape, mesh=plan.mesh, rules=plan.rules
   )
   return jax.lax.with_sharding_constraint(x, NamedSharding(plan.mesh, spec))

@@ -175,7 +175,7 @@ def test_layer_by_layer_onto_a_mesh_as_in_one_piece(monkeypatch):
   config = checkpoints.model(folder)
   partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
   shapes = transformer.abstract_params(config)
-  shardings = partitioning.shardings(
+  shardings = partitioning.logical_to_shardings(
     transformer.logical_axes(config),
     shapes,
     mesh=partitioner.mesh(),

@@ -13,9 +13,9 @@ def do(workdir, *, what: str):
   """Does what is said, in words `who:deed` with commas between; who is a number or `all`."""
   logging.warning('here')
   for who, deed in (each.split(':') for each in what.split(',')):
-    if who in ('all', str(processes.index())):
+    if who in ('all', str(processes.process_index())):
       DEEDS[deed](workdir)
-  return f'done by {processes.count()}'
+  return f'done by {processes.process_count()}'
 
 
 def add_up(workdir):
@@ -27,9 +27,9 @@ def add_up(workdir):
 
   mesh = partitioning.Partitioner().mesh()
   numbers = np.arange(jax.device_count(), dtype=np.float32)
-  rows = partitioning.put(numbers, partitioning.rows(mesh))
+  rows = partitioning.shard_array(numbers, partitioning.batch_sharding(mesh))
   total = jax.jit(
-    lambda x: x.sum(), out_shardings=partitioning.replicated(mesh)
+    lambda x: x.sum(), out_shardings=partitioning.replicated_sharding(mesh)
   )(rows)
   print(f'the sum is {jax.device_get(total):.0f}', flush=True)
 
@@ -42,7 +42,7 @@ def lay_out(workdir):
 
   shape = (1, jax.local_device_count())
   mesh = partitioning.Partitioner(
-    ici_mesh_shape=shape, dcn_mesh_shape=(processes.count(), 1)
+    ici_mesh_shape=shape, dcn_mesh_shape=(processes.process_count(), 1)
   ).mesh()
   print(
     'rows',
@@ -65,7 +65,9 @@ def refuse(workdir):
 
 def differ(workdir):
   """All processes must have read the same."""
-  processes.same('The number', str(processes.index()))
+  processes.assert_equal_across_processes(
+    'The number', str(processes.process_index())
+  )
 
 
 def crash(workdir):
@@ -73,7 +75,7 @@ def crash(workdir):
 
 
 def wait(workdir):
-  processes.wait('never', seconds=1000)
+  processes.wait_at_barrier('never', seconds=1000)
 
 
 def work_alone(workdir):

@@ -26,8 +26,10 @@ def test_three_flags_say_it_with_t5xs_names():
   place = place_of(
     ADDRESS, '--process_count=4', '--process_index=3', '--start_timeout_s=7'
   )
-  assert place == cluster_detection.Place('node1:1234', 4, 3, start_timeout_s=7)
-  world = cluster_detection.find(place).world
+  assert place == cluster_detection.ProcessConfig(
+    'node1:1234', 4, 3, start_timeout_s=7
+  )
+  world = cluster_detection.detect_cluster(place).world
   assert (world.address, world.count, world.index) == (('node1', 1234), 4, 3)
   assert (world.start_timeout_s, world.heartbeat_timeout_s) == (7, 100)
 
@@ -72,7 +74,7 @@ def test_flags_that_are_missing_or_do_not_fit_are_refused(given):
 
 def test_one_process_of_one_is_alone():
   assert (
-    cluster_detection.find(
+    cluster_detection.detect_cluster(
       place_of(ADDRESS, '--process_count=1', '--process_index=0')
     )
     is None
@@ -80,13 +82,16 @@ def test_one_process_of_one_is_alone():
 
 
 def test_without_flags_and_cluster_a_process_is_alone():
-  assert cluster_detection.find(cluster_detection.Place(), {}) is None
+  assert (
+    cluster_detection.detect_cluster(cluster_detection.ProcessConfig(), {})
+    is None
+  )
 
 
 def test_a_step_of_slurm_is_found(monkeypatch):
   for name, value in STEP.items():
     monkeypatch.setenv(name, value)
-  found = cluster_detection.find(cluster_detection.Place())
+  found = cluster_detection.detect_cluster(cluster_detection.ProcessConfig())
   assert (found.world.address[0], found.world.count, found.world.index) == (
     'node03',
     8,
@@ -96,9 +101,9 @@ def test_a_step_of_slurm_is_found(monkeypatch):
     1
   ]  # the second GPU of the node, of all that it shows
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '1')
-  assert cluster_detection.find(cluster_detection.Place()).local_device_ids == [
-    0
-  ]  # the only one it shows
+  assert cluster_detection.detect_cluster(
+    cluster_detection.ProcessConfig()
+  ).local_device_ids == [0]  # the only one it shows
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,10 @@ def test_a_step_of_slurm_is_found(monkeypatch):
 )
 def test_a_single_task_of_slurm_is_alone(changes):
   assert (
-    cluster_detection.find(cluster_detection.Place(), STEP | changes) is None
+    cluster_detection.detect_cluster(
+      cluster_detection.ProcessConfig(), STEP | changes
+    )
+    is None
   )
 
 
@@ -118,7 +126,10 @@ def test_a_batch_script_of_slurm_is_no_step():
   job = {
     name: value for name, value in STEP.items() if name != 'SLURM_STEP_NODELIST'
   }
-  assert cluster_detection.find(cluster_detection.Place(), job) is None
+  assert (
+    cluster_detection.detect_cluster(cluster_detection.ProcessConfig(), job)
+    is None
+  )
 
 
 def test_a_tpu_pod_of_gke_is_found(monkeypatch):
@@ -134,7 +145,7 @@ def test_a_tpu_pod_of_gke_is_found(monkeypatch):
   monkeypatch.setattr(
     cloud_tpu_cluster, 'get_metadata', lambda key: ('', 200)
   )  # one slice
-  found = cluster_detection.find(cluster_detection.Place())
+  found = cluster_detection.detect_cluster(cluster_detection.ProcessConfig())
   assert (found.world.address, found.world.count, found.world.index) == (
     ('localhost', 8482),
     2,
@@ -142,13 +153,15 @@ def test_a_tpu_pod_of_gke_is_found(monkeypatch):
   )
   monkeypatch.setenv('TPU_WORKER_HOSTNAMES', 'localhost')
   monkeypatch.setenv('TPU_WORKER_ID', '0')
-  assert cluster_detection.find(cluster_detection.Place()) is None
+  assert (
+    cluster_detection.detect_cluster(cluster_detection.ProcessConfig()) is None
+  )
 
 
 def test_a_port_that_is_taken_is_named():
   with socket.create_server(('', 0)) as taken:
     port = taken.getsockname()[1]
-    world = cluster_detection.find(
+    world = cluster_detection.detect_cluster(
       place_of(
         f'--coordinator_address=localhost:{port}',
         '--process_count=2',

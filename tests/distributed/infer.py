@@ -118,15 +118,15 @@ PIECES = {
 
 
 def _die_later(process: int, parts: int) -> None:
-  add, made = batch_jobs.Job.add, []
+  add, made = batch_jobs.BatchJob.add, []
 
   def counting(job, sets):
     add(job, sets)
     made.append(job)
-    if (processes.index(), len(made)) == (process, parts):
+    if (processes.process_index(), len(made)) == (process, parts):
       os.kill(os.getpid(), signal.SIGKILL)
 
-  batch_jobs.Job.add = counting
+  batch_jobs.BatchJob.add = counting
 
 
 if __name__ == '__main__':

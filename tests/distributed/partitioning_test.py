@@ -9,9 +9,11 @@ import pytest
 from mathft_jax.distributed import partitioning
 
 
-def spec(axes, shape, num_partitions=2, rules=partitioning.DEFAULT_RULES):
+def spec(axes, shape, num_partitions=2, rules=partitioning.DEFAULT_AXIS_RULES):
   mesh = partitioning.Partitioner(num_partitions=num_partitions).mesh()
-  return partitioning.partition_spec(axes, shape, mesh=mesh, rules=rules)
+  return partitioning.logical_to_partition_spec(
+    axes, shape, mesh=mesh, rules=rules
+  )
 
 
 def test_slices_that_are_not_there_are_refused():
@@ -87,7 +89,7 @@ def test_shardings_of_a_tree_keep_its_structure():
     'a': {'w': jax.ShapeDtypeStruct((6, 8), jnp.float32)},
     'scale': jax.ShapeDtypeStruct((6,), jnp.float32),
   }
-  tree = partitioning.shardings(
+  tree = partitioning.logical_to_shardings(
     {'a': {'w': ('embed', 'mlp')}, 'scale': ('embed',)}, shapes, mesh=mesh
   )
   assert tree['a']['w'].spec == P(None, 'model') and tree['scale'].spec == P(
@@ -98,18 +100,18 @@ def test_shardings_of_a_tree_keep_its_structure():
 def test_a_batch_is_split_by_rows_and_keeps_its_numbers():
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
   tokens = np.arange(24).reshape(8, 3)
-  on_mesh = partitioning.put_batch({'tokens': tokens}, mesh)['tokens']
+  on_mesh = partitioning.shard_batch({'tokens': tokens}, mesh)['tokens']
   np.testing.assert_array_equal(on_mesh, tokens)
   assert on_mesh.addressable_shards[0].data.shape == (2, 3)
-  assert partitioning.put(
-    tokens, partitioning.replicated(mesh)
+  assert partitioning.shard_array(
+    tokens, partitioning.replicated_sharding(mesh)
   ).is_fully_replicated
 
 
 def test_rows_that_do_not_divide_name_the_knob():
   mesh = partitioning.Partitioner().mesh()
-  partitioning.check_rows(16, mesh, knob='batch_size')
+  partitioning.check_batch_divisible(16, mesh, knob='batch_size')
   with pytest.raises(
     ValueError, match='12 rows do not divide over 8 .* change batch_size'
   ):
-    partitioning.check_rows(12, mesh, knob='batch_size')
+    partitioning.check_batch_divisible(12, mesh, knob='batch_size')

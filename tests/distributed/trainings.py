@@ -42,7 +42,7 @@ def run(workdir, *, which: str, dies: int | None = None):
 
   `name` trains 6 steps, `name@3` 3 steps, and `:name` loads a checkpoint and writes it again.
   """
-  if processes.index() == dies:
+  if processes.process_index() == dies:
     _die_at_the_fifth()
   for each in which.split(','):
     name, _, steps = each.partition('@')
@@ -59,12 +59,12 @@ def restore(workdir, name):
   partitioner = partitioning.Partitioner(num_partitions=jax.device_count())
   model = checkpoints.model(workdir / name)
   shapes = transformer.abstract_params(model)
-  layout = partitioning.shardings(
+  layout = partitioning.logical_to_shardings(
     transformer.logical_axes(model), shapes, mesh=partitioner.mesh()
   )
   params = checkpoints.load_params(workdir / name, shapes, layout)
   checkpoints.write_step(
-    workdir / f'{name}_again_{processes.count()}', params, {}
+    workdir / f'{name}_again_{processes.process_count()}', params, {}
   )
 
 

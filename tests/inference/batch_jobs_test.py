@@ -16,7 +16,7 @@ def sets(*ids):
 
 @pytest.fixture(name='job')
 def _job(tmp_path):
-  return batch_jobs.Job(epath.Path(tmp_path) / 'out.jsonl', {'seed': 1})
+  return batch_jobs.BatchJob(epath.Path(tmp_path) / 'out.jsonl', {'seed': 1})
 
 
 @pytest.fixture(name='be')

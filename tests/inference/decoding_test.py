@@ -21,7 +21,7 @@ CONFIG = transformer.TransformerConfig(
   mlp_dim=32,
 )
 EOS = 1
-PLAN = decoding.Plan(
+PLAN = decoding.DecodeConfig(
   CONFIG,
   sampling.TopK(20, temperature=1.2),
   copies=4,
@@ -57,7 +57,7 @@ def run(
   params=None,
 ):
   rows = list(rows)
-  keys = decoding.candidate_keys(
+  keys = decoding.candidate_prng_keys(
     seed, [NAMES[row] for row in rows], np.tile(numbers, (len(rows), 1))
   )
   plan = dataclasses.replace(plan, copies=len(numbers))
@@ -185,7 +185,7 @@ def test_eight_devices_give_the_candidates_of_one():
   plan = dataclasses.replace(PLAN, mesh=mesh)
   params = jax.device_put(
     params_of(),
-    partitioning.shardings(
+    partitioning.logical_to_shardings(
       transformer.logical_axes(CONFIG),
       transformer.abstract_params(CONFIG),
       mesh=mesh,
@@ -208,7 +208,7 @@ def test_greedy_candidates_of_a_full_batch_are_that_of_one_row():
 
 @pytest.mark.parametrize('sample', [0, 7])
 def test_keys_are_made_of_seed_problem_and_sample_number_alone(sample):
-  key = lambda *args: jax.random.key_data(decoding.candidate_keys(*args))
+  key = lambda *args: jax.random.key_data(decoding.candidate_prng_keys(*args))
   numbers = np.array([[sample, 2], [0, sample]])
   both = key(3, ['x', 'y'], numbers)
   np.testing.assert_array_equal(

@@ -42,7 +42,7 @@ def test_a_group_is_the_fewest_processes_that_hold_whole_copies(
   processes, devices, model, wanted
 ):
   found = [
-    replica_groups.of_process(
+    replica_groups.replica_group_of_process(
       Recorded(num_partitions=model), 24, world(processes, devices), p
     )
     for p in range(processes)
@@ -85,7 +85,7 @@ def test_sizes_that_do_not_divide_are_refused_with_the_numbers(
     | changed
   )
   with pytest.raises(ValueError) as error:
-    replica_groups.of_process(**arguments)
+    replica_groups.replica_group_of_process(**arguments)
   assert message in str(error.value)
 
 
@@ -93,8 +93,8 @@ def split(order, batch_size, count, done=()):
   """By group: its shares of the batches."""
   return [
     list(
-      replica_groups.shares(
-        replica_groups.Group(g, count, None, True, batch_size // count),
+      replica_groups.iter_group_batches(
+        replica_groups.ReplicaGroup(g, count, None, True, batch_size // count),
         order,
         batch_size,
         lambda item: item in done,

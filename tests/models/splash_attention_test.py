@@ -20,7 +20,7 @@ from mathft_jax.training import train_step as step_lib
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
 
-class Interpreted(partitioning.Spread):
+class Interpreted(partitioning.KernelSharding):
   """As if Pallas's interpreter were a device."""
 
   platform = 'interpret'
@@ -274,7 +274,7 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
   if case == 'branches':
     rows['branch_ids_BT'] = np.zeros(shape, np.int32)
   elif case == 'another_platform':
-    spread = partitioning.Spread(spread.mesh)
+    spread = partitioning.KernelSharding(spread.mesh)
   else:
     cache = cache_lib.new_cache(CONFIG, rows=2, slots=30)
     _, cache = transformer.hidden_states(
@@ -337,7 +337,7 @@ def lowered_step(mesh, kernel, **fields):
     **fields,
   )
   make = lambda dtype: jax.ShapeDtypeStruct(
-    (4, ROW), dtype, sharding=partitioning.rows(mesh)
+    (4, ROW), dtype, sharding=partitioning.batch_sharding(mesh)
   )
   batch = {
     f'decoder_{name}': make('int32')
@@ -381,7 +381,7 @@ def test_adapters_and_microbatches_go_through_the_kernels_on_tpu(tpus):
 
 
 def test_prompts_are_read_through_the_kernel_on_tpu(tpus):
-  plan = decoding.Plan(
+  plan = decoding.DecodeConfig(
     config=dataclasses.replace(TRAINED, attention_kernel='splash'),
     mesh=tpus,
     method=sampling.Temperature(),
@@ -390,7 +390,7 @@ def test_prompts_are_read_through_the_kernel_on_tpu(tpus):
     eos_id=1,
     num_tokens=64,
   )
-  traced = abstract_programs.prefill(
+  traced = abstract_programs.trace_prefill(
     plan, batch_size=2, prompt_length=256, unroll_layers=False
   )
   assert 'splash_mha_fwd' in traced.lower().as_text()

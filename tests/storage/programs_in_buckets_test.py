@@ -228,13 +228,13 @@ def test_a_job_in_a_bucket_goes_on_after_a_stop(bucket):
     )
     for i in range(20)
   ]
-  job = batch_jobs.Job(
+  job = batch_jobs.BatchJob(
     epath.Path(bucket[0]) / 'run' / 'candidates.jsonl', {'seed': 0}
   )
   assert not job.is_complete() and job.begin() == {}
   for each in sets[:18]:
     job.add([each])
-  again = batch_jobs.Job(job.output, {'seed': 0})
+  again = batch_jobs.BatchJob(job.output, {'seed': 0})
   assert not again.is_complete() and set(again.begin()) == {
     str(i) for i in range(18)
   }
@@ -246,7 +246,7 @@ def test_a_job_in_a_bucket_goes_on_after_a_stop(bucket):
     'run/candidates.settings.json',
   ]
   with pytest.raises(ValueError, match='made with other settings'):
-    batch_jobs.Job(job.output, {'seed': 1}).is_complete()
+    batch_jobs.BatchJob(job.output, {'seed': 1}).is_complete()
 
 
 @pytest.mark.parametrize('name', ['rows.jsonl', 'rows.jsonl.gz'])

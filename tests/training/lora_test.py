@@ -89,9 +89,9 @@ def batch():
 
 
 def loss_of(plan, params, batch):
-  on_mesh = partitioning.put_batch(batch, plan.mesh)
+  on_mesh = partitioning.shard_batch(batch, plan.mesh)
   weight = jax.device_put(
-    plan.loss.weight(batch), partitioning.replicated(plan.mesh)
+    plan.loss.weight(batch), partitioning.replicated_sharding(plan.mesh)
   )
   return float(
     step_lib.make_eval_step(plan)(params, on_mesh, weight)['loss'][0]
@@ -99,7 +99,7 @@ def loss_of(plan, params, batch):
 
 
 def steps(plan, state, batch, count=2):
-  on_mesh = partitioning.put_batch(batch, plan.mesh)
+  on_mesh = partitioning.shard_batch(batch, plan.mesh)
   for _ in range(count):
     state, metrics = step_lib.make_train_step(plan)(
       state, on_mesh, np.float32(0.02)
@@ -309,7 +309,8 @@ def test_a_gradient_is_that_of_the_merged_weights(batch):
     dict(devices=8, partitions=4),
     dict(num_microbatches=4),
     dict(
-      rules=(*partitioning.FSDP_RULES, *partitioning.DEFAULT_RULES), devices=8
+      rules=(*partitioning.FSDP_AXIS_RULES, *partitioning.DEFAULT_AXIS_RULES),
+      devices=8,
     ),
   ],
   ids=['data', 'model', 'microbatches', 'fsdp'],
@@ -366,7 +367,7 @@ def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
 
   def memory(lora):
     plan = make_plan(lora, config=config)
-    rows = partitioning.rows(plan.mesh)
+    rows = partitioning.batch_sharding(plan.mesh)
     batch = {
       name: jax.ShapeDtypeStruct((2, 8), dtype, sharding=rows)
       for name, dtype in (

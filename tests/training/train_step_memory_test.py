@@ -53,7 +53,10 @@ def compiled_step(loss):
     mesh=partitioning.Partitioner().mesh(),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
   )
-  layout = partitioning.rows(plan.mesh), partitioning.replicated(plan.mesh)
+  layout = (
+    partitioning.batch_sharding(plan.mesh),
+    partitioning.replicated_sharding(plan.mesh),
+  )
   batch = {
     name: jax.ShapeDtypeStruct(
       x.shape, x.dtype, sharding=layout[name.startswith('label_')]

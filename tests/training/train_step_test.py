@@ -117,7 +117,7 @@ def one_step(plan, batch, learning_rate=1.0):
   params = make_params(plan)
   state = step_lib.init_train_state(plan, params)
   state, metrics = step_lib.make_train_step(plan)(
-    state, partitioning.put_batch(batch, plan.mesh), np.float32(learning_rate)
+    state, partitioning.shard_batch(batch, plan.mesh), np.float32(learning_rate)
   )
   return state, {
     name: float(total / weight) for name, (total, weight) in metrics.items()
@@ -207,7 +207,7 @@ def test_adafactor_shares_its_layout_too_and_learns():
     ),
     mesh=make_mesh(4, num_partitions=2),
   )
-  batch = partitioning.put_batch(make_batch('packed'), plan.mesh)
+  batch = partitioning.shard_batch(make_batch('packed'), plan.mesh)
   state = step_lib.init_train_state(plan, make_params(plan))
   values = []
   for _ in range(5):
