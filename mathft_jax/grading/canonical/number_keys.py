@@ -32,6 +32,13 @@ WIDE_BITS = 30
 _LONGEST = 1000  # bits of a number that is looked at digit by digit
 
 
+class Digits(NamedTuple):
+  """A real number to DIGITS_BITS: mantissa * 2**exponent with an odd mantissa."""
+
+  mantissa: int
+  exponent: int
+
+
 def rational_key(value: Fraction) -> Hashable:
   """The key of an exact rational."""
   numerator, denominator = value.numerator, value.denominator
@@ -53,7 +60,7 @@ def rational_key(value: Fraction) -> Hashable:
   return ('decimal', *_rounded(value))
 
 
-def irrational_key(digits: 'Digits', widest: int) -> Hashable:
+def irrational_key(digits: Digits, widest: int) -> Hashable:
   """The key of an irrational number, written with rationals of `widest` bits."""
   if widest > WIDE_BITS or abs(digits.exponent) > _LONGEST:
     return ('real', digits)
@@ -61,13 +68,6 @@ def irrational_key(digits: 'Digits', widest: int) -> Hashable:
     'decimal',
     *_rounded(digits.mantissa * Fraction(2) ** digits.exponent),
   )
-
-
-class Digits(NamedTuple):
-  """A real number to DIGITS_BITS: mantissa * 2**exponent with an odd mantissa."""
-
-  mantissa: int
-  exponent: int
 
 
 def digits_of(value: Any) -> Digits:
