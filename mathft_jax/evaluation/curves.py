@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import math
+from typing import Self
 
 import numpy as np
 
@@ -29,13 +30,13 @@ class Subsets:
   score_DC: np.ndarray  # float, nan where there is none
   correct_DC: np.ndarray  # float, 0 or 1
 
-  def first(self, k: int) -> 'Subsets':
+  def first(self, k: int) -> Self:
     """The first k candidates of each."""
     return Subsets(
       self.cluster_DC[:, :k], self.score_DC[:, :k], self.correct_DC[:, :k]
     )
 
-  def take(self, order_DC: np.ndarray) -> 'Subsets':
+  def take(self, order_DC: np.ndarray) -> Self:
     """The candidates at the given positions of each."""
     return Subsets(
       *(
