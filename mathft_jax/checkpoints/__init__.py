@@ -8,6 +8,7 @@ What is handed over is the path of one step; or of one safetensors file whose te
 names (`layers/attention/query`) and whose header has the same metadata; or of a folder of Hugging
 Face `transformers` (config.json, safetensors files).
 """
+# ruff: noqa: F401
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -44,26 +45,6 @@ from mathft_jax.checkpoints.restore import (
 )
 from mathft_jax.distributed import processes
 from mathft_jax.storage import remote_paths
-
-__all__ = [
-  'Checkpoints',
-  'check_metadata',
-  'check_shapes',
-  'copy_tokenizer',
-  'find',
-  'is_hugging_face',
-  'load_params',
-  'model',
-  'open_params',
-  'plain',
-  'read_metadata',
-  'shapes',
-  'tokenizer_files',
-  'write_folder',
-  'write_native',
-  'write_safetensors',
-  'write_step',
-]
 
 DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
 
