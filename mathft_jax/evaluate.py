@@ -65,7 +65,7 @@ def evaluate(
     print_tables: whether to show the main tables on standard output.
   """
   workdir = epath.Path(workdir)
-  settings = report_contents.Settings(
+  settings = report_contents.ReportSettings(
     baseline, confidence, resamples, draws, seed
   )
   processes.run_on_primary(
@@ -82,7 +82,7 @@ def _evaluate(
   candidates: Paths,
   greedy: Paths | None,
   rules: Sequence[Any],
-  settings: report_contents.Settings,
+  settings: report_contents.ReportSettings,
   print_tables: bool,
 ) -> None:
   begun = time.monotonic()
@@ -100,14 +100,14 @@ def _evaluate(
     logging.info('evaluate: %s is there for the same inputs and settings', done)
     return
   measured = {
-    name: report_contents.measure(path, rules, greedy_files.get(name))
+    name: report_contents.evaluate_file(path, rules, greedy_files.get(name))
     for name, path in files.items()
   }
   whole = {
     **head,
-    'comparisons': report_contents.compare(measured, settings),
+    'comparisons': report_contents.compare_files(measured, settings),
     'files': {
-      name: report_contents.section(each, rules, settings)
+      name: report_contents.make_file_section(each, rules, settings)
       for name, each in measured.items()
     },
   }
@@ -162,7 +162,7 @@ def _head(
   files: Mapping[str, epath.Path],
   greedy: Mapping[str, epath.Path],
   rules: Sequence[Any],
-  settings: report_contents.Settings,
+  settings: report_contents.ReportSettings,
 ) -> dict[str, Any]:
   """What the report is made from; the same head, the same report."""
 
@@ -177,7 +177,7 @@ def _head(
 
   return {
     'schema': 'mathft_jax.report',
-    'version': report_contents.VERSION,
+    'version': report_contents.REPORT_VERSION,
     'mathft_jax': mathft_jax.__version__,
     'grader': f'{grading.GRADER} {grading.VERSION}',
     'inputs': inputs(files),
@@ -207,22 +207,22 @@ def _relative(path: epath.Path, workdir: epath.Path) -> str:
 def _write(
   workdir: epath.Path,
   whole: Mapping[str, Any],
-  measured: Mapping[str, report_contents.Measured],
+  measured: Mapping[str, report_contents.EvaluatedFile],
 ) -> None:
   """Writes all files; report.json last, for its presence says that all are there."""
-  images = rendering.pictures(whole)
+  images = rendering.render_plots(whole)
   (workdir / 'plots').mkdir(parents=True, exist_ok=True)
   for name, data in (item for each in images.values() for item in each.items()):
     (workdir / 'plots' / name).write_bytes(data)
-  (workdir / 'report.md').write_text(rendering.markdown(whole, images))
-  (workdir / 'report.html').write_text(rendering.html(whole, images))
+  (workdir / 'report.md').write_text(rendering.render_markdown(whole, images))
+  (workdir / 'report.html').write_text(rendering.render_html(whole, images))
   schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_rows(measured))
   partial = workdir / 'report.json.partial'
   partial.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + '\n')
   partial.replace(workdir / 'report.json')
 
 
-def _outcome_rows(measured: Mapping[str, report_contents.Measured]):
+def _outcome_rows(measured: Mapping[str, report_contents.EvaluatedFile]):
   """One row per file and problem: what each rule got right."""
   for name, each in measured.items():
     columns = {
@@ -241,8 +241,8 @@ def _outcome_rows(measured: Mapping[str, report_contents.Measured]):
 
 def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
   """Prints the main tables; logs what the notes say."""
-  for table in report_tables.main_tables(whole) if print_tables else []:
-    print(tables.markdown(table))
+  for table in report_tables.make_main_tables(whole) if print_tables else []:
+    print(tables.table_to_markdown(table))
   for name, section in whole['files'].items():
     for note in section['notes']:
       logging.warning('evaluate: %s: %s', name, note)

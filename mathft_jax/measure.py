@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-Stage = Callable[
+BoundProgram = Callable[
   ..., epath.Path
 ]  # a program with all bound but what is handed over
 
@@ -22,10 +22,10 @@ def measure(
   *,
   checkpoint: epath.PathLike,
   problems: Any,
-  sample: Stage,
-  greedy: Stage | None,
-  grade: Stage,
-  evaluate: Stage,
+  sample: BoundProgram,
+  greedy: BoundProgram | None,
+  grade: BoundProgram,
+  evaluate: BoundProgram,
   seed: int = 0,
 ) -> epath.Path:
   """The path of `<workdir>/report/report.json`.
@@ -39,7 +39,7 @@ def measure(
     grade, evaluate: as in the recipe.
     seed: of the samples.
   """
-  graded, graded_greedy = graded_candidates(
+  graded, graded_greedy = sample_and_grade(
     epath.Path(workdir),
     checkpoint,
     problems,
@@ -53,14 +53,14 @@ def measure(
   )
 
 
-def graded_candidates(
+def sample_and_grade(
   folder: epath.Path,
   checkpoint: epath.PathLike,
   problems: Sequence[Any] | Any,
   *,
-  sample: Stage,
-  greedy: Stage | None,
-  grade: Stage,
+  sample: BoundProgram,
+  greedy: BoundProgram | None,
+  grade: BoundProgram,
   seed: int,
 ) -> tuple[epath.Path, epath.Path | None]:
   """(graded candidates, graded greedy solutions) of a generator."""

@@ -18,7 +18,7 @@ from mathft_jax.data import examples as examples_lib
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation.report import paper_tables, report_contents, tables
 
-Stage = Callable[
+BoundProgram = Callable[
   ..., epath.Path
 ]  # a program with all bound but what is handed over
 Solutions = examples_lib.Examples
@@ -46,17 +46,17 @@ class Stages:
     evaluate: a report of one scored file.
   """
 
-  ssft: Stage
-  sample: Stage
-  grade: Stage
-  greedy: Stage
-  sample_test: Stage
-  evaluate: Stage
-  scr: Mapping[str, Stage] = dataclasses.field(default_factory=dict)
-  ssft_again: Stage | None = None
-  control: Stage | None = None
-  score: Stage | None = None
-  score_by_likelihood: Stage | None = None
+  ssft: BoundProgram
+  sample: BoundProgram
+  grade: BoundProgram
+  greedy: BoundProgram
+  sample_test: BoundProgram
+  evaluate: BoundProgram
+  scr: Mapping[str, BoundProgram] = dataclasses.field(default_factory=dict)
+  ssft_again: BoundProgram | None = None
+  control: BoundProgram | None = None
+  score: BoundProgram | None = None
+  score_by_likelihood: BoundProgram | None = None
 
   def __post_init__(self):
     if self.control and not (self.scr and self.ssft_again):
@@ -66,7 +66,7 @@ class Stages:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoints:
+class TrainedCheckpoints:
   """What the trainings of one run hand over."""
 
   generators: dict[str, epath.Path]  # by solution style
@@ -117,7 +117,7 @@ def recipe(
   runs = {}
   for seed in seeds:
     folder = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
-    trained = train_all(
+    trained = train_all_models(
       folder,
       pretrained=pretrained,
       stages=stages,
@@ -127,7 +127,7 @@ def recipe(
       verdicts=verdicts,
       seed=seed,
     )
-    runs[seed] = measure_all(
+    runs[seed] = evaluate_all_models(
       folder,
       trained,
       stages=stages,
@@ -138,16 +138,16 @@ def recipe(
       seed=seed,
     )
     _write_tables(
-      folder / tables_name, lambda: paper_tables.paper_tables(runs[seed])
+      folder / tables_name, lambda: paper_tables.make_paper_tables(runs[seed])
     )
   if len(seeds) > 1:
     _write_tables(
-      workdir / tables_name, lambda: paper_tables.tables_over_seeds(runs)
+      workdir / tables_name, lambda: paper_tables.make_tables_over_seeds(runs)
     )
   return workdir / f'{tables_name}.md'
 
 
-def mtsf(
+def train_mtsf(
   workdir: epath.Path,
   loss: str,
   *,
@@ -182,7 +182,7 @@ def mtsf(
   return generator, evaluator, again
 
 
-def train_all(
+def train_all_models(
   workdir: epath.Path,
   *,
   pretrained: epath.PathLike,
@@ -192,12 +192,12 @@ def train_all(
   style: str,
   verdicts: Mapping[str, Any],
   seed: int,
-) -> Checkpoints:
+) -> TrainedCheckpoints:
   """MTSF with each loss, SSFT in the other styles, and the control without an evaluator.
 
   What two of them share (the first stage, its candidates) has one folder and is made once.
   """
-  trained = Checkpoints({}, {}, {}, {})
+  trained = TrainedCheckpoints({}, {}, {}, {})
   for name, examples in solutions.items():
     trained.generators[name] = stages.ssft(
       workdir / f'ssft_{name}',
@@ -206,7 +206,7 @@ def train_all(
       seed=seed,
     )
   for loss in stages.scr:
-    generator, trained.evaluators[loss], again = mtsf(
+    generator, trained.evaluators[loss], again = train_mtsf(
       workdir,
       loss,
       pretrained=pretrained,
@@ -233,9 +233,9 @@ def train_all(
   return trained
 
 
-def measure_all(
+def evaluate_all_models(
   workdir: epath.Path,
-  trained: Checkpoints,
+  trained: TrainedCheckpoints,
   *,
   stages: Stages,
   problems: Sequence[Any],
@@ -243,7 +243,7 @@ def measure_all(
   style: str,
   compare: Sequence[str],
   seed: int,
-) -> paper_tables.Measurements:
+) -> paper_tables.RecipeResults:
   """Every generator's test candidates, by the evaluators that the tables need."""
 
   def test(
@@ -251,10 +251,10 @@ def measure_all(
     generator: epath.Path,
     judge: str | None = None,
     evaluator: epath.Path | None = None,
-    score: Stage | None = None,
-  ) -> report_contents.Measured:
+    score: BoundProgram | None = None,
+  ) -> report_contents.EvaluatedFile:
     folder = workdir / 'test' / name
-    graded, greedy = measure_lib.graded_candidates(
+    graded, greedy = measure_lib.sample_and_grade(
       folder,
       generator,
       problems,
@@ -272,7 +272,7 @@ def measure_all(
     stages.evaluate(
       folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy
     )
-    return report_contents.measure(graded, rules, greedy)
+    return report_contents.evaluate_file(graded, rules, greedy)
 
   losses, start = trained.evaluators, trained.generators[style]
   by_control = None
@@ -284,7 +284,7 @@ def measure_all(
       next(iter(trained.controls.values())),
       stages.score_by_likelihood,
     )
-  return paper_tables.Measurements(
+  return paper_tables.RecipeResults(
     styles={
       name: test(f'ssft_{name}', path)
       for name, path in trained.generators.items()
@@ -337,7 +337,7 @@ def _write_tables(
 
   def write():
     made = make()
-    text = '\n'.join(map(tables.markdown, made))
+    text = '\n'.join(map(tables.table_to_markdown, made))
     (stem.parent / f'{stem.name}.md').write_text(text)
     (stem.parent / f'{stem.name}.json').write_text(
       json.dumps(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from etils import epath
 
-Stage = Callable[
+BoundProgram = Callable[
   ..., epath.Path
 ]  # a program with all bound but what is handed over
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
@@ -24,9 +24,9 @@ def rerank(
   *,
   checkpoint: epath.PathLike,
   candidates: Paths,
-  score: Stage,
-  evaluate: Stage,
-  train: Stage | None = None,
+  score: BoundProgram,
+  evaluate: BoundProgram,
+  train: BoundProgram | None = None,
   greedy: Paths | None = None,
 ) -> epath.Path:
   """The path of `<workdir>/report/report.json`.

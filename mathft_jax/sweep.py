@@ -31,11 +31,11 @@ from mathft_jax.evaluation import sweep_comparison
 from mathft_jax.evaluation.report import tables
 from mathft_jax.storage import remote_paths
 
-MISSING = 'no report'
+NO_REPORT = 'no report'
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class SweepRun:
   """One answer: its name, its folder, the whole command."""
 
   name: str
@@ -43,10 +43,10 @@ class Run:
   command: tuple[str, ...]
 
 
-def sweep(question: str, workdir: str, base: Sequence[str]) -> int:
+def run_sweep(question: str, workdir: str, base: Sequence[str]) -> int:
   """The exit status after all runs: 1 when one failed, else 0."""
-  planned = runs(question, workdir, base)
-  check(planned)
+  planned = plan_runs(question, workdir, base)
+  check_configurations_differ(planned)
   failed = {}
   for number, run in enumerate(planned, 1):
     _say(
@@ -57,21 +57,24 @@ def sweep(question: str, workdir: str, base: Sequence[str]) -> int:
       failed[run.name] = f'failed with status {status}'
       _say(f'{question} = {run.name}: {failed[run.name]}')
   return (
-    collect(question, workdir, planned, failed)
+    write_comparison(question, workdir, planned, failed)
     if _writes(base)
     else int(bool(failed))
   )
 
 
-def collect(
-  question: str, workdir: str, planned: Sequence[Run], failed: dict[str, str]
+def write_comparison(
+  question: str,
+  workdir: str,
+  planned: Sequence[SweepRun],
+  failed: dict[str, str],
 ) -> int:
   """Writes and prints the comparison of all reports; 1 when a run failed or has none, else 0."""
-  found = sweep_comparison.collect(
+  found = sweep_comparison.compare_reports(
     {run.name: run.workdir for run in planned if run.name not in failed}
   )
   missing = {
-    run.name: MISSING
+    run.name: NO_REPORT
     for run in planned
     if run.name not in failed
     and not any(run.name in each.rows for each in found)
@@ -83,9 +86,9 @@ def collect(
   made = [
     table
     for each in found
-    for table in sweep_comparison.comparison_tables(question, each)
+    for table in sweep_comparison.make_comparison_tables(question, each)
   ]
-  lines = [tables.markdown(table) for table in made]
+  lines = [tables.table_to_markdown(table) for table in made]
   lines += [
     f'{question} = {name}: {state}\n'
     for name, state in states.items()
@@ -111,12 +114,14 @@ def collect(
   return int(any(state != 'done' for state in states.values()))
 
 
-def runs(question: str, workdir: str, base: Sequence[str]) -> list[Run]:
+def plan_runs(
+  question: str, workdir: str, base: Sequence[str]
+) -> list[SweepRun]:
   """The base command with each answer; ConfigError for an unknown question or base."""
   prefix, program = _program(base)
   name = program.rpartition('.')[2]
   made = []
-  for overlay in overlays(question):
+  for overlay in find_overlays(question):
     folder = epath.Path(workdir) / pathlib.Path(overlay).stem
     command = (
       *prefix,
@@ -124,11 +129,11 @@ def runs(question: str, workdir: str, base: Sequence[str]) -> list[Run]:
       f'--gin_file={overlay}',
       f'--gin.{name}.{name}.workdir={folder}',
     )
-    made.append(Run(folder.name, folder, command))
+    made.append(SweepRun(folder.name, folder, command))
   return made
 
 
-def overlays(question: str) -> list[str]:
+def find_overlays(question: str) -> list[str]:
   """The gin files of a question as a command names them, numbers in their order."""
   package = entry_point.sources.package_configs()
   for folder, shown in (
@@ -147,7 +152,7 @@ def overlays(question: str) -> list[str]:
   )
 
 
-def check(planned: Sequence[Run]) -> None:
+def check_configurations_differ(planned: Sequence[SweepRun]) -> None:
   """ConfigError unless every run assembles, each to another configuration."""
   seen: dict[str, str] = {}
   for run in planned:
@@ -195,19 +200,19 @@ def main(argv: Sequence[str]) -> int:
       raise entry_point.ConfigError(
         'No base command; wanted `-- python -m mathft_jax.<program>`.'
       )
-    planned = runs(arguments.question, arguments.workdir, base)
+    planned = plan_runs(arguments.question, arguments.workdir, base)
     if arguments.print_commands:
-      check(planned)
+      check_configurations_differ(planned)
       print('\n'.join(shlex.join(run.command) for run in planned))
       return 0
     _check_writable(arguments.workdir)
     if arguments.collect:
       return (
-        collect(arguments.question, arguments.workdir, planned, {})
+        write_comparison(arguments.question, arguments.workdir, planned, {})
         if _writes(base)
         else 0
       )
-    return sweep(arguments.question, arguments.workdir, base)
+    return run_sweep(arguments.question, arguments.workdir, base)
   except entry_point.ConfigError as error:
     print(f'sweep: {error}', file=sys.stderr)
     return 2

@@ -120,7 +120,7 @@ def test_answers_make_different_configurations_of_their_base(asked, capsys):
     if any(f'%{macro[6:-2]}\n' in text(file) for file in files)
   ]
   seen = set()
-  for overlay in sweep.overlays(asked):
+  for overlay in sweep.find_overlays(asked):
     argv = [
       program,
       *(f'--gin_file={file}' for file in (*files, overlay)),
@@ -131,7 +131,7 @@ def test_answers_make_different_configurations_of_their_base(asked, capsys):
     assert entry_point.main(function, argv) == 0, capsys.readouterr().err
     seen.add(capsys.readouterr().out)
   gin.clear_config()
-  assert len(seen) == len(sweep.overlays(asked)) > 1
+  assert len(seen) == len(sweep.find_overlays(asked)) > 1
 
 
 def text(file):
@@ -143,7 +143,7 @@ def text(file):
 
 
 def test_runs_in_a_bucket_keep_its_address():
-  planned = sweep.runs(
+  planned = sweep.plan_runs(
     'margin', 'gs://bucket/margin', ['python', '-m', 'mathft_jax.rerank']
   )
   for run_ in planned:
@@ -277,7 +277,9 @@ def test_reports_of_other_problems_have_no_differences(tmp_path):
         for i in ids
       ],
     )
-  (found,) = sweep_comparison.collect({name: tmp_path / name for name in 'ab'})
+  (found,) = sweep_comparison.compare_reports(
+    {name: tmp_path / name for name in 'ab'}
+  )
   assert set(found.rows) == {'a', 'b'} and not found.differences
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from mathft_jax.data.schema import Candidate, CandidateSet
 from mathft_jax.evaluation import statistics
 
-Score = Callable[[Candidate], float | None]
+ScoreFn = Callable[[Candidate], float | None]
 
 
-def auc(
+def area_under_roc(
   scores_C: np.ndarray,
   correct_C: np.ndarray,
   weights_C: np.ndarray | None = None,
@@ -27,12 +27,14 @@ def auc(
   return _auc_of_groups(group_C, np.asarray(correct_C, bool), weights_C)
 
 
-def auc_within(
-  candidate_sets: Sequence[CandidateSet], score: Score, confidence: float = 0.95
+def mean_auc_within_problems(
+  candidate_sets: Sequence[CandidateSet],
+  score: ScoreFn,
+  confidence: float = 0.95,
 ) -> statistics.Estimate | None:
   """Mean AUC over the problems that have both kinds of candidates; None if no problem has."""
   values = [
-    auc(*_scored([candidate_set], score)[:2])
+    area_under_roc(*_scored([candidate_set], score)[:2])
     for candidate_set in candidate_sets
   ]
   values_P = np.array([value for value in values if np.isfinite(value)])
@@ -41,12 +43,14 @@ def auc_within(
   samples = sum(
     len(candidate_set.candidates) for candidate_set in candidate_sets
   )
-  return statistics.estimate(values_P, confidence=confidence, samples=samples)
+  return statistics.estimate_mean(
+    values_P, confidence=confidence, samples=samples
+  )
 
 
-def auc_pooled(
+def pooled_auc(
   candidate_sets: Sequence[CandidateSet],
-  score: Score,
+  score: ScoreFn,
   *,
   confidence: float = 0.95,
   resamples: int = 300,
@@ -61,7 +65,7 @@ def auc_pooled(
   means_B = np.array(
     [
       _auc_of_groups(group_C, correct_C, weights_P[problem_C])
-      for weights_BP in statistics.resampled(
+      for weights_BP in statistics.bootstrap_weights(
         len(candidate_sets), resamples, rng
       )
       for weights_P in weights_BP
@@ -71,12 +75,12 @@ def auc_pooled(
   low, high = np.nanquantile(means_B, [tail, 1 - tail])
   n = len(np.unique(problem_C))
   return statistics.Estimate(
-    auc(scores_C, correct_C), float(low), float(high), n
+    area_under_roc(scores_C, correct_C), float(low), float(high), n
   )
 
 
 def _scored(
-  candidate_sets: Sequence[CandidateSet], score: Score
+  candidate_sets: Sequence[CandidateSet], score: ScoreFn
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Scores, correctness and problem numbers of the answered candidates that have a score."""
   rows = [

@@ -19,11 +19,13 @@ import numpy as np
 from mathft_jax.data.schema import CandidateSet
 from mathft_jax.evaluation import voting
 
-BLOCK = 4_000_000  # array elements worked on at once: about 32 MB an array
+MAX_BLOCK_ELEMENTS = (
+  4_000_000  # array elements worked on at once: about 32 MB an array
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Subsets:
+class CandidateSubsets:
   """Candidates of D subsets, in sampling order; cluster -1 marks those without an answer."""
 
   cluster_DC: np.ndarray  # int
@@ -32,13 +34,13 @@ class Subsets:
 
   def first(self, k: int) -> Self:
     """The first k candidates of each."""
-    return Subsets(
+    return CandidateSubsets(
       self.cluster_DC[:, :k], self.score_DC[:, :k], self.correct_DC[:, :k]
     )
 
   def take(self, order_DC: np.ndarray) -> Self:
     """The candidates at the given positions of each."""
-    return Subsets(
+    return CandidateSubsets(
       *(
         np.take_along_axis(array, order_DC, axis=1)
         for array in (self.cluster_DC, self.score_DC, self.correct_DC)
@@ -51,7 +53,7 @@ def pass_at_k(correct: int, n: int, k: int) -> float:
   return 1.0 - math.comb(n - correct, min(k, n)) / math.comb(n, min(k, n))
 
 
-def best_of_k(
+def expected_best_of_k(
   scores: Sequence[float], correct: Sequence[bool], k: int, unranked: int = 0
 ) -> float:
   """Expected correctness of the best-scored one of k samples, exact; equal scores share evenly.
@@ -85,9 +87,9 @@ def _best_of_k_weights(n: int, k: int) -> np.ndarray:
   )
 
 
-def rule_curve(
+def rule_accuracy_at_k(
   candidate_sets: Sequence[CandidateSet],
-  rule: voting.Rule,
+  rule: voting.VotingRule,
   ks: Sequence[int],
   *,
   draws: int = 100,
@@ -121,7 +123,7 @@ def rule_curve(
 
 def _drawn_curve(
   candidate_sets: Sequence[CandidateSet],
-  rule: voting.Rule,
+  rule: voting.VotingRule,
   ks: Sequence[int],
   draws: int,
   seed: int,
@@ -133,41 +135,45 @@ def _drawn_curve(
   widest = max(
     1, *(len(candidate_set.candidates) for candidate_set in candidate_sets)
   )
-  block = max(1, BLOCK // (draws * widest))
+  block = max(1, MAX_BLOCK_ELEMENTS // (draws * widest))
   values = []
   for start in range(0, len(candidate_sets), block):
-    drawn = draw(candidate_sets[start : start + block], draws, rng)
+    drawn = sample_random_orders(
+      candidate_sets[start : start + block], draws, rng
+    )
     values.append(
       [
-        correct_choices(rule, drawn.first(k)).reshape(-1, draws).mean(axis=1)
+        rule_correctness_on_subsets(rule, drawn.first(k))
+        .reshape(-1, draws)
+        .mean(axis=1)
         for k in ks
       ]
     )
   return dict(zip(ks, np.concatenate(values, axis=1)))
 
 
-def _needs_scores(rule: voting.Rule) -> bool:
+def _needs_scores(rule: voting.VotingRule) -> bool:
   return isinstance(rule, (voting.Rerank, voting.WeightedVote)) or (
     isinstance(rule, voting.Majority) and rule.top_candidates is not None
   )
 
 
 def _check_all_scored(
-  candidate_sets: Sequence[CandidateSet], rule: voting.Rule
+  candidate_sets: Sequence[CandidateSet], rule: voting.VotingRule
 ) -> None:
   for candidate_set in candidate_sets:
     if any(
       c.cluster is not None and c.score is None
       for c in candidate_set.candidates
     ):
-      raise voting.MissingScore(
+      raise voting.MissingScoreError(
         f'problem {candidate_set.problem.id!r}: the curve of {voting.rule_name(rule)} needs a '
         'score for every candidate with an answer; run score with top_clusters=None.'
       )
 
 
 def _formula(
-  rule: voting.Rule, k: int
+  rule: voting.VotingRule, k: int
 ) -> Callable[[CandidateSet], float] | None:
   """The exact value of a rule on k random candidates; None where there is no formula."""
   if rule == voting.Oracle():
@@ -196,7 +202,7 @@ def _one_sample(candidate_set: CandidateSet) -> float:
 
 def _best_of_k_of_set(candidate_set: CandidateSet, k: int) -> float:
   answered = [c for c in candidate_set.candidates if c.cluster is not None]
-  return best_of_k(
+  return expected_best_of_k(
     [c.score for c in answered],
     [bool(c.is_correct) for c in answered],
     k,
@@ -204,16 +210,16 @@ def _best_of_k_of_set(candidate_set: CandidateSet, k: int) -> float:
   )
 
 
-def draw(
+def sample_random_orders(
   candidate_sets: Sequence[CandidateSet], draws: int, rng: np.random.Generator
-) -> Subsets:
+) -> CandidateSubsets:
   """Each problem's candidates in `draws` random orders, D = P x draws; padding comes last."""
   cluster_PC, score_PC, correct_PC, real_PC = _padded(candidate_sets)
   problems, width = cluster_PC.shape
   key_DC = rng.random((problems, draws, width)) + ~real_PC[:, None]
   order_DC = np.argsort(key_DC.reshape(-1, width), axis=1)
   row_D1 = np.repeat(np.arange(problems), draws)[:, None]
-  return Subsets(
+  return CandidateSubsets(
     *(array[row_D1, order_DC] for array in (cluster_PC, score_PC, correct_PC))
   )
 
@@ -238,7 +244,9 @@ def _padded(candidate_sets: Sequence[CandidateSet]) -> tuple[np.ndarray, ...]:
   return cluster_PC, score_PC, correct_PC, real_PC
 
 
-def correct_choices(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
+def rule_correctness_on_subsets(
+  rule: voting.VotingRule, subsets: CandidateSubsets
+) -> np.ndarray:
   """values_D: 1 where the candidate that the rule of voting.py chooses is correct, else 0."""
   match rule:
     case voting.Majority(top_candidates=None):
@@ -246,7 +254,7 @@ def correct_choices(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
     case voting.Majority(top_candidates=n):
       rank_DC = np.where(subsets.cluster_DC >= 0, -subsets.score_DC, np.inf)
       best_DC = np.argsort(rank_DC, axis=1, kind='stable')[:, :n]
-      return correct_choices(
+      return rule_correctness_on_subsets(
         voting.Majority(), subsets.take(np.sort(best_DC, axis=1))
       )
     case voting.WeightedVote(top_clusters=clusters):
@@ -260,7 +268,7 @@ def correct_choices(rule: voting.Rule, subsets: Subsets) -> np.ndarray:
       return (kept.correct_DC * (kept.cluster_DC >= 0)).max(axis=1)
 
 
-def _vote(subsets: Subsets, weight_DC: np.ndarray) -> np.ndarray:
+def _vote(subsets: CandidateSubsets, weight_DC: np.ndarray) -> np.ndarray:
   """Correctness of the member of most weight in the cluster of the largest sum of weights."""
   answered_DC = subsets.cluster_DC >= 0
   order_DM = _largest_first(subsets.cluster_DC)
@@ -275,7 +283,7 @@ def _vote(subsets: Subsets, weight_DC: np.ndarray) -> np.ndarray:
 
 
 def _best(
-  subsets: Subsets, allowed_DC: np.ndarray, score_DC: np.ndarray
+  subsets: CandidateSubsets, allowed_DC: np.ndarray, score_DC: np.ndarray
 ) -> np.ndarray:
   """Correctness of the allowed candidate of the highest score, the first of equals; 0 for none."""
   best_D1 = np.argmax(np.where(allowed_DC, score_DC, -np.inf), axis=1)[:, None]
@@ -284,7 +292,9 @@ def _best(
   ]
 
 
-def _within(subsets: Subsets, top_clusters: int | None) -> Subsets:
+def _within(
+  subsets: CandidateSubsets, top_clusters: int | None
+) -> CandidateSubsets:
   """The subsets with the candidates outside the largest clusters marked as if without an answer."""
   if top_clusters is None:
     return subsets

@@ -12,12 +12,12 @@ import numpy as np
 from mathft_jax.data.schema import CandidateSet
 from mathft_jax.evaluation import score_baselines, voting
 
-GREEDY = 'Pass@1 (greedy)'
-MEAN = 'Pass@1 (mean of samples)'
+GREEDY_ROW = 'Pass@1 (greedy)'
+SAMPLE_MEAN_ROW = 'Pass@1 (mean of samples)'
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class RuleResult:
   """One row of the tables.
 
   Attributes:
@@ -32,23 +32,25 @@ class Outcome:
   values_P: np.ndarray
 
 
-def outcomes(
+def evaluate_rules(
   candidate_sets: Sequence[CandidateSet],
-  rules: Sequence[voting.Rule],
+  rules: Sequence[voting.VotingRule],
   greedy: Sequence[CandidateSet] | None = None,
-) -> tuple[list[Outcome], list[str]]:
+) -> tuple[list[RuleResult], list[str]]:
   """All rows for one candidate file, and the notes about rows that are left out."""
   rows, missing = [], {}
   _check_names(rules)
   if greedy is not None:
     rows.append(
-      Outcome(GREEDY, 'sample', greedy_values(candidate_sets, greedy))
+      RuleResult(
+        GREEDY_ROW, 'sample', greedy_correctness(candidate_sets, greedy)
+      )
     )
   rows.append(
-    Outcome(
-      MEAN,
+    RuleResult(
+      SAMPLE_MEAN_ROW,
       'sample',
-      np.array([*map(score_baselines.mean_correct, candidate_sets)]),
+      np.array([*map(score_baselines.mean_correctness, candidate_sets)]),
     )
   )
   named = [
@@ -61,17 +63,19 @@ def outcomes(
   ]
   for name, kind, rule in [*named, *_controls(rules)]:
     try:
-      rows.append(Outcome(name, kind, rule_values(candidate_sets, rule)))
-    except voting.MissingScore as error:
+      rows.append(
+        RuleResult(name, kind, rule_correctness(candidate_sets, rule))
+      )
+    except voting.MissingScoreError as error:
       missing.setdefault(_cause(candidate_sets, error), []).append(name)
   for rule in rules:
     if isinstance(rule, voting.Rerank):
       values = [
-        score_baselines.chance(each, rule.top_clusters)
+        score_baselines.expected_random_accuracy(each, rule.top_clusters)
         for each in candidate_sets
       ]
       rows.append(
-        Outcome(f'{rule.name} by chance', 'control', np.array(values))
+        RuleResult(f'{rule.name} by chance', 'control', np.array(values))
       )
   order = ('sample', 'rule', 'control', 'ceiling')
   return (
@@ -83,7 +87,7 @@ def outcomes(
   )
 
 
-def _check_names(rules: Sequence[voting.Rule]) -> None:
+def _check_names(rules: Sequence[voting.VotingRule]) -> None:
   names = [voting.rule_name(rule) for rule in rules]
   twice = sorted({name for name in names if names.count(name) > 1})
   if twice:
@@ -92,19 +96,19 @@ def _check_names(rules: Sequence[voting.Rule]) -> None:
     )
 
 
-def _controls(rules: Sequence[voting.Rule]):
+def _controls(rules: Sequence[voting.VotingRule]):
   """(name, kind, rule) of re-ranking by the generator's own log-probability."""
   for rule in (voting.Rerank(), voting.WeightedVote()):
     if rule in rules:
       yield (
         f'{rule.name} by log-prob',
         'control',
-        lambda each, rule=rule: rule(score_baselines.by_log_prob(each)),
+        lambda each, rule=rule: rule(score_baselines.score_by_log_prob(each)),
       )
 
 
 def _cause(
-  candidate_sets: Sequence[CandidateSet], error: voting.MissingScore
+  candidate_sets: Sequence[CandidateSet], error: voting.MissingScoreError
 ) -> str:
   """Why rows are missing, for the file as a whole."""
   candidates = [c for each in candidate_sets for c in each.candidates]
@@ -121,8 +125,8 @@ def _cause(
   )
 
 
-def rule_values(
-  candidate_sets: Sequence[CandidateSet], rule: voting.Rule
+def rule_correctness(
+  candidate_sets: Sequence[CandidateSet], rule: voting.VotingRule
 ) -> np.ndarray:
   """values_P: 1 where the rule's choice is correct, else 0; MissingScore if it cannot choose."""
   choices = [rule(candidate_set) for candidate_set in candidate_sets]
@@ -132,7 +136,7 @@ def rule_values(
   )
 
 
-def greedy_values(
+def greedy_correctness(
   candidate_sets: Sequence[CandidateSet], greedy: Sequence[CandidateSet]
 ) -> np.ndarray:
   """values_P of a file with one candidate for each of the same problems, in any order."""
@@ -151,7 +155,9 @@ def greedy_values(
   )
 
 
-def top_cluster_sweep(candidate_sets: Sequence[CandidateSet]) -> list[dict]:
+def results_by_top_clusters(
+  candidate_sets: Sequence[CandidateSet],
+) -> list[dict]:
   """Share of candidates to score and accuracies for K = 1, 2, 4, ... up to all clusters.
 
   Each row: top_clusters, share (of all candidates, those without an answer included),
@@ -164,7 +170,7 @@ def top_cluster_sweep(candidate_sets: Sequence[CandidateSet]) -> list[dict]:
     len(cluster) for each in candidate_sets for cluster in each.clusters()
   )
   rows = []
-  for top_clusters in powers_of_two(most):
+  for top_clusters in powers_of_two_up_to(most):
     members = sum(
       len(cluster)
       for each in candidate_sets
@@ -181,22 +187,22 @@ def top_cluster_sweep(candidate_sets: Sequence[CandidateSet]) -> list[dict]:
         'W.RR.Top-K': _values_or_none(
           candidate_sets, voting.WeightedVote(top_clusters)
         ),
-        'MajK@N': rule_values(candidate_sets, voting.Oracle(top_clusters)),
+        'MajK@N': rule_correctness(candidate_sets, voting.Oracle(top_clusters)),
       }
     )
   return rows
 
 
 def _values_or_none(
-  candidate_sets: Sequence[CandidateSet], rule: voting.Rule
+  candidate_sets: Sequence[CandidateSet], rule: voting.VotingRule
 ) -> np.ndarray | None:
   try:
-    return rule_values(candidate_sets, rule)
-  except voting.MissingScore:
+    return rule_correctness(candidate_sets, rule)
+  except voting.MissingScoreError:
     return None
 
 
-def powers_of_two(most: int) -> list[int]:
+def powers_of_two_up_to(most: int) -> list[int]:
   """1, 2, 4, ... below `most`, and `most`; empty for 0."""
   return [2**i for i in range(most.bit_length()) if 2**i < most] + [most] * (
     most > 0

@@ -13,7 +13,7 @@ from mathft_jax.data.schema import CandidateSet
 from mathft_jax.evaluation import voting
 
 
-def by_log_prob(candidate_set: CandidateSet) -> CandidateSet:
+def score_by_log_prob(candidate_set: CandidateSet) -> CandidateSet:
   """The set with the generator's own probability of each candidate in the place of its score.
 
   The score is exp(log_prob - the largest log_prob of the problem): the factor is the same for all
@@ -26,7 +26,7 @@ def by_log_prob(candidate_set: CandidateSet) -> CandidateSet:
   log_probs = [candidate.log_prob for candidate in candidate_set.candidates]
   missing = sum(log_prob is None for log_prob in log_probs)
   if missing:
-    raise voting.MissingScore(
+    raise voting.MissingScoreError(
       f'problem {candidate_set.problem.id!r}: {missing} of {len(log_probs)} candidates have no '
       'log_prob; sample writes it, candidates made elsewhere may carry it as "log_prob".'
     )
@@ -42,7 +42,7 @@ def by_log_prob(candidate_set: CandidateSet) -> CandidateSet:
   )
 
 
-def chance(
+def expected_random_accuracy(
   candidate_set: CandidateSet, top_clusters: int | None = None
 ) -> float:
   """Accuracy expected of RR (RR.Top-K) under scores that are random: no evaluator at all.
@@ -60,7 +60,7 @@ def chance(
   return float(np.mean(correct)) if correct else 0.0
 
 
-def mean_correct(candidate_set: CandidateSet) -> float:
+def mean_correctness(candidate_set: CandidateSet) -> float:
   """Share of correct candidates: the unbiased estimate of Pass@1 of one sample."""
   correct = [
     bool(candidate.is_correct) for candidate in candidate_set.candidates

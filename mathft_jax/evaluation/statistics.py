@@ -25,7 +25,7 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
+class PairedDifference:
   """Mean of a - b over the same n problems, its bootstrap interval, and a test of no difference."""
 
   mean: float
@@ -52,7 +52,7 @@ def wilson_interval(
   )
 
 
-def estimate(
+def estimate_mean(
   values_P: np.ndarray,
   *,
   confidence: float = 0.95,
@@ -89,7 +89,7 @@ def paired_difference(
   seed: int = 0,
   resamples: int = 10_000,
   confidence: float = 0.95,
-) -> Difference:
+) -> PairedDifference:
   """How much better a is than b on the same problems: paired bootstrap, and McNemar's test."""
   return paired_differences(
     {'a': a_P, 'b': b_P},
@@ -107,7 +107,7 @@ def paired_differences(
   seed: int = 0,
   resamples: int = 10_000,
   confidence: float = 0.95,
-) -> list[Difference]:
+) -> list[PairedDifference]:
   """A `Difference` for each (a, b) of `pairs`, all from the same resampled problems."""
   names = list(values)
   values_PR = np.stack([_checked(values[name]) for name in names], axis=1)
@@ -122,7 +122,9 @@ def paired_differences(
     axis=0
   )  # McNemar's test is for these
   flips = np.full(len(pairs), np.nan)
-  flips[~counted_D] = sign_flip(differences_PD[:, ~counted_D], resamples, seed)
+  flips[~counted_D] = sign_flip_p_values(
+    differences_PD[:, ~counted_D], resamples, seed
+  )
   return [
     _difference(differences_PD[:, i], lows[i], highs[i], flips[i])
     for i in range(len(pairs))
@@ -137,12 +139,12 @@ def bootstrap_means(
   return np.concatenate(
     [
       weights_BP @ values_PD / len(values_PD)
-      for weights_BP in resampled(len(values_PD), resamples, rng)
+      for weights_BP in bootstrap_weights(len(values_PD), resamples, rng)
     ]
   )
 
 
-def resampled(n: int, resamples: int, rng: np.random.Generator):
+def bootstrap_weights(n: int, resamples: int, rng: np.random.Generator):
   """Yields [B, n] counts of how often each of n problems was drawn, a few hundred B at a time."""
   block = max(1, min(resamples, 2_000_000 // n))
   for start in range(0, resamples, block):
@@ -155,7 +157,7 @@ def resampled(n: int, resamples: int, rng: np.random.Generator):
     )
 
 
-def mcnemar(a_better: int, b_better: int) -> float:
+def mcnemar_p_value(a_better: int, b_better: int) -> float:
   """Two-sided p of McNemar's exact test: the problems that only one got right are fair coins."""
   discordant = a_better + b_better
   tail = sum(
@@ -164,7 +166,7 @@ def mcnemar(a_better: int, b_better: int) -> float:
   return min(1.0, 2 * tail / 2**discordant)
 
 
-def sign_flip(
+def sign_flip_p_values(
   differences_PD: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
   """Two-sided p of the paired permutation test by columns; with 0 and +-1 it is McNemar's test."""
@@ -183,7 +185,7 @@ def sign_flip(
   return (extreme_D + 1) / (resamples + 1)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
   """p-values adjusted for their number (Holm 1979): below 0.05 holds for all of them at once."""
   adjusted, largest = [0.0] * len(p_values), 0.0
   for rank, index in enumerate(
@@ -196,17 +198,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _difference(
   differences_P: np.ndarray, low: float, high: float, flip: float
-) -> Difference:
+) -> PairedDifference:
   """`flip` is the p of the sign-flip test, nan where McNemar's test is to be used."""
   a_better, b_better = (
     int(np.sum(differences_P > 0)),
     int(np.sum(differences_P < 0)),
   )
   if np.isnan(flip):
-    test, p_value = 'mcnemar', mcnemar(a_better, b_better)
+    test, p_value = 'mcnemar', mcnemar_p_value(a_better, b_better)
   else:
     test, p_value = 'sign-flip', float(flip)
-  return Difference(
+  return PairedDifference(
     float(np.mean(differences_P)),
     float(low),
     float(high),

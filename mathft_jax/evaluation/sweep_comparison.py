@@ -13,7 +13,7 @@ from mathft_jax.evaluation.report import tables
 from mathft_jax.storage import remote_paths
 
 CONFIDENCE = 0.95
-SHOWN = (
+COMPARED_KINDS = (
   'sample',
   'rule',
   'ceiling',
@@ -21,7 +21,7 @@ SHOWN = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class ReportComparison:
   """One report that the runs have in common.
 
   Attributes:
@@ -36,7 +36,9 @@ class Comparison:
   differences: dict[str, dict[str, dict[str, Any]]]
 
 
-def collect(folders: Mapping[str, epath.PathLike]) -> list[Comparison]:
+def compare_reports(
+  folders: Mapping[str, epath.PathLike],
+) -> list[ReportComparison]:
   """A comparison for every report that some run has, in the order of their labels."""
   by_label: dict[str, dict[str, tuple[Any, Any]]] = {}
   for run, folder in folders.items():
@@ -50,7 +52,9 @@ def collect(folders: Mapping[str, epath.PathLike]) -> list[Comparison]:
   ]
 
 
-def comparison_tables(question: str, found: Comparison) -> list[tables.Table]:
+def make_comparison_tables(
+  question: str, found: ReportComparison
+) -> list[tables.Table]:
   """Accuracies by run, and differences to the first run where they are paired."""
   columns = list(
     dict.fromkeys(name for row in found.rows.values() for name in row)
@@ -59,7 +63,11 @@ def comparison_tables(question: str, found: Comparison) -> list[tables.Table]:
   for run, row in found.rows.items():
     sizes = ' / '.join(map(str, sorted({each['n'] for each in row.values()})))
     body.append(
-      (run, *(_cell(row, name, tables.percent) for name in columns), sizes)
+      (
+        run,
+        *(_cell(row, name, tables.format_percent) for name in columns),
+        sizes,
+      )
     )
   made = [
     tables.Table(
@@ -72,7 +80,7 @@ def comparison_tables(question: str, found: Comparison) -> list[tables.Table]:
   if found.differences:
     first = next(iter(found.rows))
     body = tuple(
-      (run, *(_cell(row, name, tables.points) for name in columns))
+      (run, *(_cell(row, name, tables.format_points) for name in columns))
       for run, row in found.differences.items()
     )
     made.append(
@@ -105,14 +113,16 @@ def _sections(path: epath.Path, label: str) -> list[tuple[str, Any, Any]]:
   return [
     (
       f'{label} {name}' if several else label,
-      [row for row in section['accuracies'] if row['kind'] in SHOWN],
+      [row for row in section['accuracies'] if row['kind'] in COMPARED_KINDS],
       values[name],
     )
     for name, section in whole['files'].items()
   ]
 
 
-def _comparison(label: str, found: Mapping[str, tuple[Any, Any]]) -> Comparison:
+def _comparison(
+  label: str, found: Mapping[str, tuple[Any, Any]]
+) -> ReportComparison:
   rows = {
     run: {
       row['name']: {key: row[key] for key in ('mean', 'low', 'high', 'n')}
@@ -127,7 +137,7 @@ def _comparison(label: str, found: Mapping[str, tuple[Any, Any]]) -> Comparison:
     made = _differences(found[run][1], found[first][1], shared)
     if made:
       differences[run] = made
-  return Comparison(label, rows, differences)
+  return ReportComparison(label, rows, differences)
 
 
 def _differences(
@@ -162,7 +172,9 @@ def _cell(row: Mapping[str, Mapping[str, Any]], name: str, shown: Any) -> str:
   if name not in row:
     return '-'
   kind = (
-    statistics.Difference if 'p_value' in row[name] else statistics.Estimate
+    statistics.PairedDifference
+    if 'p_value' in row[name]
+    else statistics.Estimate
   )
   fields = {field.name for field in dataclasses.fields(kind)}
   return shown(

@@ -26,10 +26,10 @@ import math
 
 from mathft_jax.data.schema import Candidate, CandidateSet
 
-Rule = Callable[[CandidateSet], Candidate | None]
+VotingRule = Callable[[CandidateSet], Candidate | None]
 
 
-class MissingScore(ValueError):
+class MissingScoreError(ValueError):
   """A rule needs the score of a candidate that has none."""
 
 
@@ -160,7 +160,7 @@ class Oracle:
 
 def paper_rules(
   top_clusters: int = 8, top_candidates: int = 8
-) -> tuple[Rule, ...]:
+) -> tuple[VotingRule, ...]:
   """Every rule of the paper's section 3; K = 8 is the paper's, n = 8 ours (it chose n by test)."""
   return (
     Majority(),
@@ -174,7 +174,7 @@ def paper_rules(
   )
 
 
-def rule_name(rule: Rule) -> str:
+def rule_name(rule: VotingRule) -> str:
   """The rule's `name`, else how it prints: what the report calls it."""
   return (
     getattr(rule, 'name', None) or getattr(rule, '__name__', None) or str(rule)
@@ -188,7 +188,7 @@ def _scores(
   scores = {index: candidate_set.candidates[index].score for index in needed}
   missing = [index for index, score in scores.items() if score is None]
   if missing:
-    raise MissingScore(
+    raise MissingScoreError(
       f'problem {candidate_set.problem.id!r}: {rule} needs the scores of {len(scores)} '
       f'candidates, but {len(missing)} of them have none (the first is candidate {missing[0]}). '
       'Run score with top_clusters=None, or use a rule over the clusters that were scored.'

@@ -25,13 +25,13 @@ def by_pairs(scores_C, correct_C):
 @given(st.lists(st.tuples(scores(), st.booleans()), min_size=1, max_size=20))
 def test_auc_is_the_share_of_pairs_in_order(rows):
   scores_C, correct_C = map(np.array, zip(*rows))
-  assert auc.auc(scores_C, correct_C) == pytest.approx(
+  assert auc.area_under_roc(scores_C, correct_C) == pytest.approx(
     by_pairs(scores_C, correct_C), nan_ok=True
   )
 
 
 def test_weights_count_like_repetitions():
-  found = auc.auc(
+  found = auc.area_under_roc(
     np.array([0.1, 0.6, 0.5]),
     np.array([True, True, False]),
     np.array([3, 1, 2]),
@@ -42,8 +42,8 @@ def test_weights_count_like_repetitions():
 def test_knowing_which_problems_are_hard_is_pooled_auc_only():
   easy = candidate_set([(CORRECT, 0.9)] * 3 + [('a', 0.9)], 'easy')
   hard = candidate_set([(CORRECT, 0.1)] + [('a', 0.1)] * 3, 'hard')
-  assert auc.auc_within([easy, hard], SCORE).mean == 0.5
-  assert auc.auc_pooled([easy, hard], SCORE).mean == pytest.approx(
+  assert auc.mean_auc_within_problems([easy, hard], SCORE).mean == 0.5
+  assert auc.pooled_auc([easy, hard], SCORE).mean == pytest.approx(
     by_pairs([0.9] * 4 + [0.1] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
   )
 
@@ -56,10 +56,10 @@ def test_problems_of_one_kind_and_candidates_without_answer_or_score_do_not_coun
     candidate_set([(CORRECT, 0.1)], 'right'),
     candidate_set([('a', 0.9)], 'wrong'),
   ]
-  within = auc.auc_within(sets, SCORE)
+  within = auc.mean_auc_within_problems(sets, SCORE)
   assert (within.mean, within.n) == (1.0, 1)
-  assert auc.auc_within(sets[1:], SCORE) is None
-  assert auc.auc_pooled(sets[1:2], SCORE) is None
+  assert auc.mean_auc_within_problems(sets[1:], SCORE) is None
+  assert auc.pooled_auc(sets[1:2], SCORE) is None
 
 
 def test_pooled_interval_holds_the_value_and_narrows_with_more_problems():
@@ -68,6 +68,6 @@ def test_pooled_interval_holds_the_value_and_narrows_with_more_problems():
     candidate_set([(CORRECT, rng.normal(0.3)), ('a', rng.normal())] * 2, str(i))
     for i in range(400)
   ]
-  few, many = auc.auc_pooled(sets[:50], SCORE), auc.auc_pooled(sets, SCORE)
+  few, many = auc.pooled_auc(sets[:50], SCORE), auc.pooled_auc(sets, SCORE)
   assert few.low < few.mean < few.high and many.low < many.mean < many.high
   assert many.high - many.low < 0.6 * (few.high - few.low)

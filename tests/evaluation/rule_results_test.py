@@ -10,7 +10,7 @@ RULES = voting.paper_rules(top_clusters=1, top_candidates=2)
 
 
 def rows_of(sets, rules=RULES, greedy=None):
-  rows, notes = rule_results.outcomes(sets, rules, greedy)
+  rows, notes = rule_results.evaluate_rules(sets, rules, greedy)
   return {row.name: row for row in rows}, notes
 
 
@@ -24,13 +24,13 @@ def test_every_rule_is_a_row_and_problems_without_answers_are_wrong():
   assert [len(row.values_P) for row in rows.values()] == [3] * len(rows)
   assert rows['Maj1@N'].values_P.tolist() == [0, 0, 0]
   assert rows['RR.All'].values_P.tolist() == [1, 0, 0]
-  assert rows[rule_results.MEAN].values_P.tolist() == [0.5, 0, 0]
+  assert rows[rule_results.SAMPLE_MEAN_ROW].values_P.tolist() == [0.5, 0, 0]
 
 
 def test_rows_say_what_kind_they_are():
   rows, _ = rows_of([candidate_set([(CORRECT, 0.5, -1.0)])])
   assert {name: row.kind for name, row in rows.items()} == {
-    rule_results.MEAN: 'sample',
+    rule_results.SAMPLE_MEAN_ROW: 'sample',
     'Maj1@N': 'rule',
     'RR.All': 'rule',
     'RR.Top-1': 'rule',
@@ -78,16 +78,16 @@ def test_a_file_scored_for_its_largest_clusters_keeps_the_rules_over_them():
 
 def test_chance_is_the_share_of_correct_ones_that_the_rule_could_choose():
   unit = candidate_set([('a', 0.9), ('a', 0.1), (CORRECT, 0.5), (None, 0.5)])
-  assert score_baselines.chance(unit) == pytest.approx(1 / 3)
-  assert score_baselines.chance(unit, top_clusters=1) == 0
-  assert score_baselines.mean_correct(unit) == 1 / 4
+  assert score_baselines.expected_random_accuracy(unit) == pytest.approx(1 / 3)
+  assert score_baselines.expected_random_accuracy(unit, top_clusters=1) == 0
+  assert score_baselines.mean_correctness(unit) == 1 / 4
 
 
 def test_log_probs_replace_scores_without_underflow():
   unit = candidate_set(
     [('a', None, -2001.0), (CORRECT, None, -2000.0), ('a', None, -2000.2)]
   )
-  scored = score_baselines.by_log_prob(unit)
+  scored = score_baselines.score_by_log_prob(unit)
   assert [c.score for c in scored.candidates] == pytest.approx(
     np.exp([-1.0, 0.0, -0.2])
   )
@@ -104,7 +104,7 @@ def test_greedy_is_matched_by_problem_in_any_order():
     candidate_set([(CORRECT, None)], 'p'),
   ]
   rows, _ = rows_of(sets, greedy=greedy)
-  assert rows[rule_results.GREEDY].values_P.tolist() == [1, 0]
+  assert rows[rule_results.GREEDY_ROW].values_P.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_sweep_counts_the_members_of_the_largest_clusters():
     ),
     candidate_set([(CORRECT, 0.5)], 'q'),
   ]
-  rows = rule_results.top_cluster_sweep(sets)
+  rows = rule_results.results_by_top_clusters(sets)
   assert [row['top_clusters'] for row in rows] == [1, 2, 3]
   assert [row['share'] for row in rows] == [4 / 8, 6 / 8, 7 / 8]
   assert [row['share_of_answered'] for row in rows] == [4 / 7, 6 / 7, 1]
@@ -143,7 +143,7 @@ def test_sweep_counts_the_members_of_the_largest_clusters():
 
 
 def test_sweep_leaves_out_what_was_not_scored():
-  rows = rule_results.top_cluster_sweep(
+  rows = rule_results.results_by_top_clusters(
     [candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])]
   )
   assert [row['RR.Top-K'] is None for row in rows] == [False, True]
@@ -160,7 +160,7 @@ def test_sweep_leaves_out_what_was_not_scored():
   ],
 )
 def test_powers_of_two_end_at_the_most(most, wanted):
-  assert rule_results.powers_of_two(most) == wanted
+  assert rule_results.powers_of_two_up_to(most) == wanted
 
 
 def test_statistics_count_what_the_samples_are_like():

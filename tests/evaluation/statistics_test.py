@@ -31,14 +31,14 @@ def test_right_or_wrong_values_have_wilsons_interval_whatever_the_samples(
 ):
   wanted = statistics.wilson_interval(values_P.mean(), len(values_P))
   for samples in (None, 64 * len(values_P)):
-    found = statistics.estimate(values_P, samples=samples)
+    found = statistics.estimate_mean(values_P, samples=samples)
     assert (found.low, found.high) == pytest.approx(wanted)
     assert found.n == len(values_P)
 
 
 def test_samples_of_one_problem_that_agree_are_one_observation():
   values_P = np.repeat([0.0, 1.0], 50)  # 64 equal samples each
-  clustered = statistics.estimate(values_P, samples=64 * 100)
+  clustered = statistics.estimate_mean(values_P, samples=64 * 100)
   assert (clustered.low, clustered.high) == pytest.approx(
     statistics.wilson_interval(0.5, 100)
   )
@@ -47,7 +47,7 @@ def test_samples_of_one_problem_that_agree_are_one_observation():
 def test_samples_that_vary_as_if_of_one_problem_all_count():
   rng = np.random.default_rng(0)
   values_P = rng.binomial(16, 0.3, size=4000) / 16
-  found = statistics.estimate(values_P, samples=16 * 4000)
+  found = statistics.estimate_mean(values_P, samples=16 * 4000)
   low, high = statistics.wilson_interval(values_P.mean(), 16 * 4000)
   assert found.high - found.low == pytest.approx(high - low, rel=0.05)
 
@@ -59,7 +59,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     1000
   ):  # 100 problems of different difficulty, 4 samples each: mean 2 / 5
     values_P = rng.binomial(4, rng.beta(2, 3, size=100)) / 4
-    found = statistics.estimate(values_P, samples=400)
+    found = statistics.estimate_mean(values_P, samples=400)
     covered += found.low <= 0.4 <= found.high
   assert 0.93 <= covered / 1000 <= 0.97
 
@@ -69,17 +69,17 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 )
 def test_values_that_are_no_shares_are_refused(values):
   with pytest.raises(ValueError, match=r'wanted one number in \[0, 1\]'):
-    statistics.estimate(np.array(values, float))
+    statistics.estimate_mean(np.array(values, float))
 
 
 def test_mcnemar_is_the_exact_binomial_test():
-  assert statistics.mcnemar(0, 0) == 1.0
-  assert statistics.mcnemar(3, 3) == 1.0
-  assert statistics.mcnemar(0, 5) == 2 / 2**5
-  assert statistics.mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
-  assert statistics.mcnemar(9, 1) == statistics.mcnemar(1, 9)
+  assert statistics.mcnemar_p_value(0, 0) == 1.0
+  assert statistics.mcnemar_p_value(3, 3) == 1.0
+  assert statistics.mcnemar_p_value(0, 5) == 2 / 2**5
+  assert statistics.mcnemar_p_value(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
+  assert statistics.mcnemar_p_value(9, 1) == statistics.mcnemar_p_value(1, 9)
   assert (
-    statistics.mcnemar(0, 3000) == 0.0
+    statistics.mcnemar_p_value(0, 3000) == 0.0
   )  # too small for a float, and no error
 
 
@@ -95,7 +95,10 @@ def test_difference_counts_who_is_better_and_brackets_the_mean():
     4,
     1,
   )
-  assert (found.test, found.p_value) == ('mcnemar', statistics.mcnemar(4, 1))
+  assert (found.test, found.p_value) == (
+    'mcnemar',
+    statistics.mcnemar_p_value(4, 1),
+  )
   assert found.low < 3 / 8 < found.high
 
 
@@ -139,8 +142,8 @@ def test_no_pairs_no_differences():
 
 def test_sign_flips_agree_with_mcnemar_on_right_or_wrong():
   differences_P = np.repeat([1.0, -1.0, 0.0], [12, 4, 30])
-  found = statistics.sign_flip(differences_P[:, None], 40_000, 0)[0]
-  assert found == pytest.approx(statistics.mcnemar(12, 4), abs=0.005)
+  found = statistics.sign_flip_p_values(differences_P[:, None], 40_000, 0)[0]
+  assert found == pytest.approx(statistics.mcnemar_p_value(12, 4), abs=0.005)
 
 
 def test_shares_of_samples_are_tested_by_sign_flips():
@@ -150,8 +153,8 @@ def test_shares_of_samples_are_tested_by_sign_flips():
 
 
 def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
-  assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx(
+  assert statistics.holm_adjusted_p_values([0.01, 0.04, 0.03]) == pytest.approx(
     [0.03, 0.06, 0.06]
   )
-  assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
-  assert statistics.holm([]) == []
+  assert statistics.holm_adjusted_p_values([0.9, 0.8]) == [1.0, 1.0]
+  assert statistics.holm_adjusted_p_values([]) == []

@@ -103,7 +103,7 @@ def test_a_rule_that_needs_a_missing_score_says_so():
     voting.Rerank(top_clusters=2),
   ):
     with pytest.raises(
-      voting.MissingScore, match='1 of them have none .*candidate 2'
+      voting.MissingScoreError, match='1 of them have none .*candidate 2'
     ):
       rule(unit)
   for rule in (

@@ -205,10 +205,10 @@ def test_reports_in_a_bucket_are_compared(bucket, capsys):
       print_tables=False,
     )
   planned = [
-    sweep.Run(name, epath.Path(f'{bucket[0]}/sweep/{name}'), ('run', name))
+    sweep.SweepRun(name, epath.Path(f'{bucket[0]}/sweep/{name}'), ('run', name))
     for name in ('small', 'large', 'missing')
   ]
-  assert sweep.collect('size', f'{bucket[0]}/sweep', planned, {}) == 1
+  assert sweep.write_comparison('size', f'{bucket[0]}/sweep', planned, {}) == 1
   found = json.loads(bucket[1]['sweep/comparison.json'].content)
   assert found['states'] == {
     'small': 'done',

@@ -11,14 +11,14 @@ import numpy as np
 
 from mathft_jax.evaluation import auc, rule_results, statistics
 from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_contents import Measured
+from mathft_jax.evaluation.report.report_contents import EvaluatedFile
 
 SHOWS, OPEN, REVERSED = 'shows', 'does not show', 'reversed'
 MAJORITY, PASS_N, BY_LOG_PROB = 'Maj1@N', 'Pass@N', 'W.RR by log-prob'
 
 # PaLM 2-L on MATH's 500 (2310.10047): percentage points, from its tables 2, 4, 6 and 7.
-PAPER_POINTS = {
-  ('style', rule_results.GREEDY): 34.8 - 32.8,
+PAPER_DIFFERENCES = {
+  ('style', rule_results.GREEDY_ROW): 34.8 - 32.8,
   ('style', MAJORITY): 54.2 - 49.2,
   ('scr', 'margin', 'RR.All'): 57.0 - 55.2,
   ('scr', 'xent', 'RR.All'): 56.8 - 55.2,
@@ -26,15 +26,15 @@ PAPER_POINTS = {
   ('scr', 'xent', 'RR.Top-8'): 58.8 - 55.2,
   ('scr', 'margin', 'W.RR'): 60.8 - 55.2,
   ('scr', 'xent', 'W.RR'): 60.8 - 55.2,
-  ('mtsf', 'margin', rule_results.GREEDY): 37.6 - 35.6,
-  ('mtsf', 'xent', rule_results.GREEDY): 36.2 - 35.6,
+  ('mtsf', 'margin', rule_results.GREEDY_ROW): 37.6 - 35.6,
+  ('mtsf', 'xent', rule_results.GREEDY_ROW): 36.2 - 35.6,
   ('mtsf', 'margin', MAJORITY): 57.2 - 55.2,
   ('mtsf', 'xent', MAJORITY): 56.6 - 55.2,
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurements:
+class RecipeResults:
   """The test candidates of one run of the recipe, as `report.measure` reads them.
 
   Attributes:
@@ -49,12 +49,12 @@ class Measurements:
       evaluator stage, scored by that loss's evaluator.
   """
 
-  styles: Mapping[str, Measured]
+  styles: Mapping[str, EvaluatedFile]
   style: str
-  evaluators: Mapping[str, Measured]
-  mtsf: Mapping[str, Measured]
-  controls: Mapping[str, Measured]
-  by_control: Measured | None = None
+  evaluators: Mapping[str, EvaluatedFile]
+  mtsf: Mapping[str, EvaluatedFile]
+  controls: Mapping[str, EvaluatedFile]
+  by_control: EvaluatedFile | None = None
   plain_style: str = 'terse'
   fine_style: str = 'fine'
 
@@ -64,7 +64,7 @@ class Finding:
   """One claim: the difference of two rows on the same problems, and the paper's, in points."""
 
   claim: str
-  difference: statistics.Difference
+  difference: statistics.PairedDifference
   paper: float | None
 
   @property
@@ -74,7 +74,7 @@ class Finding:
     return REVERSED if self.difference.high < 0 else OPEN
 
 
-def paper_tables(found: Measurements) -> list[tables.Table]:
+def make_paper_tables(found: RecipeResults) -> list[tables.Table]:
   """SSFT by style, SCR by loss, MTSF against its control, MTSF + SCR, and the findings."""
   made = [_ssft_table(found)]
   if found.evaluators:
@@ -83,11 +83,11 @@ def paper_tables(found: Measurements) -> list[tables.Table]:
     made.append(_mtsf_table(found))
   if found.evaluators and found.mtsf:
     made.append(_mtsf_scr_table(found))
-  claims = findings(found)
-  return [*made, findings_table(claims)] if claims else made
+  claims = check_paper_claims(found)
+  return [*made, make_findings_table(claims)] if claims else made
 
 
-def accuracies(found: Measurements) -> dict[str, dict[str, float]]:
+def accuracies_by_model(found: RecipeResults) -> dict[str, dict[str, float]]:
   """{model: {row: accuracy}} of everything measured, for comparing whole runs."""
   models = {f'SSFT {style}': each for style, each in found.styles.items()}
   models |= {f'SCR {loss}': each for loss, each in found.evaluators.items()}
@@ -105,19 +105,21 @@ def accuracies(found: Measurements) -> dict[str, dict[str, float]]:
   }
 
 
-def findings(found: Measurements) -> list[Finding]:
+def check_paper_claims(found: RecipeResults) -> list[Finding]:
   """Each claim that this run has both sides of."""
   made = []
   for key, claim, a_P, b_P in _claims(found):
     difference = statistics.paired_difference(a_P, b_P)
-    paper = PAPER_POINTS.get(key)
+    paper = PAPER_DIFFERENCES.get(key)
     made.append(Finding(claim, difference, paper))
   return made
 
 
-def tables_over_seeds(runs: Mapping[int, Measurements]) -> list[tables.Table]:
+def make_tables_over_seeds(
+  runs: Mapping[int, RecipeResults],
+) -> list[tables.Table]:
   """Whole runs side by side: accuracies, and each claim's points with its verdict by seed."""
-  by_seed = {seed: accuracies(found) for seed, found in runs.items()}
+  by_seed = {seed: accuracies_by_model(found) for seed, found in runs.items()}
   first = next(iter(by_seed.values()))
   rows = {
     f'{model}: {row}': [run[model][row] for run in by_seed.values()]
@@ -126,7 +128,7 @@ def tables_over_seeds(runs: Mapping[int, Measurements]) -> list[tables.Table]:
     if all(row in run.get(model, {}) for run in by_seed.values())
   }
   made = {
-    seed: {finding.claim: finding for finding in findings(found)}
+    seed: {finding.claim: finding for finding in check_paper_claims(found)}
     for seed, found in runs.items()
   }
   claims = [
@@ -144,7 +146,7 @@ def tables_over_seeds(runs: Mapping[int, Measurements]) -> list[tables.Table]:
     'paper',
     'shows in',
   )
-  accuracies_table = tables.seeds_table(
+  accuracies_table = tables.make_seeds_table(
     'Accuracies of whole runs', rows, list(runs)
   )
   if not claims:
@@ -172,20 +174,20 @@ def _claim_row(made: Sequence[Finding]) -> tuple[str, ...]:
   paper = made[0].paper
   return (
     made[0].claim,
-    *(tables.points(finding.difference) for finding in made),
+    *(tables.format_points(finding.difference) for finding in made),
     f'{mean:+.1f}',
     '-' if paper is None else f'{paper:+.1f}',
     shown,
   )
 
 
-def findings_table(made: Sequence[Finding]) -> tables.Table:
+def make_findings_table(made: Sequence[Finding]) -> tables.Table:
   """A row per claim: points with interval, p, the paper's points, the verdict."""
   rows = tuple(
     (
       finding.claim,
-      tables.points(finding.difference),
-      tables.p_value(finding.difference.p_value),
+      tables.format_points(finding.difference),
+      tables.format_p_value(finding.difference.p_value),
       '-' if finding.paper is None else f'{finding.paper:+.1f}',
       finding.verdict,
     )
@@ -201,10 +203,10 @@ def findings_table(made: Sequence[Finding]) -> tables.Table:
 
 
 def _claims(
-  found: Measurements,
+  found: RecipeResults,
 ) -> Iterator[tuple[tuple[str, ...], str, np.ndarray, np.ndarray]]:
   """(key of PAPER_POINTS, claim, values of a, values of b)."""
-  first = (rule_results.GREEDY, MAJORITY)
+  first = (rule_results.GREEDY_ROW, MAJORITY)
   if {found.fine_style, found.plain_style} <= set(found.styles):
     fine, plain = (
       found.styles[name].values()
@@ -240,7 +242,7 @@ def _claims(
 
 
 def _scr_claims(
-  loss: str, values: Mapping[str, np.ndarray], by_control: Measured | None
+  loss: str, values: Mapping[str, np.ndarray], by_control: EvaluatedFile | None
 ):
   """Re-ranking against the vote, and against what log-probabilities already know."""
   for row in _reranked(values):
@@ -266,15 +268,15 @@ def _scr_claims(
     )
 
 
-def _ssft_table(found: Measurements) -> tables.Table:
+def _ssft_table(found: RecipeResults) -> tables.Table:
   rows = {
-    f'SSFT {style}': _columns(each, (rule_results.GREEDY, MAJORITY, PASS_N))
+    f'SSFT {style}': _columns(each, (rule_results.GREEDY_ROW, MAJORITY, PASS_N))
     for style, each in found.styles.items()
   }
-  return tables.accuracy_table('SSFT: solution styles', rows)
+  return tables.make_accuracy_table('SSFT: solution styles', rows)
 
 
-def _scr_table(found: Measurements) -> tables.Table:
+def _scr_table(found: RecipeResults) -> tables.Table:
   """Every rule on the same candidates, under each evaluator and under the controls."""
   rows = {
     f'evaluator, {loss}': _all_columns(each)
@@ -295,13 +297,13 @@ def _scr_table(found: Measurements) -> tables.Table:
     for row in values
     if 'by chance' in row
   }
-  return tables.accuracy_table(
+  return tables.make_accuracy_table(
     f'SCR: candidates of SSFT {found.style}, re-ranked',
     {name: columns for name, columns in rows.items() if columns},
   )
 
 
-def _auc_table(found: Measurements) -> tables.Table:
+def _auc_table(found: RecipeResults) -> tables.Table:
   """How well each evaluator tells correct from incorrect, within a problem and pooled."""
   scorers = {
     f'evaluator, {loss}': (each, lambda c: c.score)
@@ -318,13 +320,14 @@ def _auc_table(found: Measurements) -> tables.Table:
     scorers["control's log-prob"] = (found.by_control, lambda c: c.score)
   rows = []
   for name, (each, score) in scorers.items():
-    within = auc.auc_within(each.candidate_sets, score)
-    pooled = auc.auc_pooled(each.candidate_sets, score)
+    within = auc.mean_auc_within_problems(each.candidate_sets, score)
+    pooled = auc.pooled_auc(each.candidate_sets, score)
     rows.append(
       (
         name,
         *(
-          tables.percent(value) if value else '-' for value in (within, pooled)
+          tables.format_percent(value) if value else '-'
+          for value in (within, pooled)
         ),
         str(within.n if within else 0),
       )
@@ -338,20 +341,20 @@ def _auc_table(found: Measurements) -> tables.Table:
   )
 
 
-def _mtsf_table(found: Measurements) -> tables.Table:
+def _mtsf_table(found: RecipeResults) -> tables.Table:
   models = {'SSFT (start)': found.styles[found.style]}
   models |= _distinct_controls(found)
   models |= {f'MTSF {loss}': each for loss, each in found.mtsf.items()}
   rows = {
-    name: _columns(each, (rule_results.GREEDY, MAJORITY, PASS_N))
+    name: _columns(each, (rule_results.GREEDY_ROW, MAJORITY, PASS_N))
     for name, each in models.items()
   }
-  return tables.accuracy_table(
+  return tables.make_accuracy_table(
     'MTSF: one set of weights, SSFT -> SCR -> SSFT', rows
   )
 
 
-def _distinct_controls(found: Measurements) -> dict[str, Measured]:
+def _distinct_controls(found: RecipeResults) -> dict[str, EvaluatedFile]:
   """The control's candidates once, where losses of equal steps share one control."""
   if not found.controls:
     return {}
@@ -367,7 +370,7 @@ def _distinct_controls(found: Measurements) -> dict[str, Measured]:
   }
 
 
-def _mtsf_scr_table(found: Measurements) -> tables.Table:
+def _mtsf_scr_table(found: RecipeResults) -> tables.Table:
   models = {
     f'SSFT + SCR {loss}': each for loss, each in found.evaluators.items()
   }
@@ -378,20 +381,22 @@ def _mtsf_scr_table(found: Measurements) -> tables.Table:
     f'MTSF {loss} + SCR {loss}': each for loss, each in found.mtsf.items()
   }
   rows = {name: _all_columns(each) for name, each in models.items()}
-  return tables.accuracy_table(
+  return tables.make_accuracy_table(
     'MTSF + SCR: each generator re-ranked (not in the paper)', rows
   )
 
 
-def _all_columns(each: Measured) -> dict[str, np.ndarray]:
+def _all_columns(each: EvaluatedFile) -> dict[str, np.ndarray]:
   return {
     row.name: row.values_P
     for row in each.outcomes
-    if row.kind in ('rule', 'ceiling') or row.name == rule_results.GREEDY
+    if row.kind in ('rule', 'ceiling') or row.name == rule_results.GREEDY_ROW
   }
 
 
-def _columns(each: Measured, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+def _columns(
+  each: EvaluatedFile, wanted: Sequence[str]
+) -> dict[str, np.ndarray]:
   return {row: each.values()[row] for row in wanted if row in each.values()}
 
 

@@ -22,7 +22,7 @@ CEILING = '#8A8A8A'
 BAND_OPACITY = 0.14
 
 
-def accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
+def plot_accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
   """Every rule's expected accuracy with k samples a problem, log axis; ceilings dashed.
 
   Only the first and the finally best rule have their bands drawn: eight of them are one grey.
@@ -66,7 +66,7 @@ def accuracy_against_k(section: Mapping[str, Any], title: str) -> bytes:
   return _png(figure)
 
 
-def cost_against_clusters(section: Mapping[str, Any], title: str) -> bytes:
+def plot_cost_against_clusters(section: Mapping[str, Any], title: str) -> bytes:
   """Above: accuracy when only the K largest clusters are scored; below: the share it costs."""
   figure = Figure(figsize=(7.0, 6.0), layout='constrained')
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
@@ -113,7 +113,7 @@ def cost_against_clusters(section: Mapping[str, Any], title: str) -> bytes:
   return _png(figure)
 
 
-def accuracies_with_intervals(section: Mapping[str, Any], title: str) -> bytes:
+def plot_accuracies(section: Mapping[str, Any], title: str) -> bytes:
   """One dot and its interval per row of the main table."""
   rows = section['accuracies'][::-1]
   figure = Figure(figsize=(7.0, 1.0 + 0.3 * len(rows)), layout='constrained')

@@ -8,14 +8,14 @@ from typing import Any
 
 from mathft_jax.evaluation.report import plots, report_tables, tables
 
-READING = (
+READING_GUIDE = (
   'The problem is the unit of every interval and test; none of them covers another run of the '
   'training with another seed. Ceilings read the labels. A useless evaluator leaves W.RR at '
   'the vote (a constant one makes it equal), so W.RR above RR is no evidence of a good one: '
   'look at the AUC within a problem and at the rows by log-prob and by chance. K and n should '
   'have been chosen on validation problems, not on these.\n'
 )
-STYLE = """
+HTML_STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
@@ -25,22 +25,22 @@ thead th { border-bottom: 2px solid #888; }
 """
 
 
-Pictures = Mapping[
+PlotImages = Mapping[
   str, Mapping[str, bytes]
 ]  # name of the candidate file -> file name -> PNG
 
 
-def pictures(report: Mapping[str, Any]) -> Pictures:
+def render_plots(report: Mapping[str, Any]) -> PlotImages:
   """All plots of a report; file names are safe whatever the candidate files are called."""
   found = {}
   for number, (name, section) in enumerate(report['files'].items()):
     prefix = re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'file'
     prefix = prefix if len(report['files']) == 1 else f'{number}_{prefix}'
-    title = f'{name}: {report_tables.samples(section)}'
+    title = f'{name}: {report_tables.format_sample_size(section)}'
     kinds = {
-      'accuracies': plots.accuracies_with_intervals,
-      'accuracy_against_k': plots.accuracy_against_k,
-      'cost_against_clusters': plots.cost_against_clusters,
+      'accuracies': plots.plot_accuracies,
+      'accuracy_against_k': plots.plot_accuracy_against_k,
+      'cost_against_clusters': plots.plot_cost_against_clusters,
     }
     found[name] = {
       f'{prefix}.{kind}.png': plot(section, title)
@@ -49,40 +49,42 @@ def pictures(report: Mapping[str, Any]) -> Pictures:
   return found
 
 
-def markdown(report: Mapping[str, Any], images: Pictures) -> str:
+def render_markdown(report: Mapping[str, Any], images: PlotImages) -> str:
   """The whole report; the images are in the folder plots/ beside it."""
   parts = [
     '# Report\n',
-    READING,
-    *map(tables.markdown, report_tables.several_files(report)),
+    READING_GUIDE,
+    *map(
+      tables.table_to_markdown, report_tables.make_multi_file_tables(report)
+    ),
   ]
   for name, section in report['files'].items():
-    parts += [f'## {name}\n', report_tables.facts(section)]
+    parts += [f'## {name}\n', report_tables.describe_samples(section)]
     parts += map(
-      tables.markdown,
-      report_tables.section_tables(name, section, report['settings']),
+      tables.table_to_markdown,
+      report_tables.make_file_tables(name, section, report['settings']),
     )
     parts += [f'![{image}](plots/{image})\n' for image in images[name]]
     parts += [f'Note: {note}\n' for note in section['notes']]
   return '\n'.join(parts)
 
 
-def html(report: Mapping[str, Any], images: Pictures) -> str:
+def render_html(report: Mapping[str, Any], images: PlotImages) -> str:
   """The whole report as one page that needs no other file."""
   parts = [
-    f'<!doctype html><meta charset="utf-8"><title>Report</title><style>{STYLE}</style>',
+    f'<!doctype html><meta charset="utf-8"><title>Report</title><style>{HTML_STYLE}</style>',
     '<h1>Report</h1>',
-    _paragraph(READING),
-    *map(tables.html, report_tables.several_files(report)),
+    _paragraph(READING_GUIDE),
+    *map(tables.table_to_html, report_tables.make_multi_file_tables(report)),
   ]
   for name, section in report['files'].items():
     parts += [
       f'<h2>{html_text.escape(name)}</h2>',
-      _paragraph(report_tables.facts(section)),
+      _paragraph(report_tables.describe_samples(section)),
     ]
     parts += map(
-      tables.html,
-      report_tables.section_tables(name, section, report['settings']),
+      tables.table_to_html,
+      report_tables.make_file_tables(name, section, report['settings']),
     )
     parts += [
       f'<img alt="{html_text.escape(image)}" src="data:image/png;base64,'

@@ -14,11 +14,11 @@ from mathft_jax.data import schema
 from mathft_jax.data.schema import CandidateSet
 from mathft_jax.evaluation import auc, curves, rule_results, statistics, voting
 
-VERSION = 1  # of report.json; counts up when a field changes its meaning
+REPORT_VERSION = 1  # of report.json; counts up when a field changes its meaning
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class ReportSettings:
   """How the numbers are computed.
 
   Attributes:
@@ -37,11 +37,11 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class EvaluatedFile:
   """One candidate file: its problems, and what each rule gets right on them."""
 
   candidate_sets: tuple[CandidateSet, ...]
-  outcomes: tuple[rule_results.Outcome, ...]
+  outcomes: tuple[rule_results.RuleResult, ...]
   notes: tuple[str, ...]
 
   def values(self) -> dict[str, np.ndarray]:
@@ -49,22 +49,28 @@ class Measured:
     return {outcome.name: outcome.values_P for outcome in self.outcomes}
 
 
-def measure(
-  path: str, rules: Sequence[voting.Rule], greedy: str | None = None
-) -> Measured:
+def evaluate_file(
+  path: str, rules: Sequence[voting.VotingRule], greedy: str | None = None
+) -> EvaluatedFile:
   """Reads a graded file and follows every rule on it; `greedy` is a file of one candidate each."""
-  candidate_sets, notes = read_graded(path)
+  candidate_sets, notes = read_graded_candidates(path)
   greedy_sets = None
   if greedy is not None:
     kept = {each.problem.id for each in candidate_sets}
     greedy_sets = [
-      each for each in read_graded(greedy)[0] if each.problem.id in kept
+      each
+      for each in read_graded_candidates(greedy)[0]
+      if each.problem.id in kept
     ]
-  rows, more_notes = rule_results.outcomes(candidate_sets, rules, greedy_sets)
-  return Measured(tuple(candidate_sets), tuple(rows), tuple(notes + more_notes))
+  rows, more_notes = rule_results.evaluate_rules(
+    candidate_sets, rules, greedy_sets
+  )
+  return EvaluatedFile(
+    tuple(candidate_sets), tuple(rows), tuple(notes + more_notes)
+  )
 
 
-def read_graded(path: str) -> tuple[list[CandidateSet], list[str]]:
+def read_graded_candidates(path: str) -> tuple[list[CandidateSet], list[str]]:
   """The candidate sets of a graded file, and notes about what was left out of it.
 
   Problems that could not be graded (answers, but no verdict about any of them: there is no
@@ -108,8 +114,10 @@ def _without_verdict(candidate_set: CandidateSet) -> bool:
   )
 
 
-def section(
-  measured: Measured, rules: Sequence[voting.Rule], settings: Settings
+def make_file_section(
+  measured: EvaluatedFile,
+  rules: Sequence[voting.VotingRule],
+  settings: ReportSettings,
 ) -> dict[str, Any]:
   """All numbers of one file as plain json values."""
   candidate_sets = measured.candidate_sets
@@ -125,7 +133,7 @@ def section(
       *unit,
       *_missing_baseline(measured, settings),
     ],
-    'accuracies': accuracies(
+    'accuracies': make_accuracy_entries(
       measured.outcomes, settings, statistics_['candidates']
     ),
     'differences': _differences(measured, settings),
@@ -140,9 +148,9 @@ def section(
   }
 
 
-def accuracies(
-  rows: Sequence[rule_results.Outcome],
-  settings: Settings,
+def make_accuracy_entries(
+  rows: Sequence[rule_results.RuleResult],
+  settings: ReportSettings,
   samples: int,
   chosen: np.ndarray | slice = slice(None),
 ) -> list[dict[str, Any]]:
@@ -152,7 +160,7 @@ def accuracies(
       'name': row.name,
       'kind': row.kind,
       **_json(
-        statistics.estimate(
+        statistics.estimate_mean(
           row.values_P[chosen], confidence=settings.confidence, samples=samples
         )
       ),
@@ -161,8 +169,8 @@ def accuracies(
   ]
 
 
-def compare(
-  files: Mapping[str, Measured], settings: Settings
+def compare_files(
+  files: Mapping[str, EvaluatedFile], settings: ReportSettings
 ) -> list[dict[str, Any]]:
   """Paired differences, row by row, of each file to the first one, on the problems of both."""
   (first_name, first), *others = files.items()
@@ -204,7 +212,7 @@ def compare(
 
 
 def _differences(
-  measured: Measured, settings: Settings
+  measured: EvaluatedFile, settings: ReportSettings
 ) -> list[dict[str, Any]]:
   """Paired differences between all rows but the ceilings; those to the baseline come first."""
   names = [row.name for row in measured.outcomes if row.kind != 'ceiling']
@@ -226,10 +234,14 @@ def _differences(
 
 
 def _auc(
-  candidate_sets: Sequence[CandidateSet], score: auc.Score, settings: Settings
+  candidate_sets: Sequence[CandidateSet],
+  score: auc.ScoreFn,
+  settings: ReportSettings,
 ) -> dict[str, Any]:
-  within = auc.auc_within(candidate_sets, score, settings.confidence)
-  pooled = auc.auc_pooled(
+  within = auc.mean_auc_within_problems(
+    candidate_sets, score, settings.confidence
+  )
+  pooled = auc.pooled_auc(
     candidate_sets, score, confidence=settings.confidence, seed=settings.seed
   )
   return {
@@ -239,29 +251,31 @@ def _auc(
 
 
 def _sweep(
-  candidate_sets: Sequence[CandidateSet], settings: Settings
+  candidate_sets: Sequence[CandidateSet], settings: ReportSettings
 ) -> list[dict[str, Any]]:
   """The rows of outcomes.top_cluster_sweep with estimates in the place of values."""
 
   def shown(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
       return value
-    return _json(statistics.estimate(value, confidence=settings.confidence))
+    return _json(
+      statistics.estimate_mean(value, confidence=settings.confidence)
+    )
 
   return [
     {key: shown(value) for key, value in row.items()}
-    for row in rule_results.top_cluster_sweep(candidate_sets)
+    for row in rule_results.results_by_top_clusters(candidate_sets)
   ]
 
 
 def _curves(
   candidate_sets: Sequence[CandidateSet],
-  rules: Sequence[voting.Rule],
-  settings: Settings,
+  rules: Sequence[voting.VotingRule],
+  settings: ReportSettings,
 ) -> tuple[dict[str, Any], list[str]]:
   """{'k': [...], 'rules': {name: {'mean': [...], 'low': [...], 'high': [...]}}}, and notes."""
   most = max(len(each.candidates) for each in candidate_sets)
-  ks, found, notes, missing = rule_results.powers_of_two(most), {}, [], []
+  ks, found, notes, missing = rule_results.powers_of_two_up_to(most), {}, [], []
   if any(len(each.candidates) < most for each in candidate_sets):
     notes.append(
       'Problems with fewer than k candidates stand in the curves with all they have.'
@@ -269,10 +283,10 @@ def _curves(
   for rule in rules:
     name = voting.rule_name(rule)
     try:
-      values_KP = curves.rule_curve(
+      values_KP = curves.rule_accuracy_at_k(
         candidate_sets, rule, ks, draws=settings.draws, seed=settings.seed
       )
-    except voting.MissingScore:
+    except voting.MissingScoreError:
       missing.append(name)
       continue
     if values_KP is None:
@@ -282,7 +296,7 @@ def _curves(
       continue
     points = [
       _json(
-        statistics.estimate(
+        statistics.estimate_mean(
           values_P,
           confidence=settings.confidence,
           samples=len(values_P) * max(1, most // k),
@@ -304,7 +318,7 @@ def _curves(
 
 
 def _groups(
-  measured: Measured, key, settings: Settings
+  measured: EvaluatedFile, key, settings: ReportSettings
 ) -> dict[str, list[dict[str, Any]]]:
   """Accuracies by subject or level, in natural order; empty when no problem has any."""
   labels_P = np.array(
@@ -314,7 +328,7 @@ def _groups(
     return {}
   sizes_P = np.array([len(each.candidates) for each in measured.candidate_sets])
   return {
-    str(label): accuracies(
+    str(label): make_accuracy_entries(
       measured.outcomes,
       settings,
       int(sizes_P[labels_P == label].sum()),
@@ -332,7 +346,9 @@ def _natural(text: str) -> list:
   ]
 
 
-def _missing_baseline(measured: Measured, settings: Settings) -> list[str]:
+def _missing_baseline(
+  measured: EvaluatedFile, settings: ReportSettings
+) -> list[str]:
   names = list(measured.values())
   if settings.baseline in names:
     return []

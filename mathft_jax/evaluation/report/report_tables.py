@@ -8,24 +8,24 @@ from mathft_jax.evaluation.report import tables
 from mathft_jax.evaluation.report.tables import Table
 
 
-def main_tables(report: Mapping[str, Any]) -> list[Table]:
+def make_main_tables(report: Mapping[str, Any]) -> list[Table]:
   """What a terminal shows: the rules of one file, or several files side by side."""
-  return several_files(report) or [
-    rules_table(name, section, report['settings'])
+  return make_multi_file_tables(report) or [
+    make_rules_table(name, section, report['settings'])
     for name, section in report['files'].items()
   ]
 
 
-def several_files(report: Mapping[str, Any]) -> list[Table]:
+def make_multi_file_tables(report: Mapping[str, Any]) -> list[Table]:
   """The files side by side and their differences; nothing for one file."""
   return (
-    [grid(report), *_comparison_table(report)]
+    [make_accuracy_grid(report), *_comparison_table(report)]
     if len(report['files']) > 1
     else []
   )
 
 
-def grid(report: Mapping[str, Any]) -> Table:
+def make_accuracy_grid(report: Mapping[str, Any]) -> Table:
   """The paper's form: a row per file, a column per rule; the controls stand in each file's own."""
   columns = list(
     dict.fromkeys(
@@ -38,7 +38,7 @@ def grid(report: Mapping[str, Any]) -> Table:
   body = []
   for name, section in report['files'].items():
     cells = {
-      row['name']: tables.percent(_estimate(row))
+      row['name']: tables.format_percent(_estimate(row))
       for row in section['accuracies']
     }
     body.append(
@@ -52,7 +52,7 @@ def grid(report: Mapping[str, Any]) -> Table:
   return Table('All files', ('', *columns, 'n'), tuple(body), note)
 
 
-def rules_table(
+def make_rules_table(
   name: str, section: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Table:
   """Accuracy of each rule with its interval, and its difference to the baseline with p."""
@@ -61,19 +61,26 @@ def rules_table(
     row['a']: row for row in section['differences'] if row['b'] == baseline
   }
   adjusted = dict(
-    zip(against, statistics.holm([row['p_value'] for row in against.values()]))
+    zip(
+      against,
+      statistics.holm_adjusted_p_values(
+        [row['p_value'] for row in against.values()]
+      ),
+    )
   )
   body = []
   for row in section['accuracies']:
     cells = ('', '', '', '')
     if row['name'] in against:
       difference = _difference(against[row['name']])
-      cells = tables.difference_row('', difference, adjusted[row['name']])[1:5]
+      cells = tables.format_difference_row(
+        '', difference, adjusted[row['name']]
+      )[1:5]
     body.append(
       (
         _shown(row['name'], section),
         row['kind'],
-        tables.percent(_estimate(row)),
+        tables.format_percent(_estimate(row)),
         *cells,
       )
     )
@@ -87,19 +94,19 @@ def rules_table(
     'p (Holm)',
   )
   return Table(
-    f'{name}: n = {samples(section)}',
+    f'{name}: n = {format_sample_size(section)}',
     header,
     tuple(body),
     interval_note(settings),
   )
 
 
-def section_tables(
+def make_file_tables(
   name: str, section: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Table]:
   """Everything about one file."""
   return [
-    rules_table(name, section, settings),
+    make_rules_table(name, section, settings),
     *_auc_table(section),
     *_log_prob_table(section),
     *_cost_table(section),
@@ -114,9 +121,9 @@ def _comparison_table(report: Mapping[str, Any]) -> list[Table]:
   rows = [row for row in report['comparisons'] if row['kind'] != 'control']
   if not rows:
     return []
-  adjusted = statistics.holm([row['p_value'] for row in rows])
+  adjusted = statistics.holm_adjusted_p_values([row['p_value'] for row in rows])
   body = [
-    tables.difference_row(
+    tables.format_difference_row(
       f'{row["row"]}: {row["a"]} - {row["b"]}', _difference(row), p
     )
     for row, p in zip(rows, adjusted)
@@ -181,9 +188,13 @@ def _log_prob_table(section: Mapping[str, Any]) -> list[Table]:
   turned = [
     row if row['b'].endswith('log-prob') else _turned(row) for row in rows
   ]
-  adjusted = statistics.holm([row['p_value'] for row in turned])
+  adjusted = statistics.holm_adjusted_p_values(
+    [row['p_value'] for row in turned]
+  )
   body = [
-    tables.difference_row(f'{row["a"]} - {row["b"]}', _difference(row), p)
+    tables.format_difference_row(
+      f'{row["a"]} - {row["b"]}', _difference(row), p
+    )
     for row, p in zip(turned, adjusted)
   ]
   return [
@@ -217,7 +228,7 @@ def _cost_table(section: Mapping[str, Any]) -> list[Table]:
       f'{row["share"]:.2f}',
       f'{row["share_of_answered"]:.2f}',
       *(
-        tables.percent(_estimate(row[name])) if row[name] else '-'
+        tables.format_percent(_estimate(row[name])) if row[name] else '-'
         for name in names
       ),
     )
@@ -261,7 +272,7 @@ def _group_table(
     row['name'] for row in section['accuracies'] if row['kind'] != 'control'
   ]
   cells = {
-    group: {row['name']: tables.percent(_estimate(row)) for row in rows}
+    group: {row['name']: tables.format_percent(_estimate(row)) for row in rows}
     for group, rows in groups.items()
   }
   body = [
@@ -272,7 +283,7 @@ def _group_table(
   return [Table(title, ('', *groups), tuple(body))]
 
 
-def facts(section: Mapping[str, Any]) -> str:
+def describe_samples(section: Mapping[str, Any]) -> str:
   """What the samples are like, in two sentences."""
   numbers = section['statistics']
   finished = (
@@ -281,7 +292,7 @@ def facts(section: Mapping[str, Any]) -> str:
     else f', {numbers["finished"]:.1%} finished'
   )
   return (
-    f'{samples(section)}: {numbers["answered"]:.1%} of the candidates have an answer'
+    f'{format_sample_size(section)}: {numbers["answered"]:.1%} of the candidates have an answer'
     f'{finished}; {numbers["distinct_texts"]:,} distinct texts; '
     f'{numbers["clusters_per_problem"]:.1f} clusters a problem, the largest holds '
     f'{numbers["largest_cluster_share"]:.0%} of its candidates. '
@@ -292,7 +303,7 @@ def facts(section: Mapping[str, Any]) -> str:
   )
 
 
-def samples(section: Mapping[str, Any]) -> str:
+def format_sample_size(section: Mapping[str, Any]) -> str:
   """`500 problems x 64 candidates`."""
   return (
     f'{section["statistics"]["problems"]:,} problems x {_n(section)} candidates'
@@ -314,7 +325,7 @@ def _estimate(row: Mapping[str, Any]) -> statistics.Estimate:
   return statistics.Estimate(row['mean'], row['low'], row['high'], row['n'])
 
 
-def _difference(row: Mapping[str, Any]) -> statistics.Difference:
+def _difference(row: Mapping[str, Any]) -> statistics.PairedDifference:
   fields = (
     'mean',
     'low',
@@ -325,7 +336,7 @@ def _difference(row: Mapping[str, Any]) -> statistics.Difference:
     'p_value',
     'test',
   )
-  return statistics.Difference(*(row[field] for field in fields))
+  return statistics.PairedDifference(*(row[field] for field in fields))
 
 
 def interval_note(settings: Mapping[str, Any]) -> str:

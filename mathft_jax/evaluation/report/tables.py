@@ -1,8 +1,8 @@
 """Tables for people: accuracies with intervals and paired differences, as Markdown or HTML.
 
-  table = tables.accuracy_table('SSFT', {'terse': {'Maj1@32': values_P}, 'fine': {...}})
-  print(tables.markdown(table))
-  print(tables.markdown(tables.difference_table('Fine - terse', {'Maj1@32': (fine_P, terse_P)})))
+  table = tables.make_accuracy_table('SSFT', {'terse': {'Maj1@32': values_P}, 'fine': {...}})
+  print(tables.table_to_markdown(table))
+  print(tables.table_to_markdown(tables.make_difference_table('Fine - terse', {'Maj1@32': (fine_P, terse_P)})))
 
 `values_P` has one number in [0, 1] per problem (see statistics.py); accuracies are printed in
 percent, differences in percentage points.
@@ -15,7 +15,7 @@ import html as html_text
 import numpy as np
 
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.statistics import Difference, Estimate
+from mathft_jax.evaluation.statistics import PairedDifference, Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Table:
   note: str = ''
 
 
-def accuracy_row(
+def format_accuracy_row(
   name: str,
   columns: Mapping[str, np.ndarray],
   header: Sequence[str],
@@ -36,7 +36,9 @@ def accuracy_row(
 ) -> tuple[str, ...]:
   """One row: the name, `56.3 [53.6, 58.9]` for each column of the header (or -), and n."""
   cells = [
-    percent(statistics.estimate(columns[column], confidence=confidence))
+    format_percent(
+      statistics.estimate_mean(columns[column], confidence=confidence)
+    )
     if column in columns
     else '-'
     for column in header
@@ -45,7 +47,7 @@ def accuracy_row(
   return (name, *cells, ' / '.join(map(str, sizes)))
 
 
-def accuracy_table(
+def make_accuracy_table(
   title: str,
   rows: Mapping[str, Mapping[str, np.ndarray]],
   *,
@@ -60,7 +62,7 @@ def accuracy_table(
     title,
     ('', *header, 'n'),
     tuple(
-      accuracy_row(name, columns, header, confidence)
+      format_accuracy_row(name, columns, header, confidence)
       for name, columns in rows.items()
     ),
     note
@@ -68,22 +70,22 @@ def accuracy_table(
   )
 
 
-def difference_row(
-  name: str, difference: Difference, p_adjusted: float | None = None
+def format_difference_row(
+  name: str, difference: PairedDifference, p_adjusted: float | None = None
 ) -> tuple[str, ...]:
   """One row: the name, `+7.6 [+3.2, +12.0]`, who is better how often, p (adjusted p), n."""
-  adjusted = () if p_adjusted is None else (p_value(p_adjusted),)
+  adjusted = () if p_adjusted is None else (format_p_value(p_adjusted),)
   return (
     name,
-    points(difference),
+    format_points(difference),
     f'{difference.a_better} / {difference.b_better}',
-    p_value(difference.p_value),
+    format_p_value(difference.p_value),
     *adjusted,
     str(difference.n),
   )
 
 
-def difference_table(
+def make_difference_table(
   title: str,
   pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
   *,
@@ -99,11 +101,13 @@ def difference_table(
     )
     for a_P, b_P in pairs.values()
   ]
-  adjusted = statistics.holm([difference.p_value for difference in differences])
+  adjusted = statistics.holm_adjusted_p_values(
+    [difference.p_value for difference in differences]
+  )
   return Table(
     title,
     DIFFERENCE_HEADER,
-    tuple(map(difference_row, pairs, differences, adjusted)),
+    tuple(map(format_difference_row, pairs, differences, adjusted)),
     note or difference_note(confidence),
   )
 
@@ -128,7 +132,7 @@ def difference_note(confidence: float) -> str:
   )
 
 
-def seeds_table(
+def make_seeds_table(
   title: str, rows: Mapping[str, Sequence[float]], seeds: Sequence[int]
 ) -> Table:
   """Accuracies (0..1) of repeated runs: a column per seed, their mean and range.
@@ -152,12 +156,12 @@ def seeds_table(
   )
 
 
-def percent(estimate: Estimate) -> str:
+def format_percent(estimate: Estimate) -> str:
   """`56.3 [53.6, 58.9]`."""
   return f'{100 * estimate.mean:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]'
 
 
-def points(difference: Difference) -> str:
+def format_points(difference: PairedDifference) -> str:
   """`+7.6 [+3.2, +12.0]`; no negative zeros."""
   mean, low, high = (
     round(100 * value, 1) + 0.0
@@ -166,12 +170,12 @@ def points(difference: Difference) -> str:
   return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]'
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
   """`0.034`, or `< 0.001`."""
   return '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
-def markdown(table: Table) -> str:
+def table_to_markdown(table: Table) -> str:
   """The table as Markdown that is aligned in plain text too; numbers to the right."""
   cells = [
     [cell.replace('|', '\\|') for cell in row]
@@ -205,7 +209,7 @@ def markdown(table: Table) -> str:
   )
 
 
-def html(table: Table) -> str:
+def table_to_html(table: Table) -> str:
   """The table as HTML; text is escaped."""
 
   def line(row: Sequence[str], tag: str) -> str:

@@ -9,7 +9,7 @@ from mathft_jax.evaluation import statistics, voting
 from mathft_jax.evaluation.report import report_contents
 from tests.evaluation.candidates import CORRECT, candidate_set
 
-FEW = report_contents.Settings(resamples=200, draws=20)
+FEW = report_contents.ReportSettings(resamples=200, draws=20)
 RULES = voting.paper_rules(2, 2)
 
 
@@ -34,7 +34,9 @@ def some_sets(seed=0, problems=20, candidates=6):
 
 
 def measured(tmp_path, sets, name='scored'):
-  return report_contents.measure(write(tmp_path / f'{name}.jsonl', sets), RULES)
+  return report_contents.evaluate_file(
+    write(tmp_path / f'{name}.jsonl', sets), RULES
+  )
 
 
 @pytest.mark.parametrize(
@@ -54,14 +56,16 @@ def measured(tmp_path, sets, name='scored'):
 )
 def test_files_that_are_not_graded_are_refused(tmp_path, sets, message):
   with pytest.raises(ValueError, match=message):
-    report_contents.read_graded(write(tmp_path / 'file.jsonl', sets))
+    report_contents.read_graded_candidates(write(tmp_path / 'file.jsonl', sets))
 
 
 def test_candidates_none_of_which_has_an_answer_are_wrong(tmp_path):
   sets = [
     CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=False),))
   ]
-  assert report_contents.read_graded(write(tmp_path / 'file.jsonl', sets)) == (
+  assert report_contents.read_graded_candidates(
+    write(tmp_path / 'file.jsonl', sets)
+  ) == (
     sets,
     [],
   )
@@ -76,7 +80,7 @@ def test_problems_without_reference_are_left_out_and_counted(tmp_path):
     tmp_path / 'file.jsonl',
     [candidate_set([(CORRECT, 0.1)]), ungraded, answerless],
   )
-  sets, notes = report_contents.read_graded(path)
+  sets, notes = report_contents.read_graded_candidates(path)
   assert [each.problem.id for each in sets] == ['p', 'w']
   assert notes == [
     '1 problems are left out: no reference to grade their candidates by.'
@@ -85,7 +89,9 @@ def test_problems_without_reference_are_left_out_and_counted(tmp_path):
 
 def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
   sets = some_sets()
-  section = report_contents.section(measured(tmp_path, sets), RULES, FEW)
+  section = report_contents.make_file_section(
+    measured(tmp_path, sets), RULES, FEW
+  )
   rows = {row['name']: row for row in section['accuracies']}
   for rule in RULES:
     values = [
@@ -100,7 +106,9 @@ def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
 
 
 def test_groups_partition_the_problems_in_natural_order(tmp_path):
-  section = report_contents.section(measured(tmp_path, some_sets()), RULES, FEW)
+  section = report_contents.make_file_section(
+    measured(tmp_path, some_sets()), RULES, FEW
+  )
   assert list(section['by_level']) == [f'Level {i}' for i in range(11)]
   for groups in (section['by_level'], section['by_subject']):
     total = sum(rows[1]['mean'] * rows[1]['n'] for rows in groups.values())
@@ -114,19 +122,23 @@ def test_levels_may_be_numbers_and_missing(tmp_path):
     candidate_set([(CORRECT, 0.5)], f'p{level}', level=level)
     for level in (10, 2, '')
   ]
-  section = report_contents.section(measured(tmp_path, sets), RULES, FEW)
+  section = report_contents.make_file_section(
+    measured(tmp_path, sets), RULES, FEW
+  )
   assert list(section['by_level']) == ['2', '10', 'unknown']
 
 
 def test_files_without_subject_and_level_have_no_groups(tmp_path):
-  section = report_contents.section(
+  section = report_contents.make_file_section(
     measured(tmp_path, [candidate_set([(CORRECT, 0.5)])]), RULES, FEW
   )
   assert section['by_level'] == {} and section['by_subject'] == {}
 
 
 def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
-  section = report_contents.section(measured(tmp_path, some_sets()), RULES, FEW)
+  section = report_contents.make_file_section(
+    measured(tmp_path, some_sets()), RULES, FEW
+  )
   names = [
     row['name'] for row in section['accuracies'] if row['kind'] != 'ceiling'
   ]
@@ -140,16 +152,18 @@ def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
 
 
 def test_a_misspelt_baseline_is_said(tmp_path):
-  section = report_contents.section(
+  section = report_contents.make_file_section(
     measured(tmp_path, some_sets()),
     RULES,
-    report_contents.Settings(baseline='Maj1', resamples=10, draws=2),
+    report_contents.ReportSettings(baseline='Maj1', resamples=10, draws=2),
   )
   assert any("No row is called 'Maj1'" in note for note in section['notes'])
 
 
 def test_curves_end_near_the_rules_and_start_at_one_sample(tmp_path):
-  section = report_contents.section(measured(tmp_path, some_sets()), RULES, FEW)
+  section = report_contents.make_file_section(
+    measured(tmp_path, some_sets()), RULES, FEW
+  )
   curves, rows = (
     section['curves'],
     {row['name']: row for row in section['accuracies']},
@@ -171,15 +185,15 @@ def test_a_rule_of_the_users_own_is_in_every_table_but_the_curves(tmp_path):
 
   rules = (*RULES, last_sampled)
   path = write(tmp_path / 'file.jsonl', some_sets())
-  section = report_contents.section(
-    report_contents.measure(path, rules), rules, FEW
+  section = report_contents.make_file_section(
+    report_contents.evaluate_file(path, rules), rules, FEW
   )
   assert any(row['name'] == 'last_sampled' for row in section['accuracies'])
   assert any('No curve of last_sampled' in note for note in section['notes'])
 
 
 def test_scores_that_are_no_probabilities_are_said(tmp_path):
-  section = report_contents.section(
+  section = report_contents.make_file_section(
     measured(tmp_path, [candidate_set([(CORRECT, -3.5)])]), RULES, FEW
   )
   assert any('not in [0, 1]' in note for note in section['notes'])
@@ -193,7 +207,7 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
     measured(tmp_path, sets),
     measured(tmp_path, sets[::-1][:15], 'part'),
   )
-  rows = report_contents.compare({'whole': whole, 'part': part}, FEW)
+  rows = report_contents.compare_files({'whole': whole, 'part': part}, FEW)
   assert {row['row'] for row in rows} == set(whole.values())
   for row in rows:
     assert (row['a'], row['b'], row['n'], row['mean']) == (
@@ -207,4 +221,4 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
 def test_files_without_a_common_problem_are_not_compared(tmp_path):
   one = measured(tmp_path, some_sets())
   other = measured(tmp_path, [candidate_set([('a', 0.5)], 'x')], 'other')
-  assert report_contents.compare({'one': one, 'other': other}, FEW) == []
+  assert report_contents.compare_files({'one': one, 'other': other}, FEW) == []

@@ -11,7 +11,7 @@ from mathft_jax.evaluation.report import (
 )
 from tests.evaluation.candidates import CORRECT, candidate_set
 
-SETTINGS = report_contents.Settings(resamples=300, draws=20)
+SETTINGS = report_contents.ReportSettings(resamples=300, draws=20)
 RULES = voting.paper_rules(top_clusters=1, top_candidates=2)
 
 
@@ -29,8 +29,8 @@ def section_of(tmp_path, name='scored', wrong=30):
     for i in range(50)
   ]
   path = schema.write_jsonl(tmp_path / f'{name}.jsonl', sets)
-  return report_contents.section(
-    report_contents.measure(path, RULES), RULES, SETTINGS
+  return report_contents.make_file_section(
+    report_contents.evaluate_file(path, RULES), RULES, SETTINGS
   )
 
 
@@ -54,7 +54,7 @@ def settings_of(whole=SETTINGS):
 def test_each_rule_stands_with_its_interval_and_its_difference_to_the_vote(
   section,
 ):
-  table = report_tables.rules_table('name', section, settings_of())
+  table = report_tables.make_rules_table('name', section, settings_of())
   rows = rows_of(table)
   assert table.title == 'name: n = 50 problems x 3-4 candidates'
   low, high = statistics.wilson_interval(0.4, 50)
@@ -75,7 +75,7 @@ def test_each_rule_stands_with_its_interval_and_its_difference_to_the_vote(
 def test_the_evaluator_is_set_against_log_prob_with_the_evaluator_first(
   section,
 ):
-  table = by_title(report_tables.section_tables('x', section, settings_of()))[
+  table = by_title(report_tables.make_file_tables('x', section, settings_of()))[
     "The evaluator against the generator's own log-probability"
   ]
   rows = rows_of(table)
@@ -91,7 +91,7 @@ def test_the_evaluator_is_set_against_log_prob_with_the_evaluator_first(
 
 
 def test_cost_and_curves_and_groups_have_their_tables(section):
-  tables = by_title(report_tables.section_tables('x', section, settings_of()))
+  tables = by_title(report_tables.make_file_tables('x', section, settings_of()))
   assert [row[:3] for row in tables['Accuracy and cost against K'].rows] == [
     ('1', '0.59', '0.67'),
     ('2', '0.88', '1.00'),
@@ -113,16 +113,19 @@ def test_several_files_stand_in_one_grid(tmp_path, section):
     'comparisons': [],
     'settings': settings_of(),
   }
-  (grid,) = report_tables.several_files(whole)
+  (grid,) = report_tables.make_multi_file_tables(whole)
   assert grid.header[:3] == ('', 'Pass@1 (mean of samples)', 'Maj1@N')
   assert [row[0] for row in grid.rows] == ['a', 'b'] and grid.rows[1][
     -1
   ] == '50'
-  assert report_tables.several_files({**whole, 'files': {'a': section}}) == []
+  assert (
+    report_tables.make_multi_file_tables({**whole, 'files': {'a': section}})
+    == []
+  )
 
 
 def test_facts_count_problems_nobody_can_get_right(section):
-  text = report_tables.facts(section)
+  text = report_tables.describe_samples(section)
   assert (
     '50 problems x 3-4 candidates: 88.2% of the candidates have an answer'
     in text
@@ -138,10 +141,10 @@ def test_markdown_and_html_hold_every_table_and_image(section):
   }
   images = {'a <b>': {'a_b.png': b'png'}}
   markdown, html = (
-    rendering.markdown(whole, images),
-    rendering.html(whole, images),
+    rendering.render_markdown(whole, images),
+    rendering.render_html(whole, images),
   )
-  for table in report_tables.section_tables('a <b>', section, settings_of()):
+  for table in report_tables.make_file_tables('a <b>', section, settings_of()):
     assert f'### {table.title}' in markdown
   assert '(plots/a_b.png)' in markdown and 'base64,cG5n' in html
   assert (

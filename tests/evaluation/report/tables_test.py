@@ -10,7 +10,7 @@ RIGHT_WRONG = np.repeat([1.0, 0.0], [281, 219])  # 56.2 %
 
 
 def test_accuracy_cells_are_percent_with_wilson_interval_and_n():
-  table = tables.accuracy_table(
+  table = tables.make_accuracy_table(
     'T', {'fine': {'Maj1': RIGHT_WRONG}, 'terse': {'RR': RIGHT_WRONG[:9]}}
   )
   low, high = statistics.wilson_interval(281 / 500, 500)
@@ -26,13 +26,13 @@ def test_accuracy_cells_are_percent_with_wilson_interval_and_n():
 
 def test_difference_rows_say_points_counts_p_and_n():
   a_P, b_P = np.repeat([1.0, 0.0], [60, 40]), np.repeat([1.0, 0.0], [40, 60])
-  table = tables.difference_table(
+  table = tables.make_difference_table(
     'T', {'a - b': (a_P, b_P), 'a - a': (a_P, a_P)}, seed=1
   )
   found = statistics.paired_difference(a_P, b_P, seed=1)
   assert table.rows[0] == (
     'a - b',
-    tables.points(found),
+    tables.format_points(found),
     '20 / 0',
     '< 0.001',
     '< 0.001',
@@ -50,10 +50,10 @@ def test_difference_rows_say_points_counts_p_and_n():
 
 
 def test_a_difference_that_rounds_to_zero_has_no_negative_zero():
-  tiny = statistics.Difference(
+  tiny = statistics.PairedDifference(
     -0.0001, -0.0002, 0.0001, 500, 0, 0, 1.0, 'mcnemar'
   )
-  assert tables.points(tiny) == '+0.0 [+0.0, +0.0]'
+  assert tables.format_points(tiny) == '+0.0 [+0.0, +0.0]'
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_a_difference_that_rounds_to_zero_has_no_negative_zero():
   [(0.0, '< 0.001'), (0.0009, '< 0.001'), (0.0314, '0.031'), (1.0, '1.000')],
 )
 def test_p_values(p, wanted):
-  assert tables.p_value(p) == wanted
+  assert tables.format_p_value(p) == wanted
 
 
 def test_seeds_are_all_shown():
-  table = tables.seeds_table('T', {'W.RR': [0.5, 0.75, 0.4]}, [0, 1, 2])
+  table = tables.make_seeds_table('T', {'W.RR': [0.5, 0.75, 0.4]}, [0, 1, 2])
   assert table.rows == (
     ('W.RR', '50.0', '75.0', '40.0', '55.0', '40.0 .. 75.0'),
   )
 
 
 def test_markdown_is_aligned_and_escapes_bars():
-  text = tables.markdown(
+  text = tables.table_to_markdown(
     tables.Table('Title', ('', 'n'), (('a|b', '5'), ('c', '500')), 'A note.')
   )
   assert text == (
@@ -81,5 +81,7 @@ def test_markdown_is_aligned_and_escapes_bars():
 
 
 def test_html_escapes_text():
-  text = tables.html(tables.Table('T', ('', 'p'), (('<script>', '< 0.001'),)))
+  text = tables.table_to_html(
+    tables.Table('T', ('', 'p'), (('<script>', '< 0.001'),))
+  )
   assert '<script>' not in text and '<td>&lt; 0.001</td>' in text
