@@ -20,7 +20,7 @@ Stage = Callable[
 def curriculum(
   workdir: epath.PathLike,
   *,
-  lessons: Mapping[str, Stage],
+  stages: Mapping[str, Stage],
   init_from: epath.PathLike = 'random',
   export: str | None = None,
 ) -> epath.Path:
@@ -28,14 +28,14 @@ def curriculum(
 
   Args:
     workdir: one folder for each lesson goes here.
-    lessons: by name, in their order, the trainings.
+    stages: by name, in their order, the trainings.
     init_from: where the first one starts: 'random', or a checkpoint.
     export: a safetensors file to write the last weights to.
   """
-  if not lessons:
-    raise ValueError('curriculum: no lessons; wanted at least one training.')
+  if not stages:
+    raise ValueError('curriculum: no stages; wanted at least one training.')
   checkpoint = init_from
-  for name, stage in lessons.items():
+  for name, stage in stages.items():
     checkpoint = stage(epath.Path(workdir) / name, init_from=checkpoint)
   if export is None:
     return checkpoint

@@ -46,7 +46,7 @@ def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(
 ):
   path = curriculum.curriculum(
     tmp_path,
-    lessons={'facts': adding(1.0), 'reviews': adding(10.0)},
+    stages={'facts': adding(1.0), 'reviews': adding(10.0)},
     export=str(tmp_path / 'model.safetensors'),
   )
   assert pathlib.Path(path).name == 'model.safetensors'
@@ -60,10 +60,10 @@ def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(
 
 
 def test_without_export_the_last_checkpoint_is_handed_over(tmp_path):
-  path = curriculum.curriculum(tmp_path, lessons={'facts': adding(2.0)})
+  path = curriculum.curriculum(tmp_path, stages={'facts': adding(2.0)})
   assert path == tmp_path / 'facts' / 'checkpoints' / '1'
 
 
 def test_no_lessons_are_refused(tmp_path):
-  with pytest.raises(ValueError, match='no lessons'):
-    curriculum.curriculum(tmp_path, lessons={})
+  with pytest.raises(ValueError, match='no stages'):
+    curriculum.curriculum(tmp_path, stages={})

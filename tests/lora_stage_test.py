@@ -23,7 +23,7 @@ TEMPLATE = prompt_templates.Template(
   solve='problem {question} solution',
   verify_problem='problem {question}',
   verify_solution=' solution {solution}',
-  words=(' 1', ' 0'),
+  label_words=(' 1', ' 0'),
 )
 MODEL = model_config.TransformerConfig(
   vocab_size=WORDS.vocab_size,

@@ -149,7 +149,7 @@ def run_stages(
       candidates=str(graded),
       vocabulary=vocabulary,
       template=TEMPLATE,
-      one_kind='reference',
+      single_class_problems='reference',
       examples_per_problem=2,
     ),
   )

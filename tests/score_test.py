@@ -16,9 +16,9 @@ MODEL = transformer.TransformerConfig(
 )
 VOCABULARY = vocabularies.ByteVocabulary()
 TEMPLATE = prompt_templates.Template(
-  words=('yes', 'no')
+  label_words=('yes', 'no')
 )  # several tokens each: bytes
-ONE_TOKEN = prompt_templates.Template(words=('y', 'n'))
+ONE_TOKEN = prompt_templates.Template(label_words=('y', 'n'))
 
 
 def candidate_sets():
@@ -95,7 +95,7 @@ def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(
       )
       words = [
         np.exp(log_prob(params, prompt + VOCABULARY.encode(word), len(prompt)))
-        for word in template.words
+        for word in template.label_words
       ]
       assert candidate.score == pytest.approx(words[0] / sum(words), rel=1e-4)
 

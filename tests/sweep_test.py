@@ -285,7 +285,7 @@ def test_reports_of_other_problems_have_no_differences(tmp_path):
 
 def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
   problems = dial_problems.DialProblems(
-    num_train=1, num_validation=1, num_test=6, turns=(1, 2), style='fine'
+    num_train=1, num_validation=1, num_test=6, turn_range=(1, 2), style='fine'
   )('test')
   wrong = [*problems[1:], problems[0]]
   path = schema.write_jsonl(

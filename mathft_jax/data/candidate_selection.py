@@ -23,9 +23,9 @@ class CandidateSelection:
     examples_per_problem: pairs when `paired`, else single candidates; fewer where a problem has
       fewer. 10 is the paper's, for the margin loss.
     paired: (correct, incorrect) pairs of the same problem, or candidates on their own.
-    distinct: each text counts once a problem (ours; 64 samples hold many repeats).
+    deduplicate: each text counts once a problem (ours; 64 samples hold many repeats).
     balance: of candidates on their own: 'equal' numbers of both kinds, or 'natural', as sampled.
-    one_kind: what happens to a problem that has only correct or only incorrect candidates: 'skip';
+    single_class_problems: what happens to a problem that has only correct or only incorrect candidates: 'skip';
       'keep' what there is (only candidates on their own); 'reference' takes the reference solution
       as the correct candidate when there is none, and skips when there is no incorrect one.
     seed: of the draw.
@@ -33,19 +33,19 @@ class CandidateSelection:
 
   examples_per_problem: int = 10
   paired: bool = True
-  distinct: bool = True
+  deduplicate: bool = True
   balance: str = 'equal'
-  one_kind: str = 'skip'
+  single_class_problems: str = 'skip'
   seed: int = 0
 
   def __post_init__(self):
     if (
       self.balance not in ('equal', 'natural')
-      or self.one_kind not in ('skip', 'keep', 'reference')
-      or (self.paired and self.one_kind == 'keep')
+      or self.single_class_problems not in ('skip', 'keep', 'reference')
+      or (self.paired and self.single_class_problems == 'keep')
     ):
       raise ValueError(
-        f"{self}: wanted balance 'equal' or 'natural', one_kind 'skip', 'reference' "
+        f"{self}: wanted balance 'equal' or 'natural', single_class_problems 'skip', 'reference' "
         "or, with paired=False, 'keep'."
       )
 
@@ -82,7 +82,7 @@ def select_candidates(
   if not examples:
     raise ValueError(
       f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted '
-      'problems with correct and incorrect candidates, or another Draw.one_kind.'
+      'problems with correct and incorrect candidates, or another Draw.single_class_problems.'
     )
   return examples
 
@@ -114,7 +114,7 @@ def _kinds(
   counts['problems'] += 1
   counts['candidates'] += len(candidate_set.candidates)
   counts['judged'] += len(judged)
-  if rule.distinct:
+  if rule.deduplicate:
     texts = {candidate.solution: candidate for candidate in reversed(judged)}
     counts['repeated texts left out'] += len(judged) - len(texts)
     judged = [
@@ -143,10 +143,12 @@ def _both_kinds(
     if kinds[0]
     else 'no judged'
   )
-  if rule.one_kind == 'reference' and kinds[0] and problem.solution:
+  if (
+    rule.single_class_problems == 'reference' and kinds[0] and problem.solution
+  ):
     counts[f'with {only} candidates: reference solution taken'] += 1
     return kinds[0], [schema.Candidate(problem.solution, is_correct=True)]
-  if rule.one_kind == 'keep' and any(kinds):
+  if rule.single_class_problems == 'keep' and any(kinds):
     counts[f'with {only} candidates: kept'] += 1
     return kinds
   counts[f'with {only} candidates: skipped'] += 1

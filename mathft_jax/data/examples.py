@@ -136,12 +136,12 @@ class CorrectCandidateExamples:
   candidates: str
   template: prompt_templates.Template
   vocabulary: Any
-  per_problem: int = 4
+  max_per_problem: int = 4
   group_size = 1
 
   def __call__(self, split: str) -> list[Example]:
     problems = problem_sources.CorrectCandidateProblems(
-      self.candidates, self.per_problem
+      self.candidates, self.max_per_problem
     )
     return SolutionExamples(problems, self.template, self.vocabulary)(split)
 

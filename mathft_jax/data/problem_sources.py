@@ -28,13 +28,13 @@ class JsonlProblems:
   Attributes:
     path: a file, `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced. Of a file for all splits, a
       row's own `split` says where it belongs; rows without one are 'train'.
-    validation_share: share of the 'train' rows that becomes 'validation', by a hash of the id; for
+    validation_fraction: share of the 'train' rows that becomes 'validation', by a hash of the id; for
       files without a validation split.
     limit: take so many problems only, chosen by a hash of the id.
   """
 
   path: str
-  validation_share: float = 0.0
+  validation_fraction: float = 0.0
   limit: int | None = None
 
   def __call__(self, split: str) -> list[schema.Problem]:
@@ -44,14 +44,14 @@ class JsonlProblems:
     if not problems:
       raise ValueError(
         f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" '
-        'into each row, or bind validation_share to cut validation from training problems.'
+        'into each row, or bind validation_fraction to cut validation from training problems.'
       )
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
     return subsample_problems(problems, self.limit)
 
   def _problems(self, split: str) -> list[schema.Problem]:
     per_split = '{split}' in self.path
-    shared = per_split and split == 'validation' and self.validation_share
+    shared = per_split and split == 'validation' and self.validation_fraction
     path = epath.Path(
       self.path.replace('{split}', 'train' if shared else split)
     )
@@ -69,7 +69,7 @@ class JsonlProblems:
   def _cut(self, problem: schema.Problem) -> schema.Problem:
     if (
       problem.split == 'train'
-      and hash_to_unit_interval(problem.id) < self.validation_share
+      and hash_to_unit_interval(problem.id) < self.validation_fraction
     ):
       return dataclasses.replace(problem, split='validation')
     return problem
@@ -77,13 +77,13 @@ class JsonlProblems:
 
 @dataclasses.dataclass(frozen=True)
 class CorrectCandidateProblems:
-  """Problems whose solutions are correct candidates: each text once, up to `per_problem`.
+  """Problems whose solutions are correct candidates: each text once, up to `max_per_problem`.
 
   For a language-modelling term beside the evaluator's loss, and for rejection-sampling fine-tuning.
   """
 
   candidates: str
-  per_problem: int = 4
+  max_per_problem: int = 4
   limit: int | None = None
 
   def __call__(self, split: str) -> list[schema.Problem]:
@@ -97,7 +97,7 @@ class CorrectCandidateProblems:
       unsolved += not texts
       problems.extend(
         dataclasses.replace(candidate_set.problem, solution=text)
-        for text in list(texts)[: self.per_problem]
+        for text in list(texts)[: self.max_per_problem]
       )
     logging.info(
       '%s, split %s: %d correct solutions; %d problems have none',

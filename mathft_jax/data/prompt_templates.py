@@ -26,7 +26,7 @@ class Template:
 
   The evaluator's text is the paper's (2310.10047, section 3.2); the generator's is ours. The
   evaluator prompt comes in two pieces, so that the piece with the problem is prefilled once for all
-  candidates. `words` continue the evaluator prompt, with their leading space: correct one first.
+  candidates. `label_words` continue the evaluator prompt, with their leading space: correct one first.
   `shots` are demonstrations, pairs of (question, solution), for pre-trained models.
 
   `special_tokens` are names that stand in the template's own texts for one token each, such as
@@ -39,13 +39,13 @@ class Template:
     'Here is a math problem: {question}. Here is a candidate solution:'
   )
   verify_solution: str = ' {solution}. The above candidate solution is'
-  words: tuple[str, str] = (' correct', ' incorrect')
+  label_words: tuple[str, str] = (' correct', ' incorrect')
   shots: tuple[tuple[str, str], ...] = ()
   shot_separator: str = '\n\n'
   special_tokens: tuple[str, ...] = ()
 
   def __post_init__(self):
-    object.__setattr__(self, 'words', tuple(self.words))
+    object.__setattr__(self, 'label_words', tuple(self.label_words))
     object.__setattr__(self, 'special_tokens', tuple(self.special_tokens))
     object.__setattr__(self, 'shots', tuple(tuple(shot) for shot in self.shots))
     for name, slot in (
@@ -57,9 +57,9 @@ class Template:
         raise ValueError(
           f'Template.{name} is {getattr(self, name)!r}; wanted {slot} in it once.'
         )
-    if len(self.words) != 2:
+    if len(self.label_words) != 2:
       raise ValueError(
-        f'Template.words are {self.words}; wanted two, the correct one first.'
+        f'Template.label_words are {self.label_words}; wanted two, the correct one first.'
       )
     if '' in self.special_tokens:
       raise ValueError(
@@ -137,12 +137,12 @@ def encode_label_words(
   ValueError when the two cannot be told apart: a word without tokens, or one that begins the other
   (whatever follows, the shorter word would be at least as probable).
   """
-  ids = [vocabulary.encode(word) for word in template.words]
+  ids = [vocabulary.encode(word) for word in template.label_words]
   shortest = min(map(len, ids))
   if ids[0][:shortest] == ids[1][:shortest]:
     raise ValueError(
-      f'The label words {template.words} become the tokens {ids}, which cannot be told apart; '
-      'wanted words of which neither begins the other. Bind other Template.words.'
+      f'The label words {template.label_words} become the tokens {ids}, which cannot be told apart; '
+      'wanted words of which neither begins the other. Bind other Template.label_words.'
     )
   words_WM = np.full((2, max(map(len, ids))), vocabulary.pad_id, np.int32)
   mask_WM = np.zeros(words_WM.shape, bool)
@@ -165,7 +165,7 @@ def template_fingerprint(template: Template, vocabulary) -> dict[str, str]:
     texts['template.special_tokens'] = ' '.join(template.special_tokens)
   return {
     **texts,
-    'template.words': ' | '.join(template.words),
+    'template.label_words': ' | '.join(template.label_words),
     'vocabulary': vocabulary.fingerprint(),
     'vocabulary.size': str(vocabulary.vocab_size),
   }
@@ -196,7 +196,7 @@ def _own(template: Template, vocabulary, text: str) -> list[str | int]:
     raise ValueError(
       f'Template.special_tokens has {missing}, which are no special tokens of the vocabulary '
       f'({vocabulary.fingerprint()}); it has {sorted(vocabulary.special_ids)[:20]}. Give the '
-      "template of the vocabulary's family, or name them in TokenizerVocabulary.special."
+      "template of the vocabulary's family, or name them in TokenizerVocabulary.additional_special_tokens."
     )
   longest_first = sorted(template.special_tokens, key=len, reverse=True)
   parts = re.split(f'({"|".join(map(re.escape, longest_first))})', text)

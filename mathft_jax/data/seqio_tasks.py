@@ -25,8 +25,8 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from mathft_jax.data import candidate_selection as selection_lib
 from mathft_jax.data import (
-  candidate_selection,
   prompt_templates,
   schema,
   vocabularies,
@@ -62,8 +62,8 @@ class TaskConfig(prepared_datasets.TfdsConfig):
   vocabulary: Any = vocabularies.ByteVocabulary()
   template: prompt_templates.Template = prompt_templates.Template()
   candidates: str | None = None
-  draw: candidate_selection.CandidateSelection = (
-    candidate_selection.CandidateSelection()
+  candidate_selection: selection_lib.CandidateSelection = (
+    selection_lib.CandidateSelection()
   )
 
 
@@ -156,7 +156,8 @@ def _source(name: str, registration: TaskConfig) -> seqio.DataSource:
   splits = {split: split for split in SPLITS}
   if (
     name == 'prm800k'
-    and registration.selection != prepared_datasets.TfdsConfig().selection
+    and registration.prm800k_selection
+    != prepared_datasets.TfdsConfig().prm800k_selection
   ):
     folder = prepared_datasets.make_builder(name, registration).data_path
     return seqio.TfdsDataSource(
@@ -233,7 +234,9 @@ def _candidate_elements(
     if kind == 'contrast'
     else examples_lib.VerdictExamples
   )
-  draw = dataclasses.asdict(registration.draw) | {'paired': kind != 'scr_xent'}
+  draw = dataclasses.asdict(registration.candidate_selection) | {
+    'paired': kind != 'scr_xent'
+  }
   rows = make(
     candidates=registration.candidates,
     template=registration.template,

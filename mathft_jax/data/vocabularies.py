@@ -115,20 +115,22 @@ class TokenizerVocabulary:
     path: the file, or a folder with a tokenizer.json or tokenizer.model.
     eos, pad, bos: names or ids. Where a model has no padding token any other that no text needs
       will do, but not EOS.
-    special: names of further tokens that texts must not become and templates may use, besides those
+    additional_special_tokens: names of further tokens that texts must not become and templates may use, besides those
       that the file calls special.
-    size: at most so many ids, where the file has more than the model; None: the file's.
+    max_vocab_size: at most so many ids, where the file has more than the model; None: the file's.
   """
 
   path: str
   eos: str | int
   pad: str | int
   bos: str | int | None = None
-  special: tuple[str, ...] = ()
-  size: int | None = None
+  additional_special_tokens: tuple[str, ...] = ()
+  max_vocab_size: int | None = None
 
   def __post_init__(self):
-    object.__setattr__(self, 'special', tuple(self.special))
+    object.__setattr__(
+      self, 'additional_special_tokens', tuple(self.additional_special_tokens)
+    )
     if self.pad_id == self.eos_id:
       raise ValueError(
         f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token, '
@@ -171,7 +173,9 @@ class TokenizerVocabulary:
 
   @property
   def vocab_size(self) -> int:
-    return min(self._tokenizer.size, self.size or self._tokenizer.size)
+    return min(
+      self._tokenizer.size, self.max_vocab_size or self._tokenizer.size
+    )
 
   @property
   def text_prefix(self) -> str:
@@ -191,7 +195,7 @@ class TokenizerVocabulary:
     }
     return {
       **known,
-      **{name: self._id(name) for name in self.special},
+      **{name: self._id(name) for name in self.additional_special_tokens},
       **{self._tokenizer.token(index): index for index in bound},
     }
 
@@ -250,7 +254,9 @@ class TokenizerVocabulary:
       )
     }
     special = (
-      f', special {" ".join(sorted(self.special))}' if self.special else ''
+      f', special {" ".join(sorted(self.additional_special_tokens))}'
+      if self.additional_special_tokens
+      else ''
     )
     return (
       f'tokenizer, {", ".join(f"{name} {token}" for name, token in names.items())}{special}, '

@@ -166,8 +166,8 @@ class DialProblems:
   Attributes:
     style: of the reference solutions: 'fine', 'terse', or 'mix', in which every second problem of a
       split has a terse one.
-    turns: smallest and largest.
-    known_turn: the largest that the base has seen; for `level` only.
+    turn_range: smallest and largest.
+    largest_known_turn: the largest that the base has seen; for `level` only.
     seed: of the problems.
   """
 
@@ -175,18 +175,18 @@ class DialProblems:
   num_train: int = 1000
   num_validation: int = 500
   num_test: int = 500
-  turns: tuple[int, int] = (1, LARGEST_TURN)
-  known_turn: int = 5
+  turn_range: tuple[int, int] = (1, LARGEST_TURN)
+  largest_known_turn: int = 5
   seed: int = 0
 
   def __post_init__(self):
-    object.__setattr__(self, 'turns', tuple(self.turns))
+    object.__setattr__(self, 'turn_range', tuple(self.turn_range))
     if (
       self.style not in STYLES
-      or not 1 <= self.turns[0] <= self.turns[1] <= LARGEST_TURN
+      or not 1 <= self.turn_range[0] <= self.turn_range[1] <= LARGEST_TURN
     ):
       raise ValueError(
-        f'DialProblems: style {self.style!r}, turns {self.turns}; wanted one of '
+        f'DialProblems: style {self.style!r}, turns {self.turn_range}; wanted one of '
         f'{STYLES} and turns within 1 to {LARGEST_TURN}.'
       )
 
@@ -199,12 +199,12 @@ class DialProblems:
     if split not in counts:
       raise ValueError(f'split {split!r}; wanted one of {tuple(counts)}.')
     existing = (
-      NUM_POSITIONS * (2 * (self.turns[1] - self.turns[0] + 1)) ** 2
+      NUM_POSITIONS * (2 * (self.turn_range[1] - self.turn_range[0] + 1)) ** 2
     ) ** len(DIAL_NAMES)
     if counts[split] > existing // 100:
       raise ValueError(
         f'DialProblems: {counts[split]} problems of split {split!r}, and turns of '
-        f'{self.turns} make {existing} in all; wanted a hundredth of them at most.'
+        f'{self.turn_range} make {existing} in all; wanted a hundredth of them at most.'
       )
     found = itertools.islice(self._dials(split), counts[split])
     return [
@@ -217,7 +217,7 @@ class DialProblems:
     for block in itertools.count():
       random = np.random.default_rng([self.seed, *split.encode('utf-8'), block])
       for dials in sample_dials(
-        random, SAMPLING_BLOCK_SIZE, len(DIAL_NAMES), self.turns
+        random, SAMPLING_BLOCK_SIZE, len(DIAL_NAMES), self.turn_range
       ):
         if (
           dials not in seen and hash_bucket(dials) in SPLIT_HASH_BUCKETS[split]
@@ -230,7 +230,9 @@ class DialProblems:
   ) -> schema.Problem:
     fine = self.style == 'fine' or (self.style == 'mix' and index % 2 == 0)
     new = sum(
-      abs(turn) > self.known_turn for dial in dials for turn in dial.turns
+      abs(turn) > self.largest_known_turn
+      for dial in dials
+      for turn in dial.turns
     )
     ends = ', '.join(str(dial.end) for dial in dials)
     return schema.Problem(

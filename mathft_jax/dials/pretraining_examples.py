@@ -45,21 +45,21 @@ class DialPretrainingExamples:
       weigh nothing: a solution's larger turns can be copied from its problem, where they lead is
       never told.
     verdict_weight: of a verdict at the end of a trail, part or review; every other target weighs 1.
-    validation_share: the validation split has this share of the counts.
+    validation_fraction: the validation split has this share of the counts.
   """
 
   counts: Mapping[str, int]
   template: prompt_templates.Template
   vocabulary: Any
-  turns: tuple[int, int] = (1, 5)
-  copied: float = 0.3
+  turn_range: tuple[int, int] = (1, 5)
+  larger_turn_probability: float = 0.3
   verdict_weight: float = 3.0
-  validation_share: float = 0.01
+  validation_fraction: float = 0.01
   seed: int = 0
   group_size = 1
 
   def __call__(self, split: str) -> list[examples_lib.Example]:
-    share = 1.0 if split == 'train' else self.validation_share
+    share = 1.0 if split == 'train' else self.validation_fraction
     lessons = []
     for kind, count in sorted(self.counts.items()):
       random = np.random.default_rng(
@@ -103,7 +103,7 @@ def make_fact_chains(
   """True facts, one after the other."""
   start = random.integers(0, POSITIONS, count)
   turns = dial_problems.sample_turns(
-    random, (count, CHAIN_LENGTH), lessons.turns
+    random, (count, CHAIN_LENGTH), lessons.turn_range
   )
   ends = (start[:, None] + np.cumsum(turns, axis=1)) % POSITIONS
   return [
@@ -130,12 +130,12 @@ def make_fact_checks(
   """Facts, half of them wrong, each with its verdict."""
   shape = (count, CHECKS_PER_EXAMPLE)
   start = random.integers(0, POSITIONS, shape)
-  turns = dial_problems.sample_turns(random, shape, lessons.turns)
+  turns = dial_problems.sample_turns(random, shape, lessons.turn_range)
   wrong = random.random(shape) < 0.5
   ends = (
     start + turns + wrong * random.integers(1, POSITIONS, shape)
   ) % POSITIONS
-  words = lessons.template.words
+  words = lessons.template.label_words
   return [
     [('check', 0.0)]
     + [
@@ -160,7 +160,9 @@ def make_chained_checks(
   """Facts that go on from each other, and a verdict on all of them; half of them have one slip."""
   length = int(option)
   start = random.integers(0, POSITIONS, count)
-  turns = dial_problems.sample_turns(random, (count, length), lessons.turns)
+  turns = dial_problems.sample_turns(
+    random, (count, length), lessons.turn_range
+  )
   bad = random.random(count) < 0.5
   slips = bad[:, None] & (
     np.arange(length) == random.integers(0, length, count)[:, None]
@@ -206,7 +208,11 @@ def make_solved_problems(
     (count, len(NAMES), 2)
   )  # not used; the base that is kept was made after this draw
   for dials in dial_problems.sample_dials(
-    random, count, len(NAMES), lessons.turns, lessons.copied
+    random,
+    count,
+    len(NAMES),
+    lessons.turn_range,
+    lessons.larger_turn_probability,
   ):
     prompt = lessons.template.solve.replace(
       '{question}', dial_problems.format_question(dials)
@@ -283,7 +289,9 @@ def _steps(
   fine: bool,
 ) -> list[Piece]:
   """The words of one dial in a solution; results of larger turns weigh nothing."""
-  first, second = (float(abs(turn) <= lessons.turns[1]) for turn in dial.turns)
+  first, second = (
+    float(abs(turn) <= lessons.turn_range[1]) for turn in dial.turns
+  )
   words = dial.solution(name, fine).split(' ')
   weights = [1.0] * len(words)
   if fine:
@@ -298,7 +306,7 @@ def _dials(
   count: int,
   dials: int,
 ) -> list[tuple[dial_problems.Dial, ...]]:
-  return dial_problems.sample_dials(random, count, dials, lessons.turns)
+  return dial_problems.sample_dials(random, count, dials, lessons.turn_range)
 
 
 def _reviewed(
@@ -338,4 +346,4 @@ def insert_error(
 
 
 def _verdict(lessons: DialPretrainingExamples, bad: bool) -> list[Piece]:
-  return [(lessons.template.words[int(bad)], lessons.verdict_weight)]
+  return [(lessons.template.label_words[int(bad)], lessons.verdict_weight)]

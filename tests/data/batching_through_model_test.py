@@ -66,7 +66,7 @@ def sequence_log_prob(params, inputs, targets):
 )
 def test_branches_give_each_word_the_probability_it_has_alone(params, words):
   template = prompt_templates.Template(
-    verify_problem='{question} |', words=words
+    verify_problem='{question} |', label_words=words
   )
   problem = schema.Problem('p', 'What is 1+1?')
   prompt = prompt_templates.encode_evaluator_problem(

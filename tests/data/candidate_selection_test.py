@@ -66,7 +66,7 @@ def test_a_repeated_text_counts_once_unless_wanted(write):
   assert (
     len(
       candidate_selection.select_candidates(
-        candidate_selection.CandidateSelection(distinct=False), path, 'train'
+        candidate_selection.CandidateSelection(deduplicate=False), path, 'train'
       )
     )
     == 2 * 9
@@ -103,11 +103,13 @@ def test_single_candidates_are_drawn_without_repetition(write):
   [
     (candidate_selection.CandidateSelection(), ['a', 'a']),
     (
-      candidate_selection.CandidateSelection(one_kind='reference'),
+      candidate_selection.CandidateSelection(single_class_problems='reference'),
       ['a', 'a', 'wrong', 'wrong', 'wrong', 'wrong'],
     ),
     (
-      candidate_selection.CandidateSelection(paired=False, one_kind='keep'),
+      candidate_selection.CandidateSelection(
+        paired=False, single_class_problems='keep'
+      ),
       ['a', 'a', 'right', 'wrong', 'wrong'],
     ),
   ],
@@ -123,7 +125,7 @@ def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
   )
   examples = candidate_selection.select_candidates(rule, path, 'train')
   assert sorted(problem.id for problem, _, _ in examples) == expected
-  if rule.one_kind == 'reference':
+  if rule.single_class_problems == 'reference':
     assert examples[2][1].solution == 'the reference' and examples[2][2] == 1
 
 
@@ -254,8 +256,8 @@ def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
   'fields',
   [
     {'balance': 'half'},
-    {'one_kind': 'drop'},
-    {'paired': True, 'one_kind': 'keep'},
+    {'single_class_problems': 'drop'},
+    {'paired': True, 'single_class_problems': 'keep'},
   ],
 )
 def test_fields_that_make_no_sense_are_refused(fields):

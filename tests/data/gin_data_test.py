@@ -53,7 +53,7 @@ def test_each_data_set_binds_its_examples_and_its_problems(
     isinstance(made, tasks.TaskExamples) and made.mixture_or_task_name == task
   )
   assert made.vocabulary == vocabularies.ByteVocabulary()
-  assert made.selection.phases == (2,) and made.limit == 3
+  assert made.prm800k_selection.phases == (2,) and made.limit == 3
   problems = build(name, bindings, 'PROBLEMS')
   assert (problems.name, problems.manual_dir, problems.limit) == (
     problem_set,

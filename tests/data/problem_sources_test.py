@@ -84,7 +84,7 @@ def test_a_share_of_the_training_problems_becomes_validation(tmp_path, name):
     tmp_path / name.replace('{split}', 'train'), [row(n) for n in range(200)]
   )
   source = problem_sources.JsonlProblems(
-    path.replace('train.jsonl', name), validation_share=0.2
+    path.replace('train.jsonl', name), validation_fraction=0.2
   )
   train, validation = source('train'), source('validation')
   assert len(train) + len(validation) == 200 and 20 < len(validation) < 60
@@ -96,14 +96,15 @@ def test_test_problems_stay_what_their_file_says(tmp_path):
     tmp_path / 'all.jsonl', [row(n, split='test') for n in range(50)]
   )
   assert (
-    len(problem_sources.JsonlProblems(path, validation_share=0.9)('test')) == 50
+    len(problem_sources.JsonlProblems(path, validation_fraction=0.9)('test'))
+    == 50
   )
 
 
 def test_a_missing_split_says_what_to_do(tmp_path):
   path = write(tmp_path / 'all.jsonl', [row(1)])
   with pytest.raises(
-    ValueError, match="no problem of split 'validation'.*validation_share"
+    ValueError, match="no problem of split 'validation'.*validation_fraction"
   ):
     problem_sources.JsonlProblems(path)('validation')
 
@@ -140,7 +141,9 @@ def test_correct_candidates_become_solutions_each_text_once(tmp_path):
   )
   unsolved = schema.CandidateSet(schema.Problem('b', 'Q?', split='train'), ())
   path = str(schema.write_jsonl(tmp_path / 'graded.jsonl', [solved, unsolved]))
-  made = problem_sources.CorrectCandidateProblems(path, per_problem=2)('train')
+  made = problem_sources.CorrectCandidateProblems(path, max_per_problem=2)(
+    'train'
+  )
   assert [p.solution for p in made] == ['x', 'y']
   assert made[0].question == 'Q?'
 

@@ -31,7 +31,7 @@ def test_the_evaluator_prompt_is_the_papers():
   ids = prompt_templates.encode_evaluator_problem(
     TEMPLATE, BYTES, PROBLEM
   ) + prompt_templates.encode_evaluator_solution(TEMPLATE, BYTES, 'x = 2')
-  assert BYTES.decode(ids) + TEMPLATE.words[0] == (
+  assert BYTES.decode(ids) + TEMPLATE.label_words[0] == (
     r'Here is a math problem: What is $\frac{1}{2} + \{x\}$?. Here is a candidate solution: '
     'x = 2. The above candidate solution is correct'
   )
@@ -75,7 +75,7 @@ def test_demonstrations_come_before_the_problem():
 
 def test_label_words_are_padded_rows():
   vocabulary = vocabularies.WordVocabulary(('right', 'not'))
-  template = prompt_templates.Template(words=('right', 'not right'))
+  template = prompt_templates.Template(label_words=('right', 'not right'))
   words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
   np.testing.assert_array_equal(words_WM, [[3, 0], [4, 3]])
   np.testing.assert_array_equal(mask_WM, [[True, False], [True, True]])
@@ -86,7 +86,7 @@ def test_label_words_are_padded_rows():
 def test_label_words_of_which_one_begins_the_other_are_refused(words):
   with pytest.raises(ValueError, match='cannot be told apart'):
     prompt_templates.encode_label_words(
-      prompt_templates.Template(words=words), BYTES
+      prompt_templates.Template(label_words=words), BYTES
     )
 
 
@@ -101,10 +101,10 @@ def test_a_template_without_its_slot_is_refused(field, text):
 def test_the_fingerprint_names_what_changed():
   before = prompt_templates.template_fingerprint(TEMPLATE, BYTES)
   after = prompt_templates.template_fingerprint(
-    dataclasses.replace(TEMPLATE, words=(' yes', ' no')), BYTES
+    dataclasses.replace(TEMPLATE, label_words=(' yes', ' no')), BYTES
   )
   assert {name for name in before if before[name] != after[name]} == {
-    'template.words'
+    'template.label_words'
   }
   assert before != prompt_templates.template_fingerprint(TEMPLATE, WithoutBos())
 

@@ -23,7 +23,7 @@ OWN_TEMPLATE = prompt_templates.Template(
   solve='Q: {question} A: ',
   verify_problem='{question} |',
   verify_solution='{solution} ?',
-  words=('yes', 'no'),
+  label_words=('yes', 'no'),
 )
 
 
@@ -304,7 +304,9 @@ def test_evaluator_tasks_give_what_the_plain_rules_give(candidates, name, rule):
   made = seqio_tasks.TaskExamples(
     mixture_or_task_name=name,
     candidates=candidates,
-    draw=candidate_selection.CandidateSelection(examples_per_problem=4),
+    candidate_selection=candidate_selection.CandidateSelection(
+      examples_per_problem=4
+    ),
   )
   plain = rule(
     candidates=candidates,

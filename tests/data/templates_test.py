@@ -192,9 +192,9 @@ def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
 def test_label_words_of_several_tokens_stay_apart(chat):
   vocabulary, template = chat
   words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
-  for word, row, mask in zip(template.words, words_WM, mask_WM):
+  for word, row, mask in zip(template.label_words, words_WM, mask_WM):
     assert vocabulary.decode(row[mask]) == word
-  unusual = dataclasses.replace(template, words=(' flawless', ' faulty'))
+  unusual = dataclasses.replace(template, label_words=(' flawless', ' faulty'))
   assert (
     prompt_templates.encode_label_words(unusual, vocabulary)[1]
     .sum(axis=1)

@@ -22,8 +22,8 @@ KINDS = {
       eos='<eos>',
       pad='<pad>',
       bos='<bos>',
-      size=262144,
-      special=('<start_of_turn>', '<end_of_turn>'),
+      max_vocab_size=262144,
+      additional_special_tokens=('<start_of_turn>', '<end_of_turn>'),
     ),
   ),
   'llama2': ('LlamaTokenizer', dict(eos='</s>', pad='<unk>', bos='<s>')),
@@ -129,7 +129,7 @@ def test_pieces_have_the_ids_of_the_joint_text(vocabulary, problems):
     ) + prompt_templates.encode_evaluator_solution(
       TEMPLATE, vocabulary, solution
     )
-    for word in TEMPLATE.words:
+    for word in TEMPLATE.label_words:
       text = (
         TEMPLATE.verify_problem.replace('{question}', question)
         + TEMPLATE.verify_solution.replace('{solution}', solution)

@@ -16,7 +16,7 @@ BOUND = {
     eos='<eos>',
     pad='<pad>',
     bos='<bos>',
-    special=('<start_of_turn>', '<end_of_turn>'),
+    additional_special_tokens=('<start_of_turn>', '<end_of_turn>'),
   ),
   'llama2': dict(eos='</s>', pad='<unk>', bos='<s>'),
 }
@@ -307,12 +307,15 @@ def test_wrong_tokens_are_refused_with_the_names_that_there_are(
   with pytest.raises(ValueError, match='no token 5000'):
     make(path, eos=5000, pad='<pad>')
   with pytest.raises(ValueError, match="no token '<nothing>'"):
-    make(path, eos='<eos>', pad='<pad>', special=('<nothing>',)).special_ids
+    make(
+      path, eos='<eos>', pad='<pad>', additional_special_tokens=('<nothing>',)
+    ).special_ids
 
 
 def test_ids_that_the_model_lacks_are_left_out(tokenizer_paths):
   vocabulary = vocabularies.TokenizerVocabulary(
-    str(tokenizer_paths['llama3']), **BOUND['llama3'] | dict(pad=0, size=605)
+    str(tokenizer_paths['llama3']),
+    **BOUND['llama3'] | dict(pad=0, max_vocab_size=605),
   )
   assert (
     vocabulary.vocab_size == 605

@@ -65,7 +65,7 @@ def test_splits_share_no_problem_whatever_the_seed():
     'num_test': 2000,
   }  # of 262,144 that exist
   questions = [
-    {p.question for p in small(turns=(1, 1), seed=seed, **sizes)(split)}
+    {p.question for p in small(turn_range=(1, 1), seed=seed, **sizes)(split)}
     for seed, split in ((0, 'train'), (1, 'validation'), (2, 'test'))
   ]
   assert not questions[0] & questions[1]
@@ -73,14 +73,14 @@ def test_splits_share_no_problem_whatever_the_seed():
 
 
 def test_problems_are_distinct_and_fewer_are_the_first_of_more():
-  many = small(num_train=2000, turns=(1, 1))('train')
+  many = small(num_train=2000, turn_range=(1, 1))('train')
   assert len({p.question for p in many}) == 2000
-  assert small(num_train=50, turns=(1, 1))('train') == many[:50]
+  assert small(num_train=50, turn_range=(1, 1))('train') == many[:50]
 
 
 def test_asking_for_more_problems_than_there_are_says_so():
   with pytest.raises(ValueError, match='make 262144 in all'):
-    small(num_test=60_000, turns=(1, 1))('test')
+    small(num_test=60_000, turn_range=(1, 1))('test')
 
 
 def test_a_seed_repeats_and_another_differs():
@@ -89,8 +89,8 @@ def test_a_seed_repeats_and_another_differs():
 
 
 def test_the_level_counts_turns_that_the_base_has_not_seen():
-  assert {p.level for p in small(turns=(1, 5))('train')} == {'0'}
-  assert {p.level for p in small(turns=(6, 10))('train')} == {'6'}
+  assert {p.level for p in small(turn_range=(1, 5))('train')} == {'0'}
+  assert {p.level for p in small(turn_range=(6, 10))('train')} == {'6'}
 
 
 def test_the_grader_reads_the_reference_and_no_other_order_of_it():
@@ -115,7 +115,7 @@ def test_the_vocabulary_knows_every_word():
 
 
 @pytest.mark.parametrize(
-  'fields', [{'style': 'coarse'}, {'turns': (0, 5)}, {'turns': (1, 11)}]
+  'fields', [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turns': (1, 11)}]
 )
 def test_impossible_fields_are_refused(fields):
   with pytest.raises(ValueError, match='wanted one of'):

@@ -13,7 +13,7 @@ TEMPLATE = prompt_templates.Template(
   solve='{question}',
   verify_problem='{question}',
   verify_solution=' {solution} verdict',
-  words=(' correct', ' incorrect'),
+  label_words=(' correct', ' incorrect'),
 )
 
 
@@ -103,7 +103,7 @@ def test_chains_and_jumps_are_true_and_their_results_learned():
 
 @pytest.mark.parametrize('style', ['fine', 'terse'])
 def test_a_solved_problem_is_what_fine_tuning_trains_on(style):
-  for example in made(f'solve {style}', 20, copied=0.0):
+  for example in made(f'solve {style}', 20, larger_turn_probability=0.0):
     length = int((example['target_weights'] == 0).sum())
     assert VOCABULARY.decode(example['targets'][:length]).endswith('code ?')
     assert example['targets'][-1] == VOCABULARY.eos_id
@@ -119,7 +119,7 @@ def test_larger_turns_are_copied_and_where_they_lead_is_not_told(
   style, results
 ):
   larger = 0
-  for example in made(f'solve {style}', 100, copied=0.3):
+  for example in made(f'solve {style}', 100, larger_turn_probability=0.3):
     words = VOCABULARY.decode(example['targets']).split()
     weights = example['target_weights'][-len(words) - 1 : -1]
     start = words.index('?') + 1
@@ -138,7 +138,7 @@ def test_only_solutions_have_larger_turns():
   for kind in ('chain', 'jump', 'check', 'trail 3', 'part 3', 'review 3'):
     turns = [
       abs(int(turn))
-      for example in made(kind, 50, copied=0.5)
+      for example in made(kind, 50, larger_turn_probability=0.5)
       for turn in re.findall(r'[+-]\d+', text(example))
     ]
     assert max(turns) == 5
@@ -149,7 +149,7 @@ def test_splits_differ_and_an_unknown_lesson_is_refused():
     counts={'jump': 300},
     template=TEMPLATE,
     vocabulary=VOCABULARY,
-    validation_share=0.1,
+    validation_fraction=0.1,
   )
   assert len(rule('validation')) == 30
   assert [text(e) for e in rule('validation')] != [

@@ -18,7 +18,7 @@ MODEL = transformer.TransformerConfig(
   vocab_size=300, embed_dim=16, num_layers=1, num_heads=4, mlp_dim=32
 )
 VOCABULARY = vocabularies.ByteVocabulary()
-TEMPLATE = prompt_templates.Template(solve='{question}', words=('y', 'n'))
+TEMPLATE = prompt_templates.Template(solve='{question}', label_words=('y', 'n'))
 PROBLEMS = tuple(
   schema.Problem(f'p{i}', 'what? ' * (1 + i % 5)) for i in range(21)
 )

@@ -14,7 +14,7 @@ generated.DialProblems:
   num_train = 16
   num_validation = 8
   num_test = 13
-  turns = (1, 4)
+  turn_range = (1, 4)
 SOLUTIONS = {'fine': @fine/examples.SolutionExamples()}
 recipe.Stages:
   scr = {'margin': @scr_margin/train.train}

@@ -36,7 +36,7 @@ generated.DialProblems:
   num_train = 16
   num_validation = 2
   num_test = 6
-  turns = (2, 6)  # of which the base solves some
+  turn_range = (2, 6)  # of which the base solves some
 recipe.Stages:
   scr = {'margin': @scr_margin/train.train}
   ssft_again = None

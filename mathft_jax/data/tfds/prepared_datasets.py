@@ -48,12 +48,14 @@ class TfdsConfig:
       ~/tensorflow_datasets.
     manual_dir: what the user downloaded; None is `<tfds_data_dir>/downloads/manual`. Read only when
       a data set is not yet prepared in `tfds_data_dir`.
-    selection: which PRM800K trajectories become solutions.
+    prm800k_selection: which PRM800K trajectories become solutions.
   """
 
   tfds_data_dir: str | None = None
   manual_dir: str | None = None
-  selection: prm800k_trajectories.Selection = prm800k_trajectories.Selection()
+  prm800k_selection: prm800k_trajectories.Selection = (
+    prm800k_trajectories.Selection()
+  )
 
 
 def make_builder(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
@@ -61,7 +63,7 @@ def make_builder(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
   if name not in BUILDERS:
     raise ValueError(f'data set {name!r}; wanted one of {sorted(BUILDERS)}.')
   config = (
-    {'config': prm800k.make_builder_config(storage.selection)}
+    {'config': prm800k.make_builder_config(storage.prm800k_selection)}
     if name == 'prm800k'
     else {}
   )
