@@ -20,7 +20,7 @@ import re
 import statistics
 import time
 
-from benchmarks import answer_variants, timed
+from benchmarks import answer_variants, timed_graders
 from mathft_jax import grading
 from mathft_jax.grading import worker_pool
 
@@ -99,7 +99,7 @@ def variants(
   truly = [pair for pair in pairs if not _equal_numbers(*pair)]
   results = graded(grader, truly, workers)
   for pair, (verdict, _) in zip(truly, results):
-    if verdict and grader == timed.mathft:
+    if verdict and grader == timed_graders.grade_with_mathft:
       print('called equal:', *pair)
   rows['distinct'] = statistics.mean(
     verdict is not True for verdict, _ in results
@@ -271,9 +271,9 @@ def measure(
     theirs = (
       None
       if options.skip_peer
-      else measured(timed.math_verify, options.peer_answers)
+      else measured(timed_graders.grade_with_math_verify, options.peer_answers)
     )
-    return measured(timed.mathft, options.answers), theirs
+    return measured(timed_graders.grade_with_mathft, options.answers), theirs
 
   pair_ms = None
   if 'labelled' in wanted:

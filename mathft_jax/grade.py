@@ -242,7 +242,7 @@ def _settings(
   }
 
 
-Found = list[grading.FoundAnswer | None]
+Found = list[grading.FinalAnswer | None]
 
 
 def _read_answers(
@@ -252,7 +252,10 @@ def _read_answers(
 ) -> tuple[list[Found], KeyOf]:
   """The final answers of all candidates, and the function that knows their keys."""
   found = [
-    [grading.find_answer(candidate.solution) for candidate in unit.candidates]
+    [
+      grading.find_final_answer(candidate.solution)
+      for candidate in unit.candidates
+    ]
     for unit in sets
   ]
   if readers is None:
@@ -315,7 +318,8 @@ def _counts(
       for candidate in unit.candidates
     )
     counts.update(
-      f'answer by {answer.how}' if answer else 'no answer' for answer in answers
+      f'answer by {answer.method}' if answer else 'no answer'
+      for answer in answers
     )
   return counts
 

@@ -16,9 +16,9 @@ from mathft_jax.grading.equivalence import (
   labels_of,
 )
 from mathft_jax.grading.extraction import (
-  FoundAnswer,
+  FinalAnswer,
   extract_answer,
-  find_answer,
+  find_final_answer,
 )
 
 GRADER = 'mathft'

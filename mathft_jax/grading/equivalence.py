@@ -13,7 +13,7 @@ import hashlib
 
 from mathft_jax.grading.canonical import answer_keys
 from mathft_jax.grading.parsing import answer_parser
-from mathft_jax.grading.parsing import tokenize_answer as lexical
+from mathft_jax.grading.parsing import answer_tokenizer as lexical
 
 _CACHED = 1 << 18  # answers
 
@@ -50,11 +50,11 @@ def forget() -> None:
 @functools.lru_cache(maxsize=_CACHED)
 def _key(answer: str) -> Hashable | None:
   try:
-    tokens = lexical.tokenize(' '.join(answer.split()))
-  except lexical.TooLong:
+    tokens = lexical.tokenize_answer(' '.join(answer.split()))
+  except lexical.AnswerTooLong:
     return _long_key(answer)
   try:
-    return answer_keys.key(answer_parser.parse(tokens))
+    return answer_keys.key(answer_parser.parse_answer(tokens))
   except (ValueError, ArithmeticError, RecursionError):
     return _text_key(tokens)
 

@@ -41,20 +41,20 @@ _PROSE_WORDS = 4  # a phrase of more words is a sentence around the answer
 
 
 @dataclasses.dataclass(frozen=True)
-class FoundAnswer:
+class FinalAnswer:
   """The text of a final answer and how it was found: box, heading, hash, tag or phrase."""
 
   text: str
-  how: str
+  method: str
 
 
 def extract_answer(solution: str) -> str | None:
   """The final answer of a solution, or None where its text holds none."""
-  found = find_answer(solution)
+  found = find_final_answer(solution)
   return found.text if found else None
 
 
-def find_answer(solution: str) -> FoundAnswer | None:
+def find_final_answer(solution: str) -> FinalAnswer | None:
   """The final answer and how it was found."""
   text = solution.rpartition(_THOUGHT)[2].replace('：', ':')
   text = text.replace('\x08oxed', '\\boxed')  # a box once unescaped
@@ -68,7 +68,7 @@ def find_answer(solution: str) -> FoundAnswer | None:
   for how, search in searches:
     answer = search(text)
     if answer:
-      return FoundAnswer(answer, how)
+      return FinalAnswer(answer, how)
   return None
 
 

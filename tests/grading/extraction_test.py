@@ -53,7 +53,7 @@ FOUND = [
 
 @pytest.mark.parametrize('how, text, solution', FOUND)
 def test_the_final_answer_is_found(how, text, solution):
-  assert grading.find_answer(solution) == grading.FoundAnswer(text, how)
+  assert grading.find_final_answer(solution) == grading.FinalAnswer(text, how)
 
 
 @pytest.mark.parametrize(

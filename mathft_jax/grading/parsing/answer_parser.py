@@ -17,8 +17,12 @@ import functools
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.parsing import english_words, expression_parser
-from mathft_jax.grading.parsing.token_cursor import MAX_NESTING, Cursor, NotMath
-from mathft_jax.grading.parsing.tokenize_answer import Token
+from mathft_jax.grading.parsing.token_cursor import (
+  MAX_NESTING,
+  TokenCursor,
+  AnswerSyntaxError,
+)
+from mathft_jax.grading.parsing.answer_tokenizer import Token
 
 RELATIONS = ('=', '≡', '<', '≤', '>', '≥', '≠', '∈', '→')
 _SET_OPERATORS = ('∪', '∩', '∖')
@@ -32,7 +36,7 @@ _CLOSING = {
 }
 
 
-def parse(tokens: Sequence[Token]) -> expression_tree.Tree:
+def parse_answer(tokens: Sequence[Token]) -> expression_tree.Tree:
   """The tree of a whole answer; raises NotMath when the tokens are not of this grammar."""
   if len(tokens) > 2 and all(
     t.kind == 'name' and t.text.isupper() and not t.gap for t in tokens[1:]
@@ -40,12 +44,12 @@ def parse(tokens: Sequence[Token]) -> expression_tree.Tree:
     return expression_tree.Tagged(
       'text', tuple(token.text.lower() for token in tokens)
     )  # LQSX is no product
-  cursor = Cursor(tokens, _enclosed)
+  cursor = TokenCursor(tokens, _enclosed)
   tree = _infix(cursor, _answer(cursor))
   if tree == expression_tree.DOTS:
-    raise NotMath('dots alone.')
+    raise AnswerSyntaxError('dots alone.')
   if cursor.kind != 'end':
-    raise NotMath(f'{cursor.text!r} after the end of the answer.')
+    raise AnswerSyntaxError(f'{cursor.text!r} after the end of the answer.')
   if (
     isinstance(tree, expression_tree.Group)
     and tree.kind == 'list'
@@ -59,7 +63,7 @@ def parse(tokens: Sequence[Token]) -> expression_tree.Tree:
   return tree
 
 
-def _answer(cursor: Cursor) -> expression_tree.Tree:
+def _answer(cursor: TokenCursor) -> expression_tree.Tree:
   items = [_statement(cursor)]
   while True:
     separator = cursor.accept(*_SEPARATORS)
@@ -119,7 +123,7 @@ def _combines_sets(
   )
 
 
-def _statement(cursor: Cursor) -> expression_tree.Tree:
+def _statement(cursor: TokenCursor) -> expression_tree.Tree:
   cursor.accept('=')
   cursor.statement_start = cursor.position
   sides, operators = [_side(cursor)], []
@@ -129,12 +133,12 @@ def _statement(cursor: Cursor) -> expression_tree.Tree:
   if cursor.text == '(' and cursor.peek(1).text == 'mod':
     cursor.position += 2
     sides[-1] = expression_tree.Tagged(
-      'mod', (sides[-1], expression_parser.sum_of(cursor))
+      'mod', (sides[-1], expression_parser.parse_sum(cursor))
     )
     cursor.expect(')')
   elif cursor.accept('pmod'):
     sides[-1] = expression_tree.Tagged(
-      'mod', (sides[-1], expression_parser.argument(cursor))
+      'mod', (sides[-1], expression_parser.parse_command_argument(cursor))
     )
   elif (
     '≡' in operators
@@ -150,8 +154,10 @@ def _statement(cursor: Cursor) -> expression_tree.Tree:
   )
 
 
-def _side(cursor: Cursor) -> expression_tree.Tree:
-  while cursor.kind == 'word' and cursor.text.lower() in english_words.HEDGES:
+def _side(cursor: TokenCursor) -> expression_tree.Tree:
+  while (
+    cursor.kind == 'word' and cursor.text.lower() in english_words.HEDGE_WORDS
+  ):
     cursor.take()
   time = _time(cursor)
   if time:
@@ -170,7 +176,7 @@ def _side(cursor: Cursor) -> expression_tree.Tree:
   )
 
 
-def _time(cursor: Cursor) -> expression_tree.Tagged | None:
+def _time(cursor: TokenCursor) -> expression_tree.Tagged | None:
   """`4:30 pm`, `4 pm`, or `4:05`: with a half of the day or a leading zero of the minutes."""
   parts, end = [], 0
   while (
@@ -197,8 +203,8 @@ def _time(cursor: Cursor) -> expression_tree.Tagged | None:
   return expression_tree.Tagged('time', (*numbers, half if has_half else ''))
 
 
-def _set(cursor: Cursor) -> expression_tree.Tree:
-  left = expression_parser.sum_of(cursor)
+def _set(cursor: TokenCursor) -> expression_tree.Tree:
+  left = expression_parser.parse_sum(cursor)
   while True:
     operator = cursor.accept(*_SET_OPERATORS)
     if not operator and is_union_letter(cursor, left):
@@ -210,11 +216,11 @@ def _set(cursor: Cursor) -> expression_tree.Tree:
     left = expression_tree.SetOperation(
       operator,
       expression_tree.set_of(left),
-      expression_tree.set_of(expression_parser.sum_of(cursor)),
+      expression_tree.set_of(expression_parser.parse_sum(cursor)),
     )
 
 
-def is_union_letter(cursor: Cursor, left: expression_tree.Tree) -> bool:
+def is_union_letter(cursor: TokenCursor, left: expression_tree.Tree) -> bool:
   """True where a plain U stands for the sign of union, behind an interval or a set."""
   return cursor.text == 'U' and isinstance(
     left,
@@ -226,7 +232,7 @@ def is_union_letter(cursor: Cursor, left: expression_tree.Tree) -> bool:
   )
 
 
-def _enclosed(cursor: Cursor, opening: str) -> expression_tree.Tree:
+def _enclosed(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
   """What stands in brackets, of which the opening one is taken."""
   cursor.deeper()
   bars, cursor.bars = cursor.bars, 0
@@ -246,11 +252,11 @@ def _enclosed(cursor: Cursor, opening: str) -> expression_tree.Tree:
   return tree
 
 
-def _unknown(_: Cursor, opening: str) -> expression_tree.Tree:
-  raise NotMath(f'{opening!r} opens nothing.')
+def _unknown(_: TokenCursor, opening: str) -> expression_tree.Tree:
+  raise AnswerSyntaxError(f'{opening!r} opens nothing.')
 
 
-def _bracketed(cursor: Cursor, opening: str) -> expression_tree.Tree:
+def _bracketed(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
   is_row, cursor.rows = cursor.rows, opening == '[' and cursor.text == '['
   inside = _answer(cursor)
   has_rows = cursor.rows
@@ -266,7 +272,7 @@ def _bracketed(cursor: Cursor, opening: str) -> expression_tree.Tree:
   )
   squares = (opening == '[', closing == ']')
   if len(items) != 2 and opening + closing in ('(]', '[)'):
-    raise NotMath('an interval without two ends.')
+    raise AnswerSyntaxError('an interval without two ends.')
   if has_rows and all(squares) and all(map(_row, items)):
     return expression_tree.Matrix(tuple(map(_row, items)))
   if len(items) == 1:
@@ -301,7 +307,7 @@ def _row(item: expression_tree.Tree) -> tuple[expression_tree.Tree, ...]:
   )
 
 
-def _braced(cursor: Cursor, _: str) -> expression_tree.Tree:
+def _braced(cursor: TokenCursor, _: str) -> expression_tree.Tree:
   """A LaTeX group: invisible, unless it holds a list, which makes it a set."""
   inside = _infix(cursor, _answer(cursor))
   cursor.expect('}')
@@ -310,7 +316,9 @@ def _braced(cursor: Cursor, _: str) -> expression_tree.Tree:
   return inside
 
 
-def _infix(cursor: Cursor, left: expression_tree.Tree) -> expression_tree.Tree:
+def _infix(
+  cursor: TokenCursor, left: expression_tree.Tree
+) -> expression_tree.Tree:
   """What TeX's old `a \\over b` and `n \\choose k` make of all that stands before them in a group."""
   for infix, build in (
     ('\\over', expression_tree.quotient),
@@ -318,8 +326,8 @@ def _infix(cursor: Cursor, left: expression_tree.Tree) -> expression_tree.Tree:
   ):
     if cursor.accept(infix):
       return build(
-        expression_parser.scalar(left),
-        expression_parser.scalar(_answer(cursor)),
+        expression_parser.require_scalar(left),
+        expression_parser.require_scalar(_answer(cursor)),
       )
   return left
 
@@ -330,7 +338,7 @@ def _binomial(
   return expression_tree.Call('binomial', (top, bottom))
 
 
-def _set_braces(cursor: Cursor, _: str) -> expression_tree.Tree:
+def _set_braces(cursor: TokenCursor, _: str) -> expression_tree.Tree:
   if cursor.accept('\\}'):
     return expression_tree.Group('set', ())
   inside = _answer(cursor)
@@ -356,14 +364,14 @@ def _set_braces(cursor: Cursor, _: str) -> expression_tree.Tree:
   return expression_tree.Group('set', items)
 
 
-def _absolute(cursor: Cursor, opening: str) -> expression_tree.Tree:
+def _absolute(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
   cursor.bars = 1
-  inside = expression_parser.sum_of(cursor)
+  inside = expression_parser.parse_sum(cursor)
   cursor.expect(opening)
   return expression_tree.Call('abs', (inside,))
 
 
-def _environment(cursor: Cursor, begin: str) -> expression_tree.Tree:
+def _environment(cursor: TokenCursor, begin: str) -> expression_tree.Tree:
   """Rows of cells up to `end:`; a matrix, its determinant, or a list of statements."""
   name = begin.partition(':')[2]
   rows, row = [], []
@@ -374,13 +382,13 @@ def _environment(cursor: Cursor, begin: str) -> expression_tree.Tree:
       row.append(_statement(cursor))
   rows = [cells for cells in (*rows, row) if cells]
   if not rows:
-    raise NotMath(f'nothing in {begin}.')
+    raise AnswerSyntaxError(f'nothing in {begin}.')
   if not name.endswith(('matrix', 'array')):
     return expression_tree.Group(
       'list', tuple(cell for cells in rows for cell in cells)
     )
   if any(len(cells) != len(rows[0]) for cells in rows):
-    raise NotMath('a matrix with rows of different length.')
+    raise AnswerSyntaxError('a matrix with rows of different length.')
   matrix = expression_tree.Matrix(tuple(map(tuple, rows)))
   return (
     expression_tree.Call('det', (matrix,))

@@ -11,15 +11,15 @@ _UNITS_OF_NUMBERS = {word: value for value, word in enumerate(_SMALL)}
 _UNITS_OF_NUMBERS |= {
   word: 10 * value for value, word in enumerate(_TENS) if value > 1
 }
-SCALES = {
+SCALE_WORDS = {
   'hundred': 100,
   'thousand': 10**3,
   'million': 10**6,
   'billion': 10**9,
   'trillion': 10**12,
 }
-LONGEST = 24  # texts of one number in words
-NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *SCALES})
+MAX_NUMBER_TOKENS = 24  # texts of one number in words
+NUMBER_WORDS = frozenset({*_UNITS_OF_NUMBERS, *SCALE_WORDS})
 _PARTS = {
   'half': 2,
   'third': 3,
@@ -32,15 +32,15 @@ _PARTS = {
   'ninth': 9,
   'tenth': 10,
 }
-PART_WORDS = {
+FRACTION_WORDS = {
   **_PARTS,
   'halves': 2,
   **{f'{word}s': value for word, value in _PARTS.items()},
 }
-FRACTION_OR_SCALE = frozenset(
-  {*_PARTS, *SCALES}
+FRACTION_OR_SCALE_WORDS = frozenset(
+  {*_PARTS, *SCALE_WORDS}
 )  # behind `a` for one: a third, a hundred
-SIGNS = {
+OPERATOR_WORDS = {
   'minus': '-',
   'negative': '-',
   'to': ':',
@@ -48,10 +48,10 @@ SIGNS = {
   'except': '∖',
 }
 ARTICLES = ('a', 'an', 'the')
-CHOICES = ('option', 'choice')
-EMPTY_SETS = (('empty', 'set'), ('null', 'set'))
+CHOICE_WORDS = ('option', 'choice')
+EMPTY_SET_PHRASES = (('empty', 'set'), ('null', 'set'))
 
-UNITS = frozenset(
+UNIT_WORDS = frozenset(
   (
     'mm cm dm km in ft yd mi mph kph kmh fps mg kg lb lbs oz ml cl ha sq cu sec secs min mins hr hrs am '
     'pm yr yrs rad deg rpm hz khz mhz kw kwh mol gal qt pt usd eur gbp cents cent percent pct gm gms '
@@ -65,13 +65,13 @@ UNITS = frozenset(
 )
 HALF_DAYS = {'am': 'am', 'pm': 'pm', 'a.m': 'am', 'p.m': 'pm'}
 
-ALL_REALS = (
+ALL_REALS_PHRASES = (
   ('all', 'real', 'numbers'),
   ('all', 'reals'),
   ('real', 'numbers'),
   ('reals',),
 )
-HEDGES = frozenset(
+HEDGE_WORDS = frozenset(
   'about approximately approx roughly around exactly only just either'.split()
 )
 
@@ -89,14 +89,14 @@ _VOWELS = frozenset('aeiouy')
 _LONG = 4  # letters: shorter runs are products of variables unless they are listed words
 
 
-def is_prose(run: str) -> bool:
+def is_english_word(run: str) -> bool:
   """True for a run of letters that is a word rather than a product of one-letter variables."""
   lower = run.lower()
   if (
     run in _DATES
     or lower in _SHORT_PROSE
     or lower in NUMBER_WORDS
-    or lower in PART_WORDS
+    or lower in FRACTION_WORDS
   ):
     return not run.isupper() or len(run) > 2
   is_named = (
@@ -110,35 +110,38 @@ def is_prose(run: str) -> bool:
   return bool(_VOWELS & set(lower)) and not in_order
 
 
-def is_known(run: str) -> bool:
+def is_listed_word(run: str) -> bool:
   """True for a listed word, whatever its letters spell."""
   return (
-    run in _SHORT_PROSE or run in NUMBER_WORDS or run in UNITS or run in _PROSE
+    run in _SHORT_PROSE
+    or run in NUMBER_WORDS
+    or run in UNIT_WORDS
+    or run in _PROSE
   )
 
 
-def read_number(texts: Sequence[str]) -> tuple[int, int]:
+def parse_number_words(texts: Sequence[str]) -> tuple[int, int]:
   """The value of the number words at the start of `texts`, and how many texts they are (0: none)."""
   found, length, index = [], 0, 0
   while index < len(texts):
     if texts[index] in NUMBER_WORDS:
       found.append(texts[index])
       index += 1
-      if number_from(found) is None:
+      if number_words_value(found) is None:
         break
       length = index
     elif found and (
-      texts[index] == '-' or texts[index] == 'and' and found[-1] in SCALES
+      texts[index] == '-' or texts[index] == 'and' and found[-1] in SCALE_WORDS
     ):
       index += 1
     else:
       break
-  return number_from(
+  return number_words_value(
     [text for text in texts[:length] if text in NUMBER_WORDS]
   ) or 0, length
 
 
-def number_from(words: Sequence[str]) -> int | None:
+def number_words_value(words: Sequence[str]) -> int | None:
   """The value of number words such as one, thousand, twenty, five; None when they make none."""
   total, current, last_scale = 0, 0, None
   for word in words:
@@ -154,11 +157,11 @@ def number_from(words: Sequence[str]) -> int | None:
         return None
       current *= 100
     elif (
-      word in SCALES
+      word in SCALE_WORDS
       and current
-      and (last_scale is None or SCALES[word] < last_scale)
+      and (last_scale is None or SCALE_WORDS[word] < last_scale)
     ):
-      last_scale = SCALES[word]
+      last_scale = SCALE_WORDS[word]
       total, current = total + current * last_scale, 0
     else:
       return None

@@ -8,7 +8,10 @@ from mathft_jax.grading.parsing import (
   latex_structures,
   number_literals,
 )
-from mathft_jax.grading.parsing.token_cursor import Cursor, NotMath
+from mathft_jax.grading.parsing.token_cursor import (
+  TokenCursor,
+  AnswerSyntaxError,
+)
 
 SIGNS = ('+', '-', '±', '∓')
 _OPENING = ('(', '[', '{', '⟨', '⌊', '⌈')
@@ -26,7 +29,7 @@ _NOT_SCALAR = (
 _UPRIGHT_CONSTANTS = frozenset('ie')
 
 
-def sum_of(cursor: Cursor) -> expression_tree.Tree:
+def parse_sum(cursor: TokenCursor) -> expression_tree.Tree:
   """sum := signs product (('+' | '-' | '±' | '∓') product)*"""
   terms = [_term(cursor)]
   while cursor.kind == 'operator' and cursor.text in SIGNS:
@@ -40,11 +43,11 @@ def sum_of(cursor: Cursor) -> expression_tree.Tree:
   return (
     terms[0]
     if len(terms) == 1
-    else expression_tree.Sum(tuple(map(scalar, terms)))
+    else expression_tree.Sum(tuple(map(require_scalar, terms)))
   )
 
 
-def _term(cursor: Cursor) -> expression_tree.Tree:
+def _term(cursor: TokenCursor) -> expression_tree.Tree:
   sign = cursor.accept(*SIGNS)
   if not sign:
     return _product(cursor)
@@ -52,7 +55,7 @@ def _term(cursor: Cursor) -> expression_tree.Tree:
     cursor.signs += sign in '±∓'
   occurrence = cursor.signs
   cursor.deeper()
-  operand = scalar(_term(cursor))
+  operand = require_scalar(_term(cursor))
   cursor.shallower()
   if sign in '±∓':
     return expression_tree.Product(
@@ -61,7 +64,7 @@ def _term(cursor: Cursor) -> expression_tree.Tree:
   return expression_tree.negative(operand) if sign == '-' else operand
 
 
-def _product(cursor: Cursor) -> expression_tree.Tree:
+def _product(cursor: TokenCursor) -> expression_tree.Tree:
   """product := power (['*' | '/' | 'mod'] power)* [unit]"""
   factors = [_power(cursor)]
   while True:
@@ -86,18 +89,18 @@ def _product_of(factors: list[expression_tree.Tree]) -> expression_tree.Tree:
   return (
     factors[0]
     if len(factors) == 1
-    else expression_tree.Product(tuple(map(scalar, factors)))
+    else expression_tree.Product(tuple(map(require_scalar, factors)))
   )
 
 
-def _operand(cursor: Cursor) -> expression_tree.Scalar:
+def _operand(cursor: TokenCursor) -> expression_tree.Scalar:
   """A power with a sign of its own, as in `2 * -3`."""
   sign = cursor.accept('+', '-')
-  operand = scalar(_power(cursor))
+  operand = require_scalar(_power(cursor))
   return expression_tree.negative(operand) if sign == '-' else operand
 
 
-def _is_times_letter(cursor: Cursor) -> bool:
+def _is_times_letter(cursor: TokenCursor) -> bool:
   """Takes the x of `3 x 10`, between two numbers."""
   is_times = (
     cursor.text == 'x'
@@ -109,7 +112,7 @@ def _is_times_letter(cursor: Cursor) -> bool:
   return is_times
 
 
-def _starts_factor(cursor: Cursor, left: expression_tree.Tree) -> bool:
+def _starts_factor(cursor: TokenCursor, left: expression_tree.Tree) -> bool:
   """True where the next token multiplies `left` without a sign."""
   token = cursor.peek()
   if isinstance(
@@ -137,10 +140,11 @@ def _starts_factor(cursor: Cursor, left: expression_tree.Tree) -> bool:
   return token.kind in ('name', 'function') or token.text in _OPENING
 
 
-def skip_unit(cursor: Cursor) -> None:
+def skip_unit(cursor: TokenCursor) -> None:
   """Passes over words behind a number, with their exponents: `cm^2`, `miles per hour`, `km/h`."""
   if (
-    cursor.text == '-' and cursor.peek(1).text.lower() in english_words.UNITS
+    cursor.text == '-'
+    and cursor.peek(1).text.lower() in english_words.UNIT_WORDS
   ):  # 12-inch
     cursor.take()
   while cursor.kind == 'word' and cursor.text not in english_words.HALF_DAYS:
@@ -158,7 +162,7 @@ def skip_unit(cursor: Cursor) -> None:
     cursor.expect(')')
 
 
-def _power(cursor: Cursor) -> expression_tree.Tree:
+def _power(cursor: TokenCursor) -> expression_tree.Tree:
   """power := suffixed ['^' exponent]"""
   base = _suffixed(cursor)
   while cursor.accept('^'):
@@ -168,12 +172,12 @@ def _power(cursor: Cursor) -> expression_tree.Tree:
     elif cursor.accept("'") and isinstance(base, expression_tree.Symbol):
       base = expression_tree.Symbol(base.name + "'")
     else:
-      base = expression_tree.Power(scalar(base), _exponent(cursor))
+      base = expression_tree.Power(require_scalar(base), _exponent(cursor))
     base = _with_suffixes(cursor, base)
   return base
 
 
-def _is_degree_sign(cursor: Cursor, base: expression_tree.Tree) -> bool:
+def _is_degree_sign(cursor: TokenCursor, base: expression_tree.Tree) -> bool:
   """True before the raised circle of degrees, for which some write the letter o behind a number."""
   texts = [cursor.peek(ahead).text for ahead in range(3)]
   raised = texts[1] if texts[0] == '{' and texts[2] == '}' else texts[0]
@@ -182,32 +186,34 @@ def _is_degree_sign(cursor: Cursor, base: expression_tree.Tree) -> bool:
   )
 
 
-def _exponent(cursor: Cursor) -> expression_tree.Scalar:
+def _exponent(cursor: TokenCursor) -> expression_tree.Scalar:
   """A group, or one signed operand, whose own exponent binds first: 2^3^2 = 2^9."""
   sign = cursor.accept('+', '-')
   cursor.deeper()
   if cursor.kind == 'number':
-    exponent = number_literals.literal(cursor.take().text)
+    exponent = number_literals.literal_value(cursor.take().text)
   elif cursor.accept('{'):
     exponent = cursor.enclosed(cursor, '{')
   else:
     exponent = _primary(cursor)
   if cursor.accept('^'):
-    exponent = expression_tree.Power(scalar(exponent), _exponent(cursor))
+    exponent = expression_tree.Power(
+      require_scalar(exponent), _exponent(cursor)
+    )
   cursor.shallower()
   return (
-    expression_tree.negative(scalar(exponent))
+    expression_tree.negative(require_scalar(exponent))
     if sign == '-'
-    else scalar(exponent)
+    else require_scalar(exponent)
   )
 
 
-def _suffixed(cursor: Cursor) -> expression_tree.Tree:
+def _suffixed(cursor: TokenCursor) -> expression_tree.Tree:
   return _with_suffixes(cursor, _primary(cursor))
 
 
 def _with_suffixes(
-  cursor: Cursor, tree: expression_tree.Tree
+  cursor: TokenCursor, tree: expression_tree.Tree
 ) -> expression_tree.Tree:
   """suffixed := primary ('!' | '°' | "'" | '_' index)*"""
   while True:
@@ -215,7 +221,7 @@ def _with_suffixes(
       cursor.deeper()  # not undone: a row of factorials is a nested tree
       double = not cursor.peek().gap and cursor.accept('!')
       tree = expression_tree.Call(
-        'factorial2' if double else 'factorial', (scalar(tree),)
+        'factorial2' if double else 'factorial', (require_scalar(tree),)
       )
     elif cursor.accept('°'):
       tree = _degrees(cursor, tree)
@@ -227,18 +233,18 @@ def _with_suffixes(
     elif cursor.text == "'" and isinstance(tree, expression_tree.Symbol):
       cursor.take()
       tree = expression_tree.Symbol(tree.name + "'")
-      tree = identifiers.call(cursor, tree) or tree
+      tree = identifiers.parse_call_of_symbol(cursor, tree) or tree
     else:
       return tree
 
 
 def _degrees(
-  cursor: Cursor, tree: expression_tree.Tree
+  cursor: TokenCursor, tree: expression_tree.Tree
 ) -> expression_tree.Degree:
   """Degrees, of an angle or of a temperature: the C or F behind the sign is a unit."""
   if cursor.kind == 'name' and cursor.text in ('C', 'F'):
     cursor.take()
-  return expression_tree.Degree(scalar(tree))
+  return expression_tree.Degree(require_scalar(tree))
 
 
 def _numeral(tree: expression_tree.Symbol | expression_tree.Number) -> str:
@@ -247,7 +253,7 @@ def _numeral(tree: expression_tree.Symbol | expression_tree.Number) -> str:
   )
 
 
-def _index(cursor: Cursor) -> str:
+def _index(cursor: TokenCursor) -> str:
   """The text of a subscript, braces dropped."""
   if not cursor.accept('{'):
     return cursor.take().text
@@ -261,23 +267,25 @@ def _index(cursor: Cursor) -> str:
   )
 
 
-def _primary(cursor: Cursor) -> expression_tree.Tree:
+def _primary(cursor: TokenCursor) -> expression_tree.Tree:
   """primary := number | name | function argument | enclosed | structure | word"""
   token = cursor.take()
   if token.kind == 'number':
-    return function_calls.chosen(cursor, token.text) or number_literals.number(
+    return function_calls.parse_infix_binomial(
       cursor, token.text
-    )
+    ) or number_literals.parse_number(cursor, token.text)
   if token.kind == 'name':
-    return identifiers.name(cursor, token.text)
+    return identifiers.parse_name(cursor, token.text)
   if token.kind == 'function':
-    return function_calls.call(cursor, token.text, _primary_power)
+    return function_calls.parse_function_call(
+      cursor, token.text, _primary_power
+    )
   if token.kind == 'word':
-    return identifiers.prose(cursor, token.text)
+    return identifiers.parse_words(cursor, token.text)
   if token.kind == 'structure':
-    read = latex_structures.READ.get(token.text)
+    read = latex_structures.STRUCTURE_PARSERS.get(token.text)
     return (
-      read(cursor, argument, _primary_power)
+      read(cursor, parse_command_argument, _primary_power)
       if read
       else cursor.enclosed(cursor, token.text)
     )
@@ -289,35 +297,35 @@ def _primary(cursor: Cursor) -> expression_tree.Tree:
     cursor.position += 1
     return _primary(cursor)
   if token.text in ('_', '^') and (
-    choice := function_calls.chosen(cursor, _index(cursor))
+    choice := function_calls.parse_infix_binomial(cursor, _index(cursor))
   ):
     return choice
   if token.text in (*_OPENING, '\\{', '|', '‖'):
     return cursor.enclosed(cursor, token.text)
   if token.text == '.' and cursor.text in ('overline', 'bar', 'dot'):
-    return number_literals.repeating(cursor, '0.')
+    return number_literals.parse_repeating_decimal(cursor, '0.')
   if token.text == '…':
     return expression_tree.DOTS
-  raise NotMath(f'{token.text!r} is no operand.')
+  raise AnswerSyntaxError(f'{token.text!r} is no operand.')
 
 
-def _primary_power(cursor: Cursor) -> expression_tree.Scalar:
-  return scalar(_power(cursor))
+def _primary_power(cursor: TokenCursor) -> expression_tree.Scalar:
+  return require_scalar(_power(cursor))
 
 
-def argument(cursor: Cursor) -> expression_tree.Scalar:
+def parse_command_argument(cursor: TokenCursor) -> expression_tree.Scalar:
   """One argument of a LaTeX command: a group, brackets, one digit, or one operand."""
   if cursor.kind == 'number':
-    return number_literals.digit(cursor)
-  return scalar(_primary(cursor))
+    return number_literals.parse_first_digit(cursor)
+  return require_scalar(_primary(cursor))
 
 
-def scalar(tree: expression_tree.Tree) -> expression_tree.Scalar:
+def require_scalar(tree: expression_tree.Tree) -> expression_tree.Scalar:
   """The tree, if arithmetic can be done with it; vectors and matrices can be added and multiplied."""
   if (
     isinstance(tree, _NOT_SCALAR)
     or isinstance(tree, expression_tree.Group)
     and tree.kind != 'tuple'
   ):
-    raise NotMath(f'arithmetic with a {type(tree).__name__}.')
+    raise AnswerSyntaxError(f'arithmetic with a {type(tree).__name__}.')
   return tree

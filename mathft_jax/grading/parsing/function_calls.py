@@ -4,9 +4,14 @@ from collections.abc import Callable
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.parsing import notation
-from mathft_jax.grading.parsing.token_cursor import Cursor, NotMath
+from mathft_jax.grading.parsing.token_cursor import (
+  TokenCursor,
+  AnswerSyntaxError,
+)
 
-Operand = Callable[[Cursor], expression_tree.Scalar]  # reads one power
+ParseOperand = Callable[
+  [TokenCursor], expression_tree.Scalar
+]  # reads one power
 
 _INVERSES = {
   name: f'a{name}'
@@ -14,20 +19,22 @@ _INVERSES = {
 }
 
 
-def call(cursor: Cursor, name: str, operand: Operand) -> expression_tree.Scalar:
+def parse_function_call(
+  cursor: TokenCursor, name: str, operand: ParseOperand
+) -> expression_tree.Scalar:
   """`\\sin^2 x`, `\\log_2 8`, `max(1, 2)`; the name of the function is taken."""
   base, exponent = None, None
   for _ in range(2):
     if cursor.accept('_'):
-      base = script(cursor, operand)
+      base = parse_script(cursor, operand)
     elif cursor.accept('^'):
-      exponent = script(cursor, operand)
+      exponent = parse_script(cursor, operand)
   if exponent == expression_tree.MINUS_ONE and name in _INVERSES:
     name, exponent = _INVERSES[name], None
   cursor.deeper()
   arguments = _arguments(cursor, operand, single=name in ('sqrt', 'cbrt'))
   cursor.shallower()
-  if name in notation.TRIGONOMETRIC or name == 'cis':
+  if name in notation.TRIGONOMETRIC_FUNCTIONS or name == 'cis':
     arguments = tuple(_in_radians(argument) for argument in arguments)
   value = _application(name, arguments if base is None else (*arguments, base))
   return value if exponent is None else expression_tree.Power(value, exponent)
@@ -55,12 +62,14 @@ def _application(
   return expression_tree.Call(name, arguments)
 
 
-def script(cursor: Cursor, operand: Operand) -> expression_tree.Scalar:
+def parse_script(
+  cursor: TokenCursor, operand: ParseOperand
+) -> expression_tree.Scalar:
   """The exponent or base behind a function's name: a group, or one digit or letter."""
   if cursor.accept('{'):
     return cursor.enclosed(cursor, '{')
   if cursor.accept('-'):
-    return expression_tree.negative(script(cursor, operand))
+    return expression_tree.negative(parse_script(cursor, operand))
   token = cursor.take()
   if token.kind == 'number' and token.text.isdigit():
     return expression_tree.integer(int(token.text))
@@ -70,11 +79,11 @@ def script(cursor: Cursor, operand: Operand) -> expression_tree.Scalar:
       if token.text in ('e', 'pi', 'i')
       else expression_tree.Symbol(token.text)
     )
-  raise NotMath(f'{token.text!r} behind the name of a function.')
+  raise AnswerSyntaxError(f'{token.text!r} behind the name of a function.')
 
 
 def _arguments(
-  cursor: Cursor, operand: Operand, single: bool
+  cursor: TokenCursor, operand: ParseOperand, single: bool
 ) -> tuple[expression_tree.Tree, ...]:
   """What stands in brackets; without them a `single` operand, √3 x is (√3) x, or several factors."""
   opening = cursor.accept('(', '{', '\\{', '[')
@@ -86,7 +95,9 @@ def _arguments(
   )
 
 
-def _implicit(cursor: Cursor, operand: Operand) -> expression_tree.Scalar:
+def _implicit(
+  cursor: TokenCursor, operand: ParseOperand
+) -> expression_tree.Scalar:
   """The factors up to the next sign, function or bracket; `\\cos\\pi/4` takes its denominator too."""
   if cursor.kind == 'function':
     return operand(cursor)
@@ -122,7 +133,9 @@ def _implicit(cursor: Cursor, operand: Operand) -> expression_tree.Scalar:
   )
 
 
-def chosen(cursor: Cursor, top: str) -> expression_tree.Call | None:
+def parse_infix_binomial(
+  cursor: TokenCursor, top: str
+) -> expression_tree.Call | None:
   """`5C2`, `_5C_2`, `_5P_2`: choices and arrangements, of which the upper number is taken."""
   name, lower = cursor.peek(), cursor.peek(1)
   if name.text not in ('C', 'P') or name.gap or not top.isdigit():
@@ -146,7 +159,9 @@ def chosen(cursor: Cursor, top: str) -> expression_tree.Call | None:
   )
 
 
-def choice_of_pair(cursor: Cursor) -> expression_tree.Call | None:
+def parse_binomial_arguments(
+  cursor: TokenCursor,
+) -> expression_tree.Call | None:
   """The rest of `C(5, 2)`."""
   texts = [cursor.peek(ahead).text for ahead in range(5)]
   if (
@@ -166,7 +181,7 @@ def choice_of_pair(cursor: Cursor) -> expression_tree.Call | None:
   )
 
 
-def choice_of_scripts(cursor: Cursor) -> expression_tree.Call | None:
+def parse_binomial_scripts(cursor: TokenCursor) -> expression_tree.Call | None:
   """The rest of `C_5^2` and `C^2_5`: the number below is that of which the upper number is taken."""
   start, scripts = cursor.position, {}
   while mark := cursor.accept('_', '^'):

@@ -2,20 +2,20 @@
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.parsing import english_words, function_calls
-from mathft_jax.grading.parsing.token_cursor import Cursor
+from mathft_jax.grading.parsing.token_cursor import TokenCursor
 
 _FUNCTION_NAMES = frozenset('fghFGH')
 
 
-def name(cursor: Cursor, text: str) -> expression_tree.Tree:
+def parse_name(cursor: TokenCursor, text: str) -> expression_tree.Tree:
   """The constant, variable, point `A(1, 2)`, choice `C(5, 2)` or function `f(x)` of that name."""
   if text in ('pi', 'e', 'i'):
     return expression_tree.Constant(text)
   if text == '∅':
     return expression_tree.Group('set', ())
   if text == 'C' and (
-    choice := function_calls.choice_of_pair(cursor)
-    or function_calls.choice_of_scripts(cursor)
+    choice := function_calls.parse_binomial_arguments(cursor)
+    or function_calls.parse_binomial_scripts(cursor)
   ):
     return choice
   if text.isupper() and cursor.text == '(' and _has_coordinates(cursor):
@@ -24,10 +24,10 @@ def name(cursor: Cursor, text: str) -> expression_tree.Tree:
   symbol = (
     expression_tree.INFINITY if text == '∞' else expression_tree.Symbol(text)
   )
-  return call(cursor, symbol) or symbol
+  return parse_call_of_symbol(cursor, symbol) or symbol
 
 
-def _has_coordinates(cursor: Cursor) -> bool:
+def _has_coordinates(cursor: TokenCursor) -> bool:
   """True before brackets that hold a list. (To read them and go back would be exponential.)"""
   depth = 0
   for token in cursor.tokens[cursor.position :]:
@@ -39,8 +39,8 @@ def _has_coordinates(cursor: Cursor) -> bool:
   return False
 
 
-def call(
-  cursor: Cursor, symbol: expression_tree.Symbol
+def parse_call_of_symbol(
+  cursor: TokenCursor, symbol: expression_tree.Symbol
 ) -> expression_tree.Call | None:
   """`f(x)`; any other letter before brackets is a factor, unless the whole is being defined."""
   if cursor.text != '(' or cursor.kind != 'operator':
@@ -55,7 +55,7 @@ def call(
   return expression_tree.Call(symbol.name, items)
 
 
-def _is_defined(cursor: Cursor) -> bool:
+def _is_defined(cursor: TokenCursor) -> bool:
   """True for the name of `P(x) = ...` at the start of a statement."""
   if cursor.position - 1 != cursor.statement_start:
     return False
@@ -67,20 +67,20 @@ def _is_defined(cursor: Cursor) -> bool:
   return False
 
 
-def prose(cursor: Cursor, word: str) -> expression_tree.Tree:
+def parse_words(cursor: TokenCursor, word: str) -> expression_tree.Tree:
   """Consecutive words as one text; a single letter is a symbol, and `Var(X)` is a function."""
   if len(word) == 1 and cursor.kind != 'word':
-    return name(cursor, word)
+    return parse_name(cursor, word)
   if cursor.text == '(' and (not cursor.peek().gap or _is_defined(cursor)):
     cursor.take()
     return expression_tree.Call(word, (cursor.enclosed(cursor, '('),))
   parts = [word.lower()]
   while cursor.kind == 'word':
     parts.append(cursor.take().text.lower())
-  if tuple(parts) in english_words.EMPTY_SETS:
+  if tuple(parts) in english_words.EMPTY_SET_PHRASES:
     return expression_tree.Group('set', ())
   return (
     expression_tree.REALS
-    if tuple(parts) in english_words.ALL_REALS
+    if tuple(parts) in english_words.ALL_REALS_PHRASES
     else expression_tree.Tagged('text', tuple(parts))
   )

@@ -8,21 +8,24 @@ from collections.abc import Callable
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.parsing import function_calls
-from mathft_jax.grading.parsing.token_cursor import Cursor, NotMath
+from mathft_jax.grading.parsing.token_cursor import (
+  TokenCursor,
+  AnswerSyntaxError,
+)
 
-Read = Callable[[Cursor], expression_tree.Scalar]
-Reader = Callable[[Cursor, Read, Read], expression_tree.Tree]
+Read = Callable[[TokenCursor], expression_tree.Scalar]
+Reader = Callable[[TokenCursor, Read, Read], expression_tree.Tree]
 
 
 def _fraction(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Scalar:
   numerator = argument(cursor)
   return expression_tree.quotient(numerator, argument(cursor))
 
 
 def _root(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Scalar:
   degree = (
     cursor.enclosed(cursor, '[')
@@ -30,33 +33,33 @@ def _root(
     else expression_tree.integer(2)
   )
   if not isinstance(degree, expression_tree.SCALARS):
-    raise NotMath('a root of no degree.')
+    raise AnswerSyntaxError('a root of no degree.')
   return expression_tree.Power(
     argument(cursor), expression_tree.inverse(degree)
   )
 
 
 def _binomial(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Scalar:
   top = argument(cursor)
   return expression_tree.Call('binomial', (top, argument(cursor)))
 
 
 def _conjugate(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Scalar:
   return expression_tree.Call('conj', (argument(cursor),))
 
 
 def _blackboard(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Tree:
   letter = argument(cursor)
   if letter == expression_tree.Symbol('R'):
     return expression_tree.REALS
   if not isinstance(letter, expression_tree.Symbol):
-    raise NotMath('a blackboard letter that is none.')
+    raise AnswerSyntaxError('a blackboard letter that is none.')
   return expression_tree.Symbol(f'set {letter.name}')
 
 
@@ -64,13 +67,13 @@ def _series(name: str) -> Reader:
   """`\\sum_{k=1}^{n} body`: a call of body, index, low and high."""
 
   def read(
-    cursor: Cursor, argument: Read, operand: Read
+    cursor: TokenCursor, argument: Read, operand: Read
   ) -> expression_tree.Call:
     cursor.expect('_')
     cursor.expect('{')
     index, low = _sides(cursor.enclosed(cursor, '{'), '=')
     cursor.expect('^')
-    high = function_calls.script(cursor, operand)
+    high = function_calls.parse_script(cursor, operand)
     return expression_tree.Call(
       name, (_body(cursor, operand), index, low, high)
     )
@@ -79,7 +82,7 @@ def _series(name: str) -> Reader:
 
 
 def _limit(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Call:
   """`\\lim_{x \\to 0} body`: a call of body, variable and point."""
   cursor.expect('_')
@@ -91,12 +94,12 @@ def _limit(
 
 
 def _integral(
-  cursor: Cursor, argument: Read, operand: Read
+  cursor: TokenCursor, argument: Read, operand: Read
 ) -> expression_tree.Call:
   """`\\int_a^b body dx`: a call of body, variable and ends, if there are any."""
   ends = {}
   while mark := cursor.accept('_', '^'):
-    ends[mark] = function_calls.script(cursor, operand)
+    ends[mark] = function_calls.parse_script(cursor, operand)
   cursor.integrals += 1
   factors = []
   while not cursor.at_differential():
@@ -124,11 +127,11 @@ def _sides(
       relation.sides[0], (expression_tree.Symbol, expression_tree.Constant)
     )
   ):
-    raise NotMath(f'an index without {operator!r}.')
+    raise AnswerSyntaxError(f'an index without {operator!r}.')
   return relation.sides
 
 
-def _body(cursor: Cursor, operand: Read) -> expression_tree.Scalar:
+def _body(cursor: TokenCursor, operand: Read) -> expression_tree.Scalar:
   """The factors behind a sum, product or limit, up to the next sign."""
   factors = [operand(cursor)]
   while (
@@ -142,7 +145,7 @@ def _body(cursor: Cursor, operand: Read) -> expression_tree.Scalar:
   )
 
 
-READ: dict[str, Reader] = {
+STRUCTURE_PARSERS: dict[str, Reader] = {
   'frac': _fraction,
   'sqrt': _root,
   'binom': _binomial,

@@ -56,7 +56,7 @@ class Token(NamedTuple):
   gap: bool  # stands apart from the token before
 
 
-class TooLong(ValueError):
+class AnswerTooLong(ValueError):
   """More text or more open brackets than an answer has."""
 
 
@@ -67,18 +67,20 @@ def _without_escapes(text: str) -> str:
   return _ESCAPED.sub(
     lambda match: (
       match.group()[1:]
-      if notation.is_command(match.group(1))
+      if notation.is_known_command(match.group(1))
       else (match.group())
     ),
     text,
   )
 
 
-def read(text: str) -> list[Token]:
+def tokenize_text(text: str) -> list[Token]:
   """The tokens as they stand in the text; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
   if len(text) > MAX_LENGTH:
-    raise TooLong(f'{len(text)} characters; answers have at most {MAX_LENGTH}.')
-  reader = _Reader(_without_escapes(notation.to_ascii(text)))
+    raise AnswerTooLong(
+      f'{len(text)} characters; answers have at most {MAX_LENGTH}.'
+    )
+  reader = _Reader(_without_escapes(notation.unicode_to_latex(text)))
   reader.read()
   return reader.tokens
 
@@ -152,9 +154,9 @@ class _Reader:
     if name == 'not' and self.text.startswith('=', self.position):
       self.position += 1
       self._operator('≠')
-    elif name in notation.COMMANDS:
-      self._operator(notation.COMMANDS[name])
-    elif name in notation.SKIPPED:
+    elif name in notation.COMMAND_TOKENS:
+      self._operator(notation.COMMAND_TOKENS[name])
+    elif name in notation.IGNORED_COMMANDS:
       self.gap = True
       self.position += name in ('left', 'right') and self.text.startswith(
         '.', self.position
@@ -163,17 +165,20 @@ class _Reader:
       self.wrapper = 'text'
     elif name in notation.MATH_WRAPPERS:
       self.wrapper = 'math'
-    elif name in notation.SKIPPED_WITH_ARGUMENT:
+    elif name in notation.IGNORED_COMMANDS_WITH_ARGUMENT:
       argument = _ARGUMENT.match(self.text, self.position)
       self.position = argument.end() if argument else self.position
-    elif name in notation.STRUCTURES:
-      name = 'frac' if name in notation.FRACTIONS else name
-      self._add('structure', 'binom' if name in notation.BINOMIALS else name)
-    elif name in notation.FUNCTIONS:
-      self._add('function', notation.FUNCTIONS[name])
+    elif name in notation.STRUCTURE_COMMANDS:
+      name = 'frac' if name in notation.FRACTION_COMMANDS else name
+      self._add(
+        'structure', 'binom' if name in notation.BINOMIAL_COMMANDS else name
+      )
+    elif name in notation.FUNCTION_NAMES:
+      self._add('function', notation.FUNCTION_NAMES[name])
     else:
       self._add(
-        'name' if name.isalpha() else 'other', notation.NAMES.get(name, name)
+        'name' if name.isalpha() else 'other',
+        notation.SYMBOL_NAMES.get(name, name),
       )
 
   def _letters(self, run: str) -> None:
@@ -225,7 +230,7 @@ class _Reader:
 
   def _check_depth(self) -> None:
     if self.depth + len(self.braces) > MAX_DEPTH:
-      raise TooLong(f'more than {MAX_DEPTH} open brackets.')
+      raise AnswerTooLong(f'more than {MAX_DEPTH} open brackets.')
 
   def _other(self, character: str) -> None:
     after_word = bool(self.tokens) and self.tokens[-1].kind == 'word'
@@ -236,14 +241,14 @@ class _Reader:
 def _classify_prose(run: str, counted: bool) -> tuple[str, str]:
   """Kind and text of a run of letters among words."""
   lower = run.lower()
-  if counted and lower in english_words.UNITS:
+  if counted and lower in english_words.UNIT_WORDS:
     return 'word', run
-  if run in notation.FUNCTIONS:
-    return 'function', notation.FUNCTIONS[run]
+  if run in notation.FUNCTION_NAMES:
+    return 'function', notation.FUNCTION_NAMES[run]
   if lower in ('and', 'or', 'mod'):
     return 'operator', lower
-  if run in notation.NAMES or run in notation.GREEK:
-    return 'name', notation.NAMES.get(run, run)
+  if run in notation.SYMBOL_NAMES or run in notation.GREEK_LETTERS:
+    return 'name', notation.SYMBOL_NAMES.get(run, run)
   return 'word', run
 
 
@@ -252,32 +257,35 @@ def _classify(run: str, counted: bool, applied: bool) -> list[tuple[str, str]]:
   lower = run.lower()
   if (
     counted
-    and lower in english_words.UNITS
+    and lower in english_words.UNIT_WORDS
     and (not run.isupper() or len(run) > 2)
   ):
     return [('word', run)]
-  if lower in notation.FUNCTIONS and (
-    run in notation.FUNCTIONS or len(run) > 2
+  if lower in notation.FUNCTION_NAMES and (
+    run in notation.FUNCTION_NAMES or len(run) > 2
   ):
     return [
-      ('function', notation.FUNCTIONS.get(run) or notation.FUNCTIONS[lower])
+      (
+        'function',
+        notation.FUNCTION_NAMES.get(run) or notation.FUNCTION_NAMES[lower],
+      )
     ]
   if lower in ('and', 'or', 'mod') and not run.isupper():
     return [('operator', lower)]
-  if run in notation.FRACTIONS:
+  if run in notation.FRACTION_COMMANDS:
     return [('structure', 'frac')]
   if run in _SET_WORDS:
     return [('operator', _SET_WORDS[run])]
-  if run in notation.NAMES or run in notation.GREEK:
-    return [('name', notation.NAMES.get(run, run))]
+  if run in notation.SYMBOL_NAMES or run in notation.GREEK_LETTERS:
+    return [('name', notation.SYMBOL_NAMES.get(run, run))]
   pieces = _split(run)
   if (
     len(pieces) < len(run)
     and (applied or len(run) < 6)
-    and not english_words.is_known(lower)
+    and not english_words.is_listed_word(lower)
   ):
     return pieces  # sinx, xsin(x)
-  if len(run) > 1 and english_words.is_prose(run):
+  if len(run) > 1 and english_words.is_english_word(run):
     return [('word', run)]
   return pieces
 
@@ -288,12 +296,13 @@ def _split(run: str) -> list[tuple[str, str]]:
     for length in (6, 4, 3, 2):
       piece = run[start : start + length]
       if len(piece) == length and (
-        piece in notation.TRIGONOMETRIC or piece in ('ln', 'log', 'sqrt')
+        piece in notation.TRIGONOMETRIC_FUNCTIONS
+        or piece in ('ln', 'log', 'sqrt')
       ):
         rest = run[start + length :]
         return [
           *(('name', letter) for letter in run[:start]),
-          ('function', notation.FUNCTIONS[piece]),
+          ('function', notation.FUNCTION_NAMES[piece]),
           *(_split(rest) if rest else ()),
         ]
   return [('name', letter) for letter in run]

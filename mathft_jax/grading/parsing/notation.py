@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-SKIPPED = frozenset(
+IGNORED_COMMANDS = frozenset(
   {  # presentation: none of these changes what is said
     *',;:!> ()[]%$-/',
     '\n',
@@ -61,7 +61,7 @@ SKIPPED = frozenset(
     'textsterling',
   }
 )
-SKIPPED_WITH_ARGUMENT = frozenset(
+IGNORED_COMMANDS_WITH_ARGUMENT = frozenset(
   {
     'phantom',
     'hphantom',
@@ -130,7 +130,7 @@ MATH_WRAPPERS = frozenset(
   }
 )
 
-COMMANDS = {  # what a command means, as the token a plain writer would use
+COMMAND_TOKENS = {  # what a command means, as the token a plain writer would use
   'cdot': '*',
   'times': '*',
   'ast': '*',
@@ -219,14 +219,14 @@ COMMANDS = {  # what a command means, as the token a plain writer would use
   'Rightarrow': '→',
 }
 
-FRACTIONS = frozenset(
+FRACTION_COMMANDS = frozenset(
   {'frac', 'dfrac', 'tfrac', 'cfrac', 'nicefrac', 'sfrac', 'flatfrac'}
 )
-BINOMIALS = frozenset({'binom', 'dbinom', 'tbinom'})
-STRUCTURES = frozenset(
+BINOMIAL_COMMANDS = frozenset({'binom', 'dbinom', 'tbinom'})
+STRUCTURE_COMMANDS = frozenset(
   {
-    *FRACTIONS,
-    *BINOMIALS,
+    *FRACTION_COMMANDS,
+    *BINOMIAL_COMMANDS,
     'sqrt',
     'overline',
     'bar',
@@ -240,7 +240,7 @@ STRUCTURES = frozenset(
   }
 )
 
-FUNCTIONS = {  # spelling of a function -> the name under which it is computed
+FUNCTION_NAMES = {  # spelling of a function -> the name under which it is computed
   'sin': 'sin',
   'cos': 'cos',
   'tan': 'tan',
@@ -298,9 +298,9 @@ FUNCTIONS = {  # spelling of a function -> the name under which it is computed
   'conj': 'conj',
   'cis': 'cis',
 }
-TRIGONOMETRIC = frozenset({'sin', 'cos', 'tan', 'cot', 'sec', 'csc'})
+TRIGONOMETRIC_FUNCTIONS = frozenset({'sin', 'cos', 'tan', 'cot', 'sec', 'csc'})
 
-NAMES = {  # constants and names that a single token stands for
+SYMBOL_NAMES = {  # constants and names that a single token stands for
   'pi': 'pi',
   'infty': '∞',
   'infinity': '∞',
@@ -318,7 +318,7 @@ NAMES = {  # constants and names that a single token stands for
   'ell': 'l',
   'measuredangle': 'angle',
 }
-GREEK = frozenset(
+GREEK_LETTERS = frozenset(
   (
     'alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon '
     'phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega'
@@ -415,14 +415,14 @@ CHARACTERS = {  # Unicode -> LaTeX or ASCII
 }
 _KNOWN = frozenset(
   {
-    *SKIPPED,
+    *IGNORED_COMMANDS,
     *TEXT_WRAPPERS,
     *MATH_WRAPPERS,
-    *COMMANDS,
-    *STRUCTURES,
-    *FUNCTIONS,
-    *NAMES,
-    *GREEK,
+    *COMMAND_TOKENS,
+    *STRUCTURE_COMMANDS,
+    *FUNCTION_NAMES,
+    *SYMBOL_NAMES,
+    *GREEK_LETTERS,
   }
 )
 _SUPERSCRIPTS = dict(zip('⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ', '0123456789+-=()ni'))
@@ -433,12 +433,12 @@ _RAISED = re.compile(f'[{"".join(_SUPERSCRIPTS)}]+')
 _LOWERED = re.compile(f'[{"".join(_SUBSCRIPTS)}]+')
 
 
-def is_command(name: str) -> bool:
+def is_known_command(name: str) -> bool:
   """True for the name of a LaTeX command that is listed here."""
   return name in _KNOWN
 
 
-def to_ascii(text: str) -> str:
+def unicode_to_latex(text: str) -> str:
   """The text with Unicode mathematics written in LaTeX or ASCII; other characters stay."""
   if text.isascii():
     return text
@@ -476,4 +476,4 @@ def _character(character: str) -> str:
   plain = unicodedata.normalize('NFKC', character)
   if plain.isascii() or plain == character:
     return plain
-  return to_ascii(plain)
+  return unicode_to_latex(plain)

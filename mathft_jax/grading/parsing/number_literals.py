@@ -4,7 +4,10 @@ from fractions import Fraction
 import re
 
 from mathft_jax.grading import expression_tree
-from mathft_jax.grading.parsing.token_cursor import Cursor, NotMath
+from mathft_jax.grading.parsing.token_cursor import (
+  TokenCursor,
+  AnswerSyntaxError,
+)
 
 _MAX_EXPONENT = (
   1000  # of a literal in scientific notation; beyond it stays a power of ten
@@ -13,28 +16,36 @@ _LITERAL = re.compile(r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?', re.ASCII)
 _MARKS = ('overline', 'bar', 'dot')
 
 
-def number(cursor: Cursor, text: str) -> expression_tree.Scalar:
+def parse_number(cursor: TokenCursor, text: str) -> expression_tree.Scalar:
   """The number that begins with the literal `text`, which is taken."""
   if not text.replace('.', '').isdigit():
-    return expression_tree.Symbol(text) if cursor.text == '_' else literal(text)
+    return (
+      expression_tree.Symbol(text)
+      if cursor.text == '_'
+      else literal_value(text)
+    )
   if '.' in text and (
     cursor.text in _MARKS or not cursor.peek().gap and _repeats(cursor, 0)
   ):
-    return repeating(cursor, text)
+    return parse_repeating_decimal(cursor, text)
   if cursor.text == '.' and text.isdigit() and _repeats(cursor, 1):
     cursor.take()
-    return repeating(cursor, text + '.')
+    return parse_repeating_decimal(cursor, text + '.')
   if cursor.text == '…' and '.' in text:
     return _with_ellipsis(cursor, text)
-  return _mixed(cursor, literal(text)) if text.isdigit() else literal(text)
+  return (
+    _mixed(cursor, literal_value(text))
+    if text.isdigit()
+    else literal_value(text)
+  )
 
 
-def literal(text: str) -> expression_tree.Scalar:
+def literal_value(text: str) -> expression_tree.Scalar:
   """The exact value of a decimal literal; huge powers of ten stay powers."""
   if text.isdigit():
     return expression_tree.Number(Fraction(int(text)))
   if not _LITERAL.fullmatch(text):
-    raise NotMath(f'{text!r} is no number.')
+    raise AnswerSyntaxError(f'{text!r} is no number.')
   mantissa, _, exponent = text.lower().partition('e')
   if len(exponent) < 9 and abs(int(exponent or 0)) <= _MAX_EXPONENT:
     return expression_tree.Number(Fraction(text))
@@ -48,11 +59,11 @@ def literal(text: str) -> expression_tree.Scalar:
   )
 
 
-def digit(cursor: Cursor) -> expression_tree.Scalar:
+def parse_first_digit(cursor: TokenCursor) -> expression_tree.Scalar:
   """The first digit of the next number, as LaTeX reads it: `\\frac12` is 1/2."""
   token = cursor.take()
   if not token.text.isdigit() or len(token.text) == 1:
-    return literal(token.text)
+    return literal_value(token.text)
   rest = token._replace(text=token.text[1:], gap=False)
   cursor.position -= 1
   cursor.tokens = [
@@ -60,10 +71,12 @@ def digit(cursor: Cursor) -> expression_tree.Scalar:
     rest,
     *cursor.tokens[cursor.position + 1 :],
   ]
-  return literal(token.text[0])
+  return literal_value(token.text[0])
 
 
-def repeating(cursor: Cursor, text: str) -> expression_tree.Number:
+def parse_repeating_decimal(
+  cursor: TokenCursor, text: str
+) -> expression_tree.Number:
   r"""`0.1\overline{6}` = 0.1 + 6/90; the cursor stands before the mark of repetition."""
   digits = _marked(cursor, cursor.take().text)
   while (
@@ -79,7 +92,7 @@ def repeating(cursor: Cursor, text: str) -> expression_tree.Number:
   return _recurring(text, digits)
 
 
-def _marked(cursor: Cursor, mark: str) -> str:
+def _marked(cursor: TokenCursor, mark: str) -> str:
   """The digits behind a mark of repetition, which is taken."""
   opening = mark if mark == '(' else cursor.accept('{')
   digits = cursor.take().text
@@ -88,11 +101,11 @@ def _marked(cursor: Cursor, mark: str) -> str:
     or opening
     and not cursor.accept(')' if opening == '(' else '}')
   ):
-    raise NotMath(f'{digits!r} are no repeating digits.')
+    raise AnswerSyntaxError(f'{digits!r} are no repeating digits.')
   return digits
 
 
-def _repeats(cursor: Cursor, ahead: int) -> bool:
+def _repeats(cursor: TokenCursor, ahead: int) -> bool:
   if cursor.peek(ahead).text in _MARKS:
     return True
   texts = [cursor.peek(ahead + n).text for n in range(3)]
@@ -108,7 +121,7 @@ def _recurring(text: str, digits: str) -> expression_tree.Number:
   )
 
 
-def _with_ellipsis(cursor: Cursor, text: str) -> expression_tree.Number:
+def _with_ellipsis(cursor: TokenCursor, text: str) -> expression_tree.Number:
   """`0.1666...`: the shortest end that stands there twice (three times for one digit) recurs."""
   decimals = text.partition('.')[2]
   for length in range(1, len(decimals) // 2 + 1):
@@ -116,11 +129,11 @@ def _with_ellipsis(cursor: Cursor, text: str) -> expression_tree.Number:
     if decimals.endswith(decimals[-length:] * times):
       cursor.take()
       return _recurring(text, decimals[-length:])
-  raise NotMath(f'{text}... does not show what recurs.')
+  raise AnswerSyntaxError(f'{text}... does not show what recurs.')
 
 
 def _mixed(
-  cursor: Cursor, whole: expression_tree.Number
+  cursor: TokenCursor, whole: expression_tree.Number
 ) -> expression_tree.Number:
   r"""`3\frac12` and `3 1/2`: a whole number and a proper fraction; else the whole number."""
   start = cursor.position
@@ -140,16 +153,16 @@ def _mixed(
   return whole
 
 
-def _integer_argument(cursor: Cursor) -> int | None:
+def _integer_argument(cursor: TokenCursor) -> int | None:
   if cursor.accept('{'):
     value = _integer(cursor)
     return value if cursor.accept('}') else None
   if cursor.kind == 'number' and cursor.text.isdigit():
-    return int(digit(cursor).value)
+    return int(parse_first_digit(cursor).value)
   return None
 
 
-def _integer(cursor: Cursor) -> int | None:
+def _integer(cursor: TokenCursor) -> int | None:
   if cursor.kind == 'number' and cursor.text.isdigit():
     return int(cursor.take().text)
   return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mathft_jax.grading.parsing.tokenize_answer import Token
+from mathft_jax.grading.parsing.answer_tokenizer import Token
 
 MAX_NESTING = 60  # operands inside operands; deeper is no answer
 
@@ -11,15 +11,15 @@ _END = Token('end', '', False)
 _MARGIN = 8  # the farthest look ahead
 
 
-class NotMath(ValueError):
+class AnswerSyntaxError(ValueError):
   """The tokens are no mathematics that the grammar knows."""
 
 
-class Cursor:
+class TokenCursor:
   """The next token and what the grammar must remember while it reads."""
 
   def __init__(
-    self, tokens: Sequence[Token], enclosed: Callable[['Cursor', str], Any]
+    self, tokens: Sequence[Token], enclosed: Callable[['TokenCursor', str], Any]
   ):
     self.tokens = [*tokens, *[_END] * _MARGIN]
     self.enclosed = enclosed  # reads a bracketed answer: the one way up from scalars to answers
@@ -47,7 +47,7 @@ class Cursor:
   def take(self) -> Token:
     token = self.tokens[self.position]
     if token is _END:
-      raise NotMath('the answer ends too early.')
+      raise AnswerSyntaxError('the answer ends too early.')
     self.position += 1
     return token
 
@@ -62,7 +62,7 @@ class Cursor:
   def expect(self, *texts: str) -> str:
     found = self.accept(*texts)
     if not found:
-      raise NotMath(f'{self.text!r} where one of {texts} is due.')
+      raise AnswerSyntaxError(f'{self.text!r} where one of {texts} is due.')
     return found
 
   def at_differential(self) -> bool:
@@ -74,7 +74,7 @@ class Cursor:
   def deeper(self) -> None:
     self.nesting += 1
     if self.nesting > MAX_NESTING:
-      raise NotMath(f'nested deeper than {MAX_NESTING}.')
+      raise AnswerSyntaxError(f'nested deeper than {MAX_NESTING}.')
 
   def shallower(self) -> None:
     self.nesting -= 1

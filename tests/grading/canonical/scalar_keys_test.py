@@ -6,11 +6,11 @@ import math
 import pytest
 
 from mathft_jax.grading.canonical import number_keys, sample_points, scalar_keys
-from mathft_jax.grading.parsing import answer_parser, tokenize_answer
+from mathft_jax.grading.parsing import answer_parser, answer_tokenizer
 
 
 def _tree(text):
-  return answer_parser.parse(tokenize_answer.tokenize(text))
+  return answer_parser.parse_answer(answer_tokenizer.tokenize_answer(text))
 
 
 @pytest.mark.parametrize(

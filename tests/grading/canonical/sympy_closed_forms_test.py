@@ -5,7 +5,7 @@ import pytest
 from mathft_jax import grading
 from mathft_jax.grading import worker_pool
 from mathft_jax.grading.canonical import scalar_keys, sympy_closed_forms
-from mathft_jax.grading.parsing import answer_parser, tokenize_answer
+from mathft_jax.grading.parsing import answer_parser, answer_tokenizer
 
 OPERATIONS = [
   (r'\int_0^1 x^2 \, dx', r'\frac13'),
@@ -18,7 +18,7 @@ OPERATIONS = [
 
 
 def _tree(text):
-  return answer_parser.parse(tokenize_answer.tokenize(text))
+  return answer_parser.parse_answer(answer_tokenizer.tokenize_answer(text))
 
 
 @pytest.mark.parametrize('text, value', OPERATIONS)

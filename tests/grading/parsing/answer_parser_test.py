@@ -4,11 +4,11 @@ import pytest
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.canonical import answer_keys
-from mathft_jax.grading.parsing import answer_parser, tokenize_answer
+from mathft_jax.grading.parsing import answer_parser, answer_tokenizer
 
 
 def _tree(text):
-  return answer_parser.parse(tokenize_answer.tokenize(text))
+  return answer_parser.parse_answer(answer_tokenizer.tokenize_answer(text))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mathft_jax.grading.parsing import english_words
   ],
 )
 def test_words_make_numbers(text, value):
-  assert english_words.number_from(text.split()) == value
+  assert english_words.number_words_value(text.split()) == value
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,18 @@ def test_words_make_numbers(text, value):
   ],
 )
 def test_words_that_make_no_number_are_none(text):
-  assert english_words.number_from(text.split()) is None
+  assert english_words.number_words_value(text.split()) is None
 
 
 def test_a_number_ends_where_the_words_end():
-  assert english_words.read_number(['twenty', '-', 'one', 'cats']) == (21, 3)
-  assert english_words.read_number(['one', 'hundred', 'and', 'cats']) == (
+  assert english_words.parse_number_words(['twenty', '-', 'one', 'cats']) == (
+    21,
+    3,
+  )
+  assert english_words.parse_number_words(
+    ['one', 'hundred', 'and', 'cats']
+  ) == (
     100,
     2,
   )
-  assert english_words.read_number(['cats']) == (0, 0)
+  assert english_words.parse_number_words(['cats']) == (0, 0)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mathft_jax.grading.parsing import tokenize_answer
+from mathft_jax.grading.parsing import answer_tokenizer
 
 
 def _texts(text):
-  return [token.text for token in tokenize_answer.tokenize(text)]
+  return [token.text for token in answer_tokenizer.tokenize_answer(text)]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_thousands_are_one_number(text, number):
 )
 def test_other_commas_separate(text, numbers):
   assert [
-    t.text for t in tokenize_answer.tokenize(text) if t.kind == 'number'
+    t.text for t in answer_tokenizer.tokenize_answer(text) if t.kind == 'number'
   ] == numbers
 
 
@@ -77,12 +77,14 @@ def test_other_commas_separate(text, numbers):
   ],
 )
 def test_letters_are_names_functions_or_words(text, kinds):
-  assert [token.kind for token in tokenize_answer.tokenize(text)] == kinds
+  assert [
+    token.kind for token in answer_tokenizer.tokenize_answer(text)
+  ] == kinds
 
 
 @pytest.mark.parametrize(
   'text', ['4' * 2001, '(' * 41, '{' * 41, r'\begin{matrix}' * 41]
 )
 def test_what_is_too_long_or_too_deep_is_refused_before_it_is_parsed(text):
-  with pytest.raises(tokenize_answer.TooLong):
-    tokenize_answer.tokenize(text)
+  with pytest.raises(answer_tokenizer.AnswerTooLong):
+    answer_tokenizer.tokenize_answer(text)

@@ -11,10 +11,16 @@ from mathft_jax.grading.parsing.lexer import (
   MAX_DEPTH,
   MAX_LENGTH,
   Token,
-  TooLong,
+  AnswerTooLong,
 )
 
-__all__ = ['MAX_DEPTH', 'MAX_LENGTH', 'Token', 'TooLong', 'tokenize']
+__all__ = [
+  'MAX_DEPTH',
+  'MAX_LENGTH',
+  'Token',
+  'AnswerTooLong',
+  'tokenize_answer',
+]
 
 _ENDS = ('\\\\', '\\', '.', ',', ';', ':')
 _PAIRS = (
@@ -26,9 +32,9 @@ _PAIRS = (
 _SIGNS = ('+', '-', '*', '/', '=', '<', '>', '≤', '≥', ':', '±')
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize_answer(text: str) -> list[Token]:
   """The tokens of an answer; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
-  tokens = _without_lone_braces(lexer.read(text))
+  tokens = _without_lone_braces(lexer.tokenize_text(text))
   tokens = _turned_brackets(_angle_brackets(_without_wrapping(tokens)))
   return _with_numerals(_with_number_words(tokens))
 
@@ -66,12 +72,12 @@ def _without_wrapping(tokens: list[Token]) -> list[Token]:
     len(tokens) > 1
     and tokens[0].text.lower() in english_words.ARTICLES
     and tokens[1].kind == 'word'
-    and (tokens[1].text.lower() not in english_words.FRACTION_OR_SCALE)
+    and (tokens[1].text.lower() not in english_words.FRACTION_OR_SCALE_WORDS)
   ):
     return _without_wrapping(tokens[1:])
   if (
     len(tokens) in (2, 4)
-    and tokens[0].text.lower() in english_words.CHOICES
+    and tokens[0].text.lower() in english_words.CHOICE_WORDS
     and (tokens[len(tokens) // 2].kind == 'name')
   ):
     return tokens[1:]
@@ -116,24 +122,28 @@ def _with_number_words(tokens: list[Token]) -> list[Token]:
   while index < len(tokens):
     token = tokens[index]
     lower = token.text.lower() if token.kind == 'word' else ''
-    value, length = _number(tokens[index : index + english_words.LONGEST])
+    value, length = _number(
+      tokens[index : index + english_words.MAX_NUMBER_TOKENS]
+    )
     if length:
       result.append(Token('number', str(value), token.gap))
     elif (
-      lower in english_words.SCALES
+      lower in english_words.SCALE_WORDS
       and result
       and (result[-1].kind == 'number' or result[-1].text == '}')
     ):
       result += [
         Token('operator', '*', False),
-        Token('number', str(english_words.SCALES[lower]), False),
+        Token('number', str(english_words.SCALE_WORDS[lower]), False),
       ]
-    elif lower in english_words.PART_WORDS:
-      _add_part(result, english_words.PART_WORDS[lower])
-    elif lower in english_words.SIGNS and (
+    elif lower in english_words.FRACTION_WORDS:
+      _add_part(result, english_words.FRACTION_WORDS[lower])
+    elif lower in english_words.OPERATOR_WORDS and (
       lower != 'to' or _between_numbers(result, tokens[index + 1 :])
     ):
-      result.append(Token('operator', english_words.SIGNS[lower], token.gap))
+      result.append(
+        Token('operator', english_words.OPERATOR_WORDS[lower], token.gap)
+      )
     else:
       result.append(token)
     index += max(length, 1)
@@ -146,12 +156,12 @@ def _number(tokens: Sequence[Token]) -> tuple[int, int]:
   if (
     texts[0] == 'a'
     and texts[1:2]
-    and texts[1] in english_words.FRACTION_OR_SCALE
+    and texts[1] in english_words.FRACTION_OR_SCALE_WORDS
   ):
     texts[0] = 'one'
   elif tokens[0].kind != 'word':
     return 0, 0
-  return english_words.read_number(texts)
+  return english_words.parse_number_words(texts)
 
 
 def _add_part(result: list[Token], part: int) -> None:

@@ -8,12 +8,12 @@ from mathft_jax.grading import equivalence, other_graders
 Pair = tuple[str, str]
 
 
-def mathft(pair: Pair) -> tuple[bool, float]:
+def grade_with_mathft(pair: Pair) -> tuple[bool, float]:
   equivalence.forget()
   return _timed(lambda: equivalence.is_equivalent(*pair))
 
 
-def math_verify(pair: Pair) -> tuple[bool, float]:
+def grade_with_math_verify(pair: Pair) -> tuple[bool, float]:
   return _timed(lambda: other_graders.math_verify(pair))
 
 
