@@ -35,7 +35,9 @@ Graded = tuple[
 
 
 def graded(
-  grader: worker_pool.Function, pairs: Iterable[Pair], workers: worker_pool.Pool
+  grader: worker_pool.Function,
+  pairs: Iterable[Pair],
+  workers: worker_pool.WorkerPool,
 ) -> list[Graded]:
   """Verdicts and times of one grader on fresh pairs."""
   results = workers.map(grader, pairs, DEADLINE_S)
@@ -45,7 +47,9 @@ def graded(
 
 
 def labelled(
-  data: pathlib.Path, grader: worker_pool.Function, workers: worker_pool.Pool
+  data: pathlib.Path,
+  grader: worker_pool.Function,
+  workers: worker_pool.WorkerPool,
 ) -> dict[str, float]:
   """Accuracy and errors on the labelled pairs; an error or a limit counts as wrong."""
   cases = _rows(data / 'grading' / 'dev_cases.jsonl')
@@ -83,7 +87,7 @@ def labelled(
 def variants(
   data: pathlib.Path,
   grader: worker_pool.Function,
-  workers: worker_pool.Pool,
+  workers: worker_pool.WorkerPool,
   count: int,
 ) -> dict[str, float]:
   """Shares of MATH's test answers that equal their own variants, and of pairs told apart."""
@@ -163,7 +167,7 @@ def clustering(
   ]
   start = time.process_time()
   clusters = [
-    grading.cluster(list(map(grading.extract_answer, each)))
+    grading.cluster_answers(list(map(grading.extract_answer, each)))
     for each in solutions
   ]
   seconds = time.process_time() - start
@@ -212,7 +216,7 @@ def print_table(
 ) -> None:
   """Three columns and the ratio theirs / ours where both are times."""
   print(
-    f'\n{title}\n| | {grading.GRADER} {grading.VERSION} | math-verify | theirs / ours |\n|---|---|---|---|'
+    f'\n{title}\n| | {grading.GRADER_NAME} {grading.GRADER_VERSION} | math-verify | theirs / ours |\n|---|---|---|---|'
   )
   for name, value in ours.items():
     other = (theirs or {}).get(name)
@@ -256,12 +260,14 @@ def main() -> None:
   parser.add_argument('--candidates', type=int, default=64)
   options = parser.parse_args()
   wanted = options.only.split(',')
-  with worker_pool.Pool() as workers:
+  with worker_pool.WorkerPool() as workers:
     measure(options, wanted, workers)
 
 
 def measure(
-  options: argparse.Namespace, wanted: Sequence[str], workers: worker_pool.Pool
+  options: argparse.Namespace,
+  wanted: Sequence[str],
+  workers: worker_pool.WorkerPool,
 ) -> None:
   """Prints the tables that are wanted."""
 

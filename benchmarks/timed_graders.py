@@ -9,12 +9,12 @@ Pair = tuple[str, str]
 
 
 def grade_with_mathft(pair: Pair) -> tuple[bool, float]:
-  equivalence.forget()
+  equivalence.clear_cache()
   return _timed(lambda: equivalence.is_equivalent(*pair))
 
 
 def grade_with_math_verify(pair: Pair) -> tuple[bool, float]:
-  return _timed(lambda: other_graders.math_verify(pair))
+  return _timed(lambda: other_graders.math_verify_match(pair))
 
 
 def _timed(grade: Callable[[], bool]) -> tuple[bool, float]:

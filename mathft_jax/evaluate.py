@@ -179,7 +179,7 @@ def _head(
     'schema': 'mathft_jax.report',
     'version': report_contents.REPORT_VERSION,
     'mathft_jax': mathft_jax.__version__,
-    'grader': f'{grading.GRADER} {grading.VERSION}',
+    'grader': f'{grading.GRADER_NAME} {grading.GRADER_VERSION}',
     'inputs': inputs(files),
     'greedy': inputs(greedy),
     'rules': [str(rule) for rule in rules],
@@ -189,11 +189,11 @@ def _head(
 
 def _stale(graders: Sequence[str]) -> list[str]:
   """A note where another version of the grader has graded a file."""
-  here = f'{grading.GRADER} {grading.VERSION}'
+  here = f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
   return [
     f'graded by {grader}; the grader here is {here}: run grade again.'
     for grader in graders
-    if grader.split()[0] == grading.GRADER and grader != here
+    if grader.split()[0] == grading.GRADER_NAME and grader != here
   ]
 
 

@@ -110,8 +110,8 @@ def _part(
   memory_bytes: int,
 ) -> Part:
   """The problems graded, and compared with other graders."""
-  earlier = len(worker_pool.shared_hits())
-  with worker_pool.Pool(max(workers, 1), memory_bytes) as readers:
+  earlier = len(worker_pool.shared_pool_limit_hits())
+  with worker_pool.WorkerPool(max(workers, 1), memory_bytes) as readers:
     found, key_of = _read_answers(
       sets, readers if workers else None, deadline_s
     )
@@ -122,7 +122,7 @@ def _part(
       name: _verdicts(name, graded, readers, deadline_s)
       for name in compare_with
     }
-    limits = [*readers.hits, *worker_pool.shared_hits()[earlier:]]
+    limits = [*readers.hits, *worker_pool.shared_pool_limit_hits()[earlier:]]
   return Part(
     graded, _counts(graded, found), limits, *_compare(sets, graded, verdicts)
   )
@@ -183,8 +183,8 @@ def _write(
     limit for limit, _ in {tuple(hit) for part in parts for hit in part.limits}
   )
   report = {
-    'grader': grading.GRADER,
-    'version': grading.VERSION,
+    'grader': grading.GRADER_NAME,
+    'version': grading.GRADER_VERSION,
     'settings': settings,
     'counts': dict(sorted(counts.items())),
     'limits': dict(sorted(limits.items())),
@@ -229,12 +229,12 @@ def _settings(
 ) -> dict[str, Any]:
   """What decides the output: grader, version, limits, and the content of the input."""
   return {
-    'grader': grading.GRADER,
-    'version': grading.VERSION,
+    'grader': grading.GRADER_NAME,
+    'version': grading.GRADER_VERSION,
     'candidates': str(candidates),
     'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
     'compare_with': {
-      name: other_graders.version(name) for name in compare_with
+      name: other_graders.installed_version(name) for name in compare_with
     },
     'limits': {'deadline_s': deadline_s, 'memory_gib': memory_gib}
     if workers
@@ -247,7 +247,7 @@ Found = list[grading.FinalAnswer | None]
 
 def _read_answers(
   sets: Sequence[schema.CandidateSet],
-  readers: worker_pool.Pool | None,
+  readers: worker_pool.WorkerPool | None,
   deadline_s: float,
 ) -> tuple[list[Found], KeyOf]:
   """The final answers of all candidates, and the function that knows their keys."""
@@ -259,7 +259,7 @@ def _read_answers(
     for unit in sets
   ]
   if readers is None:
-    return found, grading.key
+    return found, grading.answer_key
   texts = {answer.text for answers in found for answer in answers if answer}
   texts |= {
     reference
@@ -267,7 +267,7 @@ def _read_answers(
     if (reference := _reference(unit.problem)) is not None
   }
   ordered = sorted(texts)
-  results = readers.map(grading.key, ordered, deadline_s)
+  results = readers.map(grading.answer_key, ordered, deadline_s)
   keys = {text: result.value for text, result in zip(ordered, results)}
   return found, lambda answer: None if answer is None else keys[answer]
 
@@ -294,11 +294,13 @@ def _graded(
       else key is not None and key == wanted,
     )
     for candidate, answer, key, label in zip(
-      unit.candidates, answers, keys, grading.labels_of(keys)
+      unit.candidates, answers, keys, grading.cluster_labels(keys)
     )
   )
   return dataclasses.replace(
-    unit, candidates=candidates, grader=f'{grading.GRADER} {grading.VERSION}'
+    unit,
+    candidates=candidates,
+    grader=f'{grading.GRADER_NAME} {grading.GRADER_VERSION}',
   )
 
 
@@ -338,12 +340,12 @@ def _pairs(
 def _verdicts(
   name: str,
   graded: Sequence[schema.CandidateSet],
-  readers: worker_pool.Pool,
+  readers: worker_pool.WorkerPool,
   deadline_s: float,
 ) -> Verdicts:
   """What another grader says of each pair of reference and answer; no answer is wrong."""
   pairs = sorted({pair for pair, _, _ in _pairs(graded) if pair[1] is not None})
-  results = readers.map(other_graders.PEERS[name], pairs, deadline_s)
+  results = readers.map(other_graders.OTHER_GRADERS[name], pairs, deadline_s)
   verdicts = {
     pair: None if result.limit else result.value
     for pair, result in zip(pairs, results)
@@ -378,7 +380,7 @@ def _compare(
             'candidate': index,
             'reference': pair[0],
             'answer': pair[1],
-            f'{grading.GRADER} {grading.VERSION}': ours,
+            f'{grading.GRADER_NAME} {grading.GRADER_VERSION}': ours,
             name: label,
           }
         )

@@ -74,13 +74,13 @@ def test_everything_is_written(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-  'version, noted', [(grading.VERSION, False), ('0.1', True)]
+  'version, noted', [(grading.GRADER_VERSION, False), ('0.1', True)]
 )
 def test_a_file_graded_by_another_version_of_the_grader_is_noted(
   tmp_path, version, noted
 ):
   path = scored_file(tmp_path / 'scored.jsonl')
-  grader = f'{grading.GRADER} {version}'
+  grader = f'{grading.GRADER_NAME} {version}'
   schema.write_jsonl(
     path,
     [

@@ -76,8 +76,8 @@ def test_the_report_names_grader_and_version_and_counts(tmp_path):
   _graded(tmp_path, '\\boxed{4}', 'no idea')
   report = _report(tmp_path)
   assert (report['grader'], report['version']) == (
-    grading.GRADER,
-    grading.VERSION,
+    grading.GRADER_NAME,
+    grading.GRADER_VERSION,
   )
   assert report['counts']['candidates'] == 2
   assert report['counts']['no answer'] == 1
@@ -103,12 +103,12 @@ def test_the_output_of_another_version_of_the_grader_is_graded_again(
 
   def grader():
     output = grade.grade(tmp_path / 'graded', candidates=candidates)
-    assert _report(tmp_path)['version'] == grading.VERSION
+    assert _report(tmp_path)['version'] == grading.GRADER_VERSION
     return schema.read_candidate_sets(output)[0].grader
 
-  assert grader() == f'{grading.GRADER} {grading.VERSION}'
-  monkeypatch.setattr(grading, 'VERSION', 'next')
-  assert grader() == f'{grading.GRADER} next'
+  assert grader() == f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
+  monkeypatch.setattr(grading, 'GRADER_VERSION', 'next')
+  assert grader() == f'{grading.GRADER_NAME} next'
 
 
 def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
@@ -129,7 +129,7 @@ def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
     'candidate': 1,
     'reference': '4',
     'answer': '4.0',
-    f'{grading.GRADER} {grading.VERSION}': True,
+    f'{grading.GRADER_NAME} {grading.GRADER_VERSION}': True,
     'exact': False,
   }
 
@@ -175,7 +175,7 @@ def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-    grading, 'key', time.sleep
+    grading, 'answer_key', time.sleep
   )  # a worker gets the answer as seconds: a TypeError
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(tmp_path / 'graded', candidates=candidates, workers=1)
@@ -184,7 +184,7 @@ def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(
 
 
 def test_limits_of_earlier_runs_are_not_counted(tmp_path):
-  worker_pool.shared().run(time.sleep, 'no number', 10.0)
+  worker_pool.shared_pool().run(time.sleep, 'no number', 10.0)
   _graded(tmp_path, '\\boxed{4}')
   assert _report(tmp_path)['limits'] == {}
 

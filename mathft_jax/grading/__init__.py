@@ -10,10 +10,10 @@ worker processes.
 # ruff: noqa: F401
 
 from mathft_jax.grading.equivalence import (
-  cluster,
+  cluster_answers,
   is_equivalent,
-  key,
-  labels_of,
+  answer_key,
+  cluster_labels,
 )
 from mathft_jax.grading.extraction import (
   FinalAnswer,
@@ -21,5 +21,5 @@ from mathft_jax.grading.extraction import (
   find_final_answer,
 )
 
-GRADER = 'mathft'
-VERSION = '1.1'  # counts up when answers are read differently; `grade` then grades again
+GRADER_NAME = 'mathft'
+GRADER_VERSION = '1.1'  # counts up when answers are read differently; `grade` then grades again

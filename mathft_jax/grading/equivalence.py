@@ -20,16 +20,16 @@ _CACHED = 1 << 18  # answers
 
 def is_equivalent(reference: str, answer: str) -> bool:
   """True when both answers can be read and have the same value."""
-  reference_key = key(reference)
-  return reference_key is not None and reference_key == key(answer)
+  reference_key = answer_key(reference)
+  return reference_key is not None and reference_key == answer_key(answer)
 
 
-def cluster(answers: Sequence[str | None]) -> list[int | None]:
+def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
   """One label per answer in order of first appearance; None where there is nothing to read."""
-  return labels_of([key(answer) for answer in answers])
+  return cluster_labels([answer_key(answer) for answer in answers])
 
 
-def labels_of(keys: Sequence[Hashable | None]) -> list[int | None]:
+def cluster_labels(keys: Sequence[Hashable | None]) -> list[int | None]:
   """The clusters of answers whose keys are known."""
   labels: dict[Hashable, int] = {}
   return [
@@ -37,12 +37,12 @@ def labels_of(keys: Sequence[Hashable | None]) -> list[int | None]:
   ]
 
 
-def key(answer: str | None) -> Hashable | None:
+def answer_key(answer: str | None) -> Hashable | None:
   """The key of an answer's value; None for answers that are absent or cannot be read."""
   return None if answer is None else _key(answer)
 
 
-def forget() -> None:
+def clear_cache() -> None:
   """Empties the memory of answers, for a fair measurement."""
   _key.cache_clear()
 
@@ -54,7 +54,7 @@ def _key(answer: str) -> Hashable | None:
   except lexical.AnswerTooLong:
     return _long_key(answer)
   try:
-    return answer_keys.key(answer_parser.parse_answer(tokens))
+    return answer_keys.tree_key(answer_parser.parse_answer(tokens))
   except (ValueError, ArithmeticError, RecursionError):
     return _text_key(tokens)
 

@@ -56,7 +56,7 @@ class Call:
 
 
 @_node
-class Sign:
+class PlusMinus:
   """The factor +1 or -1 of a `\\pm`; equal `occurrence` means equal choice, `flipped` is `\\mp`."""
 
   occurrence: int
@@ -64,20 +64,30 @@ class Sign:
 
 
 @_node
-class Degree:
+class Degrees:
   """A number of degrees: the number itself, except under a trigonometric function."""
 
   value: 'Scalar'
 
 
 Scalar = Union[
-  Number, Symbol, Constant, Sum, Product, Power, Call, Sign, Degree
+  Number, Symbol, Constant, Sum, Product, Power, Call, PlusMinus, Degrees
 ]
-SCALARS = (Number, Symbol, Constant, Sum, Product, Power, Call, Sign, Degree)
+SCALAR_TYPES = (
+  Number,
+  Symbol,
+  Constant,
+  Sum,
+  Product,
+  Power,
+  Call,
+  PlusMinus,
+  Degrees,
+)
 
 
 @_node
-class Group:
+class Collection:
   """`list` (bare), `set` (braces) or `tuple` (round or angle brackets)."""
 
   kind: str
@@ -117,26 +127,28 @@ class Relation:
 
 
 @_node
-class Tagged:
+class TaggedValue:
   """A kind of value of its own: `ratio`, `time`, `mod`, `text`."""
 
   tag: str
   items: tuple[Union['Tree', str], ...]
 
 
-Tree = Union[Scalar, Group, Interval, SetOperation, Matrix, Relation, Tagged]
+Tree = Union[
+  Scalar, Collection, Interval, SetOperation, Matrix, Relation, TaggedValue
+]
 
 MINUS_ONE = Number(fractions.Fraction(-1))
 INFINITY = Symbol('∞')
-DOTS = Symbol('…')
-REALS = Interval(Product((MINUS_ONE, INFINITY)), INFINITY, False, False)
+ELLIPSIS = Symbol('…')
+REAL_LINE = Interval(Product((MINUS_ONE, INFINITY)), INFINITY, False, False)
 
 
 def integer(value: int) -> Number:
   return Number(fractions.Fraction(value))
 
 
-def negative(tree: Scalar) -> Scalar:
+def negate(tree: Scalar) -> Scalar:
   return (
     Number(-tree.value)
     if isinstance(tree, Number)
@@ -144,19 +156,19 @@ def negative(tree: Scalar) -> Scalar:
   )
 
 
-def inverse(tree: Scalar) -> Scalar:
+def reciprocal(tree: Scalar) -> Scalar:
   return Power(tree, MINUS_ONE)
 
 
 def quotient(numerator: Scalar, denominator: Scalar) -> Scalar:
-  return Product((numerator, inverse(denominator)))
+  return Product((numerator, reciprocal(denominator)))
 
 
-def set_of(tree: Tree) -> Tree:
+def as_set(tree: Tree) -> Tree:
   """The tree as an operand of an operation on sets: `{3}` reads as the number 3, and is a set there."""
   return (
-    Group('set', (tree,))
-    if isinstance(tree, SCALARS) and not isinstance(tree, Symbol)
+    Collection('set', (tree,))
+    if isinstance(tree, SCALAR_TYPES) and not isinstance(tree, Symbol)
     else tree
   )
 
@@ -183,24 +195,24 @@ _FIELDS = {
   kind: tuple(field.name for field in dataclasses.fields(kind))
   for kind in Tree.__args__
 }
-_LEAVES = frozenset({Number, Symbol, Constant, Sign})
+_LEAVES = frozenset({Number, Symbol, Constant, PlusMinus})
 
 
-def variables(tree: Tree) -> set[str]:
+def variable_names(tree: Tree) -> set[str]:
   """The names in a tree that stand for variables: no infinity, dots, or numerals in a base."""
   if isinstance(tree, Symbol):
     return {tree.name} if tree.name[0].isalpha() else set()
-  return set().union(*map(variables, children(tree)))
+  return set().union(*map(variable_names, children(tree)))
 
 
-def contains(tree: Tree, kinds: tuple[type, ...]) -> bool:
+def contains_type(tree: Tree, kinds: tuple[type, ...]) -> bool:
   """True when the tree is or holds a node of these kinds."""
   return isinstance(tree, kinds) or any(
-    contains(child, kinds) for child in children(tree)
+    contains_type(child, kinds) for child in children(tree)
   )
 
 
-def replaced(tree: Tree, replace: Callable[[Tree], Tree | None]) -> Tree:
+def replace_nodes(tree: Tree, replace: Callable[[Tree], Tree | None]) -> Tree:
   """The tree with every node for which `replace` gives another one replaced by it."""
   other = replace(tree)
   if other is not None:
@@ -217,4 +229,6 @@ def _replaced_within(
 ) -> object:
   if isinstance(value, tuple):
     return tuple(_replaced_within(item, replace) for item in value)
-  return replaced(value, replace) if dataclasses.is_dataclass(value) else value
+  return (
+    replace_nodes(value, replace) if dataclasses.is_dataclass(value) else value
+  )

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 import importlib.metadata
 
 
-def exact(pair: tuple[str, str]) -> bool:
+def exact_match(pair: tuple[str, str]) -> bool:
   """True for equal strings, white space and dollar signs at the ends aside."""
   reference, answer = (text.strip().strip('$').strip() for text in pair)
   return bool(reference) and reference == answer
 
 
-def math_verify(pair: tuple[str, str]) -> bool:
+def math_verify_match(pair: tuple[str, str]) -> bool:
   """What math-verify says, called as its documentation says; it sets no alarm here."""
   import math_verify as library  # pylint: disable=import-outside-toplevel (an optional plug-in)
 
@@ -20,17 +20,17 @@ def math_verify(pair: tuple[str, str]) -> bool:
   return bool(library.verify(reference, answer, timeout_seconds=None))
 
 
-PEERS: dict[str, Callable[[tuple[str, str]], bool]] = {
-  'exact': exact,
-  'math-verify': math_verify,
+OTHER_GRADERS: dict[str, Callable[[tuple[str, str]], bool]] = {
+  'exact': exact_match,
+  'math-verify': math_verify_match,
 }
 
 
-def version(name: str) -> str:
+def installed_version(name: str) -> str:
   """The version of a peer, `''` for the exact string; ValueError for a peer that is not there."""
-  if name not in PEERS:
+  if name not in OTHER_GRADERS:
     raise ValueError(
-      f'no grader {name!r} to compare with; wanted one of {sorted(PEERS)}.'
+      f'no grader {name!r} to compare with; wanted one of {sorted(OTHER_GRADERS)}.'
     )
   if name == 'exact':
     return ''
@@ -42,5 +42,5 @@ def version(name: str) -> str:
     ) from error
 
 
-def names() -> Sequence[str]:
-  return sorted(PEERS)
+def grader_names() -> Sequence[str]:
+  return sorted(OTHER_GRADERS)

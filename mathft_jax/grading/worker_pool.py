@@ -20,15 +20,15 @@ import threading
 import time
 from typing import Any, Self
 
-MEMORY_BYTES = 2 << 30  # of address space, for each worker
-STARTING_S = 300.0  # a worker that is not ready by then will never be
+DEFAULT_MEMORY_BYTES = 2 << 30  # of address space, for each worker
+START_TIMEOUT_S = 300.0  # a worker that is not ready by then will never be
 Function = Callable[[Any], Any]
 
 _PACKAGE_PARENT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class TaskResult:
   """The value of an item, or the limit that it hit: `deadline`, `memory`, `died`, or an error."""
 
   value: Any = None
@@ -58,7 +58,7 @@ class _Worker:
     other.close()
     self.ready = False
     self.item: int | None = None
-    self.ends = time.monotonic() + STARTING_S
+    self.ends = time.monotonic() + START_TIMEOUT_S
 
   def give(
     self, index: int, function: Function, argument: Any, deadline_s: float
@@ -73,10 +73,12 @@ class _Worker:
     self.process.wait()
 
 
-class Pool:
+class WorkerPool:
   """Workers for functions that a module has by name; use as a context manager, or close it."""
 
-  def __init__(self, workers: int = 1, memory_bytes: int = MEMORY_BYTES):
+  def __init__(
+    self, workers: int = 1, memory_bytes: int = DEFAULT_MEMORY_BYTES
+  ):
     if workers < 1:
       raise ValueError(f'a pool of {workers} workers; wanted 1 or more.')
     self.memory_bytes = memory_bytes
@@ -99,17 +101,19 @@ class Pool:
         worker.stop()
       self._workers = []
 
-  def run(self, function: Function, argument: Any, deadline_s: float) -> Result:
+  def run(
+    self, function: Function, argument: Any, deadline_s: float
+  ) -> TaskResult:
     """The result of one item."""
     return self.map(function, [argument], deadline_s)[0]
 
   def map(
     self, function: Function, arguments: Iterable[Any], deadline_s: float
-  ) -> list[Result]:
+  ) -> list[TaskResult]:
     """The results in order; every item has the deadline for itself, in seconds of the clock."""
     with self._lock:
       items = list(arguments)
-      results: list[Result | None] = [None] * len(items)
+      results: list[TaskResult | None] = [None] * len(items)
       waiting = iter(enumerate(items))
       left = len(items)
       while len(self._workers) < min(self._size, len(items)):
@@ -139,7 +143,7 @@ class Pool:
           return
         worker.give(index, function, argument, deadline_s)
 
-  def _collect(self) -> Iterator[tuple[int, Result]]:
+  def _collect(self) -> Iterator[tuple[int, TaskResult]]:
     """The items that end next: results, and what went over its deadline or with its worker."""
     busy = [
       worker
@@ -153,14 +157,14 @@ class Pool:
       if worker.pipe in ready:
         result = self._receive(worker)
       elif time.monotonic() >= worker.ends:
-        result = Result(limit='deadline')
+        result = TaskResult(limit='deadline')
         self._replace(worker)
       else:
         continue
       if item is not None and result is not None:
         yield item, result
 
-  def _receive(self, worker: _Worker) -> Result | None:
+  def _receive(self, worker: _Worker) -> TaskResult | None:
     """The result that a worker sent; None when it says that it is ready."""
     try:
       result = worker.pipe.recv()
@@ -171,9 +175,9 @@ class Pool:
           f'ready; does `{sys.executable} -m mathft_jax.grading.worker_process` start?'
         )
       self._replace(worker)
-      return Result(limit='died')
+      return TaskResult(limit='died')
     worker.item, worker.ready = None, True
-    if isinstance(result, Result) and result.limit == 'memory':
+    if isinstance(result, TaskResult) and result.limit == 'memory':
       self._replace(worker)
     return result
 
@@ -182,32 +186,32 @@ class Pool:
     if not worker.ready:
       worker.stop()
       raise RuntimeError(
-        f'a grading worker was not ready after {STARTING_S} s.'
+        f'a grading worker was not ready after {START_TIMEOUT_S} s.'
       )
     worker.stop()
     self._workers[self._workers.index(worker)] = _Worker(self.memory_bytes)
 
 
-_shared: list[Pool] = []
+_shared: list[WorkerPool] = []
 _shared_lock = threading.Lock()
 
 
-def shared() -> Pool:
+def shared_pool() -> WorkerPool:
   """The pool of one worker for what single answers need; it starts at its first use."""
   with _shared_lock:
     if not _shared:
-      _shared.append(Pool())
+      _shared.append(WorkerPool())
       atexit.register(_shared[0].close)
     return _shared[0]
 
 
-def shared_counts() -> collections.Counter[str]:
+def shared_pool_counts() -> collections.Counter[str]:
   """How the items of the shared pool ended, since the process began."""
   with _shared_lock:
     return collections.Counter(_shared[0].counts if _shared else {})
 
 
-def shared_hits() -> list[tuple[str, str]]:
+def shared_pool_limit_hits() -> list[tuple[str, str]]:
   """The limits that items of the shared pool have hit, since the process began."""
   with _shared_lock:
     return list(_shared[0].hits if _shared else ())

@@ -8,7 +8,7 @@ from mathft_jax.grading import worker_pool
 from mathft_jax.grading.canonical import sympy_closed_forms
 
 
-def main(descriptor: int, memory_bytes: int) -> None:
+def run_worker(descriptor: int, memory_bytes: int) -> None:
   """Answers every (function, argument) that the pipe brings with a pool.Result."""
   sympy_closed_forms.warm_up()
   resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -22,17 +22,17 @@ def main(descriptor: int, memory_bytes: int) -> None:
         return
 
 
-def _result(pipe: connection.Connection) -> worker_pool.Result:
+def _result(pipe: connection.Connection) -> worker_pool.TaskResult:
   try:
     function, argument = pipe.recv()
-    return worker_pool.Result(function(argument))
+    return worker_pool.TaskResult(function(argument))
   except EOFError:
     raise
   except MemoryError:
-    return worker_pool.Result(limit='memory')
+    return worker_pool.TaskResult(limit='memory')
   except Exception as error:  # pylint: disable=broad-exception-caught (it is reported by its name)
-    return worker_pool.Result(limit=type(error).__name__)
+    return worker_pool.TaskResult(limit=type(error).__name__)
 
 
 if __name__ == '__main__':
-  main(int(sys.argv[1]), int(sys.argv[2]))
+  run_worker(int(sys.argv[1]), int(sys.argv[2]))

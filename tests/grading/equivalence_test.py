@@ -135,12 +135,12 @@ def _assert_relation(answers):
     (a, b): grading.is_equivalent(a, b)
     for a, b in itertools.product(answers, repeat=2)
   }
-  labels = dict(zip(answers, grading.cluster(answers)))
+  labels = dict(zip(answers, grading.cluster_answers(answers)))
   for a, b in equal:
     assert equal[a, b] == equal[b, a]
     assert equal[a, b] == (labels[a] is not None and labels[a] == labels[b])
   for a in answers:
-    assert equal[a, a] == (grading.key(a) is not None)
+    assert equal[a, a] == (grading.answer_key(a) is not None)
   for a, b, c in itertools.product(answers, repeat=3):
     assert not (equal[a, b] and equal[b, c]) or equal[a, c]
 
@@ -156,7 +156,7 @@ def test_the_labelled_pairs_are_graded_as_labelled(labelled):
 
 def test_clusters_are_labelled_in_order_of_first_appearance():
   answers = ['4', None, '5', r'\frac{8}{2}', '', '5.0', '{{{', 'four']
-  assert grading.cluster(answers) == [0, None, 1, 0, None, 1, None, 0]
+  assert grading.cluster_answers(answers) == [0, None, 1, 0, None, 1, None, 0]
 
 
 @pytest.mark.parametrize(
@@ -179,25 +179,25 @@ def test_clusters_are_labelled_in_order_of_first_appearance():
   ],
 )
 def test_what_says_nothing_equals_nothing(text):
-  assert grading.key(text) is None
+  assert grading.answer_key(text) is None
   assert not grading.is_equivalent(text, text)
 
 
 def test_nine_digits_are_one_answer_with_what_they_approximate():
   spellings = [r'3\pi', '9.42477796', '9.424777961', '9.42477796076938']
-  assert len(set(grading.cluster(spellings))) == 1
+  assert len(set(grading.cluster_answers(spellings))) == 1
   assert not grading.is_equivalent('9.4247', r'3\pi')
   assert not grading.is_equivalent(r'3\pi', r'3\pi + 10^{-12}')
 
 
 def test_threads_agree():
   answers = [rf'\sin({n}) + \sqrt{{{n}}}' for n in range(2, 40)]
-  expected = [grading.key(answer) for answer in answers]
+  expected = [grading.answer_key(answer) for answer in answers]
   grading.equivalence.forget()
   found = {}
 
   def read(worker):
-    found[worker] = [grading.key(answer) for answer in answers]
+    found[worker] = [grading.answer_key(answer) for answer in answers]
 
   threads = [
     threading.Thread(target=read, args=(worker,)) for worker in range(4)

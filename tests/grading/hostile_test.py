@@ -86,7 +86,7 @@ def test_environments_that_hold_nothing_equal_nothing(text):
 
 
 def test_braces_alone_say_nothing():
-  assert grading.cluster(['{' * 100_000, '}' * 100_000]) == [None, None]
+  assert grading.cluster_answers(['{' * 100_000, '}' * 100_000]) == [None, None]
 
 
 def test_towers_are_told_apart():
@@ -98,7 +98,7 @@ def test_towers_are_told_apart():
     '99999999!',
     '99999998!',
   ]
-  assert grading.cluster(towers) == list(range(len(towers)))
+  assert grading.cluster_answers(towers) == list(range(len(towers)))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from mathft_jax.grading.canonical import (
 _MAX_SIGNS = 3  # independent choices of one answer
 
 
-def key(tree: expression_tree.Tree) -> Hashable:
+def tree_key(tree: expression_tree.Tree) -> Hashable:
   """The key of an answer; raises ArithmeticError when a part of it has no value."""
   readings = _readings(tree)
   if len(readings) > 1:
@@ -37,11 +37,11 @@ def _key(tree: expression_tree.Tree) -> Hashable:
 
 
 def _scalar_key(tree: expression_tree.Scalar) -> Hashable:
-  if expression_tree.contains(
-    tree, (expression_tree.Matrix, expression_tree.Group)
+  if expression_tree.contains_type(
+    tree, (expression_tree.Matrix, expression_tree.Collection)
   ):
-    tree = matrix_arithmetic.evaluated(tree)
-    if isinstance(tree, (expression_tree.Matrix, expression_tree.Group)):
+    tree = matrix_arithmetic.evaluate_matrix_expression(tree)
+    if isinstance(tree, (expression_tree.Matrix, expression_tree.Collection)):
       return _key(tree)
   return scalar_keys.scalar_key(tree)
 
@@ -58,17 +58,17 @@ def collection_key(keys: Iterable[Hashable]) -> Hashable:
 _EMPTY = ('set', frozenset())
 
 
-def _group_key(tree: expression_tree.Group) -> Hashable:
+def _group_key(tree: expression_tree.Collection) -> Hashable:
   if tree.kind == 'tuple':
-    return ('tuple', *map(key, tree.items))
-  if expression_tree.DOTS in tree.items:
-    return ('sequence', *map(key, tree.items))
-  point = relation_keys.coordinates(tree)
+    return ('tuple', *map(tree_key, tree.items))
+  if expression_tree.ELLIPSIS in tree.items:
+    return ('sequence', *map(tree_key, tree.items))
+  point = relation_keys.point_from_equations(tree)
   if point:
     return ('tuple', *map(_key, point))
-  conditions = interval_sets.from_conditions(tree)
+  conditions = interval_sets.set_from_conditions(tree)
   if conditions is not None:
-    return interval_sets.key(conditions, _key)
+    return interval_sets.set_key(conditions, _key)
   return collection_key(
     _key(reading) for item in tree.items for reading in _readings(item)
   )
@@ -76,7 +76,7 @@ def _group_key(tree: expression_tree.Group) -> Hashable:
 
 def _readings(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
   """The trees that a tree with `\\pm` stands for: all signs are free, unless there is a `\\mp`."""
-  if isinstance(tree, expression_tree.Group) and tree.kind != 'tuple':
+  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
     return [tree]  # each item has its own
   signs = set(_signs(tree))
   if not signs:
@@ -90,28 +90,28 @@ def _readings(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
     chosen = dict(zip(occurrences, choice))
 
     def number(node, chosen=chosen):
-      if not isinstance(node, expression_tree.Sign):
+      if not isinstance(node, expression_tree.PlusMinus):
         return None
       sign = chosen[0 if together else node.occurrence]
       return expression_tree.integer(-sign if node.flipped else sign)
 
-    readings.append(expression_tree.replaced(tree, number))
+    readings.append(expression_tree.replace_nodes(tree, number))
   return readings
 
 
-def _signs(tree: expression_tree.Tree) -> Iterable[expression_tree.Sign]:
-  if isinstance(tree, expression_tree.Sign):
+def _signs(tree: expression_tree.Tree) -> Iterable[expression_tree.PlusMinus]:
+  if isinstance(tree, expression_tree.PlusMinus):
     yield tree
   for child in expression_tree.children(tree):
     yield from _signs(child)
 
 
 def _matrix_key(tree: expression_tree.Matrix) -> Hashable:
-  rows = tuple(tuple(map(key, row)) for row in tree.rows)
+  rows = tuple(tuple(map(tree_key, row)) for row in tree.rows)
   return ('matrix', rows)
 
 
-def _tagged_key(tree: expression_tree.Tagged) -> Hashable:
+def _tagged_key(tree: expression_tree.TaggedValue) -> Hashable:
   if tree.tag == 'ratio':
     first, *rest = tree.items
     return (
@@ -133,22 +133,22 @@ def _tagged_key(tree: expression_tree.Tagged) -> Hashable:
     return ('text', ''.join(tree.items))
   return (
     tree.tag,
-    *(item if isinstance(item, str) else key(item) for item in tree.items),
+    *(item if isinstance(item, str) else tree_key(item) for item in tree.items),
   )
 
 
 def _set_key(tree: expression_tree.Tree) -> Hashable:
-  return interval_sets.key(tree, _key)
+  return interval_sets.set_key(tree, _key)
 
 
 def _relation_key(tree: expression_tree.Relation) -> Hashable:
-  return relation_keys.key(tree, _key)
+  return relation_keys.relation_key(tree, _key)
 
 
 _KEYS = {
-  expression_tree.Group: _group_key,
+  expression_tree.Collection: _group_key,
   expression_tree.Matrix: _matrix_key,
-  expression_tree.Tagged: _tagged_key,
+  expression_tree.TaggedValue: _tagged_key,
   expression_tree.Interval: _set_key,
   expression_tree.SetOperation: _set_key,
   expression_tree.Relation: _relation_key,

@@ -5,7 +5,7 @@ from fractions import Fraction
 import math
 
 from mathft_jax.grading import expression_tree
-from mathft_jax.grading.canonical.sample_points import Value, each
+from mathft_jax.grading.canonical.sample_points import Value, map_over_points
 
 MAX_TERMS = 1000  # of a sum or product
 MAX_FACTORIAL = 9000  # exact up to here
@@ -172,7 +172,7 @@ def _sign(evaluator, varies: bool, value: Value) -> Value:
   return Fraction((value > 0) - (value < 0))
 
 
-FUNCTIONS: dict[str, Callable[..., Value]] = {
+FUNCTION_EVALUATORS: dict[str, Callable[..., Value]] = {
   **{
     name: _analytic(name)
     for name in (
@@ -220,12 +220,12 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 }
 
 
-def bounded(evaluator, tree: expression_tree.Call) -> Value:
+def evaluate_finite_series(evaluator, tree: expression_tree.Call) -> Value:
   """A sum or product over a range of whole numbers; opaque when it is long or without end."""
   body, index, *ends = tree.arguments
   low, high = map(evaluator.value, ends)
   if not is_integer(low, high) or not 0 <= high - low < MAX_TERMS:
-    return each(
+    return map_over_points(
       lambda *values: evaluator.opaque(tree.function, *values),
       evaluator.value(body),
       low,
@@ -235,19 +235,19 @@ def bounded(evaluator, tree: expression_tree.Call) -> Value:
     evaluator.at(index, Fraction(number), body)
     for number in range(low.numerator, high.numerator + 1)
   ]
-  return each(
+  return map_over_points(
     evaluator.add if tree.function == 'sum' else evaluator.multiply, *terms
   )
 
 
-def determinant(evaluator, tree: expression_tree.Call) -> Value:
+def evaluate_determinant(evaluator, tree: expression_tree.Call) -> Value:
   """By expansion along the first row, up to order 6."""
   matrix = tree.arguments[0]
   if (
     not isinstance(matrix, expression_tree.Matrix)
     or not len(matrix.rows) == len(matrix.rows[0]) <= _MAX_ORDER
   ):
-    return each(
+    return map_over_points(
       lambda *values: evaluator.opaque('det', *values),
       *(evaluator.value(argument) for argument in tree.arguments),
     )

@@ -18,10 +18,10 @@ _COMBINE = {
   '∩': frozenset.intersection,
   '∖': frozenset.difference,
 }
-_MINUS_INFINITY = expression_tree.negative(expression_tree.INFINITY)
+_MINUS_INFINITY = expression_tree.negate(expression_tree.INFINITY)
 
 
-def key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
+def set_key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
   """The key of an interval or of an operation on sets."""
   tree = _with_solutions(tree)
   if isinstance(tree, expression_tree.Interval):
@@ -35,8 +35,8 @@ def key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
   return _runs_key(members, [end_key for _, end_key in ends], key_of)
 
 
-def from_conditions(
-  group: expression_tree.Group,
+def set_from_conditions(
+  group: expression_tree.Collection,
 ) -> expression_tree.Tree | None:
   """The set that a list of conditions on one variable describes: where all hold, else where any."""
   conditions = [
@@ -45,8 +45,8 @@ def from_conditions(
     if isinstance(item, expression_tree.Relation) and '=' not in item.operators
   ]
   names = [
-    expression_tree.variables(item.sides[0])
-    | (set() if '∈' in item.operators else expression_tree.variables(item))
+    expression_tree.variable_names(item.sides[0])
+    | (set() if '∈' in item.operators else expression_tree.variable_names(item))
     for item in conditions
   ]
   if (
@@ -67,7 +67,7 @@ def from_conditions(
   for other in sets[1:]:
     everywhere = expression_tree.SetOperation('∩', everywhere, other)
     anywhere = expression_tree.SetOperation('∪', anywhere, other)
-  is_empty = key(everywhere, lambda tree: tree) == _EMPTY
+  is_empty = set_key(everywhere, lambda tree: tree) == _EMPTY
   return anywhere if is_empty else everywhere
 
 
@@ -83,8 +83,8 @@ def _with_solutions(tree: expression_tree.Tree) -> expression_tree.Tree:
     if not isinstance(node, expression_tree.Relation):
       return None
     names.update(
-      expression_tree.variables(node.sides[0])
-      or expression_tree.variables(node.sides[-1])
+      expression_tree.variable_names(node.sides[0])
+      or expression_tree.variable_names(node.sides[-1])
     )
     if node.operators == ('∈',):
       return node.sides[1]
@@ -93,7 +93,7 @@ def _with_solutions(tree: expression_tree.Tree) -> expression_tree.Tree:
       raise ArithmeticError('conditions on several variables.')
     return _with_solutions(solutions)
 
-  return expression_tree.replaced(tree, solve)
+  return expression_tree.replace_nodes(tree, solve)
 
 
 def _interval_key(tree: expression_tree.Interval, key_of: Key) -> Hashable:
@@ -127,7 +127,7 @@ def _bounds(
       and leaf.high == expression_tree.INFINITY
     )
     return None if includes_infinity else (leaf.low, leaf.high)
-  if isinstance(leaf, expression_tree.Group) and (
+  if isinstance(leaf, expression_tree.Collection) and (
     leaf.kind != 'tuple' or len(leaf.items) == 2
   ):
     return leaf.items
@@ -144,16 +144,18 @@ def _ends(
     if bounds is None:
       return None
     for side, bound in enumerate(bounds):
-      if not isinstance(leaf, expression_tree.Group) or leaf.kind == 'tuple':
+      if (
+        not isinstance(leaf, expression_tree.Collection) or leaf.kind == 'tuple'
+      ):
         if bound == (expression_tree.INFINITY if side else _MINUS_INFINITY):
           continue
       if not isinstance(
-        bound, expression_tree.SCALARS
-      ) or expression_tree.contains(
-        bound, (expression_tree.Matrix, expression_tree.Group)
+        bound, expression_tree.SCALAR_TYPES
+      ) or expression_tree.contains_type(
+        bound, (expression_tree.Matrix, expression_tree.Collection)
       ):
         return None
-      value = scalar_keys.real_number(bound)
+      value = scalar_keys.real_value(bound)
       if value is None:
         return None
       ends[scalar_keys.scalar_key(bound)] = value
@@ -171,7 +173,7 @@ def _members(
       _members(side, order, key_of) for side in (tree.left, tree.right)
     )
     return _COMBINE[tree.operator](left, right)
-  if isinstance(tree, expression_tree.Group) and tree.kind != 'tuple':
+  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
     return frozenset(
       2 * order[scalar_keys.scalar_key(item)] + 1 for item in tree.items
     )
@@ -227,10 +229,10 @@ def _symbolic_key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
   if tree.operator == '∪':
     leaves = list(_leaves(tree))
     if all(
-      isinstance(leaf, (expression_tree.Interval, expression_tree.Group))
+      isinstance(leaf, (expression_tree.Interval, expression_tree.Collection))
       for leaf in leaves
     ) and not any(
-      isinstance(leaf, expression_tree.Group) and leaf.kind != 'tuple'
+      isinstance(leaf, expression_tree.Collection) and leaf.kind != 'tuple'
       for leaf in leaves
     ):
       return ('union', frozenset(map(key_of, leaves)))
@@ -244,7 +246,7 @@ def _symbolic_key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
 def _elements(
   tree: expression_tree.Tree, key_of: Key
 ) -> frozenset[Hashable] | None:
-  if isinstance(tree, expression_tree.Group) and tree.kind != 'tuple':
+  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
     return frozenset(map(key_of, tree.items))
   if isinstance(tree, expression_tree.SetOperation):
     sides = [_elements(side, key_of) for side in (tree.left, tree.right)]

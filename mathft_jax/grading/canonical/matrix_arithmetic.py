@@ -5,18 +5,22 @@ import functools
 
 from mathft_jax.grading import expression_tree
 
-MAX_ENTRIES = 100
+MAX_MATRIX_ENTRIES = 100
 _MAX_EXPONENT = 10
 
 
-def evaluated(tree: expression_tree.Tree) -> expression_tree.Tree:
+def evaluate_matrix_expression(
+  tree: expression_tree.Tree,
+) -> expression_tree.Tree:
   """The matrix, vector or scalar that a tree of them stands for; ArithmeticError when none."""
   if isinstance(tree, expression_tree.Sum):
-    return functools.reduce(_added, map(evaluated, tree.terms))
+    return functools.reduce(_added, map(evaluate_matrix_expression, tree.terms))
   if isinstance(tree, expression_tree.Product):
-    return functools.reduce(_multiplied, map(evaluated, tree.factors))
+    return functools.reduce(
+      _multiplied, map(evaluate_matrix_expression, tree.factors)
+    )
   if isinstance(tree, expression_tree.Power):
-    base = evaluated(tree.base)
+    base = evaluate_matrix_expression(tree.base)
     return (
       expression_tree.Power(base, tree.exponent)
       if _rows(base) is None
@@ -134,20 +138,20 @@ def _rows(
   """The rows of a matrix or of a vector written (a, b, ...); None for a scalar."""
   if isinstance(tree, expression_tree.Matrix):
     rows = list(map(list, tree.rows))
-  elif isinstance(tree, expression_tree.Group) and tree.kind == 'tuple':
+  elif isinstance(tree, expression_tree.Collection) and tree.kind == 'tuple':
     rows = [list(tree.items)]
-  elif isinstance(tree, expression_tree.Group):
+  elif isinstance(tree, expression_tree.Collection):
     raise ArithmeticError(f'arithmetic with a {tree.kind}.')
   else:
     return None
-  if sum(map(len, rows)) > MAX_ENTRIES:
-    raise ArithmeticError(f'more than {MAX_ENTRIES} entries.')
+  if sum(map(len, rows)) > MAX_MATRIX_ENTRIES:
+    raise ArithmeticError(f'more than {MAX_MATRIX_ENTRIES} entries.')
   return rows
 
 
 def _like(
   tree: expression_tree.Tree | None, rows: list[list[expression_tree.Scalar]]
 ) -> expression_tree.Tree:
-  if isinstance(tree, expression_tree.Group):
-    return expression_tree.Group('tuple', tuple(rows[0]))
+  if isinstance(tree, expression_tree.Collection):
+    return expression_tree.Collection('tuple', tuple(rows[0]))
   return expression_tree.Matrix(tuple(map(tuple, rows)))

@@ -21,18 +21,18 @@ from typing import Any, NamedTuple
 
 from mpmath import libmp
 
-DIGITS = 9
-DIGITS_BITS = 100
-SIMPLE = 10**6
+SIGNIFICANT_DIGITS = 9
+ROUNDED_REAL_BITS = 100
+MAX_SIMPLE_FRACTION = 10**6
 _MEASURED = 2  # decimal places of sums of money, which approximate nothing
 _FINE = (
   10**15
 )  # numerator times denominator of fractions that are given as decimals
-WIDE_BITS = 30
+WIDE_RATIONAL_BITS = 30
 _LONGEST = 1000  # bits of a number that is looked at digit by digit
 
 
-class Digits(NamedTuple):
+class RoundedReal(NamedTuple):
   """A real number to DIGITS_BITS: mantissa * 2**exponent with an odd mantissa."""
 
   mantissa: int
@@ -42,27 +42,27 @@ class Digits(NamedTuple):
 def rational_key(value: Fraction) -> Hashable:
   """The key of an exact rational."""
   numerator, denominator = value.numerator, value.denominator
-  if denominator == 1 or abs(numerator) * denominator <= SIMPLE:
+  if denominator == 1 or abs(numerator) * denominator <= MAX_SIMPLE_FRACTION:
     return value
   if max(numerator.bit_length(), denominator.bit_length()) > _LONGEST:
     return value
   if _terminates(denominator):
     if (
       10**_MEASURED % denominator == 0
-      or len(str(_shifted(value)).rstrip('0')) < DIGITS
+      or len(str(_shifted(value)).rstrip('0')) < SIGNIFICANT_DIGITS
     ):
       return value
     near = _simplest_near(value)
-    if abs(near.numerator) * near.denominator <= SIMPLE:
+    if abs(near.numerator) * near.denominator <= MAX_SIMPLE_FRACTION:
       return value if _terminates(near.denominator) else near
   elif abs(numerator) * denominator > _FINE:
     return value
   return ('decimal', *_rounded(value))
 
 
-def irrational_key(digits: Digits, widest: int) -> Hashable:
+def irrational_key(digits: RoundedReal, widest: int) -> Hashable:
   """The key of an irrational number, written with rationals of `widest` bits."""
-  if widest > WIDE_BITS or abs(digits.exponent) > _LONGEST:
+  if widest > WIDE_RATIONAL_BITS or abs(digits.exponent) > _LONGEST:
     return ('real', digits)
   return (
     'decimal',
@@ -70,10 +70,12 @@ def irrational_key(digits: Digits, widest: int) -> Hashable:
   )
 
 
-def digits_of(value: Any) -> Digits:
+def round_mpf(value: Any) -> RoundedReal:
   """A real mpmath number, rounded."""
-  sign, mantissa, exponent, _ = libmp.mpf_pos(value._mpf_, DIGITS_BITS, 'n')
-  return Digits(-int(mantissa) if sign else int(mantissa), exponent)
+  sign, mantissa, exponent, _ = libmp.mpf_pos(
+    value._mpf_, ROUNDED_REAL_BITS, 'n'
+  )
+  return RoundedReal(-int(mantissa) if sign else int(mantissa), exponent)
 
 
 def _terminates(denominator: int) -> bool:
@@ -95,10 +97,10 @@ def _shifted(value: Fraction) -> int:
 
 def _rounded(value: Fraction) -> tuple[int, int]:
   """Digits and exponent: value = digits * 10**exponent to DIGITS significant digits, half up."""
-  exponent = _magnitude(value) - DIGITS
+  exponent = _magnitude(value) - SIGNIFICANT_DIGITS
   scaled = value / Fraction(10) ** exponent
   digits = math.floor(abs(scaled) + Fraction(1, 2))
-  if digits == 10**DIGITS:
+  if digits == 10**SIGNIFICANT_DIGITS:
     digits, exponent = digits // 10, exponent + 1
   return (digits if value > 0 else -digits), exponent
 
@@ -116,7 +118,7 @@ def _magnitude(value: Fraction) -> int:
 
 def _simplest_near(value: Fraction) -> Fraction:
   """The fraction of smallest denominator within one unit of the ninth digit."""
-  unit = Fraction(10) ** (_magnitude(value) - DIGITS)
+  unit = Fraction(10) ** (_magnitude(value) - SIGNIFICANT_DIGITS)
   size = _simplest_between(abs(value) - unit, abs(value) + unit)
   return size if value > 0 else -size
 

@@ -21,22 +21,26 @@ from mathft_jax.grading.canonical import (
   number_keys,
   power_products,
 )
-from mathft_jax.grading.canonical.sample_points import Value, each, point_values
+from mathft_jax.grading.canonical.sample_points import (
+  Value,
+  map_over_points,
+  sample_values,
+)
 
 MAX_BITS = 1 << 17  # of a numerator or denominator; 9000! has 1 << 17
 MAX_STEPS = 20_000  # evaluated nodes of one answer
 _E = expression_tree.Constant('e')
 
 
-class TooBig(ArithmeticError):
+class ValueTooLarge(ArithmeticError):
   """An exact value beyond MAX_BITS."""
 
 
-class Undefined(ArithmeticError):
+class UndefinedValue(ArithmeticError):
   """No value, such as 1 / 0."""
 
 
-class Evaluator:
+class NumericEvaluator:
   """Evaluates trees in one mpmath context; `widest` is the longest rational that met a root."""
 
   def __init__(
@@ -58,9 +62,9 @@ class Evaluator:
     self.steps += 1
     evaluate = _EVALUATE.get(type(tree))
     if evaluate is None:
-      raise Undefined(f'{type(tree).__name__} is no scalar.')
+      raise UndefinedValue(f'{type(tree).__name__} is no scalar.')
     if self.steps > MAX_STEPS:
-      raise TooBig(f'more than {MAX_STEPS} steps.')
+      raise ValueTooLarge(f'more than {MAX_STEPS} steps.')
     value = self._known[id(tree)] = evaluate(self, tree)
     return value
 
@@ -71,7 +75,9 @@ class Evaluator:
     tree: expression_tree.Scalar,
   ) -> Value:
     """The value of the tree where the symbol has this value."""
-    inside = Evaluator(self.context, {**self.variables, index.name: number})
+    inside = NumericEvaluator(
+      self.context, {**self.variables, index.name: number}
+    )
     inside.steps = self.steps
     value = inside.value(tree)
     self.steps, self.widest = inside.steps, max(self.widest, inside.widest)
@@ -94,7 +100,7 @@ class Evaluator:
 
   def _symbol(self, tree: expression_tree.Symbol) -> Value:
     if tree.name not in self.variables:
-      self.variables[tree.name] = point_values(tree.name)
+      self.variables[tree.name] = sample_values(tree.name)
     return self.variables[tree.name]
 
   def _constant(self, tree: expression_tree.Constant) -> Value:
@@ -138,7 +144,7 @@ class Evaluator:
     if undone:
       return self.value(undone)
     if base == _E:
-      return each(self._exponential, exponent)
+      return map_over_points(self._exponential, exponent)
     value = self.value(base)
     if (
       isinstance(base, expression_tree.Power) and type(value) is list
@@ -147,9 +153,9 @@ class Evaluator:
       if type(inner) is Fraction:
         value, exponent = (
           self.value(base.base),
-          each(self.multiply, exponent, inner),
+          map_over_points(self.multiply, exponent, inner),
         )
-    return each(self.general_power, value, exponent)
+    return map_over_points(self.general_power, value, exponent)
 
   def general_power(self, base: Value, exponent: Value) -> Value:
     """exp(exponent * log(base)), the principal value; exact for an exponent that is whole here."""
@@ -194,17 +200,17 @@ class Evaluator:
       else:
         bases.append((value, exponent.numerator))
     if not roots:
-      return each(
+      return map_over_points(
         self.multiply,
         *whole,
-        *(each(self.integer_power, v, n) for v, n in bases),
+        *(map_over_points(self.integer_power, v, n) for v, n in bases),
       )
     factors = [
       *((v, Fraction(1)) for v in whole),
       *((v, Fraction(n)) for v, n in bases),
       *roots,
     ]
-    return self._with_roots(power_products.merged(factors))
+    return self._with_roots(power_products.merge_equal_bases(factors))
 
   def _factors(
     self, tree: expression_tree.Scalar, power: Fraction
@@ -234,30 +240,32 @@ class Evaluator:
       floor = math.floor(exponent)
       rest = exponent - floor
       if floor:
-        whole.append(each(self.integer_power, value, floor))
+        whole.append(map_over_points(self.integer_power, value, floor))
       if rest.denominator % 2:
         if rest:
-          whole.append(each(self.root, value, rest.denominator, rest.numerator))
+          whole.append(
+            map_over_points(self.root, value, rest.denominator, rest.numerator)
+          )
       else:
         even.append((value, rest))
     if even:
       degree = math.lcm(*(rest.denominator for _, rest in even))
-      radicand = each(
+      radicand = map_over_points(
         self.multiply,
         *(
-          each(self.integer_power, value, int(rest * degree))
+          map_over_points(self.integer_power, value, int(rest * degree))
           for value, rest in even
         ),
       )
-      whole.append(each(self.root, radicand, degree))
-    return each(self.multiply, *whole)
+      whole.append(map_over_points(self.root, radicand, degree))
+    return map_over_points(self.multiply, *whole)
 
   def root(self, value: Value, degree: int, power: int = 1) -> Value:
     """value ** (power / degree): exact if it can be; the real root when degree is odd."""
     if degree > MAX_BITS:
       return self.opaque('root', value, Fraction(power, degree))
     if type(value) is Fraction:
-      exact = power_products.exact_root(value, degree)
+      exact = power_products.exact_rational_root(value, degree)
       if exact is not None:
         return self.integer_power(exact, power)
     inexact = self.inexact(value)
@@ -267,30 +275,30 @@ class Evaluator:
 
   def _call(self, tree: expression_tree.Call) -> Value:
     if tree.function in ('sum', 'product'):
-      return function_evaluation.bounded(self, tree)
+      return function_evaluation.evaluate_finite_series(self, tree)
     if tree.function == 'det':
-      return function_evaluation.determinant(self, tree)
+      return function_evaluation.evaluate_determinant(self, tree)
     if tree.function == 'ln' and len(tree.arguments) == 1 and _varies(tree):
       return self._logarithm(tree.arguments[0])
     arguments = [self.value(argument) for argument in tree.arguments]
-    function = function_evaluation.FUNCTIONS.get(tree.function)
+    function = function_evaluation.FUNCTION_EVALUATORS.get(tree.function)
     if function is None:
-      return each(
+      return map_over_points(
         lambda *values: self.opaque(tree.function, *values), *arguments
       )
     varies = any(type(argument) is list for argument in arguments)
-    return each(
+    return map_over_points(
       lambda *values: self._apply(function, tree.function, varies, values),
       *arguments,
     )
 
   def _logarithm(self, tree: expression_tree.Scalar) -> Value:
     """The sum of exponent * log |base| over the factors: ln sqrt x is ln(x) / 2 everywhere."""
-    logarithm = function_evaluation.FUNCTIONS['ln']
-    return each(
+    logarithm = function_evaluation.FUNCTION_EVALUATORS['ln']
+    return map_over_points(
       self.add,
       *(
-        each(
+        map_over_points(
           lambda v, e=exponent: self.multiply(
             e, self._apply(logarithm, 'ln', True, (v,))
           ),
@@ -315,17 +323,17 @@ class Evaluator:
     return self.opaque(name, *values) if result is None else result
 
 
-_EVALUATE: dict[type, Callable[[Evaluator, Any], Value]] = {
+_EVALUATE: dict[type, Callable[[NumericEvaluator, Any], Value]] = {
   expression_tree.Number: lambda _, tree: tree.value,
-  expression_tree.Symbol: Evaluator._symbol,
-  expression_tree.Constant: Evaluator._constant,
-  expression_tree.Sum: lambda self, tree: each(
+  expression_tree.Symbol: NumericEvaluator._symbol,
+  expression_tree.Constant: NumericEvaluator._constant,
+  expression_tree.Sum: lambda self, tree: map_over_points(
     self.add, *map(self.value, tree.terms)
   ),
-  expression_tree.Product: Evaluator._monomial,
-  expression_tree.Power: Evaluator._power,
-  expression_tree.Call: Evaluator._call,
-  expression_tree.Degree: lambda self, tree: self.value(tree.value),
+  expression_tree.Product: NumericEvaluator._monomial,
+  expression_tree.Power: NumericEvaluator._power,
+  expression_tree.Call: NumericEvaluator._call,
+  expression_tree.Degrees: lambda self, tree: self.value(tree.value),
 }
 
 
@@ -334,7 +342,7 @@ def _digits(value: Value) -> str:
   if type(value) is Fraction:
     return f'{value.numerator:x}/{value.denominator:x}'
   return (
-    f'{number_keys.digits_of(value.real)}{number_keys.digits_of(value.imag)}'
+    f'{number_keys.round_mpf(value.real)}{number_keys.round_mpf(value.imag)}'
   )
 
 
@@ -343,7 +351,7 @@ def _bounded(value: Fraction) -> Fraction:
     value.numerator.bit_length() > MAX_BITS
     or value.denominator.bit_length() > MAX_BITS
   ):
-    raise TooBig(f'a rational of more than {MAX_BITS} bits.')
+    raise ValueTooLarge(f'a rational of more than {MAX_BITS} bits.')
   return value
 
 

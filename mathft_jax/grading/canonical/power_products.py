@@ -6,7 +6,7 @@ import math
 from mathft_jax.grading.canonical.sample_points import Value
 
 
-def merged(
+def merge_equal_bases(
   factors: list[tuple[Value, Fraction]],
 ) -> list[tuple[Value, Fraction]]:
   """Factors with the exponents of equal bases added."""
@@ -33,10 +33,10 @@ def _equal(left: Value, right: Value) -> bool:
   return abs(left - right) <= abs(left) * 1e-25
 
 
-def exact_root(value: Fraction, degree: int) -> Fraction | None:
+def exact_rational_root(value: Fraction, degree: int) -> Fraction | None:
   """The rational root, or None; negative values have one for odd degrees."""
   if value < 0:
-    root = exact_root(-value, degree) if degree % 2 else None
+    root = exact_rational_root(-value, degree) if degree % 2 else None
     return None if root is None else -root
   numerator = _integer_root(value.numerator, degree)
   denominator = (

@@ -47,7 +47,7 @@ _NAMED_BY = (
 )  # functions of names that a definition may have on its left
 
 
-def key(relation: expression_tree.Relation, key_of: Key) -> Hashable:
+def relation_key(relation: expression_tree.Relation, key_of: Key) -> Hashable:
   """The key of a relation."""
   if set(relation.operators) == {'='}:
     return _equation_key(relation.sides, key_of)
@@ -68,39 +68,44 @@ def _equation_key(
   if _names_figure(left) and _names_figure(right):  # AB = CD
     return (
       'equation',
-      *scalar_keys.ratios(
-        expression_tree.Sum((left, expression_tree.negative(right)))
+      *scalar_keys.ratios_to_first_nonzero(
+        expression_tree.Sum((left, expression_tree.negate(right)))
       ),
     )
-  if _is_value_of_names(left) and not expression_tree.variables(right):
+  if _is_value_of_names(left) and not expression_tree.variable_names(right):
     return key_of(right)
   if _is_defined(left) and not (
     isinstance(left, expression_tree.Symbol)
-    and (left.name in expression_tree.variables(right) or _is_defined(right))
+    and (
+      left.name in expression_tree.variable_names(right) or _is_defined(right)
+    )
   ):
     return key_of(right)
   if (
     _is_defined(right)
     and not _is_defined(left)
-    and (not expression_tree.variables(right) & expression_tree.variables(left))
+    and (
+      not expression_tree.variable_names(right)
+      & expression_tree.variable_names(left)
+    )
   ):
     return key_of(left)
   if not _is_scalar(left) or not _is_scalar(right):
     return ('equation', frozenset((key_of(left), key_of(right))))
-  difference = expression_tree.Sum((left, expression_tree.negative(right)))
-  names = expression_tree.variables(difference)
+  difference = expression_tree.Sum((left, expression_tree.negate(right)))
+  names = expression_tree.variable_names(difference)
   if not names:
     return key_of(right)
   solution = _solved(difference, names)
   return (
     key_of(solution)
     if solution
-    else ('equation', *scalar_keys.ratios(difference))
+    else ('equation', *scalar_keys.ratios_to_first_nonzero(difference))
   )
 
 
-def coordinates(
-  group: expression_tree.Group,
+def point_from_equations(
+  group: expression_tree.Collection,
 ) -> list[expression_tree.Tree] | None:
   """1 and 2 of `x = 1, y = 2`; None where the names are not neighbours in the alphabet."""
   values = {}
@@ -127,15 +132,15 @@ def _is_defined(tree: expression_tree.Tree) -> bool:
   if isinstance(tree, expression_tree.Symbol):
     return tree.name[0].isalpha()
   if isinstance(tree, expression_tree.Call) and tree.function not in (
-    *function_evaluation.FUNCTIONS,
+    *function_evaluation.FUNCTION_EVALUATORS,
     'det',
   ):
     return True
-  if isinstance(tree, expression_tree.Group):
+  if isinstance(tree, expression_tree.Collection):
     return bool(tree.items) and all(
       isinstance(item, expression_tree.Symbol) for item in tree.items
     )
-  if isinstance(tree, expression_tree.Tagged):
+  if isinstance(tree, expression_tree.TaggedValue):
     return tree.tag in ('text', 'ratio')
   if isinstance(tree, expression_tree.Call):
     return _names_figure(tree)
@@ -180,7 +185,7 @@ def _is_applied(tree: expression_tree.Tree) -> bool:
   """True for what stands before (x) in f^{-1}(x) and (f o g)(x), which read as products."""
   if isinstance(tree, expression_tree.Product):
     return all(map(_is_applied, tree.factors))
-  if isinstance(tree, (expression_tree.Power, expression_tree.Degree)):
+  if isinstance(tree, (expression_tree.Power, expression_tree.Degrees)):
     tree = tree.base if isinstance(tree, expression_tree.Power) else tree.value
   return isinstance(tree, expression_tree.Symbol) and tree.name in (
     'f',
@@ -205,9 +210,9 @@ def _is_derivative(tree: expression_tree.Product) -> bool:
 
 def _is_scalar(tree: expression_tree.Tree) -> bool:
   return isinstance(
-    tree, expression_tree.SCALARS
-  ) and not expression_tree.contains(
-    tree, (expression_tree.Matrix, expression_tree.Group)
+    tree, expression_tree.SCALAR_TYPES
+  ) and not expression_tree.contains_type(
+    tree, (expression_tree.Matrix, expression_tree.Collection)
   )
 
 
@@ -218,27 +223,27 @@ def _solved(
   for name in _SOLVED_FOR.get(
     frozenset(names), tuple(names) if len(names) == 1 else ()
   ):
-    solution = root(difference, name)
+    solution = solve_linear(difference, name)
     if solution:
       return solution
   return None
 
 
-def root(
+def solve_linear(
   tree: expression_tree.Scalar, name: str
 ) -> expression_tree.Scalar | None:
   """-b / a for a tree a * name + b with a number a; None for any other tree."""
-  if expression_tree.contains(tree, (expression_tree.Call,)) and _has_corner(
-    tree, name
-  ):
+  if expression_tree.contains_type(
+    tree, (expression_tree.Call,)
+  ) and _has_corner(tree, name):
     return None
 
   def at(value: Fraction) -> expression_tree.Scalar:
-    return expression_tree.replaced(tree, _put(name, value))
+    return expression_tree.replace_nodes(tree, _put(name, value))
 
   at_zero = at(Fraction(0))
   slope = expression_tree.Sum(
-    (at(Fraction(1)), expression_tree.negative(at_zero))
+    (at(Fraction(1)), expression_tree.negate(at_zero))
   )
   try:
     for value in (
@@ -248,7 +253,7 @@ def root(
       bend = expression_tree.Sum(
         (
           at(value),
-          expression_tree.negative(at_zero),
+          expression_tree.negate(at_zero),
           expression_tree.Product((expression_tree.Number(-value), slope)),
         )
       )
@@ -258,12 +263,12 @@ def root(
       return None
   except ArithmeticError:
     return None
-  return expression_tree.negative(expression_tree.quotient(at_zero, slope))
+  return expression_tree.negate(expression_tree.quotient(at_zero, slope))
 
 
 def _has_corner(tree: expression_tree.Tree, name: str) -> bool:
   if isinstance(tree, expression_tree.Call) and tree.function in _PIECEWISE:
-    return name in expression_tree.variables(tree)
+    return name in expression_tree.variable_names(tree)
   return any(
     _has_corner(child, name) for child in expression_tree.children(tree)
   )
@@ -287,13 +292,13 @@ def solution_set(
   between = _between(sides, relation.operators)
   if between:
     return between
-  names = set().union(*map(expression_tree.variables, sides))
+  names = set().union(*map(expression_tree.variable_names, sides))
   if len(names) != 1:
     return None
   solutions = None
   for left, operator, right in zip(sides, relation.operators, sides[1:]):
     part = _around(left, operator, right, *names) or _half_line(
-      expression_tree.Sum((left, expression_tree.negative(right))),
+      expression_tree.Sum((left, expression_tree.negate(right))),
       operator,
       *names,
     )
@@ -313,9 +318,9 @@ def _between(
   """The interval of `a < x <= b` with ends that may hold other variables."""
   if len(sides) != 3 or not isinstance(sides[1], expression_tree.Symbol):
     return None
-  if sides[1].name in expression_tree.variables(
+  if sides[1].name in expression_tree.variable_names(
     sides[0]
-  ) | expression_tree.variables(sides[2]):
+  ) | expression_tree.variable_names(sides[2]):
     return None
   if set(operators) <= {'<', '≤'}:
     return expression_tree.Interval(
@@ -340,18 +345,18 @@ def _around(
   if (
     not isinstance(left, expression_tree.Call)
     or left.function != 'abs'
-    or expression_tree.variables(right)
+    or expression_tree.variable_names(right)
     or (operator in ('=', '≠'))
   ):
     return None
   inside = left.arguments[0]
   parts = [
     _half_line(
-      expression_tree.Sum((side, expression_tree.negative(right))),
+      expression_tree.Sum((side, expression_tree.negate(right))),
       operator,
       name,
     )
-    for side in (inside, expression_tree.negative(inside))
+    for side in (inside, expression_tree.negate(inside))
   ]
   return (
     None
@@ -364,28 +369,28 @@ def _half_line(
   difference: expression_tree.Scalar, operator: str, name: str
 ) -> expression_tree.Tree | None:
   """The solutions of difference <operator> 0 for a linear difference."""
-  end = root(difference, name)
+  end = solve_linear(difference, name)
   if end is None:
     return None
   if operator in ('=', '≠'):
-    point = expression_tree.Group('set', (end,))
+    point = expression_tree.Collection('set', (end,))
     return (
       point
       if operator == '='
-      else expression_tree.SetOperation('∖', expression_tree.REALS, point)
+      else expression_tree.SetOperation('∖', expression_tree.REAL_LINE, point)
     )
   at_zero, at_one = (
-    expression_tree.replaced(difference, _put(name, Fraction(value)))
+    expression_tree.replace_nodes(difference, _put(name, Fraction(value)))
     for value in (0, 1)
   )
   rising = scalar_keys.is_positive(
-    expression_tree.Sum((at_one, expression_tree.negative(at_zero)))
+    expression_tree.Sum((at_one, expression_tree.negate(at_zero)))
   )
   if rising is None:
     return None
   if (operator in '<≤') == rising:
     return expression_tree.Interval(
-      expression_tree.negative(expression_tree.INFINITY),
+      expression_tree.negate(expression_tree.INFINITY),
       end,
       False,
       operator in '≤≥',
@@ -419,12 +424,18 @@ def _conditions_key(
       _is_scalar(left)
       and _is_scalar(right)
       and operator in _FLIPPED
-      and expression_tree.variables(left) | expression_tree.variables(right)
+      and expression_tree.variable_names(left)
+      | expression_tree.variable_names(right)
     ):
       conditions.append((operator, key_of(left), key_of(right)))
       continue
-    difference = expression_tree.Sum((left, expression_tree.negative(right)))
+    difference = expression_tree.Sum((left, expression_tree.negate(right)))
     conditions.append(
-      (operator, *scalar_keys.ratios(difference, signed=operator in '<≤'))
+      (
+        operator,
+        *scalar_keys.ratios_to_first_nonzero(
+          difference, signed=operator in '<≤'
+        ),
+      )
     )
   return ('conditions', frozenset(conditions))

@@ -12,7 +12,7 @@ import hashlib
 import math
 from typing import Any
 
-POINTS = 7
+NUM_POINTS = 7
 _SMALL = 5  # of them, of size 1/4 to 4; the others are 8 to 11
 _DENOMINATORS = (7, 11, 13, 17, 19, 23, 29, 31)
 
@@ -20,11 +20,11 @@ Value = Any  # Fraction, mpf or mpc, or a list of POINTS of them
 
 
 @functools.lru_cache(maxsize=4096)
-def point_values(name: str) -> list[Fraction]:
+def sample_values(name: str) -> list[Fraction]:
   """The values of a variable: POINTS rationals that are no integers."""
-  digest = hashlib.blake2b(name.encode(), digest_size=4 * POINTS).digest()
+  digest = hashlib.blake2b(name.encode(), digest_size=4 * NUM_POINTS).digest()
   values = []
-  for point in range(POINTS):
+  for point in range(NUM_POINTS):
     chunk = digest[4 * point : 4 * point + 4]
     denominator = _DENOMINATORS[chunk[0] % len(_DENOMINATORS)]
     where = int.from_bytes(chunk[1:3], 'big')
@@ -40,12 +40,13 @@ def point_values(name: str) -> list[Fraction]:
   return values
 
 
-def each(function: Callable[..., Value], *values: Value) -> Value:
+def map_over_points(function: Callable[..., Value], *values: Value) -> Value:
   """The function of numbers, point by point where an argument has points."""
   for value in values:
     if type(value) is list:
       rows = [
-        value if type(value) is list else [value] * POINTS for value in values
+        value if type(value) is list else [value] * NUM_POINTS
+        for value in values
       ]
       return [function(*row) for row in zip(*rows)]
   return function(*values)

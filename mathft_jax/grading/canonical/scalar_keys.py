@@ -34,10 +34,12 @@ _lock = (
 _contexts: list[Any] = []
 
 
-Change = Callable[[numeric_evaluation.Evaluator, list[Value]], list[Value]]
+Change = Callable[
+  [numeric_evaluation.NumericEvaluator, list[Value]], list[Value]
+]
 
 
-class Unsettled(ArithmeticError):
+class PrecisionMismatch(ArithmeticError):
   """Two precisions give two values."""
 
 
@@ -45,33 +47,37 @@ def scalar_key(tree: expression_tree.Scalar) -> Hashable:
   """The key of a number or function; raises ArithmeticError when there is no telling its value."""
   if type(tree) is expression_tree.Number:
     return number_keys.rational_key(tree.value)
-  return key_of_values(*settled_values(sympy_closed_forms.closed(tree) or tree))
+  return values_key(
+    *evaluate_at_points(sympy_closed_forms.find_closed_form(tree) or tree)
+  )
 
 
-def ratios(tree: expression_tree.Scalar, signed: bool = False) -> list[Any]:
+def ratios_to_first_nonzero(
+  tree: expression_tree.Scalar, signed: bool = False
+) -> list[Any]:
   """The values at the points over the first that is not 0 (over its size, when `signed`).
 
   They are the same for trees that differ by a factor that is a number.
   """
 
   def divided(
-    evaluator: numeric_evaluation.Evaluator, values: list[Value]
+    evaluator: numeric_evaluation.NumericEvaluator, values: list[Value]
   ) -> list[Value]:
     first = next(
       (v for v in values if abs(evaluator.inexact(v)) > _LOW_ZERO), None
     )
     if first is None:
-      raise Unsettled('a relation between equal sides.')
+      raise PrecisionMismatch('a relation between equal sides.')
     return [
       evaluator.divide(value, abs(first) if signed else first)
       for value in values
     ]
 
-  values, _ = settled_values(tree, divided)
+  values, _ = evaluate_at_points(tree, divided)
   return values
 
 
-def settled_values(
+def evaluate_at_points(
   tree: expression_tree.Scalar, change: Change | None = None
 ) -> tuple[list[Any], int]:
   """The value, or the values at the points, as components; and the widest rational under a root.
@@ -81,7 +87,7 @@ def settled_values(
   with _lock:
     results = []
     for context in _contexts or _make_contexts():
-      evaluator = numeric_evaluation.Evaluator(context)
+      evaluator = numeric_evaluation.NumericEvaluator(context)
       value = evaluator.value(tree)
       values = value if type(value) is list else [value]
       results.append(change(evaluator, values) if change else values)
@@ -91,9 +97,9 @@ def settled_values(
     return [_settle(a, b, context) for a, b in zip(low, high)], evaluator.widest
 
 
-def real_number(tree: expression_tree.Scalar) -> Fraction | None:
+def real_value(tree: expression_tree.Scalar) -> Fraction | None:
   """The value of a real number, to DIGITS_BITS; None for any other scalar."""
-  values, _ = settled_values(tree)
+  values, _ = evaluate_at_points(tree)
   value = values[0]
   if any(other != value for other in values) or type(value) is tuple:
     return None
@@ -106,22 +112,24 @@ def real_number(tree: expression_tree.Scalar) -> Fraction | None:
 
 def is_nonzero_number(tree: expression_tree.Scalar) -> bool:
   """True for a scalar without variables, or in which they cancel, that is not 0."""
-  values, _ = settled_values(tree)
+  values, _ = evaluate_at_points(tree)
   return values[0] != 0 and all(value == values[0] for value in values)
 
 
 def is_positive(tree: expression_tree.Scalar) -> bool | None:
   """Whether a real number is above 0; None for any other scalar."""
-  value = real_number(tree)
+  value = real_value(tree)
   return None if value is None else value > 0
 
 
-def key_of_values(values: list[Any], widest: int) -> Hashable:
+def values_key(values: list[Any], widest: int) -> Hashable:
   """The key of a number when all values are the same, else that of a function."""
   if any(value != values[0] for value in values):
     return ('function', *values)
   value = values[0]
-  if isinstance(value, tuple) and not isinstance(value, number_keys.Digits):
+  if isinstance(value, tuple) and not isinstance(
+    value, number_keys.RoundedReal
+  ):
     return ('complex', *(_real_key(part, widest) for part in value))
   return _real_key(value, widest)
 
@@ -167,10 +175,12 @@ def _settle_part(low: Any, high: Any, size: Any, context: Any) -> Any:
   if abs(high) <= tolerance and abs(low) <= tolerance:
     return Fraction(0)
   if abs(low - high) <= tolerance:
-    return _rational(high) or number_keys.digits_of(high)
+    return _rational(high) or number_keys.round_mpf(high)
   if abs(low) < _LOW_ZERO and abs(high) < _HIGH_ZERO:
     return Fraction(0)
-  raise Unsettled(f'{context.nstr(low, 20)} and {context.nstr(high, 20)}')
+  raise PrecisionMismatch(
+    f'{context.nstr(low, 20)} and {context.nstr(high, 20)}'
+  )
 
 
 def _rational(value: Any) -> Fraction | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mathft_jax.grading import expression_tree, worker_pool
 
-OPERATORS = frozenset({'integral', 'limit', 'sum', 'product'})
+SYMBOLIC_OPERATORS = frozenset({'integral', 'limit', 'sum', 'product'})
 DEADLINE_S = 0.8
 _MAX_NODES = 40
 _MAX_NUMBER = 10**6  # of numerators and denominators
@@ -32,7 +32,9 @@ _FUNCTIONS = (
 )
 
 
-def closed(tree: expression_tree.Scalar) -> expression_tree.Scalar | None:
+def find_closed_form(
+  tree: expression_tree.Scalar,
+) -> expression_tree.Scalar | None:
   """The tree with its operators worked out; None when there is none, or no closed form in reach."""
   if not any(_is_operator(node) for node in _nodes(tree)) or not _is_small(
     tree
@@ -45,11 +47,13 @@ def closed(tree: expression_tree.Scalar) -> expression_tree.Scalar | None:
 def _closed_by_worker(
   tree: expression_tree.Scalar,
 ) -> expression_tree.Scalar | None:
-  result = worker_pool.shared().run(closed_form, tree, DEADLINE_S)
+  result = worker_pool.shared_pool().run(compute_closed_form, tree, DEADLINE_S)
   return result.value
 
 
-def closed_form(tree: expression_tree.Scalar) -> expression_tree.Scalar | None:
+def compute_closed_form(
+  tree: expression_tree.Scalar,
+) -> expression_tree.Scalar | None:
   """The same, in this process, without a deadline: what a worker runs."""
   import sympy  # pylint: disable=import-outside-toplevel (slow, and most answers do without)
 
@@ -69,7 +73,7 @@ def warm_up() -> None:
     expression_tree.integer(0),
   )
   body = expression_tree.Power(
-    expression_tree.integer(2), expression_tree.negative(x)
+    expression_tree.integer(2), expression_tree.negate(x)
   )
   for call in (
     expression_tree.Call('sum', (body, x, one, expression_tree.INFINITY)),
@@ -79,7 +83,7 @@ def warm_up() -> None:
       (expression_tree.quotient(expression_tree.Call('sin', (x,)), x), x, zero),
     ),
   ):
-    closed_form(call)
+    compute_closed_form(call)
 
 
 def _nodes(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
@@ -94,12 +98,14 @@ def _nodes(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
 def _is_operator(node: expression_tree.Tree) -> bool:
   """True for what sympy may work out; sums between two numbers are added up elsewhere."""
   if (
-    not isinstance(node, expression_tree.Call) or node.function not in OPERATORS
+    not isinstance(node, expression_tree.Call)
+    or node.function not in SYMBOLIC_OPERATORS
   ):
     return False
   ends = node.arguments[2:]
   return node.function in ('integral', 'limit') or any(
-    expression_tree.contains(end, (expression_tree.Symbol,)) for end in ends
+    expression_tree.contains_type(end, (expression_tree.Symbol,))
+    for end in ends
   )
 
 
@@ -135,7 +141,7 @@ class _Writer:
         return sympy.Mul(*map(self.write, factors))
       case expression_tree.Power(base, exponent):
         return sympy.Pow(self.write(base), self.write(exponent))
-      case expression_tree.Degree(value):
+      case expression_tree.Degrees(value):
         return self.write(value)
       case expression_tree.Call(function, arguments):
         return self._call(function, arguments)
@@ -146,7 +152,9 @@ class _Writer:
   ) -> Any:
     sympy = self.sympy
     operands = [self.write(argument) for argument in arguments]
-    if function in OPERATORS and not isinstance(operands[1], sympy.Symbol):
+    if function in SYMBOLIC_OPERATORS and not isinstance(
+      operands[1], sympy.Symbol
+    ):
       raise ValueError('an index that is no symbol.')
     if function in ('sum', 'product'):
       return (sympy.Sum if function == 'sum' else sympy.Product)(
@@ -178,7 +186,7 @@ def _read(sympy: Any, expression: Any) -> expression_tree.Scalar | None:
     return (
       expression_tree.INFINITY
       if expression == sympy.oo
-      else expression_tree.negative(expression_tree.INFINITY)
+      else expression_tree.negate(expression_tree.INFINITY)
     )
   if expression.is_Symbol:
     return expression_tree.Symbol(expression.name)

@@ -41,17 +41,17 @@ def parse_answer(tokens: Sequence[Token]) -> expression_tree.Tree:
   if len(tokens) > 2 and all(
     t.kind == 'name' and t.text.isupper() and not t.gap for t in tokens[1:]
   ):
-    return expression_tree.Tagged(
+    return expression_tree.TaggedValue(
       'text', tuple(token.text.lower() for token in tokens)
     )  # LQSX is no product
   cursor = TokenCursor(tokens, _enclosed)
   tree = _infix(cursor, _answer(cursor))
-  if tree == expression_tree.DOTS:
+  if tree == expression_tree.ELLIPSIS:
     raise AnswerSyntaxError('dots alone.')
   if cursor.kind != 'end':
     raise AnswerSyntaxError(f'{cursor.text!r} after the end of the answer.')
   if (
-    isinstance(tree, expression_tree.Group)
+    isinstance(tree, expression_tree.Collection)
     and tree.kind == 'list'
     and all(map(_is_stretch, tree.items))
     and (len(tree.items) <= MAX_NESTING)
@@ -82,7 +82,9 @@ def _answer(cursor: TokenCursor) -> expression_tree.Tree:
     else:
       items.append(item)
   return (
-    items[0] if len(items) == 1 else expression_tree.Group('list', tuple(items))
+    items[0]
+    if len(items) == 1
+    else expression_tree.Collection('list', tuple(items))
   )
 
 
@@ -90,7 +92,7 @@ def _is_stretch(tree: expression_tree.Tree) -> bool:
   """True for an interval that is no point: with a square bracket or without end."""
   ends = (
     tree.items
-    if isinstance(tree, expression_tree.Group) and tree.kind == 'tuple'
+    if isinstance(tree, expression_tree.Collection) and tree.kind == 'tuple'
     else ()
   )
   return (
@@ -98,7 +100,7 @@ def _is_stretch(tree: expression_tree.Tree) -> bool:
     or len(ends) == 2
     and (
       expression_tree.INFINITY in ends
-      or expression_tree.negative(expression_tree.INFINITY) in ends
+      or expression_tree.negate(expression_tree.INFINITY) in ends
     )
   )
 
@@ -132,12 +134,12 @@ def _statement(cursor: TokenCursor) -> expression_tree.Tree:
     sides.append(_side(cursor))
   if cursor.text == '(' and cursor.peek(1).text == 'mod':
     cursor.position += 2
-    sides[-1] = expression_tree.Tagged(
+    sides[-1] = expression_tree.TaggedValue(
       'mod', (sides[-1], expression_parser.parse_sum(cursor))
     )
     cursor.expect(')')
   elif cursor.accept('pmod'):
-    sides[-1] = expression_tree.Tagged(
+    sides[-1] = expression_tree.TaggedValue(
       'mod', (sides[-1], expression_parser.parse_command_argument(cursor))
     )
   elif (
@@ -145,7 +147,7 @@ def _statement(cursor: TokenCursor) -> expression_tree.Tree:
     and isinstance(sides[-1], expression_tree.Call)
     and sides[-1].function == 'mod'
   ):
-    sides[-1] = expression_tree.Tagged('mod', sides[-1].arguments)
+    sides[-1] = expression_tree.TaggedValue('mod', sides[-1].arguments)
   operators = ['=' if operator == '≡' else operator for operator in operators]
   return (
     expression_tree.Relation(tuple(sides), tuple(operators))
@@ -165,18 +167,19 @@ def _side(cursor: TokenCursor) -> expression_tree.Tree:
   parts = [_set(cursor)]
   while cursor.ratios and cursor.accept(':'):
     if (
-      isinstance(parts[0], expression_tree.Tagged) and parts[0].tag == 'text'
+      isinstance(parts[0], expression_tree.TaggedValue)
+      and parts[0].tag == 'text'
     ):  # Area: 5
       return _side(cursor)
     parts.append(_set(cursor))
   return (
-    expression_tree.Tagged('ratio', tuple(parts))
+    expression_tree.TaggedValue('ratio', tuple(parts))
     if len(parts) > 1
     else parts[0]
   )
 
 
-def _time(cursor: TokenCursor) -> expression_tree.Tagged | None:
+def _time(cursor: TokenCursor) -> expression_tree.TaggedValue | None:
   """`4:30 pm`, `4 pm`, or `4:05`: with a half of the day or a leading zero of the minutes."""
   parts, end = [], 0
   while (
@@ -200,7 +203,9 @@ def _time(cursor: TokenCursor) -> expression_tree.Tagged | None:
     return None
   cursor.position += end + has_half
   numbers = [str(int(part)) for part in (*parts, '00', '00')[:3]]
-  return expression_tree.Tagged('time', (*numbers, half if has_half else ''))
+  return expression_tree.TaggedValue(
+    'time', (*numbers, half if has_half else '')
+  )
 
 
 def _set(cursor: TokenCursor) -> expression_tree.Tree:
@@ -215,8 +220,8 @@ def _set(cursor: TokenCursor) -> expression_tree.Tree:
     cursor.deeper()
     left = expression_tree.SetOperation(
       operator,
-      expression_tree.set_of(left),
-      expression_tree.set_of(expression_parser.parse_sum(cursor)),
+      expression_tree.as_set(left),
+      expression_tree.as_set(expression_parser.parse_sum(cursor)),
     )
 
 
@@ -226,7 +231,7 @@ def is_union_letter(cursor: TokenCursor, left: expression_tree.Tree) -> bool:
     left,
     (
       expression_tree.Interval,
-      expression_tree.Group,
+      expression_tree.Collection,
       expression_tree.SetOperation,
     ),
   )
@@ -267,7 +272,7 @@ def _bracketed(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
     )
   items = (
     inside.items
-    if isinstance(inside, expression_tree.Group) and inside.kind == 'list'
+    if isinstance(inside, expression_tree.Collection) and inside.kind == 'list'
     else (inside,)
   )
   squares = (opening == '[', closing == ']')
@@ -277,18 +282,18 @@ def _bracketed(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
     return expression_tree.Matrix(tuple(map(_row, items)))
   if len(items) == 1:
     return (
-      expression_tree.Group('tuple', items)
+      expression_tree.Collection('tuple', items)
       if is_row and all(squares)
       else inside
     )
   if any(squares) and any(
-    isinstance(item, expression_tree.Group) for item in items
+    isinstance(item, expression_tree.Collection) for item in items
   ):
-    return expression_tree.Group('list', items)  # [(1, 2), (3, 4)]
+    return expression_tree.Collection('list', items)  # [(1, 2), (3, 4)]
   return (
     expression_tree.Interval(*items, *squares)
     if len(items) == 2 and any(squares)
-    else (expression_tree.Group('tuple', items))
+    else (expression_tree.Collection('tuple', items))
   )
 
 
@@ -302,7 +307,7 @@ def _row(item: expression_tree.Tree) -> tuple[expression_tree.Tree, ...]:
     return (item.low, item.high)
   return (
     item.items
-    if isinstance(item, expression_tree.Group) and item.kind == 'tuple'
+    if isinstance(item, expression_tree.Collection) and item.kind == 'tuple'
     else ()
   )
 
@@ -311,8 +316,8 @@ def _braced(cursor: TokenCursor, _: str) -> expression_tree.Tree:
   """A LaTeX group: invisible, unless it holds a list, which makes it a set."""
   inside = _infix(cursor, _answer(cursor))
   cursor.expect('}')
-  if isinstance(inside, expression_tree.Group) and inside.kind == 'list':
-    return expression_tree.Group('set', inside.items)
+  if isinstance(inside, expression_tree.Collection) and inside.kind == 'list':
+    return expression_tree.Collection('set', inside.items)
   return inside
 
 
@@ -340,7 +345,7 @@ def _binomial(
 
 def _set_braces(cursor: TokenCursor, _: str) -> expression_tree.Tree:
   if cursor.accept('\\}'):
-    return expression_tree.Group('set', ())
+    return expression_tree.Collection('set', ())
   inside = _answer(cursor)
   if cursor.accept('|', ':'):
     condition = _answer(cursor)
@@ -353,15 +358,15 @@ def _set_braces(cursor: TokenCursor, _: str) -> expression_tree.Tree:
     return (
       condition
       if isinstance(element, expression_tree.Symbol)
-      else (expression_tree.Tagged('builder', (inside, condition)))
+      else (expression_tree.TaggedValue('builder', (inside, condition)))
     )
   cursor.expect('\\}')
   items = (
     inside.items
-    if isinstance(inside, expression_tree.Group) and inside.kind == 'list'
+    if isinstance(inside, expression_tree.Collection) and inside.kind == 'list'
     else (inside,)
   )
-  return expression_tree.Group('set', items)
+  return expression_tree.Collection('set', items)
 
 
 def _absolute(cursor: TokenCursor, opening: str) -> expression_tree.Tree:
@@ -384,7 +389,7 @@ def _environment(cursor: TokenCursor, begin: str) -> expression_tree.Tree:
   if not rows:
     raise AnswerSyntaxError(f'nothing in {begin}.')
   if not name.endswith(('matrix', 'array')):
-    return expression_tree.Group(
+    return expression_tree.Collection(
       'list', tuple(cell for cells in rows for cell in cells)
     )
   if any(len(cells) != len(rows[0]) for cells in rows):

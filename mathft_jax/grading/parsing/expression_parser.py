@@ -17,14 +17,14 @@ SIGNS = ('+', '-', '±', '∓')
 _OPENING = ('(', '[', '{', '⟨', '⌊', '⌈')
 _SETS = (
   expression_tree.Interval,
-  expression_tree.Group,
+  expression_tree.Collection,
   expression_tree.SetOperation,
 )
 _NOT_SCALAR = (
   expression_tree.Interval,
   expression_tree.SetOperation,
   expression_tree.Relation,
-  expression_tree.Tagged,
+  expression_tree.TaggedValue,
 )
 _UPRIGHT_CONSTANTS = frozenset('ie')
 
@@ -36,7 +36,7 @@ def parse_sum(cursor: TokenCursor) -> expression_tree.Tree:
     if isinstance(terms[-1], _SETS) and cursor.text == '-':
       cursor.take()
       terms[-1] = expression_tree.SetOperation(
-        '∖', terms[-1], expression_tree.set_of(_product(cursor))
+        '∖', terms[-1], expression_tree.as_set(_product(cursor))
       )
     else:
       terms.append(_term(cursor))
@@ -59,9 +59,9 @@ def _term(cursor: TokenCursor) -> expression_tree.Tree:
   cursor.shallower()
   if sign in '±∓':
     return expression_tree.Product(
-      (expression_tree.Sign(occurrence, sign == '∓'), operand)
+      (expression_tree.PlusMinus(occurrence, sign == '∓'), operand)
     )
-  return expression_tree.negative(operand) if sign == '-' else operand
+  return expression_tree.negate(operand) if sign == '-' else operand
 
 
 def _product(cursor: TokenCursor) -> expression_tree.Tree:
@@ -71,7 +71,7 @@ def _product(cursor: TokenCursor) -> expression_tree.Tree:
     if cursor.accept('*') or _is_times_letter(cursor):
       factors.append(_operand(cursor))
     elif cursor.accept('/'):
-      factors.append(expression_tree.inverse(_operand(cursor)))
+      factors.append(expression_tree.reciprocal(_operand(cursor)))
     elif cursor.accept('mod'):
       factors = [
         expression_tree.Call('mod', (_product_of(factors), _operand(cursor)))
@@ -80,7 +80,7 @@ def _product(cursor: TokenCursor) -> expression_tree.Tree:
       factors.append(_power(cursor))
     else:
       break
-  if not isinstance(factors[-1], expression_tree.Tagged):
+  if not isinstance(factors[-1], expression_tree.TaggedValue):
     skip_unit(cursor)
   return _product_of(factors)
 
@@ -97,7 +97,7 @@ def _operand(cursor: TokenCursor) -> expression_tree.Scalar:
   """A power with a sign of its own, as in `2 * -3`."""
   sign = cursor.accept('+', '-')
   operand = require_scalar(_power(cursor))
-  return expression_tree.negative(operand) if sign == '-' else operand
+  return expression_tree.negate(operand) if sign == '-' else operand
 
 
 def _is_times_letter(cursor: TokenCursor) -> bool:
@@ -120,8 +120,8 @@ def _starts_factor(cursor: TokenCursor, left: expression_tree.Tree) -> bool:
     (
       expression_tree.Interval,
       expression_tree.SetOperation,
-      expression_tree.Tagged,
-      expression_tree.Group,
+      expression_tree.TaggedValue,
+      expression_tree.Collection,
     ),
   ):
     return False
@@ -202,7 +202,7 @@ def _exponent(cursor: TokenCursor) -> expression_tree.Scalar:
     )
   cursor.shallower()
   return (
-    expression_tree.negative(require_scalar(exponent))
+    expression_tree.negate(require_scalar(exponent))
     if sign == '-'
     else require_scalar(exponent)
   )
@@ -240,11 +240,11 @@ def _with_suffixes(
 
 def _degrees(
   cursor: TokenCursor, tree: expression_tree.Tree
-) -> expression_tree.Degree:
+) -> expression_tree.Degrees:
   """Degrees, of an angle or of a temperature: the C or F behind the sign is a unit."""
   if cursor.kind == 'name' and cursor.text in ('C', 'F'):
     cursor.take()
-  return expression_tree.Degree(require_scalar(tree))
+  return expression_tree.Degrees(require_scalar(tree))
 
 
 def _numeral(tree: expression_tree.Symbol | expression_tree.Number) -> str:
@@ -305,7 +305,7 @@ def _primary(cursor: TokenCursor) -> expression_tree.Tree:
   if token.text == '.' and cursor.text in ('overline', 'bar', 'dot'):
     return number_literals.parse_repeating_decimal(cursor, '0.')
   if token.text == '…':
-    return expression_tree.DOTS
+    return expression_tree.ELLIPSIS
   raise AnswerSyntaxError(f'{token.text!r} is no operand.')
 
 
@@ -324,7 +324,7 @@ def require_scalar(tree: expression_tree.Tree) -> expression_tree.Scalar:
   """The tree, if arithmetic can be done with it; vectors and matrices can be added and multiplied."""
   if (
     isinstance(tree, _NOT_SCALAR)
-    or isinstance(tree, expression_tree.Group)
+    or isinstance(tree, expression_tree.Collection)
     and tree.kind != 'tuple'
   ):
     raise AnswerSyntaxError(f'arithmetic with a {type(tree).__name__}.')

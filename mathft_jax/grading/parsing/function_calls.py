@@ -46,7 +46,7 @@ def _application(
   if name in ('sqrt', 'cbrt') and len(arguments) == 1:
     return expression_tree.Power(
       arguments[0],
-      expression_tree.inverse(
+      expression_tree.reciprocal(
         expression_tree.integer(2 if name == 'sqrt' else 3)
       ),
     )
@@ -69,7 +69,7 @@ def parse_script(
   if cursor.accept('{'):
     return cursor.enclosed(cursor, '{')
   if cursor.accept('-'):
-    return expression_tree.negative(parse_script(cursor, operand))
+    return expression_tree.negate(parse_script(cursor, operand))
   token = cursor.take()
   if token.kind == 'number' and token.text.isdigit():
     return expression_tree.integer(int(token.text))
@@ -91,7 +91,9 @@ def _arguments(
     return (operand(cursor) if single else _implicit(cursor, operand),)
   inside = cursor.enclosed(cursor, opening)
   return (
-    inside.items if isinstance(inside, expression_tree.Group) else (inside,)
+    inside.items
+    if isinstance(inside, expression_tree.Collection)
+    else (inside,)
   )
 
 
@@ -127,7 +129,7 @@ def _implicit(
     and cursor.peek(1).kind == 'number'
   ):
     cursor.take()
-    factors.append(expression_tree.inverse(operand(cursor)))
+    factors.append(expression_tree.reciprocal(operand(cursor)))
   return (
     factors[0] if len(factors) == 1 else expression_tree.Product(tuple(factors))
   )
@@ -203,12 +205,12 @@ def parse_binomial_scripts(cursor: TokenCursor) -> expression_tree.Call | None:
 
 def _in_radians(tree: expression_tree.Tree) -> expression_tree.Tree:
   """The tree with degrees as multiples of pi / 180."""
-  if isinstance(tree, expression_tree.Degree):
+  if isinstance(tree, expression_tree.Degrees):
     return expression_tree.Product(
       (
         tree.value,
         expression_tree.Constant('pi'),
-        expression_tree.inverse(expression_tree.integer(180)),
+        expression_tree.reciprocal(expression_tree.integer(180)),
       )
     )
   if isinstance(tree, expression_tree.Sum):

@@ -12,7 +12,7 @@ def parse_name(cursor: TokenCursor, text: str) -> expression_tree.Tree:
   if text in ('pi', 'e', 'i'):
     return expression_tree.Constant(text)
   if text == '∅':
-    return expression_tree.Group('set', ())
+    return expression_tree.Collection('set', ())
   if text == 'C' and (
     choice := function_calls.parse_binomial_arguments(cursor)
     or function_calls.parse_binomial_scripts(cursor)
@@ -50,7 +50,9 @@ def parse_call_of_symbol(
   cursor.take()
   inside = cursor.enclosed(cursor, '(')
   items = (
-    inside.items if isinstance(inside, expression_tree.Group) else (inside,)
+    inside.items
+    if isinstance(inside, expression_tree.Collection)
+    else (inside,)
   )
   return expression_tree.Call(symbol.name, items)
 
@@ -78,9 +80,9 @@ def parse_words(cursor: TokenCursor, word: str) -> expression_tree.Tree:
   while cursor.kind == 'word':
     parts.append(cursor.take().text.lower())
   if tuple(parts) in english_words.EMPTY_SET_PHRASES:
-    return expression_tree.Group('set', ())
+    return expression_tree.Collection('set', ())
   return (
-    expression_tree.REALS
+    expression_tree.REAL_LINE
     if tuple(parts) in english_words.ALL_REALS_PHRASES
-    else expression_tree.Tagged('text', tuple(parts))
+    else expression_tree.TaggedValue('text', tuple(parts))
   )

@@ -32,10 +32,10 @@ def _root(
     if cursor.accept('[')
     else expression_tree.integer(2)
   )
-  if not isinstance(degree, expression_tree.SCALARS):
+  if not isinstance(degree, expression_tree.SCALAR_TYPES):
     raise AnswerSyntaxError('a root of no degree.')
   return expression_tree.Power(
-    argument(cursor), expression_tree.inverse(degree)
+    argument(cursor), expression_tree.reciprocal(degree)
   )
 
 
@@ -57,7 +57,7 @@ def _blackboard(
 ) -> expression_tree.Tree:
   letter = argument(cursor)
   if letter == expression_tree.Symbol('R'):
-    return expression_tree.REALS
+    return expression_tree.REAL_LINE
   if not isinstance(letter, expression_tree.Symbol):
     raise AnswerSyntaxError('a blackboard letter that is none.')
   return expression_tree.Symbol(f'set {letter.name}')

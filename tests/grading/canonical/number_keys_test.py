@@ -49,7 +49,7 @@ def test_a_long_decimal_next_to_a_simple_decimal_is_itself():
 
 
 def test_an_irrational_number_meets_its_decimals_from_nine_digits_on():
-  root = number_keys.digits_of(mpmath.mpf(17) ** mpmath.mpf('0.5'))
+  root = number_keys.round_mpf(mpmath.mpf(17) ** mpmath.mpf('0.5'))
   key = number_keys.irrational_key(root, 5)
   assert key == number_keys.rational_key(Fraction('4.12310563'))
   assert key == number_keys.rational_key(Fraction('4.123105625617661'))
@@ -57,7 +57,7 @@ def test_an_irrational_number_meets_its_decimals_from_nine_digits_on():
 
 
 def test_numbers_of_wide_rationals_meet_no_decimals():
-  digits = number_keys.digits_of(mpmath.mpf('4.123105625617661'))
+  digits = number_keys.round_mpf(mpmath.mpf('4.123105625617661'))
   assert number_keys.irrational_key(digits, 5) != number_keys.irrational_key(
     digits, 40
   )
@@ -71,7 +71,8 @@ def test_rounding_a_simple_fraction_to_nine_digits_or_more_keeps_its_key(
   terminates = 10**12 % value.denominator == 0
   if (
     not terminates
-    and abs(value.numerator) * value.denominator <= number_keys.SIMPLE
+    and abs(value.numerator) * value.denominator
+    <= number_keys.MAX_SIMPLE_FRACTION
   ):
     assert number_keys.rational_key(decimal) == number_keys.rational_key(value)
 

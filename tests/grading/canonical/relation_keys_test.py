@@ -19,7 +19,7 @@ from mathft_jax import grading
   ],
 )
 def test_what_follows_by_moving_terms_is_one_answer(answers):
-  assert set(grading.cluster(answers)) == {0}
+  assert set(grading.cluster_answers(answers)) == {0}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_what_follows_by_moving_terms_is_one_answer(answers):
   ],
 )
 def test_what_does_not_follow_is_another_answer(answers):
-  assert grading.cluster(answers) == list(range(len(answers)))
+  assert grading.cluster_answers(answers) == list(range(len(answers)))
 
 
 def test_of_a_chain_the_last_value_counts():
@@ -43,5 +43,5 @@ def test_of_a_chain_the_last_value_counts():
 
 def test_conditions_on_unknown_values_name_those_values():
   answers = ['f(2) < f(1) < f(4)', 'f(2) < f(1) < f(3)', 'f(4) < f(1) < f(2)']
-  assert grading.cluster(answers) == [0, 1, 2]
+  assert grading.cluster_answers(answers) == [0, 1, 2]
   assert grading.is_equivalent('f(2) < f(1) < f(4)', 'f(4) > f(1) > f(2)')

@@ -36,7 +36,7 @@ def test_rational_values_are_rational(text, value):
 
 
 def test_a_function_is_its_values_at_the_points():
-  x = sample_points.point_values('x')
+  x = sample_points.sample_values('x')
   assert scalar_keys.scalar_key(_tree('x^2')) == (
     'function',
     *(v * v for v in x),
@@ -48,7 +48,7 @@ def test_a_function_is_its_values_at_the_points():
 
 def test_small_points_are_positive_twice_and_negative_once_and_large_points_of_both_signs():
   for name in ('x', 'y', 'z', 'a', 'theta', 'x_1'):
-    values = sample_points.point_values(name)
+    values = sample_points.sample_values(name)
     signs = [value > 0 for value in values]
     assert (
       signs[:2] == [True, True]
@@ -87,7 +87,7 @@ def test_points_of_different_variables_differ():
     'x_2',
   ]
   assert len(
-    {tuple(sample_points.point_values(name)) for name in names}
+    {tuple(sample_points.sample_values(name)) for name in names}
   ) == len(names)
 
 
@@ -95,7 +95,7 @@ def test_points_of_different_variables_differ():
   'text', [r'\tan\frac{\pi}{2}', r'\frac{1}{\cos\frac{\pi}{2}}']
 )
 def test_a_value_on_which_two_precisions_differ_is_unsettled(text):
-  with pytest.raises(scalar_keys.Unsettled):
+  with pytest.raises(scalar_keys.PrecisionMismatch):
     scalar_keys.scalar_key(_tree(text))
 
 
@@ -112,20 +112,20 @@ def test_values_out_of_reach_are_opaque_and_calculated_with(text):
 def test_ratios_forget_a_factor_and_signed_ratios_a_positive_one():
   one, other, opposite = (_tree(text) for text in ('x+2y', '3x+6y', '-x-2y'))
   assert (
-    scalar_keys.ratios(one)
-    == scalar_keys.ratios(other)
-    == scalar_keys.ratios(opposite)
+    scalar_keys.ratios_to_first_nonzero(one)
+    == scalar_keys.ratios_to_first_nonzero(other)
+    == scalar_keys.ratios_to_first_nonzero(opposite)
   )
-  assert scalar_keys.ratios(one, signed=True) == scalar_keys.ratios(
-    other, signed=True
-  )
-  assert scalar_keys.ratios(one, signed=True) != scalar_keys.ratios(
-    opposite, signed=True
-  )
+  assert scalar_keys.ratios_to_first_nonzero(
+    one, signed=True
+  ) == scalar_keys.ratios_to_first_nonzero(other, signed=True)
+  assert scalar_keys.ratios_to_first_nonzero(
+    one, signed=True
+  ) != scalar_keys.ratios_to_first_nonzero(opposite, signed=True)
 
 
 def test_digits_do_not_depend_on_the_last_bits():
   low, high = scalar_keys._contexts or scalar_keys._make_contexts()
-  assert number_keys.digits_of(low.sqrt(2)) == number_keys.digits_of(
+  assert number_keys.round_mpf(low.sqrt(2)) == number_keys.round_mpf(
     high.sqrt(2)
   )

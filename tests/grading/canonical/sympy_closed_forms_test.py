@@ -23,7 +23,7 @@ def _tree(text):
 
 @pytest.mark.parametrize('text, value', OPERATIONS)
 def test_operations_have_closed_forms(text, value):
-  found = sympy_closed_forms.closed_form(_tree(text))
+  found = sympy_closed_forms.compute_closed_form(_tree(text))
   assert scalar_keys.scalar_key(found) == scalar_keys.scalar_key(_tree(value))
 
 
@@ -31,7 +31,7 @@ def test_an_answer_with_an_operation_is_worked_out_in_a_worker(monkeypatch):
   monkeypatch.setattr(sympy_closed_forms, 'DEADLINE_S', 30.0)
   grading.equivalence.forget()
   assert grading.is_equivalent(r'\int_0^1 x^3 \, dx', '0.25')
-  assert worker_pool.shared_counts()['done'] >= 1
+  assert worker_pool.shared_pool_counts()['done'] >= 1
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,15 @@ def test_an_answer_with_an_operation_is_worked_out_in_a_worker(monkeypatch):
 )
 def test_nothing_else_and_nothing_large_goes_to_sympy(text, monkeypatch):
   monkeypatch.setattr(
-    worker_pool, 'shared', lambda: pytest.fail('a worker was asked')
+    worker_pool, 'shared_pool', lambda: pytest.fail('a worker was asked')
   )
-  assert sympy_closed_forms.closed(_tree(text)) is None
+  assert sympy_closed_forms.find_closed_form(_tree(text)) is None
 
 
 def test_what_sympy_does_not_find_equals_itself_only():
   text = r'\int_0^1 f(x) \, dx'
-  assert sympy_closed_forms.closed_form is not None
+  assert sympy_closed_forms.compute_closed_form is not None
   with pytest.raises(ValueError, match='nothing for sympy'):
-    sympy_closed_forms.closed_form(_tree(text))
+    sympy_closed_forms.compute_closed_form(_tree(text))
   assert grading.is_equivalent(text, text)
   assert not grading.is_equivalent(text, '0')

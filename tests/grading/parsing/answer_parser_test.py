@@ -34,7 +34,9 @@ def _tree(text):
   ],
 )
 def test_precedence(text, explicit):
-  assert answer_keys.key(_tree(text)) == answer_keys.key(_tree(explicit))
+  assert answer_keys.tree_key(_tree(text)) == answer_keys.tree_key(
+    _tree(explicit)
+  )
 
 
 @pytest.mark.parametrize(
