@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from typing import Any
 
@@ -29,6 +28,7 @@ from mathft_jax.evaluation.report import (
   report_tables,
   tables,
 )
+from mathft_jax.storage import atomic_files, remote_paths
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
@@ -169,7 +169,7 @@ def _head(
   def inputs(paths: Mapping[str, epath.Path]) -> dict[str, dict[str, str]]:
     return {
       name: {
-        'path': _relative(path, workdir),
+        'path': remote_paths.relative_path(path, workdir),
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
       }
       for name, path in paths.items()
@@ -197,13 +197,6 @@ def _stale(graders: Sequence[str]) -> list[str]:
   ]
 
 
-def _relative(path: epath.Path, workdir: epath.Path) -> str:
-  """A local path as seen from the workdir, so that both can be moved together."""
-  if '://' in str(path) or '://' in str(workdir):
-    return str(path)
-  return os.path.relpath(path, workdir)
-
-
 def _write(
   workdir: epath.Path,
   whole: Mapping[str, Any],
@@ -217,9 +210,10 @@ def _write(
   (workdir / 'report.md').write_text(rendering.render_markdown(whole, images))
   (workdir / 'report.html').write_text(rendering.render_html(whole, images))
   schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_rows(measured))
-  partial = workdir / 'report.json.partial'
-  partial.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + '\n')
-  partial.replace(workdir / 'report.json')
+  atomic_files.write_text_atomically(
+    workdir / 'report.json',
+    json.dumps(whole, indent=1, ensure_ascii=False) + '\n',
+  )
 
 
 def _outcome_rows(measured: Mapping[str, report_contents.EvaluatedFile]):

@@ -24,6 +24,7 @@ from mathft_jax import grading
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
 from mathft_jax.grading import other_graders, worker_pool
+from mathft_jax.storage import atomic_files
 
 PREVIOUS = (
   'previous'  # the name under which the input's own labels are compared
@@ -191,9 +192,9 @@ def _write(
     'comparisons': _comparisons(output.parent, sets, parts),
   }
   schema.write_jsonl(output, graded)
-  partial = output.parent / f'{_report_path(output).name}.partial'
-  partial.write_text(json.dumps(report, indent=2) + '\n')
-  partial.replace(_report_path(output))
+  atomic_files.write_text_atomically(
+    _report_path(output), json.dumps(report, indent=2) + '\n'
+  )
   _show(report)
 
 

@@ -26,6 +26,7 @@ from mathft_jax.inference import (
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
+from mathft_jax.storage import remote_paths
 
 
 def sample(
@@ -69,7 +70,7 @@ def sample(
   job = batch_jobs.BatchJob(
     workdir / 'candidates.jsonl',
     {
-      'checkpoint': batch_jobs.relative_path(checkpoint, workdir),
+      'checkpoint': remote_paths.relative_path(checkpoint, workdir),
       'method': repr(method),
       'num_decodes': num_decodes,
       'max_decode_length': max_decode_length,

@@ -28,6 +28,7 @@ from mathft_jax.inference import (
 )
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
+from mathft_jax.storage import remote_paths
 
 QUANTITIES = ('verdict', 'likelihood')
 
@@ -87,7 +88,7 @@ def score(
   job = batch_jobs.BatchJob(
     workdir / 'scored.jsonl',
     {
-      'checkpoint': batch_jobs.relative_path(checkpoint, workdir),
+      'checkpoint': remote_paths.relative_path(checkpoint, workdir),
       'quantity': quantity,
       'top_clusters': top_clusters,
       'candidates': batch_jobs.content_digest([candidates.read_bytes()]),

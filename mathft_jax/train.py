@@ -23,6 +23,7 @@ from mathft_jax.distributed import partitioning, processes
 from mathft_jax.inference import batch_jobs
 from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import progress
+from mathft_jax.storage import remote_paths
 from mathft_jax.training import device_memory, optimizers, train_loop
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import train_step as step_lib
@@ -425,7 +426,7 @@ def _origin(
   """`init_from` as checkpoints remember it: relative, so that folders can be moved together."""
   if not init_from or init_from == RANDOM:
     return init_from
-  return batch_jobs.relative_path(init_from, workdir)
+  return remote_paths.relative_path(init_from, workdir)
 
 
 def _row_length(max_length: int | Mapping[str, int]) -> int:

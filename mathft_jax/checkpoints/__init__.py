@@ -20,11 +20,6 @@ from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
-from mathft_jax.checkpoints.save import (
-  write_native,
-  write_safetensors,
-  write_step,
-)
 from mathft_jax.checkpoints.huggingface import (
   copy_tokenizer,
   tokenizer_files,
@@ -42,6 +37,11 @@ from mathft_jax.checkpoints.restore import (
   plain,
   read_metadata,
   shapes,
+)
+from mathft_jax.checkpoints.save import (
+  write_native,
+  write_safetensors,
+  write_step,
 )
 from mathft_jax.distributed import processes
 from mathft_jax.storage import remote_paths

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import dataclasses
 import json
-import os
 from typing import Any
 
 from etils import epath
@@ -62,7 +61,7 @@ def find(path: epath.PathLike) -> epath.Path:
   if path.suffix == '.safetensors' and path.is_file():
     return path
   if _is_step(path):
-    return epath.Path(os.path.abspath(path)) if '://' not in str(path) else path
+    return remote_paths.absolute_path(path)
   if huggingface.is_folder(path):
     return path
   for folder in (path, path / 'checkpoints'):

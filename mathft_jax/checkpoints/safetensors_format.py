@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import atomic_files, remote_paths
 
 DTYPES = {
   'F32': np.dtype('float32'),
@@ -114,14 +114,12 @@ def write(
     metadata: of the header, strings.
   """
   path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.parent / f'{path.name}.partial'
-  with partial.open('wb') as file:
+  with atomic_files.open_atomically(path) as file:
     file.write(_header(shapes, metadata))
     parts = iter(parts)
     for name, each in shapes.items():
       _write_tensor(file, name, each, parts)
-  return partial.replace(path)
+  return path
 
 
 def _write_tensor(

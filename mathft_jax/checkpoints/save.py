@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import itertools
 import json
-import os
 from typing import Any
 
 from etils import epath
@@ -12,6 +11,7 @@ from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.checkpoints.restore import plain
+from mathft_jax.storage import remote_paths
 
 
 def write_native(
@@ -46,7 +46,7 @@ def write_step(
 
   The arrays may be spread over a mesh; each process writes what its devices hold.
   """
-  path = epath.Path(os.path.abspath(path) if '://' not in str(path) else path)
+  path = remote_paths.absolute_path(path)
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(
       path,

@@ -21,6 +21,8 @@ from typing import Any
 
 from etils import epath
 
+from mathft_jax.storage import atomic_files
+
 Cluster = tuple[int, ...]  # indices of candidates, in sampling order
 
 
@@ -101,15 +103,16 @@ def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
 def write_jsonl(path: epath.PathLike, rows: Iterable[Any]) -> epath.Path:
   """Writes dataclasses or dicts as jsonl; the file appears whole or not at all."""
   path = epath.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.parent / f'{path.name}.partial'
-  with partial.open('wb') as binary, contextlib.ExitStack() as stack:
+  with (
+    atomic_files.open_atomically(path) as binary,
+    contextlib.ExitStack() as stack,
+  ):
     stream = binary
     if path.suffix == '.gz':
       stream = stack.enter_context(gzip.GzipFile(fileobj=binary, mode='wb'))
     for row in rows:
       stream.write(f'{to_json_line(row)}\n'.encode())
-  return partial.replace(path)
+  return path
 
 
 def to_json_line(record: Any) -> str:

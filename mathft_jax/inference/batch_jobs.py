@@ -17,13 +17,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from typing import Any
 
 from etils import epath
 
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
+from mathft_jax.storage import atomic_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,9 @@ class BatchJob:
     """Makes the folder of parts, and says whose they are."""
     self._parts.mkdir(parents=True, exist_ok=True)
     if not self._settings_file.exists():
-      partial = self.output.parent / f'{self._settings_file.name}.partial'
-      partial.write_text(json.dumps(self.settings, indent=1) + '\n')
-      partial.replace(self._settings_file)
+      atomic_files.write_text_atomically(
+        self._settings_file, json.dumps(self.settings, indent=1) + '\n'
+      )
 
   def _done(self) -> dict[str, schema.CandidateSet]:
     sets = [
@@ -173,13 +173,6 @@ def content_digest(texts: Iterable[Any]) -> str:
   for text in texts:
     hashed.update(repr(text).encode('utf-8'))
   return hashed.hexdigest()[:16]
-
-
-def relative_path(path: epath.PathLike, folder: epath.PathLike) -> str:
-  """A local path as seen from a folder, so that both can be moved together."""
-  if '://' in str(path) or '://' in str(folder):
-    return str(path)
-  return os.path.relpath(path, folder)
 
 
 def round_up_to_power_of_two(length: int, smallest: int = 32) -> int:

@@ -1,9 +1,10 @@
-"""Paths in buckets (`gs://`): whether they can be written, and what to do when not.
+"""Functions of paths that may be local or in a bucket (`gs://`).
 
-A bucket has objects and no folders. An object appears whole when its writing ends, so a file needs
-no care; but nothing can be appended to it, and no folder be renamed in one step. So an output of
-several objects has one that is written last, is deleted first, and without which it does not count:
-`commit_success.txt` of a checkpoint, config.json of a Hugging Face folder, report.json of a report.
+A bucket contains objects and no folders. An object appears complete when its upload ends. Nothing
+can be appended to an object, and a folder cannot be renamed in one step. Therefore an output of
+several objects has one object that is written last and deleted first; the output counts only if
+that object exists: `commit_success.txt` of a checkpoint, `config.json` of a Hugging Face folder,
+`report.json` of a report.
 """
 
 import importlib.util
@@ -11,52 +12,83 @@ import os
 
 from etils import epath
 
-CLIENTS = {'gs': 'gcsfs'}  # the package that reads and writes such paths
+CLIENTS = {
+  'gs': 'gcsfs'
+}  # URL scheme -> the Python package that reads and writes it
 INSTALL = "pip install 'mathft_jax[gcs]'"
 
 
 def is_remote(path: epath.PathLike) -> bool:
-  """Whether a path has a scheme, `gs://`."""
+  """Whether a path is a URL such as `gs://bucket/file`."""
   return '://' in os.fspath(path)
 
 
+def absolute_path(path: epath.PathLike) -> epath.Path:
+  """The absolute form of a local path; a remote path unchanged."""
+  return epath.Path(path if is_remote(path) else os.path.abspath(path))
+
+
+def relative_path(path: epath.PathLike, folder: epath.PathLike) -> str:
+  """A local path relative to a local folder, so that both can be moved together.
+
+  If one of them is remote, the path is returned unchanged.
+  """
+  if is_remote(path) or is_remote(folder):
+    return str(path)
+  return os.path.relpath(path, folder)
+
+
 def find_files(folder: epath.PathLike, name: str) -> list[epath.Path]:
-  """All files of that name in a folder and below, sorted; none where there is no such folder."""
+  """All files with this name in a folder and its subfolders, sorted; [] if there is no folder."""
   folder = epath.Path(folder)
-  found = [
-    str(parent / name) for parent, _, names in folder.walk() if name in names
-  ]
-  scheme = f'{str(folder).partition("://")[0]}://' if is_remote(folder) else ''
-  return sorted(
-    epath.Path(path if is_remote(path) else scheme + path) for path in found
-  )
+  scheme, separator, _ = str(folder).rpartition('://')
+  paths = []
+
+  for parent, _, names in folder.walk():
+    if name in names:
+      path = str(parent / name)
+      paths.append(path if is_remote(path) else scheme + separator + path)
+
+  return sorted(map(epath.Path, paths))
 
 
-def check_remote_clients(text: str, where: str = '') -> None:
-  """ValueError where a path in the text needs a package that is not installed."""
+def check_remote_clients(text: str, source: str = '') -> None:
+  """Checks that the package for each kind of remote path in a text is installed.
+
+  Args:
+    text: a path, or a configuration that contains paths.
+    source: what the error message names instead of the text.
+
+  Raises:
+    ValueError: a package is missing.
+  """
   for scheme, package in CLIENTS.items():
     if f'{scheme}://' in text and importlib.util.find_spec(package) is None:
       raise ValueError(
-        f'{where or text}: paths of {scheme}:// need the package {package}, which '
-        f'is not installed: {INSTALL}'
+        f'{source or text}: {scheme}:// paths need the package {package}, which '
+        f'is not installed. Run: {INSTALL}'
       )
 
 
 def check_writable(folder: epath.PathLike) -> None:
-  """ValueError for a folder of a bucket that cannot be written, before time is wasted.
+  """Checks that objects can be created and deleted in a folder of a bucket, before work starts.
 
-  Writes and deletes one small object. Folders on a disk are not tried.
+  Writes and deletes one small object. Local folders are not checked.
+
+  Raises:
+    ValueError: the bucket does not accept the object.
   """
   if not is_remote(folder):
     return
   check_remote_clients(os.fspath(folder))
-  trial = epath.Path(folder) / f'write_trial.{os.getpid()}'
+
+  probe = epath.Path(folder) / f'write_trial.{os.getpid()}'
   try:
-    trial.write_text('')
-    trial.unlink()
-  except Exception as error:  # noqa: BLE001 (client, login and transport have their own)
+    probe.write_text('')
+    probe.unlink()
+  except Exception as error:  # noqa: BLE001 (each client raises its own exceptions)
     raise ValueError(
-      f'{folder} cannot be written ({type(error).__name__}: {error}). Wanted a bucket that '
-      'exists and an account that may create and delete objects in it. Sign in with `gcloud auth '
-      'application-default login`; on a machine of Google Cloud its service account is used.'
+      f'{folder} cannot be written ({type(error).__name__}: {error}). The bucket must exist and '
+      'the account must have permission to create and delete objects. Sign in with `gcloud auth '
+      'application-default login`; a Google Cloud machine uses its service account.'
     ) from error

@@ -33,13 +33,13 @@ def _be(monkeypatch):
       batch_jobs,
       'processes',
       types.SimpleNamespace(
-        index=lambda: index,
-        count=lambda: count,
-        is_first=lambda: index == 0,
-        told=told,
-        once=lambda name, work: work() if index == 0 else None,
-        wait=lambda name: None,
-        seen=lambda is_there: is_there(),
+        process_index=lambda: index,
+        process_count=lambda: count,
+        is_primary=lambda: index == 0,
+        broadcast_from_primary=told,
+        run_on_primary=lambda name, work: work() if index == 0 else None,
+        wait_at_barrier=lambda name: None,
+        wait_until_visible=lambda is_there: is_there(),
       ),
     )
 
