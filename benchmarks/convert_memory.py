@@ -38,7 +38,7 @@ import sys
 from mathft_jax import checkpoints
 from mathft_jax.models import transformer
 path = sys.argv[1]
-params = checkpoints.load_params(path, checkpoints.shapes(path))
+params = checkpoints.load_params(path, checkpoints.load_abstract_params(path))
 """
 
 
@@ -46,10 +46,10 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
   """Writes a folder of random weights in files of 2 GB; (bytes in all, of the largest tensor)."""
   folder.mkdir()
   (folder / 'config.json').write_text(json.dumps(sizes))
-  family, config = config_json.read(sizes, where='sizes')
+  family, config = config_json.from_config_json(sizes, where='sizes')
   shapes = {
     name: array.shape
-    for name, array in lazy_params.flat(
+    for name, array in lazy_params.flatten_params(
       transformer.abstract_params(config)
     ).items()
   }
@@ -57,7 +57,7 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
     np.random.default_rng(0).normal(0, 0.02, 1 << 22).astype(ml_dtypes.bfloat16)
   )
   wanted = {}
-  for row in tensor_names.rows(family.table, shapes):
+  for row in tensor_names.select_mappings(family.table, shapes):
     ours = shapes[row.ours][1:] if row.is_stacked else shapes[row.ours]
     for layer in range(config.num_layers) if row.is_stacked else (None,):
       wanted[row.their_name(layer)] = np.broadcast_to(
@@ -74,7 +74,9 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
   for number, shard in enumerate(shards, 1):
     file = f'model-{number:05}-of-{len(shards):05}.safetensors'
     parts = (np.resize(block, each.shape) for each in shard.values())
-    safetensors_format.write(folder / file, shard, parts, {'format': 'pt'})
+    safetensors_format.write_safetensors(
+      folder / file, shard, parts, {'format': 'pt'}
+    )
     where.update(dict.fromkeys(shard, file))
   (folder / 'model.safetensors.index.json').write_text(
     json.dumps({'weight_map': where})

@@ -42,7 +42,7 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
     eos_id=-1,
     num_tokens=training.V,
   )
-  params = transformer.unstacked(
+  params = transformer.unstack_layers(
     transformer.init_params(config, jax.random.key(0))
   )
   rows, slots = prompts_PS.shape

@@ -29,7 +29,7 @@ from mathft_jax.models import transformer
 from mathft_jax.storage import remote_paths
 
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
-PLAIN_FLAGS = ('checkpoint', 'output', 'dtype', 'tokenizer', 'shard_bytes')
+CONVERT_FLAGS = ('checkpoint', 'output', 'dtype', 'tokenizer', 'shard_bytes')
 
 
 def convert(
@@ -63,7 +63,9 @@ def convert(
     'convert: checked',
     lambda: _check(checkpoint, output, tokenizer, shard_bytes),
   )
-  if not _is_native(output) and checkpoints.is_hugging_face(checkpoint):
+  if not _is_native(output) and checkpoints.is_huggingface_checkpoint(
+    checkpoint
+  ):
     path = _write_step(checkpoint, output, dtype)
   else:
     processes.run_on_primary(
@@ -73,7 +75,10 @@ def convert(
     path = epath.Path(output)
   logging.info(
     '%d parameters: %s',
-    sum(each.size for each in jax.tree.leaves(checkpoints.shapes(path))),
+    sum(
+      each.size
+      for each in jax.tree.leaves(checkpoints.load_abstract_params(path))
+    ),
     path,
   )
   return path
@@ -90,14 +95,14 @@ def _check(
   shard_bytes: int | None,
 ) -> None:
   """ValueError for what does not go together, for an output that is there, for no tokenizer."""
-  if _is_native(output) or checkpoints.is_hugging_face(checkpoint):
+  if _is_native(output) or checkpoints.is_huggingface_checkpoint(checkpoint):
     _check_plain(
       output,
       'native file' if _is_native(output) else 'folder that orbax writes',
       {'tokenizer': tokenizer, 'shard_bytes': shard_bytes},
     )
   elif tokenizer is not None:
-    checkpoints.tokenizer_files(tokenizer)
+    checkpoints.find_tokenizer_files(tokenizer)
 
 
 def _write_files(
@@ -109,9 +114,9 @@ def _write_files(
 ) -> None:
   """A native file, or a Hugging Face folder."""
   remote_paths.check_writable(epath.Path(output).parent)
-  source = checkpoints.open_params(checkpoint)
+  source = checkpoints.open_lazy_params(checkpoint)
   if _is_native(output):
-    checkpoints.write_native(output, source, dtype=dtype)
+    checkpoints.export_safetensors(output, source, dtype=dtype)
   else:
     _export(source, output, dtype, tokenizer, shard_bytes)
 
@@ -136,17 +141,17 @@ def _write_step(
   checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None
 ) -> epath.Path:
   """An orbax folder, by way of all devices."""
-  config = checkpoints.model(checkpoint)
-  shapes = checkpoints.shapes(checkpoint, dtype)
+  config = checkpoints.load_model_config(checkpoint)
+  shapes = checkpoints.load_abstract_params(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
   shardings = partitioning.logical_to_shardings(
-    transformer.logical_axes(config),
+    transformer.param_logical_axes(config),
     shapes,
     mesh=partitioner.mesh(),
     rules=partitioner.rules,
   )
   params = checkpoints.load_params(checkpoint, shapes, shardings)
-  return checkpoints.write_step(
+  return checkpoints.save_orbax_checkpoint(
     output, params, checkpoints.read_metadata(checkpoint)
   )
 
@@ -166,10 +171,14 @@ def _export(
       '`convert` can be exported.'
     )
   sizes = {} if shard_bytes is None else {'shard_bytes': int(shard_bytes)}
-  config = config_lib.from_plain(fields)
-  path = checkpoints.write_folder(output, source, config, dtype=dtype, **sizes)
+  config = config_lib.model_config_from_json(fields)
+  path = checkpoints.export_huggingface(
+    output, source, config, dtype=dtype, **sizes
+  )
   copied = (
-    [] if tokenizer is None else checkpoints.copy_tokenizer(tokenizer, path)
+    []
+    if tokenizer is None
+    else checkpoints.copy_tokenizer_files(tokenizer, path)
   )
   logging.info(
     'tokenizer files: %s',
@@ -181,4 +190,4 @@ def _export(
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run_program(convert, plain_flags=PLAIN_FLAGS)
+  entry_point.run_program(convert, plain_flags=CONVERT_FLAGS)

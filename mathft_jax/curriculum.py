@@ -47,9 +47,11 @@ def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   metadata = checkpoints.read_metadata(checkpoint)
   processes.run_on_primary(
     'curriculum: export',
-    lambda: checkpoints.write_safetensors(
+    lambda: checkpoints.save_safetensors(
       path,
-      checkpoints.load_params(checkpoint, checkpoints.shapes(checkpoint)),
+      checkpoints.load_params(
+        checkpoint, checkpoints.load_abstract_params(checkpoint)
+      ),
       {
         name: metadata[name]
         for name in ('model', 'fingerprint', 'settings', 'optimizer')

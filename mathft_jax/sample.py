@@ -102,7 +102,7 @@ def sample(
     rules=partitioner.rules,
   )
   if unroll_layers:
-    params = transformer.unstacked(params, donate=True)
+    params = transformer.unstack_layers(params, donate=True)
   _decode_all(
     job,
     group,

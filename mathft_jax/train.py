@@ -104,7 +104,7 @@ def train(
   """
   _check_choices(hand_over, eval_period)
   max_length = _row_length(max_length)
-  store = checkpoints.Checkpoints(
+  store = checkpoints.CheckpointManager(
     epath.Path(workdir) / 'checkpoints',
     keep=keep,
     higher_is_better=higher_is_better,
@@ -215,7 +215,7 @@ def _train(
   optimizer: Any,
   feed: Feed,
   agenda: train_loop.Agenda,
-  store: checkpoints.Checkpoints,
+  store: checkpoints.CheckpointManager,
   settings: dict[str, Any],
   tensorboard: bool,
 ) -> None:
@@ -268,7 +268,7 @@ def _train(
 
 def _start(
   plan: step_lib.TrainStepConfig,
-  store: checkpoints.Checkpoints,
+  store: checkpoints.CheckpointManager,
   init_from: epath.PathLike | None,
   identity: dict[str, Any],
   seed: int,
@@ -295,7 +295,7 @@ def _start(
     params = lora_lib.LoraParams(given(), adapters)
     plan.lora.check_merged(
       params,
-      checkpoints.open_params(store.path(step)).read,
+      checkpoints.open_lazy_params(store.path(step)).read,
       where=f'{store.path(step)}, resumed on {init_from}',
     )
   counter = partitioning.shard_array(
@@ -306,7 +306,7 @@ def _start(
 
 def _check_given(
   plan: step_lib.TrainStepConfig,
-  store: checkpoints.Checkpoints,
+  store: checkpoints.CheckpointManager,
   init_from: epath.PathLike | None,
   identity: dict[str, Any],
 ) -> None:
@@ -319,9 +319,9 @@ def _check_given(
       "checkpoint, or 'random' for training from scratch (INITIAL_CHECKPOINT_PATH)."
     )
   checkpoints.check_metadata(init_from, **identity)
-  checkpoints.check_shapes(
+  checkpoints.check_param_shapes(
     step_lib.abstract_model_params(plan),
-    checkpoints.shapes(init_from),
+    checkpoints.load_abstract_params(init_from),
     where=str(init_from),
   )
 
@@ -340,7 +340,9 @@ def _given(
   )
 
 
-def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
+def _same_examples(
+  rows: Sequence[Any], store: checkpoints.CheckpointManager
+) -> str:
   """A digest of the examples; ValueError where a run to be resumed had others."""
   digest = batch_jobs.content_digest(
     (name, np.asarray(row[name]).tolist())
@@ -361,7 +363,7 @@ def _same_examples(rows: Sequence[Any], store: checkpoints.Checkpoints) -> str:
 
 
 def _published(
-  store: checkpoints.Checkpoints, init_from: epath.PathLike | None
+  store: checkpoints.CheckpointManager, init_from: epath.PathLike | None
 ) -> dict[str, Any]:
   """The config.json of the published model that the weights come from, for an export."""
   step = store.latest_step()
@@ -450,7 +452,9 @@ def _check_choices(hand_over: str, eval_period: int | None) -> None:
 
 
 def _is_complete(
-  store: checkpoints.Checkpoints, train_steps: int, settings: dict[str, Any]
+  store: checkpoints.CheckpointManager,
+  train_steps: int,
+  settings: dict[str, Any],
 ) -> bool:
   """Number 1 of the start-up order; ValueError for a checkpoint that another run has left."""
   step = store.latest_step()
@@ -477,7 +481,9 @@ def _is_complete(
   return step == train_steps
 
 
-def _handed_over(store: checkpoints.Checkpoints, hand_over: str) -> epath.Path:
+def _handed_over(
+  store: checkpoints.CheckpointManager, hand_over: str
+) -> epath.Path:
   """The best or the last checkpoint."""
   step = store.best_step() if hand_over == 'best' else store.latest_step()
   if step is None:

@@ -19,7 +19,7 @@ PARAMS = {
 
 @pytest.fixture
 def checkpoint(tmp_path):
-  with checkpoints.Checkpoints(tmp_path / 'run' / 'checkpoints') as store:
+  with checkpoints.CheckpointManager(tmp_path / 'run' / 'checkpoints') as store:
     store.save(
       5,
       PARAMS,
@@ -33,7 +33,7 @@ def test_the_file_has_the_parameters_and_the_metadata(checkpoint, tmp_path):
   path = convert.convert(
     checkpoint=checkpoint, output=tmp_path / 'out.safetensors'
   )
-  params = checkpoints.load_params(path, checkpoints.shapes(path))
+  params = checkpoints.load_params(path, checkpoints.load_abstract_params(path))
   jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
   assert checkpoints.read_metadata(path) == checkpoints.read_metadata(
     checkpoint
@@ -48,13 +48,13 @@ def test_a_file_in_bfloat16_is_half_as_large_and_converts_back(
     output=tmp_path / 'half.safetensors',
     dtype='bfloat16',
   )
-  assert {x.dtype for x in jax.tree.leaves(checkpoints.shapes(path))} == {
-    jnp.dtype('bfloat16')
-  }
+  assert {
+    x.dtype for x in jax.tree.leaves(checkpoints.load_abstract_params(path))
+  } == {jnp.dtype('bfloat16')}
   back = convert.convert(
     checkpoint=path, output=tmp_path / 'whole.safetensors', dtype='float32'
   )
-  params = checkpoints.load_params(back, checkpoints.shapes(back))
+  params = checkpoints.load_params(back, checkpoints.load_abstract_params(back))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), params, PARAMS
   )

@@ -18,7 +18,7 @@ def adding(amount):
       if init_from == 'random'
       else float(weights(init_from)['layer']['scale'][0])
     )
-    with checkpoints.Checkpoints(workdir / 'checkpoints') as store:
+    with checkpoints.CheckpointManager(workdir / 'checkpoints') as store:
       store.save(
         1,
         {'layer': {'scale': np.full(3, start + amount, np.float32)}},

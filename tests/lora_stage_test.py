@@ -149,14 +149,14 @@ def test_a_stage_from_random_weights_goes_on_as_well(tmp_path):
 
 
 def test_a_stage_whose_first_weights_were_exchanged_is_refused(tmp_path, base):
-  exchanged = checkpoints.write_safetensors(
+  exchanged = checkpoints.save_safetensors(
     tmp_path / 'base.safetensors',
     params_of(base),
     checkpoints.read_metadata(base),
   )
   train(tmp_path / 'stage', init_from=exchanged, train_steps=1)
   other = jax.tree.map(lambda a: a + 0.01, params_of(base))
-  checkpoints.write_safetensors(
+  checkpoints.save_safetensors(
     exchanged, other, checkpoints.read_metadata(base)
   )
   with pytest.raises(ValueError, match='is not what was saved, up to 0.01'):

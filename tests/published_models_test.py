@@ -80,10 +80,12 @@ def make_folder(
   folder.mkdir()
   found = {**SIZES, **keys, 'vocab_size': vocab_size, 'eos_token_id': 1}
   (folder / 'config.json').write_text(json.dumps(found))
-  family, config = config_json.read(found, where='test')
-  params = lazy_params.flat(transformer.init_params(config, jax.random.key(0)))
+  family, config = config_json.from_config_json(found, where='test')
+  params = lazy_params.flatten_params(
+    transformer.init_params(config, jax.random.key(0))
+  )
   arrays = {}
-  for row in tensor_names.rows(
+  for row in tensor_names.select_mappings(
     family.table, {name: array.shape for name, array in params.items()}
   ):
     array = np.asarray(params[row.ours].astype('bfloat16'))
@@ -95,7 +97,7 @@ def make_folder(
   where = {}
   for number, half in enumerate(halves, 1):
     file = f'model-{number:05}-of-00002.safetensors'
-    safetensors_format.write(
+    safetensors_format.write_safetensors(
       folder / file, half, half.values(), {'format': 'pt'}
     )
     where.update(dict.fromkeys(half, file))
@@ -110,7 +112,9 @@ def run_stages(
 ) -> pathlib.Path:
   """SSFT, sample, grade, SCR, score, evaluate; the generator's checkpoint."""
   parts = dict(
-    model=checkpoints.model(folder), vocabulary=vocabulary, template=TEMPLATE
+    model=checkpoints.load_model_config(folder),
+    vocabulary=vocabulary,
+    template=TEMPLATE,
   )
   training = dict(
     parts,
@@ -197,7 +201,9 @@ def test_a_published_model_goes_through_all_stages_and_out_again(journey):
     (out / name).is_file() for name in ('tokenizer.json', 'tokenizer.model')
   )
   before, after = (
-    checkpoints.load_params(path, checkpoints.shapes(path, 'float32'))
+    checkpoints.load_params(
+      path, checkpoints.load_abstract_params(path, 'float32')
+    )
     for path in (folder, out)
   )
   moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), before, after)
@@ -216,7 +222,7 @@ def test_transformers_loads_what_came_out(journey):
   tokens = np.arange(20, dtype=np.int32)[None] + 30
   with torch.no_grad():
     theirs = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
-  config = checkpoints.model(out)
+  config = checkpoints.load_model_config(out)
   params = checkpoints.load_params(out, transformer.abstract_params(config))
   hidden, _ = transformer.hidden_states(
     config, params, tokens, positions_BT=np.arange(20)[None]

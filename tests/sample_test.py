@@ -32,7 +32,7 @@ def _params():
 
 @pytest.fixture(name='run')
 def _run(tmp_path, params):
-  checkpoint = checkpoints.write_safetensors(
+  checkpoint = checkpoints.save_safetensors(
     tmp_path / 'c.safetensors', params, {}
   )
 
@@ -104,9 +104,9 @@ def test_log_prob_is_that_of_the_sampled_tokens(run, params):
       tokens[:, :-1],
       positions_BT=jax.numpy.arange(len(ids) - 1)[None],
     )
-    log_probs = token_log_probs.Readout(MODEL, params, hidden).target_log_probs(
-      tokens[:, 1:]
-    )
+    log_probs = token_log_probs.ChunkedLogProbs(
+      MODEL, params, hidden
+    ).target_log_probs(tokens[:, 1:])
     assert candidate.log_prob == pytest.approx(
       float(log_probs[0, len(prompt) - 1 :].sum()), abs=1e-3
     )

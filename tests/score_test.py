@@ -45,7 +45,7 @@ def _params():
 
 @pytest.fixture(name='run')
 def _run(tmp_path, params):
-  checkpoint = checkpoints.write_safetensors(
+  checkpoint = checkpoints.save_safetensors(
     tmp_path / 'c.safetensors', params, {}
   )
   candidates = schema.write_jsonl(tmp_path / 'graded.jsonl', candidate_sets())
@@ -77,7 +77,7 @@ def log_prob(params, ids, start):
   hidden, _ = transformer.hidden_states(
     MODEL, params, tokens[:, :-1], positions_BT=positions[:, :-1]
   )
-  readout = token_log_probs.Readout(MODEL, params, hidden)
+  readout = token_log_probs.ChunkedLogProbs(MODEL, params, hidden)
   return float(readout.target_log_probs(tokens[:, 1:])[0, start - 1 :].sum())
 
 

@@ -267,7 +267,7 @@ def test_the_next_stage_gets_parameters_only(tmp_path, finished):
 
 
 def test_a_safetensors_file_can_be_started_from(tmp_path, finished):
-  base = checkpoints.write_safetensors(
+  base = checkpoints.save_safetensors(
     tmp_path / 'base.safetensors',
     params_of(finished[1]),
     checkpoints.read_metadata(finished[1]),

@@ -21,35 +21,35 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
 from mathft_jax.checkpoints.huggingface import (
-  copy_tokenizer,
-  tokenizer_files,
-  write_folder,
+  copy_tokenizer_files,
+  find_tokenizer_files,
+  export_huggingface,
 )
 from mathft_jax.checkpoints.restore import (
-  WHOLE,
+  COMMIT_MARKER,
   check_metadata,
-  check_shapes,
-  find,
-  is_hugging_face,
+  check_param_shapes,
+  resolve_checkpoint,
+  is_huggingface_checkpoint,
   load_params,
-  model,
-  open_params,
-  plain,
+  load_model_config,
+  open_lazy_params,
+  to_json_value,
   read_metadata,
-  shapes,
+  load_abstract_params,
 )
 from mathft_jax.checkpoints.save import (
-  write_native,
-  write_safetensors,
-  write_step,
+  export_safetensors,
+  save_safetensors,
+  save_orbax_checkpoint,
 )
 from mathft_jax.distributed import processes
 from mathft_jax.storage import remote_paths
 
-DELETED = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
+TRASH_FOLDER = 'deleted'  # old steps move here first, so that a kill leaves no half checkpoint
 
 
-class Checkpoints:
+class CheckpointManager:
   """The checkpoints of one training run, written while the training goes on.
 
   Args:
@@ -76,7 +76,7 @@ class Checkpoints:
       best,
       higher_is_better,
     )
-    self._deleted = self.directory / DELETED
+    self._deleted = self.directory / TRASH_FOLDER
     self._empty_deleted()
     policy = preservation_policy.AnyPreservationPolicy(
       [
@@ -90,7 +90,7 @@ class Checkpoints:
         create=True,
         enable_async_checkpointing=True,
         preservation_policy=policy,
-        todelete_subdir=DELETED,
+        todelete_subdir=TRASH_FOLDER,
       ),
     )
     steps = sorted(self._manager.all_steps())
@@ -101,7 +101,7 @@ class Checkpoints:
       step: read_metadata(self.path(step))['metrics'] for step in steps
     }
 
-  def __enter__(self) -> 'Checkpoints':
+  def __enter__(self) -> 'CheckpointManager':
     return self
 
   def __exit__(self, kind, error, trace) -> None:
@@ -155,7 +155,7 @@ class Checkpoints:
       args=ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         optimizer=ocp.args.StandardSave(optimizer),
-        metadata=ocp.args.JsonSave(plain(metadata)),
+        metadata=ocp.args.JsonSave(to_json_value(metadata)),
       ),
     )
 
@@ -203,7 +203,7 @@ class Checkpoints:
       if step == self.best_step():
         continue
       if processes.is_primary():
-        (self.path(step) / WHOLE).unlink(missing_ok=True)
+        (self.path(step) / COMMIT_MARKER).unlink(missing_ok=True)
       self._manager.delete(step)
 
 

@@ -61,24 +61,28 @@ TOKENIZER_FILES = (
 )
 
 
-def is_folder(path: epath.Path) -> bool:
+def is_huggingface_folder(path: epath.Path) -> bool:
   """Whether a path is such a folder."""
   return (path / CONFIG).is_file()
 
 
-def open_folder(path: epath.PathLike) -> lazy_params.Stored:
+def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
   """The parameters of a folder; ValueError, with names and shapes, where anything is wrong."""
   path = epath.Path(path)
   published = json.loads((path / CONFIG).read_text())
-  family, config = config_json.read(published, where=str(path / CONFIG))
+  family, config = config_json.from_config_json(
+    published, where=str(path / CONFIG)
+  )
   entries = _entries(path)
   shapes = {
     name: array.shape
-    for name, array in lazy_params.flat(
+    for name, array in lazy_params.flatten_params(
       transformer.abstract_params(config)
     ).items()
   }
-  rows = {row.ours: row for row in tensor_names.rows(family.table, shapes)}
+  rows = {
+    row.ours: row for row in tensor_names.select_mappings(family.table, shapes)
+  }
   _check(path, entries, rows.values(), shapes, config)
 
   def read(name: str, layer: int | None) -> np.ndarray:
@@ -89,7 +93,7 @@ def open_folder(path: epath.PathLike) -> lazy_params.Stored:
     name: entries[row.their_name(0 if row.is_stacked else None)]
     for name, row in rows.items()
   }
-  return lazy_params.Stored(
+  return lazy_params.LazyParams(
     {
       name: jax.ShapeDtypeStruct(shapes[name], entry.dtype)
       for name, entry in first.items()
@@ -99,9 +103,9 @@ def open_folder(path: epath.PathLike) -> lazy_params.Stored:
   )
 
 
-def write_folder(
+def export_huggingface(
   path: epath.PathLike,
-  source: lazy_params.Stored,
+  source: lazy_params.LazyParams,
   config: config_lib.TransformerConfig,
   *,
   dtype: Any = None,
@@ -122,8 +126,10 @@ def write_folder(
     raise ValueError(
       f'{path} is there already and not empty; wanted a new folder for the export.'
     )
-  source = lazy_params.with_vocab_rows(source, config.vocab_size)
-  family, keys = config_json.write(config, source.metadata.get('published'))
+  source = lazy_params.resize_vocab(source, config.vocab_size)
+  family, keys = config_json.to_config_json(
+    config, source.metadata.get('published')
+  )
   shapes = _their_shapes(family, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
   partial = (
@@ -160,7 +166,7 @@ def _is_free(path: epath.Path) -> bool:
   )
 
 
-def tokenizer_files(folder: epath.PathLike) -> list[str]:
+def find_tokenizer_files(folder: epath.PathLike) -> list[str]:
   """The names of a folder's tokenizer files; ValueError where it has no tokenizer."""
   folder = epath.Path(folder)
   if not folder.is_dir():
@@ -177,15 +183,17 @@ def tokenizer_files(folder: epath.PathLike) -> list[str]:
   return found
 
 
-def copy_tokenizer(source: epath.PathLike, target: epath.PathLike) -> list[str]:
+def copy_tokenizer_files(
+  source: epath.PathLike, target: epath.PathLike
+) -> list[str]:
   """The names of the tokenizer files that were copied from one folder to another."""
-  names = tokenizer_files(source)
+  names = find_tokenizer_files(source)
   for name in names:
     (epath.Path(source) / name).copy(epath.Path(target) / name)
   return names
 
 
-def _entries(path: epath.Path) -> dict[str, safetensors_format.Entry]:
+def _entries(path: epath.Path) -> dict[str, safetensors_format.TensorEntry]:
   """The language model's tensors by the names that a folder of it alone would have."""
   if (path / INDEX).is_file():
     where = json.loads((path / INDEX).read_text())['weight_map']
@@ -224,8 +232,8 @@ def _plain_name(name: str) -> str:
 
 def _check(
   path: epath.Path,
-  entries: Mapping[str, safetensors_format.Entry],
-  rows: Sequence[tensor_names.Tensor],
+  entries: Mapping[str, safetensors_format.TensorEntry],
+  rows: Sequence[tensor_names.TensorMapping],
   shapes: Mapping[str, Sequence[int]],
   config: config_lib.TransformerConfig,
 ) -> None:
@@ -271,11 +279,11 @@ def _may_be_there(name: str, config: config_lib.TransformerConfig) -> bool:
 
 
 def _their_shapes(
-  family: config_json.Family, source: lazy_params.Stored, dtype: Any
+  family: config_json.ModelFamily, source: lazy_params.LazyParams, dtype: Any
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """By name the shapes of the tensors to write, in the order of `_their_parts`."""
   shapes = {}
-  for row in tensor_names.rows(
+  for row in tensor_names.select_mappings(
     family.table, {name: each.shape for name, each in source.shapes.items()}
   ):
     each = source.shapes[row.ours]
@@ -288,10 +296,10 @@ def _their_shapes(
 
 
 def _their_parts(
-  family: config_json.Family, source: lazy_params.Stored
+  family: config_json.ModelFamily, source: lazy_params.LazyParams
 ) -> Iterator[np.ndarray]:
   """The tensors, parameter by parameter, so that a source may read all layers of one at once."""
-  for row in tensor_names.rows(
+  for row in tensor_names.select_mappings(
     family.table, {name: each.shape for name, each in source.shapes.items()}
   ):
     yield from map(row.to_theirs, source.parts(row.ours))
@@ -319,7 +327,9 @@ def _write_shards(
       if len(shards) > 1
       else SINGLE
     )
-    safetensors_format.write(folder / file, shard, parts, {'format': 'pt'})
+    safetensors_format.write_safetensors(
+      folder / file, shard, parts, {'format': 'pt'}
+    )
     where.update(dict.fromkeys(shard, file))
   if len(shards) > 1:
     index = {

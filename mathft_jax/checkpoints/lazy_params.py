@@ -13,7 +13,7 @@ VOCAB_AXIS = {'embedding': 0, 'head': 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class LazyParams:
   """Parameters under flat names (`layers/attention/query`).
 
   Attributes:
@@ -31,13 +31,13 @@ class Stored:
     """The layers of a stacked parameter one after the other; of another, the whole of it."""
     for layer in (
       range(self.shapes[name].shape[0])
-      if name.startswith(tensor_names.LAYERS)
+      if name.startswith(tensor_names.LAYERS_PREFIX)
       else (None,)
     ):
       yield self.read(name, layer)
 
 
-def with_vocab_rows(stored: Stored, rows: int) -> Stored:
+def resize_vocab(stored: LazyParams, rows: int) -> LazyParams:
   """The same with `rows` rows of embeddings: zeros after the vocabulary, or padding left out."""
 
   def resized(name: str, layer: int | None) -> np.ndarray:
@@ -58,20 +58,22 @@ def with_vocab_rows(stored: Stored, rows: int) -> Stored:
       shape = list(shapes[name].shape)
       shape[axis] = rows
       shapes[name] = jax.ShapeDtypeStruct(tuple(shape), shapes[name].dtype)
-  return Stored(shapes, stored.metadata, resized)
+  return LazyParams(shapes, stored.metadata, resized)
 
 
-def flat(tree: Any, prefix: str = '') -> dict[str, Any]:
+def flatten_params(tree: Any, prefix: str = '') -> dict[str, Any]:
   """{'layers/attention/query': leaf} of a nested dict."""
   if not isinstance(tree, Mapping):
     return {prefix: tree}
   found = {}
   for name, branch in tree.items():
-    found.update(flat(branch, f'{prefix}/{name}' if prefix else str(name)))
+    found.update(
+      flatten_params(branch, f'{prefix}/{name}' if prefix else str(name))
+    )
   return found
 
 
-def nested(found: Mapping[str, Any]) -> dict[str, Any]:
+def unflatten_params(found: Mapping[str, Any]) -> dict[str, Any]:
   """The nested dict of flat names."""
   tree: dict[str, Any] = {}
   for name, leaf in found.items():

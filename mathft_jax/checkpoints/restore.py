@@ -19,7 +19,7 @@ from mathft_jax.checkpoints import (
 from mathft_jax.models import config as config_lib
 from mathft_jax.storage import remote_paths
 
-WHOLE = 'commit_success.txt'  # what orbax writes last into a step's folder in a bucket
+COMMIT_MARKER = 'commit_success.txt'  # what orbax writes last into a step's folder in a bucket
 
 
 def load_params(
@@ -43,26 +43,28 @@ def load_params(
     abstract_params,
     shardings,
   )
-  path = find(path)
+  path = resolve_checkpoint(path)
   if not _is_step(path):
     source = _with_rows_of(wanted, _open_files(path))
-    check_shapes(wanted, lazy_params.nested(source.shapes), where=str(path))
-    return restore_sharded.place(source, wanted)
-  check_shapes(wanted, shapes(path), where=str(path))
+    check_param_shapes(
+      wanted, lazy_params.unflatten_params(source.shapes), where=str(path)
+    )
+    return restore_sharded.create_sharded_arrays(source, wanted)
+  check_param_shapes(wanted, load_abstract_params(path), where=str(path))
   with ocp.StandardCheckpointer(
     multiprocessing_options=_alone()
   ) as checkpointer:
     return checkpointer.restore(path / 'params', wanted)
 
 
-def find(path: epath.PathLike) -> epath.Path:
+def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   """The safetensors file, Hugging Face folder or step that a path means; ValueError for none."""
   path = epath.Path(path)
   if path.suffix == '.safetensors' and path.is_file():
     return path
   if _is_step(path):
     return remote_paths.absolute_path(path)
-  if huggingface.is_folder(path):
+  if huggingface.is_huggingface_folder(path):
     return path
   for folder in (path, path / 'checkpoints'):
     steps = (
@@ -73,11 +75,11 @@ def find(path: epath.PathLike) -> epath.Path:
     if remote_paths.is_remote(path):
       steps = [step for step in steps if _is_step(folder / str(step))]
     if steps:
-      return find(folder / str(max(steps)))
+      return resolve_checkpoint(folder / str(max(steps)))
   what = 'has no checkpoint in it' if path.exists() else 'does not exist'
   if remote_paths.is_remote(path) and path.exists():
     what += (
-      f' (a step without {WHOLE} was not written to its end; it is written again when '
+      f' (a step without {COMMIT_MARKER} was not written to its end; it is written again when '
       'the same command is run again)'
     )
   raise ValueError(
@@ -87,18 +89,20 @@ def find(path: epath.PathLike) -> epath.Path:
   )
 
 
-def is_hugging_face(path: epath.PathLike) -> bool:
+def is_huggingface_checkpoint(path: epath.PathLike) -> bool:
   """Whether a path means a Hugging Face folder."""
-  path = find(path)
+  path = resolve_checkpoint(path)
   return path.suffix != '.safetensors' and not _is_step(path)
 
 
-def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
+def load_abstract_params(path: epath.PathLike, dtype: Any = None) -> Any:
   """Nested dict of ShapeDtypeStructs: what a checkpoint's params are, in `dtype` if given."""
-  path = find(path)
+  path = resolve_checkpoint(path)
   cast = lambda each: jax.ShapeDtypeStruct(each.shape, dtype or each.dtype)
   if not _is_step(path):
-    return jax.tree.map(cast, lazy_params.nested(_open_files(path).shapes))
+    return jax.tree.map(
+      cast, lazy_params.unflatten_params(_open_files(path).shapes)
+    )
   with ocp.StandardCheckpointer(
     multiprocessing_options=_alone()
   ) as checkpointer:
@@ -110,15 +114,15 @@ def shapes(path: epath.PathLike, dtype: Any = None) -> Any:
   )
 
 
-def open_params(path: epath.PathLike) -> lazy_params.Stored:
+def open_lazy_params(path: epath.PathLike) -> lazy_params.LazyParams:
   """The params of a checkpoint, to be read one after the other on this host.
 
   Of a step's folder all layers of a parameter are read together, as orbax has written them.
   """
-  path = find(path)
+  path = resolve_checkpoint(path)
   if not _is_step(path):
     return _open_files(path)
-  found = lazy_params.flat(shapes(path))
+  found = lazy_params.flatten_params(load_abstract_params(path))
   last: dict[str, np.ndarray] = {}
 
   def read(name: str, layer: int | None) -> np.ndarray:
@@ -127,18 +131,18 @@ def open_params(path: epath.PathLike) -> lazy_params.Stored:
       last[name] = _read_leaf(path, name, found[name])
     return last[name] if layer is None else last[name][layer]
 
-  return lazy_params.Stored(found, read_metadata(path), read)
+  return lazy_params.LazyParams(found, read_metadata(path), read)
 
 
 def read_metadata(path: epath.PathLike) -> dict[str, Any]:
   """What a checkpoint says about itself: `model`, `fingerprint`, `step`, `metrics`, ..."""
-  path = find(path)
+  path = resolve_checkpoint(path)
   if _is_step(path):
     return json.loads((path / 'metadata' / 'metadata').read_text())
   return dict(_open_files(path).metadata)
 
 
-def model(
+def load_model_config(
   path: epath.PathLike, **how_to_compute: Any
 ) -> config_lib.TransformerConfig:
   """The model that a checkpoint or a Hugging Face folder holds, for `MODEL` in a gin file.
@@ -152,11 +156,13 @@ def model(
     raise ValueError(
       f'{path} does not say what model it holds; bind MODEL to one of models/*.gin.'
     )
-  if wrong := sorted(set(how_to_compute) - config_lib.HOW_TO_COMPUTE):
+  if wrong := sorted(set(how_to_compute) - config_lib.NON_ARCHITECTURE_FIELDS):
     raise ValueError(
-      f'{wrong} belong to the model of {path}; only {sorted(config_lib.HOW_TO_COMPUTE)} may differ.'
+      f'{wrong} belong to the model of {path}; only {sorted(config_lib.NON_ARCHITECTURE_FIELDS)} may differ.'
     )
-  return dataclasses.replace(config_lib.from_plain(fields), **how_to_compute)
+  return dataclasses.replace(
+    config_lib.model_config_from_json(fields), **how_to_compute
+  )
 
 
 def check_metadata(
@@ -176,7 +182,9 @@ def check_metadata(
     if wanted is None or not saved.get(name):
       continue
     theirs, ours = (
-      lazy_params.flat(config_lib.resolved(plain(value)))
+      lazy_params.flatten_params(
+        config_lib.canonical_model_fields(to_json_value(value))
+      )
       for value in (saved[name], wanted)
     )
     names = sorted(
@@ -193,13 +201,15 @@ def check_metadata(
       )
 
 
-def check_shapes(wanted: Any, found: Any, *, where: str) -> None:
+def check_param_shapes(wanted: Any, found: Any, *, where: str) -> None:
   """ValueError with the two lists that differ, unless names and shapes are the same."""
   wanted = {
-    name: list(array.shape) for name, array in lazy_params.flat(wanted).items()
+    name: list(array.shape)
+    for name, array in lazy_params.flatten_params(wanted).items()
   }
   found = {
-    name: list(array.shape) for name, array in lazy_params.flat(found).items()
+    name: list(array.shape)
+    for name, array in lazy_params.flatten_params(found).items()
   }
   differ = sorted(
     name
@@ -214,7 +224,7 @@ def check_shapes(wanted: Any, found: Any, *, where: str) -> None:
     )
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
   """`value` as json knows it: dataclasses become objects, tuples lists, types their names."""
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
     value = {
@@ -222,9 +232,9 @@ def plain(value: Any) -> Any:
       for field in dataclasses.fields(value)
     }
   if isinstance(value, Mapping):
-    return {str(key): plain(item) for key, item in value.items()}
+    return {str(key): to_json_value(item) for key, item in value.items()}
   if isinstance(value, (list, tuple)):
-    return [plain(item) for item in value]
+    return [to_json_value(item) for item in value]
   if value is None or isinstance(value, (bool, int, float, str)):
     return value
   if isinstance(value, (np.generic, np.ndarray, jax.Array)):
@@ -245,26 +255,24 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 
 def _is_step(path: epath.Path) -> bool:
   """Whether this is a step that was written to its end; on a disk half ones have other names."""
-  is_whole = not remote_paths.is_remote(path) or (path / WHOLE).exists()
+  is_whole = not remote_paths.is_remote(path) or (path / COMMIT_MARKER).exists()
   return is_whole and (path / 'params').is_dir()
 
 
-def _open_files(path: epath.Path) -> lazy_params.Stored:
+def _open_files(path: epath.Path) -> lazy_params.LazyParams:
   if path.suffix == '.safetensors':
-    return safetensors_format.open_native(path)
-  return huggingface.open_folder(path)
+    return safetensors_format.open_safetensors(path)
+  return huggingface.open_huggingface_folder(path)
 
 
 def _with_rows_of(
-  wanted: Any, source: lazy_params.Stored
-) -> lazy_params.Stored:
+  wanted: Any, source: lazy_params.LazyParams
+) -> lazy_params.LazyParams:
   """The source with as many rows of embeddings as wanted, where the others are padding."""
   size = source.metadata.get('model', {}).get('vocab_size')
   rows = wanted['embedding'].shape[0] if 'embedding' in wanted else 0
   return (
-    lazy_params.with_vocab_rows(source, rows)
-    if size and rows >= size
-    else source
+    lazy_params.resize_vocab(source, rows) if size and rows >= size else source
   )
 
 
@@ -272,7 +280,7 @@ def _read_leaf(
   path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
 ) -> np.ndarray:
   """One parameter of a step's folder, in this host's memory."""
-  item = lazy_params.nested({name: shape})
+  item = lazy_params.unflatten_params({name: shape})
   args = ocp.args.PyTreeRestore(
     item=item,
     partial_restore=True,
@@ -285,6 +293,6 @@ def _read_leaf(
     ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
     multiprocessing_options=alone,
   ) as checkpointer:
-    return lazy_params.flat(checkpointer.restore(path / 'params', args=args))[
-      name
-    ]
+    return lazy_params.flatten_params(
+      checkpointer.restore(path / 'params', args=args)
+    )[name]

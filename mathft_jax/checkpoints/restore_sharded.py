@@ -18,7 +18,7 @@ from mathft_jax.models.huggingface import tensor_names
 STREAM_BYTES = 1 << 28
 
 
-def place(source: lazy_params.Stored, wanted: Any) -> Any:
+def create_sharded_arrays(source: lazy_params.LazyParams, wanted: Any) -> Any:
   """The tree of arrays that `wanted` (ShapeDtypeStructs with shardings) describes.
 
   Each process reads what its own devices hold. The host holds one tensor of the files at a time, or
@@ -28,7 +28,7 @@ def place(source: lazy_params.Stored, wanted: Any) -> Any:
   def one(keys, array):
     name = '/'.join(key.key for key in keys)
     layer = _layer_sharding(array.sharding)
-    if not name.startswith(tensor_names.LAYERS):
+    if not name.startswith(tensor_names.LAYERS_PREFIX):
       made = _make(
         array.shape,
         array.dtype,
@@ -68,7 +68,7 @@ def _make(
 
 
 def _make_stacked(
-  source: lazy_params.Stored, name: str, array: jax.ShapeDtypeStruct
+  source: lazy_params.LazyParams, name: str, array: jax.ShapeDtypeStruct
 ) -> jax.Array:
   """A stacked parameter, all layers at once."""
 
@@ -91,7 +91,7 @@ def _make_stacked(
 
 
 def _stream(
-  source: lazy_params.Stored,
+  source: lazy_params.LazyParams,
   name: str,
   array: jax.ShapeDtypeStruct,
   layer_sharding: Sharding,

@@ -28,13 +28,13 @@ DTYPES = {
   'I64': np.dtype('int64'),
   'I32': np.dtype('int32'),
 }
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
-LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
-FORMAT = 'mathft_jax'  # the `format` of a header that we wrote
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+MAX_HEADER_BYTES = 100_000_000  # bytes; the format's own limit
+FORMAT_NAME = 'mathft_jax'  # the `format` of a header that we wrote
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class TensorEntry:
   """One tensor in a file."""
 
   path: epath.Path
@@ -58,13 +58,13 @@ class Entry:
 
 def read_header(
   path: epath.PathLike,
-) -> tuple[dict[str, Entry], dict[str, str]]:
+) -> tuple[dict[str, TensorEntry], dict[str, str]]:
   """(tensors by name, metadata); ValueError for a file that is cut off or of another format."""
   path = epath.Path(path)
   size = path.stat().length
   with path.open('rb') as file:
     length = int.from_bytes(file.read(8), 'little')
-    if size < 8 or length > min(LONGEST_HEADER, size - 8):
+    if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
       raise ValueError(
         f'{path} has {size} bytes, its header would need {length + 8}; wanted a '
         'whole safetensors file: it was cut off, or is of another format.'
@@ -82,7 +82,7 @@ def read_header(
   }, metadata
 
 
-def open_native(path: epath.PathLike) -> lazy_params.Stored:
+def open_safetensors(path: epath.PathLike) -> lazy_params.LazyParams:
   """The parameters of a file that `write` made, or of any other with our flat names."""
   entries, header = read_header(path)
 
@@ -94,12 +94,12 @@ def open_native(path: epath.PathLike) -> lazy_params.Stored:
     name: jax.ShapeDtypeStruct(entry.shape, entry.dtype)
     for name, entry in entries.items()
   }
-  return lazy_params.Stored(
+  return lazy_params.LazyParams(
     shapes, json.loads(header.get('metadata', '{}')), read
   )
 
 
-def write(
+def write_safetensors(
   path: epath.PathLike,
   shapes: Mapping[str, Any],
   parts: Iterable[np.ndarray],
@@ -142,13 +142,13 @@ def _header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
   start = 0
   for name, each in shapes.items():
     dtype = np.dtype(each.dtype)
-    if dtype not in NAMES:
+    if dtype not in DTYPE_NAMES:
       raise ValueError(
-        f'{name} has dtype {dtype}; wanted one of {list(map(str, NAMES))}.'
+        f'{name} has dtype {dtype}; wanted one of {list(map(str, DTYPE_NAMES))}.'
       )
     end = start + math.prod(each.shape) * dtype.itemsize
     header[name] = {
-      'dtype': NAMES[dtype],
+      'dtype': DTYPE_NAMES[dtype],
       'shape': list(each.shape),
       'data_offsets': [start, end],
     }
@@ -160,7 +160,7 @@ def _header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
 
 def _entry(
   path: epath.Path, name: str, found: Mapping[str, Any], first: int, size: int
-) -> Entry:
+) -> TensorEntry:
   """One tensor of a header, checked against the file's size."""
   dtype, shape = DTYPES.get(found['dtype']), tuple(found['shape'])
   if dtype is None:
@@ -179,4 +179,4 @@ def _entry(
       f'{path} is cut off: {name} of shape {shape} ends at byte {first + end}, the '
       f'file at byte {size}. Copy it again.'
     )
-  return Entry(path, dtype, shape, first + start)
+  return TensorEntry(path, dtype, shape, first + start)

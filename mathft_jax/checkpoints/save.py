@@ -10,12 +10,12 @@ import jax
 from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
-from mathft_jax.checkpoints.restore import plain
+from mathft_jax.checkpoints.restore import to_json_value
 from mathft_jax.storage import remote_paths
 
 
-def write_native(
-  path: epath.PathLike, source: lazy_params.Stored, *, dtype: Any = None
+def export_safetensors(
+  path: epath.PathLike, source: lazy_params.LazyParams, *, dtype: Any = None
 ) -> epath.Path:
   """The path of one safetensors file with flat names, written one layer's tensor at a time.
 
@@ -26,20 +26,22 @@ def write_native(
     for name, each in source.shapes.items()
   }
   parts = itertools.chain.from_iterable(map(source.parts, shapes))
-  return safetensors_format.write(path, shapes, parts, _header(source.metadata))
+  return safetensors_format.write_safetensors(
+    path, shapes, parts, _header(source.metadata)
+  )
 
 
-def write_safetensors(
+def save_safetensors(
   path: epath.PathLike, params: Any, metadata: Mapping[str, Any]
 ) -> epath.Path:
   """The same of params in memory."""
-  flat = lazy_params.flat(params)
-  return safetensors_format.write(
+  flat = lazy_params.flatten_params(params)
+  return safetensors_format.write_safetensors(
     path, flat, map(jax.device_get, flat.values()), _header(metadata)
   )
 
 
-def write_step(
+def save_orbax_checkpoint(
   path: epath.PathLike, params: Any, metadata: Mapping[str, Any]
 ) -> epath.Path:
   """The path of a folder with params and metadata, as a training's steps have them.
@@ -52,7 +54,7 @@ def write_step(
       path,
       args=ocp.args.Composite(
         params=ocp.args.StandardSave(params),
-        metadata=ocp.args.JsonSave(plain(metadata)),
+        metadata=ocp.args.JsonSave(to_json_value(metadata)),
       ),
     )
   return path
@@ -60,6 +62,6 @@ def write_step(
 
 def _header(metadata: Mapping[str, Any]) -> dict[str, str]:
   return {
-    'format': safetensors_format.FORMAT,
-    'metadata': json.dumps(plain(metadata)),
+    'format': safetensors_format.FORMAT_NAME,
+    'metadata': json.dumps(to_json_value(metadata)),
   }

@@ -62,7 +62,7 @@ class Samples(NamedTuple):
 class DecodeState(NamedTuple):
   """What a decoding step changes; B = P * C rows, candidates of a problem are neighbours."""
 
-  cache: cache_lib.Cache
+  cache: cache_lib.KVCache
   tokens_BU: jax.Array
   log_probs_B: jax.Array
   lengths_B: jax.Array
@@ -149,7 +149,7 @@ def _prefill(
     prompts_PS,
     positions_BT=positions_PS,
     segment_ids_BT=valid_PS,
-    cache=cache_lib.new_cache(
+    cache=cache_lib.allocate_cache(
       plan.config, rows=rows, slots=slots, stacked=stacked
     ),
     spread=None
@@ -161,7 +161,9 @@ def _prefill(
   )[:, 0]
   logits_PV = transformer.logits(plan.config, params, last_PD)
   room = min(plan.first_slots, plan.max_length)
-  cache = cache_lib.shared(cache, plan.config, copies=plan.copies, slots=room)
+  cache = cache_lib.share_prefix(
+    cache, plan.config, copies=plan.copies, slots=room
+  )
   batch = rows * plan.copies
   state = DecodeState(
     cache,
@@ -230,7 +232,7 @@ def _with_more_slots(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   more = min(
     state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1]
   )
-  own = cache_lib.with_more_slots(state.cache.own, more)
+  own = cache_lib.grow_key_values(state.cache.own, more)
   return state._replace(
     cache=dataclasses.replace(state.cache, own=own),
     tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))),
@@ -252,11 +254,11 @@ def decode_state_shardings(
   heads = lambda array: sharding(
     (None, 'batch', 'kv_heads', None, None)[-array.ndim :], array
   )
-  slots = lambda part: cache_lib.Slots(
+  slots = lambda part: cache_lib.KeyValues(
     *jax.tree.map(heads, (part.key, part.value)), rows(part.position_BS)
   )
   whole = partitioning.replicated_sharding(plan.mesh)
-  cache = cache_lib.Cache(
+  cache = cache_lib.KVCache(
     slots(state.cache.own), slots(state.cache.prefix), whole
   )
   return DecodeState(cache, *map(rows, state[1:5]), whole)

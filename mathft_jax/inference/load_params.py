@@ -41,7 +41,7 @@ def inference_param_shapes(
   """
   abstract = transformer.abstract_params(config)
   layout = partitioning.logical_to_shardings(
-    transformer.logical_axes(config), abstract, mesh=mesh, rules=rules
+    transformer.param_logical_axes(config), abstract, mesh=mesh, rules=rules
   )
 
   def held(path, array, sharding):

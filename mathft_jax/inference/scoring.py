@@ -117,12 +117,12 @@ def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
     segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(
       jnp.int32
     ),
-    cache=cache_lib.new_cache(plan.config, rows=prefixes, slots=slots),
+    cache=cache_lib.allocate_cache(plan.config, rows=prefixes, slots=slots),
     spread=None
     if plan.mesh is None
     else partitioning.KernelSharding(plan.mesh),
   )
-  cache = cache_lib.shared(cache, plan.config, copies=copies, slots=0)
+  cache = cache_lib.share_prefix(cache, plan.config, copies=copies, slots=0)
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.words is None:
     hidden_BTD = _hidden(
@@ -184,9 +184,11 @@ def _verdicts(plan: ScoreConfig, params, rows: ScoreInputs, starts_B, cache):
   return jax.nn.softmax(log_probs_BW)[:, 0]
 
 
-def _readout(plan: ScoreConfig, params, hidden_BTD) -> token_log_probs.Readout:
+def _readout(
+  plan: ScoreConfig, params, hidden_BTD
+) -> token_log_probs.ChunkedLogProbs:
   devices = 1 if plan.mesh is None else plan.mesh.size
-  return token_log_probs.Readout(
+  return token_log_probs.ChunkedLogProbs(
     plan.config, params, hidden_BTD, devices=devices
   )
 

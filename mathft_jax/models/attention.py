@@ -36,7 +36,8 @@ class LookBack:
       )
     kinds = sorted(set(config.attention_pattern))
     self.rotations = {
-      kind: layers_lib.rotation(config, kind, positions_BT) for kind in kinds
+      kind: layers_lib.rotary_table(config, kind, positions_BT)
+      for kind in kinds
     }
     windows = {
       kind: config.sliding_window if kind == 'local' else None for kind in kinds
@@ -52,17 +53,19 @@ class LookBack:
       for kind, window in windows.items()
     }
     self.flash = dict.fromkeys(kinds)
-    whole = branch_ids_BT is None and (cache is None or cache_lib.is_new(cache))
+    whole = branch_ids_BT is None and (
+      cache is None or cache_lib.is_empty(cache)
+    )
     if (
       config.attention_kernel == 'splash'
       and whole
-      and splash_attention.serves(spread)
+      and splash_attention.is_supported(spread)
     ):
       if own is not None and segment_ids_BT is not None:
         segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
       self.flash = {
         kind: functools.partial(
-          splash_attention.attend,
+          splash_attention.splash_attention,
           segment_ids_BT=segment_ids_BT,
           window=window,
           spread=spread,
@@ -98,17 +101,17 @@ class LookBack:
       ),
     ], slots
 
-  def cache(self, slots) -> cache_lib.Cache | None:
+  def cache(self, slots) -> cache_lib.KVCache | None:
     """The cache with the new slots in it."""
     if slots is None:
       return None
-    own = cache_lib.Slots(*slots, self.own_position_BS)
+    own = cache_lib.KeyValues(*slots, self.own_position_BS)
     prefix = (
       None
       if self.prefix is None
-      else cache_lib.Slots(*self.prefix, self.prefix_position_BS)
+      else cache_lib.KeyValues(*self.prefix, self.prefix_position_BS)
     )
-    return cache_lib.Cache(own, prefix, jnp.int32(self.start + self.length))
+    return cache_lib.KVCache(own, prefix, jnp.int32(self.start + self.length))
 
   def _new_visible(self, window, positions_BT, segment_ids_BT, branch_ids_BT):
     """[B, T, S]: which of the own slots, or of the new tokens where there are none, are seen."""
@@ -150,7 +153,7 @@ def _near(window: int | None, query_RX, key_RS):
   return query_RX[:, :, None] - key_RS[:, None] < window
 
 
-def _check_room(own: cache_lib.Slots, length: int, branch_ids_BT):
+def _check_room(own: cache_lib.KeyValues, length: int, branch_ids_BT):
   if length > own.position_BS.shape[1]:
     raise ValueError(
       f'{length} tokens for a cache of {own.position_BS.shape[1]} own slots; make '

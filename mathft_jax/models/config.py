@@ -13,11 +13,11 @@ RopeScaling = Callable[
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
-REMATS = ('none', 'dots', 'full')
-ATTENTIONS = ('global', 'local')
-KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
+REMAT_MODES = ('none', 'dots', 'full')
+LAYER_KINDS = ('global', 'local')
+ATTENTION_KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
 # Fields that say how to compute or how to lay out, not what the model is.
-HOW_TO_COMPUTE = frozenset(
+NON_ARCHITECTURE_FIELDS = frozenset(
   {'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'}
 )
 
@@ -117,8 +117,8 @@ class TransformerConfig:
     for name, allowed in (
       ('mlp_activation', ACTIVATIONS),
       ('norm', NORMS),
-      ('remat', REMATS),
-      ('attention_kernel', KERNELS),
+      ('remat', REMAT_MODES),
+      ('attention_kernel', ATTENTION_KERNELS),
     ):
       if getattr(self, name) not in allowed:
         raise ValueError(
@@ -143,10 +143,10 @@ class TransformerConfig:
       )
 
   def _check_pattern(self):
-    unknown = set(self.attention_pattern) - set(ATTENTIONS)
+    unknown = set(self.attention_pattern) - set(LAYER_KINDS)
     if unknown or not self.attention_pattern:
       raise ValueError(
-        f'attention_pattern {self.attention_pattern}; wanted at least one of {ATTENTIONS}.'
+        f'attention_pattern {self.attention_pattern}; wanted at least one of {LAYER_KINDS}.'
       )
     if 'local' in self.attention_pattern and not self.sliding_window:
       raise ValueError(
@@ -176,27 +176,33 @@ class TransformerConfig:
   @property
   def layer_kinds(self) -> tuple[str, ...]:
     """'local' or 'global' for each layer."""
-    return layer_kinds(self.attention_pattern, self.num_layers)
+    return repeat_attention_pattern(self.attention_pattern, self.num_layers)
 
 
-def layer_kinds(pattern: Sequence[str], num_layers: int) -> tuple[str, ...]:
+def repeat_attention_pattern(
+  pattern: Sequence[str], num_layers: int
+) -> tuple[str, ...]:
   """The pattern repeated over the depth."""
   return tuple(pattern[layer % len(pattern)] for layer in range(num_layers))
 
 
-def resolved(fields: Mapping[str, Any]) -> dict[str, Any]:
+def canonical_model_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
   """Fields of a TransformerConfig as two spellings of one model have them alike.
 
   What None stands for is filled in, the attention pattern stands for each layer, and the fields of
   HOW_TO_COMPUTE are left out.
   """
   fields = {
-    name: value for name, value in fields.items() if name not in HOW_TO_COMPUTE
+    name: value
+    for name, value in fields.items()
+    if name not in NON_ARCHITECTURE_FIELDS
   }
   if 'num_heads' not in fields:
     return fields
   head = fields['head_dim'] or fields['embed_dim'] // fields['num_heads']
-  kinds = list(layer_kinds(fields['attention_pattern'], fields['num_layers']))
+  kinds = list(
+    repeat_attention_pattern(fields['attention_pattern'], fields['num_layers'])
+  )
   local = (
     {}
     if 'local' in kinds
@@ -212,12 +218,12 @@ def resolved(fields: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def differences(
+def diff_model_configs(
   left: TransformerConfig, right: TransformerConfig
 ) -> dict[str, tuple[Any, Any]]:
   """{field: (left, right)} where two models differ."""
   left, right = (
-    resolved(
+    canonical_model_fields(
       {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
@@ -232,7 +238,7 @@ def differences(
   }
 
 
-def from_plain(fields: Mapping[str, Any]) -> TransformerConfig:
+def model_config_from_json(fields: Mapping[str, Any]) -> TransformerConfig:
   """The config whose fields a checkpoint's metadata has as json."""
   fields = dict(fields)
   unknown = sorted(

@@ -17,52 +17,56 @@ import jax.numpy as jnp
 
 from mathft_jax.models import config as config_lib
 
-Layers = (
+LayerArrays = (
   jax.Array | tuple[jax.Array, ...]
 )  # [L, B, K, S, H], or for each layer [B, K, S, H]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Slots:
+class KeyValues:
   """Keys and values of all layers; a slot whose position is negative holds nothing."""
 
-  key: Layers
-  value: Layers
+  key: LayerArrays
+  value: LayerArrays
   position_BS: jax.Array  # int32
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Cache:
+class KVCache:
   """What a forward pass may look back at; `length` own slots are written, in every row alike."""
 
-  own: Slots | None
-  prefix: Slots | None
+  own: KeyValues | None
+  prefix: KeyValues | None
   length: (
     jax.Array | int
   )  # int32, scalar; the number 0 where it is known that nothing is written
 
 
-def new_cache(
+def allocate_cache(
   config: config_lib.TransformerConfig,
   *,
   rows: int,
   slots: int,
   stacked: bool = True,
-) -> Cache:
+) -> KVCache:
   """A cache of `rows` rows with room for `slots` tokens each, nothing written.
 
-  `stacked` must be False for parameters of `transformer.unstacked`, and only for them.
+  `stacked` must be False for parameters of `transformer.unstack_layers`, and only for them.
   """
-  return Cache(
+  return KVCache(
     _empty_slots(config, rows, slots, stacked), prefix=None, length=0
   )
 
 
-def shared(
-  cache: Cache, config: config_lib.TransformerConfig, *, copies: int, slots: int
-) -> Cache:
+def share_prefix(
+  cache: KVCache,
+  config: config_lib.TransformerConfig,
+  *,
+  copies: int,
+  slots: int,
+) -> KVCache:
   """The cache of `copies` rows per row of `cache`, which becomes their common prefix.
 
   `slots` is the room each copy gets for tokens of its own; 0 where whole rows are passed at once.
@@ -74,15 +78,15 @@ def shared(
   rows = copies * cache.own.position_BS.shape[0]
   stacked = not isinstance(cache.own.key, tuple)
   own = _empty_slots(config, rows, slots, stacked) if slots else None
-  return Cache(own=own, prefix=cache.own, length=jnp.int32(0))
+  return KVCache(own=own, prefix=cache.own, length=jnp.int32(0))
 
 
-def is_new(cache: Cache) -> bool:
+def is_empty(cache: KVCache) -> bool:
   """Whether the cache has come from `new_cache` in the same program, so that nothing is in it."""
   return cache.prefix is None and isinstance(cache.length, int)
 
 
-def with_more_slots(slots: Slots, more: int) -> Slots:
+def grow_key_values(slots: KeyValues, more: int) -> KeyValues:
   """The same with room for `more` tokens."""
 
   def wider(array):
@@ -91,12 +95,12 @@ def with_more_slots(slots: Slots, more: int) -> Slots:
   position_BS = jnp.pad(
     slots.position_BS, ((0, 0), (0, more)), constant_values=-1
   )
-  return Slots(*jax.tree.map(wider, (slots.key, slots.value)), position_BS)
+  return KeyValues(*jax.tree.map(wider, (slots.key, slots.value)), position_BS)
 
 
 def _empty_slots(
   config: config_lib.TransformerConfig, rows: int, slots: int, stacked: bool
-) -> Slots:
+) -> KeyValues:
   shape = (rows, config.kv_heads, slots, config.head_size)
 
   def zeros():
@@ -106,4 +110,4 @@ def _empty_slots(
       jnp.zeros(shape, config.dtype) for _ in range(config.num_layers)
     )
 
-  return Slots(zeros(), zeros(), jnp.full((rows, slots), -1, jnp.int32))
+  return KeyValues(zeros(), zeros(), jnp.full((rows, slots), -1, jnp.int32))

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.models import config as config_lib
-from mathft_jax.models.lora import product
+from mathft_jax.models.lora import einsum_with_lora
 
-MASKED = (
+MASKED_SCORE = (
   -1e30
 )  # finite, so that a part with nothing visible weighs zero and makes no NaN
-Kernel = functools.partial(
+scaled_initializer = functools.partial(
   jax.nn.initializers.variance_scaling,
   mode='fan_in',
   distribution='truncated_normal',
@@ -56,7 +56,7 @@ class Norm(nnx.Module):
     )
 
 
-def rotation(config: config_lib.TransformerConfig, kind: str, positions_BT):
+def rotary_table(config: config_lib.TransformerConfig, kind: str, positions_BT):
   """Cosines and sines [B, T, 1, R/2] of the rotations of a 'global' or 'local' layer."""
   theta, scaling = config.rope_theta, config.rope_scaling
   if kind == 'local' and config.local_rope_theta is not None:
@@ -71,7 +71,7 @@ def rotation(config: config_lib.TransformerConfig, kind: str, positions_BT):
   return jnp.cos(angles), jnp.sin(angles)
 
 
-def rotate(x_BTNH, rotation_BT):
+def apply_rotary(x_BTNH, rotation_BT):
   """x with number i of the rotated share turned against number i + R/2; the rest as it was."""
   cos, sin = (table.astype(x_BTNH.dtype) for table in rotation_BT)
   half = cos.shape[-1]
@@ -120,7 +120,7 @@ def _part_sums(q_BTNH, part: Keys, cap: float | None):
     preferred_element_type=jnp.float32,
   )
   scores = jnp.where(
-    part.visible_RXS[:, None, None], softcap(scores, cap), MASKED
+    part.visible_RXS[:, None, None], softcap(scores, cap), MASKED_SCORE
   )
   maximum = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
   exps = jnp.exp(scores - maximum)
@@ -150,7 +150,7 @@ class Attention(nnx.Module):
       config.kv_heads,
       config.head_size,
     )
-    draw = lambda shape, scale=1.0, **axes: Kernel(scale, **axes)(
+    draw = lambda shape, scale=1.0, **axes: scaled_initializer(scale, **axes)(
       rngs.params(), shape
     )
     self.query = nnx.Param(
@@ -203,11 +203,11 @@ class Attention(nnx.Module):
         scale=scale,
         implementation=kernel,
       )
-    return product('BTNH,NHD->BTD', out_BTNH, self.out), stored
+    return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), stored
 
   def _heads(self, x_BTD, rotation_BT):
     """Rotated queries and keys, and values."""
-    project = lambda weight: product('BTD,DNH->BTNH', x_BTD, weight)
+    project = lambda weight: einsum_with_lora('BTD,DNH->BTNH', x_BTD, weight)
     q, k, v = project(self.query), project(self.key), project(self.value)
     if self.config.qkv_bias:
       q, k, v = (
@@ -220,7 +220,7 @@ class Attention(nnx.Module):
       )
     if self.config.qk_norm:
       q, k = self.query_norm(q), self.key_norm(k)
-    return rotate(q, rotation_BT), rotate(k, rotation_BT), v
+    return apply_rotary(q, rotation_BT), apply_rotary(k, rotation_BT), v
 
 
 class Mlp(nnx.Module):
@@ -228,7 +228,9 @@ class Mlp(nnx.Module):
 
   def __init__(self, config: config_lib.TransformerConfig, *, rngs: nnx.Rngs):
     D, F = config.embed_dim, config.mlp_dim
-    draw = lambda shape, scale=1.0: Kernel(scale)(rngs.params(), shape)
+    draw = lambda shape, scale=1.0: scaled_initializer(scale)(
+      rngs.params(), shape
+    )
     if config.gated_mlp:
       self.gate = nnx.Param(draw((D, F)), axes=('embed', 'mlp'))
     self.up = nnx.Param(draw((D, F)), axes=('embed', 'mlp'))
@@ -238,17 +240,18 @@ class Mlp(nnx.Module):
     self.config = config
 
   def __call__(self, x_BTD):
-    up_BTF = product('BTD,DF->BTF', x_BTD, self.up)
+    up_BTF = einsum_with_lora('BTD,DF->BTF', x_BTD, self.up)
     if self.config.gated_mlp:
-      up_BTF *= activation(
-        self.config.mlp_activation, product('BTD,DF->BTF', x_BTD, self.gate)
+      up_BTF *= apply_activation(
+        self.config.mlp_activation,
+        einsum_with_lora('BTD,DF->BTF', x_BTD, self.gate),
       )
     else:
-      up_BTF = activation(self.config.mlp_activation, up_BTF)
-    return product('BTF,FD->BTD', up_BTF, self.down)
+      up_BTF = apply_activation(self.config.mlp_activation, up_BTF)
+    return einsum_with_lora('BTF,FD->BTD', up_BTF, self.down)
 
 
-def activation(name: str, x):
+def apply_activation(name: str, x):
   """The named nonlinearity of x."""
   if name == 'relu2':
     return jnp.square(jax.nn.relu(x))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 # The matrices of a layer that may have a change, and how many of their axes are inputs.
-MATRICES = {
+NUM_INPUT_AXES = {
   'query': 1,
   'key': 1,
   'value': 1,
@@ -19,7 +19,7 @@ MATRICES = {
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class LowRank:
+class LoraWeight:
   """W + narrow wide, in the place of W among the parameters.
 
   `narrow` has W's input axes and then the rank r, `wide` has r and then W's output axes; stacked
@@ -31,13 +31,13 @@ class LowRank:
   wide: jax.Array
 
 
-def product(spec: str, x, parameter):
+def einsum_with_lora(spec: str, x, parameter):
   """einsum(spec, x, W) in the dtype of x, where W is an array or `LowRank`.
 
   A change goes a way of its own beside W: neither the sum nor a gradient of W is ever made.
   """
   weight = parameter.get_value()
-  if not isinstance(weight, LowRank):
+  if not isinstance(weight, LoraWeight):
     return jnp.einsum(spec, x, weight.astype(x.dtype))
   operands, result = spec.split('->')
   left, right = operands.split(',')

@@ -19,11 +19,11 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 import jax.numpy as jnp
 import numpy as np
 
-RESIDUALS = (
+RESIDUALS_NAME = (
   'attention_residuals'  # what the backward kernels read besides their inputs
 )
 # Most queries and most keys of a block; 512 compiles for v4 to v6e with float32 heads of 256.
-BLOCK = 512
+MAX_BLOCK_SIZE = 512
 LANES = 128  # of a TPU: a block is a multiple of them
 _NO_SEGMENT = -1  # of the rows' filling up to whole blocks
 _INTERPRETED = {
@@ -37,7 +37,7 @@ _BLOCKS = [
 ]
 
 
-class Spread(Protocol):
+class KernelSharding(Protocol):
   """How a function runs on many devices at once: `partitioning.KernelSharding`.
 
   XLA splits everything else by itself, but not a kernel.
@@ -51,14 +51,14 @@ class Spread(Protocol):
     """`function`, each device with its part of the arguments; the result lies like the first."""
 
 
-def serves(spread: Spread | None) -> bool:
+def is_supported(spread: KernelSharding | None) -> bool:
   """Whether the program's devices have the kernel: TPUs, or 'interpret' in tests."""
   return (
     jax.default_backend() if spread is None else spread.platform
   ) in _INTERPRETED
 
 
-def attend(
+def splash_attention(
   q_BTNH,
   k_BTKH,
   v_BTKH,
@@ -67,7 +67,7 @@ def attend(
   cap: float | None = None,
   segment_ids_BT=None,
   window: int | None = None,
-  spread: Spread | None = None,
+  spread: KernelSharding | None = None,
 ):
   """Softmax attention [B, T, N, H]: a token sees itself and the earlier ones of its segment.
 
@@ -116,7 +116,7 @@ def _attend_part(
   ):  # keys of all heads, queries of some
     mine = heads_N[:: math.gcd(heads, whole[0] // whole[1])]
     k_BTKH, v_BTKH = (jnp.take(x, mine, axis=2) for x in (k_BTKH, v_BTKH))
-  block, filling = blocks(length)
+  block, filling = block_size_and_padding(length)
   fill = lambda x, value=0: jnp.pad(
     x, ((0, 0), (0, filling), *((0, 0),) * (x.ndim - 2)), constant_values=value
   )
@@ -128,9 +128,9 @@ def _attend_part(
   return jnp.swapaxes(out_BNTH, 1, 2)[:, :length]
 
 
-def blocks(length: int) -> tuple[int, int]:
+def block_size_and_padding(length: int) -> tuple[int, int]:
   """(size of a block, tokens to add to a row): the fewest blocks, of at most `BLOCK` tokens."""
-  count = -(-length // BLOCK)
+  count = -(-length // MAX_BLOCK_SIZE)
   block = -(-length // (count * LANES)) * LANES
   return block, count * block - length
 
@@ -159,7 +159,7 @@ def _kernel(
       head_shards=1,
       q_seq_shards=1,
       attn_logits_soft_cap=cap,
-      residual_checkpoint_name=RESIDUALS,
+      residual_checkpoint_name=RESIDUALS_NAME,
       interpret=interpret,
     )
     return jax.tree.map(np.asarray, kernel)

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from mathft_jax.models import transformer
 
-CHUNK_LOGITS = (
+MAX_LOGITS_PER_CHUNK = (
   2**26
 )  # float32 logits held at once on each device: 256 MiB (ours)
 
 
-class TokenLikelihoods(NamedTuple):
+class TokenLogProbs(NamedTuple):
   """Of each position, in float32 and natural logs: sums over the whole vocabulary."""
 
   log_prob_BT: jax.Array  # of the token that was asked for
@@ -27,7 +27,7 @@ class TokenLikelihoods(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Readout:
+class ChunkedLogProbs:
   """Log-probabilities under `params` of what follows each hidden state of `hidden_states`.
 
   Attributes:
@@ -47,7 +47,7 @@ class Readout:
     """log p(token) [B, T] of the tokens that follow each position."""
     return self.token_likelihoods(tokens_BT).log_prob_BT
 
-  def token_likelihoods(self, tokens_BT) -> TokenLikelihoods:
+  def token_likelihoods(self, tokens_BT) -> TokenLogProbs:
     """log p(token) of the tokens that follow each position, with the sums other losses need."""
     return self._chunked(self.hidden_BTD, tokens_BT)
 
@@ -74,7 +74,7 @@ class Readout:
     )[:, 0]
     return transformer.logits(self.config, self.params, hidden_BD)
 
-  def _chunked(self, hidden_BTD, tokens_BT) -> TokenLikelihoods:
+  def _chunked(self, hidden_BTD, tokens_BT) -> TokenLogProbs:
     """The likelihoods, a chunk of positions at a time, rematerialised chunk by chunk."""
     batch, length = tokens_BT.shape
     chunk = self.chunk or positions_per_chunk(
@@ -99,15 +99,15 @@ class Readout:
     join = lambda x: jnp.moveaxis(x, 0, 1).reshape(batch, count * chunk)[
       :, :length
     ]
-    return TokenLikelihoods(*map(join, chunks))
+    return TokenLogProbs(*map(join, chunks))
 
-  def _likelihoods(self, hidden_BTD, tokens_BT) -> TokenLikelihoods:
+  def _likelihoods(self, hidden_BTD, tokens_BT) -> TokenLogProbs:
     logits_BTV = transformer.logits(self.config, self.params, hidden_BTD)
     log_normalizer_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     chosen_BT = jnp.take_along_axis(logits_BTV, tokens_BT[..., None], axis=-1)[
       ..., 0
     ]
-    return TokenLikelihoods(
+    return TokenLogProbs(
       chosen_BT - log_normalizer_BT,
       log_normalizer_BT,
       jnp.mean(logits_BTV, axis=-1) - log_normalizer_BT,
@@ -116,4 +116,4 @@ class Readout:
 
 def positions_per_chunk(batch: int, vocab_size: int, devices: int) -> int:
   """Positions of all rows whose logits are at most CHUNK_LOGITS a device."""
-  return max(1, CHUNK_LOGITS * devices // (batch * vocab_size))
+  return max(1, MAX_LOGITS_PER_CHUNK * devices // (batch * vocab_size))

@@ -32,7 +32,9 @@ REMAT_POLICIES = {
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.save_from_both_policies(
     jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    jax.checkpoint_policies.save_only_these_names(splash_attention.RESIDUALS),
+    jax.checkpoint_policies.save_only_these_names(
+      splash_attention.RESIDUALS_NAME
+    ),
   ),
 }
 
@@ -88,7 +90,7 @@ def abstract_params(config: TransformerConfig) -> Params:
   return nnx.to_pure_dict(_skeleton(config)[1])
 
 
-def logical_axes(config: TransformerConfig) -> Params:
+def param_logical_axes(config: TransformerConfig) -> Params:
   """For every parameter a tuple of t5x's names of its axes, `layers` first where stacked."""
 
   def name(path, variable):
@@ -110,9 +112,9 @@ def hidden_states(
   positions_BT,
   segment_ids_BT=None,
   branch_ids_BT=None,
-  cache: cache_lib.Cache | None = None,
+  cache: cache_lib.KVCache | None = None,
   constrain: Constrain = lambda x, axes: x,
-  spread: splash_attention.Spread | None = None,
+  spread: splash_attention.KernelSharding | None = None,
 ):
   """(hidden_BTD, cache): last hidden states, normalised, and the cache with these tokens in it.
 
@@ -152,7 +154,7 @@ def logits(config: TransformerConfig, params: Params, hidden):
   return _module(config, params).logits(hidden)
 
 
-def unstacked(params: Params, *, donate: bool = False) -> Params:
+def unstack_layers(params: Params, *, donate: bool = False) -> Params:
   """The same parameters with a tuple of layers in place of stacked ones.
 
   `hidden_states` then runs the layers one after the other, and its cache (`stacked=False`) has an

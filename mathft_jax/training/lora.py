@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mathft_jax.models.lora import MATRICES, LowRank
+from mathft_jax.models.lora import NUM_INPUT_AXES, LoraWeight
 
 Adapters = dict[
   str, Any
@@ -101,7 +101,7 @@ class Lora:
     """The model's parameters with the changes beside their matrices, for `hidden_states`."""
 
     def one(weight, adapter):
-      return LowRank(
+      return LoraWeight(
         weight, adapter['a'], adapter['b'] * (self.alpha / self.rank)
       )
 
@@ -168,9 +168,10 @@ class Lora:
     """Nested dicts of `make(leaf, input axes)` for the matrices that are meant."""
     found = {
       group: {
-        name: make(leaf, MATRICES[name])
+        name: make(leaf, NUM_INPUT_AXES[name])
         for name, leaf in members.items()
-        if name in MATRICES and re.fullmatch(self.matrices, f'{group}/{name}')
+        if name in NUM_INPUT_AXES
+        and re.fullmatch(self.matrices, f'{group}/{name}')
       }
       for group, members in tree['layers'].items()
       if isinstance(members, Mapping)
@@ -181,7 +182,7 @@ class Lora:
         for group, members in tree['layers'].items()
         if isinstance(members, Mapping)
         for name in members
-        if name in MATRICES
+        if name in NUM_INPUT_AXES
       ]
       raise ValueError(
         f'Lora.matrices = {self.matrices!r} is the name of no matrix; the model has '

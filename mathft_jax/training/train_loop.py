@@ -57,7 +57,7 @@ class TrainLoop:
     optimizer: Any,
     agenda: Agenda,
     *,
-    store: checkpoints.Checkpoints,
+    store: checkpoints.CheckpointManager,
     writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter,
     bar: progress.ProgressBar,
     watch: progress.CompilationCounter,

@@ -93,7 +93,10 @@ def make_eval_step(plan: TrainStepConfig):
 @functools.lru_cache(maxsize=64)
 def train_state_shardings(plan: TrainStepConfig) -> TrainState:
   """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
-  shapes, axes = _param_shapes(plan), transformer.logical_axes(plan.config)
+  shapes, axes = (
+    _param_shapes(plan),
+    transformer.param_logical_axes(plan.config),
+  )
   params = partitioning.logical_to_shardings(
     axes if plan.lora is None else plan.lora.axes(axes),
     shapes,
@@ -294,7 +297,7 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
     constrain=functools.partial(_constrain, plan),
     spread=partitioning.KernelSharding(plan.mesh, plan.rules),
   )
-  readout = token_log_probs.Readout(
+  readout = token_log_probs.ChunkedLogProbs(
     plan.config, params, hidden_BTD, devices=plan.mesh.size
   )
   return plan.loss(readout, batch, weight)

@@ -178,7 +178,9 @@ def compiled_likelihoods(chunk):
   config = traced_config()
 
   def loss(params, hidden_BTD, tokens_BT):
-    readout = token_log_probs.Readout(config, params, hidden_BTD, chunk=chunk)
+    readout = token_log_probs.ChunkedLogProbs(
+      config, params, hidden_BTD, chunk=chunk
+    )
     return readout.token_likelihoods(tokens_BT).log_prob_BT.sum()
 
   shapes = (

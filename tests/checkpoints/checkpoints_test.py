@@ -45,7 +45,7 @@ def assert_same(left, right):
 
 
 def save_all(directory, steps, metrics=None, **options):
-  with checkpoints.Checkpoints(directory, **options) as store:
+  with checkpoints.CheckpointManager(directory, **options) as store:
     for step in steps:
       params = make_params(float(step))
       store.save(
@@ -60,7 +60,7 @@ def save_all(directory, steps, metrics=None, **options):
 
 def test_params_and_optimizer_come_back_as_they_were(tmp_path):
   save_all(tmp_path / 'checkpoints', [3])
-  with checkpoints.Checkpoints(tmp_path / 'checkpoints') as store:
+  with checkpoints.CheckpointManager(tmp_path / 'checkpoints') as store:
     assert store.latest_step() == 3
     params, optimizer = store.restore(
       3, abstract(make_params()), {'m': abstract(make_params())}
@@ -85,7 +85,7 @@ def test_the_best_one_is_kept_beside_the_last_also_over_a_restart(tmp_path):
   save_all(tmp_path, [1, 2, 3], losses, keep=1, best='loss')
   save_all(tmp_path, [4, 5], losses, keep=1, best='loss')
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '5']
-  with checkpoints.Checkpoints(tmp_path, best='loss') as store:
+  with checkpoints.CheckpointManager(tmp_path, best='loss') as store:
     assert store.best_step() == 2 and store.latest_step() == 5
 
 
@@ -94,7 +94,7 @@ def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
   save_all(
     tmp_path, [1, 2, 3], scores, keep=None, best='auc', higher_is_better=True
   )
-  with checkpoints.Checkpoints(
+  with checkpoints.CheckpointManager(
     tmp_path, keep=None, best='auc', higher_is_better=True
   ) as store:
     assert store.best_step() == 2
@@ -103,25 +103,25 @@ def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
 def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
   tmp_path, monkeypatch
 ):
-  store = checkpoints.Checkpoints(tmp_path, keep=1)
+  store = checkpoints.CheckpointManager(tmp_path, keep=1)
   monkeypatch.setattr(
-    checkpoints.Checkpoints, '_empty_deleted', lambda self: None
+    checkpoints.CheckpointManager, '_empty_deleted', lambda self: None
   )
   for step in (1, 2):
     store.save(step, make_params(), make_params(), {})
     store.wait()
   assert sorted(p.name for p in tmp_path.iterdir()) == [
     '2',
-    checkpoints.DELETED,
+    checkpoints.TRASH_FOLDER,
   ]
   monkeypatch.undo()
-  with checkpoints.Checkpoints(tmp_path) as reopened:
+  with checkpoints.CheckpointManager(tmp_path) as reopened:
     assert reopened.latest_step() == 2
   assert [p.name for p in tmp_path.iterdir()] == ['2']
 
 
 def test_no_checkpoint_has_no_step(tmp_path):
-  with checkpoints.Checkpoints(tmp_path / 'new', best='loss') as store:
+  with checkpoints.CheckpointManager(tmp_path / 'new', best='loss') as store:
     assert store.latest_step() is None and store.best_step() is None
 
 
@@ -144,22 +144,24 @@ def test_params_restore_on_another_mesh_and_in_another_dtype(tmp_path):
 
 def test_a_step_folder_a_folder_of_steps_and_a_workdir_are_all_found(tmp_path):
   save_all(tmp_path / 'checkpoints', [9, 10], keep=None)
-  assert checkpoints.find(tmp_path).name == '10'
-  assert checkpoints.find(tmp_path / 'checkpoints').name == '10'
-  assert checkpoints.find(tmp_path / 'checkpoints' / '9').name == '9'
+  assert checkpoints.resolve_checkpoint(tmp_path).name == '10'
+  assert checkpoints.resolve_checkpoint(tmp_path / 'checkpoints').name == '10'
+  assert (
+    checkpoints.resolve_checkpoint(tmp_path / 'checkpoints' / '9').name == '9'
+  )
 
 
 def test_a_path_without_a_checkpoint_says_what_is_wanted(tmp_path):
   with pytest.raises(
     ValueError, match='has no checkpoint in it.*INITIAL_CHECKPOINT_PATH'
   ):
-    checkpoints.find(tmp_path)
+    checkpoints.resolve_checkpoint(tmp_path)
   with pytest.raises(ValueError, match='does not exist'):
-    checkpoints.find(tmp_path / 'nowhere')
+    checkpoints.resolve_checkpoint(tmp_path / 'nowhere')
 
 
 def test_a_safetensors_file_is_a_checkpoint_too(tmp_path):
-  path = checkpoints.write_safetensors(
+  path = checkpoints.save_safetensors(
     tmp_path / 'base.safetensors',
     make_params(0.5),
     {'model': Config(), 'step': 7},
@@ -193,7 +195,7 @@ def test_params_of_another_model_are_refused_with_the_two_lists(tmp_path, kind):
   if kind == 'orbax':
     save_all(tmp_path / 'checkpoints', [1])
   else:
-    path = checkpoints.write_safetensors(
+    path = checkpoints.save_safetensors(
       tmp_path / 'a.safetensors', make_params(), {}
     )
   wanted = abstract(
@@ -240,7 +242,7 @@ def test_a_save_that_fails_in_the_background_is_noticed(tmp_path, monkeypatch):
   def full(*args, **kwargs):
     raise OSError('disk full')
 
-  store = checkpoints.Checkpoints(tmp_path)
+  store = checkpoints.CheckpointManager(tmp_path)
   monkeypatch.setattr('os.rename', full)
   monkeypatch.setattr('os.replace', full)
   store.save(2, make_params(), make_params(), {})
@@ -254,7 +256,7 @@ def test_a_small_checkpoint_is_saved_in_well_under_a_second(tmp_path):
   params = {
     f'layer{i}': jnp.ones((4, 96, 1200 // 4)) for i in range(4)
   }  # 460k parameters
-  with checkpoints.Checkpoints(tmp_path) as store:
+  with checkpoints.CheckpointManager(tmp_path) as store:
     store.save(1, params, {'m': params, 'v': params}, {})
     start = (
       time.process_time()

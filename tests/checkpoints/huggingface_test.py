@@ -29,7 +29,7 @@ def tensors(folder):
 
 
 def load(path, config=None, shardings=None):
-  config = config or checkpoints.model(path)
+  config = config or checkpoints.load_model_config(path)
   return checkpoints.load_params(
     path, transformer.abstract_params(config), shardings
   )
@@ -46,7 +46,9 @@ def test_import_and_export_give_the_same_bytes(case, tmp_path):
   )
   folder = convert.convert(checkpoint=native, output=tmp_path / 'out')
   assert tensors(folder) == tensors(GOLDENS / case)
-  assert checkpoints.model(folder) == checkpoints.model(GOLDENS / case)
+  assert checkpoints.load_model_config(folder) == checkpoints.load_model_config(
+    GOLDENS / case
+  )
   header, _ = safetensors_format.read_header(folder / 'model.safetensors')
   assert str(header['model.norm.weight'].dtype) == 'bfloat16'
 
@@ -55,9 +57,9 @@ def test_a_step_as_orbax_writes_it_gives_the_same_bytes(tmp_path):
   step = convert.convert(
     checkpoint=GOLDENS / 'gemma3', output=tmp_path / 'step'
   )
-  assert {x.dtype for x in jax.tree.leaves(checkpoints.shapes(step))} == {
-    jnp.dtype('bfloat16')
-  }
+  assert {
+    x.dtype for x in jax.tree.leaves(checkpoints.load_abstract_params(step))
+  } == {jnp.dtype('bfloat16')}
   assert_same(load(step), load(GOLDENS / 'gemma3'))
   assert tensors(
     convert.convert(checkpoint=step, output=tmp_path / 'out')
@@ -84,9 +86,9 @@ def test_padding_of_the_vocabulary_changes_no_logit_and_is_not_exported(
 ):
   folder, plain = (
     GOLDENS / 'llama_untied',
-    checkpoints.model(GOLDENS / 'llama_untied'),
+    checkpoints.load_model_config(GOLDENS / 'llama_untied'),
   )
-  padded = checkpoints.model(folder, vocab_multiple=32)
+  padded = checkpoints.load_model_config(folder, vocab_multiple=32)
   params = load(folder, padded)
   assert (params['embedding'].shape[0], params['head'].shape[1]) == (96, 96)
   hidden = jnp.ones((2, plain.embed_dim))
@@ -94,7 +96,7 @@ def test_padding_of_the_vocabulary_changes_no_logit_and_is_not_exported(
     transformer.logits(padded, params, hidden),
     transformer.logits(plain, load(folder), hidden),
   )
-  native = checkpoints.write_safetensors(
+  native = checkpoints.save_safetensors(
     tmp_path / 'padded.safetensors', params, {'model': padded}
   )
   out = convert.convert(
@@ -135,7 +137,7 @@ def test_the_language_model_of_one_that_sees(prefix, tmp_path):
     'vision_tower.patch.weight': np.ones((3, 3), np.float32),
     **renamed,
   }
-  safetensors_format.write(
+  safetensors_format.write_safetensors(
     folder / 'model.safetensors', renamed, renamed.values(), {}
   )
   text = json.loads((folder / 'config.json').read_text())
@@ -172,11 +174,11 @@ def test_the_language_model_of_one_that_sees(prefix, tmp_path):
 
 def test_layer_by_layer_onto_a_mesh_as_in_one_piece(monkeypatch):
   folder = GOLDENS / 'qwen2_windows'
-  config = checkpoints.model(folder)
+  config = checkpoints.load_model_config(folder)
   partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
   shapes = transformer.abstract_params(config)
   shardings = partitioning.logical_to_shardings(
-    transformer.logical_axes(config),
+    transformer.param_logical_axes(config),
     shapes,
     mesh=partitioner.mesh(),
     rules=partitioner.rules,
@@ -204,7 +206,7 @@ def rewritten(folder, change):
   entries, _ = safetensors_format.read_header(folder / 'model.safetensors')
   arrays = {name: np.array(entry.read()) for name, entry in entries.items()}
   change(arrays)
-  safetensors_format.write(
+  safetensors_format.write_safetensors(
     folder / 'model.safetensors', arrays, arrays.values(), {}
   )
 
@@ -292,8 +294,8 @@ def test_a_wrong_folder_is_refused_before_a_device_holds_anything(
   folder = copied('llama_untied', tmp_path, changes)
   if damage:
     damage(folder)
-  monkeypatch.setattr(restore_sharded, 'place', None)
-  config = checkpoints.model(GOLDENS / 'llama_untied')
+  monkeypatch.setattr(restore_sharded, 'create_sharded_arrays', None)
+  config = checkpoints.load_model_config(GOLDENS / 'llama_untied')
   for attempt in (
     lambda: load(folder, config),
     lambda: checkpoints.check_metadata(folder, model=config),
@@ -309,7 +311,7 @@ def test_a_wrong_folder_is_refused_before_a_device_holds_anything(
 
 
 def test_another_model_than_asked_for_is_refused_with_both_values():
-  config = checkpoints.model(GOLDENS / 'llama_untied')
+  config = checkpoints.load_model_config(GOLDENS / 'llama_untied')
   other = dataclasses.replace(config, rope_theta=1e4)
   with pytest.raises(
     ValueError, match=r"(?s)rope_theta': 500000.0.*rope_theta': 10000.0"
@@ -356,7 +358,7 @@ def test_the_safetensors_package_reads_what_we_write(tmp_path):
     'a': np.arange(6, dtype=np.float32).reshape(2, 3),
     'b': np.zeros((0, 2), np.float16),
   }
-  path = safetensors_format.write(
+  path = safetensors_format.write_safetensors(
     tmp_path / 'x.safetensors', arrays, arrays.values(), {'k': 'v'}
   )
   assert_same(package.load_file(path), arrays)

@@ -37,7 +37,7 @@ def readout(params, batch):
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
   )
-  return token_log_probs.Readout(CONFIG, params, hidden_BTD)
+  return token_log_probs.ChunkedLogProbs(CONFIG, params, hidden_BTD)
 
 
 @jax.jit

@@ -27,8 +27,10 @@ def _inputs(tmp_path_factory):
   params['embedding'] = (
     params['embedding'].at[eos_id].mul(3)
   )  # some candidates end
-  checkpoints.write_step(folder / 'step', params, {'model': infer.MODEL})
-  checkpoints.write_safetensors(
+  checkpoints.save_orbax_checkpoint(
+    folder / 'step', params, {'model': infer.MODEL}
+  )
+  checkpoints.save_safetensors(
     folder / 'one.safetensors', params, {'model': infer.MODEL}
   )
   rng = np.random.default_rng(0)

@@ -36,7 +36,7 @@ def assert_done(ended):
 
 def params_of(path):
   """All parameters, in this process's memory."""
-  source = checkpoints.open_params(path)
+  source = checkpoints.open_lazy_params(path)
   return {name: source.read(name, None) for name in source.shapes}
 
 
@@ -58,12 +58,12 @@ def on_two(run_processes, tmp_path_factory):
   params = jax.tree.map(
     np.asarray, transformer.init_params(MODEL, jax.random.key(1))
   )
-  checkpoints.write_safetensors(
+  checkpoints.save_safetensors(
     folder / 'file.safetensors', params, {'model': MODEL}
   )
-  checkpoints.write_folder(
+  checkpoints.export_huggingface(
     folder / 'published',
-    checkpoints.open_params(folder / 'file.safetensors'),
+    checkpoints.open_lazy_params(folder / 'file.safetensors'),
     MODEL,
   )
   ended = run(

@@ -57,13 +57,13 @@ def run(workdir, *, which: str, dies: int | None = None):
 def restore(workdir, name):
   """Loads a run's parameters on a mesh of all devices along `model` and writes them again."""
   partitioner = partitioning.Partitioner(num_partitions=jax.device_count())
-  model = checkpoints.model(workdir / name)
+  model = checkpoints.load_model_config(workdir / name)
   shapes = transformer.abstract_params(model)
   layout = partitioning.logical_to_shardings(
-    transformer.logical_axes(model), shapes, mesh=partitioner.mesh()
+    transformer.param_logical_axes(model), shapes, mesh=partitioner.mesh()
   )
   params = checkpoints.load_params(workdir / name, shapes, layout)
-  checkpoints.write_step(
+  checkpoints.save_orbax_checkpoint(
     workdir / f'{name}_again_{processes.process_count()}', params, {}
   )
 

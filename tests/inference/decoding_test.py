@@ -116,9 +116,9 @@ def _log_probs(params, tokens_BT):
   hidden, _ = transformer.hidden_states(
     CONFIG, params, tokens_BT[:, :-1], positions_BT=positions
   )
-  return token_log_probs.Readout(CONFIG, params, hidden).target_log_probs(
-    tokens_BT[:, 1:]
-  )
+  return token_log_probs.ChunkedLogProbs(
+    CONFIG, params, hidden
+  ).target_log_probs(tokens_BT[:, 1:])
 
 
 def test_a_candidate_ends_with_its_first_eos_or_at_the_limit():
@@ -169,7 +169,9 @@ def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
 
 def test_unstacked_parameters_and_a_growing_cache_change_nothing():
   growing = dataclasses.replace(PLAN, first_slots=7)
-  assert_same(run(growing, params=transformer.unstacked(params_of())), run())
+  assert_same(
+    run(growing, params=transformer.unstack_layers(params_of())), run()
+  )
 
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
@@ -186,7 +188,7 @@ def test_eight_devices_give_the_candidates_of_one():
   params = jax.device_put(
     params_of(),
     partitioning.logical_to_shardings(
-      transformer.logical_axes(CONFIG),
+      transformer.param_logical_axes(CONFIG),
       transformer.abstract_params(CONFIG),
       mesh=mesh,
     ),

@@ -30,7 +30,9 @@ def test_weights_are_held_in_the_dtype_of_the_computation_and_give_the_same_numb
   params = jax.tree.map(
     lambda array: array + 0.01, params
   )  # scales and biases of no special value
-  path = checkpoints.write_step(tmp_path / 'step', params, {'model': CONFIG})
+  path = checkpoints.save_orbax_checkpoint(
+    tmp_path / 'step', params, {'model': CONFIG}
+  )
   held = load_params.load_inference_params(
     path, CONFIG, fingerprint={}, mesh=partitioning.Partitioner().mesh()
   )

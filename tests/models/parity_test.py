@@ -33,7 +33,7 @@ def expected(case):
 
 
 def load(folder):
-  config = checkpoints.model(folder)
+  config = checkpoints.load_model_config(folder)
   return config, checkpoints.load_params(
     folder, transformer.abstract_params(config)
   )
@@ -57,7 +57,7 @@ def full_logits(config, params, tokens):
 def decoded_logits(config, params, tokens):
   """The prompt at once, then token after token with the prompt as a shared prefix."""
   length = tokens.shape[1]
-  cache = cache_lib.new_cache(config, rows=len(tokens), slots=PREFILL)
+  cache = cache_lib.allocate_cache(config, rows=len(tokens), slots=PREFILL)
   first, cache = transformer.hidden_states(
     config,
     params,
@@ -65,7 +65,9 @@ def decoded_logits(config, params, tokens):
     positions_BT=positions(0, PREFILL),
     cache=cache,
   )
-  cache = cache_lib.shared(cache, config, copies=1, slots=length - PREFILL)
+  cache = cache_lib.share_prefix(
+    cache, config, copies=1, slots=length - PREFILL
+  )
 
   def step(cache, columns):
     token_B, position_B = columns

@@ -33,7 +33,7 @@ def make_spread(data=1, model=1):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-  monkeypatch.setattr(splash_attention, 'BLOCK', 128)
+  monkeypatch.setattr(splash_attention, 'MAX_BLOCK_SIZE', 128)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def small_blocks(monkeypatch):
   ],
 )
 def test_a_row_is_filled_up_to_the_fewest_equal_blocks(length, wanted):
-  block, filling = splash_attention.blocks(length)
+  block, filling = splash_attention.block_size_and_padding(length)
   assert (block, filling) == wanted
   assert (
     (length + filling) % block == 0
     and block % 128 == 0
-    and block <= splash_attention.BLOCK
+    and block <= splash_attention.MAX_BLOCK_SIZE
   )
 
 
@@ -148,7 +148,7 @@ def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
     )
     kernel = lambda *x, **_: part(x[0] * 0.3, *x[1:], None)
   else:
-    kernel = functools.partial(splash_attention.attend, spread=spread)
+    kernel = functools.partial(splash_attention.splash_attention, spread=spread)
   for seen, wanted in zip(
     both(kernel, *arrays), both(by_einsum, *arrays), strict=True
   ):
@@ -236,7 +236,7 @@ def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
   positions = np.broadcast_to(np.arange(LENGTH, dtype=np.int32), tokens.shape)
 
   def prefill(spread, params):
-    cache = cache_lib.new_cache(CONFIG, rows=4, slots=LENGTH + 3)
+    cache = cache_lib.allocate_cache(CONFIG, rows=4, slots=LENGTH + 3)
     return transformer.hidden_states(
       CONFIG,
       params,
@@ -276,7 +276,7 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
   elif case == 'another_platform':
     spread = partitioning.KernelSharding(spread.mesh)
   else:
-    cache = cache_lib.new_cache(CONFIG, rows=2, slots=30)
+    cache = cache_lib.allocate_cache(CONFIG, rows=2, slots=30)
     _, cache = transformer.hidden_states(
       CONFIG,
       params_of(CONFIG),
@@ -285,7 +285,7 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
       cache=cache,
     )
     cache = (
-      cache_lib.shared(cache, CONFIG, copies=2, slots=0)
+      cache_lib.share_prefix(cache, CONFIG, copies=2, slots=0)
       if case == 'prefix'
       else cache
     )

@@ -50,7 +50,7 @@ def wanted_log_probs():
 @pytest.mark.parametrize('chunk', [None, 1, 3, 7])
 def test_token_likelihoods_are_those_of_the_full_softmax(chunk):
   log_probs, normalizer = wanted_log_probs()
-  found = token_log_probs.Readout(
+  found = token_log_probs.ChunkedLogProbs(
     CONFIG, PARAMS, HIDDEN_BTD, chunk
   ).token_likelihoods(TOKENS_BT)
   chosen = np.take_along_axis(log_probs, TOKENS_BT[..., None], axis=-1)[..., 0]
@@ -63,7 +63,7 @@ def test_token_likelihoods_are_those_of_the_full_softmax(chunk):
 
 def test_gradients_do_not_depend_on_chunks():
   def loss(params, hidden, chunk):
-    found = token_log_probs.Readout(
+    found = token_log_probs.ChunkedLogProbs(
       CONFIG, params, hidden, chunk
     ).token_likelihoods(TOKENS_BT)
     return sum(jnp.sum(jnp.sin(x) * x) for x in found)
@@ -81,9 +81,9 @@ def test_word_log_probs_are_sums_over_the_tokens_of_each_word():
   log_probs, _ = wanted_log_probs()
   positions = np.array([[[2, 3], [2, 6]], [[5, 0], [5, 4]]])
   words, mask = np.array([[3, 9], [4, 0]]), np.array([[1, 1], [1, 0]])
-  found = token_log_probs.Readout(CONFIG, PARAMS, HIDDEN_BTD).word_log_probs(
-    positions, words, mask
-  )
+  found = token_log_probs.ChunkedLogProbs(
+    CONFIG, PARAMS, HIDDEN_BTD
+  ).word_log_probs(positions, words, mask)
   wanted = [
     [log_probs[0, 2, 3] + log_probs[0, 3, 9], log_probs[0, 2, 4]],
     [log_probs[1, 5, 3] + log_probs[1, 0, 9], log_probs[1, 5, 4]],
@@ -92,7 +92,7 @@ def test_word_log_probs_are_sums_over_the_tokens_of_each_word():
 
 
 def test_logits_are_those_of_one_position_of_each_row():
-  readout = token_log_probs.Readout(CONFIG, PARAMS, HIDDEN_BTD)
+  readout = token_log_probs.ChunkedLogProbs(CONFIG, PARAMS, HIDDEN_BTD)
   log_probs, _ = wanted_log_probs()
   np.testing.assert_allclose(
     jax.nn.log_softmax(readout.logits(np.array([4, 0]))),
@@ -102,7 +102,7 @@ def test_logits_are_those_of_one_position_of_each_row():
 
 
 def test_bfloat16_hidden_states_are_read_in_float32():
-  readout = token_log_probs.Readout(
+  readout = token_log_probs.ChunkedLogProbs(
     CONFIG, PARAMS, jnp.asarray(HIDDEN_BTD, jnp.bfloat16)
   )
   assert readout.target_log_probs(TOKENS_BT).dtype == jnp.float32
@@ -113,7 +113,7 @@ def test_logits_of_all_positions_are_never_held_forward_or_backward():
   config = dataclasses.replace(CONFIG, vocab_size=vocab_size)
 
   def loss(params, hidden, tokens):
-    readout = token_log_probs.Readout(config, params, hidden, chunk)
+    readout = token_log_probs.ChunkedLogProbs(config, params, hidden, chunk)
     return -jnp.sum(readout.target_log_probs(tokens))
 
   shapes = (

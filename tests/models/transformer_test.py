@@ -148,7 +148,7 @@ def test_tokens_given_one_by_one_with_a_cache_are_the_same_as_given_at_once(
   config,
 ):
   tokens, wanted = tokens_of(), hidden_of(config, tokens_of())
-  cache = cache_lib.new_cache(config, rows=BATCH, slots=LENGTH + 2)
+  cache = cache_lib.allocate_cache(config, rows=BATCH, slots=LENGTH + 2)
   for t in range(LENGTH):
     hidden, cache = forward(
       config,
@@ -169,7 +169,7 @@ def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
     tokens_of(2 * copies, solution, seed=4),
   )
   valid = (np.arange(prompt) < lengths[:, None]).astype(np.int32)
-  cache = cache_lib.new_cache(config, rows=2, slots=prompt)
+  cache = cache_lib.allocate_cache(config, rows=2, slots=prompt)
   _, prefilled = forward(
     config,
     params_of(config),
@@ -186,9 +186,11 @@ def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
     params_of(config),
     solutions,
     positions,
-    cache=cache_lib.shared(prefilled, config, copies=copies, slots=0),
+    cache=cache_lib.share_prefix(prefilled, config, copies=copies, slots=0),
   )
-  cache = cache_lib.shared(prefilled, config, copies=copies, slots=solution)
+  cache = cache_lib.share_prefix(
+    prefilled, config, copies=copies, slots=solution
+  )
   for t in range(solution):
     stepped, cache = forward(
       config,
@@ -277,7 +279,7 @@ def test_one_device_computes_what_eight_compute(config):
   )
   spec = jax.sharding.PartitionSpec
   rules = {'embed': 'data', 'mlp': 'model', 'heads': 'model', 'vocab': 'model'}
-  axes = transformer.logical_axes(config)
+  axes = transformer.param_logical_axes(config)
   place = lambda names: jax.sharding.NamedSharding(
     mesh, spec(*map(rules.get, names))
   )
@@ -296,7 +298,7 @@ def test_parameters_are_plain_dicts_and_their_shapes_and_axes_agree(config):
   params = jax.eval_shape(
     lambda: transformer.init_params(config, jax.random.key(0))
   )
-  axes = transformer.logical_axes(config)
+  axes = transformer.param_logical_axes(config)
   assert params == transformer.abstract_params(config)
   assert type(params) is dict and type(params['layers']['attention']) is dict
   ranks = jax.tree.map(len, axes, is_leaf=lambda x: isinstance(x, tuple))
@@ -333,7 +335,7 @@ def test_bad_configs_are_refused_with_what_is_wanted():
   with pytest.raises(ValueError, match='silu'):
     dataclasses.replace(PLAIN, mlp_activation='swish')
   with pytest.raises(ValueError, match='own slots'):
-    cache = cache_lib.new_cache(PLAIN, rows=BATCH, slots=3)
+    cache = cache_lib.allocate_cache(PLAIN, rows=BATCH, slots=3)
     transformer.hidden_states(
       PLAIN,
       params_of(PLAIN),
@@ -359,8 +361,8 @@ def test_compile_time_does_not_grow_with_depth():
 @pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma3'])
 def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
   config = FAMILIES[name]
-  params = transformer.unstacked(params_of(config))
-  cache = cache_lib.new_cache(
+  params = transformer.unstack_layers(params_of(config))
+  cache = cache_lib.allocate_cache(
     config, rows=BATCH, slots=LENGTH - 4, stacked=False
   )
   first, cache = forward(
@@ -370,9 +372,9 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
     positions_of(BATCH, LENGTH - 4),
     cache=cache,
   )
-  cache = cache_lib.shared(cache, config, copies=1, slots=2)
+  cache = cache_lib.share_prefix(cache, config, copies=1, slots=2)
   cache = dataclasses.replace(
-    cache, own=cache_lib.with_more_slots(cache.own, 2)
+    cache, own=cache_lib.grow_key_values(cache.own, 2)
   )
   second, _ = forward(
     config,
@@ -390,7 +392,7 @@ def test_a_donated_stack_is_freed_and_its_layers_are_kept():
   params = params_of(PLAIN)
   stacks = jax.tree.leaves(params['layers'])
   wanted = [np.asarray(stack[1]) for stack in stacks]
-  layers = transformer.unstacked(params, donate=True)['layers']
+  layers = transformer.unstack_layers(params, donate=True)['layers']
   assert all(stack.is_deleted() for stack in stacks)
   for layer, expected in zip(jax.tree.leaves(layers[1]), wanted):
     np.testing.assert_array_equal(layer, expected)

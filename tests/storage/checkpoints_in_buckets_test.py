@@ -23,7 +23,7 @@ def make_params(scale=1.0):
 
 
 def save_all(directory, steps, metrics=None, **options):
-  with checkpoints.Checkpoints(directory, **options) as store:
+  with checkpoints.CheckpointManager(directory, **options) as store:
     for step in steps:
       store.save(
         step,
@@ -46,12 +46,12 @@ def test_params_and_optimizer_come_back_as_they_were(bucket):
   folder = f'{bucket[0]}/run/checkpoints'
   save_all(folder, [3])
   shapes = jax.eval_shape(make_params)
-  with checkpoints.Checkpoints(folder) as store:
+  with checkpoints.CheckpointManager(folder) as store:
     params, optimizer = store.restore(3, shapes, {'m': shapes})
   assert_same(params, make_params(3))
   assert_same(optimizer, {'m': make_params(3)})
   for path in (f'{bucket[0]}/run', folder, f'{folder}/3'):
-    assert str(checkpoints.find(path)) == f'{folder}/3'
+    assert str(checkpoints.resolve_checkpoint(path)) == f'{folder}/3'
     assert_same(checkpoints.load_params(path, shapes), make_params(3))
 
 
@@ -73,13 +73,13 @@ def test_a_step_that_was_not_written_to_its_end_is_not_there(bucket):
       name.startswith('checkpoints/2/') and name.count('/') == 2
     ):  # the step's own marks
       del bucket[1][name]
-  assert str(checkpoints.find(bucket[0])).endswith('/1')
-  with checkpoints.Checkpoints(folder) as store:
+  assert str(checkpoints.resolve_checkpoint(bucket[0])).endswith('/1')
+  with checkpoints.CheckpointManager(folder) as store:
     assert store.latest_step() == 1
   with pytest.raises(
     ValueError, match='2 has no checkpoint in it .*without commit_success.txt'
   ):
-    checkpoints.find(f'{folder}/2')
+    checkpoints.resolve_checkpoint(f'{folder}/2')
   save_all(folder, [2])  # over what is left of it
   assert_same(
     checkpoints.load_params(folder, jax.eval_shape(make_params)), make_params(2)
@@ -95,7 +95,7 @@ def test_a_run_copied_from_a_disk_is_found_and_resumed(bucket, tmp_path):
       )
   shapes = jax.eval_shape(make_params)
   assert_same(checkpoints.load_params(bucket[0], shapes), make_params(3))
-  with checkpoints.Checkpoints(f'{bucket[0]}/checkpoints') as store:
+  with checkpoints.CheckpointManager(f'{bucket[0]}/checkpoints') as store:
     assert_same(store.restore(3, shapes, {'m': shapes})[0], make_params(3))
 
 
@@ -111,7 +111,7 @@ def test_the_mark_of_a_whole_step_is_deleted_before_anything_else_of_it(
 
   bucket_server[0].watch = note
   save_all(folder, [4], keep=2)
-  assert deleted[0] == checkpoints.WHOLE
+  assert deleted[0] == checkpoints.COMMIT_MARKER
   assert len(deleted) > 10 and steps_in(folder) == [2, 4]
 
 
@@ -121,7 +121,7 @@ def published(bucket):
   local = GOLDENS / 'llama_untied'
   for name in ('config.json', 'model.safetensors'):
     epath.Path(local / name).copy(f'{bucket[0]}/published/{name}')
-  shapes = checkpoints.shapes(local)
+  shapes = checkpoints.load_abstract_params(local)
   return f'{bucket[0]}/published', checkpoints.load_params(local, shapes)
 
 
@@ -148,14 +148,16 @@ def test_an_export_that_was_stopped_is_no_folder_of_weights_and_is_made_again(
   native = convert.convert(
     checkpoint=published[0], output=f'{bucket[0]}/native.safetensors'
   )
-  real = safetensors_format.write
+  real = safetensors_format.write_safetensors
 
   def stop_at_the_second(path, *arguments):
     if '00002-of' in path.name:
       raise KeyboardInterrupt
     return real(path, *arguments)
 
-  monkeypatch.setattr(safetensors_format, 'write', stop_at_the_second)
+  monkeypatch.setattr(
+    safetensors_format, 'write_safetensors', stop_at_the_second
+  )
   with pytest.raises(KeyboardInterrupt):
     convert.convert(
       checkpoint=native, output=f'{bucket[0]}/exported', shard_bytes=20000
@@ -163,7 +165,7 @@ def test_an_export_that_was_stopped_is_no_folder_of_weights_and_is_made_again(
   monkeypatch.undo()
   assert 'exported/model-00001-of-00003.safetensors' in bucket[1]
   with pytest.raises(ValueError, match='has no checkpoint in it'):
-    checkpoints.find(f'{bucket[0]}/exported')
+    checkpoints.resolve_checkpoint(f'{bucket[0]}/exported')
   exported = convert.convert(checkpoint=native, output=f'{bucket[0]}/exported')
   assert sorted(child.name for child in exported.iterdir()) == [
     'config.json',
@@ -179,4 +181,4 @@ def test_a_file_that_was_cut_off_is_refused(bucket, published):
     whole, content=whole.content[:-1000]
   )
   with pytest.raises(ValueError, match='is cut off'):
-    checkpoints.open_params(published[0])
+    checkpoints.open_lazy_params(published[0])

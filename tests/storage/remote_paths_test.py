@@ -52,4 +52,6 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, name):
   with pytest.raises(KeyError):
     schema.write_jsonl(path, records())
   data = path.read_bytes()
-  assert (gzip.decompress(data) if name.endswith('gz') else data) == b'{"x": 1}\n'
+  assert (
+    gzip.decompress(data) if name.endswith('gz') else data
+  ) == b'{"x": 1}\n'

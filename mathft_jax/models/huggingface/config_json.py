@@ -13,9 +13,9 @@ from mathft_jax.models.huggingface import (
   sliding_window_fields,
   tensor_names,
 )
-from mathft_jax.models.huggingface.model_family import Family
+from mathft_jax.models.huggingface.model_family import ModelFamily
 
-GEMMA = {
+GEMMA_TRAITS = {
   'norm_unit_offset': True,
   'post_norms': True,
   'scaled_embeddings': True,
@@ -31,56 +31,56 @@ GEMMA_DEFAULTS = {
 }
 
 FAMILIES = (
-  Family(
+  ModelFamily(
     'llama',
     'LlamaForCausalLM',
     {},
-    tensor_names.ONE_NORM_EACH,
-    rope_fields.read,
-    rope_fields.write,
-    sliding_window_fields.read_none,
-    sliding_window_fields.write_none,
+    tensor_names.PRE_NORM_TENSORS,
+    rope_fields.read_rope,
+    rope_fields.write_rope,
+    sliding_window_fields.read_no_window,
+    sliding_window_fields.write_no_window,
   ),
-  Family(
+  ModelFamily(
     'mistral',
     'MistralForCausalLM',
     {},
-    tensor_names.ONE_NORM_EACH,
-    rope_fields.read,
-    rope_fields.write,
-    sliding_window_fields.read_everywhere,
-    sliding_window_fields.write_everywhere,
+    tensor_names.PRE_NORM_TENSORS,
+    rope_fields.read_rope,
+    rope_fields.write_rope,
+    sliding_window_fields.read_window_of_all_layers,
+    sliding_window_fields.write_window_of_all_layers,
   ),
-  Family(
+  ModelFamily(
     'qwen2',
     'Qwen2ForCausalLM',
     {'qkv_bias': True},
-    tensor_names.ONE_NORM_EACH,
-    rope_fields.read,
-    rope_fields.write,
-    sliding_window_fields.read_upper,
-    sliding_window_fields.write_upper,
+    tensor_names.PRE_NORM_TENSORS,
+    rope_fields.read_rope,
+    rope_fields.write_rope,
+    sliding_window_fields.read_window_of_upper_layers,
+    sliding_window_fields.write_window_of_upper_layers,
   ),
-  Family(
+  ModelFamily(
     'qwen3',
     'Qwen3ForCausalLM',
     {'qk_norm': True},
-    tensor_names.ONE_NORM_EACH,
-    rope_fields.read,
-    rope_fields.write,
-    sliding_window_fields.read_upper,
-    sliding_window_fields.write_upper,
+    tensor_names.PRE_NORM_TENSORS,
+    rope_fields.read_rope,
+    rope_fields.write_rope,
+    sliding_window_fields.read_window_of_upper_layers,
+    sliding_window_fields.write_window_of_upper_layers,
     defaults={'head_dim': 128},
   ),
-  Family(
+  ModelFamily(
     'gemma2',
     'Gemma2ForCausalLM',
-    GEMMA,
-    tensor_names.TWO_NORMS_EACH,
-    rope_fields.read,
-    rope_fields.write,
-    sliding_window_fields.read_periodic(2),
-    sliding_window_fields.write_periodic,
+    GEMMA_TRAITS,
+    tensor_names.PRE_AND_POST_NORM_TENSORS,
+    rope_fields.read_rope,
+    rope_fields.write_rope,
+    sliding_window_fields.read_periodic_windows(2),
+    sliding_window_fields.write_periodic_windows,
     tied=True,
     gemma_scales=True,
     activation=('hidden_activation', 'gelu_pytorch_tanh'),
@@ -91,15 +91,15 @@ FAMILIES = (
       'final_logit_softcapping': 30.0,
     },
   ),
-  Family(
+  ModelFamily(
     'gemma3_text',
     'Gemma3ForCausalLM',
-    {**GEMMA, 'qk_norm': True},
-    tensor_names.TWO_NORMS_EACH,
-    rope_fields.read_by_kind,
-    rope_fields.write_by_kind,
-    sliding_window_fields.read_periodic(6),
-    sliding_window_fields.write_periodic,
+    {**GEMMA_TRAITS, 'qk_norm': True},
+    tensor_names.PRE_AND_POST_NORM_TENSORS,
+    rope_fields.read_rope_by_layer_kind,
+    rope_fields.write_rope_by_layer_kind,
+    sliding_window_fields.read_periodic_windows(6),
+    sliding_window_fields.write_periodic_windows,
     tied=True,
     gemma_scales=True,
     activation=('hidden_activation', 'gelu_pytorch_tanh'),
@@ -114,25 +114,33 @@ FAMILIES = (
 
 
 # What a model that also sees says of its language model at the outer level of config.json alone.
-OUTER = ('bos_token_id', 'eos_token_id', 'pad_token_id', 'torch_dtype', 'dtype')
+OUTER_KEYS = (
+  'bos_token_id',
+  'eos_token_id',
+  'pad_token_id',
+  'torch_dtype',
+  'dtype',
+)
 
 
-def text_part(found: Mapping[str, Any]) -> dict[str, Any]:
+def text_model_config(found: Mapping[str, Any]) -> dict[str, Any]:
   """The config.json of the language model in it: of Gemma 3 that also sees, its `text_config`.
 
   Special tokens and the dtype are those of the outer level where it has them.
   """
   if found.get('model_type') == 'gemma3' and 'text_config' in found:
-    outer = {key: found[key] for key in OUTER if found.get(key) is not None}
+    outer = {
+      key: found[key] for key in OUTER_KEYS if found.get(key) is not None
+    }
     return {**found['text_config'], **outer, 'model_type': 'gemma3_text'}
   return dict(found)
 
 
-def read(
+def from_config_json(
   found: Mapping[str, Any], *, where: str
-) -> tuple[Family, config_lib.TransformerConfig]:
+) -> tuple[ModelFamily, config_lib.TransformerConfig]:
   """(family, model) of a config.json; ValueError for another family or an unsupported value."""
-  found = text_part(found)
+  found = text_model_config(found)
   known = {family.model_type: family for family in FAMILIES}
   family = known.get(found.get('model_type'))
   if family is None:
@@ -150,22 +158,22 @@ def read(
     raise ValueError(f'{where}: {error}') from error
 
 
-def write(
+def to_config_json(
   config: config_lib.TransformerConfig,
   published: Mapping[str, Any] | None = None,
-) -> tuple[Family, dict[str, Any]]:
+) -> tuple[ModelFamily, dict[str, Any]]:
   """(family, config.json) of a model.
 
   A family fits when what it writes reads back as the same model. `published` is the config.json
   that the weights once came with: its family is tried first, and what we do not know of it kept.
   """
-  published = text_part(published or {})
+  published = text_model_config(published or {})
   told = []
   first = lambda family: family.model_type != published.get('model_type')
   for family in sorted(FAMILIES, key=first):
     try:
       keys = family.write(config)
-      differ = config_lib.differences(family.read(keys), config)
+      differ = config_lib.diff_model_configs(family.read(keys), config)
     except ValueError as error:
       told.append(f'{family.model_type}: {error}')
       continue
@@ -182,7 +190,7 @@ def write(
 
 
 def _with_published(
-  family: Family,
+  family: ModelFamily,
   config: config_lib.TransformerConfig,
   keys: Mapping[str, Any],
   published: Mapping[str, Any],
@@ -198,10 +206,11 @@ def _with_published(
   besides = {key: value for key, value in published.items() if key not in old}
   idle = {
     key: published[key]
-    for key in sliding_window_fields.IDLE
+    for key in sliding_window_fields.DISABLED_WINDOW_KEYS
     if key in published
   }
-  counts = 'local' in config.layer_kinds or config_lib.differences(
-    family.read({**keys, **idle}), config
+  counts = (
+    'local' in config.repeat_attention_pattern
+    or config_lib.diff_model_configs(family.read({**keys, **idle}), config)
   )
   return {**besides, **keys, **({} if counts else idle)}

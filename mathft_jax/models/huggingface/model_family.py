@@ -15,14 +15,14 @@ ACTIVATIONS = {
   'gelu_pytorch_tanh': 'gelu_tanh',
   'relu': 'relu',
 }
-COUNTS = {  # our field: their key, in every family
+SIZE_KEYS = {  # our field: their key, in every family
   'vocab_size': 'vocab_size',
   'embed_dim': 'hidden_size',
   'num_layers': 'num_hidden_layers',
   'num_heads': 'num_attention_heads',
   'mlp_dim': 'intermediate_size',
 }
-REFUSED = {  # what no family here has; keys of a config.json that must be absent or so
+UNSUPPORTED_KEYS = {  # what no family here has; keys of a config.json that must be absent or so
   'attention_bias': (False, None),
   'mlp_bias': (False, None),
   'use_mrope': (False, None),
@@ -33,7 +33,7 @@ REFUSED = {  # what no family here has; keys of a config.json that must be absen
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class ModelFamily:
   """A row of the table of families.
 
   Attributes:
@@ -50,7 +50,7 @@ class Family:
   model_type: str
   architecture: str
   traits: Mapping[str, Any]
-  table: Sequence[tensor_names.Tensor]
+  table: Sequence[tensor_names.TensorMapping]
   read_rope: Callable[[Json], dict[str, Any]]
   write_rope: Callable[[config_lib.TransformerConfig], dict[str, Any]]
   read_windows: Callable[[Json], dict[str, Any]]
@@ -63,7 +63,7 @@ class Family:
   def read(self, found: Json) -> config_lib.TransformerConfig:
     """The model that a config.json describes; ValueError for what is not supported."""
     found = {**self.defaults, **found}
-    for key, allowed in REFUSED.items():
+    for key, allowed in UNSUPPORTED_KEYS.items():
       if found.get(key) not in allowed:
         raise ValueError(f'{key} is {found[key]!r}; supported is {allowed[0]}.')
     key, default = self.activation
@@ -73,7 +73,7 @@ class Family:
       )
     heads = found['num_attention_heads']
     return config_lib.TransformerConfig(
-      **{field: found[key] for field, key in COUNTS.items()},
+      **{field: found[key] for field, key in SIZE_KEYS.items()},
       **self.traits,
       **self.read_rope(found),
       **self.read_windows(found),
@@ -91,7 +91,7 @@ class Family:
     return {
       'architectures': [self.architecture],
       'model_type': self.model_type,
-      **{key: getattr(config, field) for field, key in COUNTS.items()},
+      **{key: getattr(config, field) for field, key in SIZE_KEYS.items()},
       'num_key_value_heads': config.kv_heads,
       'head_dim': config.head_size,
       'rms_norm_eps': config.norm_eps,

@@ -19,7 +19,7 @@ LLAMA3 = {
 }
 
 
-def read(found: Json) -> dict[str, Any]:
+def read_rope(found: Json) -> dict[str, Any]:
   """`rope_theta` and `rope_scaling` of a model whose layers all rotate alike."""
   parameters = {
     'rope_theta': found.get('rope_theta', DEFAULT_THETA),
@@ -32,7 +32,7 @@ def read(found: Json) -> dict[str, Any]:
   }
 
 
-def write(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_rope(config: config_lib.TransformerConfig) -> dict[str, Any]:
   """The keys that `read` reads, in the form that every version of transformers takes."""
   return {
     'rope_theta': config.rope_theta,
@@ -40,7 +40,7 @@ def write(config: config_lib.TransformerConfig) -> dict[str, Any]:
   }
 
 
-def read_by_kind(found: Json) -> dict[str, Any]:
+def read_rope_by_layer_kind(found: Json) -> dict[str, Any]:
   """The same with another theta, and no scaling, in local layers (Gemma 3)."""
   nested = found.get('rope_parameters') or {}
   inner = {
@@ -63,14 +63,16 @@ def read_by_kind(found: Json) -> dict[str, Any]:
   }
 
 
-def write_by_kind(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_rope_by_layer_kind(
+  config: config_lib.TransformerConfig,
+) -> dict[str, Any]:
   """The keys that `read_by_kind` reads."""
   local = (
     config.rope_theta
     if config.local_rope_theta is None
     else config.local_rope_theta
   )
-  return {**write(config), 'rope_local_base_freq': local}
+  return {**write_rope(config), 'rope_local_base_freq': local}
 
 
 def _scaling(parameters: Json) -> config_lib.RopeScaling | None:

@@ -9,28 +9,34 @@ Json = Mapping[str, Any]
 KINDS = {'sliding_attention': 'local', 'full_attention': 'global'}
 NAMES = {ours: theirs for theirs, ours in KINDS.items()}
 # May say something of windows that are off; then they have no effect, and stay as published.
-IDLE = ('use_sliding_window', 'sliding_window', 'max_window_layers')
+DISABLED_WINDOW_KEYS = (
+  'use_sliding_window',
+  'sliding_window',
+  'max_window_layers',
+)
 
 
-def read_none(found: Json) -> dict[str, Any]:
+def read_no_window(found: Json) -> dict[str, Any]:
   """Llama: every layer sees everything."""
   del found
   return {'attention_pattern': ('global',), 'sliding_window': None}
 
 
-def write_none(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_no_window(config: config_lib.TransformerConfig) -> dict[str, Any]:
   """No key."""
   del config
   return {}
 
 
-def read_everywhere(found: Json) -> dict[str, Any]:
+def read_window_of_all_layers(found: Json) -> dict[str, Any]:
   """Mistral: all layers are local when there is a window."""
   window = found.get('sliding_window', 4096)
   return _fields(['global' if window is None else 'local'], window)
 
 
-def write_everywhere(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_window_of_all_layers(
+  config: config_lib.TransformerConfig,
+) -> dict[str, Any]:
   """The key that `read_everywhere` reads."""
   return {
     'sliding_window': config.sliding_window
@@ -39,7 +45,7 @@ def write_everywhere(config: config_lib.TransformerConfig) -> dict[str, Any]:
   }
 
 
-def read_upper(found: Json) -> dict[str, Any]:
+def read_window_of_upper_layers(found: Json) -> dict[str, Any]:
   """Qwen: layers from `max_window_layers` on are local, when windows are used at all."""
   window = (
     found.get('sliding_window', 4096)
@@ -52,9 +58,11 @@ def read_upper(found: Json) -> dict[str, Any]:
   )
 
 
-def write_upper(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_window_of_upper_layers(
+  config: config_lib.TransformerConfig,
+) -> dict[str, Any]:
   """The keys that `read_upper` reads."""
-  kinds = list(config.layer_kinds)
+  kinds = list(config.repeat_attention_pattern)
   if 'local' not in kinds:
     return {
       'use_sliding_window': False,
@@ -64,11 +72,11 @@ def write_upper(config: config_lib.TransformerConfig) -> dict[str, Any]:
   return {
     'use_sliding_window': True,
     'max_window_layers': kinds.index('local'),
-    **write_periodic(config),
+    **write_periodic_windows(config),
   }
 
 
-def read_periodic(period: int) -> Callable[[Json], dict[str, Any]]:
+def read_periodic_windows(period: int) -> Callable[[Json], dict[str, Any]]:
   """Gemma: the last layer of each period is global; `layer_types` counts where it is given."""
 
   def read(found: Json) -> dict[str, Any]:
@@ -82,9 +90,11 @@ def read_periodic(period: int) -> Callable[[Json], dict[str, Any]]:
   return read
 
 
-def write_periodic(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_periodic_windows(
+  config: config_lib.TransformerConfig,
+) -> dict[str, Any]:
   """The keys that `read_periodic` reads, `sliding_window_pattern` for older versions."""
-  kinds, keys = list(config.layer_kinds), {}
+  kinds, keys = list(config.repeat_attention_pattern), {}
   every = kinds.index('global') + 1 if 'global' in kinds else len(kinds) + 1
   if all(
     (kind == 'local') == bool((layer + 1) % every)

@@ -11,13 +11,13 @@ import math
 
 import numpy as np
 
-LAYERS = (
+LAYERS_PREFIX = (
   'layers/'  # our names that begin so have the layers as their first axis
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Tensor:
+class TensorMapping:
   """A row of the table.
 
   Attributes:
@@ -33,7 +33,7 @@ class Tensor:
 
   @property
   def is_stacked(self) -> bool:
-    return self.ours.startswith(LAYERS)
+    return self.ours.startswith(LAYERS_PREFIX)
 
   def their_name(self, layer: int | None) -> str:
     return self.theirs.format(layer)
@@ -59,12 +59,14 @@ class Tensor:
     return ours.reshape(inputs, outputs).T.reshape(self.their_shape(ours.shape))
 
 
-def _layer(ours: str, theirs: str, inputs: int = 0) -> Tensor:
-  return Tensor(f'{LAYERS}{ours}', f'model.layers.{{}}.{theirs}', inputs)
+def _layer(ours: str, theirs: str, inputs: int = 0) -> TensorMapping:
+  return TensorMapping(
+    f'{LAYERS_PREFIX}{ours}', f'model.layers.{{}}.{theirs}', inputs
+  )
 
 
-SHARED = (
-  Tensor('embedding', 'model.embed_tokens.weight', None),
+COMMON_TENSORS = (
+  TensorMapping('embedding', 'model.embed_tokens.weight', None),
   _layer('attention_norm/scale', 'input_layernorm.weight'),
   _layer('attention/query', 'self_attn.q_proj.weight', 1),
   _layer('attention/key', 'self_attn.k_proj.weight', 1),
@@ -78,24 +80,24 @@ SHARED = (
   _layer('mlp/gate', 'mlp.gate_proj.weight', 1),
   _layer('mlp/up', 'mlp.up_proj.weight', 1),
   _layer('mlp/down', 'mlp.down_proj.weight', 1),
-  Tensor('final_norm/scale', 'model.norm.weight'),
-  Tensor('head', 'lm_head.weight', 1),
+  TensorMapping('final_norm/scale', 'model.norm.weight'),
+  TensorMapping('head', 'lm_head.weight', 1),
 )
-ONE_NORM_EACH = (
-  *SHARED,
+PRE_NORM_TENSORS = (
+  *COMMON_TENSORS,
   _layer('mlp_norm/scale', 'post_attention_layernorm.weight'),
 )
-TWO_NORMS_EACH = (
-  *SHARED,
+PRE_AND_POST_NORM_TENSORS = (
+  *COMMON_TENSORS,
   _layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
   _layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
   _layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
 )
 
 
-def rows(
-  table: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]
-) -> list[Tensor]:
+def select_mappings(
+  table: Sequence[TensorMapping], shapes: Mapping[str, Sequence[int]]
+) -> list[TensorMapping]:
   """The table's rows for the parameters in `shapes` (flat names), in the order of the table."""
   known = {row.ours: row for row in table}
   missing = sorted(set(shapes) - set(known))

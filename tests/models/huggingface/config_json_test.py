@@ -158,7 +158,7 @@ def model(name):
 
 @pytest.mark.parametrize('size', ['1_5b', '7b', '72b'])
 def test_a_math_model_is_its_base_with_another_theta(size):
-  differ = config_lib.differences(
+  differ = config_lib.diff_model_configs(
     model(f'qwen2_5_math_{size}'), model(f'qwen2_5_{size}')
   )
   assert differ == {'rope_theta': (10_000.0, 1_000_000.0)}
@@ -175,15 +175,15 @@ def test_every_published_size_is_counted_below():
 
 @pytest.mark.parametrize('name', BILLIONS)
 def test_a_size_has_the_published_number_of_parameters(name):
-  shapes = lazy_params.flat(transformer.abstract_params(model(name)))
+  shapes = lazy_params.flatten_params(transformer.abstract_params(model(name)))
   count = sum(math.prod(array.shape) for array in shapes.values()) / 1e9
   assert count == pytest.approx(BILLIONS[name], rel=0.02)  # as they are rounded
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_a_size_is_what_its_published_json_says(name):
-  _, found = config_json.read(PUBLISHED[name], where=name)
-  assert not config_lib.differences(found, model(name))
+  _, found = config_json.from_config_json(PUBLISHED[name], where=name)
+  assert not config_lib.diff_model_configs(found, model(name))
 
 
 @pytest.mark.parametrize('name', BILLIONS)
@@ -191,25 +191,25 @@ def test_a_size_becomes_a_json_and_comes_back(name):
   config = model(name)
   if name.startswith('palm'):
     with pytest.raises(ValueError, match='(?s)No family.*llama: .*norm'):
-      config_json.write(config)
+      config_json.to_config_json(config)
     return
-  family, keys = config_json.write(config)
+  family, keys = config_json.to_config_json(config)
   # Without a window Mistral is a Llama.
   assert name.replace('mistral', 'llama').startswith(
     family.model_type.removesuffix('_text')
   )
-  assert not config_lib.differences(
-    config_json.read(keys, where=name)[1], config
+  assert not config_lib.diff_model_configs(
+    config_json.from_config_json(keys, where=name)[1], config
   )
 
 
 def test_the_family_that_weights_came_with_is_kept():
   config = model('mistral_7b')
   assert (
-    config_json.write(config)[0].model_type == 'llama'
+    config_json.to_config_json(config)[0].model_type == 'llama'
   )  # no window: the same model
   assert (
-    config_json.write(config, {'model_type': 'mistral'})[0].model_type
+    config_json.to_config_json(config, {'model_type': 'mistral'})[0].model_type
     == 'mistral'
   )
 
@@ -229,13 +229,13 @@ def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
     'vision_config': {'a': 1},
   }
   nested = {**outer, 'text_config': text}
-  assert config_json.text_part(nested) == {
+  assert config_json.text_model_config(nested) == {
     **text,
     'model_type': 'gemma3_text',
     'eos_token_id': [1, 106],
     'torch_dtype': 'bfloat16',
   }
-  _, keys = config_json.write(model('gemma3_4b'), nested)
+  _, keys = config_json.to_config_json(model('gemma3_4b'), nested)
   assert (keys['eos_token_id'], keys['pad_token_id']) == ([1, 106], 0)
   assert not {
     'bos_token_id',
@@ -248,7 +248,7 @@ def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
 @pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
 def test_what_a_published_json_says_of_windows_that_are_off_comes_back(name):
   published = {**PUBLISHED[name], 'max_window_layers': 21}
-  _, keys = config_json.write(model(name), published)
+  _, keys = config_json.to_config_json(model(name), published)
   assert {key: keys[key] for key in published} == published
 
 
@@ -258,10 +258,10 @@ def test_a_published_window_does_not_come_back_where_it_would_count():
     'use_sliding_window': True,
     'max_window_layers': 21,
   }
-  _, keys = config_json.write(model('qwen2_5_3b'), published)
+  _, keys = config_json.to_config_json(model('qwen2_5_3b'), published)
   assert (keys['use_sliding_window'], keys['sliding_window']) == (False, None)
-  _, windowed = config_json.read(published, where='x')
-  _, keys = config_json.write(windowed, PUBLISHED['qwen2_5_3b'])
+  _, windowed = config_json.from_config_json(published, where='x')
+  _, keys = config_json.to_config_json(windowed, PUBLISHED['qwen2_5_3b'])
   assert (keys['use_sliding_window'], keys['max_window_layers']) == (True, 21)
 
 
@@ -294,8 +294,8 @@ def test_newer_names_of_rotations_mean_the_same(case):
     key: value for key, value in older.items() if not key.startswith('rope_')
   } | NEWER[case]
   assert (
-    config_json.read(newer, where='x')[1]
-    == config_json.read(older, where='x')[1]
+    config_json.from_config_json(newer, where='x')[1]
+    == config_json.from_config_json(older, where='x')[1]
   )
 
 
@@ -322,7 +322,7 @@ def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
   if found['hidden_size'] is None:
     del found['hidden_size']
   with pytest.raises(ValueError, match=message):
-    config_json.read(found, where='x')
+    config_json.from_config_json(found, where='x')
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
   [(None, (5, 3)), (0, (2, 4)), (1, (3, 2, 4)), (2, (2, 4, 3)), (0, (6,))],
 )
 def test_a_layout_there_and_back_is_the_same(inputs, shape):
-  row = tensor_names.Tensor('layers/x', 'x.{}', inputs)
+  row = tensor_names.TensorMapping('layers/x', 'x.{}', inputs)
   array = np.arange(math.prod(shape)).reshape(shape)
   theirs = row.to_theirs(array)
   assert theirs.shape == row.their_shape(shape)
@@ -344,6 +344,10 @@ def test_a_layout_there_and_back_is_the_same(inputs, shape):
 def test_a_config_comes_back_from_metadata():
   for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b'):
     config = model(name)
-    assert config_lib.from_plain(dataclasses.asdict(config)) == config
+    assert (
+      config_lib.model_config_from_json(dataclasses.asdict(config)) == config
+    )
   with pytest.raises(ValueError, match='depths'):
-    config_lib.from_plain({**dataclasses.asdict(config), 'depths': 3})
+    config_lib.model_config_from_json(
+      {**dataclasses.asdict(config), 'depths': 3}
+    )
