@@ -59,7 +59,9 @@ def main():
   parser.add_argument('--remat', nargs='+', default=['none', 'dots', 'full'])
   parser.add_argument('--kernel', nargs='+', default=['einsum', 'splash'])
   arguments = parser.parse_args()
-  devices = np.array(topologies.parse('v5e:2x2').devices()).reshape(2, 2)
+  devices = np.array(
+    topologies.parse_topology('v5e:2x2').compile_only_devices()
+  ).reshape(2, 2)
   mesh = jax.sharding.Mesh(devices, ('data', 'model'))
   print('| remat | attention | MiB of scratch a device |\n|---|---|---:|')
   for remat in arguments.remat:

@@ -21,23 +21,23 @@ import jax
 
 from mathft_jax.aot import (
   batch_size_search,
-  inference_plans,
+  sampling_estimate,
   report,
   topologies,
-  training_plans,
+  training_estimate,
 )
-from mathft_jax.aot.plan_target import Place
+from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.training import optimizers
 
-WANTED = {
-  'train.train': training_plans.WANTED,
-  'sample.sample': inference_plans.WANTED_OF_SAMPLE,
-  'score.score': inference_plans.WANTED_OF_SCORE,
+PARAMETERS_BY_PROGRAM = {
+  'train.train': training_estimate.TRAIN_PARAMETERS,
+  'sample.sample': sampling_estimate.SAMPLE_PARAMETERS,
+  'score.score': sampling_estimate.SCORE_PARAMETERS,
 }
-PLANNERS: Mapping[str, Callable[..., report.Planned]] = {
-  'train.train': training_plans.planned,
-  'sample.sample': inference_plans.sampling,
-  'score.score': inference_plans.score,
+PLANNERS: Mapping[str, Callable[..., report.StageEstimate]] = {
+  'train.train': training_estimate.estimate_training,
+  'sample.sample': sampling_estimate.estimate_sampling,
+  'score.score': sampling_estimate.estimate_scoring,
 }
 
 
@@ -76,8 +76,8 @@ def plan(
   jax.config.update(
     'jax_platforms', 'cpu'
   )  # of constants; the accelerator here is not asked
-  place = Place(
-    topologies.parse(topology, slices=_slices(stages)),
+  place = PlanTarget(
+    topologies.parse_topology(topology, slices=_slices(stages)),
     prompt_length=prompt_length,
     text_length=text_length,
     num_texts=num_texts,
@@ -99,7 +99,7 @@ def plan(
     if output is not None:
       epath.Path(output).write_text(
         json.dumps(
-          report.without_unknown(
+          report.replace_nonfinite_with_none(
             {
               'topology': place.topology.name,
               'chip': dataclasses.asdict(place.chip),
@@ -111,7 +111,7 @@ def plan(
         )
         + '\n'
       )
-  print(report.total_line(found), flush=True)
+  print(report.format_total_time(found), flush=True)
   if misfits:
     raise ValueError('\n'.join(misfits))
   certain = all(stage['is_compiled'] for stage in found)
@@ -136,7 +136,7 @@ def _check_output(path: epath.Path) -> None:
 
 
 def _one(
-  stage: Any, alike: Sequence[Any], place: Place, find_batch: bool
+  stage: Any, alike: Sequence[Any], place: PlanTarget, find_batch: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
   """(json of a stage and of those with the same programs, why it does not fit)."""
   planner = PLANNERS[stage.program]
@@ -144,7 +144,7 @@ def _one(
     stage.name, {**stage.arguments, **changes}, place
   )
   planned = dataclasses.replace(make(), batches=_batches(stage, place))
-  print(report.text(planned, place.chip), flush=True)
+  print(report.format_estimate(planned, place.chip), flush=True)
   others = [
     dataclasses.replace(
       planned, stage=each.name, batches=_batches(each, place), **_epoch(each)
@@ -152,25 +152,30 @@ def _one(
     for each in alike
   ]
   for other in others:
-    print(f'  the same      {report.stage_line(other, place.chip)}', flush=True)
-  entry, misfit = report.as_json(planned, place.chip), []
+    print(
+      f'  the same      {report.format_stage_time(other, place.chip)}',
+      flush=True,
+    )
+  entry, misfit = report.estimate_to_json(planned, place.chip), []
   if planned.fits and find_batch and planned.is_compiled:
-    entry['largest_batch'] = batch_size_search.largest_batch(
+    entry['largest_batch'] = batch_size_search.find_largest_batch_size(
       planned, make, place.chip
     )
   if not planned.fits:
-    entry['would_help'], line = batch_size_search.would_help(
+    entry['would_help'], line = batch_size_search.try_memory_savings(
       planned, make, stage.arguments, place.chip
     )
-    misfit = [f'{stage.name}: {report.memory(planned, place.chip)}. {line}']
+    misfit = [
+      f'{stage.name}: {report.format_memory(planned, place.chip)}. {line}'
+    ]
   print(flush=True)
   return [
     entry,
-    *(report.as_json(other, place.chip) for other in others),
+    *(report.estimate_to_json(other, place.chip) for other in others),
   ], misfit
 
 
-def _batches(stage: Any, place: Place) -> int | None:
+def _batches(stage: Any, place: PlanTarget) -> int | None:
   """Steps of a training, where its config says how many; batches of problems of another stage."""
   if stage.program == 'train.train':
     return stage.arguments.get('train_steps')
@@ -185,7 +190,7 @@ def _batches(stage: Any, place: Place) -> int | None:
 def _epoch(stage: Any) -> dict[str, Any]:
   """The fields of a plan about the stage's own data."""
   return (
-    training_plans.epoch(stage.arguments)
+    training_estimate.epoch_size(stage.arguments)
     if stage.program == 'train.train'
     else {}
   )
@@ -222,4 +227,4 @@ def _slices(stages: Sequence[Any]) -> int:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run_program(plan, of_stages=WANTED)
+  entry_point.run_program(plan, of_stages=PARAMETERS_BY_PROGRAM)

@@ -6,7 +6,12 @@ import json
 import pytest
 
 from mathft_jax import plan
-from mathft_jax.aot import inference_plans, report, roofline, training_plans
+from mathft_jax.aot import (
+  sampling_estimate,
+  report,
+  roofline,
+  training_estimate,
+)
 from mathft_jax.config import configured_programs as stages_lib
 from mathft_jax.config import entry_point
 
@@ -37,7 +42,7 @@ def run(tmp_path, capsys):
     status = entry_point.main(
       plan.plan,
       ['plan', f'--gin.PLAN_OUTPUT={output}', *words],
-      of_stages=plan.WANTED,
+      of_stages=plan.PARAMETERS_BY_PROGRAM,
     )
     said = capsys.readouterr()
     return (
@@ -204,16 +209,19 @@ def test_a_token_reads_the_room_that_candidates_have_then():
     768,
   ]  # 128, 128, 256 and 256 tokens are drawn in these
   read = 128 * 128 + 128 * 256 + 256 * 512 + 256 * 768
-  assert inference_plans._mean_room(rooms) == -(-read // 768)
-  assert inference_plans._mean_room([160]) == 160
+  assert sampling_estimate._mean_room(rooms) == -(-read // 768)
+  assert sampling_estimate._mean_room([160]) == 160
 
 
 def test_times_of_rooms_between_two_that_are_compiled_lie_on_a_line():
-  token = lambda seconds: (roofline.Times(0, seconds), roofline.Times(1, 0))
-  found = inference_plans._decoding(
+  token = lambda seconds: (
+    roofline.ResourceTimes(0, seconds),
+    roofline.ResourceTimes(1, 0),
+  )
+  found = sampling_estimate._decoding(
     {128: token(1.0), 512: token(4.0)}, [128, 256, 512]
   )
-  assert found == roofline.Times(3, 128 * 1.0 + 128 * 2.0 + 256 * 4.0)
+  assert found == roofline.ResourceTimes(3, 128 * 1.0 + 128 * 2.0 + 256 * 4.0)
 
 
 def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
@@ -255,7 +263,7 @@ class _OneSlice:
 
 
 def _planner(stage, arguments, place):
-  return report.Planned(
+  return report.StageEstimate(
     stage=stage,
     program='train',
     settings={},
@@ -267,7 +275,7 @@ def _planner(stage, arguments, place):
     used_bytes=1,
     hbm={},
     is_compiled=False,
-    **training_plans.epoch(arguments),
+    **training_estimate.epoch_size(arguments),
   )
 
 

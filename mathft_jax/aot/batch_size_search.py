@@ -7,8 +7,10 @@ from typing import Any
 from mathft_jax.aot import report
 from mathft_jax.monitoring import hardware
 
-MOST_TRIALS = 8  # compilations of a search
-CLOSE = 0.05  # of the memory: a search that leaves no more has found its batch
+MAX_COMPILATIONS = 8  # compilations of a search
+MAX_FREE_FRACTION = (
+  0.05  # of the memory: a search that leaves no more has found its batch
+)
 BATCH_SIZES = {
   'train': 'BATCH_SIZE',
   'sample': 'DECODE_BATCH_SIZE',
@@ -16,11 +18,11 @@ BATCH_SIZES = {
 }
 GIB = report.GIB
 
-Make = Callable[..., report.Planned]
+Make = Callable[..., report.StageEstimate]
 
 
-def largest_batch(
-  planned: report.Planned, make: Make, chip: hardware.Chip
+def find_largest_batch_size(
+  planned: report.StageEstimate, make: Make, chip: hardware.Chip
 ) -> dict[str, Any]:
   """The largest batch that the compiler finds place for, in multiples of the smallest there is.
 
@@ -32,9 +34,11 @@ def largest_batch(
   unit = _unit(planned)
   best, worst = planned, None
   guess = planned.settings['batch_size'] * 2
-  for _ in range(MOST_TRIALS):
+  for _ in range(MAX_COMPILATIONS):
     tried = make(batch_size=guess)
-    print(f'    a batch of {guess}: {report.memory(tried, chip)}', flush=True)
+    print(
+      f'    a batch of {guess}: {report.format_memory(tried, chip)}', flush=True
+    )
     if tried.fits:
       below, best = best, tried
     else:
@@ -45,7 +49,7 @@ def largest_batch(
       else (worst.settings['batch_size'] - best.settings['batch_size'])
     )
     if (
-      best.used_bytes > (1 - CLOSE) * chip.hbm_bytes
+      best.used_bytes > (1 - MAX_FREE_FRACTION) * chip.hbm_bytes
       or between is not None
       and between <= unit
     ):
@@ -54,9 +58,9 @@ def largest_batch(
   else:
     print('    the search ended there: a larger one may fit', flush=True)
   size = best.settings['batch_size']
-  rates = report.rates(best, chip)
+  rates = report.throughput_bounds(best, chip)
   print(
-    f'  largest batch {size}: {report.memory(best, chip)}'
+    f'  largest batch {size}: {report.format_memory(best, chip)}'
     + ''.join(
       f', {low:.3g} to {high:.3g} tokens/s a chip'
       for name, (high, low) in rates.items()
@@ -72,8 +76,8 @@ def largest_batch(
   }
 
 
-def would_help(
-  planned: report.Planned,
+def try_memory_savings(
+  planned: report.StageEstimate,
   make: Make,
   arguments: Mapping[str, Any],
   chip: hardware.Chip,
@@ -86,9 +90,9 @@ def would_help(
     except ValueError as error:  # sizes that do not divide
       print(f'    with {change}: not possible: {error}', flush=True)
       continue
-    print(f'    with {change}: {report.memory(made, chip)}', flush=True)
+    print(f'    with {change}: {report.format_memory(made, chip)}', flush=True)
     tried.append(
-      report.Tried(
+      report.TriedChange(
         change, made.used_bytes, made.fits, made.settings['batch_size']
       )
     )
@@ -114,7 +118,7 @@ def would_help(
   return [dataclasses.asdict(each) for each in tried], line
 
 
-def _unit(planned: report.Planned) -> int:
+def _unit(planned: report.StageEstimate) -> int:
   """Batches are multiples of this: rows for all devices along `data`, in every microbatch."""
   return (
     planned.mesh[0]
@@ -124,10 +128,10 @@ def _unit(planned: report.Planned) -> int:
 
 
 def _next(
-  below: report.Planned,
-  best: report.Planned,
-  worst: report.Planned | None,
-  tried: report.Planned,
+  below: report.StageEstimate,
+  best: report.StageEstimate,
+  worst: report.StageEstimate | None,
+  tried: report.StageEstimate,
   unit: int,
   chip: hardware.Chip,
 ) -> int:
@@ -152,7 +156,9 @@ def _next(
 
 
 def _changes(
-  planned: report.Planned, arguments: Mapping[str, Any], chip: hardware.Chip
+  planned: report.StageEstimate,
+  arguments: Mapping[str, Any],
+  chip: hardware.Chip,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
   """(what a person would set, arguments) of changes that need less memory."""
   model, partitioner = arguments['model'], arguments['partitioner']

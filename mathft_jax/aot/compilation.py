@@ -19,7 +19,7 @@ TOO_MUCH = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Compiled:
+class CompiledProgram:
   """One program, compiled for a topology; bytes are those of each device.
 
   Attributes:
@@ -40,9 +40,11 @@ class Compiled:
   kernel_flops: float = 0
   seconds: float = 0
 
-  def costs(self, unknown_trips: int = 1) -> program_costs.Costs:
+  def costs(self, unknown_trips: int = 1) -> program_costs.ProgramCosts:
     """What one execution does; see `hlo.count`."""
-    found = program_costs.count(self.text, unknown_trips=unknown_trips)
+    found = program_costs.count_program_costs(
+      self.text, unknown_trips=unknown_trips
+    )
     if found.kernel_flops or not self.kernel_flops:
       return found
     return dataclasses.replace(
@@ -57,7 +59,7 @@ class Compiled:
     )
 
 
-def compile_program(traced: Any, num_devices: int) -> Compiled:
+def compile_program(traced: Any, num_devices: int) -> CompiledProgram:
   """A traced program compiled for the devices of its shardings, of which there are so many.
 
   Raises what the compiler raises, but for memory that does not suffice.
@@ -73,16 +75,17 @@ def compile_program(traced: Any, num_devices: int) -> Compiled:
     ]
     if not needed:
       raise
-    return Compiled(
+    return CompiledProgram(
       False, _bytes(needed[0].group(1)), seconds=time.monotonic() - started
     )
   memory = compiled.memory_analysis()
-  return Compiled(
+  return CompiledProgram(
     True,
     memory.peak_memory_in_bytes,
     memory.argument_size_in_bytes,
     compiled.as_text(),
-    sum(traced_flops.matmul_flops(traced.jaxpr).kernels.values()) / num_devices,
+    sum(traced_flops.count_traced_flops(traced.jaxpr).kernels.values())
+    / num_devices,
     time.monotonic() - started,
   )
 

@@ -12,7 +12,7 @@ from mathft_jax.monitoring import hardware
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class PlanTarget:
   """See `plan.plan`."""
 
   topology: topologies.Topology
@@ -29,7 +29,7 @@ class Place:
   @functools.cached_property
   def devices(self) -> Sequence[Any]:
     """To compile for; of TPUs only."""
-    return self.topology.devices()
+    return self.topology.compile_only_devices()
 
   def _alone(self, mesh: Any) -> Sequence[Any]:
     """Devices of a slice that is as large as what a group has of a larger one."""
@@ -39,7 +39,11 @@ class Place:
     )
     shape = shape[: self.chip.dimensions]
     small = dataclasses.replace(self.topology, shape=shape, slices=1)
-    return small.devices() if small.num_devices == len(devices) else devices
+    return (
+      small.compile_only_devices()
+      if small.num_devices == len(devices)
+      else devices
+    )
 
   def model(self, config: Any) -> Any:
     """The model as it is planned: where nothing is compiled, with the plain kernel of attention.

@@ -14,7 +14,7 @@ MOST_LINES = 6  # of a program's collectives in text: those that send most
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class ExecutableCosts:
   """One compiled program of a stage: what one execution does on each device.
 
   Attributes:
@@ -33,7 +33,7 @@ class Program:
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
+class StageEstimate:
   """One stage on its mesh.
 
   Attributes:
@@ -62,17 +62,17 @@ class Planned:
   used_bytes: float
   hbm: Mapping[str, float]
   is_compiled: bool
-  programs: tuple[Program, ...] = ()
+  programs: tuple[ExecutableCosts, ...] = ()
   tokens: int | None = None
   model_flops: float | None = None
-  times: roofline.Times | None = None
+  times: roofline.ResourceTimes | None = None
   batches: int | None = None
   epoch_tokens: int | None = None
   epoch_batches: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Tried:
+class TriedChange:
   """A change of the settings and what it makes of the memory."""
 
   change: str
@@ -81,8 +81,8 @@ class Tried:
   batch_size: int
 
 
-def rates(
-  planned: Planned, chip: hardware.Chip
+def throughput_bounds(
+  planned: StageEstimate, chip: hardware.Chip
 ) -> dict[str, tuple[float, float]]:
   """Seconds of a batch and of the stage, tokens/s of a chip, MFU: from all overlapped to none."""
   if planned.times is None or not planned.times.least > 0:
@@ -106,13 +106,17 @@ def rates(
   return found
 
 
-def collectives(
-  costs: program_costs.Costs, mesh_shape: Sequence[tuple[str, int]]
+def summarize_collectives(
+  costs: program_costs.ProgramCosts, mesh_shape: Sequence[tuple[str, int]]
 ) -> tuple[dict, ...]:
-  """The collectives by kind and mesh axes, those that send most first; see `roofline.axes`."""
+  """The collectives by kind and mesh axes, those that send most first; see `roofline.mesh_axes_of_collective`."""
   total: dict[tuple[str, str, int], list[float]] = {}
   for each in costs.collectives:
-    key = each.kind, roofline.axes(each, mesh_shape), each.group_size
+    key = (
+      each.kind,
+      roofline.mesh_axes_of_collective(each, mesh_shape),
+      each.group_size,
+    )
     entry = total.setdefault(key, [0, 0.0])
     entry[0] += each.count
     entry[1] += each.bytes
@@ -130,23 +134,27 @@ def collectives(
   )
 
 
-def without_unknown(found: Any) -> Any:
+def replace_nonfinite_with_none(found: Any) -> Any:
   """A tree of json with None for numbers that are not finite, which json does not know."""
   if isinstance(found, Mapping):
-    return {name: without_unknown(value) for name, value in found.items()}
+    return {
+      name: replace_nonfinite_with_none(value) for name, value in found.items()
+    }
   if isinstance(found, list | tuple):
-    return [without_unknown(value) for value in found]
+    return [replace_nonfinite_with_none(value) for value in found]
   return (
     None if isinstance(found, float) and not math.isfinite(found) else found
   )
 
 
-def as_json(planned: Planned, chip: hardware.Chip) -> dict[str, Any]:
+def estimate_to_json(
+  planned: StageEstimate, chip: hardware.Chip
+) -> dict[str, Any]:
   """Everything about a stage, as json knows it."""
-  return {**dataclasses.asdict(planned), **rates(planned, chip)}
+  return {**dataclasses.asdict(planned), **throughput_bounds(planned, chip)}
 
 
-def text(planned: Planned, chip: hardware.Chip) -> str:
+def format_estimate(planned: StageEstimate, chip: hardware.Chip) -> str:
   """Everything about a stage in lines of text."""
   settings = ', '.join(
     f'{name} {value}' for name, value in planned.settings.items()
@@ -155,7 +163,7 @@ def text(planned: Planned, chip: hardware.Chip) -> str:
   lines = [
     f'{planned.stage} ({planned.program}): {planned.parameters:,} parameters, {settings}',
     f'  mesh          data {planned.mesh[0]} x model {planned.mesh[1]}{groups}',
-    f'  memory        {memory(planned, chip)}',
+    f'  memory        {format_memory(planned, chip)}',
   ]
   lines += [
     f'    {size / GIB:8.2f} GiB  {kind}' for kind, size in planned.hbm.items()
@@ -165,7 +173,7 @@ def text(planned: Planned, chip: hardware.Chip) -> str:
   return '\n'.join(lines + _time_lines(planned, chip))
 
 
-def memory(planned: Planned, chip: hardware.Chip) -> str:
+def format_memory(planned: StageEstimate, chip: hardware.Chip) -> str:
   """Whether a stage fits, and by how much."""
   used, capacity = planned.used_bytes / GIB, chip.hbm_bytes / GIB
   if not math.isfinite(capacity):
@@ -183,7 +191,7 @@ def memory(planned: Planned, chip: hardware.Chip) -> str:
   )
 
 
-def _program_lines(program: Program) -> list[str]:
+def _program_lines(program: ExecutableCosts) -> list[str]:
   took = (
     ''
     if program.compile_seconds is None
@@ -203,16 +211,16 @@ def _program_lines(program: Program) -> list[str]:
   return lines
 
 
-def stage_line(planned: Planned, chip: hardware.Chip) -> str:
+def format_stage_time(planned: StageEstimate, chip: hardware.Chip) -> str:
   """How many batches a stage has, and their time where that is known."""
-  found = rates(planned, chip)
+  found = throughput_bounds(planned, chip)
   if planned.batches is None:
     return f'{planned.stage}: how many batches is not known'
   time = f', {_span(found["stage_seconds"], 1 / 60)} minutes' if found else ''
   return f'{planned.stage}: {planned.batches:,} batches{time}'
 
 
-def total_line(stages: Sequence[Mapping[str, Any]]) -> str:
+def format_total_time(stages: Sequence[Mapping[str, Any]]) -> str:
   """The time of all stages together, of those whose time is known."""
   known = [
     stage['stage_seconds'] for stage in stages if 'stage_seconds' in stage
@@ -229,10 +237,10 @@ def total_line(stages: Sequence[Mapping[str, Any]]) -> str:
   return f'in all        {"; ".join(parts)}'
 
 
-def _time_lines(planned: Planned, chip: hardware.Chip) -> list[str]:
-  found = rates(planned, chip)
+def _time_lines(planned: StageEstimate, chip: hardware.Chip) -> list[str]:
+  found = throughput_bounds(planned, chip)
   if not found:
-    return [f'  the stage     {stage_line(planned, chip)}']
+    return [f'  the stage     {format_stage_time(planned, chip)}']
   parts = ', '.join(
     f'{name} {seconds:.3g}'
     for name, seconds in dataclasses.asdict(planned.times).items()
@@ -248,7 +256,7 @@ def _time_lines(planned: Planned, chip: hardware.Chip) -> list[str]:
       f'  an epoch      {planned.epoch_tokens:,} tokens, {planned.epoch_batches:.1f} '
       f'batches, {_span(found["epoch_seconds"], 1 / 60)} minutes'
     ]
-  return [*lines, f'  the stage     {stage_line(planned, chip)}']
+  return [*lines, f'  the stage     {format_stage_time(planned, chip)}']
 
 
 def _span(pair: tuple[float, ...], factor: float = 1.0) -> str:

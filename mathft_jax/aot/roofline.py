@@ -14,7 +14,7 @@ from mathft_jax.monitoring import hardware
 
 
 @dataclasses.dataclass(frozen=True)
-class Times:
+class ResourceTimes:
   """Seconds that each resource is busy."""
 
   compute: float
@@ -32,21 +32,23 @@ class Times:
     """Nothing overlapped."""
     return sum(dataclasses.astuple(self))
 
-  def scaled(self, factor: float) -> 'Times':
-    return Times(*(factor * seconds for seconds in dataclasses.astuple(self)))
+  def scaled(self, factor: float) -> 'ResourceTimes':
+    return ResourceTimes(
+      *(factor * seconds for seconds in dataclasses.astuple(self))
+    )
 
-  def plus(self, other: 'Times') -> 'Times':
-    return Times(
+  def plus(self, other: 'ResourceTimes') -> 'ResourceTimes':
+    return ResourceTimes(
       *map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other)))
     )
 
-  def minus(self, other: 'Times') -> 'Times':
+  def minus(self, other: 'ResourceTimes') -> 'ResourceTimes':
     return self.plus(other.scaled(-1))
 
 
-def times(
-  costs: program_costs.Costs, chip: hardware.Chip, devices: Sequence[Any]
-) -> Times:
+def resource_times(
+  costs: program_costs.ProgramCosts, chip: hardware.Chip, devices: Sequence[Any]
+) -> ResourceTimes:
   """The times of one execution; `devices` in the order of the mesh, for what groups lie on."""
   slice_of = lambda device: getattr(device, 'slice_index', 0)
   in_slice = [
@@ -58,7 +60,7 @@ def times(
     if not each.between_slices
   )
   slow = sum(each.bytes for each in costs.collectives if each.between_slices)
-  return Times(
+  return ResourceTimes(
     costs.flops / chip.flops,
     costs.hbm_bytes / chip.hbm_bandwidth,
     links,
@@ -67,7 +69,7 @@ def times(
 
 
 def _on_links(
-  collective: program_costs.Collective,
+  collective: program_costs.CollectiveCosts,
   chip: hardware.Chip,
   devices: Sequence[Any],
 ) -> float:
@@ -90,8 +92,9 @@ def _on_links(
   )
 
 
-def axes(
-  collective: program_costs.Collective, mesh_shape: Sequence[tuple[str, int]]
+def mesh_axes_of_collective(
+  collective: program_costs.CollectiveCosts,
+  mesh_shape: Sequence[tuple[str, int]],
 ) -> str:
   """The mesh axes that a collective's groups run along, 'data' or 'data, model'; or 'slices'.
 

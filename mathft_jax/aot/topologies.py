@@ -15,8 +15,8 @@ from mathft_jax.monitoring import hardware
 
 # One slice of 4 to 1,024 chips, as Cloud TPU offers them; larger worlds of v5e and v6e are several
 # slices (Partitioner.dcn_mesh_shape).
-FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
-DEEP = (
+SLICE_SHAPES_2D = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+SLICE_SHAPES_3D = (
   '2x2x1',
   '2x2x2',
   '2x2x4',
@@ -27,10 +27,10 @@ DEEP = (
   '8x8x8',
   '8x8x16',
 )
-KNOWN = tuple(
+KNOWN_TPU_SLICES = tuple(
   f'{chip.name}:{shape}'
   for chip in hardware.TPUS
-  for shape in (FLAT if chip.dimensions == 2 else DEEP)
+  for shape in (SLICE_SHAPES_2D if chip.dimensions == 2 else SLICE_SHAPES_3D)
 )
 CPU = hardware.Chip('cpu', 'cpu', math.nan, math.inf, math.nan)
 
@@ -61,12 +61,12 @@ class Topology:
     one = f'{self.chip.name}:{"x".join(map(str, self.shape))}'
     return one if self.slices == 1 else f'{self.slices} slices of {one}'
 
-  def devices(self) -> Sequence[Any]:
+  def compile_only_devices(self) -> Sequence[Any]:
     """Devices to compile for; of TPUs only."""
     return _compile_only_devices(self)
 
 
-def parse(text: str, *, slices: int = 1) -> Topology:
+def parse_topology(text: str, *, slices: int = 1) -> Topology:
   """The topology `<kind>:<shape>`; ValueError with what is known for anything else."""
   name, _, shape = text.partition(':')
   chip = CPU if name == 'cpu' else hardware.CHIPS.get(name.lower())
@@ -75,7 +75,7 @@ def parse(text: str, *, slices: int = 1) -> Topology:
     size.isdigit() and int(size) > 0 for size in sizes
   ):
     raise ValueError(
-      f'TOPOLOGY is {text!r}; wanted <kind>:<chips>, a TPU slice ({", ".join(KNOWN)}), GPUs '
+      f'TOPOLOGY is {text!r}; wanted <kind>:<chips>, a TPU slice ({", ".join(KNOWN_TPU_SLICES)}), GPUs '
       f'({", ".join(f"{chip.name}:8" for chip in hardware.GPUS)}) or cpu:8.'
     )
   found = Topology(chip, tuple(map(int, sizes)), slices)
@@ -121,5 +121,5 @@ def _compile_only_devices(topology: Topology) -> Sequence[Any]:
     ).devices
   except Exception as error:  # of several kinds, by jaxlib's version
     raise ValueError(
-      f'{topology.name}: libtpu knows no such slice ({error}). Known are {", ".join(KNOWN)}.'
+      f'{topology.name}: libtpu knows no such slice ({error}). Known are {", ".join(KNOWN_TPU_SLICES)}.'
     ) from error

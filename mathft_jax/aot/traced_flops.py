@@ -44,7 +44,7 @@ class TracedCosts:
   unknown_loops: int
 
 
-def matmul_flops(
+def count_traced_flops(
   jaxpr: core.ClosedJaxpr | core.Jaxpr, *, unknown_trips: int = 1
 ) -> TracedCosts:
   """The costs of a jaxpr.

@@ -30,7 +30,7 @@ def compiler(bytes_of, tried):
       raise ValueError('rows do not divide')
     tried.append(batch_size)
     used = bytes_of(batch_size, changes)
-    return report.Planned(
+    return report.StageEstimate(
       stage='s',
       program='train',
       settings={'batch_size': batch_size, 'num_microbatches': 1},
@@ -59,21 +59,21 @@ def compiler(bytes_of, tried):
 def test_the_largest_batch_is_found(bytes_of, largest):
   tried = []
   make = compiler(lambda size, _: bytes_of(size), tried)
-  found = batch_size_search.largest_batch(make(), make, CHIP)
+  found = batch_size_search.find_largest_batch_size(make(), make, CHIP)
   assert bytes_of(found['batch_size']) <= 1000
   assert (
-    found['used_bytes'] > (1 - batch_size_search.CLOSE) * 1000
+    found['used_bytes'] > (1 - batch_size_search.MAX_FREE_FRACTION) * 1000
     or found['batch_size'] == largest
   )
   assert (
     found['batch_size'] % 4 == 0
-    and len(tried) <= batch_size_search.MOST_TRIALS + 1
+    and len(tried) <= batch_size_search.MAX_COMPILATIONS + 1
   )
 
 
 def test_a_search_that_never_meets_the_memory_says_so(capsys):
   make = compiler(lambda size, _: 1.0, [])
-  found = batch_size_search.largest_batch(make(), make, CHIP)
+  found = batch_size_search.find_largest_batch_size(make(), make, CHIP)
   assert (
     found['does_not_fit'] is None
     and 'a larger one may fit' in capsys.readouterr().out
@@ -88,7 +88,9 @@ def test_what_helps_is_told_with_its_numbers():
     )
 
   make = compiler(bytes_of, [])
-  tried, line = batch_size_search.would_help(make(), make, ARGUMENTS, CHIP)
+  tried, line = batch_size_search.try_memory_savings(
+    make(), make, ARGUMENTS, CHIP
+  )
   by_change = {each['change']: each for each in tried}
   assert by_change['FSDP = True']['fits'] and not by_change[REMAT]['fits']
   assert by_change[REMAT]['used_bytes'] == 2000 + 64
@@ -103,7 +105,9 @@ def test_what_helps_is_told_with_its_numbers():
 def test_a_kernel_of_tpus_is_no_advice_for_gpus():
   make = compiler(lambda size, changes: 5000.0 + size, [])
   for chip, is_advised in ((CHIP, True), (hardware.CHIPS['h100'], False)):
-    tried, _ = batch_size_search.would_help(make(), make, ARGUMENTS, chip)
+    tried, _ = batch_size_search.try_memory_savings(
+      make(), make, ARGUMENTS, chip
+    )
     assert (
       "ATTENTION_KERNEL = 'splash'" in {each['change'] for each in tried}
     ) == is_advised
@@ -111,7 +115,7 @@ def test_a_kernel_of_tpus_is_no_advice_for_gpus():
 
 def test_where_nothing_suffices_that_is_said_too():
   make = compiler(lambda size, changes: 5000.0 + size, [])
-  _, line = batch_size_search.would_help(make(), make, ARGUMENTS, CHIP)
+  _, line = batch_size_search.try_memory_savings(make(), make, ARGUMENTS, CHIP)
   assert line.startswith(
     'Nothing alone suffices; less is needed with: BATCH_SIZE = 32'
   )

@@ -25,7 +25,7 @@ def devices(platform):
   pytest.importorskip(
     'libtpu', reason=f'no libtpu, so nothing is compiled for {TPU}'
   )
-  return topologies.parse(TPU).devices()
+  return topologies.parse_topology(TPU).compile_only_devices()
 
 
 @functools.cache
@@ -56,7 +56,9 @@ def compiled(platform, **settings):
 
 
 def counted(platform, **settings):
-  return program_costs.count(compiled(platform, **settings).as_text())
+  return program_costs.count_program_costs(
+    compiled(platform, **settings).as_text()
+  )
 
 
 def by_xla(platform, **settings):
@@ -91,7 +93,7 @@ def test_flops_are_those_of_xla_which_adds_elementwise_work(platform):
   'settings', [{}, UNROLLED, {'remat': 'full', 'microbatches': 2}], ids=str
 )
 def test_compiled_and_traced_programs_have_the_same_products(settings):
-  whole = traced_flops.matmul_flops(traced('cpu', **settings).jaxpr)
+  whole = traced_flops.count_traced_flops(traced('cpu', **settings).jaxpr)
   assert counted('cpu', **settings).flops * len(devices('cpu')) == whole.flops
   assert (whole.kernels, whole.uncounted, whole.unknown_loops) == ({}, {}, 0)
 
@@ -100,7 +102,8 @@ def test_a_tpu_slice_computes_what_cpus_compute():
   for settings in ({}, UNROLLED):
     ours = counted('tpu', **settings).flops * len(devices('tpu'))
     assert (
-      ours == traced_flops.matmul_flops(traced('cpu', **settings).jaxpr).flops
+      ours
+      == traced_flops.count_traced_flops(traced('cpu', **settings).jaxpr).flops
     )
 
 
@@ -161,7 +164,7 @@ def analytic(*, remat):
 @pytest.mark.parametrize('remat', ['none', 'full'])
 def test_a_step_costs_six_flops_per_parameter_and_token_and_attention(remat):
   settings = {} if remat == 'none' else {'remat': 'full', 'microbatches': 2}
-  assert traced_flops.matmul_flops(
+  assert traced_flops.count_traced_flops(
     traced('cpu', **settings).jaxpr
   ).flops == analytic(remat=remat)
 
@@ -194,4 +197,4 @@ def compiled_likelihoods(chunk):
     .compile()
     .as_text()
   )
-  return program_costs.count(text).flops
+  return program_costs.count_program_costs(text).flops

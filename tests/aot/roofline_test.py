@@ -19,7 +19,7 @@ CHIP = hardware.Chip(
   slow_bandwidth=0.5,
   dimensions=3,
 )
-COSTS = program_costs.Costs(
+COSTS = program_costs.ProgramCosts(
   flops=400,
   kernel_flops=0,
   hbm_bytes=30.0,
@@ -40,14 +40,14 @@ CUBE = devices(*((x, y, z, 0) for x in (0, 1) for y in (0, 1) for z in (0, 1)))
 
 
 def exchange(*groups, sent=12.0, between=False):
-  return program_costs.Collective(
+  return program_costs.CollectiveCosts(
     'all-reduce', len(groups[0]), groups, 1, sent, between
   )
 
 
 def test_arithmetic_and_traffic_take_what_the_chip_can():
-  found = roofline.times(COSTS, CHIP, CUBE)
-  assert found == roofline.Times(compute=4.0, memory=3.0)
+  found = roofline.resource_times(COSTS, CHIP, CUBE)
+  assert found == roofline.ResourceTimes(compute=4.0, memory=3.0)
   assert (found.least, found.most) == (4.0, 7.0)
 
 
@@ -64,7 +64,7 @@ def test_a_collective_uses_the_links_along_which_its_group_lies(
   groups, seconds
 ):
   costs = dataclasses.replace(COSTS, collectives=(exchange(*groups),))
-  assert roofline.times(costs, CHIP, CUBE).links == seconds
+  assert roofline.resource_times(costs, CHIP, CUBE).links == seconds
 
 
 def test_between_slices_the_slow_network_counts():
@@ -73,20 +73,31 @@ def test_between_slices_the_slow_network_counts():
     COSTS,
     collectives=(exchange((0, 1)), exchange((0, 1), sent=3.0, between=True)),
   )
-  found = roofline.times(costs, CHIP, both)
+  found = roofline.resource_times(costs, CHIP, both)
   assert (found.links, found.slow) == (6.0, 6.0)
 
 
 def test_axes_are_those_along_which_groups_differ():
   mesh = [('data', 4), ('model', 2)]
-  assert roofline.axes(exchange((0, 1), (2, 3)), mesh) == 'model'
-  assert roofline.axes(exchange((0, 2, 4, 6), (1, 3, 5, 7)), mesh) == 'data'
-  assert roofline.axes(exchange(tuple(range(8))), mesh) == 'data, model'
-  assert roofline.axes(exchange((0, 1), between=True), mesh) == 'slices'
+  assert (
+    roofline.mesh_axes_of_collective(exchange((0, 1), (2, 3)), mesh) == 'model'
+  )
+  assert (
+    roofline.mesh_axes_of_collective(exchange((0, 2, 4, 6), (1, 3, 5, 7)), mesh)
+    == 'data'
+  )
+  assert (
+    roofline.mesh_axes_of_collective(exchange(tuple(range(8))), mesh)
+    == 'data, model'
+  )
+  assert (
+    roofline.mesh_axes_of_collective(exchange((0, 1), between=True), mesh)
+    == 'slices'
+  )
 
 
 def test_rates_follow_from_times():
-  planned = report.Planned(
+  planned = report.StageEstimate(
     stage='s',
     program='train',
     settings={},
@@ -100,12 +111,12 @@ def test_rates_follow_from_times():
     is_compiled=True,
     tokens=800,
     model_flops=800.0,
-    times=roofline.Times(compute=4.0, memory=4.0),
+    times=roofline.ResourceTimes(compute=4.0, memory=4.0),
     batches=10,
     epoch_tokens=1600,
     epoch_batches=2.0,
   )
-  assert report.rates(planned, CHIP) == {
+  assert report.throughput_bounds(planned, CHIP) == {
     'batch_seconds': (4.0, 8.0),
     'stage_seconds': (40.0, 80.0),
     'epoch_seconds': (8.0, 16.0),

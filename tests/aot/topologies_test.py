@@ -35,10 +35,10 @@ def test_an_unknown_device_is_not_guessed():
 
 
 @pytest.mark.usefixtures('libtpu')
-@pytest.mark.parametrize('name', topologies.KNOWN)
+@pytest.mark.parametrize('name', topologies.KNOWN_TPU_SLICES)
 def test_libtpu_makes_devices_of_each_known_slice(name):
-  topology = topologies.parse(name)
-  devices = topology.devices()
+  topology = topologies.parse_topology(name)
+  devices = topology.compile_only_devices()
   assert len(devices) == topology.num_devices
   assert hardware.chip_for_device_kind(devices[0].device_kind) is topology.chip
   assert 4 <= topology.num_chips <= 1024
@@ -48,7 +48,7 @@ def test_libtpu_makes_devices_of_each_known_slice(name):
 @pytest.mark.parametrize('name', ['v5e:4x4', 'v5p:4x4x4', 'tpu7x:2x2x2'])
 @pytest.mark.parametrize('num_partitions', [1, 2, 4, 8])
 def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
-  devices = topologies.parse(name).devices()
+  devices = topologies.parse_topology(name).compile_only_devices()
   mesh = partitioning.Partitioner(num_partitions=num_partitions).mesh(devices)
   assert dict(mesh.shape) == {
     'data': len(devices) // num_partitions,
@@ -59,7 +59,9 @@ def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
 
 @pytest.mark.usefixtures('libtpu')
 def test_slices_are_apart_along_data():
-  devices = topologies.parse('v5e:4x4', slices=2).devices()
+  devices = topologies.parse_topology(
+    'v5e:4x4', slices=2
+  ).compile_only_devices()
   mesh = partitioning.Partitioner(
     ici_mesh_shape=(8, 2), dcn_mesh_shape=(2, 1)
   ).mesh(devices)
@@ -82,10 +84,10 @@ def test_slices_are_apart_along_data():
 )
 def test_what_is_no_topology_is_refused_with_what_is_known(text):
   with pytest.raises(ValueError, match='TOPOLOGY is '):
-    topologies.parse(text)
+    topologies.parse_topology(text)
 
 
 @pytest.mark.usefixtures('libtpu')
 def test_a_slice_that_libtpu_does_not_know_is_refused():
   with pytest.raises(ValueError, match='v5e:3x5: libtpu knows no such slice'):
-    topologies.parse('v5e:3x5').devices()
+    topologies.parse_topology('v5e:3x5').compile_only_devices()

@@ -12,7 +12,7 @@ ONE = 2 * 8**3
 
 
 def counted(f, *shapes, **settings):
-  return traced_flops.matmul_flops(
+  return traced_flops.count_traced_flops(
     jax.make_jaxpr(f)(*(shapes or (X,))), **settings
   )
 

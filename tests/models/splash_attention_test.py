@@ -306,7 +306,9 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
 
 @pytest.fixture(scope='module')
 def tpus(libtpu):
-  devices = np.array(topologies.parse('v5e:2x2').devices()).reshape(2, 2)
+  devices = np.array(
+    topologies.parse_topology('v5e:2x2').compile_only_devices()
+  ).reshape(2, 2)
   return jax.sharding.Mesh(devices, ('data', 'model'))
 
 

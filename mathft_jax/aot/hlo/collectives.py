@@ -21,8 +21,8 @@ import re
 
 from mathft_jax.aot.hlo import text_parser
 
-Groups = tuple[tuple[int, ...], ...]
-KINDS = (
+ReplicaGroups = tuple[tuple[int, ...], ...]
+COLLECTIVE_OPCODES = (
   'all-gather',
   'all-reduce',
   'reduce-scatter',
@@ -47,13 +47,15 @@ _GROUPS = re.compile(
 )
 
 
-def kind(opcode: str) -> str | None:
+def collective_opcode(opcode: str) -> str | None:
   """The collective that an opcode is or starts; None for others and for the -done of one."""
   opcode = opcode.removesuffix('-start')
-  return opcode if opcode in KINDS else None
+  return opcode if opcode in COLLECTIVE_OPCODES else None
 
 
-def kind_between_slices(instruction: text_parser.Instruction) -> str | None:
+def cross_slice_collective(
+  instruction: text_parser.HloInstruction,
+) -> str | None:
   """The collective between slices that a send is a part of; None for all else."""
   found = re.search(
     r'_xla_megascale_transfer_type="(\w+)"', instruction.attributes
@@ -63,7 +65,9 @@ def kind_between_slices(instruction: text_parser.Instruction) -> str | None:
   return _BETWEEN_SLICES.get(found.group(1), found.group(1).lower())
 
 
-def groups_of_slices(instruction: text_parser.Instruction) -> Groups:
+def parse_slice_groups(
+  instruction: text_parser.HloInstruction,
+) -> ReplicaGroups:
   """The groups of slices, numbered from 0, that a send between slices exchanges in.
 
   Its target is {1,2}x{0:3}, devices 0 to 3 of slices 1 and 2, or a list of groups of devices.
@@ -94,9 +98,11 @@ def _span(text: str) -> range:
   return range(int(first), int(last or first) + 1)
 
 
-def groups(instruction: text_parser.Instruction, num_devices: int) -> Groups:
+def parse_replica_groups(
+  instruction: text_parser.HloInstruction, num_devices: int
+) -> ReplicaGroups:
   """The groups of devices that exchange; for a permute, those that its pairs connect."""
-  if kind(instruction.opcode) == 'collective-permute':
+  if collective_opcode(instruction.opcode) == 'collective-permute':
     return _connected(_pairs(instruction))
   found = _GROUPS.search(instruction.attributes)
   if found is None:
@@ -116,8 +122,8 @@ def groups(instruction: text_parser.Instruction, num_devices: int) -> Groups:
   )
 
 
-def payload(
-  as_kind: str, size: int, instruction: text_parser.Instruction, whole: int
+def bytes_sent_per_chip(
+  as_kind: str, size: int, instruction: text_parser.HloInstruction, whole: int
 ) -> float:
   """Bytes that a chip sends, in a group of `size`; `whole`: bytes of operand or gathered result."""
   if as_kind == 'collective-permute':
@@ -129,7 +135,7 @@ def payload(
   return (2 if as_kind == 'all-reduce' else 1) * whole * (size - 1) / size
 
 
-def _pairs(instruction: text_parser.Instruction) -> list[tuple[int, int]]:
+def _pairs(instruction: text_parser.HloInstruction) -> list[tuple[int, int]]:
   text = re.search(
     r'source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}', instruction.attributes
   )
@@ -137,7 +143,7 @@ def _pairs(instruction: text_parser.Instruction) -> list[tuple[int, int]]:
   return [(int(source), int(target)) for source, target in pairs]
 
 
-def _connected(pairs: list[tuple[int, int]]) -> Groups:
+def _connected(pairs: list[tuple[int, int]]) -> ReplicaGroups:
   """Sets of devices that pairs connect, each sorted."""
   group_of: dict[int, set[int]] = {}
   for source, target in pairs:
@@ -147,7 +153,7 @@ def _connected(pairs: list[tuple[int, int]]) -> Groups:
   return tuple(sorted({tuple(sorted(group)) for group in group_of.values()}))
 
 
-def _of_iota(text: str) -> Groups:
+def _of_iota(text: str) -> ReplicaGroups:
   """[groups, size]<=[dims]T(order): counted over dims, transposed, cut into groups."""
   shape, dims, order = (
     tuple(map(int, part.split(','))) if part else ()
@@ -160,7 +166,7 @@ def _of_iota(text: str) -> Groups:
   return tuple(tuple(ids[i : i + size]) for i in range(0, len(ids), size))
 
 
-def _of_mesh(text: str) -> Groups:
+def _of_mesh(text: str) -> ReplicaGroups:
   """mesh['x'=2,'y'=4] {'y'}: devices that differ along the axes in braces only.
 
   An axis in braces may be a part of one, 'y':(2)2: two parts before it, two in it. The mesh's

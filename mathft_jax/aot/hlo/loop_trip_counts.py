@@ -11,10 +11,10 @@ Linear = tuple[
 _FLIPPED = {'LT': 'GT', 'GT': 'LT', 'LE': 'GE', 'GE': 'LE', 'NE': 'NE'}
 
 
-def trips(
-  module: text_parser.Module,
-  inside: text_parser.Computation,
-  loop: text_parser.Instruction,
+def loop_trip_count(
+  module: text_parser.HloModule,
+  inside: text_parser.HloComputation,
+  loop: text_parser.HloInstruction,
 ) -> int | None:
   """Executions of a loop's body; None where they depend on data.
 
@@ -87,7 +87,7 @@ def _step(module, body, element: int) -> int | None:
 
 def _linear(
   module,
-  here: text_parser.Computation,
+  here: text_parser.HloComputation,
   name: str,
   known: Mapping[int, Linear | None],
 ) -> Linear | None:
@@ -140,7 +140,7 @@ def _element(module, here, each, known) -> Linear | None:
   )
 
 
-def _inner(module, each) -> text_parser.Computation:
+def _inner(module, each) -> text_parser.HloComputation:
   return module[each.called('calls') or each.called('to_apply')]
 
 
@@ -148,7 +148,7 @@ def _arguments(module, here, each, known) -> dict[int, Linear | None]:
   return {
     i: _linear(module, here, name, known)
     for i, name in enumerate(each.operands)
-    if text_parser.elements(here.instructions[name].shape)
+    if text_parser.tuple_element_shapes(here.instructions[name].shape)
     == (here.instructions[name].shape,)
   }
 

@@ -6,11 +6,11 @@ import re
 
 from mathft_jax.aot.hlo import text_parser
 
-PRODUCTS = ('dot', 'ragged-dot', 'scaled-dot', 'convolution')
+MATMUL_OPCODES = ('dot', 'ragged-dot', 'scaled-dot', 'convolution')
 
 
-def of_product(
-  inside: text_parser.Computation, each: text_parser.Instruction
+def instruction_flops(
+  inside: text_parser.HloComputation, each: text_parser.HloInstruction
 ) -> int:
   """Flops of an instruction whose opcode is one of `PRODUCTS`."""
   return (
@@ -18,8 +18,8 @@ def of_product(
   )(inside, each)
 
 
-def of_library_call(
-  inside: text_parser.Computation, each: text_parser.Instruction
+def gpu_library_call_flops(
+  inside: text_parser.HloComputation, each: text_parser.HloInstruction
 ) -> int | None:
   """Flops of a GPU library's matrix product, by its backend_config; None for other calls."""
   target = each.text('custom_call_target') or ''
@@ -32,7 +32,9 @@ def of_library_call(
   contracted = math.prod(
     left.dims[i] for i in map(int, re.findall(r'\d+', found.group(1)))
   )
-  return 2 * text_parser.arrays(each.result)[0].elements * contracted
+  return (
+    2 * text_parser.parse_array_shapes(each.result)[0].elements * contracted
+  )
 
 
 def _dot_flops(inside, each) -> int:
@@ -40,7 +42,9 @@ def _dot_flops(inside, each) -> int:
   contracted = math.prod(
     left.dims[i] for i in each.numbers('lhs_contracting_dims')
   )
-  return 2 * text_parser.arrays(each.result)[0].elements * contracted
+  return (
+    2 * text_parser.parse_array_shapes(each.result)[0].elements * contracted
+  )
 
 
 def _convolution_flops(inside, each) -> int:
@@ -75,7 +79,7 @@ def _convolution_flops(inside, each) -> int:
     products *= _meetings(
       left.dims[inputs.index(str(i))],
       right.dims[kernel.index(str(i))],
-      text_parser.arrays(each.result)[0].dims[output.index(str(i))],
+      text_parser.parse_array_shapes(each.result)[0].dims[output.index(str(i))],
       low,
       **taps,
     )

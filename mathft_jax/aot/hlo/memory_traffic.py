@@ -48,16 +48,18 @@ FREE_TARGETS = frozenset(
     'PrepareAsyncCallDone',
   }
 )
-NO_FLOPS = FREE_TARGETS | {'ZeroCrop'}  # the latter does touch memory
+CUSTOM_CALLS_WITHOUT_FLOPS = FREE_TARGETS | {
+  'ZeroCrop'
+}  # the latter does touch memory
 _HOST = 5
 _SLICES = ('dynamic-slice', 'slice', 'gather')
 _SAME_ELEMENTS = ('bitcast', 'reshape', 'transpose', 'convert', 'copy')
 
 
-def traffic(
-  module: text_parser.Module,
-  inside: text_parser.Computation,
-  each: text_parser.Instruction,
+def hbm_bytes_accessed(
+  module: text_parser.HloModule,
+  inside: text_parser.HloComputation,
+  each: text_parser.HloInstruction,
 ) -> float:
   """Bytes that an instruction of an executed computation reads from HBM and writes to it."""
   in_hbm = functools.partial(_in_hbm, module)
@@ -87,14 +89,16 @@ def traffic(
     return _scattered(in_hbm, each, operands)
   if opcode in ('fusion', 'fusion-start'):
     return _fusion(module, inside, each)
-  if (stated := stated_cost(each)) and stated['bytes_accessed']:
+  if (stated := custom_call_cost_estimate(each)) and stated['bytes_accessed']:
     return stated['bytes_accessed']
   return sum(in_hbm(operand.shape) for operand in operands) + in_hbm(
     each.result
   )
 
 
-def stated_cost(each: text_parser.Instruction) -> dict[str, int] | None:
+def custom_call_cost_estimate(
+  each: text_parser.HloInstruction,
+) -> dict[str, int] | None:
   """`flops` and `bytes_accessed` (0 where not said) that a custom kernel states (Pallas does)."""
   found = re.search(r'"cost_estimate":\s*\{([^}]*)\}', each.attributes)
   if each.opcode.removesuffix('-start') != 'custom-call' or found is None:
@@ -106,8 +110,8 @@ def stated_cost(each: text_parser.Instruction) -> dict[str, int] | None:
   return {name: stated.get(name, 0) for name in ('flops', 'bytes_accessed')}
 
 
-def is_step_of_chain(
-  inner: text_parser.Computation, each: text_parser.Instruction
+def continues_async_collective(
+  inner: text_parser.HloComputation, each: text_parser.HloInstruction
 ) -> bool:
   """Whether a collective within a fusion belongs to one that another fusion has started.
 
@@ -115,7 +119,7 @@ def is_step_of_chain(
   is the one with an AsyncCollectiveStart.
   """
   return (
-    collectives.kind(each.opcode) is not None
+    collectives.collective_opcode(each.opcode) is not None
     and '"async_collective_fusion_config"' in each.attributes
     and not any(
       other.text('custom_call_target') == 'AsyncCollectiveStart'
@@ -125,10 +129,10 @@ def is_step_of_chain(
   )
 
 
-def _in_hbm(module: text_parser.Module, shape: str) -> int:
+def _in_hbm(module: text_parser.HloModule, shape: str) -> int:
   return sum(
     array.stored_bytes
-    for array in text_parser.arrays(shape)
+    for array in text_parser.parse_array_shapes(shape)
     if not (array.space and module.is_tpu) and array.space != _HOST
   )
 
@@ -143,7 +147,7 @@ def _free_call(each) -> bool:
 def _touched(in_hbm, source, part: str) -> float:
   """Bytes of `source` in HBM that are a part of it, of this type."""
   return in_hbm(source.shape) and sum(
-    array.stored_bytes for array in text_parser.arrays(part)
+    array.stored_bytes for array in text_parser.parse_array_shapes(part)
   )
 
 
@@ -176,7 +180,10 @@ def _fusion(module, inside, each) -> float:
     first = inside.instructions[each.operands[0]]
     return in_hbm(first.shape) + in_hbm(each.elements[1])
   if (
-    any(is_step_of_chain(inner, other) for other in inner.instructions.values())
+    any(
+      continues_async_collective(inner, other)
+      for other in inner.instructions.values()
+    )
     and inner.root.opcode == 'custom-call'
   ):
     return 0  # the last of a chain
@@ -189,7 +196,7 @@ def _fusion(module, inside, each) -> float:
 
 
 def _share(
-  module, inner: text_parser.Computation, name: str, moved: bool = False
+  module, inner: text_parser.HloComputation, name: str, moved: bool = False
 ) -> float:
   """The share of a fused value's elements that the fusion reads.
 
@@ -226,14 +233,16 @@ def _share(
         total += _share(module, nested, parameter, moved)
         if _unmoved(nested, nested.root).name == parameter:
           total += _share(module, inner, user.name, moved)
-    elif not (user.opcode == 'tuple' and not moved) and not is_step_of_chain(
-      inner, user
-    ):
+    elif not (
+      user.opcode == 'tuple' and not moved
+    ) and not continues_async_collective(inner, user):
       return 1.0
   return min(1.0, total)
 
 
-def _unmoved(inner: text_parser.Computation, each) -> text_parser.Instruction:
+def _unmoved(
+  inner: text_parser.HloComputation, each
+) -> text_parser.HloInstruction:
   """What a value is under another name and type."""
   while each.opcode == 'bitcast':
     each = inner.instructions[each.operands[0]]
@@ -245,12 +254,14 @@ def _written(module, inner, each, shape: str) -> float:
   in_hbm = functools.partial(_in_hbm, module)
   if each.opcode == 'bitcast':
     return _written(module, inner, inner.instructions[each.operands[0]], shape)
-  if each.opcode == 'parameter' or is_step_of_chain(inner, each):
+  if each.opcode == 'parameter' or continues_async_collective(inner, each):
     return 0  # what came in goes out again, in place
   if each.opcode == 'tuple':
     return sum(
       _written(module, inner, inner.instructions[name], part)
-      for name, part in zip(each.operands, text_parser.elements(shape))
+      for name, part in zip(
+        each.operands, text_parser.tuple_element_shapes(shape)
+      )
     )
   if each.opcode == 'dynamic-update-slice':
     return _written_of(in_hbm, shape, inner.instructions[each.operands[1]])

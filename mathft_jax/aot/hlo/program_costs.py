@@ -38,7 +38,7 @@ from mathft_jax.aot.hlo import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Collective:
+class CollectiveCosts:
   """All executions of one kind of collective among the same groups.
 
   Attributes:
@@ -51,14 +51,14 @@ class Collective:
 
   kind: str
   group_size: int
-  groups: collectives.Groups
+  groups: collectives.ReplicaGroups
   count: int
   bytes: float
   between_slices: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class UnknownLoop:
+class DataDependentLoop:
   """A loop whose trips depend on data. `source`: where the program has it, as jax names it."""
 
   name: str
@@ -67,7 +67,7 @@ class UnknownLoop:
 
 
 @dataclasses.dataclass(frozen=True)
-class Costs:
+class ProgramCosts:
   """Per device and execution of the entry.
 
   Attributes:
@@ -82,21 +82,21 @@ class Costs:
   flops: int
   kernel_flops: int
   hbm_bytes: float
-  collectives: tuple[Collective, ...]
+  collectives: tuple[CollectiveCosts, ...]
   uncounted: dict[str, int]
-  unknown_loops: tuple[UnknownLoop, ...]
+  unknown_loops: tuple[DataDependentLoop, ...]
 
 
-def count(text: str, *, unknown_trips: int = 1) -> Costs:
+def count_program_costs(text: str, *, unknown_trips: int = 1) -> ProgramCosts:
   """The costs of a module's text; ValueError where the text is no optimized HLO.
 
   Args:
     unknown_trips: executions of the body of a loop whose end depends on data.
   """
-  module = text_parser.parse(text)
+  module = text_parser.parse_hlo_module(text)
   total = _Counting(module, unknown_trips).computation(module.entry)
   collectives = [
-    Collective(
+    CollectiveCosts(
       kind,
       max(map(len, groups), default=1),
       groups,
@@ -107,7 +107,7 @@ def count(text: str, *, unknown_trips: int = 1) -> Costs:
     for key, times in total.collectives.items()
     for kind, groups, between in [key]
   ]
-  return Costs(
+  return ProgramCosts(
     total.flops,
     total.kernel_flops,
     total.hbm_bytes,
@@ -127,13 +127,13 @@ class _Total:
   collectives: Counter = dataclasses.field(default_factory=Counter)
   sent: Counter = dataclasses.field(default_factory=Counter)
   uncounted: Counter = dataclasses.field(default_factory=Counter)
-  loops: frozenset[UnknownLoop] = frozenset()
+  loops: frozenset[DataDependentLoop] = frozenset()
 
 
 class _Counting:
   """Costs of computations, each counted once and remembered."""
 
-  def __init__(self, module: text_parser.Module, unknown_trips: int):
+  def __init__(self, module: text_parser.HloModule, unknown_trips: int):
     self.module = module
     self.unknown_trips = unknown_trips
     self.known: dict[str, _Total] = {}
@@ -157,18 +157,20 @@ class _Counting:
       return max(branches, key=lambda total: (total.flops, total.hbm_bytes))
     if opcode in ('call', 'async'):
       return self.computation(each.called('to_apply') or each.called('calls'))
-    own = _Total(hbm_bytes=memory_traffic.traffic(self.module, inside, each))
+    own = _Total(
+      hbm_bytes=memory_traffic.hbm_bytes_accessed(self.module, inside, each)
+    )
     return _sum([(1, own), (1, self._arithmetic(inside, each))])
 
   def _loop(self, inside, each) -> _Total:
-    trips = loop_trip_counts.trips(self.module, inside, each)
+    trips = loop_trip_counts.loop_trip_count(self.module, inside, each)
     once = _sum(
       (1, self.computation(each.called(part))) for part in ('body', 'condition')
     )
     if trips is not None:
       return _sum([(trips, once)])
     source = each.text('op_name') or ''
-    loop = UnknownLoop(each.name, source, self.unknown_trips)
+    loop = DataDependentLoop(each.name, source, self.unknown_trips)
     return _sum(
       [(self.unknown_trips, once), (1, _Total(loops=frozenset([loop])))]
     )
@@ -181,35 +183,35 @@ class _Counting:
       return _sum(
         (1, self._arithmetic(inner, other))
         for other in inner.instructions.values()
-        if not memory_traffic.is_step_of_chain(inner, other)
+        if not memory_traffic.continues_async_collective(inner, other)
       )
-    if opcode in matmul_flops.PRODUCTS:
-      return _Total(flops=matmul_flops.of_product(inside, each))
+    if opcode in matmul_flops.MATMUL_OPCODES:
+      return _Total(flops=matmul_flops.instruction_flops(inside, each))
     if opcode == 'custom-call':
       return self._custom_call(inside, each)
-    if collectives.kind(opcode) is not None:
+    if collectives.collective_opcode(opcode) is not None:
       return self._collective(inside, each)
-    if (kind := collectives.kind_between_slices(each)) is not None:
+    if (kind := collectives.cross_slice_collective(each)) is not None:
       return self._between_slices(inside, each, kind)
     return _Total()
 
   def _custom_call(self, inside, each) -> _Total:
     target = each.text('custom_call_target') or ''
-    if target in memory_traffic.NO_FLOPS:
+    if target in memory_traffic.CUSTOM_CALLS_WITHOUT_FLOPS:
       return _Total()
-    if (flops := matmul_flops.of_library_call(inside, each)) is not None:
+    if (flops := matmul_flops.gpu_library_call_flops(inside, each)) is not None:
       return _Total(flops=flops)
-    if (stated := memory_traffic.stated_cost(each)) is not None:
+    if (stated := memory_traffic.custom_call_cost_estimate(each)) is not None:
       return _Total(flops=stated['flops'], kernel_flops=stated['flops'])
     return _Total(
       uncounted=Counter({f'{target} {re.sub(r"[.0-9]+$", "", each.name)}': 1})
     )
 
   def _collective(self, inside, each) -> _Total:
-    kind = collectives.kind(each.opcode)
+    kind = collectives.collective_opcode(each.opcode)
     if kind == 'all-reduce' and inside.name.startswith('all-reduce-scatter'):
       kind = 'reduce-scatter'  # TPU's fusion of all-reduce and dynamic-slice
-    groups = collectives.groups(each, self.module.num_devices)
+    groups = collectives.parse_replica_groups(each, self.module.num_devices)
     size = max(map(len, groups), default=1)
     shapes = (
       [each.result]
@@ -219,14 +221,14 @@ class _Counting:
     whole = sum(
       array.logical_bytes
       for shape in shapes
-      for array in text_parser.arrays(shape)
+      for array in text_parser.parse_array_shapes(shape)
     )
-    sent = collectives.payload(kind, size, each, whole)
+    sent = collectives.bytes_sent_per_chip(kind, size, each, whole)
     key = kind, groups, False
     return _Total(collectives=Counter({key: 1}), sent=Counter({key: sent}))
 
   def _between_slices(self, inside, each, kind: str) -> _Total:
-    groups = collectives.groups_of_slices(each)
+    groups = collectives.parse_slice_groups(each)
     size = max(map(len, groups), default=1)
     operand = sum(
       array.logical_bytes
@@ -236,7 +238,7 @@ class _Counting:
     sent = (
       float(operand)
       if kind == 'collective-permute'
-      else collectives.payload(kind, size, each, whole)
+      else collectives.bytes_sent_per_chip(kind, size, each, whole)
     )
     key = kind, groups, True
     return _Total(collectives=Counter({key: 1}), sent=Counter({key: sent}))
@@ -262,7 +264,7 @@ def _sum(parts: Iterable[tuple[int, _Total]]) -> _Total:
   )
 
 
-def _branches(each: text_parser.Instruction) -> list[str]:
+def _branches(each: text_parser.HloInstruction) -> list[str]:
   found = re.search(r'branch_computations=\{([^}]*)\}', each.attributes)
   if found:
     return [name.strip().lstrip('%') for name in found.group(1).split(',')]

@@ -20,7 +20,7 @@ _COMMENT = re.compile(r'/\*.*?\*/')
 
 
 @dataclasses.dataclass(frozen=True)
-class Array:
+class ArrayShape:
   """An array's type: dimensions, and how it lies in which memory.
 
   Attributes:
@@ -60,7 +60,7 @@ class Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Instruction:
+class HloInstruction:
   """One line of a computation.
 
   Attributes:
@@ -84,14 +84,14 @@ class Instruction:
     return tuple(re.findall(r'%([\w.\-]+)', self.arguments))
 
   @property
-  def arrays(self) -> tuple[Array, ...]:
+  def arrays(self) -> tuple[ArrayShape, ...]:
     """Every array of the result, tuples taken apart."""
-    return arrays(self.shape)
+    return parse_array_shapes(self.shape)
 
   @property
   def elements(self) -> tuple[str, ...]:
     """The types of the result's tuple elements; of an array, itself."""
-    return elements(self.shape)
+    return tuple_element_shapes(self.shape)
 
   @property
   def result(self) -> str:
@@ -123,21 +123,21 @@ class Instruction:
 
 
 @dataclasses.dataclass(frozen=True)
-class Computation:
+class HloComputation:
   """Instructions in order, by name."""
 
   name: str
-  instructions: Mapping[str, Instruction]
+  instructions: Mapping[str, HloInstruction]
 
   @functools.cached_property
-  def root(self) -> Instruction:
+  def root(self) -> HloInstruction:
     return next(
       (each for each in self.instructions.values() if each.is_root),
       list(self.instructions.values())[-1],
     )
 
   @functools.cached_property
-  def parameters(self) -> tuple[Instruction, ...]:
+  def parameters(self) -> tuple[HloInstruction, ...]:
     """Its parameters by number."""
     found = [
       each for each in self.instructions.values() if each.opcode == 'parameter'
@@ -145,9 +145,9 @@ class Computation:
     return tuple(sorted(found, key=lambda each: int(each.arguments)))
 
   @functools.cached_property
-  def users(self) -> Mapping[str, tuple[Instruction, ...]]:
+  def users(self) -> Mapping[str, tuple[HloInstruction, ...]]:
     """For every name the instructions that have it as an operand."""
-    found: dict[str, list[Instruction]] = {
+    found: dict[str, list[HloInstruction]] = {
       name: [] for name in self.instructions
     }
     for each in self.instructions.values():
@@ -157,19 +157,19 @@ class Computation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Module:
+class HloModule:
   """Computations by name. `num_devices` is partitions times replicas."""
 
-  computations: Mapping[str, Computation]
+  computations: Mapping[str, HloComputation]
   entry: str
   num_devices: int
   is_tpu: bool
 
-  def __getitem__(self, name: str) -> Computation:
+  def __getitem__(self, name: str) -> HloComputation:
     return self.computations[name]
 
 
-def parse(text: str) -> Module:
+def parse_hlo_module(text: str) -> HloModule:
   """The module of `compiled.as_text()`; ValueError where that is not what the text is."""
   bodies, entry = _bodies(text.splitlines())
   if entry is None:
@@ -185,11 +185,13 @@ def parse(text: str) -> Module:
         f'HLO computation {name}: no ROOT among its {len(read)} instructions; the '
         'text is cut short, or of a kind that this reader does not know.'
       )
-    computations[name] = Computation(name, {each.name: each for each in read})
+    computations[name] = HloComputation(
+      name, {each.name: each for each in read}
+    )
   header = next(
     (line for line in text.splitlines() if line.startswith('HloModule')), ''
   )
-  return Module(
+  return HloModule(
     computations,
     entry,
     _count(header, 'num_partitions') * _count(header, 'replica_count'),
@@ -220,13 +222,13 @@ def _bodies(lines: list[str]) -> tuple[dict[str, list[str]], str | None]:
 
 
 @functools.lru_cache(maxsize=100_000)
-def arrays(shape: str) -> tuple[Array, ...]:
+def parse_array_shapes(shape: str) -> tuple[ArrayShape, ...]:
   """Every array of a type's text."""
   return tuple(_array(*found.groups()) for found in _ARRAY.finditer(shape))
 
 
 @functools.lru_cache(maxsize=100_000)
-def elements(shape: str) -> tuple[str, ...]:
+def tuple_element_shapes(shape: str) -> tuple[str, ...]:
   """The types of a tuple's elements, tuples themselves perhaps; of an array, itself alone."""
   if not shape.startswith('('):
     return (shape,)
@@ -239,7 +241,7 @@ def elements(shape: str) -> tuple[str, ...]:
   return tuple(part for part in parts if part)
 
 
-def _instruction(line: str) -> Instruction:
+def _instruction(line: str) -> HloInstruction:
   """The instruction of a line."""
   line = _COMMENT.sub('', line)
   begin = _INSTRUCTION.match(line)
@@ -251,7 +253,7 @@ def _instruction(line: str) -> Instruction:
       f'Cannot read the HLO line {line[:200]!r}: no opcode after its type.'
     )
   after = _closing(line, opcode.end() - 1)
-  return Instruction(
+  return HloInstruction(
     begin.group(2),
     line[start:end],
     opcode.group(1),
@@ -273,13 +275,13 @@ def _closing(line: str, start: int) -> int:
   )
 
 
-def _array(dtype: str, dims: str, layout: str | None) -> Array:
+def _array(dtype: str, dims: str, layout: str | None) -> ArrayShape:
   sizes = tuple(int(size.lstrip('<=')) for size in dims.split(',') if size)
   order, _, rest = (layout or '').partition(':')
   minor_to_major = tuple(map(int, re.findall(r'\d+', order)))
   tile = re.search(r'T\(([\d,]+)\)', rest)
   space, bits = re.search(r'S\((\d+)\)', rest), re.search(r'E\((\d+)\)', rest)
-  return Array(
+  return ArrayShape(
     int(bits.group(1)) if bits else _bits(dtype),
     sizes,
     minor_to_major,

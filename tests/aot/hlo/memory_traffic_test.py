@@ -31,7 +31,7 @@ def test_an_operand_behind_a_fused_bitcast_is_read():
     shape='64,128',
     use='ROOT %d = f32[8,128]{1,0} dot(%q, %f), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
   )
-  costs = program_costs.count(text)
+  costs = program_costs.count_program_costs(text)
   assert costs.flops == 2 * 8 * 128 * 64
   assert costs.hbm_bytes == 2 * 64 * 128 + 2 * 8 * 64 + 4 * 8 * 128
 
@@ -42,11 +42,14 @@ def test_of_an_operand_behind_a_fused_bitcast_only_the_slice_is_read():
     use='%s = bf16[64,128]{1,0} slice(%f), slice={[0:8], [0:128]}\n  ROOT %c = f32[8,128]{1,0} convert(%s)',
   )
   text = text.replace('%s = bf16[64,128]', '%s = bf16[8,128]')
-  assert program_costs.count(text).hbm_bytes == 2 * 8 * 128 + 4 * 8 * 128
+  assert (
+    program_costs.count_program_costs(text).hbm_bytes
+    == 2 * 8 * 128 + 4 * 8 * 128
+  )
 
 
 def test_work_of_another_core_is_counted_too():
-  costs = program_costs.count("""
+  costs = program_costs.count_program_costs("""
 HloModule m, is_scheduled=true
 
 %called (x: f32[64,8]) -> f32[64,8] {

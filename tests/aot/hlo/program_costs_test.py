@@ -17,7 +17,7 @@ ADD = """
 def counted(body, before='', devices=8, **settings):
   """Costs of an entry of these lines."""
   lines = '\n'.join('  ' + line.strip() for line in body.strip().splitlines())
-  return program_costs.count(
+  return program_costs.count_program_costs(
     f'HloModule m, is_scheduled=true, num_partitions={devices}\n{ADD}{before}\n'
     f'ENTRY %main (p: f32[1]) -> f32[1] {{\n{lines}\n}}\n',
     **settings,
@@ -168,7 +168,7 @@ def test_a_loop_that_data_ends_runs_as_often_as_the_caller_says_and_is_reported(
   costs = counted(text, before.replace('DIRECTION', 'LT'), unknown_trips=11)
   assert costs.flops == 11 * 2 * 8**3
   assert costs.unknown_loops == (
-    program_costs.UnknownLoop('w', 'jit(f)/while', 11),
+    program_costs.DataDependentLoop('w', 'jit(f)/while', 11),
   )
 
 
@@ -469,14 +469,14 @@ def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
   ],
 )
 def test_replica_groups_are_read_in_every_form(text, groups):
-  instruction = text_parser.Instruction(
+  instruction = text_parser.HloInstruction(
     'r',
     'f32[]',
     'all-reduce',
     '%x',
     f'channel_id=1, replica_groups={text}, to_apply=%add',
   )
-  assert collectives.groups(instruction, 8) == groups
+  assert collectives.parse_replica_groups(instruction, 8) == groups
 
 
 @pytest.mark.parametrize(
@@ -550,7 +550,7 @@ def test_a_kernel_that_states_nothing_is_named():
 
 
 def counted_raw(lines):
-  return program_costs.count(
+  return program_costs.count_program_costs(
     'HloModule m\n\nENTRY %main (x: f32[8,8]) -> f32[8,8] {' + lines + '}\n'
   )
 
@@ -567,8 +567,8 @@ def test_a_gpu_library_call_is_a_matrix_product():
 
 def test_text_that_is_not_hlo_or_is_cut_short_is_refused():
   with pytest.raises(ValueError, match='No ENTRY computation'):
-    program_costs.count('module @jit_f {}')
+    program_costs.count_program_costs('module @jit_f {}')
   with pytest.raises(ValueError, match='no ROOT'):
-    program_costs.count(
+    program_costs.count_program_costs(
       'HloModule m\n\nENTRY %main (x: f32[8]) -> f32[8] {\n  %x = f32[8] parameter(0)\n'
     )

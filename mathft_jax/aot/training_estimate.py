@@ -8,13 +8,13 @@ from absl import logging
 import jax
 
 from mathft_jax.aot import compilation, report, roofline, traced_flops
-from mathft_jax.aot.plan_target import Place
+from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import token_log_probs
 from mathft_jax.training import abstract_train_step, device_memory, optimizers
 from mathft_jax.training import train_step as step_lib
 
-WANTED = (
+TRAIN_PARAMETERS = (
   'model',
   'loss',
   'optimizer',
@@ -30,9 +30,9 @@ WANTED = (
 )
 
 
-def planned(
-  stage: str, arguments: Mapping[str, Any], place: Place
-) -> report.Planned:
+def estimate_training(
+  stage: str, arguments: Mapping[str, Any], place: PlanTarget
+) -> report.StageEstimate:
   """The stage on a place, from the arguments of `train.train`."""
   batch_size, length = (
     arguments['batch_size'],
@@ -50,7 +50,7 @@ def planned(
   sizes = device_memory.estimate_device_memory(
     plan, batch_size=batch_size, max_length=length
   )
-  found = report.Planned(
+  found = report.StageEstimate(
     stage=stage,
     program='train',
     mesh=sizes.mesh,
@@ -68,7 +68,7 @@ def planned(
     used_bytes=sizes.known_bytes,
     is_compiled=False,
     tokens=batch_size * length,
-    model_flops=model_flops(plan, batch_size, length),
+    model_flops=train_step_model_flops(plan, batch_size, length),
     hbm={
       'parameters': sizes.parameter_bytes,
       'optimizer': sizes.optimizer_bytes,
@@ -76,7 +76,7 @@ def planned(
       'activations': sizes.activation_bytes or 0,
     },
   )
-  found = dataclasses.replace(found, **epoch(arguments))
+  found = dataclasses.replace(found, **epoch_size(arguments))
   return (
     _compiled(found, traced, plan, sizes, place)
     if place.chip.is_tpu
@@ -84,7 +84,7 @@ def planned(
   )
 
 
-def model_flops(
+def train_step_model_flops(
   plan: step_lib.TrainStepConfig, batch_size: int, max_length: int
 ) -> float:
   """FLOPs that a step needs: those of the forward pass three times, with frozen weights twice.
@@ -102,13 +102,13 @@ def model_flops(
   traced = step_lib.make_eval_step(plain).trace(
     step_lib.abstract_train_state(plain).params, batch, weight
   )
-  return traced_flops.matmul_flops(traced.jaxpr).flops * (
+  return traced_flops.count_traced_flops(traced.jaxpr).flops * (
     3 if plan.lora is None else 2
   )
 
 
 def _plan(
-  arguments: Mapping[str, Any], place: Place
+  arguments: Mapping[str, Any], place: PlanTarget
 ) -> step_lib.TrainStepConfig:
   partitioner = arguments['partitioner']
   return step_lib.TrainStepConfig(
@@ -124,12 +124,12 @@ def _plan(
 
 
 def _compiled(
-  found: report.Planned,
+  found: report.StageEstimate,
   traced: Any,
   plan: step_lib.TrainStepConfig,
   sizes: device_memory.DeviceMemory,
-  place: Place,
-) -> report.Planned:
+  place: PlanTarget,
+) -> report.StageEstimate:
   """The plan with what the compiler has found."""
   compiled = compilation.compile_program(traced, plan.mesh.size)
   if not compiled.fits:
@@ -141,12 +141,12 @@ def _compiled(
       hbm={**found.hbm, 'in all, as the compiler says': compiled.used_bytes},
     )
   costs = compiled.costs()
-  program = report.Program(
+  program = report.ExecutableCosts(
     'train step',
     compiled.used_bytes,
     costs.flops,
     costs.hbm_bytes,
-    report.collectives(costs, place.slice_shape(plan.mesh)),
+    report.summarize_collectives(costs, place.slice_shape(plan.mesh)),
     costs.uncounted,
     compiled.seconds,
   )
@@ -163,12 +163,12 @@ def _compiled(
       found.settings['batch_size'],
       found.settings['tokens a row'],
     ),
-    times=roofline.times(costs, place.chip, plan.mesh.devices.ravel()),
+    times=roofline.resource_times(costs, place.chip, plan.mesh.devices.ravel()),
   )
 
 
 def _kinds(
-  compiled: compilation.Compiled,
+  compiled: compilation.CompiledProgram,
   plan: step_lib.TrainStepConfig,
   sizes: device_memory.DeviceMemory,
   batch_size: int,
@@ -193,15 +193,15 @@ def _kinds(
 
 
 def _counted(
-  found: report.Planned, traced: Any, place: Place
-) -> report.Planned:
+  found: report.StageEstimate, traced: Any, place: PlanTarget
+) -> report.StageEstimate:
   """The plan with what is counted before any compiler: no collectives, the least traffic."""
-  costs = traced_flops.matmul_flops(place.lowered(traced))
-  times = roofline.Times(
+  costs = traced_flops.count_traced_flops(place.lowered(traced))
+  times = roofline.ResourceTimes(
     costs.flops / found.num_devices / place.chip.flops,
     costs.bytes / found.num_devices / place.chip.hbm_bandwidth,
   )
-  program = report.Program(
+  program = report.ExecutableCosts(
     'train step',
     found.used_bytes,
     costs.flops / found.num_devices,
@@ -210,7 +210,7 @@ def _counted(
   return dataclasses.replace(found, programs=(program,), times=times)
 
 
-def epoch(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def epoch_size(arguments: Mapping[str, Any]) -> dict[str, Any]:
   """The tokens of the data, and how many batches they make; None where it cannot be read here."""
   unknown = {'epoch_tokens': None, 'epoch_batches': None}
   if 'examples' not in arguments:

@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any
 
 from mathft_jax.aot import compilation, report, roofline, traced_flops
-from mathft_jax.aot.plan_target import Place
+from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import (
   abstract_programs,
@@ -16,7 +16,7 @@ from mathft_jax.inference import (
 )
 from mathft_jax.training import device_memory
 
-WANTED_OF_SAMPLE = (
+SAMPLE_PARAMETERS = (
   'model',
   'method',
   'max_decode_length',
@@ -25,14 +25,14 @@ WANTED_OF_SAMPLE = (
   'unroll_layers',
   'partitioner',
 )
-WANTED_OF_SCORE = ('model', 'quantity', 'batch_size', 'partitioner')
+SCORE_PARAMETERS = ('model', 'quantity', 'batch_size', 'partitioner')
 EOS = 1  # any token: it changes no size
 WORDS = ((1,), (2,))  # label words of one token each
 
 
-def sampling(
-  stage: str, arguments: Mapping[str, Any], place: Place
-) -> report.Planned:
+def estimate_sampling(
+  stage: str, arguments: Mapping[str, Any], place: PlanTarget
+) -> report.StageEstimate:
   """A stage of `sample.sample`; every candidate is reckoned as long as it may be."""
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
@@ -75,9 +75,9 @@ def sampling(
   return _counted_sampling(found, plan, sizes, place)
 
 
-def score(
-  stage: str, arguments: Mapping[str, Any], place: Place
-) -> report.Planned:
+def estimate_scoring(
+  stage: str, arguments: Mapping[str, Any], place: PlanTarget
+) -> report.StageEstimate:
   """A stage of `score.score`; every text is reckoned as long as `Place.text_length`."""
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
@@ -113,12 +113,14 @@ def score(
     },
     tokens=batch_size * copies * length,
   )
-  model_flops = float(traced_flops.matmul_flops(traced.jaxpr).flops * count)
+  model_flops = float(
+    traced_flops.count_traced_flops(traced.jaxpr).flops * count
+  )
   found = dataclasses.replace(found, model_flops=model_flops)
   if not place.chip.is_tpu:
     return _with_counts(
       found,
-      [('score', traced_flops.matmul_flops(place.lowered(traced)), 1)],
+      [('score', traced_flops.count_traced_flops(place.lowered(traced)), 1)],
       place,
     )
   compiled = compilation.compile_program(traced, mesh.size)
@@ -133,18 +135,18 @@ def _planned(
   stage: str,
   program: str,
   arguments: Mapping[str, Any],
-  place: Place,
+  place: PlanTarget,
   mesh: Any,
   count: int,
   held: Mapping[str, float],
   **known: Any,
-) -> report.Planned:
+) -> report.StageEstimate:
   """What is known of a stage before anything is compiled."""
   shapes = load_params.inference_param_shapes(
     arguments['model'], mesh=mesh, rules=arguments['partitioner'].rules
   )
   used = sum(held.values())
-  return report.Planned(
+  return report.StageEstimate(
     stage=stage,
     program=program,
     mesh=tuple(mesh.shape.values()),
@@ -202,12 +204,12 @@ def _parameters(config: Any, mesh: Any, rules: partitioning.AxisRules) -> int:
 
 
 def _compiled_sampling(
-  found: report.Planned,
+  found: report.StageEstimate,
   plan: decoding.DecodeConfig,
   sizes: Mapping[str, int],
   unroll: Mapping[str, bool],
-  place: Place,
-) -> report.Planned:
+  place: PlanTarget,
+) -> report.StageEstimate:
   """With what the compiler says of prefill and of decoding, with the least and the most room."""
   rooms = _rooms(plan)
   prefill = compilation.compile_program(
@@ -228,7 +230,7 @@ def _compiled_sampling(
   for slots, compiled in decodes.items():
     program, once = _program(f'decode {slots}', compiled, plan.mesh, place)
     programs.append(program)
-    token = roofline.times(
+    token = roofline.resource_times(
       compiled.costs(2), place.chip, plan.mesh.devices.ravel()
     ).minus(once)
     by_room[slots] = token, once.minus(token)
@@ -241,15 +243,15 @@ def _compiled_sampling(
 
 
 def _decoding(
-  by_room: Mapping[int, tuple[roofline.Times, roofline.Times]],
+  by_room: Mapping[int, tuple[roofline.ResourceTimes, roofline.ResourceTimes]],
   rooms: Sequence[int],
-) -> roofline.Times:
+) -> roofline.ResourceTimes:
   """All tokens: a token's times grow with the room in a straight line; some come once a room."""
   (low, (least, once)), (high, (most, _)) = (
     min(by_room.items()),
     max(by_room.items()),
   )
-  total, before = roofline.Times(0, 0), 0
+  total, before = roofline.ResourceTimes(0, 0), 0
   for slots in rooms:
     share = 0 if high == low else (slots - low) / (high - low)
     token = _sum([least.scaled(1 - share), most.scaled(share)])
@@ -262,31 +264,32 @@ def _model_flops(
   plan: decoding.DecodeConfig, sizes: Mapping[str, int], rooms: Sequence[int]
 ) -> float:
   """Matrix products of a group's batch, whatever the compiler adds."""
-  prefill = traced_flops.matmul_flops(
+  prefill = traced_flops.count_traced_flops(
     abstract_programs.trace_prefill(plan, **sizes, unroll_layers=False).jaxpr
   ).flops
   traced = abstract_programs.trace_decode_loop(
     plan, slots=_mean_room(rooms), unroll_layers=False, **sizes
   )
   return float(
-    prefill + traced_flops.matmul_flops(traced.jaxpr).flops * plan.max_length
+    prefill
+    + traced_flops.count_traced_flops(traced.jaxpr).flops * plan.max_length
   )
 
 
 def _counted_sampling(
-  found: report.Planned,
+  found: report.StageEstimate,
   plan: decoding.DecodeConfig,
   sizes: Mapping[str, int],
-  place: Place,
-) -> report.Planned:
+  place: PlanTarget,
+) -> report.StageEstimate:
   """With what is counted before any compiler."""
   slots = _mean_room(_rooms(plan))
-  prefill = traced_flops.matmul_flops(
+  prefill = traced_flops.count_traced_flops(
     place.lowered(
       abstract_programs.trace_prefill(plan, **sizes, unroll_layers=False)
     )
   )
-  decode = traced_flops.matmul_flops(
+  decode = traced_flops.count_traced_flops(
     place.lowered(
       abstract_programs.trace_decode_loop(
         plan, slots=slots, unroll_layers=False, **sizes
@@ -310,14 +313,16 @@ def _counted_sampling(
 
 
 def _with_counts(
-  found: report.Planned, counted: Sequence[tuple[str, Any, int]], place: Place
-) -> report.Planned:
+  found: report.StageEstimate,
+  counted: Sequence[tuple[str, Any, int]],
+  place: PlanTarget,
+) -> report.StageEstimate:
   """With (name, costs of one execution over all devices, executions) of programs."""
-  programs, times = [], roofline.Times(0, 0)
+  programs, times = [], roofline.ResourceTimes(0, 0)
   for name, costs, executions in counted:
     share = costs.flops / found.num_devices, costs.bytes / found.num_devices
-    programs.append(report.Program(name, found.used_bytes, *share))
-    one = roofline.Times(
+    programs.append(report.ExecutableCosts(name, found.used_bytes, *share))
+    one = roofline.ResourceTimes(
       share[0] / place.chip.flops, share[1] / place.chip.hbm_bandwidth
     )
     times = _sum([times, one.scaled(executions)])
@@ -325,8 +330,10 @@ def _with_counts(
 
 
 def _with_memory(
-  found: report.Planned, compiled: Sequence[compilation.Compiled], place: Place
-) -> report.Planned:
+  found: report.StageEstimate,
+  compiled: Sequence[compilation.CompiledProgram],
+  place: PlanTarget,
+) -> report.StageEstimate:
   """With the memory of the fullest program; what grows a cache is computed, not compiled."""
   growing = found.used_bytes - found.hbm.get('logits', 0)
   used = max(growing, *(each.used_bytes for each in compiled))
@@ -345,23 +352,23 @@ def _with_memory(
 
 
 def _program(
-  name: str, compiled: compilation.Compiled, mesh: Any, place: Place
-) -> tuple[report.Program, roofline.Times]:
+  name: str, compiled: compilation.CompiledProgram, mesh: Any, place: PlanTarget
+) -> tuple[report.ExecutableCosts, roofline.ResourceTimes]:
   """One execution, a loop that ends when the data says so being run once."""
   costs = compiled.costs(1)
-  return report.Program(
+  return report.ExecutableCosts(
     name,
     compiled.used_bytes,
     costs.flops,
     costs.hbm_bytes,
-    report.collectives(costs, place.slice_shape(mesh)),
+    report.summarize_collectives(costs, place.slice_shape(mesh)),
     costs.uncounted,
     compiled.seconds,
-  ), roofline.times(costs, place.chip, mesh.devices.ravel())
+  ), roofline.resource_times(costs, place.chip, mesh.devices.ravel())
 
 
-def _sum(parts: Sequence[roofline.Times]) -> roofline.Times:
-  total = roofline.Times(0, 0)
+def _sum(parts: Sequence[roofline.ResourceTimes]) -> roofline.ResourceTimes:
+  total = roofline.ResourceTimes(0, 0)
   for part in parts:
     total = total.plus(part)
   return total
