@@ -38,7 +38,7 @@ def evaluate(
   *,
   candidates: Paths,
   rules: Sequence[Any],
-  greedy: Paths | None = None,
+  greedy_candidates: Paths | None = None,
   baseline: str = 'Maj1@N',
   confidence: float = 0.95,
   resamples: int = 10_000,
@@ -55,7 +55,7 @@ def evaluate(
     candidates: a scored (or only graded) candidate file, or several by name; the first of several
       is the one that the others are compared with, problem by problem.
     rules: `Rule`s of evaluation/voting.py, or your own.
-    greedy: a graded file of one greedy candidate for each of the same problems, for Pass@1 as the
+    greedy_candidates: a graded file of one greedy candidate for each of the same problems, for Pass@1 as the
       paper defines it; by name when `candidates` is by name.
     baseline: the row that the other rows of a file are compared with.
     confidence: of every interval.
@@ -71,7 +71,7 @@ def evaluate(
   processes.run_on_primary(
     'evaluate',
     lambda: _evaluate(
-      workdir, candidates, greedy, rules, settings, print_tables
+      workdir, candidates, greedy_candidates, rules, settings, print_tables
     ),
   )
   return workdir / 'report.json'
@@ -145,14 +145,14 @@ def _greedy_by_name(
   if not isinstance(greedy, Mapping):
     if len(files) > 1:
       raise ValueError(
-        f'greedy is one path, {greedy}, for the files {list(files)}; '
+        f'greedy_candidates is one path, {greedy}, for the files {list(files)}; '
         'wanted a mapping from their names to their greedy files.'
       )
     greedy = {name: greedy for name in files}
   unknown = sorted(set(greedy) - set(files))
   if unknown:
     raise ValueError(
-      f'greedy names {unknown}; the candidate files are {list(files)}.'
+      f'greedy_candidates names {unknown}; the candidate files are {list(files)}.'
     )
   return {name: epath.Path(path) for name, path in greedy.items()}
 

@@ -23,7 +23,7 @@ def measure(
   checkpoint: epath.PathLike,
   problems: Any,
   sample: BoundProgram,
-  greedy: BoundProgram | None,
+  sample_greedy: BoundProgram | None,
   grade: BoundProgram,
   evaluate: BoundProgram,
   seed: int = 0,
@@ -35,7 +35,7 @@ def measure(
     checkpoint: the generator.
     problems: what `sample` takes: a list, or a source of problems.
     sample: N candidates of each problem.
-    greedy: one greedy solution of each problem, for Pass@1; None leaves that row out.
+    sample_greedy: one greedy solution of each problem, for Pass@1; None leaves that row out.
     grade, evaluate: as in the recipe.
     seed: of the samples.
   """
@@ -44,12 +44,14 @@ def measure(
     checkpoint,
     problems,
     sample=sample,
-    greedy=greedy,
+    sample_greedy=sample_greedy,
     grade=grade,
     seed=seed,
   )
   return evaluate(
-    epath.Path(workdir) / 'report', candidates=graded, greedy=graded_greedy
+    epath.Path(workdir) / 'report',
+    candidates=graded,
+    greedy_candidates=graded_greedy,
   )
 
 
@@ -59,13 +61,13 @@ def sample_and_grade(
   problems: Sequence[Any] | Any,
   *,
   sample: BoundProgram,
-  greedy: BoundProgram | None,
+  sample_greedy: BoundProgram | None,
   grade: BoundProgram,
   seed: int,
 ) -> tuple[epath.Path, epath.Path | None]:
   """(graded candidates, graded greedy solutions) of a generator."""
   given = {'checkpoint': checkpoint, 'problems': problems, 'seed': seed}
-  one = greedy and greedy(folder / 'greedy', **given)
+  one = sample_greedy and sample_greedy(folder / 'greedy', **given)
   many = sample(folder / 'candidates', **given)
   return (
     grade(folder / 'graded', candidates=many),

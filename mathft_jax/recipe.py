@@ -39,7 +39,7 @@ class Stages:
     scr: by loss, train an evaluator; none: the recipe ends with SSFT.
     ssft_again: train, the third stage, from an evaluator's weights; None: no MTSF.
     control: train, from the first stage's weights, for the steps of scr + ssft_again; None: none.
-    greedy: one greedy solution of each test problem (Pass@1).
+    sample_greedy: one greedy solution of each test problem (Pass@1).
     sample_test: N candidates of test problems.
     score: S_cls of each candidate; None: every generator is measured by votes alone.
     score_by_likelihood: the same by log p(X|P) under the control; None leaves that row out.
@@ -49,7 +49,7 @@ class Stages:
   ssft: BoundProgram
   sample: BoundProgram
   grade: BoundProgram
-  greedy: BoundProgram
+  sample_greedy: BoundProgram
   sample_test: BoundProgram
   evaluate: BoundProgram
   scr: Mapping[str, BoundProgram] = dataclasses.field(default_factory=dict)
@@ -81,11 +81,11 @@ def recipe(
   pretrained: epath.PathLike,
   stages: Stages,
   problems: Problems,
-  solutions: Mapping[str, Solutions],
-  style: str,
+  solution_examples: Mapping[str, Solutions],
+  main_style: str,
   rules: Sequence[Any],
-  verdicts: Mapping[str, Any] | None = None,
-  compare: Sequence[str] = ('terse', 'fine'),
+  evaluator_examples: Mapping[str, Any] | None = None,
+  compared_styles: Sequence[str] = ('terse', 'fine'),
   seeds: Sequence[int] = (0,),
   tables_name: str = 'tables',
 ) -> epath.Path:
@@ -97,22 +97,23 @@ def recipe(
     stages: the programs.
     problems: a source of problems; splits 'train' and 'validation' make the evaluators' data, 'test'
       every number in the tables.
-    solutions: by name, the examples of each solution style to compare.
-    style: the one of them that goes on to be an evaluator.
+    solution_examples: by name, the examples of each solution style to compare.
+    main_style: the one of them that goes on to be an evaluator.
     rules: the voting rules of the tables.
-    verdicts: by loss, how the evaluators' examples are drawn from graded candidates.
-    compare: a plain and a fine-grained style, whose difference is one of the paper's claims.
+    evaluator_examples: by loss, how the evaluators' examples are drawn from graded candidates.
+    compared_styles: a plain and a fine-grained style, whose difference is one of the paper's claims.
     seeds: of whole runs; training, sampling and draws differ, the problems are the same.
     tables_name: of tables.md and tables.json; with one each, parts of the paper share a workdir.
   """
-  workdir, verdicts = (
+  workdir, evaluator_examples = (
     epath.Path(workdir),
-    {loss: (verdicts or {}).get(loss) for loss in stages.scr},
+    {loss: (evaluator_examples or {}).get(loss) for loss in stages.scr},
   )
-  if style not in solutions or None in verdicts.values():
+  if main_style not in solution_examples or None in evaluator_examples.values():
     raise ValueError(
-      f'style {style!r} of solutions {list(solutions)}, verdicts {verdicts} for '
-      f'losses {list(stages.scr)}; wanted one of the styles, and verdicts by loss.'
+      f'main_style is {main_style!r}; wanted one of {list(solution_examples)}. '
+      f'evaluator_examples is {evaluator_examples}; wanted examples for each loss of '
+      f'{list(stages.scr)}.'
     )
   runs = {}
   for seed in seeds:
@@ -122,9 +123,9 @@ def recipe(
       pretrained=pretrained,
       stages=stages,
       problems=problems,
-      solutions=solutions,
-      style=style,
-      verdicts=verdicts,
+      solution_examples=solution_examples,
+      main_style=main_style,
+      evaluator_examples=evaluator_examples,
       seed=seed,
     )
     runs[seed] = evaluate_all_models(
@@ -133,8 +134,8 @@ def recipe(
       stages=stages,
       problems=problems('test'),
       rules=rules,
-      style=style,
-      compare=compare,
+      main_style=main_style,
+      compared_styles=compared_styles,
       seed=seed,
     )
     _write_tables(
@@ -154,16 +155,16 @@ def train_mtsf(
   pretrained: epath.PathLike,
   stages: Stages,
   problems: Sequence[Any],
-  solutions: Solutions,
-  verdicts: Any,
-  style: str,
+  solution_examples: Solutions,
+  evaluator_examples: Any,
+  main_style: str,
   seed: int,
 ) -> tuple[epath.Path, epath.Path, epath.Path | None]:
   """SSFT -> SCR -> SSFT: one set of weights, a generator, an evaluator, a generator again."""
   generator = stages.ssft(
-    workdir / f'ssft_{style}',
+    workdir / f'ssft_{main_style}',
     init_from=pretrained,
-    examples=solutions,
+    examples=solution_examples,
     seed=seed,
   )
   candidates = stages.sample(
@@ -174,10 +175,13 @@ def train_mtsf(
     workdir / f'scr_{loss}',
     init_from=generator,
     seed=seed,
-    examples=_from_candidates(verdicts, graded),
+    examples=_from_candidates(evaluator_examples, graded),
   )
   again = stages.ssft_again and stages.ssft_again(
-    workdir / f'mtsf_{loss}', init_from=evaluator, examples=solutions, seed=seed
+    workdir / f'mtsf_{loss}',
+    init_from=evaluator,
+    examples=solution_examples,
+    seed=seed,
   )
   return generator, evaluator, again
 
@@ -188,9 +192,9 @@ def train_all_models(
   pretrained: epath.PathLike,
   stages: Stages,
   problems: Problems,
-  solutions: Mapping[str, Solutions],
-  style: str,
-  verdicts: Mapping[str, Any],
+  solution_examples: Mapping[str, Solutions],
+  main_style: str,
+  evaluator_examples: Mapping[str, Any],
   seed: int,
 ) -> TrainedCheckpoints:
   """MTSF with each loss, SSFT in the other styles, and the control without an evaluator.
@@ -198,7 +202,7 @@ def train_all_models(
   What two of them share (the first stage, its candidates) has one folder and is made once.
   """
   trained = TrainedCheckpoints({}, {}, {}, {})
-  for name, examples in solutions.items():
+  for name, examples in solution_examples.items():
     trained.generators[name] = stages.ssft(
       workdir / f'ssft_{name}',
       init_from=pretrained,
@@ -212,9 +216,9 @@ def train_all_models(
       pretrained=pretrained,
       stages=stages,
       problems=[*problems('train'), *problems('validation')],
-      solutions=solutions[style],
-      verdicts=verdicts[loss],
-      style=style,
+      solution_examples=solution_examples[main_style],
+      evaluator_examples=evaluator_examples[loss],
+      main_style=main_style,
       seed=seed,
     )
     if again is None:
@@ -226,7 +230,7 @@ def train_all_models(
     trained.controls[loss] = stages.control(
       workdir / f'control_{steps}',
       init_from=generator,
-      examples=solutions[style],
+      examples=solution_examples[main_style],
       train_steps=steps,
       seed=seed,
     )
@@ -240,8 +244,8 @@ def evaluate_all_models(
   stages: Stages,
   problems: Sequence[Any],
   rules: Sequence[Any],
-  style: str,
-  compare: Sequence[str],
+  main_style: str,
+  compared_styles: Sequence[str],
   seed: int,
 ) -> paper_tables.RecipeResults:
   """Every generator's test candidates, by the evaluators that the tables need."""
@@ -259,7 +263,7 @@ def evaluate_all_models(
       generator,
       problems,
       sample=stages.sample_test,
-      greedy=stages.greedy,
+      sample_greedy=stages.sample_greedy,
       grade=stages.grade,
       seed=seed,
     )
@@ -270,15 +274,17 @@ def evaluate_all_models(
         folder / f'scored_{judge}', checkpoint=evaluator, candidates=graded
       )
     stages.evaluate(
-      folder / f'report_{judge or "vote"}', candidates=graded, greedy=greedy
+      folder / f'report_{judge or "vote"}',
+      candidates=graded,
+      greedy_candidates=greedy,
     )
     return report_contents.evaluate_file(graded, rules, greedy)
 
-  losses, start = trained.evaluators, trained.generators[style]
+  losses, start = trained.evaluators, trained.generators[main_style]
   by_control = None
   if trained.controls and stages.score and stages.score_by_likelihood:
     by_control = test(
-      f'ssft_{style}',
+      f'ssft_{main_style}',
       start,
       'control',
       next(iter(trained.controls.values())),
@@ -289,12 +295,12 @@ def evaluate_all_models(
       name: test(f'ssft_{name}', path)
       for name, path in trained.generators.items()
     },
-    style=style,
-    plain_style=compare[0],
-    fine_style=compare[1],
+    style=main_style,
+    plain_style=compared_styles[0],
+    fine_style=compared_styles[1],
     by_control=by_control,
     evaluators={
-      loss: test(f'ssft_{style}', start, loss, losses[loss], stages.score)
+      loss: test(f'ssft_{main_style}', start, loss, losses[loss], stages.score)
       for loss in (losses if stages.score else ())
     },
     mtsf={

@@ -27,7 +27,7 @@ def rerank(
   score: BoundProgram,
   evaluate: BoundProgram,
   train: BoundProgram | None = None,
-  greedy: Paths | None = None,
+  greedy_candidates: Paths | None = None,
 ) -> epath.Path:
   """The path of `<workdir>/report/report.json`.
 
@@ -37,7 +37,7 @@ def rerank(
     candidates: a graded file of test candidates, or several by name.
     score, evaluate: as in the recipe.
     train: trains the evaluator, examples included; None when `checkpoint` is one.
-    greedy: a graded file of one greedy solution for each problem, or several by the same names.
+    greedy_candidates: a graded file of one greedy solution for each problem, or several by the same names.
   """
   workdir = epath.Path(workdir)
   evaluator = (
@@ -56,7 +56,9 @@ def rerank(
     scored = score(
       workdir / 'scored', checkpoint=evaluator, candidates=candidates
     )
-  return evaluate(workdir / 'report', candidates=scored, greedy=greedy)
+  return evaluate(
+    workdir / 'report', candidates=scored, greedy_candidates=greedy_candidates
+  )
 
 
 if __name__ == '__main__':

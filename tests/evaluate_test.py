@@ -259,7 +259,7 @@ def test_greedy_candidates_give_pass_at_1(tmp_path):
   path = run(
     tmp_path / 'out',
     candidates=scored_file(tmp_path / 'scored.jsonl'),
-    greedy=greedy,
+    greedy_candidates=greedy,
   )
   first = json.loads(path.read_text())['files']['scored']['accuracies'][0]
   assert (first['name'], first['mean'], first['n']) == (
@@ -272,14 +272,14 @@ def test_greedy_candidates_give_pass_at_1(tmp_path):
 @pytest.mark.parametrize(
   'greedy, message',
   [
-    ('greedy.jsonl', 'greedy is one path'),
-    ({'c': 'greedy.jsonl'}, r"greedy names \['c'\]"),
+    ('greedy.jsonl', 'greedy_candidates is one path'),
+    ({'c': 'greedy.jsonl'}, r"greedy_candidates names \['c'\]"),
   ],
 )
 def test_greedy_of_several_files_is_by_name(tmp_path, greedy, message):
   files = {name: scored_file(tmp_path / f'{name}.jsonl') for name in 'ab'}
   with pytest.raises(ValueError, match=message):
-    run(tmp_path / 'out', candidates=files, greedy=greedy)
+    run(tmp_path / 'out', candidates=files, greedy_candidates=greedy)
 
 
 def test_tables_need_not_be_printed(tmp_path, capsys):

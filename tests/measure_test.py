@@ -15,11 +15,11 @@ PROBLEMS = [
 ]
 
 
-def report(workdir, *, candidates, greedy):
+def report(workdir, *, candidates, greedy_candidates):
   return evaluate.evaluate(
     workdir,
     candidates=candidates,
-    greedy=greedy,
+    greedy_candidates=greedy_candidates,
     rules=RULES,
     resamples=50,
     draws=2,
@@ -81,7 +81,7 @@ def graded(tmp_path):
     checkpoint='b',
     problems=PROBLEMS,
     sample=sampler((1, 1, 0), []),
-    greedy=None,
+    sample_greedy=None,
     grade=grade.grade,
     evaluate=report,
   )
@@ -95,7 +95,7 @@ def test_a_checkpoint_is_sampled_graded_and_reported_on(tmp_path):
     checkpoint='base',
     problems=PROBLEMS,
     sample=sampler((0, 0, 1), calls),
-    greedy=sampler((2,), calls),
+    sample_greedy=sampler((2,), calls),
     grade=grade.grade,
     evaluate=report,
     seed=3,

@@ -119,10 +119,10 @@ class Fakes:
       scr={'margin': self.train('scr', 50), 'xent': self.train('scr', 50)},
       ssft_again=self.train('again', 10),
       control=self.train('control', 0),
-      greedy=self.sample(1),
+      sample_greedy=self.sample(1),
       sample_test=self.sample(8),
       score=self.score,
-      evaluate=lambda workdir, *, candidates, greedy: (
+      evaluate=lambda workdir, *, candidates, greedy_candidates: (
         workdir
       ),  # has tests of its own
       score_by_likelihood=self.score,
@@ -134,9 +134,9 @@ def run(workdir, fakes, **changed):
     pretrained='base',
     stages=fakes.stages(),
     problems=problems,
-    solutions={'terse': 'terse solutions', 'fine': 'fine solutions'},
-    style='fine',
-    verdicts={'margin': Verdicts(), 'xent': Mixed((Verdicts(),))},
+    solution_examples={'terse': 'terse solutions', 'fine': 'fine solutions'},
+    main_style='fine',
+    evaluator_examples={'margin': Verdicts(), 'xent': Mixed((Verdicts(),))},
     rules=RULES,
   )
   return recipe.recipe(epath.Path(workdir), **(arguments | changed))
@@ -294,7 +294,7 @@ def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
     tmp_path,
     fakes,
     stages=without(fakes, *SSFT_ALONE),
-    solutions={'fine': 'fine'},
+    solution_examples={'fine': 'fine'},
     seeds=(0, 1),
   ).read_text()
   assert 'SSFT fine: Maj1@N' in text and 'What shows' not in text
@@ -318,14 +318,14 @@ def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(
 
 def test_a_style_that_is_not_there_is_refused_before_any_work(tmp_path):
   fakes = Fakes()
-  with pytest.raises(ValueError, match="style 'long'"):
-    run(tmp_path, fakes, style='long')
+  with pytest.raises(ValueError, match="main_style is 'long'"):
+    run(tmp_path, fakes, main_style='long')
   assert not fakes.calls
 
 
 def test_verdicts_need_an_interval_that_excludes_zero():
   def finding(low, high):
-    difference = paper_tables.statistics.Difference(
+    difference = paper_tables.statistics.PairedDifference(
       0.1, low, high, 9, 1, 0, 0.5, 'mcnemar'
     )
     return paper_tables.Finding('a - b', difference, None).verdict

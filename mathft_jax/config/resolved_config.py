@@ -28,7 +28,7 @@ CALLER_SUPPLIED = frozenset(
     'checkpoint',
     'problems',
     'candidates',
-    'greedy',
+    'greedy_candidates',
     'train_steps',
     'seed',
   }
