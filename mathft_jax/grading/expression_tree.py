@@ -1,25 +1,43 @@
-"""What an answer is once it is read: a small tree. Scalars first, then what is made of them."""
+"""Nodes of the expression tree of a parsed answer, and functions that traverse it.
 
-from collections.abc import Callable
+The parser creates the tree; `canonical/` computes its key. For `x^2 + 1` the tree is
+
+  Sum((Power(Symbol('x'), Number(2)), Number(1)))
+
+A scalar node may have operands that are no scalars: `2 (1, 3)` is a `Product` of a number and a
+vector. All nodes are immutable and hashable.
+"""
+
+from collections.abc import Callable, Iterator
 import dataclasses
 import fractions
-from typing import Union
+from typing import (
+  Literal,
+  TypeGuard,
+  TypeVar,
+  Union,
+  dataclass_transform,
+  get_args,
+)
+
+_Class = TypeVar('_Class')
 
 
-def _node(cls):
+@dataclass_transform(frozen_default=True)
+def _node(cls: type[_Class]) -> type[_Class]:
   return dataclasses.dataclass(frozen=True, slots=True)(cls)
 
 
 @_node
 class Number:
-  """An exact rational: literals, decimals and repeating decimals included."""
+  """An exact rational number: an integer, a decimal or a repeating decimal."""
 
   value: fractions.Fraction
 
 
 @_node
 class Symbol:
-  """A variable, a constant whose name means nothing here, or a numeral in a written base."""
+  """A variable, a constant without a known value, or a numeral with a stated base."""
 
   name: str
 
@@ -33,23 +51,23 @@ class Constant:
 
 @_node
 class Sum:
-  terms: tuple['Scalar', ...]
+  terms: tuple['Tree', ...]
 
 
 @_node
 class Product:
-  factors: tuple['Scalar', ...]
+  factors: tuple['Tree', ...]
 
 
 @_node
 class Power:
-  base: 'Scalar'
-  exponent: 'Scalar'
+  base: 'Tree'
+  exponent: 'Tree'
 
 
 @_node
 class Call:
-  """A function of scalars; `f` and the like are functions of which nothing is known."""
+  """A function call. Functions without a known definition, such as `f`, are allowed."""
 
   function: str
   arguments: tuple['Tree', ...]
@@ -57,7 +75,10 @@ class Call:
 
 @_node
 class PlusMinus:
-  """The factor +1 or -1 of a `\\pm`; equal `occurrence` means equal choice, `flipped` is `\\mp`."""
+  """The factor +1 or -1 of `\\pm`, or of `\\mp` if `flipped`.
+
+  Nodes with the same `occurrence` have the same sign.
+  """
 
   occurrence: int
   flipped: bool = False
@@ -65,9 +86,9 @@ class PlusMinus:
 
 @_node
 class Degrees:
-  """A number of degrees: the number itself, except under a trigonometric function."""
+  """An angle in degrees. Outside trigonometric functions it equals the number."""
 
-  value: 'Scalar'
+  value: 'Tree'
 
 
 Scalar = Union[
@@ -85,28 +106,30 @@ SCALAR_TYPES = (
   Degrees,
 )
 
+CollectionKind = Literal['list', 'set', 'tuple']
+
 
 @_node
 class Collection:
-  """`list` (bare), `set` (braces) or `tuple` (round or angle brackets)."""
+  """A `list` (no brackets), a `set` (braces) or a `tuple` (round or angle brackets)."""
 
-  kind: str
+  kind: CollectionKind
   items: tuple['Tree', ...]
 
 
 @_node
 class Interval:
-  """Two ends between brackets of which at least one is square."""
+  """An interval of real numbers, written with at least one square bracket."""
 
-  low: Scalar
-  high: Scalar
+  low: 'Tree'
+  high: 'Tree'
   low_closed: bool
   high_closed: bool
 
 
 @_node
 class SetOperation:
-  """`∪`, `∩` or `∖` of two sets."""
+  """The `∪`, `∩` or `∖` of two sets."""
 
   operator: str
   left: 'Tree'
@@ -115,12 +138,12 @@ class SetOperation:
 
 @_node
 class Matrix:
-  rows: tuple[tuple[Scalar, ...], ...]
+  rows: tuple[tuple['Tree', ...], ...]
 
 
 @_node
 class Relation:
-  """`sides[0] operators[0] sides[1] operators[1] ...` with operators of `= < ≤ > ≥ ≠ ∈`."""
+  """`sides[0] operators[0] sides[1] operators[1] ...`; operators are `= < ≤ > ≥ ≠ ∈`."""
 
   sides: tuple['Tree', ...]
   operators: tuple[str, ...]
@@ -128,107 +151,127 @@ class Relation:
 
 @_node
 class TaggedValue:
-  """A kind of value of its own: `ratio`, `time`, `mod`, `text`."""
+  """A value that equals only values with the same tag, such as a ratio or a time of day."""
 
-  tag: str
+  tag: Literal['ratio', 'time', 'mod', 'text', 'builder']
   items: tuple[Union['Tree', str], ...]
 
 
 Tree = Union[
   Scalar, Collection, Interval, SetOperation, Matrix, Relation, TaggedValue
 ]
+TreeMap = Callable[[Tree], Tree | None]
 
 MINUS_ONE = Number(fractions.Fraction(-1))
 INFINITY = Symbol('∞')
+MINUS_INFINITY = Product((MINUS_ONE, INFINITY))
 ELLIPSIS = Symbol('…')
-REAL_LINE = Interval(Product((MINUS_ONE, INFINITY)), INFINITY, False, False)
+REAL_LINE = Interval(MINUS_INFINITY, INFINITY, False, False)
 
 
 def integer(value: int) -> Number:
+  """Returns the node of an integer."""
   return Number(fractions.Fraction(value))
 
 
-def negate(tree: Scalar) -> Scalar:
-  return (
-    Number(-tree.value)
-    if isinstance(tree, Number)
-    else Product((MINUS_ONE, tree))
-  )
+def negate(tree: Tree) -> Number | Product:
+  """Returns `-tree`."""
+  if isinstance(tree, Number):
+    return Number(-tree.value)
+  return Product((MINUS_ONE, tree))
 
 
-def reciprocal(tree: Scalar) -> Scalar:
+def difference(left: Tree, right: Tree) -> Sum:
+  """Returns `left - right`."""
+  return Sum((left, negate(right)))
+
+
+def reciprocal(tree: Tree) -> Power:
+  """Returns `tree ** -1`."""
   return Power(tree, MINUS_ONE)
 
 
-def quotient(numerator: Scalar, denominator: Scalar) -> Scalar:
+def quotient(numerator: Tree, denominator: Tree) -> Product:
+  """Returns `numerator / denominator`."""
   return Product((numerator, reciprocal(denominator)))
 
 
 def as_set(tree: Tree) -> Tree:
-  """The tree as an operand of an operation on sets: `{3}` reads as the number 3, and is a set there."""
-  return (
-    Collection('set', (tree,))
-    if isinstance(tree, SCALAR_TYPES) and not isinstance(tree, Symbol)
-    else tree
-  )
+  """Returns the tree as an operand of a set operation: a scalar `3` becomes the set `{3}`.
+
+  The parser reduces the set `{3}` to the number 3; this function restores the set. A symbol is
+  returned unchanged because it may name a set.
+  """
+  if isinstance(tree, SCALAR_TYPES) and not isinstance(tree, Symbol):
+    return Collection('set', (tree,))
+  return tree
 
 
-def children(tree: Tree) -> tuple[Tree, ...]:
-  """The trees directly below; texts and names are none."""
-  kind = type(tree)
-  if kind in _LEAVES:
-    return ()
-  if kind is Sum:
-    return tree.terms
-  if kind is Product:
-    return tree.factors
-  if kind is Matrix:
-    return tuple(entry for row in tree.rows for entry in row)
-  below = []
-  for name in _FIELDS[kind]:
-    value = getattr(tree, name)
-    below += value if isinstance(value, tuple) else (value,)
-  return tuple(item for item in below if type(item) in _FIELDS)
+_FIELD_NAMES: dict[type, list[str]] = {}
+for _type in get_args(Tree):
+  _FIELD_NAMES[_type] = [field.name for field in dataclasses.fields(_type)]
 
 
-_FIELDS = {
-  kind: tuple(field.name for field in dataclasses.fields(kind))
-  for kind in Tree.__args__
-}
-_LEAVES = frozenset({Number, Symbol, Constant, PlusMinus})
+def _is_tree(value: object) -> TypeGuard[Tree]:
+  return type(value) in _FIELD_NAMES
+
+
+def children(tree: Tree) -> Iterator[Tree]:
+  """Yields the direct operands of a node. Texts and names are not operands."""
+  for name in _FIELD_NAMES[type(tree)]:
+    yield from _trees_in(getattr(tree, name))
+
+
+def _trees_in(value: object) -> Iterator[Tree]:
+  if isinstance(value, tuple):
+    for item in value:
+      yield from _trees_in(item)
+  elif _is_tree(value):
+    yield value
 
 
 def variable_names(tree: Tree) -> set[str]:
-  """The names in a tree that stand for variables: no infinity, dots, or numerals in a base."""
+  """Returns the variables in a tree, without `∞`, `…` and numerals with a base."""
   if isinstance(tree, Symbol):
     return {tree.name} if tree.name[0].isalpha() else set()
   return set().union(*map(variable_names, children(tree)))
 
 
-def contains_type(tree: Tree, kinds: tuple[type, ...]) -> bool:
-  """True when the tree is or holds a node of these kinds."""
-  return isinstance(tree, kinds) or any(
-    contains_type(child, kinds) for child in children(tree)
-  )
+def contains_type(tree: Tree, types: tuple[type, ...]) -> bool:
+  """Returns True if the tree or one of its descendants is an instance of `types`."""
+  if isinstance(tree, types):
+    return True
+  return any(contains_type(child, types) for child in children(tree))
 
 
-def replace_nodes(tree: Tree, replace: Callable[[Tree], Tree | None]) -> Tree:
-  """The tree with every node for which `replace` gives another one replaced by it."""
-  other = replace(tree)
-  if other is not None:
-    return other
-  changes = {
-    field.name: _replaced_within(getattr(tree, field.name), replace)
-    for field in dataclasses.fields(tree)
-  }
+def is_scalar(tree: Tree) -> bool:
+  """Returns True if the tree is a scalar without matrices and collections inside."""
+  if not isinstance(tree, SCALAR_TYPES):
+    return False
+  return not contains_type(tree, (Matrix, Collection))
+
+
+def replace_nodes(tree: Tree, replace: TreeMap) -> Tree:
+  """Returns the tree with nodes replaced, from the root down.
+
+  Args:
+    tree: the tree; it is not changed.
+    replace: returns the replacement of a node, or None to keep the node and continue with its
+      children.
+  """
+  replacement = replace(tree)
+  if replacement is not None:
+    return replacement
+
+  changes = {}
+  for name in _FIELD_NAMES[type(tree)]:
+    changes[name] = _replace_in_field(getattr(tree, name), replace)
   return dataclasses.replace(tree, **changes)
 
 
-def _replaced_within(
-  value: object, replace: Callable[[Tree], Tree | None]
-) -> object:
+def _replace_in_field(value: object, replace: TreeMap) -> object:
   if isinstance(value, tuple):
-    return tuple(_replaced_within(item, replace) for item in value)
-  return (
-    replace_nodes(value, replace) if dataclasses.is_dataclass(value) else value
-  )
+    return tuple(_replace_in_field(item, replace) for item in value)
+  if _is_tree(value):
+    return replace_nodes(value, replace)
+  return value
