@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from mathft_jax.data import candidate_selection, schema
+from mathft_jax.data import boxed_answers, candidate_selection, schema
 
 ProblemSource = Callable[[str], Sequence[schema.Problem]]
 
@@ -156,28 +156,13 @@ def problem_from_json(
     id=str(row.get('id', row.get('unique_id')) or f'{name}:{line}'),
     question=question,
     solution=solution,
-    answer=boxed(solution) if answer in (None, '') else str(answer),
+    answer=boxed_answers.last_boxed_answer(solution)
+    if answer in (None, '')
+    else str(answer),
     subject=str(row.get('subject') or row.get('type') or ''),
     level=str(row.get('level') or ''),
     split=str(row.get('split') or split),
   )
-
-
-def boxed(solution: str) -> str | None:
-  r"""The content of the last `\boxed{...}` (or `\fbox{...}`, `\boxed 2`); None without one."""
-  start = max(solution.rfind('\\boxed'), solution.rfind('\\fbox'))
-  if start < 0:
-    return None
-  rest = solution[start:].partition('box')[2].removeprefix('ed')
-  if not rest.lstrip().startswith('{'):
-    return rest.split('$')[0].strip() or None
-  rest, depth = rest.lstrip(), 0
-  for end, letter in enumerate(rest):
-    escaped = rest[end - 1 : end] == '\\'
-    depth += 0 if escaped else {'{': 1, '}': -1}.get(letter, 0)
-    if depth == 0:
-      return rest[1:end]
-  return None
 
 
 def subsample_problems(

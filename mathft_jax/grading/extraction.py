@@ -1,18 +1,30 @@
-"""Finds the final answer in the text of a solution.
+r"""Extraction of the final answer from the text of a solution.
 
-In order: the last closed, non-empty `\\boxed{...}`; the text under the last `# Answer` heading; the
-last `#### x`; the last `<answer>x</answer>`; the last phrase (`Final Answer: x`, `the answer is x`,
-`A: x`). Only what follows `</think>` is read. Every search is one pass over the text.
+  extract_answer('So the answer is $\\boxed{5}$.')    # '5'
+  find_final_answer('#### 42')                        # FinalAnswer(text='42', method='hash')
+
+The methods, in this order:
+
+  box       the last closed, non-empty `\boxed{x}`
+  heading   the text under the last `# Answer` heading
+  hash      the last `#### x`
+  tag       the last `<answer>x</answer>`
+  phrase    the last phrase such as `Final Answer: x`, `the answer is x` or `A: x`
+
+Text before `</think>` is ignored. Each search is one pass over the text.
 """
 
+from collections.abc import Callable
 import dataclasses
 import re
 
-_THOUGHT = '</think>'
-_BRACES = re.compile(r'\\+(?:boxed|fbox)\s*\{|\\.|[{}]', re.DOTALL)
+from mathft_jax.data import boxed_answers
+
+_THOUGHT_END = '</think>'
 _BARE_BOX = re.compile(r'\\(?:boxed|fbox)(?:\s+(?=[^\s{$])|(?=\d))([^$\n]*)')
 _HEADING = re.compile(
-  r'^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*:?(?:\*\*)?[ \t]*:?[ \t]*$',
+  r'^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:the[ \t]+)?(?:final[ \t]+)?answer'
+  r'[ \t]*:?(?:\*\*)?[ \t]*:?[ \t]*$',
   re.IGNORECASE | re.MULTILINE,
 )
 _HASH = re.compile(r'####[ \t]*(\S[^\n]*)')
@@ -20,123 +32,109 @@ _TAG = re.compile(
   r'<answer>((?:(?!<answer>).)*?)</answer>', re.IGNORECASE | re.DOTALL
 )
 _PHRASE = re.compile(
-  r'\b(?:answers?|correct[ \t]+(?:option|choice))(?:[ \t]+(?:to|of|for)(?:[ \t]+[\w\']+){1,8}?)?(?:\*\*|\s)*'
-  r'(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s+be\b)(?:\*\*|[\s:])*'
+  r'\b(?:answers?|correct[ \t]+(?:option|choice))'
+  r'(?:[ \t]+(?:to|of|for)(?:[ \t]+[\w\']+){1,8}?)?(?:\*\*|\s)*'
+  r'(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s+be\b)'
+  r'(?:\*\*|[\s:])*'
   r'|(?=\$|\\\[|\\\())'
   r'|\bans[.:][ \t]*|^[ \t]*A:[ \t]*',
   re.IGNORECASE | re.MULTILINE,
 )
-_NO_ANSWER = re.compile(
+_JUDGEMENT = re.compile(  # "the answer is correct" does not state an answer
   r'(?:not|in)?correct\b|wrong\b|right\b|not\b|the same\b', re.IGNORECASE
 )
+_MATH_DELIMITERS = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
 _SENTENCE_END = re.compile(r'\.(?=\s)|\n')
-_DISPLAY = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
 _COPULA = re.compile(r'\b(?:is|are|equals|be)\b(?=[^a-zA-Z]|\s)')
 _MATH = re.compile(r'\$([^$]+)\$|\*\*([^*]+)\*\*')
 _NUMBER = re.compile(r'(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?')
 _REASON = re.compile(
   r',?\s+(?:since|because|which|as[ \t]+(?:desired|required|claimed|expected|needed|wanted))\b'
 )
-_PROSE_WORDS = 4  # a phrase of more words is a sentence around the answer
+_MAX_ANSWER_WORDS = 4  # a statement with more words is a sentence
 
 
 @dataclasses.dataclass(frozen=True)
 class FinalAnswer:
-  """The text of a final answer and how it was found: box, heading, hash, tag or phrase."""
+  """The final answer of a solution and the method that found it.
+
+  Attributes:
+    text: the answer, without math delimiters.
+    method: 'box', 'heading', 'hash', 'tag' or 'phrase'.
+  """
 
   text: str
   method: str
 
 
 def extract_answer(solution: str) -> str | None:
-  """The final answer of a solution, or None where its text holds none."""
-  found = find_final_answer(solution)
-  return found.text if found else None
+  """Returns the final answer of a solution, or None if there is none."""
+  answer = find_final_answer(solution)
+  return answer.text if answer else None
 
 
 def find_final_answer(solution: str) -> FinalAnswer | None:
-  """The final answer and how it was found."""
-  text = solution.rpartition(_THOUGHT)[2].replace('：', ':')
-  text = text.replace('\x08oxed', '\\boxed')  # a box once unescaped
-  searches = (
-    ('box', _last_box),
-    ('heading', _under_heading),
-    ('hash', _after_hash),
-    ('tag', _in_tag),
-    ('phrase', _after_phrase),
-  )
-  for how, search in searches:
+  """Returns the final answer of a solution and the method that found it."""
+  text = solution.rpartition(_THOUGHT_END)[2].replace('：', ':')
+  # `\b` of a string literal that was not escaped is a backspace.
+  text = text.replace('\x08oxed', '\\boxed')
+
+  for method, search in _SEARCHES.items():
     answer = search(text)
     if answer:
-      return FinalAnswer(answer, how)
+      return FinalAnswer(answer, method)
   return None
 
 
-def _last_box(text: str) -> str:
-  """The content of the last closed, non-empty box; a box may also stand before a bare word."""
-  bare = _last(_BARE_BOX, text)
-  last = max(text.rfind('\\boxed{'), text.rfind('\\fbox{'))
-  start, end = _boxes(text, last) if last >= 0 else (-1, -1)
-  if start < 0 and ('\\boxed' in text or '\\fbox' in text):
-    start, end = _boxes(text, 0)
+def _answer_in_box(text: str) -> str:
+  r"""Returns the content of the last non-empty box, with or without braces (`\boxed 5`)."""
+  start, end = boxed_answers.last_box_span(text)
+  bare = _last_match(_BARE_BOX, text)
   if bare and bare.start() > end:
-    return _tidy(bare.group(1))
+    return _strip_markup(bare.group(1))
   return text[start:end].strip() if start >= 0 else ''
 
 
-def _boxes(text: str, position: int) -> tuple[int, int]:
-  """Where the content of the last closed, non-empty box from a position on starts and ends, or -1."""
-  start, end = -1, -1
-  stack: list[
-    int
-  ] = []  # where the group's content starts; negative when it is no box
-  for match in _BRACES.finditer(text, position):
-    brace = match.group()
-    if brace == '}':
-      opened = stack.pop() if stack else -1
-      if opened > start and text[opened : match.start()].strip():
-        start, end = opened, match.start()
-    elif brace[-1] == '{' and brace != '\\{':
-      stack.append(match.end() if len(brace) > 1 else -1)
-  return start, end
+def _answer_under_heading(text: str) -> str:
+  match = _last_match(_HEADING, text)
+  if match is None:
+    return ''
+  return _strip_markup(_first_statement(text[match.end() :]))
 
 
-def _under_heading(text: str) -> str:
-  """The first lines under the last heading."""
-  match = _last(_HEADING, text)
-  return _tidy(_first_statement(text[match.end() :])) if match else ''
+def _answer_after_hash(text: str) -> str:
+  match = _last_match(_HASH, text)
+  if match is None:
+    return ''
+  line = match.group(1)
+  return _answer_after_phrase(line) or _strip_markup(line)
 
 
-def _after_hash(text: str) -> str:
-  match = _last(_HASH, text)
-  return _after_phrase(match.group(1)) or _tidy(match.group(1)) if match else ''
+def _answer_in_tag(text: str) -> str:
+  match = _last_match(_TAG, text)
+  return _strip_markup(match.group(1)) if match else ''
 
 
-def _in_tag(text: str) -> str:
-  match = _last(_TAG, text)
-  return _tidy(match.group(1)) if match else ''
-
-
-def _after_phrase(text: str) -> str:
-  """What the last phrase that announces an answer announces."""
-  matches = [
-    m for m in _PHRASE.finditer(text) if not _NO_ANSWER.match(text, m.end())
-  ]
-  for match in reversed(matches):
-    statement = _first_statement(text[match.end() :])
+def _answer_after_phrase(text: str) -> str:
+  """Returns the answer after the last phrase that states one."""
+  ends = [match.end() for match in _PHRASE.finditer(text)]
+  for end in reversed(ends):
+    if _JUDGEMENT.match(text, end):
+      continue
+    statement = _first_statement(text[end:])
     reason = _REASON.search(statement, 1)
-    answer = _tidy(
-      _only_the_answer(statement[: reason.start()] if reason else statement)
-    )
+    if reason:
+      statement = statement[: reason.start()]
+    answer = _strip_markup(_answer_in_sentence(statement))
     if answer:
       return answer
   return ''
 
 
 def _first_statement(text: str) -> str:
-  """Up to the end of the first sentence or line; displayed math counts as one line."""
+  """Returns the text up to the end of the first sentence, line or displayed formula."""
   text = text.lstrip(' \t\n*:')
-  for opening, closing in _DISPLAY:
+  for opening, closing in _MATH_DELIMITERS:
     if text.startswith(opening):
       end = text.find(closing, len(opening))
       if end > 0:
@@ -145,41 +143,48 @@ def _first_statement(text: str) -> str:
   return text[: end.start()] if end else text
 
 
-def _only_the_answer(statement: str) -> str:
-  """The part of a sentence that is the answer: behind its last copula, or its only math or number."""
-  if (
-    len(statement.split()) <= _PROSE_WORDS or '\\' in statement.split(' ', 1)[0]
-  ):
+def _answer_in_sentence(statement: str) -> str:
+  """Returns the answer in a sentence: what follows its last verb, or its only formula or number."""
+  first_word = statement.split(' ', 1)[0]
+  if len(statement.split()) <= _MAX_ANSWER_WORDS or '\\' in first_word:
     return statement
-  copula = _last(_COPULA, statement)
+  copula = _last_match(_COPULA, statement)
   if copula:
     return statement[copula.end() :]
+
   for pattern in (_MATH, _NUMBER):
-    found = pattern.findall(statement)
-    if len(found) == 1:
-      return found[0] if isinstance(found[0], str) else ''.join(found[0])
+    matches = list(pattern.finditer(statement))
+    if len(matches) == 1:
+      match = matches[0]
+      return match[match.lastindex or 0]
   return statement
 
 
-def _tidy(answer: str) -> str:
-  """Without the marks around an answer: bold, math delimiters, a full stop."""
+def _strip_markup(answer: str) -> str:
+  """Removes the marks around an answer: bold, math delimiters, a final full stop."""
   before = None
   while answer != before:
     before = answer
     answer = answer.strip().rstrip('.').strip('*`').strip()
-    for opening, closing in (*_DISPLAY, ('$', '$')):
+    for opening, closing in (*_MATH_DELIMITERS, ('$', '$')):
       inner = answer[len(opening) : -len(closing)]
-      if (
-        answer.startswith(opening)
-        and answer.endswith(closing)
-        and '$' not in inner
-      ):
+      is_enclosed = answer.startswith(opening) and answer.endswith(closing)
+      if is_enclosed and '$' not in inner:
         answer = inner
   return answer
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
   match = None
   for match in pattern.finditer(text):
     pass
   return match
+
+
+_SEARCHES: dict[str, Callable[[str], str]] = {
+  'box': _answer_in_box,
+  'heading': _answer_under_heading,
+  'hash': _answer_after_hash,
+  'tag': _answer_in_tag,
+  'phrase': _answer_after_phrase,
+}

@@ -21,32 +21,6 @@ def row(number, **more):
   }
 
 
-@pytest.mark.parametrize(
-  'solution, answer',
-  [
-    (r'so $\boxed{\frac{1}{2}}$.', r'\frac{1}{2}'),
-    (r'first \boxed{1}, then \boxed{2}.', '2'),
-    (r'\fbox{3}', '3'),
-    (r'$\boxed 4$', '4'),
-    (r'\boxed{a\}b}', r'a\}b'),
-    (r'\boxed{\{1, 2\}}', r'\{1, 2\}'),
-    (r'\boxed {5}', '5'),
-    (r'\boxed{never closed', None),
-    ('no box', None),
-  ],
-)
-def test_the_last_box_is_the_answer(solution, answer):
-  assert problem_sources.boxed(solution) == answer
-
-
-def test_the_boxes_of_math_are_its_answers(shared_data):
-  for name in ('train', 'test'):
-    for where, line in schema.read_jsonl(
-      shared_data / 'math' / f'{name}.jsonl.gz'
-    ):
-      assert problem_sources.boxed(line['solution']) == line['answer'], where
-
-
 def test_the_users_rows_become_problems(tmp_path):
   path = write(
     tmp_path / 'mine.jsonl',

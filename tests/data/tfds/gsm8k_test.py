@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip('tensorflow_datasets')
 
-from mathft_jax.data import problem_sources  # noqa: E402
+from mathft_jax.data import boxed_answers  # noqa: E402
 from mathft_jax.data.tfds import gsm8k  # noqa: E402
 
 
@@ -57,6 +57,7 @@ def test_real_gsm8k_has_a_boxed_answer_everywhere(shared_data):
   problems = gsm8k.read_gsm8k_problems(shared_data)
   assert len(problems) == 7473 + 1319
   assert all(
-    problem_sources.boxed(p.solution) == p.answer and '<<' not in p.solution
+    boxed_answers.last_boxed_answer(p.solution) == p.answer
+    and '<<' not in p.solution
     for p in problems
   )
