@@ -108,7 +108,7 @@ def train(
     epath.Path(workdir) / 'checkpoints',
     keep=keep,
     higher_is_better=higher_is_better,
-    best=best_metric if hand_over == 'best' else None,
+    best_metric=best_metric if hand_over == 'best' else None,
   )
   settings = {
     'init_from': _origin(init_from, workdir),
@@ -284,7 +284,7 @@ def _start(
     )
     return step_lib.init_train_state(plan, params), 0
   logging.info('resuming %s at step %d', store.directory, step)
-  checkpoints.check_metadata(store.path(step), **identity)
+  checkpoints.check_metadata(store.step_path(step), **identity)
   shapes = step_lib.abstract_train_state(plan)
   if plan.lora is None:
     params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
@@ -295,8 +295,8 @@ def _start(
     params = lora_lib.LoraParams(given(), adapters)
     plan.lora.check_merged(
       params,
-      checkpoints.open_lazy_params(store.path(step)).read,
-      where=f'{store.path(step)}, resumed on {init_from}',
+      checkpoints.open_lazy_params(store.step_path(step)).read,
+      where=f'{store.step_path(step)}, resumed on {init_from}',
     )
   counter = partitioning.shard_array(
     np.asarray(step, np.int32), shapes.step.sharding
@@ -350,9 +350,9 @@ def _same_examples(
     for name in sorted(row)
   )
   step = store.latest_step()
-  before = step and checkpoints.read_metadata(store.path(step))['settings'].get(
-    'examples'
-  )
+  before = step and checkpoints.read_metadata(store.step_path(step))[
+    'settings'
+  ].get('examples')
   if before not in (None, digest):
     raise ValueError(
       f'{store.directory} was made with other examples (digest {before}, now '
@@ -367,7 +367,7 @@ def _published(
 ) -> dict[str, Any]:
   """The config.json of the published model that the weights come from, for an export."""
   step = store.latest_step()
-  origin = init_from if step is None else store.path(step)
+  origin = init_from if step is None else store.step_path(step)
   found = {} if origin == RANDOM else checkpoints.read_metadata(origin)
   return {'published': found['published']} if found.get('published') else {}
 
@@ -465,7 +465,7 @@ def _is_complete(
       f'{store.directory} has a checkpoint of step {step}, after train_steps = '
       f'{train_steps}: raise TRAIN_STEPS or use another MODEL_DIR.'
     )
-  found = checkpoints.read_metadata(store.path(step)).get('settings', {})
+  found = checkpoints.read_metadata(store.step_path(step)).get('settings', {})
   differ = [
     name
     for name, value in settings.items()
@@ -491,7 +491,7 @@ def _handed_over(
       f'{store.directory}: no checkpoint has the metric to choose the best by; is '
       'best_metric one of those in metrics.jsonl?'
     )
-  return store.path(step)
+  return store.step_path(step)
 
 
 if __name__ == '__main__':

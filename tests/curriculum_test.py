@@ -31,7 +31,7 @@ def adding(amount):
           'place': str(workdir),
         },
       )
-    return store.path(1)
+    return store.step_path(1)
 
   return stage
 

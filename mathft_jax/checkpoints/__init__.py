@@ -64,7 +64,7 @@ class CheckpointManager:
     directory: epath.PathLike,
     *,
     keep: int | None = 1,
-    best: str | None = None,
+    best_metric: str | None = None,
     higher_is_better: bool = False,
   ):
     self._in_bucket = remote_paths.is_remote(directory)
@@ -73,7 +73,7 @@ class CheckpointManager:
     )
     self._keep, self._best, self._higher_is_better = (
       keep,
-      best,
+      best_metric,
       higher_is_better,
     )
     self._deleted = self.directory / TRASH_FOLDER
@@ -98,7 +98,7 @@ class CheckpointManager:
       f'Steps in {self.directory}', str(steps)
     )
     self._metrics = {
-      step: read_metadata(self.path(step))['metrics'] for step in steps
+      step: read_metadata(self.step_path(step))['metrics'] for step in steps
     }
 
   def __enter__(self) -> 'CheckpointManager':
@@ -107,7 +107,7 @@ class CheckpointManager:
   def __exit__(self, kind, error, trace) -> None:
     try:
       if kind is None:
-        self.wait()
+        self.wait_until_finished()
     finally:
       self._manager.close()
 
@@ -125,7 +125,7 @@ class CheckpointManager:
     }
     return max(known, key=lambda step: (known[step], -step), default=None)
 
-  def path(self, step: int) -> epath.Path:
+  def step_path(self, step: int) -> epath.Path:
     """What is handed over: the folder of one step."""
     return self.directory / str(step)
 
@@ -159,7 +159,7 @@ class CheckpointManager:
       ),
     )
 
-  def check(self) -> None:
+  def check_for_errors(self) -> None:
     """Raises the error of a background save that failed; does not wait for one that goes on.
 
     Orbax's own `check_for_errors` says nothing once its finishing thread has seen the error.
@@ -168,7 +168,7 @@ class CheckpointManager:
       self._manager.wait_until_finished()
       self._empty_deleted()
 
-  def wait(self) -> None:
+  def wait_until_finished(self) -> None:
     """Returns when every save is on disk; raises when one failed."""
     self._manager.wait_until_finished()
     self._empty_deleted()
@@ -203,7 +203,7 @@ class CheckpointManager:
       if step == self.best_step():
         continue
       if processes.is_primary():
-        (self.path(step) / COMMIT_MARKER).unlink(missing_ok=True)
+        (self.step_path(step) / COMMIT_MARKER).unlink(missing_ok=True)
       self._manager.delete(step)
 
 

@@ -150,9 +150,9 @@ def _prefill(
     positions_BT=positions_PS,
     segment_ids_BT=valid_PS,
     cache=cache_lib.allocate_cache(
-      plan.config, rows=rows, slots=slots, stacked=stacked
+      plan.config, batch_size=rows, max_length=slots, stacked=stacked
     ),
-    spread=None
+    kernel_sharding=None
     if plan.mesh is None
     else partitioning.KernelSharding(plan.mesh, plan.rules),
   )
@@ -162,7 +162,7 @@ def _prefill(
   logits_PV = transformer.logits(plan.config, params, last_PD)
   room = min(plan.first_slots, plan.max_length)
   cache = cache_lib.share_prefix(
-    cache, plan.config, copies=plan.copies, slots=room
+    cache, plan.config, copies=plan.copies, max_length=room
   )
   batch = rows * plan.copies
   state = DecodeState(
@@ -232,9 +232,9 @@ def _with_more_slots(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   more = min(
     state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1]
   )
-  own = cache_lib.grow_key_values(state.cache.own, more)
+  own = cache_lib.grow_key_values(state.cache.suffix, more)
   return state._replace(
-    cache=dataclasses.replace(state.cache, own=own),
+    cache=dataclasses.replace(state.cache, suffix=own),
     tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))),
   )
 
@@ -259,7 +259,7 @@ def decode_state_shardings(
   )
   whole = partitioning.replicated_sharding(plan.mesh)
   cache = cache_lib.KVCache(
-    slots(state.cache.own), slots(state.cache.prefix), whole
+    slots(state.cache.suffix), slots(state.cache.prefix), whole
   )
   return DecodeState(cache, *map(rows, state[1:5]), whole)
 

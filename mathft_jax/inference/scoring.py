@@ -117,12 +117,16 @@ def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
     segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(
       jnp.int32
     ),
-    cache=cache_lib.allocate_cache(plan.config, rows=prefixes, slots=slots),
-    spread=None
+    cache=cache_lib.allocate_cache(
+      plan.config, batch_size=prefixes, max_length=slots
+    ),
+    kernel_sharding=None
     if plan.mesh is None
     else partitioning.KernelSharding(plan.mesh),
   )
-  cache = cache_lib.share_prefix(cache, plan.config, copies=copies, slots=0)
+  cache = cache_lib.share_prefix(
+    cache, plan.config, copies=copies, max_length=0
+  )
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.words is None:
     hidden_BTD = _hidden(
@@ -189,7 +193,7 @@ def _readout(
 ) -> token_log_probs.ChunkedLogProbs:
   devices = 1 if plan.mesh is None else plan.mesh.size
   return token_log_probs.ChunkedLogProbs(
-    plan.config, params, hidden_BTD, devices=devices
+    plan.config, params, hidden_BTD, num_devices=devices
   )
 
 

@@ -14,11 +14,17 @@ class LookBack:
   """What the tokens of one call may see; the arguments are those of `transformer.hidden_states`."""
 
   def __init__(
-    self, config, positions_BT, segment_ids_BT, branch_ids_BT, cache, spread
+    self,
+    config,
+    positions_BT,
+    segment_ids_BT,
+    branch_ids_BT,
+    cache,
+    kernel_sharding,
   ):
     self.length = positions_BT.shape[1]
     self.start = 0 if cache is None else cache.length
-    own = None if cache is None else cache.own
+    own = None if cache is None else cache.suffix
     prefix = None if cache is None else cache.prefix
     self.prefix = None if prefix is None else (prefix.key, prefix.value)
     self.prefix_position_BS = None if prefix is None else prefix.position_BS
@@ -59,7 +65,7 @@ class LookBack:
     if (
       config.attention_kernel == 'splash'
       and whole
-      and splash_attention.is_supported(spread)
+      and splash_attention.is_supported(kernel_sharding)
     ):
       if own is not None and segment_ids_BT is not None:
         segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
@@ -68,7 +74,7 @@ class LookBack:
           splash_attention.splash_attention,
           segment_ids_BT=segment_ids_BT,
           window=window,
-          spread=spread,
+          kernel_sharding=kernel_sharding,
         )
         for kind, window in windows.items()
       }

@@ -37,7 +37,7 @@ class KeyValues:
 class KVCache:
   """What a forward pass may look back at; `length` own slots are written, in every row alike."""
 
-  own: KeyValues | None
+  suffix: KeyValues | None
   prefix: KeyValues | None
   length: (
     jax.Array | int
@@ -47,8 +47,8 @@ class KVCache:
 def allocate_cache(
   config: config_lib.TransformerConfig,
   *,
-  rows: int,
-  slots: int,
+  batch_size: int,
+  max_length: int,
   stacked: bool = True,
 ) -> KVCache:
   """A cache of `rows` rows with room for `slots` tokens each, nothing written.
@@ -56,7 +56,7 @@ def allocate_cache(
   `stacked` must be False for parameters of `transformer.unstack_layers`, and only for them.
   """
   return KVCache(
-    _empty_slots(config, rows, slots, stacked), prefix=None, length=0
+    _empty_slots(config, batch_size, max_length, stacked), prefix=None, length=0
   )
 
 
@@ -65,20 +65,20 @@ def share_prefix(
   config: config_lib.TransformerConfig,
   *,
   copies: int,
-  slots: int,
+  max_length: int,
 ) -> KVCache:
   """The cache of `copies` rows per row of `cache`, which becomes their common prefix.
 
   `slots` is the room each copy gets for tokens of its own; 0 where whole rows are passed at once.
   """
-  if cache.prefix is not None or cache.own is None:
+  if cache.prefix is not None or cache.suffix is None:
     raise ValueError(
       'shared() wants a cache without a prefix: prefill with new_cache(...).'
     )
-  rows = copies * cache.own.position_BS.shape[0]
-  stacked = not isinstance(cache.own.key, tuple)
-  own = _empty_slots(config, rows, slots, stacked) if slots else None
-  return KVCache(own=own, prefix=cache.own, length=jnp.int32(0))
+  rows = copies * cache.suffix.position_BS.shape[0]
+  stacked = not isinstance(cache.suffix.key, tuple)
+  own = _empty_slots(config, rows, max_length, stacked) if max_length else None
+  return KVCache(suffix=own, prefix=cache.suffix, length=jnp.int32(0))
 
 
 def is_empty(cache: KVCache) -> bool:

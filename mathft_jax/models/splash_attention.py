@@ -51,10 +51,12 @@ class KernelSharding(Protocol):
     """`function`, each device with its part of the arguments; the result lies like the first."""
 
 
-def is_supported(spread: KernelSharding | None) -> bool:
+def is_supported(kernel_sharding: KernelSharding | None) -> bool:
   """Whether the program's devices have the kernel: TPUs, or 'interpret' in tests."""
   return (
-    jax.default_backend() if spread is None else spread.platform
+    jax.default_backend()
+    if kernel_sharding is None
+    else kernel_sharding.platform
   ) in _INTERPRETED
 
 
@@ -67,7 +69,7 @@ def splash_attention(
   cap: float | None = None,
   segment_ids_BT=None,
   window: int | None = None,
-  spread: KernelSharding | None = None,
+  kernel_sharding: KernelSharding | None = None,
 ):
   """Softmax attention [B, T, N, H]: a token sees itself and the earlier ones of its segment.
 
@@ -91,11 +93,13 @@ def splash_attention(
   if segment_ids_BT is not None:
     arrays.append(segment_ids_BT)
     axes.append(('batch', None))
-  platform = 'tpu' if spread is None else spread.platform
+  platform = 'tpu' if kernel_sharding is None else kernel_sharding.platform
   part = functools.partial(
     _attend_part, _INTERPRETED[platform], window, cap, (heads, kv_heads)
   )
-  return (part if spread is None else spread(part, axes))(*arrays)
+  return (part if kernel_sharding is None else kernel_sharding(part, axes))(
+    *arrays
+  )
 
 
 def _attend_part(

@@ -40,14 +40,14 @@ class ChunkedLogProbs:
   config: transformer.TransformerConfig
   params: transformer.Params
   hidden_BTD: jax.Array
-  chunk: int | None = None
-  devices: int = 1
+  chunk_size: int | None = None
+  num_devices: int = 1
 
   def target_log_probs(self, tokens_BT):
     """log p(token) [B, T] of the tokens that follow each position."""
-    return self.token_likelihoods(tokens_BT).log_prob_BT
+    return self.token_log_probs(tokens_BT).log_prob_BT
 
-  def token_likelihoods(self, tokens_BT) -> TokenLogProbs:
+  def token_log_probs(self, tokens_BT) -> TokenLogProbs:
     """log p(token) of the tokens that follow each position, with the sums other losses need."""
     return self._chunked(self.hidden_BTD, tokens_BT)
 
@@ -77,8 +77,8 @@ class ChunkedLogProbs:
   def _chunked(self, hidden_BTD, tokens_BT) -> TokenLogProbs:
     """The likelihoods, a chunk of positions at a time, rematerialised chunk by chunk."""
     batch, length = tokens_BT.shape
-    chunk = self.chunk or positions_per_chunk(
-      batch, self.config.vocab_size, self.devices
+    chunk = self.chunk_size or positions_per_chunk(
+      batch, self.config.vocab_size, self.num_devices
     )
     if chunk >= length:
       return self._likelihoods(hidden_BTD, tokens_BT)
@@ -114,6 +114,6 @@ class ChunkedLogProbs:
     )
 
 
-def positions_per_chunk(batch: int, vocab_size: int, devices: int) -> int:
+def positions_per_chunk(batch: int, vocab_size: int, num_devices: int) -> int:
   """Positions of all rows whose logits are at most CHUNK_LOGITS a device."""
-  return max(1, MAX_LOGITS_PER_CHUNK * devices // (batch * vocab_size))
+  return max(1, MAX_LOGITS_PER_CHUNK * num_devices // (batch * vocab_size))

@@ -114,7 +114,7 @@ def hidden_states(
   branch_ids_BT=None,
   cache: cache_lib.KVCache | None = None,
   constrain: Constrain = lambda x, axes: x,
-  spread: splash_attention.KernelSharding | None = None,
+  kernel_sharding: splash_attention.KernelSharding | None = None,
 ):
   """(hidden_BTD, cache): last hidden states, normalised, and the cache with these tokens in it.
 
@@ -129,11 +129,11 @@ def hidden_states(
     branch_ids_BT: int32; not with own slots.
     cache: of `cache.new_cache` or `cache.shared`, with room for T more tokens.
     constrain: gives activations the sharding of their logical axes; nothing by default.
-    spread: runs a kernel on each device with its part of the arrays; None: there is one device.
+    kernel_sharding: runs a kernel on each device with its part of the arrays; None: there is one device.
   """
   model = _module(config, params)
   look_back = LookBack(
-    config, positions_BT, segment_ids_BT, branch_ids_BT, cache, spread
+    config, positions_BT, segment_ids_BT, branch_ids_BT, cache, kernel_sharding
   )
   x_BTD = constrain(model.embed(tokens_BT), ('batch', 'length', None))
 

@@ -31,7 +31,7 @@ CORRECT, INCORRECT = 0, 1  # the label words, in the order of `label_words`
 class Readout(Protocol):
   """What a loss may ask of a forward pass; `models.likelihoods.Readout` is one."""
 
-  def token_likelihoods(self, tokens_BT):
+  def token_log_probs(self, tokens_BT):
     """`log_prob_BT`, `log_normalizer_BT` and `mean_log_prob_BT` of the tokens that follow."""
 
   def word_log_probs(self, positions_BWM, words_WM, mask_WM):
@@ -63,7 +63,7 @@ class Mle:
     self, readout: Readout, batch: Batch, weights_BT
   ) -> tuple[Any, Metrics]:
     """(weighted sum over tokens, metrics)."""
-    tokens = readout.token_likelihoods(batch['decoder_target_tokens'])
+    tokens = readout.token_log_probs(batch['decoder_target_tokens'])
     smoothing = self.label_smoothing
     loss_BT = (
       -(1 - smoothing) * tokens.log_prob_BT
@@ -161,7 +161,7 @@ class SequenceContrast:
     }
 
   def __call__(self, readout: Readout, batch: Batch, weight: Weights):
-    log_probs_BT = readout.token_likelihoods(
+    log_probs_BT = readout.token_log_probs(
       batch['decoder_target_tokens']
     ).log_prob_BT
     weights_BT = batch['decoder_loss_weights']

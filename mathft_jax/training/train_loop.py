@@ -108,7 +108,7 @@ class TrainLoop:
       self._tokens += int(np.count_nonzero(batch['decoder_segment_ids']))
       if step == start + 1:
         self._first_step_done()
-      self._store.check()
+      self._store.check_for_errors()
       self._between_steps(step, state, rate)
     return state
 

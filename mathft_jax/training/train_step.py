@@ -295,10 +295,10 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
     constrain=functools.partial(_constrain, plan),
-    spread=partitioning.KernelSharding(plan.mesh, plan.rules),
+    kernel_sharding=partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   readout = token_log_probs.ChunkedLogProbs(
-    plan.config, params, hidden_BTD, devices=plan.mesh.size
+    plan.config, params, hidden_BTD, num_devices=plan.mesh.size
   )
   return plan.loss(readout, batch, weight)
 

@@ -182,9 +182,9 @@ def compiled_likelihoods(chunk):
 
   def loss(params, hidden_BTD, tokens_BT):
     readout = token_log_probs.ChunkedLogProbs(
-      config, params, hidden_BTD, chunk=chunk
+      config, params, hidden_BTD, chunk_size=chunk
     )
-    return readout.token_likelihoods(tokens_BT).log_prob_BT.sum()
+    return readout.token_log_probs(tokens_BT).log_prob_BT.sum()
 
   shapes = (
     transformer.abstract_params(config),

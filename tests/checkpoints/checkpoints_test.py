@@ -82,20 +82,25 @@ def test_the_best_one_is_kept_beside_the_last_also_over_a_restart(tmp_path):
     4: {'loss': 2.5},
     5: {},
   }
-  save_all(tmp_path, [1, 2, 3], losses, keep=1, best='loss')
-  save_all(tmp_path, [4, 5], losses, keep=1, best='loss')
+  save_all(tmp_path, [1, 2, 3], losses, keep=1, best_metric='loss')
+  save_all(tmp_path, [4, 5], losses, keep=1, best_metric='loss')
   assert sorted(p.name for p in tmp_path.iterdir()) == ['2', '5']
-  with checkpoints.CheckpointManager(tmp_path, best='loss') as store:
+  with checkpoints.CheckpointManager(tmp_path, best_metric='loss') as store:
     assert store.best_step() == 2 and store.latest_step() == 5
 
 
 def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
   scores = {1: {'auc': 0.5}, 2: {'auc': 0.9}, 3: {'auc': 0.9}}
   save_all(
-    tmp_path, [1, 2, 3], scores, keep=None, best='auc', higher_is_better=True
+    tmp_path,
+    [1, 2, 3],
+    scores,
+    keep=None,
+    best_metric='auc',
+    higher_is_better=True,
   )
   with checkpoints.CheckpointManager(
-    tmp_path, keep=None, best='auc', higher_is_better=True
+    tmp_path, keep=None, best_metric='auc', higher_is_better=True
   ) as store:
     assert store.best_step() == 2
 
@@ -109,7 +114,7 @@ def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
   )
   for step in (1, 2):
     store.save(step, make_params(), make_params(), {})
-    store.wait()
+    store.wait_until_finished()
   assert sorted(p.name for p in tmp_path.iterdir()) == [
     '2',
     checkpoints.TRASH_FOLDER,
@@ -121,7 +126,9 @@ def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
 
 
 def test_no_checkpoint_has_no_step(tmp_path):
-  with checkpoints.CheckpointManager(tmp_path / 'new', best='loss') as store:
+  with checkpoints.CheckpointManager(
+    tmp_path / 'new', best_metric='loss'
+  ) as store:
     assert store.latest_step() is None and store.best_step() is None
 
 
@@ -248,7 +255,7 @@ def test_a_save_that_fails_in_the_background_is_noticed(tmp_path, monkeypatch):
   store.save(2, make_params(), make_params(), {})
   with pytest.raises(OSError, match='disk full'):
     for _ in range(500):
-      store.check()
+      store.check_for_errors()
       time.sleep(0.01)
 
 
@@ -262,5 +269,5 @@ def test_a_small_checkpoint_is_saved_in_well_under_a_second(tmp_path):
       time.process_time()
     )  # of all threads; other load on the machine does not count
     store.save(2, params, {'m': params, 'v': params}, {})
-    store.wait()
+    store.wait_until_finished()
     assert time.process_time() - start < 1.0

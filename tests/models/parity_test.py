@@ -57,7 +57,9 @@ def full_logits(config, params, tokens):
 def decoded_logits(config, params, tokens):
   """The prompt at once, then token after token with the prompt as a shared prefix."""
   length = tokens.shape[1]
-  cache = cache_lib.allocate_cache(config, rows=len(tokens), slots=PREFILL)
+  cache = cache_lib.allocate_cache(
+    config, batch_size=len(tokens), max_length=PREFILL
+  )
   first, cache = transformer.hidden_states(
     config,
     params,
@@ -66,7 +68,7 @@ def decoded_logits(config, params, tokens):
     cache=cache,
   )
   cache = cache_lib.share_prefix(
-    cache, config, copies=1, slots=length - PREFILL
+    cache, config, copies=1, max_length=length - PREFILL
   )
 
   def step(cache, columns):

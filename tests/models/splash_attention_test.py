@@ -148,7 +148,9 @@ def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
     )
     kernel = lambda *x, **_: part(x[0] * 0.3, *x[1:], None)
   else:
-    kernel = functools.partial(splash_attention.splash_attention, spread=spread)
+    kernel = functools.partial(
+      splash_attention.splash_attention, kernel_sharding=spread
+    )
   for seen, wanted in zip(
     both(kernel, *arrays), both(by_einsum, *arrays), strict=True
   ):
@@ -207,7 +209,7 @@ def gradient_of(config, spread):
   @jax.jit
   def loss(params):
     hidden, _ = transformer.hidden_states(
-      config, params, tokens, **rows, spread=spread
+      config, params, tokens, **rows, kernel_sharding=spread
     )
     return jnp.sum(jnp.sin(hidden) * (rows['segment_ids_BT'] > 0)[..., None])
 
@@ -236,7 +238,9 @@ def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
   positions = np.broadcast_to(np.arange(LENGTH, dtype=np.int32), tokens.shape)
 
   def prefill(spread, params):
-    cache = cache_lib.allocate_cache(CONFIG, rows=4, slots=LENGTH + 3)
+    cache = cache_lib.allocate_cache(
+      CONFIG, batch_size=4, max_length=LENGTH + 3
+    )
     return transformer.hidden_states(
       CONFIG,
       params,
@@ -244,7 +248,7 @@ def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
       positions_BT=positions,
       segment_ids_BT=valid,
       cache=cache,
-      spread=spread,
+      kernel_sharding=spread,
     )
 
   kernel, einsum = (
@@ -258,10 +262,12 @@ def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
   )
   close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5)
   close(hidden * valid[..., None], right_hidden * valid[..., None])
-  written = (np.asarray(right.own.position_BS) >= 0)[:, None, :, None]
-  close(cache.own.key * written, right.own.key * written)
-  close(cache.own.value * written, right.own.value * written)
-  np.testing.assert_array_equal(cache.own.position_BS, right.own.position_BS)
+  written = (np.asarray(right.suffix.position_BS) >= 0)[:, None, :, None]
+  close(cache.suffix.key * written, right.suffix.key * written)
+  close(cache.suffix.value * written, right.suffix.value * written)
+  np.testing.assert_array_equal(
+    cache.suffix.position_BS, right.suffix.position_BS
+  )
   assert int(cache.length) == LENGTH
 
 
@@ -276,7 +282,7 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
   elif case == 'another_platform':
     spread = partitioning.KernelSharding(spread.mesh)
   else:
-    cache = cache_lib.allocate_cache(CONFIG, rows=2, slots=30)
+    cache = cache_lib.allocate_cache(CONFIG, batch_size=2, max_length=30)
     _, cache = transformer.hidden_states(
       CONFIG,
       params_of(CONFIG),
@@ -285,22 +291,22 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
       cache=cache,
     )
     cache = (
-      cache_lib.share_prefix(cache, CONFIG, copies=2, slots=0)
+      cache_lib.share_prefix(cache, CONFIG, copies=2, max_length=0)
       if case == 'prefix'
       else cache
     )
     shape = tokens.shape if case == 'prefix' else (2, 5)
   rows = {name: x[: shape[0], : shape[1]] for name, x in rows.items()}
-  run = lambda params, cache, spread: transformer.hidden_states(
+  run = lambda params, cache, kernel_sharding: transformer.hidden_states(
     CONFIG,
     params,
     tokens[: shape[0], : shape[1]],
     **rows,
     cache=cache,
-    spread=spread,
+    kernel_sharding=kernel_sharding,
   )[0]
   assert not uses_kernel(
-    functools.partial(run, spread=spread), params_of(CONFIG), cache
+    functools.partial(run, kernel_sharding=spread), params_of(CONFIG), cache
   )
 
 

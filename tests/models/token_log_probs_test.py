@@ -52,7 +52,7 @@ def test_token_likelihoods_are_those_of_the_full_softmax(chunk):
   log_probs, normalizer = wanted_log_probs()
   found = token_log_probs.ChunkedLogProbs(
     CONFIG, PARAMS, HIDDEN_BTD, chunk
-  ).token_likelihoods(TOKENS_BT)
+  ).token_log_probs(TOKENS_BT)
   chosen = np.take_along_axis(log_probs, TOKENS_BT[..., None], axis=-1)[..., 0]
   np.testing.assert_allclose(found.log_prob_BT, chosen, rtol=1e-5)
   np.testing.assert_allclose(found.log_normalizer_BT, normalizer, rtol=1e-5)
@@ -65,7 +65,7 @@ def test_gradients_do_not_depend_on_chunks():
   def loss(params, hidden, chunk):
     found = token_log_probs.ChunkedLogProbs(
       CONFIG, params, hidden, chunk
-    ).token_likelihoods(TOKENS_BT)
+    ).token_log_probs(TOKENS_BT)
     return sum(jnp.sum(jnp.sin(x) * x) for x in found)
 
   grads = [
@@ -140,5 +140,6 @@ def test_a_chunk_holds_2_26_logits_on_each_of_eight_devices(
 ):
   assert jax.device_count() == 8
   assert (
-    token_log_probs.positions_per_chunk(batch, vocab_size, devices=8) == wanted
+    token_log_probs.positions_per_chunk(batch, vocab_size, num_devices=8)
+    == wanted
   )

@@ -148,7 +148,9 @@ def test_tokens_given_one_by_one_with_a_cache_are_the_same_as_given_at_once(
   config,
 ):
   tokens, wanted = tokens_of(), hidden_of(config, tokens_of())
-  cache = cache_lib.allocate_cache(config, rows=BATCH, slots=LENGTH + 2)
+  cache = cache_lib.allocate_cache(
+    config, batch_size=BATCH, max_length=LENGTH + 2
+  )
   for t in range(LENGTH):
     hidden, cache = forward(
       config,
@@ -169,7 +171,7 @@ def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
     tokens_of(2 * copies, solution, seed=4),
   )
   valid = (np.arange(prompt) < lengths[:, None]).astype(np.int32)
-  cache = cache_lib.allocate_cache(config, rows=2, slots=prompt)
+  cache = cache_lib.allocate_cache(config, batch_size=2, max_length=prompt)
   _, prefilled = forward(
     config,
     params_of(config),
@@ -186,10 +188,12 @@ def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
     params_of(config),
     solutions,
     positions,
-    cache=cache_lib.share_prefix(prefilled, config, copies=copies, slots=0),
+    cache=cache_lib.share_prefix(
+      prefilled, config, copies=copies, max_length=0
+    ),
   )
   cache = cache_lib.share_prefix(
-    prefilled, config, copies=copies, slots=solution
+    prefilled, config, copies=copies, max_length=solution
   )
   for t in range(solution):
     stepped, cache = forward(
@@ -335,7 +339,7 @@ def test_bad_configs_are_refused_with_what_is_wanted():
   with pytest.raises(ValueError, match='silu'):
     dataclasses.replace(PLAIN, mlp_activation='swish')
   with pytest.raises(ValueError, match='own slots'):
-    cache = cache_lib.allocate_cache(PLAIN, rows=BATCH, slots=3)
+    cache = cache_lib.allocate_cache(PLAIN, batch_size=BATCH, max_length=3)
     transformer.hidden_states(
       PLAIN,
       params_of(PLAIN),
@@ -363,7 +367,7 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
   config = FAMILIES[name]
   params = transformer.unstack_layers(params_of(config))
   cache = cache_lib.allocate_cache(
-    config, rows=BATCH, slots=LENGTH - 4, stacked=False
+    config, batch_size=BATCH, max_length=LENGTH - 4, stacked=False
   )
   first, cache = forward(
     config,
@@ -372,9 +376,9 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
     positions_of(BATCH, LENGTH - 4),
     cache=cache,
   )
-  cache = cache_lib.share_prefix(cache, config, copies=1, slots=2)
+  cache = cache_lib.share_prefix(cache, config, copies=1, max_length=2)
   cache = dataclasses.replace(
-    cache, own=cache_lib.grow_key_values(cache.own, 2)
+    cache, suffix=cache_lib.grow_key_values(cache.suffix, 2)
   )
   second, _ = forward(
     config,

@@ -58,9 +58,9 @@ def test_params_and_optimizer_come_back_as_they_were(bucket):
 def test_the_last_and_the_best_are_kept_also_over_a_restart(bucket):
   folder = f'{bucket[0]}/checkpoints'
   losses = {1: {'loss': 3.0}, 2: {'loss': 1.0}, 4: {'loss': 2.0}}
-  save_all(folder, [1, 2, 4], losses, best='loss')
+  save_all(folder, [1, 2, 4], losses, best_metric='loss')
   assert steps_in(folder) == [2, 4]
-  save_all(folder, [6, 8], {}, best='loss')
+  save_all(folder, [6, 8], {}, best_metric='loss')
   assert steps_in(folder) == [2, 8]
   assert {name.split('/')[1] for name in bucket[1]} == {'2', '8'}
 

@@ -25,7 +25,7 @@ class ByHand:
 
   logits_BTV: jax.Array
 
-  def token_likelihoods(self, tokens_BT):
+  def token_log_probs(self, tokens_BT):
     normalizer_BT = jnp.log(jnp.sum(jnp.exp(self.logits_BTV), axis=-1))
     log_probs_BTV = self.logits_BTV - normalizer_BT[..., None]
     chosen_BT = jnp.take_along_axis(

@@ -209,8 +209,7 @@ def _with_published(
     for key in sliding_window_fields.DISABLED_WINDOW_KEYS
     if key in published
   }
-  counts = (
-    'local' in config.repeat_attention_pattern
-    or config_lib.diff_model_configs(family.read({**keys, **idle}), config)
+  counts = 'local' in config.layer_kinds or config_lib.diff_model_configs(
+    family.read({**keys, **idle}), config
   )
   return {**besides, **keys, **({} if counts else idle)}

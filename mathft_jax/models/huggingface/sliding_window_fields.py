@@ -62,7 +62,7 @@ def write_window_of_upper_layers(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
   """The keys that `read_upper` reads."""
-  kinds = list(config.repeat_attention_pattern)
+  kinds = list(config.layer_kinds)
   if 'local' not in kinds:
     return {
       'use_sliding_window': False,
@@ -94,7 +94,7 @@ def write_periodic_windows(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
   """The keys that `read_periodic` reads, `sliding_window_pattern` for older versions."""
-  kinds, keys = list(config.repeat_attention_pattern), {}
+  kinds, keys = list(config.layer_kinds), {}
   every = kinds.index('global') + 1 if 'global' in kinds else len(kinds) + 1
   if all(
     (kind == 'local') == bool((layer + 1) % every)
