@@ -221,7 +221,7 @@ def test_a_run_that_stopped_half_way_is_not_taken_for_whole(
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(evaluate.render, 'html', stop)
+    patch.setattr(evaluate.rendering, 'render_html', stop)
     with pytest.raises(KeyboardInterrupt):
       run(tmp_path / 'out', candidates=candidates)
   assert not (tmp_path / 'out' / 'report.json').exists()

@@ -12,7 +12,13 @@ import numpy as np
 
 from mathft_jax.data import schema
 from mathft_jax.data.schema import CandidateSet
-from mathft_jax.evaluation import auc, curves, rule_results, statistics, voting
+from mathft_jax.evaluation import (
+  auc,
+  accuracy_at_k,
+  rule_results,
+  statistics,
+  voting,
+)
 
 REPORT_VERSION = 1  # of report.json; counts up when a field changes its meaning
 
@@ -283,7 +289,7 @@ def _curves(
   for rule in rules:
     name = voting.rule_name(rule)
     try:
-      values_KP = curves.rule_accuracy_at_k(
+      values_KP = accuracy_at_k.rule_accuracy_at_k(
         candidate_sets, rule, ks, draws=settings.draws, seed=settings.seed
       )
     except voting.MissingScoreError:
@@ -291,7 +297,7 @@ def _curves(
       continue
     if values_KP is None:
       notes.append(
-        f'No curve of {name} over k: curves.py knows only the rules of voting.py.'
+        f'No curve of {name} over k: only the rules of voting.py have one.'
       )
       continue
     points = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mathft_jax.data.schema import Candidate, CandidateSet
-from mathft_jax.evaluation import curves, voting
+from mathft_jax.evaluation import accuracy_at_k, voting
 from tests.evaluation.candidates import (
   CORRECT,
   candidate_set,
@@ -50,7 +50,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_one(numbers):
   subsets = list(
     itertools.combinations([True] * correct + [False] * (n - correct), k)
   )
-  assert curves.pass_at_k(correct, n, k) == pytest.approx(
+  assert accuracy_at_k.pass_at_k(correct, n, k) == pytest.approx(
     np.mean([any(each) for each in subsets])
   )
 
@@ -68,16 +68,16 @@ def test_best_of_k_is_the_mean_over_subsets(rows, unranked, k):
     found.append(
       np.mean([correct for score, correct in subset if score == best])
     )
-  assert curves.expected_best_of_k(*zip(*rows), k, unranked) == pytest.approx(
-    np.mean(found)
-  )
+  assert accuracy_at_k.expected_best_of_k(
+    *zip(*rows), k, unranked
+  ) == pytest.approx(np.mean(found))
 
 
 def test_best_of_k_for_many_samples_stays_exact():
   scores_C, correct_C = np.arange(400.0), np.ones(400, bool)
-  assert curves.expected_best_of_k(scores_C, correct_C, 200) == pytest.approx(
-    1.0
-  )
+  assert accuracy_at_k.expected_best_of_k(
+    scores_C, correct_C, 200
+  ) == pytest.approx(1.0)
 
 
 # Ties, a candidate without an answer, a correct minority, scores that mislead once.
@@ -96,7 +96,9 @@ TRICKY = candidate_set(
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.name)
 @pytest.mark.parametrize('k', [1, 2, 3, 5, 6])
 def test_random_subsets_have_the_mean_of_all_ordered_subsets(rule, k):
-  found = curves.rule_accuracy_at_k([TRICKY], rule, [k], draws=20_000)[0, 0]
+  found = accuracy_at_k.rule_accuracy_at_k([TRICKY], rule, [k], draws=20_000)[
+    0, 0
+  ]
   assert found == pytest.approx(over_all_orders(rule, TRICKY, k), abs=0.015)
 
 
@@ -109,10 +111,12 @@ def test_random_subsets_have_the_mean_of_all_ordered_subsets(rule, k):
 def test_on_every_drawn_subset_the_arrays_choose_as_the_rule_does(
   sets, rule, k
 ):
-  drawn = curves.sample_random_orders(sets, 3, np.random.default_rng(0)).first(
-    k
-  )
-  for row, found in enumerate(curves.rule_correctness_on_subsets(rule, drawn)):
+  drawn = accuracy_at_k.sample_random_orders(
+    sets, 3, np.random.default_rng(0)
+  ).first(k)
+  for row, found in enumerate(
+    accuracy_at_k.rule_correctness_on_subsets(rule, drawn)
+  ):
     columns = zip(
       drawn.cluster_DC[row], drawn.score_DC[row], drawn.correct_DC[row]
     )
@@ -137,7 +141,7 @@ def test_draws_are_the_candidates_of_each_problem_in_random_orders():
     candidate_set([('a', 0.1)]),
     candidate_set([('b', 0.2), (CORRECT, 0.3)]),
   )
-  drawn = curves.sample_random_orders(
+  drawn = accuracy_at_k.sample_random_orders(
     [small, large], 200, np.random.default_rng(0)
   )
   assert drawn.score_DC.shape == (400, 2)
@@ -155,29 +159,29 @@ def test_one_sample_is_one_sample_under_every_rule(unit):
     np.mean([c.is_correct for c in unit.candidates]) if unit.candidates else 0.0
   )
   for rule in RULES:
-    assert curves.rule_accuracy_at_k([unit], rule, [1])[0, 0] == pytest.approx(
-      wanted
-    )
+    assert accuracy_at_k.rule_accuracy_at_k([unit], rule, [1])[
+      0, 0
+    ] == pytest.approx(wanted)
 
 
 def test_problems_of_different_size_use_all_they_have():
   small = candidate_set([(CORRECT, 0.1)], 'small')
   large = candidate_set([('a', 0.9)] * 3 + [(CORRECT, 0.1)] * 4, 'large')
   for rule in RULES:
-    values_KP = curves.rule_accuracy_at_k(
+    values_KP = accuracy_at_k.rule_accuracy_at_k(
       [small, large], rule, [1, 7], draws=50
     )
     assert values_KP.shape == (2, 2)
     np.testing.assert_array_equal(values_KP[:, 0], 1.0)
   np.testing.assert_allclose(
-    curves.rule_accuracy_at_k([large], voting.Majority(), [7])[0], 1.0
+    accuracy_at_k.rule_accuracy_at_k([large], voting.Majority(), [7])[0], 1.0
   )
 
 
 def test_blocks_of_problems_do_not_change_the_law(monkeypatch):
   sets = [TRICKY] * 30
-  monkeypatch.setattr(curves, 'MAX_BLOCK_ELEMENTS', 1)
-  found = curves.rule_accuracy_at_k(
+  monkeypatch.setattr(accuracy_at_k, 'MAX_BLOCK_ELEMENTS', 1)
+  found = accuracy_at_k.rule_accuracy_at_k(
     sets, voting.WeightedVote(), [3], draws=1000
   )[0]
   assert found.mean() == pytest.approx(
@@ -187,7 +191,9 @@ def test_blocks_of_problems_do_not_change_the_law(monkeypatch):
 
 def test_same_seed_same_curve():
   one, two = (
-    curves.rule_accuracy_at_k([TRICKY], voting.Majority(), [2, 3], seed=7)
+    accuracy_at_k.rule_accuracy_at_k(
+      [TRICKY], voting.Majority(), [2, 3], seed=7
+    )
     for _ in range(2)
   )
   np.testing.assert_array_equal(one, two)
@@ -197,7 +203,7 @@ def test_empty_and_answerless_problems_count_as_wrong():
   sets = [candidate_set([], 'empty'), candidate_set([(None, 0.5)], 'no answer')]
   for rule in RULES:
     np.testing.assert_array_equal(
-      curves.rule_accuracy_at_k(sets, rule, [1, 2]), np.zeros((2, 2))
+      accuracy_at_k.rule_accuracy_at_k(sets, rule, [1, 2]), np.zeros((2, 2))
     )
 
 
@@ -209,12 +215,14 @@ def test_a_partly_scored_file_has_no_curve_of_a_rule_that_scores():
     voting.Majority(top_candidates=1),
   ):
     with pytest.raises(voting.MissingScoreError, match='the curve of'):
-      curves.rule_accuracy_at_k([unit], rule, [1])
-  curves.rule_accuracy_at_k([unit], voting.Majority(), [1])
+      accuracy_at_k.rule_accuracy_at_k([unit], rule, [1])
+  accuracy_at_k.rule_accuracy_at_k([unit], voting.Majority(), [1])
 
 
 def test_a_rule_of_the_users_own_has_no_curve():
   assert (
-    curves.rule_accuracy_at_k([TRICKY], lambda unit: unit.candidates[0], [1])
+    accuracy_at_k.rule_accuracy_at_k(
+      [TRICKY], lambda unit: unit.candidates[0], [1]
+    )
     is None
   )
