@@ -32,7 +32,7 @@ ROWS = ('input_tokens', 'target_tokens', 'positions', 'segment_ids')
 def compiled_step(mesh: jax.sharding.Mesh, length: int, **how_to_compute):
   """The train step of two rows."""
   plan = train_step.TrainStepConfig(
-    config=transformer.TransformerConfig(**LAYER, **how_to_compute),
+    model=transformer.TransformerConfig(**LAYER, **how_to_compute),
     loss=losses.Mle(),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
     mesh=mesh,

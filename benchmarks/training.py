@@ -33,7 +33,7 @@ def our_step(tokens: np.ndarray):
     vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F
   )
   plan = step_lib.TrainStepConfig(
-    config=config,
+    model=config,
     loss=losses.Mle(),
     mesh=partitioning.Partitioner().mesh(),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),

@@ -6,8 +6,7 @@
 Any objective, by `loss`. Running the same command again goes on where it stopped.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
+from collections.abc import Iterator, Sequence
 import functools
 from typing import Any
 
@@ -24,27 +23,16 @@ from mathft_jax.inference import batch_jobs
 from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import progress
 from mathft_jax.storage import remote_paths
-from mathft_jax.training import device_memory, optimizers, train_loop
+from mathft_jax.training import (
+  device_memory,
+  optimizers,
+  train_config,
+  train_loop,
+)
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import train_step as step_lib
 
 RANDOM = 'random'  # init_from of a training from scratch
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Feed:
-  """How examples become batches."""
-
-  examples: Any
-  eval_examples: Any
-  vocabulary: Any
-  template: prompt_templates.Template
-  batch_size: int
-  max_length: int
-  pack: bool
-  too_long: str
-  seed: int
-  eval_steps: int | None
 
 
 def train(
@@ -53,158 +41,108 @@ def train(
   init_from: epath.PathLike | None,
   examples: Any,
   model: Any,
-  vocabulary: Any,
-  template: prompt_templates.Template,
-  loss: Any,
-  optimizer: Any,
+  data: train_config.DataConfig,
+  optimization: train_config.OptimizationConfig,
   train_steps: int,
-  batch_size: int,
-  max_length: int | Mapping[str, int],
-  eval_examples: Any = None,
-  num_microbatches: int = 1,
-  max_grad_norm: float | None = 1.0,
-  pack: bool = False,
-  too_long: str = 'truncate',
   seed: int = 0,
-  log_period: int = 10,
-  eval_period: int | None = None,
-  eval_steps: int | None = None,
-  checkpoint_period: int | None = None,
-  keep: int | None = 1,
-  hand_over: str = 'last',
-  best_metric: str = 'loss',
-  higher_is_better: bool = False,
-  tensorboard: bool = True,
-  lora: Any = None,
+  loop: train_config.LoopConfig = train_config.LoopConfig(),
+  checkpointing: train_config.CheckpointConfig = train_config.CheckpointConfig(),
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
 ) -> epath.Path:
-  """The path of the checkpoint to hand over, `<workdir>/checkpoints/<step>`.
+  """Trains a model and returns the path of its checkpoint, `<workdir>/checkpoints/<step>`.
 
-  Start-up order (a workdir with a checkpoint of other settings is refused):
-    1. The workdir has a checkpoint of step `train_steps`: nothing to do.
-    2. The workdir has a checkpoint: resume it, with optimizer, step and place in the data (with
-       `lora` the frozen weights are read from `init_from` again).
-    3. `init_from` is a path: its parameters only, checked against model, vocabulary and template,
-       read straight into the mesh; fresh optimizer, step 0.
-    4. `init_from` is 'random': fresh parameters.
-    5. Else an error.
+  A run starts from the first of these that exists:
+    1. a checkpoint of step `train_steps` in the workdir: nothing is done;
+    2. a checkpoint in the workdir: parameters, optimizer state, step and position in the data are
+       restored (with LoRA, the frozen parameters are read from `init_from` again);
+    3. `init_from`, a path: only parameters are read, checked against model, vocabulary and template;
+    4. `init_from` = 'random': parameters are initialized at random.
 
   Args:
-    workdir: checkpoints, metrics.jsonl and TensorBoard events go here.
-    examples, eval_examples: of `data.examples`; split 'train' of the first is trained on, split
-      'validation' of the second (by default also of the first) is evaluated, `eval_steps` batches.
-    train_steps: updates in all, those of an interrupted run included.
-    batch_size, max_length: rows of a batch, tokens of a row (t5x's {'inputs': n, 'targets': m} is
-      n + m); `pack`: several examples in a row.
-    num_microbatches: parts of a batch that are in memory one after the other; same numbers.
-    log_period, eval_period, checkpoint_period: in steps; None: never. The last step always counts.
-    keep: so many last checkpoints; the best besides when it is handed over.
-    hand_over: 'last', or 'best' by `best_metric` on the validation split.
-    lora: of `training.lora`: train small adapters only; what is handed over has them merged.
+    workdir: folder for checkpoints, metrics.jsonl and TensorBoard events.
+    init_from: checkpoint, Hugging Face folder or safetensors file; 'random' trains from scratch.
+    examples: source of the splits 'train' and 'validation'.
+    model: configuration of the model.
+    data: how examples become batches.
+    optimization: loss, optimizer, gradient accumulation, LoRA.
+    train_steps: last step; steps of an interrupted run count.
+    seed: of random parameters and of the order of examples.
+    loop: periods of logging, evaluation and saving.
+    checkpointing: which checkpoints are kept and which one is returned.
+    partitioner: device mesh and sharding rules.
+
+  Raises:
+    ValueError: the workdir was created with other settings, or an input does not fit another.
   """
-  _check_choices(hand_over, eval_period)
-  max_length = _row_length(max_length)
+  if checkpointing.saves_best and loop.eval_period is None:
+    raise ValueError(
+      "output_checkpoint = 'best' (HAND_OVER) needs evaluations; set eval_period (EVAL_PERIOD)."
+    )
   store = checkpoints.CheckpointManager(
     epath.Path(workdir) / 'checkpoints',
-    keep=keep,
-    higher_is_better=higher_is_better,
-    best_metric=best_metric if hand_over == 'best' else None,
+    keep=checkpointing.max_to_keep,
+    higher_is_better=checkpointing.higher_is_better,
+    best=checkpointing.best_metric if checkpointing.saves_best else None,
   )
+  lora = optimization.lora
   settings = {
     'init_from': _origin(init_from, workdir),
-    'loss': repr(loss),
-    'pack': pack,
-    'batch_size': batch_size,
-    'max_length': max_length,
+    'loss': repr(optimization.loss),
+    'pack': data.pack,
+    'batch_size': data.batch_size,
+    'max_length': data.sequence_length,
     'seed': seed,
     'lora': None if lora is None else repr(lora),
-    'max_grad_norm': max_grad_norm,
-    'optimizer': repr(optimizers.without_learning_rate(optimizer)),
+    'max_grad_norm': optimization.max_grad_norm,
+    'optimizer': repr(optimizers.without_learning_rate(optimization.optimizer)),
   }
   with store:
     if not _is_complete(store, train_steps, settings):
-      plan = step_lib.TrainStepConfig(
-        config=model,
-        loss=loss,
-        optimizer=optimizers.without_learning_rate(optimizer),
-        mesh=partitioner.mesh(),
-        rules=partitioner.rules,
-        num_microbatches=num_microbatches,
-        max_grad_norm=max_grad_norm,
-        lora=lora,
-      )
-      feed = Feed(
-        examples=examples,
-        eval_examples=eval_examples or examples,
-        template=template,
-        vocabulary=vocabulary,
-        batch_size=batch_size,
-        max_length=max_length,
-        pack=pack,
-        too_long=too_long,
-        seed=seed,
-        eval_steps=eval_steps,
-      )
-      agenda = train_loop.Agenda(
-        train_steps=train_steps,
-        log_period=log_period,
-        eval_period=eval_period,
-        checkpoint_period=checkpoint_period,
-        save_evaluated=hand_over == 'best',
-      )
       _train(
         epath.Path(workdir),
         init_from,
-        plan,
-        optimizer,
-        feed,
-        agenda,
+        optimization.step_config(model, partitioner.mesh(), partitioner.rules),
+        optimization.optimizer,
+        examples,
+        data,
+        train_steps,
+        loop,
         store,
         settings,
-        tensorboard,
+        seed,
+        checkpointing.saves_best,
       )
-    return _handed_over(store, hand_over)
+    return _handed_over(store, checkpointing.output_checkpoint)
 
 
 def describe(
   *,
   model: Any,
-  loss: Any,
-  optimizer: Any,
-  batch_size: int,
-  max_length: int | Mapping[str, int],
-  num_microbatches: int = 1,
+  data: train_config.DataConfig,
+  optimization: train_config.OptimizationConfig,
   train_steps: int | None = None,
-  max_grad_norm: float | None = 1.0,
-  lora: Any = None,
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
   **_: Any,
 ) -> str:
-  """What a dry run prints: parameters, tokens a step, GiB a device by mesh; no device is asked."""
-  rows, length = batch_size // num_microbatches, _row_length(max_length)
-  plans = [
-    step_lib.TrainStepConfig(
-      config=model,
-      loss=loss,
-      optimizer=optimizers.without_learning_rate(optimizer),
-      mesh=mesh,
-      rules=partitioner.rules,
-      num_microbatches=num_microbatches,
-      max_grad_norm=max_grad_norm,
-      lora=lora,
-    )
-    for mesh in device_memory.candidate_meshes(partitioner, rows)
-  ]
+  """Returns the text of a dry run: parameters, tokens per step and memory per device by mesh.
+
+  It works on shapes; no device is used.
+  """
+  batch_size, length = data.batch_size, data.sequence_length
+  sequences = batch_size // optimization.num_microbatches
   found = [
     device_memory.estimate_device_memory(
-      plan, batch_size=batch_size, max_length=length
+      optimization.step_config(model, mesh, partitioner.rules),
+      batch_size=batch_size,
+      max_length=length,
     )
-    for plan in plans
+    for mesh in device_memory.candidate_meshes(partitioner, sequences)
   ]
   steps = '' if train_steps is None else f', {train_steps:,} steps'
   return (
     f'{found[0].parameters:,} parameters; {batch_size} rows x {length:,} tokens = '
-    f'{batch_size * length:,} tokens a step at most{steps}\n{device_memory.device_memory_table(found)}'
+    f'{batch_size * length:,} tokens a step at most{steps}\n'
+    f'{device_memory.device_memory_table(found)}'
   )
 
 
@@ -213,40 +151,49 @@ def _train(
   init_from: epath.PathLike | None,
   plan: step_lib.TrainStepConfig,
   optimizer: Any,
-  feed: Feed,
-  agenda: train_loop.Agenda,
+  examples: Any,
+  data: train_config.DataConfig,
+  train_steps: int,
+  loop: train_config.LoopConfig,
   store: checkpoints.CheckpointManager,
   settings: dict[str, Any],
-  tensorboard: bool,
+  seed: int,
+  save_evaluated: bool,
 ) -> None:
   """From the state that the start-up order gives to a checkpoint of the last step."""
   watch = progress.CompilationCounter()
-  _check_sizes(plan, feed)
+  _check_sizes(plan, examples, data)
   identity = {
-    'model': plan.config,
+    'model': plan.model,
     'fingerprint': prompt_templates.template_fingerprint(
-      feed.template, feed.vocabulary
+      data.template, data.vocabulary
     ),
   }
   if store.latest_step() is None or plan.lora is not None:
     _check_given(plan, store, init_from, identity)
-  rows, shape = _examples(feed, feed.examples, 'train')
+  rows, shape = _examples(data, examples, 'train')
   settings = {**settings, 'examples': _same_examples(rows, store)}
-  held_out = list(_held_out(feed)) if agenda.eval_period else []
-  state, start = _start(plan, store, init_from, identity, feed.seed)
+  held_out = (
+    list(_held_out(data, data.eval_examples or examples, loop.eval_steps))
+    if loop.eval_period
+    else []
+  )
+  state, start = _start(plan, store, init_from, identity, seed)
   stream = batches_lib.train_batches(
-    rows, start_step=start, seed=feed.seed, pack=feed.pack, **shape
+    rows, start_step=start, seed=seed, pack=data.pack, **shape
   )
   with metrics_lib.create_metric_writer(
-    workdir, start_step=start, tensorboard=tensorboard
+    workdir, start_step=start, tensorboard=loop.tensorboard
   ) as writer:
     with progress.ProgressBar(
-      'train', total=agenda.train_steps, unit='steps', done=start
+      'train', total=train_steps, unit='steps', done=start
     ) as bar:
       state = train_loop.TrainLoop(
         plan,
         optimizer,
-        agenda,
+        loop,
+        train_steps=train_steps,
+        save_evaluated=save_evaluated,
         store=store,
         writer=writer,
         bar=bar,
@@ -260,9 +207,9 @@ def _train(
         },
       ).run(state, start, stream)
   done = int(jax.device_get(state.step))
-  if done != agenda.train_steps:
+  if done != train_steps:
     raise RuntimeError(
-      f'{workdir}: {done} steps done, {agenda.train_steps} asked for.'
+      f'{workdir}: {done} steps done, {train_steps} asked for.'
     )
 
 
@@ -287,10 +234,10 @@ def _start(
   checkpoints.check_metadata(store.step_path(step), **identity)
   shapes = step_lib.abstract_train_state(plan)
   if plan.lora is None:
-    params, optimizer = store.restore(step, shapes.params, shapes.optimizer)
+    params, optimizer = store.restore(step, shapes.params, shapes.opt_state)
   else:
     _, (adapters, optimizer) = store.restore(
-      step, None, (shapes.params.adapters, shapes.optimizer)
+      step, None, (shapes.params.adapters, shapes.opt_state)
     )
     params = lora_lib.LoraParams(given(), adapters)
     plan.lora.check_merged(
@@ -373,7 +320,7 @@ def _published(
 
 
 def _examples(
-  feed: Feed, examples: Any, split: str
+  data: train_config.DataConfig, examples: Any, split: str
 ) -> tuple[Sequence[Any], dict[str, Any]]:
   """The examples of a split, and the shape of batches of them."""
   rows = examples(split)
@@ -382,43 +329,47 @@ def _examples(
     for row in rows
   )
   words = (
-    prompt_templates.encode_label_words(feed.template, feed.vocabulary)
+    prompt_templates.encode_label_words(data.template, data.vocabulary)
     if verdicts
     else None
   )
   return rows, dict(
-    batch_size=feed.batch_size,
-    max_length=feed.max_length,
+    batch_size=data.batch_size,
+    max_length=data.sequence_length,
     label_words=words,
     group_size=examples.group_size,
-    too_long=feed.too_long,
-    pad_id=feed.vocabulary.pad_id,
+    too_long=data.too_long,
+    pad_id=data.vocabulary.pad_id,
   )
 
 
-def _held_out(feed: Feed) -> Iterator[Any]:
+def _held_out(
+  data: train_config.DataConfig, examples: Any, eval_steps: int | None
+) -> Iterator[Any]:
   """The batches of an evaluation."""
-  rows, shape = _examples(feed, feed.eval_examples, 'validation')
+  rows, shape = _examples(data, examples, 'validation')
   for number, batch in enumerate(batches_lib.eval_batches(rows, **shape)):
-    if number == feed.eval_steps:
+    if number == eval_steps:
       return
     yield batch
 
 
-def _check_sizes(plan: step_lib.TrainStepConfig, feed: Feed) -> None:
-  together, parts = feed.examples.group_size, plan.num_microbatches
-  if feed.batch_size % (together * parts):
+def _check_sizes(
+  plan: step_lib.TrainStepConfig, examples: Any, data: train_config.DataConfig
+) -> None:
+  together, parts = examples.group_size, plan.num_microbatches
+  if data.batch_size % (together * parts):
     raise ValueError(
-      f'batch_size = {feed.batch_size} is no multiple of {together} rows that '
+      f'batch_size = {data.batch_size} is no multiple of {together} rows that '
       f'belong together x num_microbatches = {parts}.'
     )
   partitioning.check_batch_divisible(
-    feed.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches'
+    data.batch_size // parts, plan.mesh, knob='batch_size / num_microbatches'
   )
-  if feed.vocabulary.vocab_size > plan.config.vocab_size:
+  if data.vocabulary.vocab_size > plan.model.vocab_size:
     raise ValueError(
-      f'The vocabulary has {feed.vocabulary.vocab_size} ids, the model '
-      f'{plan.config.vocab_size}: bind a vocab_size that is large enough.'
+      f'The vocabulary has {data.vocabulary.vocab_size} ids, the model '
+      f'{plan.model.vocab_size}: bind a vocab_size that is large enough.'
     )
 
 
@@ -429,26 +380,6 @@ def _origin(
   if not init_from or init_from == RANDOM:
     return init_from
   return remote_paths.relative_path(init_from, workdir)
-
-
-def _row_length(max_length: int | Mapping[str, int]) -> int:
-  if not isinstance(max_length, Mapping):
-    return max_length
-  if set(max_length) != {'inputs', 'targets'}:
-    raise ValueError(
-      f"max_length is {dict(max_length)}; wanted a number, or {{'inputs': n, "
-      "'targets': m} (TASK_FEATURE_LENGTHS)."
-    )
-  return sum(max_length.values())
-
-
-def _check_choices(hand_over: str, eval_period: int | None) -> None:
-  if hand_over not in ('last', 'best'):
-    raise ValueError(f"hand_over is {hand_over!r}; wanted 'last' or 'best'.")
-  if hand_over == 'best' and eval_period is None:
-    raise ValueError(
-      "hand_over = 'best' needs evaluations to choose by; set eval_period."
-    )
 
 
 def _is_complete(
@@ -482,10 +413,12 @@ def _is_complete(
 
 
 def _handed_over(
-  store: checkpoints.CheckpointManager, hand_over: str
+  store: checkpoints.CheckpointManager, output_checkpoint: str
 ) -> epath.Path:
   """The best or the last checkpoint."""
-  step = store.best_step() if hand_over == 'best' else store.latest_step()
+  step = (
+    store.best_step() if output_checkpoint == 'best' else store.latest_step()
+  )
   if step is None:
     raise ValueError(
       f'{store.directory}: no checkpoint has the metric to choose the best by; is '

@@ -15,6 +15,7 @@ from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import losses, optimizers
+from tests.train_arguments import group_train_arguments
 
 WORDS = vocabularies.WordVocabulary(
   ('problem', 'solution', *map(str, range(10)))
@@ -68,7 +69,7 @@ def train(workdir, **changes):
     tensorboard=False,
     lora=LORA,
   )
-  return train_lib.train(workdir, **(arguments | changes))
+  return train_lib.train(workdir, **group_train_arguments(**arguments | changes))
 
 
 def params_of(checkpoint):
@@ -200,7 +201,7 @@ def test_frozen_weights_may_be_bfloat16(tmp_path, base):
     train_steps=2,
     eval_period=2,
     checkpoint_period=1,
-    hand_over='best',
+    output_checkpoint='best',
   )
   rounded = np.asarray(params_of(base)['embedding']).astype(jax.numpy.bfloat16)
   np.testing.assert_array_equal(
@@ -215,9 +216,11 @@ def test_a_dry_run_counts_gradients_and_optimizer_of_adapters_alone():
     optimizer=optimizers.AdamW(),
     batch_size=8,
     max_length=12,
+    vocabulary=WORDS,
+    template=TEMPLATE,
   )
   whole, adapted = (
-    train_lib.describe(**shared, lora=lora).splitlines()[2].split()
+    train_lib.describe(**group_train_arguments(**shared, lora=lora)).splitlines()[2].split()
     for lora in (None, LORA)
   )
   assert float(adapted[3]) >= float(whole[3]) > 0  # GiB of parameters

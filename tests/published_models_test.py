@@ -28,6 +28,7 @@ from mathft_jax.inference import sampling
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 from mathft_jax.training import losses, optimizers
+from tests.train_arguments import group_train_arguments
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 PROBLEMS = [
@@ -127,9 +128,8 @@ def run_stages(
     workdir / 'ssft',
     init_from=folder,
     train_steps=3,
-    loss=losses.Mle(),
-    **training,
     examples=examples.SolutionExamples(problems, TEMPLATE, vocabulary),
+    **group_train_arguments(loss=losses.Mle(), **training),
   )
   candidates = sample.sample(
     workdir / 'candidates',
@@ -147,8 +147,7 @@ def run_stages(
     workdir / 'scr',
     init_from=generator,
     train_steps=2,
-    loss=losses.VerifierXent(),
-    **training,
+    **group_train_arguments(loss=losses.VerifierXent(), **training),
     examples=examples.VerdictExamples(
       candidates=str(graded),
       vocabulary=vocabulary,

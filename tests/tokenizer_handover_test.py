@@ -11,6 +11,7 @@ from mathft_jax.data import examples, prompt_templates, schema, vocabularies
 from mathft_jax.inference import load_params, sampling
 from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers
+from tests.train_arguments import group_train_arguments
 
 MODEL = transformer.TransformerConfig(
   vocab_size=640, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=16
@@ -43,8 +44,7 @@ def trained(tokenizer_paths, tmp_path_factory):
 
 
 def run_training(workdir, init_from, vocabulary, template):
-  return train.train(
-    workdir,
+  arguments = group_train_arguments(
     init_from=init_from,
     model=MODEL,
     vocabulary=vocabulary,
@@ -59,6 +59,7 @@ def run_training(workdir, init_from, vocabulary, template):
     max_length=128,
     tensorboard=False,
   )
+  return train.train(workdir, **arguments)
 
 
 def run_sampling(workdir, checkpoint, vocabulary, template):

@@ -21,6 +21,7 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers
+from tests.train_arguments import group_train_arguments
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 WORDS = tuple('problem solution is correct incorrect'.split()) + tuple(
@@ -96,7 +97,7 @@ def train(workdir, **changes):
     max_length=12,
     tensorboard=False,
   )
-  return train_lib.train(workdir, **(arguments | changes))
+  return train_lib.train(workdir, **group_train_arguments(**arguments | changes))
 
 
 def params_of(checkpoint):
@@ -367,7 +368,7 @@ def test_the_best_checkpoint_by_validation_is_handed_over(tmp_path):
     tmp_path,
     train_steps=8,
     eval_period=2,
-    hand_over='best',
+    output_checkpoint='best',
     optimizer=optimizers.AdamW(learning_rate=Overshooting()),
   )
   losses_by_step = {
@@ -376,7 +377,7 @@ def test_the_best_checkpoint_by_validation_is_handed_over(tmp_path):
   best = min(losses_by_step, key=losses_by_step.get)
   assert int(path.name) == best < 8
   assert train(
-    tmp_path, train_steps=8, eval_period=2, hand_over='best'
+    tmp_path, train_steps=8, eval_period=2, output_checkpoint='best'
   ).name == str(best)
 
 
@@ -439,9 +440,9 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
       'batch_size = 7 is no multiple of 2 rows',
     ),
     (dict(batch_size=12), 'do not divide over 8 devices'),
-    (dict(max_length={'input': 5}), "wanted a number, or {'inputs'"),
-    (dict(hand_over='first'), "hand_over is 'first'"),
-    (dict(hand_over='best'), 'set eval_period'),
+    (dict(max_length={'input': 5}), "must be a number or {'inputs'"),
+    (dict(output_checkpoint='first'), "output_checkpoint is 'first'"),
+    (dict(output_checkpoint='best'), 'set eval_period'),
     (
       dict(model=dataclasses.replace(MODEL, vocab_size=5)),
       'vocabulary has 18 ids, the model 5',

@@ -11,20 +11,25 @@ from mathft_jax.aot import compilation, report, roofline, traced_flops
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import token_log_probs
-from mathft_jax.training import abstract_train_step, device_memory, optimizers
+from mathft_jax.training import (
+  abstract_train_step,
+  device_memory,
+  optimizers,
+  train_config,
+)
 from mathft_jax.training import train_step as step_lib
 
 TRAIN_PARAMETERS = (
   'model',
-  'loss',
-  'optimizer',
-  'batch_size',
-  'max_length',
-  'num_microbatches',
-  'max_grad_norm',
-  'lora',
+  'optimization.loss',
+  'optimization.optimizer',
+  'optimization.num_microbatches',
+  'optimization.max_grad_norm',
+  'optimization.lora',
+  'data.batch_size',
+  'data.max_length',
+  'data.pack',
   'partitioner',
-  'pack',
   '?train_steps',
   '?examples',
 )
@@ -36,7 +41,7 @@ def estimate_training(
   """The stage on a place, from the arguments of `train.train`."""
   batch_size, length = (
     arguments['batch_size'],
-    _row_length(arguments['max_length']),
+    train_config.sequence_length(arguments['max_length']),
   )
   plan = _plan(arguments, place)
   partitioning.check_batch_divisible(
@@ -59,9 +64,9 @@ def estimate_training(
     settings={
       'batch_size': batch_size,
       'tokens a row': length,
-      'remat': plan.config.remat,
+      'remat': plan.model.remat,
       'num_microbatches': plan.num_microbatches,
-      'attention': plan.config.attention_kernel,
+      'attention': plan.model.attention_kernel,
     },
     parameters=sizes.parameters,
     fits=sizes.known_bytes <= place.chip.hbm_bytes,
@@ -93,7 +98,7 @@ def train_step_model_flops(
   twice that is computed twice.
   """
   plain = dataclasses.replace(
-    plan, config=dataclasses.replace(plan.config, attention_kernel='einsum')
+    plan, model=dataclasses.replace(plan.model, attention_kernel='einsum')
   )
   batch = abstract_train_step.abstract_batch(
     plain, batch_size=batch_size, max_length=max_length
@@ -112,7 +117,7 @@ def _plan(
 ) -> step_lib.TrainStepConfig:
   partitioner = arguments['partitioner']
   return step_lib.TrainStepConfig(
-    config=place.model(arguments['model']),
+    model=place.model(arguments['model']),
     loss=arguments['loss'],
     optimizer=optimizers.without_learning_rate(arguments['optimizer']),
     mesh=place.mesh(partitioner),
@@ -175,7 +180,7 @@ def _kinds(
   length: int,
 ) -> dict[str, float]:
   """Bytes by kind: logits and gradients are computed, activations are what else is temporary."""
-  rows, vocab_size = batch_size // plan.num_microbatches, plan.config.vocab_size
+  rows, vocab_size = batch_size // plan.num_microbatches, plan.model.vocab_size
   temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
   positions = min(
     token_log_probs.positions_per_chunk(rows, vocab_size, plan.mesh.size),
@@ -227,7 +232,7 @@ def epoch_size(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return unknown
   batch_size, length = (
     arguments['batch_size'],
-    _row_length(arguments['max_length']),
+    train_config.sequence_length(arguments['max_length']),
   )
   tokens = sum(len(row['inputs']) + len(row['targets']) for row in rows)
   return {
@@ -236,7 +241,3 @@ def epoch_size(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments['pack']
     else len(rows) / batch_size,
   }
-
-
-def _row_length(max_length: int | Mapping[str, int]) -> int:
-  return max_length if isinstance(max_length, int) else sum(max_length.values())

@@ -41,8 +41,9 @@ def find_configured_programs(
   """The stages, in the files' order; ConfigError for an argument that is wanted and not set.
 
   Args:
-    wanted: by gin name of a program, the parameters whose values are needed. A name that begins
-      with '?' is left out where its value cannot be made.
+    wanted: by gin name of a program, the parameters whose values are needed. 'data.batch_size' is the
+      parameter `batch_size` of the object that is the argument `data`; its value is returned as
+      'batch_size'. A name that begins with '?' is left out if its value cannot be built.
   """
   functions = {}
   for _, selector in gin.config._CONFIG:
@@ -76,43 +77,57 @@ def _arguments(
   scope: str, function: Any, wanted: Sequence[str]
 ) -> dict[str, Any]:
   """What is wanted of the function's arguments in a scope, as objects."""
-  with gin.config_scope(scope or None):
-    bound = dict(gin.get_bindings(function, resolve_references=False))
-    known, values = signature_parameters(function), {}
-    for each in wanted:
-      name, is_needed = each.removeprefix('?'), not each.startswith('?')
-      try:
-        values.update(
-          _value(
-            name, known[name], bound, f'{scope}/{function.__name__}.{name}'
-          )
-        )
-      except Exception:
-        if is_needed:
-          raise
+  values = {}
+  for each in wanted:
+    path, is_needed = (
+      each.removeprefix('?').split('.'),
+      not each.startswith('?'),
+    )
+    where = '/'.join(filter(None, (scope, function.__name__)))
+    try:
+      values.update(_value(function, scope, path, where))
+    except Exception:
+      if is_needed:
+        raise
   return values
 
 
 def _value(
-  name: str, parameter: Any, bound: Mapping[str, Any], where: str
+  function: Any, scope: str, path: Sequence[str], where: str
 ) -> dict[str, Any]:
-  """{name: value}; nothing for a parameter without value or default."""
-  where = where.removeprefix('/')
-  if name not in bound:
-    if parameter.default is parameter.empty:
+  """{name: value} of a parameter; a longer path goes through objects that are arguments."""
+  name, *inner = path
+  where = f'{where}.{name}'
+  with gin.config_scope(scope or None):
+    bound = gin.get_bindings(function, resolve_references=False)
+    if name not in bound:
+      parameter = signature_parameters(function)[name]
+      if parameter.default is parameter.empty:
+        raise ConfigError(
+          f'{where} has no value. Set it in a gin file or with --gin.{where}=VALUE.'
+        )
+      value = parameter.default
+      for field in inner:
+        value = getattr(value, field)
+      return {path[-1]: value}
+    value = bound[name]
+    unset = sorted(set(resolved_config.iter_unset_macros(value)))
+    if resolved_config.depends_on_unset_macro(value):
       raise ConfigError(
-        f'{where} has no value; set it in a gin file or by --gin.'
+        f'{where} needs {", ".join(unset) or "a macro"}. Set it with --gin.NAME=VALUE or in a gin '
+        'file.'
       )
-    return {name: parameter.default}
-  if resolved_config.depends_on_unset_macro(bound[name]):
-    unset = (
-      ', '.join(sorted(set(resolved_config.iter_unset_macros(bound[name]))))
-      or 'a macro'
-    )
-    raise ConfigError(
-      f'{where} needs {unset}; set it by --gin.NAME=VALUE or in a gin file.'
-    )
-  try:
-    return {name: copy.deepcopy(bound[name])}  # copying a reference builds it
-  except ValueError as error:
-    raise ConfigError(resolved_config.strip_gin_trailer(error)) from error
+    if inner:
+      value, scope = resolved_config.follow_macros(value, scope)
+      return _value(
+        value.configurable.wrapped,
+        '/'.join(value.scopes) or scope,
+        inner,
+        where,
+      )
+    try:
+      return {
+        name: copy.deepcopy(value)
+      }  # copying a reference builds its object
+    except ValueError as error:
+      raise ConfigError(resolved_config.strip_gin_trailer(error)) from error

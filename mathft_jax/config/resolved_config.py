@@ -306,6 +306,16 @@ def iter_unset_macros(value: Any) -> Iterator[str]:
       yield name
 
 
+def follow_macros(value: Any, scope: str) -> tuple[Any, str]:
+  """Returns the value that a chain of macros names, and the scope in which gin builds it."""
+  while isinstance(value, gin.config.ConfigurableReference):
+    name = _macro_name(value)
+    if name is None:
+      break
+    value, scope = _macro_value(name), name
+  return value, scope
+
+
 def _check_kind(
   parameter: inspect.Parameter | None,
   value: Any,

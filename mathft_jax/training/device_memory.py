@@ -57,7 +57,7 @@ def estimate_device_memory(
     mesh=(plan.mesh.shape['data'], plan.mesh.shape['model']),
     parameters=count_parameters(state.params),
     parameter_bytes=partitioning.bytes_per_device(state.params),
-    optimizer_bytes=partitioning.bytes_per_device(state.optimizer),
+    optimizer_bytes=partitioning.bytes_per_device(state.opt_state),
     gradient_bytes=gradient_bytes * (2 if plan.num_microbatches > 1 else 1),
     activation_bytes=_kept_activations(plan, batch_size, max_length),
   )
@@ -110,7 +110,7 @@ def device_memory_table(found: Sequence[DeviceMemory]) -> str:
 def _kept_activations(
   plan: step_lib.TrainStepConfig, batch_size: int, max_length: int
 ) -> int | None:
-  config = plan.config
+  config = plan.model
   if config.remat != 'full':
     return None
   rows = batch_size // plan.num_microbatches // plan.mesh.shape['data']

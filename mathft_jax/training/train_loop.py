@@ -1,7 +1,6 @@
 """The loop of one training run: steps, and what is logged, evaluated and saved between them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
 import time
 from typing import Any
 
@@ -13,31 +12,11 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import progress
-from mathft_jax.training import optimizers
+from mathft_jax.training import optimizers, train_config
 from mathft_jax.training import train_step as step_lib
 
 Batch = Mapping[str, np.ndarray]
 Pairs = metrics_lib.MetricPairs
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Agenda:
-  """How long to go on and what to do on the way; periods are in steps, None is never.
-
-  The last step is logged, evaluated when there is an `eval_period`, and always saved. With
-  `save_evaluated` every evaluated step is saved, so that the best can be handed over.
-  """
-
-  train_steps: int
-  log_period: int
-  eval_period: int | None = None
-  checkpoint_period: int | None = None
-  save_evaluated: bool = False
-
-  def due(self, period: int | None, step: int) -> bool:
-    return period is not None and (
-      step == self.train_steps or step % period == 0
-    )
 
 
 class TrainLoop:
@@ -55,8 +34,10 @@ class TrainLoop:
     self,
     plan: step_lib.TrainStepConfig,
     optimizer: Any,
-    agenda: Agenda,
+    loop: train_config.LoopConfig,
     *,
+    train_steps: int,
+    save_evaluated: bool,
     store: checkpoints.CheckpointManager,
     writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter,
     bar: progress.ProgressBar,
@@ -64,7 +45,8 @@ class TrainLoop:
     metadata: Mapping[str, Any],
     held_out: Sequence[Batch] = (),
   ):
-    self._plan, self._optimizer, self._agenda = plan, optimizer, agenda
+    self._plan, self._optimizer, self._loop = plan, optimizer, loop
+    self._train_steps, self._save_evaluated = train_steps, save_evaluated
     self._store, self._writer, self._bar, self._watch = (
       store,
       writer,
@@ -93,9 +75,7 @@ class TrainLoop:
       step_lib.make_train_step(self._plan),
       partitioning.replicated_sharding(self._plan.mesh),
     )
-    rates = optimizers.learning_rates(
-      self._optimizer, start, self._agenda.train_steps
-    )
+    rates = optimizers.learning_rates(self._optimizer, start, self._train_steps)
     for step, rate in enumerate(rates, start=start + 1):
       batch = next(stream)
       metrics_lib.check_batch_has_targets(step, self._plan.loss, batch)
@@ -116,19 +96,19 @@ class TrainLoop:
     self, step: int, state: step_lib.TrainState, rate: float
   ) -> None:
     """What is due after a step. It does not count as training time."""
-    agenda = self._agenda
-    if agenda.due(agenda.log_period, step):
+    loop = self._loop
+    if self._is_due(loop.log_period, step):
       self._read_waiting()
       self._log(step, rate)
     evaluated = {}
     started = time.monotonic()
-    if agenda.due(agenda.eval_period, step):
+    if self._is_due(loop.eval_period, step):
       self._read_waiting()
       evaluated = self._evaluate(step, state)
     if (
-      agenda.due(agenda.checkpoint_period, step)
-      or step == agenda.train_steps
-      or (evaluated and agenda.save_evaluated)
+      self._is_due(loop.checkpoint_period, step)
+      or step == self._train_steps
+      or (evaluated and self._save_evaluated)
     ):
       self._read_waiting()  # a state that is not finite is never saved
       self._writer.copy()
@@ -139,6 +119,11 @@ class TrainLoop:
         evaluated,
       )
     self._clock += time.monotonic() - started
+
+  def _is_due(self, period: int | None, step: int) -> bool:
+    return period is not None and (
+      step == self._train_steps or step % period == 0
+    )
 
   def _evaluate(
     self, step: int, state: step_lib.TrainState
@@ -222,9 +207,9 @@ def evaluate_batches(
 
 def train_flops_per_token(plan: step_lib.TrainStepConfig) -> float:
   """Forward and backward, matrix products with parameters only: 6 a parameter, 4 a frozen one."""
-  params = transformer.abstract_params(plan.config)
+  params = transformer.abstract_params(plan.model)
   count = sum(array.size for array in jax.tree.leaves(params))
   per_parameter = 6 if plan.lora is None else 4
   return per_parameter * (
-    count if plan.config.tied_embeddings else count - params['embedding'].size
+    count if plan.model.tied_embeddings else count - params['embedding'].size
   )

@@ -36,7 +36,7 @@ class TrainStepConfig:
       them; None: every parameter is trained.
   """
 
-  config: transformer.TransformerConfig
+  model: transformer.TransformerConfig
   loss: Any
   optimizer: Any
   mesh: Mesh
@@ -59,7 +59,7 @@ class TrainState(NamedTuple):
 
   step: jax.Array
   params: Any
-  optimizer: Any
+  opt_state: Any
 
 
 @functools.lru_cache(maxsize=64)
@@ -93,10 +93,7 @@ def make_eval_step(plan: TrainStepConfig):
 @functools.lru_cache(maxsize=64)
 def train_state_shardings(plan: TrainStepConfig) -> TrainState:
   """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
-  shapes, axes = (
-    _param_shapes(plan),
-    transformer.param_logical_axes(plan.config),
-  )
+  shapes, axes = _param_shapes(plan), transformer.param_logical_axes(plan.model)
   params = partitioning.logical_to_shardings(
     axes if plan.lora is None else plan.lora.axes(axes),
     shapes,
@@ -170,15 +167,15 @@ def params_and_opt_state_to_save(
 ) -> tuple[Any, Any]:
   """(parameters to hand over, what resuming needs besides) of a state, for a checkpoint."""
   if plan.lora is None:
-    return state.params, state.optimizer
+    return state.params, state.opt_state
   return plan.lora.merged(state.params), (
     state.params.adapters,
-    state.optimizer,
+    state.opt_state,
   )
 
 
 def _param_shapes(plan: TrainStepConfig) -> Any:
-  shapes = transformer.abstract_params(plan.config)
+  shapes = transformer.abstract_params(plan.model)
   return shapes if plan.lora is None else plan.lora.shapes(shapes)
 
 
@@ -190,7 +187,7 @@ def _make_params(plan: TrainStepConfig):
     )
     return jax.tree.map(
       lambda array, dtype: array.astype(dtype),
-      transformer.init_params(plan.config, key),
+      transformer.init_params(plan.model, key),
       shapes,
     )
 
@@ -204,7 +201,7 @@ def _make_params(plan: TrainStepConfig):
 
 @functools.lru_cache(maxsize=64)
 def _make_adapters(plan: TrainStepConfig):
-  shapes = transformer.abstract_params(plan.config)
+  shapes = transformer.abstract_params(plan.model)
   return jax.jit(
     functools.partial(plan.lora.init, shapes),
     out_shardings=train_state_shardings(plan).params.adapters,
@@ -215,7 +212,7 @@ def _make_adapters(plan: TrainStepConfig):
 def _initial(plan: TrainStepConfig):
   return jax.jit(
     plan.optimizer.transform().init,
-    out_shardings=train_state_shardings(plan).optimizer,
+    out_shardings=train_state_shardings(plan).opt_state,
   )
 
 
@@ -230,7 +227,7 @@ def _train_step(
     gradients = jax.tree.map(lambda g: g * scale, gradients)
   before = plan.trained(state.params)
   updates, optimizer = plan.optimizer.transform().update(
-    gradients, state.optimizer, before
+    gradients, state.opt_state, before
   )
   trained = jax.tree.map(
     lambda p, u: (p - learning_rate * u).astype(p.dtype), before, updates
@@ -288,7 +285,7 @@ def _split(plan: TrainStepConfig, x):
 def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
   params = params if plan.lora is None else plan.lora.attach(params)
   hidden_BTD, _ = transformer.hidden_states(
-    plan.config,
+    plan.model,
     params,
     batch['decoder_input_tokens'],
     positions_BT=batch['decoder_positions'],
@@ -298,7 +295,7 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
     kernel_sharding=partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   readout = token_log_probs.ChunkedLogProbs(
-    plan.config, params, hidden_BTD, num_devices=plan.mesh.size
+    plan.model, params, hidden_BTD, devices=plan.mesh.size
   )
   return plan.loss(readout, batch, weight)
 

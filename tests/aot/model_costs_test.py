@@ -40,7 +40,7 @@ def traced(platform, microbatches=1, **fields):
   )
   partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
   plan = step_lib.TrainStepConfig(
-    config=config,
+    model=config,
     loss=losses.Mle(),
     mesh=partitioner.mesh(devices(platform)),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),

@@ -8,9 +8,10 @@ from __gin__ import dynamic_registration
 from mathft_jax import recipe
 from mathft_jax import train
 from mathft_jax.data import examples
-from mathft_jax.data import generated
+from mathft_jax.dials import dial_problems
+from mathft_jax.training import train_config
 
-generated.DialProblems:
+dial_problems.DialProblems:
   num_train = 16
   num_validation = 8
   num_test = 13
@@ -22,7 +23,7 @@ recipe.Stages:
   control = None
   score_by_likelihood = None
 VERDICTS = {'margin': @margin/examples.MixedExamples()}
-train.train.tensorboard = False
+train_config.LoopConfig.tensorboard = False
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
 BATCH_SIZE = 8

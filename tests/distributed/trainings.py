@@ -22,7 +22,7 @@ import train_test  # noqa: E402 (it lies in the folder above)
 SPREAD = partitioning.Partitioner(num_partitions=2, fsdp=True)
 RUNS = {
   'data': dict(
-    log_period=1, eval_period=2, hand_over='best', checkpoint_period=2
+    log_period=1, eval_period=2, output_checkpoint='best', checkpoint_period=2
   ),
   'spread': dict(log_period=1, partitioner=SPREAD, num_microbatches=2),
   'lora': dict(

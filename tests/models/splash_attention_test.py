@@ -337,7 +337,7 @@ ROW = 2048
 
 def lowered_step(mesh, kernel, **fields):
   plan = step_lib.TrainStepConfig(
-    config=dataclasses.replace(TRAINED, attention_kernel=kernel),
+    model=dataclasses.replace(TRAINED, attention_kernel=kernel),
     loss=losses.Mle(),
     mesh=mesh,
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),

@@ -20,7 +20,8 @@ from mathft_jax import evaluate
 from mathft_jax import recipe
 from mathft_jax import train
 from mathft_jax.data import examples
-from mathft_jax.data import generated
+from mathft_jax.dials import dial_problems
+from mathft_jax.training import train_config
 
 include 'recipes/tiny_cpu.gin'
 
@@ -32,7 +33,7 @@ NUM_TRAIN_DECODES = 4
 DECODE_BATCH_SIZE = 8
 SCORE_BATCH_SIZE = 8
 BATCH_SIZE = 8
-generated.DialProblems:
+dial_problems.DialProblems:
   num_train = 16
   num_validation = 2
   num_test = 6
@@ -44,7 +45,7 @@ recipe.Stages:
   score_by_likelihood = None
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
-train.train.tensorboard = False
+train_config.LoopConfig.tensorboard = False
 evaluate.evaluate:
   resamples = 50
   draws = 2

@@ -35,13 +35,13 @@ TRAIN = (
   '--gin_file=stages/ssft.gin',
   '--gin.INITIAL_CHECKPOINT_PATH=random',
   '--gin.TENSORBOARD=False',
-  '--gin.generated.DialProblems.num_train=16',
+  '--gin.dial_problems.DialProblems.num_train=16',
   '--gin.TRAIN_STEPS=4',
   '--gin.BATCH_SIZE=8',
   '--gin.MAX_LENGTH=64',
   '--gin.WARMUP_STEPS=1',
-  '--gin.train.train.checkpoint_period=2',
-  '--gin.train.train.log_period=1',
+  '--gin.train_config.LoopConfig.checkpoint_period=2',
+  '--gin.train_config.LoopConfig.log_period=1',
 )
 
 

@@ -7,6 +7,7 @@ from mathft_jax import train
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.training import device_memory, losses, optimizers
+from tests.train_arguments import group_train_arguments
 from mathft_jax.training import train_step as step_lib
 
 SMALL = transformer.TransformerConfig(
@@ -72,7 +73,7 @@ def test_bytes_of_a_device_are_those_of_real_arrays(partitioner):
     == found.gradient_bytes
     == bytes_on_first_device(state.params)
   )
-  assert found.optimizer_bytes == bytes_on_first_device(state.optimizer)
+  assert found.optimizer_bytes == bytes_on_first_device(state.opt_state)
 
 
 def test_microbatches_hold_a_sum_of_gradients_and_fewer_activations():
@@ -126,15 +127,18 @@ def test_a_description_of_a_model_that_fits_no_machine_here_takes_no_memory():
     tied_embeddings=False,
     remat='full',
   )  # Llama 3.3 70B: 282 GB of float32
-  text = train.describe(
+  arguments = group_train_arguments(
     model=config,
     loss=losses.Mle(),
     optimizer=optimizers.AdamW(),
+    vocabulary=None,
+    template=None,
     batch_size=64,
     max_length={'inputs': 256, 'targets': 768},
     train_steps=100,
     partitioner=partitioning.Partitioner(ici_mesh_shape=(16, 8), fsdp=True),
   )
+  text = train.describe(**arguments)
   assert '70,553,706,496 parameters' in text and '65,536 tokens a step' in text
   row = text.splitlines()[-1].split()
   each = 70_553_706_496 * 4 / 128 / 2**30

@@ -44,7 +44,7 @@ def make_plan(lora=lora_lib.Lora(rank=2), devices=1, partitions=1, **fields):
   )
   return step_lib.TrainStepConfig(
     **dict(
-      config=CONFIG,
+      model=CONFIG,
       loss=losses.Mle(),
       optimizer=optimizer,
       mesh=mesh,
@@ -330,7 +330,7 @@ def test_devices_and_microbatches_do_not_change_a_step(batch, fields):
 def test_large_gradients_of_adapters_are_clipped(batch):
   plan = make_plan(max_grad_norm=1e-3)
   state, norm = steps(plan, make_state(plan), batch, count=1)
-  moment = state.optimizer[0].mu
+  moment = state.opt_state[0].mu
   clipped = math.sqrt(
     sum(float(jnp.sum((m / 0.1) ** 2)) for m in jax.tree.leaves(moment))
   )

@@ -48,7 +48,7 @@ def shapes_of_a_batch():
 
 def compiled_step(loss):
   plan = step_lib.TrainStepConfig(
-    config=CONFIG,
+    model=CONFIG,
     loss=loss,
     mesh=partitioning.Partitioner().mesh(),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),

@@ -54,7 +54,7 @@ def make_plan(loss, **fields):
     'max_grad_norm': None,
     **fields,
   }
-  return step_lib.TrainStepConfig(config=CONFIG, loss=loss, **fields)
+  return step_lib.TrainStepConfig(model=CONFIG, loss=loss, **fields)
 
 
 def solution(random):
@@ -192,7 +192,7 @@ def test_parameters_and_optimizer_are_spread_alike():
   query = state.params['layers']['attention']['query']
   assert query.addressable_shards[0].data.size == query.size // 4
   moments = [
-    x for x in jax.tree.leaves(state.optimizer) if x.shape == query.shape
+    x for x in jax.tree.leaves(state.opt_state) if x.shape == query.shape
   ]
   assert len(moments) >= 2 and all(
     x.sharding == query.sharding for x in moments
