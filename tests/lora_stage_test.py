@@ -69,7 +69,9 @@ def train(workdir, **changes):
     tensorboard=False,
     lora=LORA,
   )
-  return train_lib.train(workdir, **group_train_arguments(**arguments | changes))
+  return train_lib.train(
+    workdir, **group_train_arguments(**arguments | changes)
+  )
 
 
 def params_of(checkpoint):
@@ -220,7 +222,9 @@ def test_a_dry_run_counts_gradients_and_optimizer_of_adapters_alone():
     template=TEMPLATE,
   )
   whole, adapted = (
-    train_lib.describe(**group_train_arguments(**shared, lora=lora)).splitlines()[2].split()
+    train_lib.describe(**group_train_arguments(**shared, lora=lora))
+    .splitlines()[2]
+    .split()
     for lora in (None, LORA)
   )
   assert float(adapted[3]) >= float(whole[3]) > 0  # GiB of parameters

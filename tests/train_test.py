@@ -97,7 +97,9 @@ def train(workdir, **changes):
     max_length=12,
     tensorboard=False,
   )
-  return train_lib.train(workdir, **group_train_arguments(**arguments | changes))
+  return train_lib.train(
+    workdir, **group_train_arguments(**arguments | changes)
+  )
 
 
 def params_of(checkpoint):
@@ -413,7 +415,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
       optimizer=optimizers.AdamW(learning_rate=1e30),
       max_grad_norm=None,
       checkpoint_period=1,
-      keep=None,
+      max_to_keep=None,
     )
   for path in (tmp_path / 'checkpoints').iterdir():
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params_of(path)))

@@ -42,8 +42,8 @@ def reader(*, path, count: int = 3):
   CALLS.append((path, count))
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(train)
+  from mathft_jax.config import entry_point
+  entry_point.run_program(train)
 '''
 HEAD = 'from __gin__ import dynamic_registration\nimport toy\n'
 FORM = (
@@ -361,7 +361,7 @@ def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
 def test_package_configs_are_found_from_anywhere_and_near_names_are_listed(
   toy, capsys
 ):
-  (entry_point.sources.package_configs() / 'programs' / 'grade.gin').read_text()
+  (entry_point.gin_files.package_gin_directory() / 'programs' / 'grade.gin').read_text()
   error = fails(capsys, toy.train, '--gin_file=programs/grad.gin')
   assert 'Did you mean programs/grade.gin' in error
 
@@ -565,8 +565,8 @@ def test_a_module_that_is_started_runs_under_its_own_name(toy, tmp_path):
 
 def test_no_device_is_touched_before_the_program_starts(toy, tmp_path):
   code = (
-    'import sys; from mathft_jax import gin_utils; import toy; '
-    'gin_utils.main(toy.train, ["p", "--gin_file=form.gin", "--gin.MODEL_DIR=a"]); '
+    'import sys; from mathft_jax.config import entry_point; import toy; '
+    'entry_point.main(toy.train, ["p", "--gin_file=form.gin", "--gin.MODEL_DIR=a"]); '
     'print("jax" in sys.modules)'
   )
   done = subprocess.run(

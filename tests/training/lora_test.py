@@ -366,7 +366,7 @@ def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
   )  # bytes of all layers' matrices
 
   def memory(lora):
-    plan = make_plan(lora, config=config)
+    plan = make_plan(lora, model=config)
     rows = partitioning.batch_sharding(plan.mesh)
     batch = {
       name: jax.ShapeDtypeStruct((2, 8), dtype, sharding=rows)

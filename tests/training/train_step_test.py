@@ -108,7 +108,7 @@ def make_params(plan):
   )
   return jax.tree.map(
     make,
-    transformer.abstract_params(plan.config),
+    transformer.abstract_params(plan.model),
     step_lib.train_state_shardings(plan).params,
   )
 
