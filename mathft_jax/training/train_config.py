@@ -67,7 +67,7 @@ class OptimizationConfig:
     self,
     model: transformer.TransformerConfig,
     mesh: Any,
-    rules: partitioning.Rules,
+    rules: partitioning.AxisRules,
   ) -> train_step.TrainStepConfig:
     """Returns the configuration of the compiled train step."""
     return train_step.TrainStepConfig(
