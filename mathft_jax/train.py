@@ -82,7 +82,7 @@ def train(
     epath.Path(workdir) / 'checkpoints',
     keep=checkpointing.max_to_keep,
     higher_is_better=checkpointing.higher_is_better,
-    best=checkpointing.best_metric if checkpointing.saves_best else None,
+    best_metric=checkpointing.best_metric if checkpointing.saves_best else None,
   )
   lora = optimization.lora
   settings = {
