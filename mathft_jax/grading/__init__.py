@@ -1,19 +1,18 @@
-"""One grader for evaluation, for the evaluator's labels and for the clusters.
+"""The grader: extracts final answers, compares them and clusters them.
 
-  extract_answer(solution)            the final answer of a solution, or None
-  is_equivalent(reference, answer)    an equivalence relation on readable answers
-  cluster(answers)                    labels in order of first appearance, None for no answer
+  extract_answer(solution)          -> the final answer of a solution as text, or None
+  is_equivalent(reference, answer)  -> True if both answers have the same value
+  cluster_answers(answers)          -> one cluster label per answer, None for an unreadable answer
 
-Imports neither jax nor TensorFlow, keeps no state but caches, and runs no text: safe in threads and
-worker processes.
+`is_equivalent` is an equivalence relation on readable answers. The package imports neither JAX nor
+TensorFlow, evaluates no text as code and is safe in threads and worker processes.
 """
-# ruff: noqa: F401
 
 from mathft_jax.grading.equivalence import (
-  cluster_answers,
-  is_equivalent,
   answer_key,
+  cluster_answers,
   cluster_labels,
+  is_equivalent,
 )
 from mathft_jax.grading.extraction import (
   FinalAnswer,
@@ -22,4 +21,17 @@ from mathft_jax.grading.extraction import (
 )
 
 GRADER_NAME = 'mathft'
-GRADER_VERSION = '1.1'  # counts up when answers are read differently; `grade` then grades again
+# Increase the version when any answer is graded differently: `grade` then grades old output again.
+GRADER_VERSION = '1.1'
+
+__all__ = [
+  'FinalAnswer',
+  'GRADER_NAME',
+  'GRADER_VERSION',
+  'answer_key',
+  'cluster_answers',
+  'cluster_labels',
+  'extract_answer',
+  'find_final_answer',
+  'is_equivalent',
+]

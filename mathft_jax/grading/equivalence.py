@@ -1,10 +1,12 @@
-"""Which answers are the same: an equivalence relation, because it compares keys of single answers.
+"""Equivalence and clusters of answers, by canonical keys.
 
-`key(answer)` is a function of one string; two answers are equivalent when their keys are equal.
-Reflexivity, symmetry and transitivity need no further proof, and the clusters are the groups of one
-dictionary. An answer is normalised and cut into tokens (tokens.py), parsed once (grammar.py) and its
-tree is brought to a canonical form (canonical.py). What cannot be read as mathematics is compared as
-text, never by fragments.
+  answer_key('\\frac{1}{2}') == answer_key('0.5')
+
+The key is a function of one answer. Two answers are equivalent if their keys are equal, so
+equivalence is reflexive, symmetric and transitive by construction, and a cluster is the set of
+answers with one key. The steps are: text -> tokens (`parsing.answer_tokenizer`) -> expression tree
+(`parsing.answer_parser`) -> key (`canonical.answer_keys`). An answer that is not mathematics is
+compared as text.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,67 +15,75 @@ import hashlib
 
 from mathft_jax.grading.canonical import answer_keys
 from mathft_jax.grading.parsing import answer_parser
-from mathft_jax.grading.parsing import answer_tokenizer as lexical
+from mathft_jax.grading.parsing import answer_tokenizer as tokenizer
 
-_CACHED = 1 << 18  # answers
+_CACHE_SIZE = 1 << 18  # answers
+_CONTENT_TOKENS = ('number', 'name', 'word', 'function')
 
 
 def is_equivalent(reference: str, answer: str) -> bool:
-  """True when both answers can be read and have the same value."""
+  """Returns True if both answers are readable and have the same value."""
   reference_key = answer_key(reference)
   return reference_key is not None and reference_key == answer_key(answer)
 
 
 def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
-  """One label per answer in order of first appearance; None where there is nothing to read."""
+  """Returns one cluster label per answer, in order of first appearance.
+
+  Args:
+    answers: final answers as text; None for a solution without an answer.
+
+  Returns:
+    Labels from 0. Equivalent answers have the same label; an unreadable answer has None.
+  """
   return cluster_labels([answer_key(answer) for answer in answers])
 
 
 def cluster_labels(keys: Sequence[Hashable | None]) -> list[int | None]:
-  """The clusters of answers whose keys are known."""
-  labels: dict[Hashable, int] = {}
-  return [
-    None if k is None else labels.setdefault(k, len(labels)) for k in keys
-  ]
+  """Returns the cluster labels of answers with these keys; see `cluster_answers`."""
+  label_of_key: dict[Hashable, int] = {}
+  labels: list[int | None] = []
+  for key in keys:
+    if key is None:
+      labels.append(None)
+    else:
+      labels.append(label_of_key.setdefault(key, len(label_of_key)))
+  return labels
 
 
 def answer_key(answer: str | None) -> Hashable | None:
-  """The key of an answer's value; None for answers that are absent or cannot be read."""
-  return None if answer is None else _key(answer)
+  """Returns the canonical key of an answer; None if it is None or unreadable."""
+  return None if answer is None else _cached_key(answer)
 
 
 def clear_cache() -> None:
-  """Empties the memory of answers, for a fair measurement."""
-  _key.cache_clear()
+  """Clears the cache of answer keys, for timing."""
+  _cached_key.cache_clear()
 
 
-@functools.lru_cache(maxsize=_CACHED)
-def _key(answer: str) -> Hashable | None:
+@functools.lru_cache(maxsize=_CACHE_SIZE)
+def _cached_key(answer: str) -> Hashable | None:
   try:
-    tokens = lexical.tokenize_answer(' '.join(answer.split()))
-  except lexical.AnswerTooLong:
-    return _long_key(answer)
+    tokens = tokenizer.tokenize_answer(' '.join(answer.split()))
+  except tokenizer.AnswerTooLong:
+    return _long_text_key(answer)
   try:
     return answer_keys.tree_key(answer_parser.parse_answer(tokens))
   except (ValueError, ArithmeticError, RecursionError):
     return _text_key(tokens)
 
 
-def _text_key(tokens: Sequence[lexical.Token]) -> Hashable | None:
-  """What stands there, without case if it has words; None where no token says anything."""
-  if not any(
-    token.kind in ('number', 'name', 'word', 'function') for token in tokens
-  ):
+def _text_key(tokens: Sequence[tokenizer.Token]) -> Hashable | None:
+  """Returns the text as a key, in lower case if it has words; None without any content."""
+  kinds = {token.kind for token in tokens}
+  if kinds.isdisjoint(_CONTENT_TOKENS):
     return None
   text = ''.join(token.text for token in tokens)
-  return (
-    'text',
-    text.lower() if any(token.kind == 'word' for token in tokens) else text,
-  )
+  return ('text', text.lower() if 'word' in kinds else text)
 
 
-def _long_key(answer: str) -> Hashable | None:
-  """What is too long or too deep for an answer equals itself."""
+def _long_text_key(answer: str) -> Hashable | None:
+  """Returns the key of an answer that is too long to parse: a hash of its text."""
   text = ''.join(answer.split())
   if not any(map(str.isalnum, text)):
     return None

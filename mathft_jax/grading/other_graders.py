@@ -1,23 +1,24 @@
-"""Other graders, to compare with: the exact string, and math-verify when it is installed."""
+"""Other graders for comparison: exact string match, and Math-Verify if it is installed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+import importlib
 import importlib.metadata
 
 
 def exact_match(pair: tuple[str, str]) -> bool:
-  """True for equal strings, white space and dollar signs at the ends aside."""
+  """Returns True if reference and answer are the same text, without outer spaces and `$`."""
   reference, answer = (text.strip().strip('$').strip() for text in pair)
   return bool(reference) and reference == answer
 
 
 def math_verify_match(pair: tuple[str, str]) -> bool:
-  """What math-verify says, called as its documentation says; it sets no alarm here."""
-  import math_verify as library  # pylint: disable=import-outside-toplevel (an optional plug-in)
+  """Returns the verdict of Math-Verify, called as documented but without its own time-out."""
+  math_verify = importlib.import_module('math_verify')  # optional dependency
 
   reference, answer = (
-    library.parse(f'${text}$', parsing_timeout=None) for text in pair
+    math_verify.parse(f'${text}$', parsing_timeout=None) for text in pair
   )
-  return bool(library.verify(reference, answer, timeout_seconds=None))
+  return bool(math_verify.verify(reference, answer, timeout_seconds=None))
 
 
 OTHER_GRADERS: dict[str, Callable[[tuple[str, str]], bool]] = {
@@ -27,10 +28,17 @@ OTHER_GRADERS: dict[str, Callable[[tuple[str, str]], bool]] = {
 
 
 def installed_version(name: str) -> str:
-  """The version of a peer, `''` for the exact string; ValueError for a peer that is not there."""
+  """Returns the version of another grader, '' for 'exact'.
+
+  Args:
+    name: a key of OTHER_GRADERS.
+
+  Raises:
+    ValueError: the name is unknown or the grader is not installed.
+  """
   if name not in OTHER_GRADERS:
     raise ValueError(
-      f'no grader {name!r} to compare with; wanted one of {sorted(OTHER_GRADERS)}.'
+      f'Grader {name!r} does not exist; choose from {sorted(OTHER_GRADERS)}.'
     )
   if name == 'exact':
     return ''
@@ -38,9 +46,5 @@ def installed_version(name: str) -> str:
     return importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError as error:
     raise ValueError(
-      f'{name} is not installed; `pip install {name}`.'
+      f'Grader {name!r} is not installed; run `pip install {name}`.'
     ) from error
-
-
-def grader_names() -> Sequence[str]:
-  return sorted(OTHER_GRADERS)

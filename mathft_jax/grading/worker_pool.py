@@ -1,71 +1,96 @@
-"""Persistent worker processes with a deadline for every item.
+"""Pool of persistent worker processes with a deadline for every task.
 
-A worker is `python -m mathft_jax.grading.worker_process`; it imports this wing and nothing else, lives until
-the pool is closed, and takes one item at a time. The deadline of an item counts from when a ready
-worker gets it. A worker that exceeds it, or the limit on its memory, or dies, is replaced; the item's
-result says which limit it hit, and the pool counts them.
+  with WorkerPool(num_workers=2) as pool:
+    results = pool.map(grading.answer_key, answers, deadline_s=5.0)
+
+A worker is `python -m mathft_jax.grading.worker_process`. It runs one task at a time until the pool
+is closed. The deadline of a task starts when a ready worker gets it. A worker that exceeds the
+deadline or the memory limit, or exits, is replaced; the result names the limit, and the pool counts
+the results by limit.
 """
 
 import atexit
 import collections
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
+import itertools
 import multiprocessing
 from multiprocessing import connection
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
 import time
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
+import weakref
 
-DEFAULT_MEMORY_BYTES = 2 << 30  # of address space, for each worker
-START_TIMEOUT_S = 300.0  # a worker that is not ready by then will never be
+DEFAULT_MEMORY_BYTES = 2 << 30  # address space of one worker
+START_TIMEOUT_S = 300.0
+MAX_ATTEMPTS = 2  # of a task whose worker exits
 Function = Callable[[Any], Any]
 
 _PACKAGE_PARENT = pathlib.Path(__file__).resolve().parent.parent.parent
+_Argument = TypeVar('_Argument')
+_Value = TypeVar('_Value')
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskResult:
-  """The value of an item, or the limit that it hit: `deadline`, `memory`, `died`, or an error."""
+class TaskResult(Generic[_Value]):
+  """The value of a task, or the limit that stopped it.
 
-  value: Any = None
+  Attributes:
+    value: what the function returned; None if a limit was exceeded.
+    limit: `deadline`, `memory`, `died` or the name of the exception; None for a value.
+  """
+
+  value: _Value | None = None
   limit: str | None = None
 
 
+@dataclasses.dataclass
+class _Task:
+  number: int  # unique in the pool
+  function: Function
+  argument: Any
+  attempts: int = 0
+
+
 class _Worker:
-  """One process and the pipe to it."""
+  """One worker process and the pipe to it."""
 
   def __init__(self, memory_bytes: int):
-    self.pipe, other = multiprocessing.Pipe()
-    path = os.pathsep.join(
-      [str(_PACKAGE_PARENT), *filter(None, [os.environ.get('PYTHONPATH')])]
-    )
+    self.pipe, worker_end = multiprocessing.Pipe()
+    search_path = [str(_PACKAGE_PARENT)]
+    if os.environ.get('PYTHONPATH'):
+      search_path.append(os.environ['PYTHONPATH'])
     self.process = subprocess.Popen(
       [
         sys.executable,
         '-m',
         'mathft_jax.grading.worker_process',
-        str(other.fileno()),
+        str(worker_end.fileno()),
         str(memory_bytes),
       ],
-      pass_fds=[other.fileno()],
-      env={**os.environ, 'PYTHONPATH': path},
+      pass_fds=[worker_end.fileno()],
+      env={**os.environ, 'PYTHONPATH': os.pathsep.join(search_path)},
       stdin=subprocess.DEVNULL,
     )
-    other.close()
+    worker_end.close()
     self.ready = False
-    self.item: int | None = None
-    self.ends = time.monotonic() + START_TIMEOUT_S
+    self.task: _Task | None = None
+    self.deadline = time.monotonic() + START_TIMEOUT_S
 
-  def give(
-    self, index: int, function: Function, argument: Any, deadline_s: float
-  ) -> None:
-    self.item = index
-    self.ends = time.monotonic() + deadline_s
-    self.pipe.send((function, argument))
+  def start_task(self, task: _Task, deadline_s: float) -> None:
+    message = (task.number, pickle.dumps((task.function, task.argument)))
+    task.attempts += 1
+    self.task = task
+    self.deadline = time.monotonic() + deadline_s
+    try:
+      self.pipe.send(message)
+    except BrokenPipeError:
+      pass  # the worker has exited; reading from the pipe reports it
 
   def stop(self) -> None:
     self.pipe.close()
@@ -74,19 +99,39 @@ class _Worker:
 
 
 class WorkerPool:
-  """Workers for functions that a module has by name; use as a context manager, or close it."""
+  """Worker processes that run importable functions; a context manager.
+
+  Attributes:
+    counts: number of results by limit (`done` without one), and `restarted`: the workers that
+      exited and whose task was tried again.
+    hits: (limit, task as text) of each result with a limit.
+  """
 
   def __init__(
-    self, workers: int = 1, memory_bytes: int = DEFAULT_MEMORY_BYTES
+    self, num_workers: int = 1, memory_bytes: int = DEFAULT_MEMORY_BYTES
   ):
-    if workers < 1:
-      raise ValueError(f'a pool of {workers} workers; wanted 1 or more.')
+    if num_workers < 1:
+      raise ValueError(f'num_workers is {num_workers}; it must be at least 1.')
     self.memory_bytes = memory_bytes
+    self._num_workers = num_workers
+    self._task_numbers = itertools.count()
+    self._reset()
+    _pools.add(self)
+
+  def _reset(self) -> None:
     self.counts: collections.Counter[str] = collections.Counter()
-    self.hits: list[tuple[str, str]] = []  # (limit, the item that hit it)
-    self._size = workers
+    self.hits: list[tuple[str, str]] = []
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
+
+  def abandon_workers(self) -> None:
+    """Resets the pool in a forked process: the workers belong to the parent process."""
+    for worker in self._workers:
+      worker.pipe.close()
+      worker.process.returncode = (
+        0  # no child of this process: never wait for it
+      )
+    self._reset()
 
   def __enter__(self) -> Self:
     return self
@@ -95,123 +140,152 @@ class WorkerPool:
     self.close()
 
   def close(self) -> None:
-    """Ends the workers."""
+    """Stops the workers."""
     with self._lock:
       for worker in self._workers:
         worker.stop()
       self._workers = []
 
   def run(
-    self, function: Function, argument: Any, deadline_s: float
-  ) -> TaskResult:
-    """The result of one item."""
+    self,
+    function: Callable[[_Argument], _Value],
+    argument: _Argument,
+    deadline_s: float,
+  ) -> TaskResult[_Value]:
+    """Returns the result of one task; see `map`."""
     return self.map(function, [argument], deadline_s)[0]
 
   def map(
-    self, function: Function, arguments: Iterable[Any], deadline_s: float
-  ) -> list[TaskResult]:
-    """The results in order; every item has the deadline for itself, in seconds of the clock."""
-    with self._lock:
-      items = list(arguments)
-      results: list[TaskResult | None] = [None] * len(items)
-      waiting = iter(enumerate(items))
-      left = len(items)
-      while len(self._workers) < min(self._size, len(items)):
-        self._workers.append(_Worker(self.memory_bytes))
-      while left:
-        self._hand_out(function, waiting, deadline_s)
-        for index, result in self._collect():
-          results[index] = result
-          self.counts[result.limit or 'done'] += 1
-          if result.limit:
-            self.hits.append(
-              (result.limit, f'{function.__name__} {items[index]!r}')
-            )
-          left -= 1
-      return results
-
-  def _hand_out(
     self,
-    function: Function,
-    waiting: Iterator[tuple[int, Any]],
+    function: Callable[[_Argument], _Value],
+    arguments: Iterable[_Argument],
     deadline_s: float,
+  ) -> list[TaskResult[_Value]]:
+    """Returns the results of `function(argument)` in the order of the arguments.
+
+    Args:
+      function: a function that the worker can import by its name.
+      arguments: one per task.
+      deadline_s: wall-clock seconds for each task.
+    """
+    with self._lock:
+      tasks: list[_Task] = []
+      for argument in arguments:
+        tasks.append(_Task(next(self._task_numbers), function, argument))
+      queue = collections.deque(tasks)
+      results: dict[int, TaskResult] = {
+        task.number: TaskResult() for task in tasks
+      }
+      num_left = len(tasks)
+
+      while len(self._workers) < min(self._num_workers, len(tasks)):
+        self._workers.append(_Worker(self.memory_bytes))
+      while num_left:
+        self._start_tasks(queue, deadline_s)
+        for task, result in self._collect():
+          if task.number not in results:
+            continue  # a task of an earlier call that was interrupted
+          if result.limit == 'died' and task.attempts < MAX_ATTEMPTS:
+            self.counts['restarted'] += 1
+            queue.appendleft(task)
+            continue
+          results[task.number] = result
+          self._count(task, result)
+          num_left -= 1
+      return list(results.values())
+
+  def _count(self, task: _Task, result: TaskResult) -> None:
+    self.counts[result.limit or 'done'] += 1
+    if result.limit:
+      text = f'{task.function.__name__} {task.argument!r}'
+      self.hits.append((result.limit, text))
+
+  def _start_tasks(
+    self, queue: collections.deque[_Task], deadline_s: float
   ) -> None:
     for worker in self._workers:
-      if worker.ready and worker.item is None:
-        index, argument = next(waiting, (None, None))
-        if index is None:
-          return
-        worker.give(index, function, argument, deadline_s)
+      if queue and worker.ready and worker.task is None:
+        worker.start_task(queue.popleft(), deadline_s)
 
-  def _collect(self) -> Iterator[tuple[int, TaskResult]]:
-    """The items that end next: results, and what went over its deadline or with its worker."""
-    busy = [
-      worker
-      for worker in self._workers
-      if worker.item is not None or not worker.ready
-    ]
-    timeout = max(0.0, min(worker.ends for worker in busy) - time.monotonic())
-    ready = set(connection.wait([worker.pipe for worker in busy], timeout))
+  def _collect(self) -> Iterator[tuple[_Task, TaskResult]]:
+    """Waits for the next event and yields the tasks that ended, with their results."""
+    busy: list[_Worker] = []
+    for worker in self._workers:
+      if worker.task is not None or not worker.ready:
+        busy.append(worker)
+    first_deadline = min(worker.deadline for worker in busy)
+    timeout_s = max(0.0, first_deadline - time.monotonic())
+    readable = connection.wait([worker.pipe for worker in busy], timeout_s)
+
     for worker in busy:
-      item = worker.item
-      if worker.pipe in ready:
+      task = worker.task
+      if worker.pipe in readable:
         result = self._receive(worker)
-      elif time.monotonic() >= worker.ends:
+      elif time.monotonic() >= worker.deadline:
         result = TaskResult(limit='deadline')
         self._replace(worker)
       else:
         continue
-      if item is not None and result is not None:
-        yield item, result
+      if task is not None and result is not None:
+        yield task, result
 
   def _receive(self, worker: _Worker) -> TaskResult | None:
-    """The result that a worker sent; None when it says that it is ready."""
+    """Returns the result of the worker's task; None for any other message."""
     try:
-      result = worker.pipe.recv()
+      number, result = worker.pipe.recv()
     except (EOFError, OSError):
       if not worker.ready:
         raise RuntimeError(
-          f'a grading worker ended with status {worker.process.wait()} before it was '
-          f'ready; does `{sys.executable} -m mathft_jax.grading.worker_process` start?'
+          f'A grading worker exited with status {worker.process.wait()} before it was ready. '
+          f'Run `{sys.executable} -m mathft_jax.grading.worker_process` to see why.'
         )
       self._replace(worker)
       return TaskResult(limit='died')
-    worker.item, worker.ready = None, True
-    if isinstance(result, TaskResult) and result.limit == 'memory':
+
+    if number is None:
+      worker.ready = True
+      return None
+    if worker.task is None or number != worker.task.number:
+      return None  # the result of a task of an interrupted call
+    worker.task = None
+    if result.limit == 'memory':
       self._replace(worker)
     return result
 
   def _replace(self, worker: _Worker) -> None:
-    """Puts a new worker in the place of one that is lost; one that never started is an error."""
-    if not worker.ready:
-      worker.stop()
-      raise RuntimeError(
-        f'a grading worker was not ready after {START_TIMEOUT_S} s.'
-      )
+    """Replaces a worker; raises RuntimeError if it was never ready."""
     worker.stop()
-    self._workers[self._workers.index(worker)] = _Worker(self.memory_bytes)
+    if not worker.ready:
+      raise RuntimeError(
+        f'A grading worker was not ready after {START_TIMEOUT_S:g} s.'
+      )
+    index = self._workers.index(worker)
+    self._workers[index] = _Worker(self.memory_bytes)
 
 
-_shared: list[WorkerPool] = []
-_shared_lock = threading.Lock()
+_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+_shared_pool = WorkerPool()
+atexit.register(_shared_pool.close)
+
+
+def _abandon_all_workers() -> None:
+  for pool in _pools:
+    pool.abandon_workers()
+
+
+os.register_at_fork(after_in_child=_abandon_all_workers)
 
 
 def shared_pool() -> WorkerPool:
-  """The pool of one worker for what single answers need; it starts at its first use."""
-  with _shared_lock:
-    if not _shared:
-      _shared.append(WorkerPool())
-      atexit.register(_shared[0].close)
-    return _shared[0]
+  """Returns the pool of one worker that answer keys use; the worker starts at its first task."""
+  return _shared_pool
 
 
 def shared_pool_counts() -> collections.Counter[str]:
-  """How the items of the shared pool ended, since the process began."""
-  with _shared_lock:
-    return collections.Counter(_shared[0].counts if _shared else {})
+  """Returns the counts of the shared pool since this process started."""
+  return collections.Counter(_shared_pool.counts)
 
 
 def shared_pool_limit_hits() -> list[tuple[str, str]]:
-  """The limits that items of the shared pool have hit, since the process began."""
-  with _shared_lock:
-    return list(_shared[0].hits if _shared else ())
+  """Returns the hits of the shared pool since this process started."""
+  return list(_shared_pool.hits)

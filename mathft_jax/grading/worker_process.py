@@ -1,6 +1,12 @@
-"""The process of a worker of pool.Pool: one item after the other, until the pipe closes."""
+"""Main program of one worker process of a `WorkerPool`.
+
+The pool starts `python -m mathft_jax.grading.worker_process PIPE_FD MEMORY_BYTES`. The worker sends
+`(None, TaskResult())` when it is ready, then one `(task number, result)` for each
+`(task number, pickled (function, argument))` that it receives. It exits when the pipe is closed.
+"""
 
 from multiprocessing import connection
+import pickle
 import resource
 import sys
 
@@ -8,29 +14,34 @@ from mathft_jax.grading import worker_pool
 from mathft_jax.grading.canonical import sympy_closed_forms
 
 
-def run_worker(descriptor: int, memory_bytes: int) -> None:
-  """Answers every (function, argument) that the pipe brings with a pool.Result."""
+def run_worker(pipe_fd: int, memory_bytes: int) -> None:
+  """Runs tasks from the pipe until the pool closes it.
+
+  Args:
+    pipe_fd: file descriptor of this worker's end of the pipe.
+    memory_bytes: limit of the process's address space.
+  """
   sympy_closed_forms.warm_up()
   resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
   resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-  with connection.Connection(descriptor) as pipe:
-    pipe.send('ready')
+
+  with connection.Connection(pipe_fd) as pipe:
+    pipe.send((None, worker_pool.TaskResult()))
     while True:
       try:
-        pipe.send(_result(pipe))
+        number, task = pipe.recv()
       except EOFError:
         return
+      pipe.send((number, _run_task(task)))
 
 
-def _result(pipe: connection.Connection) -> worker_pool.TaskResult:
+def _run_task(task: bytes) -> worker_pool.TaskResult:
   try:
-    function, argument = pipe.recv()
+    function, argument = pickle.loads(task)
     return worker_pool.TaskResult(function(argument))
-  except EOFError:
-    raise
   except MemoryError:
     return worker_pool.TaskResult(limit='memory')
-  except Exception as error:  # pylint: disable=broad-exception-caught (it is reported by its name)
+  except Exception as error:  # pylint: disable=broad-exception-caught (reported by name)
     return worker_pool.TaskResult(limit=type(error).__name__)
 
 
