@@ -37,10 +37,10 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
   plan = decoding.DecodeConfig(
     config,
     sampling.Nucleus(TOP_P, TEMPERATURE),
-    copies=copies,
-    max_length=new_tokens,
+    num_candidates=copies,
+    max_decode_length=new_tokens,
     eos_id=-1,
-    num_tokens=training.V,
+    vocab_size=training.V,
   )
   params = transformer.unstack_layers(
     transformer.init_params(config, jax.random.key(0))

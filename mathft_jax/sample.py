@@ -85,12 +85,12 @@ def sample(
     return job.output
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   plan = decoding.DecodeConfig(
-    config=model,
+    model=model,
     method=method,
-    copies=num_decodes,
-    max_length=max_decode_length,
+    num_candidates=num_decodes,
+    max_decode_length=max_decode_length,
     eos_id=vocabulary.eos_id,
-    num_tokens=vocabulary.vocab_size,
+    vocab_size=vocabulary.vocab_size,
     mesh=group.mesh,
     rules=partitioner.rules,
   )
@@ -137,7 +137,7 @@ def _decode_all(
   mine = replica_groups.items_of_group(group, order, batch_size)
   watch, tokens, candidates = progress.CompilationCounter(), 0, 0
   with progress.ProgressBar(
-    group.called('sample'),
+    group.log_name('sample'),
     total=len(mine),
     unit='problems',
     done=sum(map(is_done, mine)),
@@ -164,7 +164,7 @@ def _decode_all(
           ]
         )
       tokens += int(samples.lengths_PC[[row for row, _ in share.new]].sum())
-      candidates += len(share.new) * plan.copies
+      candidates += len(share.new) * plan.num_candidates
       bar.advance(
         len(share.new),
         compilations=watch.count,
@@ -189,7 +189,7 @@ def _decode(
   prompts_PS = np.zeros((len(problems), slots), np.int32)
   for row, ids in enumerate(prompt_ids):
     prompts_PS[row, : len(ids)] = ids
-  samples_PC = np.tile(np.arange(plan.copies), (len(problems), 1))
+  samples_PC = np.tile(np.arange(plan.num_candidates), (len(problems), 1))
   keys_PC = decoding.candidate_prng_keys(
     seed, [problem.id for problem in problems], samples_PC
   )
@@ -210,7 +210,7 @@ def make_candidate_set(
   neither the tokens nor the log-probability of the whole.
   """
   candidates = []
-  for c in range(plan.copies):
+  for c in range(plan.num_candidates):
     finished = bool(samples.finished_PC[row, c])
     length = int(samples.lengths_PC[row, c]) - finished  # without EOS
     ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))

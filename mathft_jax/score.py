@@ -102,6 +102,7 @@ def score(
     model,
     _words(template, vocabulary) if quantity == 'verdict' else None,
     group.mesh,
+    partitioner.rules,
   )
   params = load_params.load_inference_params(
     checkpoint,
@@ -180,7 +181,7 @@ def _score_all(
   mine = replica_groups.items_of_group(group, order, batch_size)
   watch, scored = progress.CompilationCounter(), 0
   with progress.ProgressBar(
-    group.called('score'),
+    group.log_name('score'),
     total=len(mine),
     unit='problems',
     done=sum(map(is_done, mine)),
@@ -215,7 +216,7 @@ def _score(
     [each.prefix for each in share.rows],
     [each.tails for each in share.rows],
     num_prefixes=len(share.rows),
-    copies=copies,
+    num_candidates=copies,
     prefix_length=prefix_length,
     length=length,
   )
@@ -227,7 +228,7 @@ def _scored(
 ) -> schema.CandidateSet:
   """One problem with its scores."""
   values = list(map(float, scores_C[: len(work.texts)]))
-  if plan.words is None:
+  if plan.label_words is None:
     values = [math.exp(value - max(values)) for value in values]
   by_text = dict(zip(work.texts, values))
   return dataclasses.replace(

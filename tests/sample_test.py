@@ -169,7 +169,7 @@ def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_
     finished_PC=np.zeros((1, 2), bool),
     log_probs_PC=np.array([[-1.0, -9.0]]),
   )
-  plan = types.SimpleNamespace(copies=2)
+  plan = types.SimpleNamespace(num_candidates=2)
 
   def candidates(template):
     return sample.make_candidate_set(

@@ -96,7 +96,7 @@ class PlanTarget:
         ici_mesh_shape=None,
         dcn_mesh_shape=None,
       )
-      return alone.mesh(self._alone(group.mesh)), group.count, group.share
+      return alone.mesh(self._alone(group.mesh)), group.count, group.items_per_batch
     mesh = self.mesh(partitioner)
     partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
     return mesh, 1, batch_size

@@ -38,12 +38,12 @@ def estimate_sampling(
   mesh, count, share = place.group(partitioner, batch_size)
   copies, longest = arguments['num_decodes'], arguments['max_decode_length']
   plan = decoding.DecodeConfig(
-    config=place.model(arguments['model']),
+    model=place.model(arguments['model']),
     method=arguments['method'],
-    copies=copies,
-    max_length=longest,
+    num_candidates=copies,
+    max_decode_length=longest,
     eos_id=EOS,
-    num_tokens=arguments['model'].vocab_size,
+    vocab_size=arguments['model'].vocab_size,
     mesh=mesh,
     rules=partitioner.rules,
   )
@@ -82,7 +82,9 @@ def estimate_scoring(
   partitioner, batch_size = arguments['partitioner'], arguments['batch_size']
   mesh, count, share = place.group(partitioner, batch_size)
   words = WORDS if arguments['quantity'] == 'verdict' else None
-  plan = scoring.ScoreConfig(place.model(arguments['model']), words, mesh)
+  plan = scoring.ScoreConfig(
+    place.model(arguments['model']), words, mesh, partitioner.rules
+  )
   copies, length = (
     batch_jobs.round_up_to_power_of_two(place.num_texts, 4),
     batch_jobs.round_up_to_power_of_two(place.text_length),
@@ -90,13 +92,12 @@ def estimate_scoring(
   prompt = batch_jobs.round_up_to_power_of_two(place.prompt_length)
   traced = abstract_programs.trace_scoring(
     plan,
-    rules=partitioner.rules,
     batch_size=share,
-    copies=copies,
+    num_candidates=copies,
     prefix_length=prompt,
     length=length,
   )
-  held = {'parameters': _parameters(plan.config, mesh, partitioner.rules)}
+  held = {'parameters': _parameters(plan.model, mesh, partitioner.rules)}
   found = _planned(
     stage,
     'score',
@@ -163,9 +164,9 @@ def _planned(
 
 def _rooms(plan: decoding.DecodeConfig) -> list[int]:
   """The numbers of slots that candidates have, one after the other."""
-  rooms = [min(plan.first_slots, plan.max_length)]
-  while rooms[-1] < plan.max_length:
-    rooms.append(min(2 * rooms[-1], plan.max_length))
+  rooms = [min(plan.initial_slots, plan.max_decode_length)]
+  while rooms[-1] < plan.max_decode_length:
+    rooms.append(min(2 * rooms[-1], plan.max_decode_length))
   return rooms
 
 
@@ -188,12 +189,12 @@ def _held(
     abstract_programs.decode_state_bytes_per_device(plan, slots=slots, **sizes)
     for slots in rooms
   ]
-  rows = sizes['batch_size'] * plan.copies
+  rows = sizes['batch_size'] * plan.num_candidates
   return {
-    'parameters': _parameters(plan.config, plan.mesh, plan.rules),
+    'parameters': _parameters(plan.model, plan.mesh, plan.rules),
     'cache': states[-1],
     'cache before it grew': states[-2] if len(states) > 1 else 0,
-    'logits': 4 * rows * plan.config.vocab_size / plan.mesh.size,
+    'logits': 4 * rows * plan.model.vocab_size / plan.mesh.size,
   }
 
 
@@ -272,7 +273,7 @@ def _model_flops(
   )
   return float(
     prefill
-    + traced_flops.count_traced_flops(traced.jaxpr).flops * plan.max_length
+    + traced_flops.count_traced_flops(traced.jaxpr).flops * plan.max_decode_length
   )
 
 
@@ -305,10 +306,13 @@ def _counted_sampling(
   return dataclasses.replace(
     _with_counts(
       found,
-      [('prefill', prefill, 1), ('decode a token', decode, plan.max_length)],
+      [
+        ('prefill', prefill, 1),
+        ('decode a token', decode, plan.max_decode_length),
+      ],
       place,
     ),
-    model_flops=float(prefill.flops + decode.flops * plan.max_length),
+    model_flops=float(prefill.flops + decode.flops * plan.max_decode_length),
   )
 
 

@@ -39,7 +39,9 @@ def trace_decode_loop(
     _inputs(plan, batch_size, prompt_length),
   )
   whole = dataclasses.replace(
-    plan, first_slots=slots, max_length=max(slots, plan.max_length)
+    plan,
+    initial_slots=slots,
+    max_decode_length=max(slots, plan.max_decode_length),
   )
   state = jax.eval_shape(
     lambda *arrays: decoding._prefill(whole, *arrays), params, *inputs
@@ -53,17 +55,16 @@ def trace_decode_loop(
 def trace_scoring(
   plan: scoring.ScoreConfig,
   *,
-  rules: partitioning.AxisRules,
   batch_size: int,
-  copies: int,
+  num_candidates: int,
   prefix_length: int,
   length: int,
 ) -> Any:
-  """The traced program that scores `copies` texts of each of `batch_size` problems."""
+  """The traced program that scores `num_candidates` texts of each of `batch_size` problems."""
   params = load_params.inference_param_shapes(
-    plan.config, mesh=plan.mesh, rules=rules
+    plan.model, mesh=plan.mesh, rules=plan.rules
   )
-  rows = batch_size * copies
+  rows = batch_size * num_candidates
   array = lambda dtype, *shape: jax.ShapeDtypeStruct(
     shape, dtype, sharding=partitioning.batch_sharding(plan.mesh)
   )
@@ -94,7 +95,9 @@ def decode_state_bytes_per_device(
     _inputs(plan, batch_size, prompt_length),
   )
   whole = dataclasses.replace(
-    plan, first_slots=slots, max_length=max(slots, plan.max_length)
+    plan,
+    initial_slots=slots,
+    max_decode_length=max(slots, plan.max_decode_length),
   )
   state = jax.eval_shape(
     lambda *arrays: decoding._prefill(whole, *arrays), params, *inputs
@@ -107,12 +110,12 @@ def decode_state_bytes_per_device(
 
 def _params(plan: decoding.DecodeConfig, unroll_layers: bool) -> Any:
   params = load_params.inference_param_shapes(
-    plan.config, mesh=plan.mesh, rules=plan.rules
+    plan.model, mesh=plan.mesh, rules=plan.rules
   )
   if not unroll_layers:
     return params
   layers = jax.tree.map(_of_one_layer, params['layers'])
-  return {**params, 'layers': (layers,) * plan.config.num_layers}
+  return {**params, 'layers': (layers,) * plan.model.num_layers}
 
 
 def _of_one_layer(stack: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -132,7 +135,9 @@ def _inputs(
       (batch_size, prompt_length), jnp.int32, sharding=sharding
     ),
     jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=sharding),
-    jax.ShapeDtypeStruct((batch_size, plan.copies), key, sharding=sharding),
+    jax.ShapeDtypeStruct(
+      (batch_size, plan.num_candidates), key, sharding=sharding
+    ),
   )
 
 

@@ -27,23 +27,23 @@ class DecodeConfig:
 
   Attributes:
     method: of `sampling`.
-    copies: candidates decoded per row of prompts, C.
-    max_length: tokens of a candidate, EOS included.
+    num_candidates: candidates decoded per row of prompts, C.
+    max_decode_length: tokens of a candidate, EOS included.
     eos_id: ends a candidate.
-    num_tokens: ids below this may be drawn; the embeddings of a model may be padded beyond.
+    vocab_size: ids below this may be drawn; the embeddings of a model may be padded beyond.
     mesh: rows of prompts are spread over its `data` axis.
-    first_slots: tokens a candidate has room for at first; doubled whenever they are full.
+    initial_slots: tokens a candidate has room for at first; doubled whenever they are full.
   """
 
-  config: transformer.TransformerConfig
+  model: transformer.TransformerConfig
   method: Any
-  copies: int
-  max_length: int
+  num_candidates: int
+  max_decode_length: int
   eos_id: int
-  num_tokens: int
+  vocab_size: int
   mesh: Mesh | None = None
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
-  first_slots: int = 128
+  initial_slots: int = 128
 
 
 class Samples(NamedTuple):
@@ -104,7 +104,7 @@ def decode(
   """C candidates of each prompt, until all have ended or are `max_length` tokens long.
 
   Args:
-    params: of `plan.config`, on `plan.mesh` when there is one.
+    params: of `plan.model`, on `plan.mesh` when there is one.
     prompts_PS: token ids, padded on the right.
     lengths_P: tokens of each prompt, at least 1.
     keys_PC: of `candidate_keys`.
@@ -144,13 +144,13 @@ def _prefill(
   positions_PS = jnp.broadcast_to(jnp.arange(slots), (rows, slots))
   valid_PS = (positions_PS < lengths_P[:, None]).astype(jnp.int32)
   hidden_PSD, cache = transformer.hidden_states(
-    plan.config,
+    plan.model,
     params,
     prompts_PS,
     positions_BT=positions_PS,
     segment_ids_BT=valid_PS,
     cache=cache_lib.allocate_cache(
-      plan.config, batch_size=rows, max_length=slots, stacked=stacked
+      plan.model, batch_size=rows, max_length=slots, stacked=stacked
     ),
     kernel_sharding=None
     if plan.mesh is None
@@ -159,12 +159,12 @@ def _prefill(
   last_PD = jnp.take_along_axis(
     hidden_PSD, lengths_P[:, None, None] - 1, axis=1
   )[:, 0]
-  logits_PV = transformer.logits(plan.config, params, last_PD)
-  room = min(plan.first_slots, plan.max_length)
+  logits_PV = transformer.logits(plan.model, params, last_PD)
+  room = min(plan.initial_slots, plan.max_decode_length)
   cache = cache_lib.share_prefix(
-    cache, plan.config, copies=plan.copies, max_length=room
+    cache, plan.model, copies=plan.num_candidates, max_length=room
   )
-  batch = rows * plan.copies
+  batch = rows * plan.num_candidates
   state = DecodeState(
     cache,
     jnp.zeros((batch, room), jnp.int32),
@@ -173,7 +173,7 @@ def _prefill(
     jnp.zeros(batch, bool),
     jnp.int32(0),
   )
-  logits_BV = jnp.repeat(logits_PV, plan.copies, axis=0)
+  logits_BV = jnp.repeat(logits_PV, plan.num_candidates, axis=0)
   return _constrain(
     plan, _append(plan, state, logits_BV, keys_PC.reshape(batch))
   )
@@ -183,7 +183,7 @@ def _prefill(
 def _decode(plan: DecodeConfig, params, state: DecodeState, lengths_P, keys_PC):
   """(state, whether all candidates have ended), after as many tokens as there is room for."""
   keys_B = keys_PC.reshape(-1)
-  starts_B = jnp.repeat(lengths_P, plan.copies)
+  starts_B = jnp.repeat(lengths_P, plan.num_candidates)
   room = state.tokens_BU.shape[1]
 
   def step(state: DecodeState) -> DecodeState:
@@ -192,14 +192,16 @@ def _decode(plan: DecodeConfig, params, state: DecodeState, lengths_P, keys_PC):
     )
     positions_B1 = (starts_B + state.step - 1)[:, None]
     hidden_B1D, cache = transformer.hidden_states(
-      plan.config, params, last_B1, positions_BT=positions_B1, cache=state.cache
+      plan.model, params, last_B1, positions_BT=positions_B1, cache=state.cache
     )
-    logits_BV = transformer.logits(plan.config, params, hidden_B1D[:, 0])
+    logits_BV = transformer.logits(plan.model, params, hidden_B1D[:, 0])
     return _append(plan, state._replace(cache=cache), logits_BV, keys_B)
 
   unfinished = lambda state: (state.step < room) & ~jnp.all(state.finished_B)
   state = jax.lax.while_loop(unfinished, step, _constrain(plan, state))
-  return state, jnp.all(state.finished_B) | (state.step >= plan.max_length)
+  return state, jnp.all(state.finished_B) | (
+    state.step >= plan.max_decode_length
+  )
 
 
 def _append(
@@ -207,7 +209,7 @@ def _append(
 ) -> DecodeState:
   """The state with one more token of each unfinished row, and its log-probability."""
   keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, state.step)
-  tokens_B = plan.method(logits_BV[:, : plan.num_tokens], keys_B)
+  tokens_B = plan.method(logits_BV[:, : plan.vocab_size], keys_B)
   chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]
   log_probs_B = chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
   tokens_B = jnp.where(state.finished_B, 0, tokens_B)
@@ -230,7 +232,7 @@ def _with_more_slots(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   Attention reads all slots of a cache in each step: a cache that grows is read half as much.
   """
   more = min(
-    state.tokens_BU.shape[1], plan.max_length - state.tokens_BU.shape[1]
+    state.tokens_BU.shape[1], plan.max_decode_length - state.tokens_BU.shape[1]
   )
   own = cache_lib.grow_key_values(state.cache.suffix, more)
   return state._replace(
@@ -277,6 +279,6 @@ def _samples(plan: DecodeConfig, state: DecodeState) -> Samples:
   """The candidates of a last state, on the host."""
   host = partitioning.gather_to_host(state[1:5])
   tokens, log_probs, lengths, finished = (
-    array.reshape(-1, plan.copies, *array.shape[1:]) for array in host
+    array.reshape(-1, plan.num_candidates, *array.shape[1:]) for array in host
   )
   return Samples(tokens, lengths, log_probs, finished)

@@ -25,16 +25,16 @@ class ReplicaGroup:
     index, count: which group this is, and how many there are.
     mesh: (`data`, `model`) over the devices of its processes.
     is_writer: whether this process writes what its group has made.
-    share: rows that it takes of each batch, those from index * share on.
+    items_per_batch: rows that it takes of each batch, those from index * share on.
   """
 
   index: int
   count: int
   mesh: Mesh
   is_writer: bool
-  share: int
+  items_per_batch: int
 
-  def called(self, what: str) -> str:
+  def log_name(self, what: str) -> str:
     """The name of its work in a log."""
     return (
       what
@@ -79,7 +79,7 @@ def replica_group_of_process(
   if count == 1:
     mesh = partitioner.mesh(devices)
     partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
-    return ReplicaGroup(0, 1, mesh, is_writer=True, share=batch_size)
+    return ReplicaGroup(0, 1, mesh, is_writer=True, items_per_batch=batch_size)
   whole = partitioner.abstract_mesh(len(devices))
   partitioning.check_batch_divisible(batch_size, whole, knob='batch_size')
   size = _processes_of_a_group(partitioner, whole.shape['model'], devices)
@@ -103,7 +103,7 @@ def replica_group_of_process(
     count // size,
     mesh,
     is_writer=process == members[0],
-    share=batch_size // (count // size),
+    items_per_batch=batch_size // (count // size),
   )
 
 
@@ -120,10 +120,13 @@ def iter_group_batches(
   """
   for start in range(0, len(order), batch_size):
     batch = order[start : start + batch_size]
-    mine = batch[group.index * group.share : (group.index + 1) * group.share]
+    mine = batch[
+      group.index * group.items_per_batch : (group.index + 1)
+      * group.items_per_batch
+    ]
     new = [(row, item) for row, item in enumerate(mine) if not is_done(item)]
     if new:
-      rows = [new[0][1]] * group.share
+      rows = [new[0][1]] * group.items_per_batch
       for row, item in new:
         rows[row] = item
       yield GroupBatch(batch, rows, new)

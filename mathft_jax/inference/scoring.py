@@ -41,12 +41,13 @@ class ScoreConfig:
   """What a compiled scorer depends on besides the shapes; hashable.
 
   Attributes:
-    words: token ids of the two label words, the correct one first; None: likelihoods.
+    label_words: token ids of the two label words, the correct one first; None: likelihoods.
   """
 
-  config: transformer.TransformerConfig
-  words: tuple[tuple[int, ...], ...] | None = None
+  model: transformer.TransformerConfig
+  label_words: tuple[tuple[int, ...], ...] | None = None
   mesh: Mesh | None = None
+  rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
 
 
 def make_score_inputs(
@@ -54,7 +55,7 @@ def make_score_inputs(
   tails: Sequence[Sequence[Sequence[int]]],
   *,
   num_prefixes: int,
-  copies: int,
+  num_candidates: int,
   prefix_length: int,
   length: int,
 ) -> ScoreInputs:
@@ -66,16 +67,19 @@ def make_score_inputs(
   rows = ScoreInputs(
     np.zeros((num_prefixes, prefix_length), np.int32),
     np.zeros(num_prefixes, np.int32),
-    *(np.zeros((num_prefixes * copies, length), np.int32) for _ in range(1)),
-    np.zeros(num_prefixes * copies, np.int32),
-    np.zeros((num_prefixes * copies, length), np.int32),
-    np.zeros((num_prefixes * copies, length), np.float32),
+    *(
+      np.zeros((num_prefixes * num_candidates, length), np.int32)
+      for _ in range(1)
+    ),
+    np.zeros(num_prefixes * num_candidates, np.int32),
+    np.zeros((num_prefixes * num_candidates, length), np.int32),
+    np.zeros((num_prefixes * num_candidates, length), np.float32),
   )
   for p, (prefix, row_tails) in enumerate(zip(prefixes, tails, strict=True)):
     rows.prefix_PS[p, : len(prefix) - 1] = prefix[:-1]
     rows.prefix_lengths_P[p] = len(prefix) - 1
     for c, tail in enumerate(row_tails):
-      b = p * copies + c
+      b = p * num_candidates + c
       tokens = [prefix[-1], *tail]
       rows.tokens_BT[b, : len(tokens)] = tokens
       rows.lengths_B[b] = len(tokens)
@@ -110,7 +114,7 @@ def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
   copies = rows.tokens_BT.shape[0] // prefixes
   positions_PS = jnp.broadcast_to(jnp.arange(slots), (prefixes, slots))
   _, cache = transformer.hidden_states(
-    plan.config,
+    plan.model,
     params,
     rows.prefix_PS,
     positions_BT=positions_PS,
@@ -118,17 +122,17 @@ def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
       jnp.int32
     ),
     cache=cache_lib.allocate_cache(
-      plan.config, batch_size=prefixes, max_length=slots
+      plan.model, batch_size=prefixes, max_length=slots
     ),
     kernel_sharding=None
     if plan.mesh is None
-    else partitioning.KernelSharding(plan.mesh),
+    else partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   cache = cache_lib.share_prefix(
-    cache, plan.config, copies=copies, max_length=0
+    cache, plan.model, copies=copies, max_length=0
   )
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
-  if plan.words is None:
+  if plan.label_words is None:
     hidden_BTD = _hidden(
       plan, params, rows.tokens_BT, rows.lengths_B, starts_B, cache
     )
@@ -144,16 +148,17 @@ def _verdicts(plan: ScoreConfig, params, rows: ScoreInputs, starts_B, cache):
 
   All but the last token of a label word are input: they follow the row on a branch of their own.
   """
-  longest = max(map(len, plan.words))
+  longest = max(map(len, plan.label_words))
   words_WM = np.array(
-    [[*word, *[0] * (longest - len(word))] for word in plan.words], np.int32
+    [[*word, *[0] * (longest - len(word))] for word in plan.label_words],
+    np.int32,
   )
   mask_WM = np.array(
-    [[m < len(word) for m in range(longest)] for word in plan.words]
+    [[m < len(word) for m in range(longest)] for word in plan.label_words]
   )
   tail_tokens = [
     (w, m, token)
-    for w, word in enumerate(plan.words)
+    for w, word in enumerate(plan.label_words)
     for m, token in enumerate(word[:-1])
   ]
   tail_index = {(w, m): i for i, (w, m, _) in enumerate(tail_tokens)}
@@ -178,7 +183,7 @@ def _verdicts(plan: ScoreConfig, params, rows: ScoreInputs, starts_B, cache):
       length + tail_index[w, m - 1] if m and m < len(word) else -1
       for m in range(longest)
     ]
-    for w, word in enumerate(plan.words)
+    for w, word in enumerate(plan.label_words)
   ]
   last_B11 = (rows.lengths_B - 1)[:, None, None]
   positions_BWM = jnp.where(np.array(after) < 0, last_B11, np.array(after))
@@ -193,7 +198,7 @@ def _readout(
 ) -> token_log_probs.ChunkedLogProbs:
   devices = 1 if plan.mesh is None else plan.mesh.size
   return token_log_probs.ChunkedLogProbs(
-    plan.config, params, hidden_BTD, num_devices=devices
+    plan.model, params, hidden_BTD, num_devices=devices
   )
 
 
@@ -227,7 +232,7 @@ def _hidden(
     else None
   )
   hidden_BTD, _ = transformer.hidden_states(
-    plan.config,
+    plan.model,
     params,
     tokens_BT,
     positions_BT=positions_BT,

@@ -24,10 +24,10 @@ EOS = 1
 PLAN = decoding.DecodeConfig(
   CONFIG,
   sampling.TopK(20, temperature=1.2),
-  copies=4,
-  max_length=12,
+  num_candidates=4,
+  max_decode_length=12,
   eos_id=EOS,
-  num_tokens=24,
+  vocab_size=24,
 )
 LENGTHS = np.array([5, 3, 4, 5], np.int32)
 NAMES = ('a', 'b', 'c', 'd')
@@ -60,7 +60,7 @@ def run(
   keys = decoding.candidate_prng_keys(
     seed, [NAMES[row] for row in rows], np.tile(numbers, (len(rows), 1))
   )
-  plan = dataclasses.replace(plan, copies=len(numbers))
+  plan = dataclasses.replace(plan, num_candidates=len(numbers))
   return decoding.decode(
     plan, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys
   )
@@ -132,7 +132,7 @@ def test_a_candidate_ends_with_its_first_eos_or_at_the_limit():
     assert (tokens[length:] == 0).all()
     assert EOS not in tokens[: length - 1]
     assert finished == (tokens[length - 1] == EOS)
-    assert finished or length == PLAN.max_length
+    assert finished or length == PLAN.max_decode_length
     ended += finished
   assert 0 < ended < 16
 
@@ -153,7 +153,7 @@ def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
     jax.random, 'fold_in', lambda keys, step: step
   )  # keys count the draws
   plan = dataclasses.replace(
-    PLAN, method=EosAt((0, 2, 3)), copies=3, max_length=100
+    PLAN, method=EosAt((0, 2, 3)), num_candidates=3, max_decode_length=100
   )
   lengths, keys = LENGTHS[:1], jnp.zeros((1, 3), jnp.int32)
   state = decoding._prefill(plan, params_of(), prompts()[:1], lengths, keys)
@@ -168,7 +168,7 @@ def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
 
 
 def test_unstacked_parameters_and_a_growing_cache_change_nothing():
-  growing = dataclasses.replace(PLAN, first_slots=7)
+  growing = dataclasses.replace(PLAN, initial_slots=7)
   assert_same(
     run(growing, params=transformer.unstack_layers(params_of())), run()
   )
@@ -176,7 +176,7 @@ def test_unstacked_parameters_and_a_growing_cache_change_nothing():
 
 def test_ids_beyond_the_vocabulary_are_never_drawn():
   samples = run(
-    dataclasses.replace(PLAN, num_tokens=7, eos_id=-1, max_length=6)
+    dataclasses.replace(PLAN, vocab_size=7, eos_id=-1, max_decode_length=6)
   )
   assert samples.tokens_PCU.max() == 6
   assert not samples.finished_PC.any()
@@ -199,7 +199,7 @@ def test_eight_devices_give_the_candidates_of_one():
 def test_greedy_candidates_of_a_full_batch_are_that_of_one_row():
   """1,024 rows and more: XLA's CPU backend was seen to go wrong there with other attention."""
   plan = dataclasses.replace(
-    PLAN, method=sampling.Greedy(), max_length=24, eos_id=-1
+    PLAN, method=sampling.Greedy(), max_decode_length=24, eos_id=-1
   )
   many = run(plan, numbers=range(512))
   one = run(plan, rows=(1,), numbers=(0,))

@@ -49,7 +49,7 @@ def test_a_group_is_the_fewest_processes_that_hold_whole_copies(
   ]
   assert [group.index for group in found] == wanted
   for process, group in enumerate(found):
-    assert group.share * group.count == 24
+    assert group.items_per_batch * group.count == 24
     assert group.mesh.shape['model'] == model
     assert process * devices in group.mesh.ids
     assert group.is_writer == (wanted.index(group.index) == process)

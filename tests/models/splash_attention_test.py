@@ -390,13 +390,13 @@ def test_adapters_and_microbatches_go_through_the_kernels_on_tpu(tpus):
 
 def test_prompts_are_read_through_the_kernel_on_tpu(tpus):
   plan = decoding.DecodeConfig(
-    config=dataclasses.replace(TRAINED, attention_kernel='splash'),
+    model=dataclasses.replace(TRAINED, attention_kernel='splash'),
     mesh=tpus,
     method=sampling.Temperature(),
-    copies=2,
-    max_length=8,
+    num_candidates=2,
+    max_decode_length=8,
     eos_id=1,
-    num_tokens=64,
+    vocab_size=64,
   )
   traced = abstract_programs.trace_prefill(
     plan, batch_size=2, prompt_length=256, unroll_layers=False
