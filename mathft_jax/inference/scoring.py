@@ -128,9 +128,7 @@ def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
     if plan.mesh is None
     else partitioning.KernelSharding(plan.mesh, plan.rules),
   )
-  cache = cache_lib.share_prefix(
-    cache, plan.model, copies=copies, max_length=0
-  )
+  cache = cache_lib.share_prefix(cache, plan.model, copies=copies, max_length=0)
   starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
   if plan.label_words is None:
     hidden_BTD = _hidden(
