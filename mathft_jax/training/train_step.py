@@ -295,7 +295,7 @@ def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
     kernel_sharding=partitioning.KernelSharding(plan.mesh, plan.rules),
   )
   readout = token_log_probs.ChunkedLogProbs(
-    plan.model, params, hidden_BTD, devices=plan.mesh.size
+    plan.model, params, hidden_BTD, num_devices=plan.mesh.size
   )
   return plan.loss(readout, batch, weight)
 
