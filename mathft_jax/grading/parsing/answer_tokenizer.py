@@ -1,7 +1,10 @@
-"""The tokens of an answer: those of the text (lexer.py), after passes over the row as a whole.
+r"""Tokenizer of answers: the lexer, followed by passes over the whole sequence of tokens.
 
-The passes take off what is wrapped around an answer (bold, quotes, an article, "option"), write
-numbers in words as numbers, and join the digits of a numeral in a written base.
+  tokenize_answer(r'the answer **2\frac13**')
+  tokenize_answer('twenty-one')                 # the number 21
+
+The passes remove what encloses an answer (bold, quotation marks, an article, "option"), replace
+numbers in words by digits, and join the digits of a numeral with a stated base.
 """
 
 from collections.abc import Sequence
@@ -10,162 +13,175 @@ from mathft_jax.grading.parsing import english_words, lexer
 from mathft_jax.grading.parsing.lexer import (
   MAX_DEPTH,
   MAX_LENGTH,
-  Token,
   AnswerTooLong,
+  Token,
 )
 
 __all__ = [
   'MAX_DEPTH',
   'MAX_LENGTH',
-  'Token',
   'AnswerTooLong',
+  'Token',
   'tokenize_answer',
 ]
 
-_ENDS = ('\\\\', '\\', '.', ',', ';', ':')
-_PAIRS = (
-  '^',
-  '*',
-  '_',
-  "'",
-)  # Markdown's bold and italics (** is read as ^), quotation marks
-_SIGNS = ('+', '-', '*', '/', '=', '<', '>', '≤', '≥', ':', '±')
+_FINAL_PUNCTUATION = ('\\\\', '\\', '.', ',', ';', ':')
+# Bold and italics of Markdown (the lexer replaces ** by ^) and quotation marks.
+_PAIRED_MARKS = ('^', '*', '_', "'")
+_OPERATORS = ('+', '-', '*', '/', '=', '<', '>', '≤', '≥', ':', '±')
 
 
 def tokenize_answer(text: str) -> list[Token]:
-  """The tokens of an answer; raises TooLong beyond MAX_LENGTH and MAX_DEPTH."""
-  tokens = _without_lone_braces(lexer.tokenize_text(text))
-  tokens = _turned_brackets(_angle_brackets(_without_wrapping(tokens)))
-  return _with_numerals(_with_number_words(tokens))
+  """Returns the tokens of an answer.
+
+  Raises:
+    AnswerTooLong: more than MAX_LENGTH characters or MAX_DEPTH open brackets.
+  """
+  tokens = _remove_braces_of_operators(lexer.tokenize_text(text))
+  tokens = _remove_enclosing(tokens)
+  tokens = _replace_angle_brackets(tokens)
+  tokens = _replace_outward_brackets(tokens)
+  tokens = _replace_number_words(tokens)
+  return _join_based_numerals(tokens)
 
 
-def _without_lone_braces(tokens: list[Token]) -> list[Token]:
-  """With `{-}7` as `-7`: braces around one sign are there for the spacing of TeX."""
-  lone = [
-    index
-    for index in range(1, len(tokens) - 1)
-    if tokens[index - 1].text == '{'
-    and tokens[index + 1].text == '}'
-    and tokens[index].text in _SIGNS
-    and tokens[max(index - 2, 0)].text not in ('^', '_')
-  ]
-  if not lone:
-    return tokens
-  dropped = {index + side for index in lone for side in (-1, 1)}
+def _remove_braces_of_operators(tokens: list[Token]) -> list[Token]:
+  """Replaces `{-}7` by `-7`: TeX authors use braces around an operator for its spacing."""
+  dropped: set[int] = set()
+  for index in range(1, len(tokens) - 1):
+    if (
+      tokens[index - 1].text == '{'
+      and tokens[index].text in _OPERATORS
+      and tokens[index + 1].text == '}'
+      and tokens[max(index - 2, 0)].text not in ('^', '_')
+    ):
+      dropped |= {index - 1, index + 1}
   return [token for index, token in enumerate(tokens) if index not in dropped]
 
 
-def _without_wrapping(tokens: list[Token]) -> list[Token]:
-  """Without bold, quotation marks, full stops, the bracket of `B)`, an article, "option"."""
+def _remove_enclosing(tokens: list[Token]) -> list[Token]:
+  """Removes bold, quotation marks, full stops, the bracket of `B)`, an article and "option"."""
   while tokens:
-    paired = (
-      len(tokens) > 2
-      and tokens[0].text == tokens[-1].text
-      and tokens[0].text in _PAIRS
-    )
-    if not paired and tokens[-1].text not in _ENDS:
+    first, last = tokens[0].text, tokens[-1].text
+    if len(tokens) > 2 and first == last and first in _PAIRED_MARKS:
+      tokens = tokens[1:-1]
+    elif last in _FINAL_PUNCTUATION:
+      tokens = tokens[:-1]
+    else:
       break
-    tokens = tokens[1:-1] if paired else tokens[:-1]
-  if len(tokens) == 2 and tokens[0].kind == 'name' and tokens[1].text == ')':
-    return tokens[:1]
-  if (
-    len(tokens) > 1
-    and tokens[0].text.lower() in english_words.ARTICLES
-    and tokens[1].kind == 'word'
-    and (tokens[1].text.lower() not in english_words.FRACTION_OR_SCALE_WORDS)
-  ):
-    return _without_wrapping(tokens[1:])
-  if (
-    len(tokens) in (2, 4)
-    and tokens[0].text.lower() in english_words.CHOICE_WORDS
-    and (tokens[len(tokens) // 2].kind == 'name')
-  ):
-    return tokens[1:]
-  return tokens
-
-
-def _angle_brackets(tokens: list[Token]) -> list[Token]:
-  """With `<1, 2>` as a vector: no condition begins and ends with a sign of order."""
-  if len(tokens) > 2 and (tokens[0].text, tokens[-1].text) == ('<', '>'):
-    return [
-      tokens[0]._replace(text='⟨'),
-      *tokens[1:-1],
-      tokens[-1]._replace(text='⟩'),
-    ]
-  return tokens
-
-
-def _turned_brackets(tokens: list[Token]) -> list[Token]:
-  """With `]1, 2[` as `(1, 2)`, where brackets read in the usual way do not match."""
-  depth, matches = 0, True
-  for token in tokens:
-    depth += (token.text in ('(', '[')) - (token.text in (')', ']'))
-    matches = matches and depth >= 0
-  if matches and not depth:
+  if len(tokens) < 2:
     return tokens
-  result, opens = [], True
+
+  first, second = tokens[0].text.lower(), tokens[1]
+  if len(tokens) == 2 and tokens[0].kind == 'name' and second.text == ')':
+    return tokens[:1]
+  if first in english_words.ARTICLES and second.kind == 'word':
+    if second.text.lower() not in english_words.FRACTION_OR_SCALE_WORDS:
+      return _remove_enclosing(tokens[1:])
+  if first in english_words.CHOICE_WORDS and len(tokens) in (2, 4):
+    is_letter = tokens[len(tokens) // 2].kind == 'name'  # option B, option (B)
+    return tokens[1:] if is_letter else tokens
+  return tokens
+
+
+def _replace_angle_brackets(tokens: list[Token]) -> list[Token]:
+  """Replaces `<1, 2>` by a vector: no inequality starts and ends with a sign of order."""
+  if len(tokens) > 2 and tokens[0].text == '<' and tokens[-1].text == '>':
+    opening = tokens[0]._replace(text='⟨')
+    closing = tokens[-1]._replace(text='⟩')
+    return [opening, *tokens[1:-1], closing]
+  return tokens
+
+
+def _replace_outward_brackets(tokens: list[Token]) -> list[Token]:
+  """Replaces `]1, 2[` by `(1, 2)` if the brackets do not match otherwise."""
+  if _brackets_match(tokens):
+    return tokens
+  result: list[Token] = []
+  is_open = False
   for token in tokens:
     if token.text in ('[', ']'):
-      if (token.text == ']') == opens:
-        token = token._replace(text='(' if opens else ')')
-      opens = not opens
+      if token.text == ']' and not is_open:
+        token = token._replace(text='(')
+      elif token.text == '[' and is_open:
+        token = token._replace(text=')')
+      is_open = not is_open
     result.append(token)
-  return result if opens else tokens
+  return tokens if is_open else result
 
 
-def _with_number_words(tokens: list[Token]) -> list[Token]:
-  """With `twenty-one`, `two thirds`, `2.5 million`, `3 to 2` and the like in digits and signs."""
-  if not any(token.kind == 'word' for token in tokens):
+def _brackets_match(tokens: Sequence[Token]) -> bool:
+  depth = 0
+  for token in tokens:
+    if token.text in ('(', '['):
+      depth += 1
+    elif token.text in (')', ']'):
+      depth -= 1
+    if depth < 0:
+      return False
+  return depth == 0
+
+
+def _replace_number_words(tokens: list[Token]) -> list[Token]:
+  """Replaces `twenty-one`, `two thirds`, `2.5 million`, `3 to 2` by numbers and operators."""
+  if all(token.kind != 'word' for token in tokens):
     return tokens
   result: list[Token] = []
   index = 0
   while index < len(tokens):
-    token = tokens[index]
-    lower = token.text.lower() if token.kind == 'word' else ''
-    value, length = _number(
-      tokens[index : index + english_words.MAX_NUMBER_TOKENS]
-    )
+    window = tokens[index : index + english_words.MAX_NUMBER_TOKENS]
+    value, length = _parse_number(window)
     if length:
-      result.append(Token('number', str(value), token.gap))
-    elif (
-      lower in english_words.SCALE_WORDS
-      and result
-      and (result[-1].kind == 'number' or result[-1].text == '}')
-    ):
-      result += [
-        Token('operator', '*', False),
-        Token('number', str(english_words.SCALE_WORDS[lower]), False),
-      ]
-    elif lower in english_words.FRACTION_WORDS:
-      _add_part(result, english_words.FRACTION_WORDS[lower])
-    elif lower in english_words.OPERATOR_WORDS and (
-      lower != 'to' or _between_numbers(result, tokens[index + 1 :])
-    ):
-      result.append(
-        Token('operator', english_words.OPERATOR_WORDS[lower], token.gap)
-      )
+      result.append(Token('number', str(value), tokens[index].gap))
     else:
-      result.append(token)
+      _add_token_of_word(result, tokens[index], tokens[index + 1 :])
     index += max(length, 1)
   return result
 
 
-def _number(tokens: Sequence[Token]) -> tuple[int, int]:
-  """The value of the number words that begin here, and how many tokens they are; 0 for none."""
-  texts = [token.text.lower() for token in tokens]
-  if (
-    texts[0] == 'a'
-    and texts[1:2]
-    and texts[1] in english_words.FRACTION_OR_SCALE_WORDS
+def _add_token_of_word(
+  result: list[Token], token: Token, following: Sequence[Token]
+) -> None:
+  """Appends a token to `result`; a scale, fraction or operator in words becomes operators."""
+  word = token.text.lower() if token.kind == 'word' else ''
+  after_number = bool(result) and (
+    result[-1].kind == 'number' or result[-1].text == '}'
+  )
+  if word in english_words.SCALE_WORDS and after_number:
+    _add_operation(result, '*', english_words.SCALE_WORDS[word])
+  elif word in english_words.FRACTION_WORDS:
+    _add_denominator(result, english_words.FRACTION_WORDS[word])
+  elif word in english_words.OPERATOR_WORDS and (
+    word != 'to' or _is_between_numbers(result, following)
   ):
+    operator = english_words.OPERATOR_WORDS[word]
+    result.append(Token('operator', operator, token.gap))
+  else:
+    result.append(token)
+
+
+def _add_operation(result: list[Token], operator: str, operand: int) -> None:
+  result.append(Token('operator', operator, False))
+  result.append(Token('number', str(operand), False))
+
+
+def _parse_number(tokens: Sequence[Token]) -> tuple[int, int]:
+  """Returns the value of the number words at the start and how many tokens they are, or (0, 0)."""
+  texts = [token.text.lower() for token in tokens]
+  starts_with_article = (
+    texts[0] == 'a'
+    and len(texts) > 1
+    and texts[1] in english_words.FRACTION_OR_SCALE_WORDS
+  )
+  if starts_with_article:
     texts[0] = 'one'
   elif tokens[0].kind != 'word':
     return 0, 0
   return english_words.parse_number_words(texts)
 
 
-def _add_part(result: list[Token], part: int) -> None:
-  """Adds `/ part` to `one` or `two`; what stands before that and an `and` is the whole number."""
+def _add_denominator(result: list[Token], denominator: int) -> None:
+  """Appends `/ denominator`; `2 and 1` before it is a mixed number."""
   if result and result[-1].text == '-':  # one-third
     result.pop()
   if not result or result[-1].kind != 'number':
@@ -174,58 +190,51 @@ def _add_part(result: list[Token], part: int) -> None:
     len(result) > 2 and result[-2].text == 'and' and result[-3].kind == 'number'
   ):
     del result[-2]
-  result += [Token('operator', '/', False), Token('number', str(part), False)]
+  _add_operation(result, '/', denominator)
 
 
-def _between_numbers(before: Sequence[Token], after: Sequence[Token]) -> bool:
-  return (
-    bool(before and after)
-    and before[-1].kind == 'number'
-    and (
-      after[0].kind == 'number'
-      or after[0].text.lower() in english_words.NUMBER_WORDS
-    )
-  )
+def _is_between_numbers(
+  before: Sequence[Token], after: Sequence[Token]
+) -> bool:
+  if not before or not after or before[-1].kind != 'number':
+    return False
+  next_word = after[0].text.lower()
+  return after[0].kind == 'number' or next_word in english_words.NUMBER_WORDS
 
 
-def _with_numerals(tokens: list[Token]) -> list[Token]:
-  """With the digits before a base joined: 2, B, _, 16 becomes the number 2B, _, 16."""
+def _join_based_numerals(tokens: list[Token]) -> list[Token]:
+  """Joins the digits before a base: 2, B, _, 16 becomes the number 2B, _, 16."""
   for index in range(len(tokens) - 2, 0, -1):
     if index + 1 >= len(tokens) or tokens[index].text != '_':
       continue
-    base = tokens[
-      index + 2
-      if tokens[index + 1].text == '{' and index + 2 < len(tokens)
-      else index + 1
-    ]
+    has_brace = tokens[index + 1].text == '{' and index + 2 < len(tokens)
+    base = tokens[index + 2 if has_brace else index + 1]
     if base.kind != 'number' or not base.text.isdigit():
       continue
-    start = index
-    while (
-      start
-      and _are_digits(tokens[start - 1].text, int(base.text))
-      and (
-        start == index or not tokens[start].gap or tokens[start].kind == 'word'
-      )
-    ):
-      start -= 1
+    start = _start_of_numeral(tokens, index, int(base.text))
     digits = ''.join(token.text for token in tokens[start:index])
-    lettered = (
-      tokens[start].kind == 'word'
-      or int(base.text) > 10
-      or any(map(str.isdigit, digits))
+    is_word = start < index and tokens[start].kind == 'word'
+    may_be_numeral = (
+      is_word or int(base.text) > 10 or any(map(str.isdigit, digits))
     )
-    if lettered and (
-      index - start > 1 or tokens[start:index] and tokens[start].kind == 'word'
-    ):
+    if may_be_numeral and (index - start > 1 or is_word):
       tokens[start:index] = [Token('number', digits, tokens[start].gap)]
   return tokens
 
 
+def _start_of_numeral(tokens: Sequence[Token], end: int, base: int) -> int:
+  """Returns the index of the first of the adjacent tokens before `end` that are digits."""
+  start = end
+  while start and _are_digits(tokens[start - 1].text, base):
+    is_apart = tokens[start].gap and tokens[start].kind != 'word'
+    if start < end and is_apart:
+      break
+    start -= 1
+  return start
+
+
 def _are_digits(text: str, base: int) -> bool:
-  return (
-    text.isalnum()
-    and text.isascii()
-    and (text == text.upper())
-    and all(int(digit, 36) < base for digit in text)
-  )
+  """Returns True for digits and capital letters below the base."""
+  if not text.isalnum() or not text.isascii() or text != text.upper():
+    return False
+  return all(int(digit, 36) < base for digit in text)

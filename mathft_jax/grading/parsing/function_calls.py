@@ -1,220 +1,197 @@
-"""How functions are written: their powers, bases, and where an argument without brackets ends."""
+r"""Parser of function calls: `\sin^2 x`, `\log_2 8`, `max(1, 2)`, and binomial coefficients.
 
-from collections.abc import Callable
+Each function is called after the name of the function was taken.
+"""
 
-from mathft_jax.grading import expression_tree
+from collections.abc import Sequence
+
+from mathft_jax.grading.expression_tree import (
+  MINUS_ONE,
+  Call,
+  Collection,
+  Constant,
+  Degrees,
+  Number,
+  Power,
+  Product,
+  Sum,
+  Symbol,
+  Tree,
+  integer,
+  negate,
+  reciprocal,
+)
 from mathft_jax.grading.parsing import notation
 from mathft_jax.grading.parsing.token_cursor import (
-  TokenCursor,
-  AnswerSyntaxError,
+  Cursor,
+  ParseError,
 )
 
-ParseOperand = Callable[
-  [TokenCursor], expression_tree.Scalar
-]  # reads one power
-
-_INVERSES = {
+_INVERSE_FUNCTIONS = {
   name: f'a{name}'
   for name in ('sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'sinh', 'cosh', 'tanh')
 }
+_ROOT_DEGREES = {'sqrt': 2, 'cbrt': 3}
 
 
-def parse_function_call(
-  cursor: TokenCursor, name: str, operand: ParseOperand
-) -> expression_tree.Scalar:
-  """`\\sin^2 x`, `\\log_2 8`, `max(1, 2)`; the name of the function is taken."""
+def parse_function_call(cursor: Cursor, name: str) -> Tree:
+  """Parses the scripts and the arguments of the function `name`."""
   base, exponent = None, None
   for _ in range(2):
     if cursor.accept('_'):
-      base = parse_script(cursor, operand)
+      base = parse_script(cursor)
     elif cursor.accept('^'):
-      exponent = parse_script(cursor, operand)
-  if exponent == expression_tree.MINUS_ONE and name in _INVERSES:
-    name, exponent = _INVERSES[name], None
-  cursor.deeper()
-  arguments = _arguments(cursor, operand, single=name in ('sqrt', 'cbrt'))
-  cursor.shallower()
+      exponent = parse_script(cursor)
+  if exponent == MINUS_ONE and name in _INVERSE_FUNCTIONS:
+    name, exponent = _INVERSE_FUNCTIONS[name], None
+
+  cursor.enter()
+  arguments = _parse_arguments(cursor, name)
+  cursor.leave()
   if name in notation.TRIGONOMETRIC_FUNCTIONS or name == 'cis':
-    arguments = tuple(_in_radians(argument) for argument in arguments)
-  value = _application(name, arguments if base is None else (*arguments, base))
-  return value if exponent is None else expression_tree.Power(value, exponent)
+    arguments = tuple(map(_degrees_to_radians, arguments))
+  if base is not None:
+    arguments = (*arguments, base)
+  value = _apply_function(name, arguments)
+  return value if exponent is None else Power(value, exponent)
 
 
-def _application(
-  name: str, arguments: tuple[expression_tree.Tree, ...]
-) -> expression_tree.Scalar:
-  if name in ('sqrt', 'cbrt') and len(arguments) == 1:
-    return expression_tree.Power(
-      arguments[0],
-      expression_tree.reciprocal(
-        expression_tree.integer(2 if name == 'sqrt' else 3)
-      ),
-    )
-  if name == 'exp' and len(arguments) == 1:
-    return expression_tree.Power(expression_tree.Constant('e'), arguments[0])
-  if name == 'cis' and len(arguments) == 1:
-    return expression_tree.Power(
-      expression_tree.Constant('e'),
-      expression_tree.Product((expression_tree.Constant('i'), arguments[0])),
-    )
-  if name == 'log' and len(arguments) == 1:
-    arguments = (*arguments, expression_tree.integer(10))
-  return expression_tree.Call(name, arguments)
+def _apply_function(name: str, arguments: tuple[Tree, ...]) -> Tree:
+  if len(arguments) != 1:
+    return Call(name, arguments)
+  argument = arguments[0]
+  if name in _ROOT_DEGREES:
+    return Power(argument, reciprocal(integer(_ROOT_DEGREES[name])))
+  if name == 'exp':
+    return Power(Constant('e'), argument)
+  if name == 'cis':
+    return Power(Constant('e'), Product((Constant('i'), argument)))
+  if name == 'log':
+    return Call(name, (argument, integer(10)))
+  return Call(name, arguments)
 
 
-def parse_script(
-  cursor: TokenCursor, operand: ParseOperand
-) -> expression_tree.Scalar:
-  """The exponent or base behind a function's name: a group, or one digit or letter."""
+def parse_script(cursor: Cursor) -> Tree:
+  """Parses a subscript or superscript: a group, or one digit or letter with its sign."""
   if cursor.accept('{'):
-    return cursor.enclosed(cursor, '{')
+    return cursor.parse_enclosed('{')
   if cursor.accept('-'):
-    return expression_tree.negate(parse_script(cursor, operand))
+    return negate(parse_script(cursor))
   token = cursor.take()
   if token.kind == 'number' and token.text.isdigit():
-    return expression_tree.integer(int(token.text))
+    return integer(int(token.text))
   if token.kind == 'name':
-    return (
-      expression_tree.Constant(token.text)
-      if token.text in ('e', 'pi', 'i')
-      else expression_tree.Symbol(token.text)
-    )
-  raise AnswerSyntaxError(f'{token.text!r} behind the name of a function.')
-
-
-def _arguments(
-  cursor: TokenCursor, operand: ParseOperand, single: bool
-) -> tuple[expression_tree.Tree, ...]:
-  """What stands in brackets; without them a `single` operand, √3 x is (√3) x, or several factors."""
-  opening = cursor.accept('(', '{', '\\{', '[')
-  if not opening:
-    return (operand(cursor) if single else _implicit(cursor, operand),)
-  inside = cursor.enclosed(cursor, opening)
-  return (
-    inside.items
-    if isinstance(inside, expression_tree.Collection)
-    else (inside,)
+    is_constant = token.text in ('e', 'pi', 'i')
+    return Constant(token.text) if is_constant else Symbol(token.text)
+  raise ParseError(
+    f'Found {token.text!r} as a script; expected a number or a letter.'
   )
 
 
-def _implicit(
-  cursor: TokenCursor, operand: ParseOperand
-) -> expression_tree.Scalar:
-  """The factors up to the next sign, function or bracket; `\\cos\\pi/4` takes its denominator too."""
+def _parse_arguments(cursor: Cursor, name: str) -> tuple[Tree, ...]:
+  """Parses arguments with or without brackets; `√3 x` is `(√3) x`, but `sin 3 x` is `sin(3 x)`."""
+  opening = cursor.accept('(', '{', '\\{', '[')
+  if opening:
+    return items_of(cursor.parse_enclosed(opening))
+  if name in _ROOT_DEGREES:
+    return (cursor.parse_operand(),)
+  return (_parse_implicit_argument(cursor),)
+
+
+def items_of(tree: Tree) -> tuple[Tree, ...]:
+  """Returns the items of a collection, or the tree alone."""
+  return tree.items if isinstance(tree, Collection) else (tree,)
+
+
+def _parse_implicit_argument(cursor: Cursor) -> Tree:
+  r"""Parses factors up to the next sign, function or bracket; `\cos\pi/4` is cos(pi/4)."""
   if cursor.kind == 'function':
-    return operand(cursor)
-  factors = [operand(cursor)]
-  while (
-    cursor.kind in ('name', 'number')
-    or cursor.text in ('frac', 'sqrt', '{', '|')
-    or (
-      cursor.text == '('
-      and all(
-        isinstance(f, (expression_tree.Number, expression_tree.Constant))
-        for f in factors
-      )
-    )
-  ):
-    if (
-      cursor.text == '|'
-      and cursor.bars
-      or cursor.at_differential()
-      or (cursor.kind == cursor.peek(-1).kind == 'number')
-    ):
-      break
-    factors.append(operand(cursor))
+    return cursor.parse_operand()
+  factors = [cursor.parse_operand()]
+  while _at_implicit_factor(cursor, factors):
+    factors.append(cursor.parse_operand())
+
   if (
-    expression_tree.Constant('pi') in factors
+    Constant('pi') in factors
     and cursor.text == '/'
     and cursor.peek(1).kind == 'number'
   ):
     cursor.take()
-    factors.append(expression_tree.reciprocal(operand(cursor)))
-  return (
-    factors[0] if len(factors) == 1 else expression_tree.Product(tuple(factors))
-  )
+    factors.append(reciprocal(cursor.parse_operand()))
+  return product_of(factors)
 
 
-def parse_infix_binomial(
-  cursor: TokenCursor, top: str
-) -> expression_tree.Call | None:
-  """`5C2`, `_5C_2`, `_5P_2`: choices and arrangements, of which the upper number is taken."""
+def _at_implicit_factor(cursor: Cursor, factors: Sequence[Tree]) -> bool:
+  """Returns True if the next token continues an argument without brackets."""
+  if cursor.text == '|' and cursor.open_bars or cursor.at_differential():
+    return False
+  if cursor.kind == 'number':
+    return cursor.peek(-1).kind != 'number'
+  if cursor.text == '(':
+    return all(isinstance(factor, (Number, Constant)) for factor in factors)
+  return cursor.kind == 'name' or cursor.text in ('frac', 'sqrt', '{', '|')
+
+
+def product_of(factors: Sequence[Tree]) -> Tree:
+  """Returns the product of factors; a single factor is returned unchanged."""
+  return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def parse_infix_binomial(cursor: Cursor, n: str) -> Tree | None:
+  """Parses the rest of `5C2`, `_5C_2` or `_5P_2` after the number `n`; None for anything else."""
   name, lower = cursor.peek(), cursor.peek(1)
-  if name.text not in ('C', 'P') or name.gap or not top.isdigit():
+  if name.text not in ('C', 'P') or name.gap or not n.isdigit():
     return None
-  skipped = 2 if lower.text == '_' else 1
-  bottom = cursor.peek(skipped)
-  if bottom.gap or bottom.kind != 'number' or not bottom.text.isdigit():
+  ahead = 2 if lower.text == '_' else 1
+  k = cursor.peek(ahead)
+  if k.gap or k.kind != 'number' or not k.text.isdigit():
     return None
-  cursor.position += skipped + 1
-  n, k = (
-    expression_tree.integer(int(top)),
-    expression_tree.integer(int(bottom.text)),
-  )
-  choice = expression_tree.Call('binomial', (n, k))
-  return (
-    choice
-    if name.text == 'C'
-    else expression_tree.Product(
-      (choice, expression_tree.Call('factorial', (k,)))
-    )
-  )
+  cursor.position += ahead + 1
+
+  combinations = _binomial(int(n), int(k.text))
+  if name.text == 'C':
+    return combinations
+  return Product((combinations, Call('factorial', (integer(int(k.text)),))))
 
 
-def parse_binomial_arguments(
-  cursor: TokenCursor,
-) -> expression_tree.Call | None:
-  """The rest of `C(5, 2)`."""
-  texts = [cursor.peek(ahead).text for ahead in range(5)]
-  if (
-    texts[0] != '('
-    or texts[2] != ','
-    or texts[4] != ')'
-    or not (texts[1].isdigit() and texts[3].isdigit())
-  ):
+def _binomial(n: int, k: int) -> Call:
+  return Call('binomial', (integer(n), integer(k)))
+
+
+def parse_binomial_arguments(cursor: Cursor) -> Call | None:
+  """Parses the `(5, 2)` of `C(5, 2)`; None for anything else."""
+  opening, n, comma, k, closing = [cursor.peek(i).text for i in range(5)]
+  if (opening, comma, closing) != ('(', ',', ')'):
+    return None
+  if not n.isdigit() or not k.isdigit():
     return None
   cursor.position += 5
-  return expression_tree.Call(
-    'binomial',
-    (
-      expression_tree.integer(int(texts[1])),
-      expression_tree.integer(int(texts[3])),
-    ),
-  )
+  return _binomial(int(n), int(k))
 
 
-def parse_binomial_scripts(cursor: TokenCursor) -> expression_tree.Call | None:
-  """The rest of `C_5^2` and `C^2_5`: the number below is that of which the upper number is taken."""
-  start, scripts = cursor.position, {}
+def parse_binomial_scripts(cursor: Cursor) -> Call | None:
+  """Parses the scripts of `C_5^2` or `C^2_5`, both "5 choose 2"; None for anything else."""
+  start = cursor.position
+  scripts: dict[str, int | None] = {}
   while mark := cursor.accept('_', '^'):
-    braced = cursor.accept('{')
+    has_brace = cursor.accept('{')
     text = cursor.take().text
-    scripts[mark] = (
-      int(text)
-      if text.isdigit() and (not braced or cursor.accept('}'))
-      else None
-    )
+    is_number = text.isdigit() and (not has_brace or cursor.accept('}'))
+    scripts[mark] = int(text) if is_number else None
+
   n, k = scripts.get('_'), scripts.get('^')
   if n is None or k is None or k > n:
     cursor.position = start
     return None
-  return expression_tree.Call(
-    'binomial', (expression_tree.integer(n), expression_tree.integer(k))
-  )
+  return _binomial(n, k)
 
 
-def _in_radians(tree: expression_tree.Tree) -> expression_tree.Tree:
-  """The tree with degrees as multiples of pi / 180."""
-  if isinstance(tree, expression_tree.Degrees):
-    return expression_tree.Product(
-      (
-        tree.value,
-        expression_tree.Constant('pi'),
-        expression_tree.reciprocal(expression_tree.integer(180)),
-      )
-    )
-  if isinstance(tree, expression_tree.Sum):
-    return expression_tree.Sum(tuple(map(_in_radians, tree.terms)))
-  if isinstance(tree, expression_tree.Product):
-    return expression_tree.Product(tuple(map(_in_radians, tree.factors)))
+def _degrees_to_radians(tree: Tree) -> Tree:
+  """Replaces degrees by multiples of pi / 180."""
+  if isinstance(tree, Degrees):
+    return Product((tree.value, Constant('pi'), reciprocal(integer(180))))
+  if isinstance(tree, Sum):
+    return Sum(tuple(map(_degrees_to_radians, tree.terms)))
+  if isinstance(tree, Product):
+    return Product(tuple(map(_degrees_to_radians, tree.factors)))
   return tree

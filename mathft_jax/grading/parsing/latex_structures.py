@@ -1,160 +1,139 @@
-"""LaTeX commands with arguments of their own: fractions, roots, sums, integrals, limits.
+r"""Parsers of LaTeX commands with arguments: fractions, roots, sums, integrals and limits.
 
-Every reader gets the cursor behind the command, `argument`, which reads one argument of a command, and
-`operand`, which reads one power.
+STRUCTURE_PARSERS maps the text of a token to its parser, which is called after the token was taken:
+
+  STRUCTURE_PARSERS['frac'](cursor)
 """
 
-from collections.abc import Callable
+import functools
 
-from mathft_jax.grading import expression_tree
-from mathft_jax.grading.parsing import function_calls
+from mathft_jax.grading.expression_tree import (
+  REAL_LINE,
+  SCALAR_TYPES,
+  Call,
+  Constant,
+  Power,
+  Relation,
+  Symbol,
+  Tree,
+  integer,
+  quotient,
+  reciprocal,
+)
+from mathft_jax.grading.parsing.function_calls import (
+  parse_script,
+  product_of,
+)
 from mathft_jax.grading.parsing.token_cursor import (
-  TokenCursor,
-  AnswerSyntaxError,
+  Cursor,
+  Parse,
+  ParseError,
 )
 
-Read = Callable[[TokenCursor], expression_tree.Scalar]
-Reader = Callable[[TokenCursor, Read, Read], expression_tree.Tree]
+
+def _parse_fraction(cursor: Cursor) -> Tree:
+  numerator = cursor.parse_argument()
+  return quotient(numerator, cursor.parse_argument())
 
 
-def _fraction(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Scalar:
-  numerator = argument(cursor)
-  return expression_tree.quotient(numerator, argument(cursor))
+def _parse_root(cursor: Cursor) -> Tree:
+  degree = integer(2)
+  if cursor.accept('['):
+    degree = cursor.parse_enclosed('[')
+  if not isinstance(degree, SCALAR_TYPES):
+    raise ParseError('The degree of a root is not a number.')
+  return Power(cursor.parse_argument(), reciprocal(degree))
 
 
-def _root(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Scalar:
-  degree = (
-    cursor.enclosed(cursor, '[')
-    if cursor.accept('[')
-    else expression_tree.integer(2)
-  )
-  if not isinstance(degree, expression_tree.SCALAR_TYPES):
-    raise AnswerSyntaxError('a root of no degree.')
-  return expression_tree.Power(
-    argument(cursor), expression_tree.reciprocal(degree)
-  )
+def _parse_binomial(cursor: Cursor) -> Tree:
+  top = cursor.parse_argument()
+  return Call('binomial', (top, cursor.parse_argument()))
 
 
-def _binomial(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Scalar:
-  top = argument(cursor)
-  return expression_tree.Call('binomial', (top, argument(cursor)))
+def _parse_conjugate(cursor: Cursor) -> Tree:
+  return Call('conj', (cursor.parse_argument(),))
 
 
-def _conjugate(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Scalar:
-  return expression_tree.Call('conj', (argument(cursor),))
+def _parse_blackboard_letter(cursor: Cursor) -> Tree:
+  letter = cursor.parse_argument()
+  if letter == Symbol('R'):
+    return REAL_LINE
+  if not isinstance(letter, Symbol):
+    raise ParseError('The argument of mathbb is not a letter.')
+  return Symbol(f'set {letter.name}')
 
 
-def _blackboard(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Tree:
-  letter = argument(cursor)
-  if letter == expression_tree.Symbol('R'):
-    return expression_tree.REAL_LINE
-  if not isinstance(letter, expression_tree.Symbol):
-    raise AnswerSyntaxError('a blackboard letter that is none.')
-  return expression_tree.Symbol(f'set {letter.name}')
+def _parse_series(cursor: Cursor, function: str) -> Tree:
+  r"""Parses `\sum_{k=1}^{n} body` to a call with arguments body, index, low, high."""
+  index, low = _parse_index(cursor, '=')
+  cursor.expect('^')
+  high = parse_script(cursor)
+  return Call(function, (_parse_body(cursor), index, low, high))
 
 
-def _series(name: str) -> Reader:
-  """`\\sum_{k=1}^{n} body`: a call of body, index, low and high."""
-
-  def read(
-    cursor: TokenCursor, argument: Read, operand: Read
-  ) -> expression_tree.Call:
-    cursor.expect('_')
-    cursor.expect('{')
-    index, low = _sides(cursor.enclosed(cursor, '{'), '=')
-    cursor.expect('^')
-    high = function_calls.parse_script(cursor, operand)
-    return expression_tree.Call(
-      name, (_body(cursor, operand), index, low, high)
-    )
-
-  return read
+def _parse_limit(cursor: Cursor) -> Tree:
+  r"""Parses `\lim_{x \to 0} body` to a call with arguments body, variable, point."""
+  variable, point = _parse_index(cursor, '→')
+  return Call('limit', (_parse_body(cursor), variable, point))
 
 
-def _limit(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Call:
-  """`\\lim_{x \\to 0} body`: a call of body, variable and point."""
-  cursor.expect('_')
-  cursor.expect('{')
-  variable, point = _sides(cursor.enclosed(cursor, '{'), '→')
-  return expression_tree.Call(
-    'limit', (_body(cursor, operand), variable, point)
-  )
-
-
-def _integral(
-  cursor: TokenCursor, argument: Read, operand: Read
-) -> expression_tree.Call:
-  """`\\int_a^b body dx`: a call of body, variable and ends, if there are any."""
-  ends = {}
+def _parse_integral(cursor: Cursor) -> Tree:
+  r"""Parses `\int_a^b body dx` to a call with arguments body, variable and, if given, limits."""
+  limits: dict[str, Tree] = {}
   while mark := cursor.accept('_', '^'):
-    ends[mark] = function_calls.parse_script(cursor, operand)
-  cursor.integrals += 1
-  factors = []
+    limits[mark] = parse_script(cursor)
+
+  cursor.open_integrals += 1
+  factors: list[Tree] = []
   while not cursor.at_differential():
     cursor.accept('*')
-    factors.append(operand(cursor))
-  cursor.integrals -= 1
+    factors.append(cursor.parse_operand())
+  cursor.open_integrals -= 1
   cursor.take()
-  variable = expression_tree.Symbol(cursor.take().text)
-  body = (
-    expression_tree.Product(tuple(factors))
-    if factors
-    else expression_tree.integer(1)
+  variable = Symbol(cursor.take().text)
+
+  body = product_of(factors or [integer(1)])
+  if len(limits) < 2:
+    return Call('integral', (body, variable))
+  return Call('integral', (body, variable, limits['_'], limits['^']))
+
+
+def _parse_index(cursor: Cursor, operator: str) -> tuple[Tree, Tree]:
+  """Parses the subscript `_{k=1}` or `_{x → 0}` and returns its two sides."""
+  cursor.expect('_')
+  cursor.expect('{')
+  subscript = cursor.parse_enclosed('{')
+  if isinstance(subscript, Relation) and subscript.operators == (operator,):
+    variable, value = subscript.sides
+    if isinstance(variable, (Symbol, Constant)):
+      return variable, value
+  raise ParseError(
+    f'The subscript is not a variable, {operator!r} and a value.'
   )
-  limits = (ends['_'], ends['^']) if len(ends) == 2 else ()
-  return expression_tree.Call('integral', (body, variable, *limits))
 
 
-def _sides(
-  relation: expression_tree.Tree, operator: str
-) -> tuple[expression_tree.Tree, expression_tree.Tree]:
-  if (
-    not isinstance(relation, expression_tree.Relation)
-    or relation.operators != (operator,)
-    or not isinstance(
-      relation.sides[0], (expression_tree.Symbol, expression_tree.Constant)
-    )
-  ):
-    raise AnswerSyntaxError(f'an index without {operator!r}.')
-  return relation.sides
-
-
-def _body(cursor: TokenCursor, operand: Read) -> expression_tree.Scalar:
-  """The factors behind a sum, product or limit, up to the next sign."""
-  factors = [operand(cursor)]
+def _parse_body(cursor: Cursor) -> Tree:
+  """Parses the factors after a sum, product or limit, up to the next sign."""
+  factors = [cursor.parse_operand()]
   while (
     cursor.accept('*')
     or cursor.kind in ('name', 'number', 'function')
-    or (cursor.text in ('frac', 'sqrt', 'binom', '(', '{'))
+    or cursor.text in ('frac', 'sqrt', 'binom', '(', '{')
   ):
-    factors.append(operand(cursor))
-  return (
-    factors[0] if len(factors) == 1 else expression_tree.Product(tuple(factors))
-  )
+    factors.append(cursor.parse_operand())
+  return product_of(factors)
 
 
-STRUCTURE_PARSERS: dict[str, Reader] = {
-  'frac': _fraction,
-  'sqrt': _root,
-  'binom': _binomial,
-  'overline': _conjugate,
-  'bar': _conjugate,
-  'mathbb': _blackboard,
-  'Bbb': _blackboard,
-  'sum': _series('sum'),
-  'prod': _series('product'),
-  'lim': _limit,
-  'int': _integral,
+STRUCTURE_PARSERS: dict[str, Parse] = {
+  'frac': _parse_fraction,
+  'sqrt': _parse_root,
+  'binom': _parse_binomial,
+  'overline': _parse_conjugate,
+  'bar': _parse_conjugate,
+  'mathbb': _parse_blackboard_letter,
+  'Bbb': _parse_blackboard_letter,
+  'sum': functools.partial(_parse_series, function='sum'),
+  'prod': functools.partial(_parse_series, function='product'),
+  'lim': _parse_limit,
+  'int': _parse_integral,
 }
