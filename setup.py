@@ -31,7 +31,7 @@ setuptools.setup(
     install_requires=[
         'absl-py>=2.1', 'etils[epath]>=1.9', 'flax>=0.12.8', 'gin-config>=0.5.0', 'jax>=0.10',
         'matplotlib>=3.8', 'ml_dtypes>=0.5', 'numpy>=1.26', 'optax>=0.2.5',
-        'orbax-checkpoint>=0.11.30', 'sympy>=1.13', 'tqdm>=4.66',
+        'orbax-checkpoint>=0.11.30', 'statsmodels>=0.14', 'sympy>=1.13', 'tqdm>=4.66',
     ],
     extras_require={
         'cuda': ['jax[cuda13]>=0.10'],

@@ -1,9 +1,11 @@
-"""How well scores tell correct candidates from incorrect ones.
+"""Area under the ROC curve of candidate scores, within problems and pooled over problems.
 
-The area under the ROC curve is the chance that a random correct candidate scores above a random
-incorrect one, a tie counting half. Within a problem is what re-ranking uses. Pooled over all
-problems it also rewards knowing which problems are hard, which re-ranks nothing: a pooled AUC of
-0.69 was seen with re-ranking at chance.
+  estimate = mean_auc_within_problems(candidate_sets, lambda candidate: candidate.score)
+
+The AUC is the probability that a random correct candidate scores higher than a random incorrect
+one; a tie counts one half. Re-ranking depends on the AUC within a problem. The pooled AUC also
+rewards a score that only separates easy from hard problems, which does not help re-ranking: a
+pooled AUC of 0.69 was observed together with re-ranking at chance.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +23,14 @@ def area_under_roc(
   correct_C: np.ndarray,
   weights_C: np.ndarray | None = None,
 ) -> float:
-  """P(score of a correct one > score of an incorrect one) + P(equal) / 2; nan for one kind only."""
-  weights_C = np.ones(len(scores_C)) if weights_C is None else weights_C
-  group_C = np.unique(scores_C, return_inverse=True)[1]
-  return _auc_of_groups(group_C, np.asarray(correct_C, bool), weights_C)
+  """Returns P(score of a correct one > score of an incorrect one) + P(equal) / 2.
+
+  Returns nan if all candidates are correct or all are incorrect.
+  """
+  if weights_C is None:
+    weights_C = np.ones(len(scores_C))
+  rank_C = np.unique(scores_C, return_inverse=True)[1]
+  return _area_of_ranks(rank_C, np.asarray(correct_C, bool), weights_C)
 
 
 def mean_auc_within_problems(
@@ -32,19 +38,21 @@ def mean_auc_within_problems(
   score: ScoreFn,
   confidence: float = 0.95,
 ) -> statistics.Estimate | None:
-  """Mean AUC over the problems that have both kinds of candidates; None if no problem has."""
-  values = [
-    area_under_roc(*_scored([candidate_set], score)[:2])
-    for candidate_set in candidate_sets
-  ]
-  values_P = np.array([value for value in values if np.isfinite(value)])
-  if not len(values_P):
+  """Returns the mean AUC over the problems with correct and incorrect candidates.
+
+  Returns None if no problem has both.
+  """
+  values = []
+  for candidate_set in candidate_sets:
+    scores_C, correct_C, _ = _scored_candidates([candidate_set], score)
+    value = area_under_roc(scores_C, correct_C)
+    if np.isfinite(value):
+      values.append(value)
+  if not values:
     return None
-  samples = sum(
-    len(candidate_set.candidates) for candidate_set in candidate_sets
-  )
+  num_candidates = sum(len(each.candidates) for each in candidate_sets)
   return statistics.estimate_mean(
-    values_P, confidence=confidence, samples=samples
+    np.array(values), confidence=confidence, samples=num_candidates
   )
 
 
@@ -56,40 +64,45 @@ def pooled_auc(
   resamples: int = 300,
   seed: int = 0,
 ) -> statistics.Estimate | None:
-  """AUC over the candidates of all problems, its interval by bootstrap over problems."""
-  scores_C, correct_C, problem_C = _scored(candidate_sets, score)
+  """Returns the AUC over the candidates of all problems; its interval is a bootstrap over problems.
+
+  Returns None if all candidates are correct or all are incorrect.
+  """
+  scores_C, correct_C, problem_C = _scored_candidates(candidate_sets, score)
   if len(scores_C) == 0 or correct_C.all() or not correct_C.any():
     return None
-  group_C = np.unique(scores_C, return_inverse=True)[1]
+
+  rank_C = np.unique(scores_C, return_inverse=True)[1]
   rng = np.random.default_rng(seed)
-  means_B = np.array(
-    [
-      _auc_of_groups(group_C, correct_C, weights_P[problem_C])
-      for weights_BP in statistics.bootstrap_weights(
-        len(candidate_sets), resamples, rng
-      )
-      for weights_P in weights_BP
-    ]
-  )
+  areas = []
+  for weights_BP in statistics.bootstrap_weights(
+    len(candidate_sets), resamples, rng
+  ):
+    for weights_P in weights_BP:
+      areas.append(_area_of_ranks(rank_C, correct_C, weights_P[problem_C]))
+
   tail = (1 - confidence) / 2
-  low, high = np.nanquantile(means_B, [tail, 1 - tail])
-  n = len(np.unique(problem_C))
+  low, high = np.nanquantile(areas, [tail, 1 - tail])
   return statistics.Estimate(
-    area_under_roc(scores_C, correct_C), float(low), float(high), n
+    mean=area_under_roc(scores_C, correct_C),
+    low=float(low),
+    high=float(high),
+    n=len(np.unique(problem_C)),
   )
 
 
-def _scored(
+def _scored_candidates(
   candidate_sets: Sequence[CandidateSet], score: ScoreFn
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Scores, correctness and problem numbers of the answered candidates that have a score."""
-  rows = [
-    (score(candidate), bool(candidate.is_correct), number)
-    for number, candidate_set in enumerate(candidate_sets)
-    for candidate in candidate_set.candidates
-    if candidate.cluster is not None and score(candidate) is not None
-  ]
-  scores, correct, problems = zip(*rows) if rows else ((), (), ())
+  """Returns scores, correctness and problem indices of the answered candidates with a score."""
+  scores, correct, problems = [], [], []
+  for index, candidate_set in enumerate(candidate_sets):
+    for candidate in candidate_set.candidates:
+      value = score(candidate)
+      if candidate.cluster is not None and value is not None:
+        scores.append(value)
+        correct.append(bool(candidate.is_correct))
+        problems.append(index)
   return (
     np.array(scores, float),
     np.array(correct, bool),
@@ -97,15 +110,15 @@ def _scored(
   )
 
 
-def _auc_of_groups(
-  group_C: np.ndarray, correct_C: np.ndarray, weights_C: np.ndarray
+def _area_of_ranks(
+  rank_C: np.ndarray, correct_C: np.ndarray, weights_C: np.ndarray
 ) -> float:
-  """Weighted AUC; `group_C` is the rank of each score among the distinct ones."""
-  correct_G = np.bincount(group_C, weights_C * correct_C)
-  incorrect_G = np.bincount(group_C, weights_C * ~correct_C)
-  pairs = correct_G.sum() * incorrect_G.sum()
-  below_G = np.cumsum(incorrect_G) - incorrect_G / 2
+  """Returns the weighted AUC; `rank_C` is the rank of each score among the distinct scores."""
+  correct_R = np.bincount(rank_C, weights_C * correct_C)
+  incorrect_R = np.bincount(rank_C, weights_C * ~correct_C)
+  pairs = correct_R.sum() * incorrect_R.sum()
+  if pairs <= 0:
+    return float('nan')
+  below_R = np.cumsum(incorrect_R) - incorrect_R / 2
   # np.sum, not a dot product: BLAS would start threads for thousands of tiny products.
-  return (
-    float(np.sum(correct_G * below_G) / pairs) if pairs > 0 else float('nan')
-  )
+  return float(np.sum(correct_R * below_R) / pairs)

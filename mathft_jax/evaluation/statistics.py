@@ -1,17 +1,30 @@
-"""Error bars and tests for accuracies measured on a sample of problems.
+"""Confidence intervals and significance tests for accuracies measured on a sample of problems.
 
-`values_P` holds one number in [0, 1] per problem: 1 where a rule was right, 0 where it was wrong,
-the share of correct samples where several samples were drawn. The problem is the unit of every
-interval and test: samples of one problem are no independent evidence. What no interval here covers
-is another run of the training with another seed.
+  estimate = estimate_mean(np.array([1, 0, 1, 1]))     # Estimate(mean=0.75, low=..., high=..., n=4)
+  difference = paired_difference(rerank_P, vote_P)     # mean, interval, McNemar's p-value
+
+`values_P` has one number in [0, 1] per problem: 1 where a voting rule is right, 0 where it is wrong,
+the share of correct samples where several samples are drawn. The problem is the unit of every
+interval and test, because samples of one problem are not independent. No interval here covers
+another training run with another seed.
+
+Wilson's interval, McNemar's test and Holm's adjustment are those of statsmodels. The paired
+bootstrap and the sign-flip test are written here: all differences of a report must share the same
+resampled problems, and a seed must always give the same numbers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 import dataclasses
-import math
-import statistics
+from typing import TypeVar
 
 import numpy as np
+
+# Functions import statsmodels when they need it: the import takes 2 s.
+
+Key = TypeVar('Key', bound=Hashable)
+
+SIGN_FLIP_BLOCK = 1000  # random sign vectors drawn at once
+BOOTSTRAP_BLOCK = 2_000_000  # problem counts drawn at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +54,24 @@ class PairedDifference:
 def wilson_interval(
   mean: float, n: float, confidence: float = 0.95
 ) -> tuple[float, float]:
-  """Wilson's score interval (1927) of a proportion `mean` seen in `n` independent trials."""
-  z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
-  centre = mean + z * z / (2 * n)
-  half = z * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-  scale = 1 + z * z / n
-  # At 0 and 1 one end is exact; rounding must not push it past the mean.
-  return min(max((centre - half) / scale, 0.0), mean), max(
-    min((centre + half) / scale, 1.0), mean
+  """Returns Wilson's score interval (1927) of a proportion.
+
+  Computed by `statsmodels.stats.proportion.proportion_confint`.
+
+  Args:
+    mean: observed proportion of successes, in [0, 1].
+    n: number of independent trials; an effective number need not be an integer.
+    confidence: coverage of the interval.
+  """
+  from statsmodels.stats import proportion
+
+  low, high = proportion.proportion_confint(
+    mean * n, n, alpha=1 - confidence, method='wilson'
   )
+  # At a mean of 0 or 1 one end equals the mean; rounding must not move it past.
+  low = min(max(float(low), 0.0), mean)
+  high = max(min(float(high), 1.0), mean)
+  return low, high
 
 
 def estimate_mean(
@@ -58,28 +80,31 @@ def estimate_mean(
   confidence: float = 0.95,
   samples: float | None = None,
 ) -> Estimate:
-  """The mean over problems with Wilson's interval at the effective number of trials.
+  """Returns the mean over problems with Wilson's interval at the effective number of trials.
 
-  For values that are 0 or 1 this is Wilson's interval with n problems, exactly. For shares of
-  several samples the trials are the n_eff that give the variance seen between problems,
-  n_eff = n mean (1 - mean) / var: the interval is clustered by problem.
+  If all values are 0 or 1, this is Wilson's interval with n problems, exactly. If they are shares
+  of several samples, the number of trials is the n_eff that explains the variance between
+  problems, n_eff = n mean (1 - mean) / var: the interval is clustered by problem.
 
   Args:
     values_P: one value in [0, 1] per problem.
-    samples: samples in all, the most that n_eff may be; by default n.
+    confidence: coverage of the interval.
+    samples: total number of samples, an upper bound of n_eff; default: the number of problems.
   """
-  values_P = _checked(values_P)
-  n, mean = len(values_P), float(np.mean(values_P))
+  values_P = _check_shares(values_P)
+  n = len(values_P)
+  mean = float(np.mean(values_P))
   variance = float(np.var(values_P))
-  most = float(samples or n)
-  trials = (
-    most
-    if variance <= 0
-    else min(n * mean * (1 - mean) / variance, max(most, n))
-  )
+  most_trials = float(samples or n)
+
   if mean in (0.0, 1.0):
-    trials = n  # nothing was seen to vary: do not credit the further samples
-  return Estimate(mean, *wilson_interval(mean, trials, confidence), n)
+    trials = n  # no variance was observed: do not count the other samples
+  elif variance <= 0:
+    trials = most_trials
+  else:
+    trials = min(n * mean * (1 - mean) / variance, max(most_trials, n))
+  low, high = wilson_interval(mean, trials, confidence)
+  return Estimate(mean, low, high, n)
 
 
 def paired_difference(
@@ -90,147 +115,159 @@ def paired_difference(
   resamples: int = 10_000,
   confidence: float = 0.95,
 ) -> PairedDifference:
-  """How much better a is than b on the same problems: paired bootstrap, and McNemar's test."""
-  return paired_differences(
+  """Returns how much better a is than b on the same problems; see `paired_differences`."""
+  differences = paired_differences(
     {'a': a_P, 'b': b_P},
     [('a', 'b')],
     seed=seed,
     resamples=resamples,
     confidence=confidence,
-  )[0]
+  )
+  return differences[0]
 
 
 def paired_differences(
-  values: Mapping[str, np.ndarray],
-  pairs: Sequence[tuple[str, str]],
+  values: Mapping[Key, np.ndarray],
+  pairs: Sequence[tuple[Key, Key]],
   *,
   seed: int = 0,
   resamples: int = 10_000,
   confidence: float = 0.95,
 ) -> list[PairedDifference]:
-  """A `Difference` for each (a, b) of `pairs`, all from the same resampled problems."""
+  """Returns a `PairedDifference` for each (a, b) of `pairs`.
+
+  All of them use the same resampled problems. Values of 0 and 1 are tested by McNemar's exact
+  test, shares of correct samples by sign flips.
+
+  Args:
+    values: values_P by name, all on the same problems in the same order.
+    pairs: names of the values to compare.
+    seed: of the bootstrap and of the sign flips.
+    resamples: bootstrap resamples of the problems, and random sign vectors.
+    confidence: coverage of the intervals.
+  """
   names = list(values)
-  values_PR = np.stack([_checked(values[name]) for name in names], axis=1)
-  columns = np.array(
-    [[names.index(a), names.index(b)] for a, b in pairs], int
-  ).reshape(-1, 2)
-  differences_PD = values_PR[:, columns[:, 0]] - values_PR[:, columns[:, 1]]
-  means_BD = bootstrap_means(differences_PD, resamples, seed)
+  columns = [_check_shares(values[name]) for name in names]
+  values_PR = np.stack(columns, axis=1)
+  a_D = [names.index(a) for a, _ in pairs]
+  b_D = [names.index(b) for _, b in pairs]
+  differences_PD = values_PR[:, a_D] - values_PR[:, b_D]
+
   tail = (1 - confidence) / 2
-  lows, highs = np.quantile(means_BD, [tail, 1 - tail], axis=0)
-  counted_D = np.isin(differences_PD, (-1.0, 0.0, 1.0)).all(
-    axis=0
-  )  # McNemar's test is for these
-  flips = np.full(len(pairs), np.nan)
-  flips[~counted_D] = sign_flip_p_values(
-    differences_PD[:, ~counted_D], resamples, seed
+  means_BD = bootstrap_means(differences_PD, resamples, seed)
+  low_D, high_D = np.quantile(means_BD, [tail, 1 - tail], axis=0)
+
+  is_binary_D = np.isin(differences_PD, (-1.0, 0.0, 1.0)).all(axis=0)
+  flip_D = np.full(len(pairs), np.nan)
+  flip_D[~is_binary_D] = sign_flip_p_values(
+    differences_PD[:, ~is_binary_D], resamples, seed
   )
-  return [
-    _difference(differences_PD[:, i], lows[i], highs[i], flips[i])
-    for i in range(len(pairs))
-  ]
+
+  found = []
+  for i in range(len(pairs)):
+    difference_P = differences_PD[:, i]
+    a_better = int(np.sum(difference_P > 0))
+    b_better = int(np.sum(difference_P < 0))
+    if is_binary_D[i]:
+      test, p_value = 'mcnemar', mcnemar_p_value(a_better, b_better)
+    else:
+      test, p_value = 'sign-flip', float(flip_D[i])
+    found.append(
+      PairedDifference(
+        mean=float(np.mean(difference_P)),
+        low=float(low_D[i]),
+        high=float(high_D[i]),
+        n=len(difference_P),
+        a_better=a_better,
+        b_better=b_better,
+        p_value=p_value,
+        test=test,
+      )
+    )
+  return found
 
 
 def bootstrap_means(
   values_PD: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-  """Means over problems drawn with replacement, [resamples, D]; the same problems for all D."""
+  """Returns means [resamples, D] over problems drawn with replacement; all D share the draws."""
   rng = np.random.default_rng(seed)
-  return np.concatenate(
-    [
-      weights_BP @ values_PD / len(values_PD)
-      for weights_BP in bootstrap_weights(len(values_PD), resamples, rng)
-    ]
-  )
+  means = []
+  for weights_BP in bootstrap_weights(len(values_PD), resamples, rng):
+    means.append(weights_BP @ values_PD / len(values_PD))
+  return np.concatenate(means)
 
 
-def bootstrap_weights(n: int, resamples: int, rng: np.random.Generator):
-  """Yields [B, n] counts of how often each of n problems was drawn, a few hundred B at a time."""
-  block = max(1, min(resamples, 2_000_000 // n))
+def bootstrap_weights(
+  n: int, resamples: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+  """Yields blocks [B, n] of how often each of n problems is drawn in each of B resamples."""
+  block = max(1, min(resamples, BOOTSTRAP_BLOCK // n))
   for start in range(0, resamples, block):
-    rows = min(block, resamples - start)
-    drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-    yield (
-      np.bincount(drawn.ravel(), minlength=rows * n)
-      .reshape(rows, n)
-      .astype(np.float64)
-    )
+    size = min(block, resamples - start)
+    drawn_BP = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+    counts = np.bincount(drawn_BP.ravel(), minlength=size * n)
+    yield counts.reshape(size, n).astype(np.float64)
 
 
 def mcnemar_p_value(a_better: int, b_better: int) -> float:
-  """Two-sided p of McNemar's exact test: the problems that only one got right are fair coins."""
-  discordant = a_better + b_better
-  tail = sum(
-    math.comb(discordant, i) for i in range(min(a_better, b_better) + 1)
-  )
-  return min(1.0, 2 * tail / 2**discordant)
+  """Returns the two-sided p-value of McNemar's exact test.
+
+  Computed by `statsmodels.stats.contingency_tables.mcnemar`.
+
+  Args:
+    a_better: problems that only a solves.
+    b_better: problems that only b solves.
+  """
+  from statsmodels.stats import contingency_tables
+
+  table = [[0, a_better], [b_better, 0]]
+  return float(contingency_tables.mcnemar(table, exact=True).pvalue)
 
 
 def sign_flip_p_values(
   differences_PD: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-  """Two-sided p of the paired permutation test by columns; with 0 and +-1 it is McNemar's test."""
-  if not differences_PD.shape[1]:
+  """Returns two-sided p-values [D] of the paired permutation test.
+
+  For differences in {-1, 0, 1} the test is McNemar's.
+  """
+  problems, columns = differences_PD.shape
+  if not columns:
     return np.zeros(0)
   rng = np.random.default_rng(seed)
-  seen_D = np.abs(differences_PD.sum(axis=0)) - 1e-9
-  extreme_D = np.zeros(differences_PD.shape[1])
-  for start in range(0, resamples, 1000):
-    signs_BP = rng.integers(
-      0, 2, size=(min(1000, resamples - start), len(differences_PD))
-    )
-    extreme_D += np.sum(
-      np.abs((signs_BP * 2.0 - 1.0) @ differences_PD) >= seen_D, axis=0
-    )
+  observed_D = np.abs(differences_PD.sum(axis=0)) - 1e-9
+  extreme_D = np.zeros(columns)
+  for start in range(0, resamples, SIGN_FLIP_BLOCK):
+    size = min(SIGN_FLIP_BLOCK, resamples - start)
+    signs_BP = rng.integers(0, 2, size=(size, problems)) * 2.0 - 1.0
+    flipped_BD = np.abs(signs_BP @ differences_PD)
+    extreme_D += np.sum(flipped_BD >= observed_D, axis=0)
   return (extreme_D + 1) / (resamples + 1)
 
 
 def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
-  """p-values adjusted for their number (Holm 1979): below 0.05 holds for all of them at once."""
-  adjusted, largest = [0.0] * len(p_values), 0.0
-  for rank, index in enumerate(
-    sorted(range(len(p_values)), key=p_values.__getitem__)
-  ):
-    largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-    adjusted[index] = largest
-  return adjusted
+  """Returns p-values adjusted for their number (Holm 1979), in the given order.
+
+  If an adjusted value is below 0.05, the family-wise error rate is below 0.05. Computed by
+  `statsmodels.stats.multitest.multipletests`.
+  """
+  from statsmodels.stats import multitest
+
+  if not len(p_values):
+    return []
+  adjusted = multitest.multipletests(p_values, method='holm')[1]
+  return adjusted.tolist()
 
 
-def _difference(
-  differences_P: np.ndarray, low: float, high: float, flip: float
-) -> PairedDifference:
-  """`flip` is the p of the sign-flip test, nan where McNemar's test is to be used."""
-  a_better, b_better = (
-    int(np.sum(differences_P > 0)),
-    int(np.sum(differences_P < 0)),
-  )
-  if np.isnan(flip):
-    test, p_value = 'mcnemar', mcnemar_p_value(a_better, b_better)
-  else:
-    test, p_value = 'sign-flip', float(flip)
-  return PairedDifference(
-    float(np.mean(differences_P)),
-    float(low),
-    float(high),
-    len(differences_P),
-    a_better,
-    b_better,
-    p_value,
-    test,
-  )
-
-
-def _checked(values_P: np.ndarray) -> np.ndarray:
-  """The values as float64; ValueError unless they are a vector of numbers in [0, 1]."""
+def _check_shares(values_P: np.ndarray) -> np.ndarray:
+  """Returns the values as float64; ValueError unless they are a vector of numbers in [0, 1]."""
   values_P = np.asarray(values_P, np.float64)
-  if (
-    values_P.ndim != 1
-    or not len(values_P)
-    or not np.all((values_P >= 0) & (values_P <= 1))
-  ):
+  in_range = np.all((values_P >= 0) & (values_P <= 1))
+  if values_P.ndim != 1 or not len(values_P) or not in_range:
     raise ValueError(
-      f'values of shape {values_P.shape}, smallest {values_P.min(initial=np.inf)}, '
-      f'largest {values_P.max(initial=-np.inf)}; wanted one number in [0, 1] for '
-      'each of at least one problem.'
+      f'Values have the shape {values_P.shape}, minimum {values_P.min(initial=np.inf)} and '
+      f'maximum {values_P.max(initial=-np.inf)}; wanted one number in [0, 1] for each of at '
+      'least one problem.'
     )
   return values_P
