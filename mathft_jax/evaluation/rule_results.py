@@ -1,11 +1,16 @@
-"""What each rule gets right on each problem of a candidate file: the numbers under every table.
+"""Correctness of every voting rule on every problem of a candidate file.
 
-Nothing is left out of a denominator: a problem without any answered candidate is wrong for every
-rule. A rule that cannot be followed (scores are missing) gives no row and a note that says why.
+  results, notes = evaluate_rules(candidate_sets, voting.paper_rules())
+  results[0].values_P     # one number in [0, 1] per problem
+
+All tables of a report are computed from these results. No problem is dropped: a problem without
+any answered candidate counts as wrong for every rule. A rule that cannot be applied, because scores
+are missing, has no result, and a note states the reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -14,16 +19,18 @@ from mathft_jax.evaluation import score_baselines, voting
 
 GREEDY_ROW = 'Pass@1 (greedy)'
 SAMPLE_MEAN_ROW = 'Pass@1 (mean of samples)'
+KINDS = ('sample', 'rule', 'control', 'ceiling')  # in the order of the tables
 
 
 @dataclasses.dataclass(frozen=True)
 class RuleResult:
-  """One row of the tables.
+  """Correctness of one rule: one row of the tables.
 
   Attributes:
-    name: the row's name; 'N' stands for the candidates of a problem.
-    kind: 'sample' (one sample), 'rule', 'control' (re-ranking without the evaluator) or 'ceiling'.
-    values_P: 1 for each problem where the choice is correct, else 0; the expected value where the
+    name: the row's name; 'N' stands for the number of candidates of a problem.
+    kind: 'sample' (one sample), 'rule', 'control' (re-ranking without the evaluator) or 'ceiling'
+      (an upper bound that reads the labels).
+    values_P: 1 for each problem where the choice is correct, else 0; the expected value if the
       choice is random.
   """
 
@@ -32,87 +39,108 @@ class RuleResult:
   values_P: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class TopClusterResult:
+  """Accuracy and cost if only the members of the K largest clusters are scored.
+
+  Attributes:
+    top_clusters: K.
+    share: scored share of all candidates, including those without an answer.
+    share_of_answered: scored share of the candidates with an answer.
+    rerank_P, weighted_vote_P: values of RR.Top-K and W.RR.Top-K; None if scores are missing.
+    ceiling_P: values of MajK@N.
+  """
+
+  top_clusters: int
+  share: float
+  share_of_answered: float
+  rerank_P: np.ndarray | None
+  weighted_vote_P: np.ndarray | None
+  ceiling_P: np.ndarray
+
+
 def evaluate_rules(
   candidate_sets: Sequence[CandidateSet],
   rules: Sequence[voting.VotingRule],
   greedy: Sequence[CandidateSet] | None = None,
 ) -> tuple[list[RuleResult], list[str]]:
-  """All rows for one candidate file, and the notes about rows that are left out."""
-  rows, missing = [], {}
+  """Returns the results for one candidate file, and notes about rules without a result.
+
+  Args:
+    candidate_sets: graded problems.
+    rules: the voting rules; their names must differ.
+    greedy: one greedy candidate for each of the same problems; None omits its row.
+
+  Raises:
+    ValueError: two rules have the same name, or `greedy` has other problems.
+  """
   _check_names(rules)
+  results = []
   if greedy is not None:
-    rows.append(
-      RuleResult(
-        GREEDY_ROW, 'sample', greedy_correctness(candidate_sets, greedy)
-      )
-    )
-  rows.append(
-    RuleResult(
-      SAMPLE_MEAN_ROW,
-      'sample',
-      np.array([*map(score_baselines.mean_correctness, candidate_sets)]),
-    )
-  )
-  named = [
-    (
-      voting.rule_name(rule),
-      'ceiling' if isinstance(rule, voting.Oracle) else 'rule',
-      rule,
-    )
-    for rule in rules
-  ]
-  for name, kind, rule in [*named, *_controls(rules)]:
+    values_P = greedy_correctness(candidate_sets, greedy)
+    results.append(RuleResult(GREEDY_ROW, 'sample', values_P))
+  means_P = np.array([*map(score_baselines.mean_correctness, candidate_sets)])
+  results.append(RuleResult(SAMPLE_MEAN_ROW, 'sample', means_P))
+
+  missing: dict[str, list[str]] = {}
+  for name, kind, rule in _named_rules(rules):
     try:
-      rows.append(
-        RuleResult(name, kind, rule_correctness(candidate_sets, rule))
-      )
+      values_P = rule_correctness(candidate_sets, rule)
+      results.append(RuleResult(name, kind, values_P))
     except voting.MissingScoreError as error:
-      missing.setdefault(_cause(candidate_sets, error), []).append(name)
+      reason = _missing_reason(candidate_sets, error.field)
+      missing.setdefault(reason, []).append(name)
+
   for rule in rules:
     if isinstance(rule, voting.Rerank):
-      values = [
-        score_baselines.expected_random_accuracy(each, rule.top_clusters)
-        for each in candidate_sets
-      ]
-      rows.append(
-        RuleResult(f'{rule.name} by chance', 'control', np.array(values))
+      accuracy = functools.partial(
+        score_baselines.expected_random_accuracy,
+        top_clusters=rule.top_clusters,
       )
-  order = ('sample', 'rule', 'control', 'ceiling')
-  return (
-    sorted(rows, key=lambda row: order.index(row.kind)),
-    [
-      f'Left out: {", ".join(names)}. {cause}'
-      for cause, names in missing.items()
-    ],
-  )
+      values_P = np.array([*map(accuracy, candidate_sets)])
+      results.append(RuleResult(f'{rule.name} by chance', 'control', values_P))
+
+  results.sort(key=lambda result: KINDS.index(result.kind))
+  notes = []
+  for reason, names in missing.items():
+    notes.append(f'Left out: {", ".join(names)}. {reason}')
+  return results, notes
 
 
 def _check_names(rules: Sequence[voting.VotingRule]) -> None:
-  names = [voting.rule_name(rule) for rule in rules]
-  twice = sorted({name for name in names if names.count(name) > 1})
-  if twice:
+  names = [*map(voting.rule_name, rules)]
+  repeated = sorted({name for name in names if names.count(name) > 1})
+  if repeated:
     raise ValueError(
-      f'{twice} occur twice among the rules {names}; wanted different names.'
+      f'{repeated} occur more than once in the rules {names}; rules need different names.'
     )
 
 
-def _controls(rules: Sequence[voting.VotingRule]):
-  """(name, kind, rule) of re-ranking by the generator's own log-probability."""
+def _named_rules(
+  rules: Sequence[voting.VotingRule],
+) -> list[tuple[str, str, voting.VotingRule]]:
+  """Returns (row name, kind, rule) of the rules and of their log-probability controls."""
+  named = []
+  for rule in rules:
+    kind = 'ceiling' if isinstance(rule, voting.Oracle) else 'rule'
+    named.append((voting.rule_name(rule), kind, rule))
   for rule in (voting.Rerank(), voting.WeightedVote()):
     if rule in rules:
-      yield (
-        f'{rule.name} by log-prob',
-        'control',
-        lambda each, rule=rule: rule(score_baselines.score_by_log_prob(each)),
-      )
+      named.append((f'{rule.name} by log-prob', 'control', _by_log_prob(rule)))
+  return named
 
 
-def _cause(
-  candidate_sets: Sequence[CandidateSet], error: voting.MissingScoreError
-) -> str:
-  """Why rows are missing, for the file as a whole."""
+def _by_log_prob(rule: voting.VotingRule) -> voting.VotingRule:
+  """Returns the rule applied to the generator's log-probabilities instead of scores."""
+  return lambda candidate_set: rule(
+    score_baselines.score_by_log_prob(candidate_set)
+  )
+
+
+def _missing_reason(candidate_sets: Sequence[CandidateSet], field: str) -> str:
+  """Returns why results are missing, counted over the whole file."""
   candidates = [c for each in candidate_sets for c in each.candidates]
-  if 'log_prob' in str(error):
+  if field == 'log_prob':
     without = sum(c.log_prob is None for c in candidates)
     return f'{without:,} of {len(candidates):,} candidates carry no log_prob.'
   answered = [c for c in candidates if c.cluster is not None]
@@ -128,72 +156,64 @@ def _cause(
 def rule_correctness(
   candidate_sets: Sequence[CandidateSet], rule: voting.VotingRule
 ) -> np.ndarray:
-  """values_P: 1 where the rule's choice is correct, else 0; MissingScore if it cannot choose."""
-  choices = [rule(candidate_set) for candidate_set in candidate_sets]
-  return np.array(
-    [choice is not None and bool(choice.is_correct) for choice in choices],
-    float,
-  )
+  """Returns values_P: 1 where the rule's choice is correct, else 0.
+
+  Raises:
+    MissingScoreError: the rule needs a score that a candidate lacks.
+  """
+  correct = []
+  for candidate_set in candidate_sets:
+    choice = rule(candidate_set)
+    correct.append(choice is not None and bool(choice.is_correct))
+  return np.array(correct, float)
 
 
 def greedy_correctness(
   candidate_sets: Sequence[CandidateSet], greedy: Sequence[CandidateSet]
 ) -> np.ndarray:
-  """values_P of a file with one candidate for each of the same problems, in any order."""
+  """Returns values_P of one greedy candidate for each of the same problems, in any order."""
   by_id = {each.problem.id: each for each in greedy}
   ids = [each.problem.id for each in candidate_sets]
   several = [each.problem.id for each in greedy if len(each.candidates) != 1]
   missing = [id_ for id_ in ids if id_ not in by_id]
   if several or missing or len(by_id) != len(ids):
     raise ValueError(
-      f'the greedy file has {len(by_id)} problems, the candidate file {len(ids)}; '
-      f'{len(missing)} are missing {missing[:3]}, {len(several)} have not exactly one candidate '
-      f'{several[:3]}. Wanted one greedy candidate for each of the same problems.'
+      f'The greedy file has {len(by_id)} problems, the candidate file {len(ids)}; '
+      f'{len(missing)} are missing {missing[:3]}, {len(several)} do not have exactly one '
+      f'candidate {several[:3]}. Wanted one greedy candidate for each of the same problems.'
     )
-  return np.array(
-    [bool(by_id[id_].candidates[0].is_correct) for id_ in ids], float
-  )
+  correct = [bool(by_id[id_].candidates[0].is_correct) for id_ in ids]
+  return np.array(correct, float)
 
 
 def results_by_top_clusters(
   candidate_sets: Sequence[CandidateSet],
-) -> list[dict]:
-  """Share of candidates to score and accuracies for K = 1, 2, 4, ... up to all clusters.
-
-  Each row: top_clusters, share (of all candidates, those without an answer included),
-  share_of_answered, and the per-problem values of RR.Top-K, W.RR.Top-K (None where scores are
-  missing) and of the ceiling MajK@N.
-  """
-  most = max((len(each.clusters()) for each in candidate_sets), default=0)
+) -> list[TopClusterResult]:
+  """Returns accuracies and cost for K = 1, 2, 4, ... up to all clusters."""
   total = sum(len(each.candidates) for each in candidate_sets)
-  answered = sum(
-    len(cluster) for each in candidate_sets for cluster in each.clusters()
-  )
-  rows = []
-  for top_clusters in powers_of_two_up_to(most):
-    members = sum(
-      len(cluster)
-      for each in candidate_sets
-      for cluster in each.clusters()[:top_clusters]
+  sizes = [_cluster_sizes(each) for each in candidate_sets]
+  answered = sum(map(sum, sizes))
+  results = []
+  for top_clusters in powers_of_two_up_to(max(map(len, sizes), default=0)):
+    scored = sum(sum(each[:top_clusters]) for each in sizes)
+    results.append(
+      TopClusterResult(
+        top_clusters,
+        scored / total,
+        scored / answered,
+        _correctness_or_none(candidate_sets, voting.Rerank(top_clusters)),
+        _correctness_or_none(candidate_sets, voting.WeightedVote(top_clusters)),
+        rule_correctness(candidate_sets, voting.Oracle(top_clusters)),
+      )
     )
-    rows.append(
-      {
-        'top_clusters': top_clusters,
-        'share': members / total,
-        'share_of_answered': members / answered,
-        'RR.Top-K': _values_or_none(
-          candidate_sets, voting.Rerank(top_clusters)
-        ),
-        'W.RR.Top-K': _values_or_none(
-          candidate_sets, voting.WeightedVote(top_clusters)
-        ),
-        'MajK@N': rule_correctness(candidate_sets, voting.Oracle(top_clusters)),
-      }
-    )
-  return rows
+  return results
 
 
-def _values_or_none(
+def _cluster_sizes(candidate_set: CandidateSet) -> list[int]:
+  return [*map(len, candidate_set.clusters())]
+
+
+def _correctness_or_none(
   candidate_sets: Sequence[CandidateSet], rule: voting.VotingRule
 ) -> np.ndarray | None:
   try:
@@ -202,53 +222,56 @@ def _values_or_none(
     return None
 
 
-def powers_of_two_up_to(most: int) -> list[int]:
-  """1, 2, 4, ... below `most`, and `most`; empty for 0."""
-  return [2**i for i in range(most.bit_length()) if 2**i < most] + [most] * (
-    most > 0
-  )
+def powers_of_two_up_to(limit: int) -> list[int]:
+  """Returns 1, 2, 4, ... below `limit`, and `limit`; empty for 0."""
+  powers, power = [], 1
+  while power < limit:
+    powers.append(power)
+    power *= 2
+  return [*powers, limit] if limit > 0 else []
 
 
 def candidate_statistics(
   candidate_sets: Sequence[CandidateSet],
-) -> Mapping[str, float]:
-  """Counts and shares that describe the samples themselves, all over problems x samples."""
-  sizes = np.array([len(each.candidates) for each in candidate_sets])
+) -> dict[str, float | None]:
+  """Returns counts and shares that describe the samples, over all problems and samples."""
   candidates = [c for each in candidate_sets for c in each.candidates]
-  known_end = [c.finished for c in candidates if c.finished is not None]
-  right = np.array(
-    [
-      sum(bool(c.is_correct) for c in each.candidates)
-      for each in candidate_sets
-    ]
-  )
-  clusters = [each.clusters() for each in candidate_sets]
-  largest = [len(each[0]) / size for each, size in zip(clusters, sizes) if each]
+  finished = [c.finished for c in candidates if c.finished is not None]
+  sizes_P = np.array([len(each.candidates) for each in candidate_sets])
+  clusters = [*map(_cluster_sizes, candidate_sets)]
+
+  correct, distinct_texts, ties = [], 0, 0
+  largest_shares = []
+  for candidate_set, cluster_sizes in zip(candidate_sets, clusters):
+    found = candidate_set.candidates
+    correct.append(sum(bool(c.is_correct) for c in found))
+    distinct_texts += len({c.solution for c in found})
+    if cluster_sizes:
+      largest_shares.append(cluster_sizes[0] / len(found))
+    ties += len(cluster_sizes) > 1 and cluster_sizes[0] == cluster_sizes[1]
+  correct_P = np.array(correct)
+  all_correct_P = (correct_P == sizes_P) & (sizes_P > 0)
+
+  def share(is_counted: Callable) -> float:
+    return _mean([*map(is_counted, candidates)])
+
   return {
     'problems': len(candidate_sets),
     'candidates': len(candidates),
-    'candidates_per_problem_min': int(sizes.min()),
-    'candidates_per_problem_max': int(sizes.max()),
-    'answered': _share([c.cluster is not None for c in candidates]),
-    'finished': _share(known_end) if known_end else None,
-    'distinct_texts': len(
-      {
-        (i, c.solution)
-        for i, each in enumerate(candidate_sets)
-        for c in each.candidates
-      }
-    ),
-    'clusters_per_problem': float(np.mean([len(each) for each in clusters])),
-    'largest_cluster_share': _share(largest),
-    'problems_without_answer': sum(not each for each in clusters),
-    'problems_all_correct': int(np.sum((right == sizes) & (sizes > 0))),
-    'problems_none_correct': int(np.sum(right == 0)),
-    'majority_ties': sum(
-      len(each) > 1 and len(each[0]) == len(each[1]) for each in clusters
-    ),
-    'scored': _share([c.score is not None for c in candidates]),
+    'candidates_per_problem_min': int(sizes_P.min()),
+    'candidates_per_problem_max': int(sizes_P.max()),
+    'answered': share(lambda c: c.cluster is not None),
+    'finished': _mean(finished) if finished else None,
+    'distinct_texts': distinct_texts,
+    'clusters_per_problem': float(np.mean([*map(len, clusters)])),
+    'largest_cluster_share': _mean(largest_shares),
+    'problems_without_answer': clusters.count([]),
+    'problems_all_correct': int(all_correct_P.sum()),
+    'problems_none_correct': int(np.sum(correct_P == 0)),
+    'majority_ties': ties,
+    'scored': share(lambda c: c.score is not None),
   }
 
 
-def _share(values: Sequence[float]) -> float:
-  return float(np.mean(values)) if len(values) else 0.0
+def _mean(values: Sequence[float]) -> float:
+  return float(np.mean(values)) if values else 0.0

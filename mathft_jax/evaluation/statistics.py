@@ -8,7 +8,7 @@ the share of correct samples where several samples are drawn. The problem is the
 interval and test, because samples of one problem are not independent. No interval here covers
 another training run with another seed.
 
-Wilson's interval, McNemar's test and Holm's adjustment are those of statsmodels. The paired
+Wilson's interval and Holm's adjustment are computed by statsmodels, McNemar's test by scipy. The paired
 bootstrap and the sign-flip test are written here: all differences of a report must share the same
 resampled problems, and a seed must always give the same numbers.
 """
@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
-# Functions import statsmodels when they need it: the import takes 2 s.
+# Functions import scipy and statsmodels when they need them: the imports take 2 s.
 
 Key = TypeVar('Key', bound=Hashable)
 
@@ -65,13 +65,12 @@ def wilson_interval(
   """
   from statsmodels.stats import proportion
 
-  low, high = proportion.proportion_confint(
+  interval = proportion.proportion_confint(
     mean * n, n, alpha=1 - confidence, method='wilson'
   )
+  low, high = np.array(interval).tolist()
   # At a mean of 0 or 1 one end equals the mean; rounding must not move it past.
-  low = min(max(float(low), 0.0), mean)
-  high = max(min(float(high), 1.0), mean)
-  return low, high
+  return min(max(low, 0.0), mean), max(min(high, 1.0), mean)
 
 
 def estimate_mean(
@@ -157,7 +156,7 @@ def paired_differences(
   means_BD = bootstrap_means(differences_PD, resamples, seed)
   low_D, high_D = np.quantile(means_BD, [tail, 1 - tail], axis=0)
 
-  is_binary_D = np.isin(differences_PD, (-1.0, 0.0, 1.0)).all(axis=0)
+  is_binary_D = np.all(np.isin(differences_PD, (-1.0, 0.0, 1.0)), axis=0)
   flip_D = np.full(len(pairs), np.nan)
   flip_D[~is_binary_D] = sign_flip_p_values(
     differences_PD[:, ~is_binary_D], resamples, seed
@@ -213,16 +212,18 @@ def bootstrap_weights(
 def mcnemar_p_value(a_better: int, b_better: int) -> float:
   """Returns the two-sided p-value of McNemar's exact test.
 
-  Computed by `statsmodels.stats.contingency_tables.mcnemar`.
+  It is the binomial test of the discordant pairs, computed by `scipy.stats.binomtest`.
 
   Args:
     a_better: problems that only a solves.
     b_better: problems that only b solves.
   """
-  from statsmodels.stats import contingency_tables
+  from scipy import stats
 
-  table = [[0, a_better], [b_better, 0]]
-  return float(contingency_tables.mcnemar(table, exact=True).pvalue)
+  discordant = a_better + b_better
+  if not discordant:
+    return 1.0
+  return float(stats.binomtest(a_better, discordant).pvalue)
 
 
 def sign_flip_p_values(
@@ -256,8 +257,8 @@ def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
 
   if not len(p_values):
     return []
-  adjusted = multitest.multipletests(p_values, method='holm')[1]
-  return adjusted.tolist()
+  _, adjusted, *_ = multitest.multipletests(p_values, method='holm')
+  return np.array(adjusted).tolist()
 
 
 def _check_shares(values_P: np.ndarray) -> np.ndarray:

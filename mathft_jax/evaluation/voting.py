@@ -1,43 +1,61 @@
-"""The rules of the paper's section 3: which candidate of a problem to answer with.
+"""Voting and re-ranking rules of the paper's section 3: each chooses one candidate per problem.
 
-A rule takes a problem with its candidates and returns the chosen candidate, or None where no
-candidate has an answer. Candidates without an answer are in no cluster and are never chosen.
+  choice = Rerank(top_clusters=8)(candidate_set)    # a Candidate, or None if none has an answer
 
-| rule                          | the paper's name            | needs scores of          |
-|-------------------------------|-----------------------------|--------------------------|
-| `Majority()`                  | Maj1                        | nobody                   |
-| `Rerank()`                    | RR.All                      | all                      |
-| `Rerank(top_clusters=K)`      | RR.Top-K, RR.MajK           | the K largest clusters   |
-| `WeightedVote()`              | W.RR                        | all                      |
-| `WeightedVote(top_clusters=K)`| W.RR.MajK                   | the K largest clusters   |
-| `Majority(top_candidates=n)`  | Maj1.TopN                   | all                      |
-| `Oracle()`                    | Pass@N, a ceiling           | nobody; reads the labels |
-| `Oracle(top_clusters=K)`      | MajK@N, RR.Top-K's ceiling  | nobody; reads the labels |
+Candidates without an answer are in no cluster and are never chosen. K is `top_clusters`, n is
+`top_candidates`.
 
-One tie-break everywhere: of equal scores the first sampled wins, of equal clusters the larger and
-then the first sampled. With it the identities of the paper hold exactly: RR.Top-1 = Maj1,
-RR.Top-all = RR.All, W.RR.Top-1 = Maj1, Maj1.Top1 = RR.All, Maj1.Top-all = Maj1; a constant
-evaluator makes W.RR = Maj1, a perfect one RR.All = Pass@N.
+| rule                          | name in the paper           | needs scores of        |
+|-------------------------------|-----------------------------|------------------------|
+| `Majority()`                  | Maj1                        | none                   |
+| `Rerank()`                    | RR.All                      | all                    |
+| `Rerank(top_clusters=K)`      | RR.Top-K, RR.MajK           | the K largest clusters |
+| `WeightedVote()`              | W.RR                        | all                    |
+| `WeightedVote(top_clusters=K)`| W.RR.MajK                   | the K largest clusters |
+| `Majority(top_candidates=n)`  | Maj1.TopN                   | all                    |
+| `Oracle()`                    | Pass@N, an upper bound      | none; reads the labels |
+| `Oracle(top_clusters=K)`      | MajK@N, bound of RR.Top-K   | none; reads the labels |
+
+All rules break ties in the same way: of equal scores the first sampled candidate wins; of equal
+clusters the larger, then the first sampled. Therefore the identities of the paper hold exactly:
+RR.Top-1 = Maj1, RR.Top-all = RR.All, W.RR.Top-1 = Maj1, Maj1.Top1 = RR.All, Maj1.Top-all = Maj1;
+with a constant evaluator W.RR = Maj1, with a perfect evaluator RR.All = Pass@N.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import math
+from typing import Protocol
 
-from mathft_jax.data.schema import Candidate, CandidateSet
+from mathft_jax.data.schema import Candidate, CandidateSet, Cluster
 
-VotingRule = Callable[[CandidateSet], Candidate | None]
+
+class VotingRule(Protocol):
+  """Chooses a candidate of a problem; None if no candidate can be chosen.
+
+  A rule may have an attribute `name`, which a report uses as the name of its row.
+  """
+
+  def __call__(self, candidate_set: CandidateSet, /) -> Candidate | None: ...
 
 
 class MissingScoreError(ValueError):
-  """A rule needs the score of a candidate that has none."""
+  """A rule needs a value of a candidate that has none.
+
+  Attributes:
+    field: the field of `Candidate` that is missing, 'score' or 'log_prob'.
+  """
+
+  def __init__(self, message: str, field: str = 'score'):
+    super().__init__(message)
+    self.field = field
 
 
 @dataclasses.dataclass(frozen=True)
 class Majority:
   """Maj1: the first sampled member of the largest cluster.
 
-  With `top_candidates=n`, Maj1.TopN: the vote is among the n answered candidates of highest score.
+  With `top_candidates=n`, Maj1.TopN: only the n answered candidates of highest score vote.
   """
 
   top_candidates: int | None = None
@@ -47,34 +65,31 @@ class Majority:
 
   @property
   def name(self) -> str:
-    return (
-      'Maj1@N'
-      if self.top_candidates is None
-      else f'Maj1.Top{self.top_candidates}'
-    )
+    if self.top_candidates is None:
+      return 'Maj1@N'
+    return f'Maj1.Top{self.top_candidates}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     if self.top_candidates is not None:
-      candidate_set = self._highest_scored(candidate_set)
+      candidate_set = self._keep_highest_scored(candidate_set)
     clusters = candidate_set.clusters()
     return candidate_set.candidates[clusters[0][0]] if clusters else None
 
-  def _highest_scored(self, candidate_set: CandidateSet) -> CandidateSet:
-    """The `top_candidates` candidates of highest score, still in sampling order."""
-    answered = sorted(
-      index for cluster in candidate_set.clusters() for index in cluster
-    )
+  def _keep_highest_scored(self, candidate_set: CandidateSet) -> CandidateSet:
+    """Returns the `top_candidates` candidates of highest score in sampling order."""
+    answered = _members(candidate_set.clusters())
     scores = _scores(candidate_set, answered, self.name)
-    best = sorted(answered, key=lambda index: -scores[index])[
-      : self.top_candidates
-    ]
-    kept = tuple(candidate_set.candidates[index] for index in sorted(best))
-    return dataclasses.replace(candidate_set, candidates=kept)
+    best_first = sorted(answered, key=lambda index: -scores[index])
+    kept = sorted(best_first[: self.top_candidates])
+    return dataclasses.replace(
+      candidate_set,
+      candidates=tuple(candidate_set.candidates[index] for index in kept),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Rerank:
-  """RR.All: the candidate of the highest score; RR.Top-K: within the K largest clusters."""
+  """RR.All: the candidate of highest score; RR.Top-K: within the K largest clusters."""
 
   top_clusters: int | None = None
 
@@ -83,17 +98,16 @@ class Rerank:
 
   @property
   def name(self) -> str:
-    return (
-      'RR.All' if self.top_clusters is None else f'RR.Top-{self.top_clusters}'
-    )
+    if self.top_clusters is None:
+      return 'RR.All'
+    return f'RR.Top-{self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    clusters = candidate_set.clusters()[: self.top_clusters]
-    # In sampling order, for max() keeps the first of equals.
-    members = sorted(index for cluster in clusters for index in cluster)
+    members = _members(candidate_set.clusters()[: self.top_clusters])
     scores = _scores(candidate_set, members, self.name)
     if not members:
       return None
+    # max() returns the first of equals, here the first sampled.
     return candidate_set.candidates[max(members, key=scores.__getitem__)]
 
 
@@ -108,21 +122,21 @@ class WeightedVote:
 
   @property
   def name(self) -> str:
-    return (
-      'W.RR' if self.top_clusters is None else f'W.RR.Top-{self.top_clusters}'
-    )
+    if self.top_clusters is None:
+      return 'W.RR'
+    return f'W.RR.Top-{self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     clusters = candidate_set.clusters()[: self.top_clusters]
-    members = [index for cluster in clusters for index in cluster]
-    scores = _scores(candidate_set, members, self.name)
+    scores = _scores(candidate_set, _members(clusters), self.name)
     if not clusters:
       return None
-    # fsum: the sum, and so the winner of a tie, must not depend on the order of the members.
-    heaviest = max(
-      clusters,
-      key=lambda cluster: math.fsum(scores[index] for index in cluster),
-    )
+
+    def weight(cluster: Cluster) -> float:
+      # fsum: the sum, and so the winner of a tie, must not depend on the order of the members.
+      return math.fsum(scores[index] for index in cluster)
+
+    heaviest = max(clusters, key=weight)
     return candidate_set.candidates[max(heaviest, key=scores.__getitem__)]
 
 
@@ -130,7 +144,7 @@ class WeightedVote:
 class Oracle:
   """Pass@N: a correct candidate if there is one; MajK@N: if the K largest clusters have one.
 
-  No method may be compared with it: it reads the labels. It is the ceiling of the others.
+  It reads the labels, so it is the upper bound of the other rules and not a method.
   """
 
   top_clusters: int | None = None
@@ -140,28 +154,29 @@ class Oracle:
 
   @property
   def name(self) -> str:
-    return (
-      'Pass@N'
-      if self.top_clusters is None
-      else f'MajK@N, K={self.top_clusters}'
-    )
+    if self.top_clusters is None:
+      return 'Pass@N'
+    return f'MajK@N, K={self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    candidates = candidate_set.candidates
+    indices: Iterable[int] = range(len(candidate_set.candidates))
     if self.top_clusters is not None:
-      clusters = candidate_set.clusters()[: self.top_clusters]
-      candidates = [
-        candidates[index] for cluster in clusters for index in cluster
-      ]
-    return next(
-      (candidate for candidate in candidates if candidate.is_correct), None
-    )
+      indices = _members(candidate_set.clusters()[: self.top_clusters])
+    for index in indices:
+      if candidate_set.candidates[index].is_correct:
+        return candidate_set.candidates[index]
+    return None
 
 
 def paper_rules(
   top_clusters: int = 8, top_candidates: int = 8
 ) -> tuple[VotingRule, ...]:
-  """Every rule of the paper's section 3; K = 8 is the paper's, n = 8 ours (it chose n by test)."""
+  """Returns every rule of the paper's section 3.
+
+  Args:
+    top_clusters: K; 8 is the paper's.
+    top_candidates: n of Maj1.TopN; the paper chose its n on the test problems.
+  """
   return (
     Majority(),
     Rerank(),
@@ -175,37 +190,54 @@ def paper_rules(
 
 
 def rule_name(rule: VotingRule) -> str:
-  """The rule's `name`, else how it prints: what the report calls it."""
-  return (
-    getattr(rule, 'name', None) or getattr(rule, '__name__', None) or str(rule)
-  )
+  """Returns the rule's `name`, else its `__name__`, else str(rule)."""
+  name = getattr(rule, 'name', None) or getattr(rule, '__name__', None)
+  return name or str(rule)
+
+
+def _members(clusters: Sequence[Cluster]) -> list[int]:
+  """Returns the indices of all members of the clusters in sampling order."""
+  members = []
+  for cluster in clusters:
+    members.extend(cluster)
+  return sorted(members)
 
 
 def _scores(
   candidate_set: CandidateSet, needed: Sequence[int], rule: str
 ) -> dict[int, float]:
-  """Scores of the needed candidates by index; MissingScore when one has none."""
-  scores = {index: candidate_set.candidates[index].score for index in needed}
-  missing = [index for index, score in scores.items() if score is None]
+  """Returns the scores of the needed candidates by index.
+
+  Raises:
+    MissingScoreError: a needed candidate has no score.
+    ValueError: a score is not finite.
+  """
+  problem = f'problem {candidate_set.problem.id!r}'
+  scores, missing = {}, []
+  for index in needed:
+    score = candidate_set.candidates[index].score
+    if score is None:
+      missing.append(index)
+    else:
+      scores[index] = score
+
   if missing:
     raise MissingScoreError(
-      f'problem {candidate_set.problem.id!r}: {rule} needs the scores of {len(scores)} '
-      f'candidates, but {len(missing)} of them have none (the first is candidate {missing[0]}). '
-      'Run score with top_clusters=None, or use a rule over the clusters that were scored.'
+      f'{problem}: {rule} needs the scores of {len(needed)} candidates, but {len(missing)} of '
+      f'them have none (the first is candidate {min(missing)}). Run score with '
+      'top_clusters=None, or use a rule over the clusters that have scores.'
     )
-  broken = [
-    index for index, score in scores.items() if not math.isfinite(score)
-  ]
-  if broken:
-    raise ValueError(
-      f'problem {candidate_set.problem.id!r}: candidate {broken[0]} has the score '
-      f'{scores[broken[0]]}; wanted a finite number, S_cls in [0, 1].'
-    )
+  for index, score in scores.items():
+    if not math.isfinite(score):
+      raise ValueError(
+        f'{problem}: candidate {index} has the score {score}; wanted a finite number, S_cls in '
+        '[0, 1].'
+      )
   return scores
 
 
 def _check_positive(field: str, value: int | None) -> None:
   if value is not None and value < 1:
     raise ValueError(
-      f'{field} = {value}; wanted at least 1, or None for all of them.'
+      f'{field} is {value}; wanted at least 1, or None for all of them.'
     )

@@ -47,7 +47,7 @@ def test_rows_say_what_kind_they_are():
 
 
 def test_two_rules_of_one_name_are_refused():
-  with pytest.raises(ValueError, match=r"\['W.RR'\] occur twice"):
+  with pytest.raises(ValueError, match=r"\['W.RR'\] occur more than once"):
     rows_of(
       [candidate_set([(CORRECT, 0.5)])],
       [voting.WeightedVote(), voting.WeightedVote()],
@@ -113,7 +113,7 @@ def test_greedy_is_matched_by_problem_in_any_order():
     ([candidate_set([('a', 0.5)], 'p')], r"1 are missing \['q'\]"),
     (
       [candidate_set([('a', 0.5)] * 2, 'p'), candidate_set([('a', 0.5)], 'q')],
-      r"1 have not exactly one candidate \['p'\]",
+      r"1 do not have exactly one candidate \['p'\]",
     ),
     (
       [candidate_set([('a', 0.5)], id_) for id_ in 'pqr'],
@@ -135,18 +135,18 @@ def test_sweep_counts_the_members_of_the_largest_clusters():
     candidate_set([(CORRECT, 0.5)], 'q'),
   ]
   rows = rule_results.results_by_top_clusters(sets)
-  assert [row['top_clusters'] for row in rows] == [1, 2, 3]
-  assert [row['share'] for row in rows] == [4 / 8, 6 / 8, 7 / 8]
-  assert [row['share_of_answered'] for row in rows] == [4 / 7, 6 / 7, 1]
-  assert [row['RR.Top-K'].tolist() for row in rows] == [[0, 1], [1, 1], [1, 1]]
-  assert [row['MajK@N'].tolist() for row in rows] == [[0, 1], [1, 1], [1, 1]]
+  assert [row.top_clusters for row in rows] == [1, 2, 3]
+  assert [row.share for row in rows] == [4 / 8, 6 / 8, 7 / 8]
+  assert [row.share_of_answered for row in rows] == [4 / 7, 6 / 7, 1]
+  assert [row.rerank_P.tolist() for row in rows] == [[0, 1], [1, 1], [1, 1]]
+  assert [row.ceiling_P.tolist() for row in rows] == [[0, 1], [1, 1], [1, 1]]
 
 
 def test_sweep_leaves_out_what_was_not_scored():
   rows = rule_results.results_by_top_clusters(
     [candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])]
   )
-  assert [row['RR.Top-K'] is None for row in rows] == [False, True]
+  assert [row.rerank_P is None for row in rows] == [False, True]
 
 
 @pytest.mark.parametrize(

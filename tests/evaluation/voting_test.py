@@ -124,7 +124,7 @@ def test_a_score_that_is_not_a_number_is_an_error():
   'build', [voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle]
 )
 def test_zero_clusters_or_candidates_are_refused(build):
-  with pytest.raises(ValueError, match='= 0; wanted at least 1'):
+  with pytest.raises(ValueError, match='is 0; wanted at least 1'):
     build(0)
 
 

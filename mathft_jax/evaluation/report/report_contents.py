@@ -259,19 +259,28 @@ def _auc(
 def _sweep(
   candidate_sets: Sequence[CandidateSet], settings: ReportSettings
 ) -> list[dict[str, Any]]:
-  """The rows of outcomes.top_cluster_sweep with estimates in the place of values."""
+  """Accuracy and cost for each number K of scored clusters."""
 
-  def shown(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-      return value
+  def to_json(values_P: np.ndarray | None) -> dict[str, Any] | None:
+    if values_P is None:
+      return None
     return _json(
-      statistics.estimate_mean(value, confidence=settings.confidence)
+      statistics.estimate_mean(values_P, confidence=settings.confidence)
     )
 
-  return [
-    {key: shown(value) for key, value in row.items()}
-    for row in rule_results.results_by_top_clusters(candidate_sets)
-  ]
+  entries = []
+  for result in rule_results.results_by_top_clusters(candidate_sets):
+    entries.append(
+      {
+        'top_clusters': result.top_clusters,
+        'share': result.share,
+        'share_of_answered': result.share_of_answered,
+        'RR.Top-K': to_json(result.rerank_P),
+        'W.RR.Top-K': to_json(result.weighted_vote_P),
+        'MajK@N': to_json(result.ceiling_P),
+      }
+    )
+  return entries
 
 
 def _curves(
