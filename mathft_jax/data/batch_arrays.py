@@ -1,146 +1,139 @@
-"""Rows of a batch: how an example becomes parallel arrays. `batches.py` says what is in them."""
+"""Examples as rows of parallel numpy arrays; `batching` documents the arrays of a batch.
 
-from collections.abc import Mapping, Sequence
+B rows, T tokens of a row, W label words, M tokens of a label word.
+"""
+
+from collections.abc import Sequence
 import dataclasses
-import functools
-from typing import Any
 
 import numpy as np
 
-Example = Mapping[str, Any]
+from mathft_jax.data import example_types, label_words
+
 Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelWords:
-  """The evaluator's two words, and the branches that they hang on a prompt."""
-
-  words_WM: np.ndarray
-  mask_WM: np.ndarray
-
-  @functools.cached_property
-  def tails(self) -> list[np.ndarray]:
-    """Of each word the tokens that are input: all but the last."""
-    return [
-      word[mask.astype(bool)][:-1]
-      for word, mask in zip(self.words_WM, self.mask_WM)
-    ]
-
-  @functools.cached_property
-  def length(self) -> int:
-    return sum(map(len, self.tails))
-
-  @functools.cached_property
-  def branches(self) -> np.ndarray:
-    """The branch, 1 or 2, of each token after the prompt."""
-    return np.repeat([1, 2], [len(tail) for tail in self.tails])
-
-  @functools.cached_property
-  def positions(self) -> np.ndarray:
-    """The position of each token after the prompt, counted from the prompt's end."""
-    return np.concatenate([np.arange(len(tail)) for tail in self.tails])
-
-  @functools.cached_property
-  def word_positions_WM(self) -> np.ndarray:
-    """Row index whose hidden state predicts each word token, counted from the prompt's end."""
-    after = np.full(
-      self.words_WM.shape, -1, np.int32
-    )  # the first token: the prompt's last
-    starts = np.cumsum([0, *(len(tail) for tail in self.tails)])
-    for word, tail in enumerate(self.tails):
-      after[word, 1 : 1 + len(tail)] = np.arange(starts[word], starts[word + 1])
-    return after
+# Arrays of a batch without a batch axis: the same in every batch, replicated on all devices.
+UNBATCHED_ARRAYS = frozenset({'label_words', 'label_word_mask'})
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """One example: tokens in sequence, of which the first `context` carry no loss.
+  """One example as a token sequence; a packed row has several segments.
 
   Attributes:
-    length: tokens it takes in a row.
-    weights: of the targets; None where all are 1.
-    is_correct: the label; None where there is none.
-    is_prompt: an evaluator's prompt, which takes no targets but the label words' branches.
+    sequence: token ids, inputs then targets.
+    num_context: tokens at the start of `sequence` that carry no loss.
+    length: tokens that the segment takes in a row.
+    weights: loss weight of each target; None means 1 for all.
+    is_correct: the label; None for a solution.
+    is_evaluator_prompt: the targets are the label words, which follow on branches.
   """
 
   sequence: np.ndarray
-  context: int
+  num_context: int
   length: int
   weights: np.ndarray | None = None
   is_correct: int | None = None
-  is_prompt: bool = False
+  is_evaluator_prompt: bool = False
+
+  @property
+  def predicted_weights(self) -> np.ndarray:
+    """Loss weights of the predicted targets; the first token of a sequence is not predicted."""
+    if self.is_evaluator_prompt:
+      return np.zeros(0, np.float32)
+    if self.weights is None:
+      num_predicted = len(self.sequence) - max(self.num_context, 1)
+      return np.ones(num_predicted, np.float32)
+    return self.weights[1 if self.num_context == 0 else 0 :]
 
   @property
   def num_trained(self) -> int:
-    """Target tokens with a weight; the very first token of a sequence is not predicted."""
-    if self.is_prompt:
-      return 0
-    if self.weights is None:
-      return len(self.sequence) - max(self.context, 1)
-    return int((self.weights[1 if self.context == 0 else 0 :] > 0).sum())
+    """Number of target tokens with a positive loss weight."""
+    return int((self.predicted_weights > 0).sum())
 
 
 def make_segment(
-  example: Example, index: int, words: LabelWords | None
+  example: example_types.Example,
+  index: int,
+  words: label_words.LabelWords | None,
 ) -> Segment:
-  """The segment of an example; ValueError with its index when it cannot be trained on."""
-  inputs = np.asarray(example['inputs'], np.int32)
-  targets = np.asarray(example['targets'], np.int32)
-  label = (
-    None if example.get('is_correct') is None else int(example['is_correct'])
-  )
-  if label is not None and not len(targets):
-    if words is None or not len(inputs):
-      raise ValueError(
-        f'example {index}: a verdict on a prompt of {len(inputs)} tokens, '
-        f'label_words {words}; pass label_words=prompts.encode_words(...).'
-      )
-    return Segment(
-      inputs,
-      len(inputs),
-      len(inputs) + words.length,
-      None,
-      label,
-      is_prompt=True,
-    )
-  weights = example.get('target_weights')
-  weights = None if weights is None else np.asarray(weights, np.float32)
-  num_weights = len(targets) if weights is None else len(weights)
-  if (
-    len(inputs) + len(targets) < 2
-    or not len(targets)
-    or num_weights != len(targets)
-  ):
-    raise ValueError(
-      f'example {index}: {len(inputs)} inputs, {len(targets)} targets, '
-      f'{num_weights} target weights; wanted a target token with a token before it '
-      'and one weight for each target.'
-    )
+  """Returns the segment of an example.
+
+  Args:
+    example: a solution, verdict or contrast example.
+    index: position of the example, for error messages.
+    words: needed for verdict examples.
+
+  Raises:
+    ValueError: the example cannot be trained on.
+  """
+  inputs = np.asarray(example.inputs, np.int32)
+  if isinstance(example, example_types.VerdictExample):
+    return _make_evaluator_prompt(inputs, example.is_correct, index, words)
+
+  targets = np.asarray(example.targets, np.int32)
   sequence = np.concatenate([inputs, targets])
-  return Segment(sequence, len(inputs), len(sequence) - 1, weights, label)
+  weights, is_correct = None, None
+  if isinstance(example, example_types.ContrastExample):
+    is_correct = int(example.is_correct)
+  elif example.target_weights is not None:
+    weights = np.asarray(example.target_weights, np.float32)
 
-
-def truncate_segment(whole: Segment, length: int) -> Segment:
-  """The first `length` tokens of a segment that is no prompt."""
-  sequence = whole.sequence[: length + 1]
-  weights = (
-    None
-    if whole.weights is None
-    else whole.weights[: max(0, length + 1 - whole.context)]
+  num_weights = len(targets) if weights is None else len(weights)
+  if len(sequence) < 2 or not len(targets) or num_weights != len(targets):
+    raise ValueError(
+      f'example {index} has {len(inputs)} inputs, {len(targets)} targets and {num_weights} '
+      'target weights; wanted a target token with a token before it, and one weight per target.'
+    )
+  return Segment(
+    sequence, len(inputs), len(sequence) - 1, weights, is_correct
   )
+
+
+def _make_evaluator_prompt(
+  inputs: np.ndarray,
+  is_correct: int,
+  index: int,
+  words: label_words.LabelWords | None,
+) -> Segment:
+  if words is None or not len(inputs):
+    raise ValueError(
+      f'example {index} is a verdict on a prompt of {len(inputs)} tokens, with label_words '
+      f'{words}; wanted a prompt and label_words=prompt_templates.encode_label_words(...).'
+    )
+  return Segment(
+    sequence=inputs,
+    num_context=len(inputs),
+    length=len(inputs) + len(words.branch_tokens),
+    is_correct=int(is_correct),
+    is_evaluator_prompt=True,
+  )
+
+
+def truncate_segment(segment: Segment, length: int) -> Segment:
+  """Returns the first `length` tokens of a segment that is not an evaluator prompt."""
+  sequence = segment.sequence[: length + 1]
+  weights = segment.weights
+  if weights is not None:
+    weights = weights[: max(0, length + 1 - segment.num_context)]
   return dataclasses.replace(
-    whole,
+    segment,
     sequence=sequence,
     length=length,
     weights=weights,
-    context=min(whole.context, len(sequence)),
+    num_context=min(segment.num_context, len(sequence)),
   )
 
 
 def make_token_arrays(
   rows: Sequence[Sequence[Segment]], shape: tuple[int, int], pad_id: int
 ) -> Batch:
-  """The five keys that every batch has; rows beyond `rows` stay empty."""
+  """Returns the five [B, T] arrays that every batch has.
+
+  Args:
+    rows: segments of each row; batch rows beyond these stay empty.
+    shape: (B, T).
+    pad_id: token id of empty positions.
+  """
   batch = {
     'decoder_input_tokens': np.full(shape, pad_id, np.int32),
     'decoder_target_tokens': np.full(shape, pad_id, np.int32),
@@ -148,61 +141,70 @@ def make_token_arrays(
     'decoder_positions': np.zeros(shape, np.int32),
     'decoder_segment_ids': np.zeros(shape, np.int32),
   }
-  for index, row in enumerate(rows):
+  for row, segments in enumerate(rows):
     start = 0
-    for number, part in enumerate(row, start=1):
-      batch['decoder_segment_ids'][index, start : start + part.length] = number
-      if not part.is_prompt:
-        _write_sequence(batch, index, start, part)
-      start += part.length
+    for segment_id, segment in enumerate(segments, start=1):
+      end = start + segment.length
+      batch['decoder_segment_ids'][row, start:end] = segment_id
+      if not segment.is_evaluator_prompt:
+        _write_sequence(batch, row, start, segment)
+      start = end
   return batch
 
 
-def _write_sequence(batch: Batch, row: int, start: int, part: Segment):
-  here = slice(start, start + part.length)
-  batch['decoder_input_tokens'][row, here] = part.sequence[:-1]
-  batch['decoder_target_tokens'][row, here] = part.sequence[1:]
-  batch['decoder_positions'][row, here] = np.arange(part.length)
-  trained = slice(start + max(part.context - 1, 0), start + part.length)
-  weights = (
-    1 if part.weights is None else part.weights[1 if part.context == 0 else 0 :]
-  )
-  batch['decoder_loss_weights'][row, trained] = weights
+def _write_sequence(batch: Batch, row: int, start: int, segment: Segment):
+  end = start + segment.length
+  batch['decoder_input_tokens'][row, start:end] = segment.sequence[:-1]
+  batch['decoder_target_tokens'][row, start:end] = segment.sequence[1:]
+  batch['decoder_positions'][row, start:end] = np.arange(segment.length)
+
+  first_trained = start + max(segment.num_context - 1, 0)
+  weights = segment.predicted_weights
+  batch['decoder_loss_weights'][row, first_trained:end] = weights
 
 
-def make_label_arrays(rows: Sequence[Segment], size: int) -> Batch:
-  """The keys of batches with labels."""
-  batch = {
-    name: np.zeros(size, np.float32)
-    for name in ('is_correct', 'verdict_weights')
-  }
-  for index, row in enumerate(rows):
-    if row.is_correct is not None:
-      batch['is_correct'][index] = row.is_correct
-      batch['verdict_weights'][index] = 1
-  return batch
+def make_label_arrays(segments: Sequence[Segment], batch_size: int) -> Batch:
+  """Returns the [B] arrays of batches with labels; rows without a label have weight 0."""
+  is_correct_B = np.zeros(batch_size, np.float32)
+  weights_B = np.zeros(batch_size, np.float32)
+  for row, segment in enumerate(segments):
+    if segment.is_correct is not None:
+      is_correct_B[row] = segment.is_correct
+      weights_B[row] = 1
+  return {'is_correct': is_correct_B, 'verdict_weights': weights_B}
 
 
 def write_evaluator_prompts(
-  batch: Batch, rows: Sequence[Segment], words: LabelWords
+  batch: Batch, segments: Sequence[Segment], words: label_words.LabelWords
 ):
-  """Writes the evaluator's prompts, with a branch for each label word, and adds their keys."""
-  shape = batch['decoder_input_tokens'].shape
-  word_positions_BWM = np.zeros((shape[0], *words.words_WM.shape), np.int32)
-  branch_ids_BT = np.zeros(shape, np.int32)
-  for index, row in enumerate(rows):
-    if row.is_prompt:
-      after = slice(row.context, row.length)
-      batch['decoder_input_tokens'][index, : row.context] = row.sequence
-      batch['decoder_input_tokens'][index, after] = np.concatenate(words.tails)
-      batch['decoder_positions'][index, : row.context] = np.arange(row.context)
-      batch['decoder_positions'][index, after] = row.context + words.positions
-      branch_ids_BT[index, after] = words.branches
-      word_positions_BWM[index] = row.context + words.word_positions_WM
-  batch.update(
-    label_words=words.words_WM,
-    label_word_mask=words.mask_WM,
-    word_positions=word_positions_BWM,
-  )
-  if words.words_WM.shape[1] > 1:
+  """Writes the evaluator prompts with their label-word branches into a batch.
+
+  Args:
+    batch: has the arrays of `make_token_arrays`; gets those of verdict examples.
+    segments: one segment for each row; those that are not evaluator prompts are skipped.
+    words: the label words.
+  """
+  batch_size, max_length = batch['decoder_input_tokens'].shape
+  positions_BWM = np.zeros((batch_size, *words.ids_WM.shape), np.int32)
+  branch_ids_BT = np.zeros((batch_size, max_length), np.int32)
+
+  for row, segment in enumerate(segments):
+    if not segment.is_evaluator_prompt:
+      continue
+    end = segment.num_context
+    tokens_T = batch['decoder_input_tokens'][row]
+    tokens_T[:end] = segment.sequence
+    tokens_T[end : segment.length] = words.branch_tokens
+
+    positions_T = batch['decoder_positions'][row]
+    positions_T[:end] = np.arange(end)
+    positions_T[end : segment.length] = end + words.branch_positions
+
+    branch_ids_BT[row, end : segment.length] = words.branch_ids
+    positions_BWM[row] = end + words.word_positions_WM
+
+  batch['label_words'] = words.ids_WM
+  batch['label_word_mask'] = words.mask_WM
+  batch['word_positions'] = positions_BWM
+  if words.ids_WM.shape[1] > 1:
     batch['decoder_branch_ids'] = branch_ids_BT

@@ -1,8 +1,10 @@
-"""Batches of numpy arrays from a finite list of examples.
+"""Shuffled training batches and one-pass evaluation batches of numpy arrays.
 
-A batch is a pure function of (seed, step): a run that resumes at step k sees what it would have
-seen, and each of several processes makes the same whole batch (`partitioning.shard_batch` uploads the
-rows of its own devices).
+  for batch in train_batches(examples, batch_size=32, max_length=512, seed=0): ...
+
+A batch is a pure function of (seed, step): a run that resumes at step k gets the batches of an
+uninterrupted run. Every process creates the same whole batch; `partitioning.shard_batch` uploads
+the rows of the process's own devices.
 
   decoder_input_tokens   int32   [B, T]     sequence[:-1] where sequence = inputs + targets
   decoder_target_tokens  int32   [B, T]     sequence[1:]
@@ -10,21 +12,17 @@ rows of its own devices).
   decoder_positions      int32   [B, T]     restart at 0 in every packed segment
   decoder_segment_ids    int32   [B, T]     1, 2, ... per example in the row; 0 is padding
 
-With `is_correct` in some example:
+If some example is a `VerdictExample` or a `ContrastExample`:
 
   is_correct             float32 [B]
   verdict_weights        float32 [B]        1 where `is_correct` counts, else 0
 
-With verdict rows (`is_correct` and no targets; the row is the evaluator's prompt):
+If some example is a `VerdictExample` (its row is the evaluator prompt and the label-word branches):
 
   word_positions         int32   [B, W, M]  row index whose hidden state predicts token m of word w
-  decoder_branch_ids     int32   [B, T]     only when a label word has several tokens, see below
-  label_words            int32   [W, M]     the same in every batch, as is
-  label_word_mask        bool    [W, M]
-
-A label word of several tokens needs all but its last token as input. A verdict row is therefore
-prompt + word 0 [:-1] + word 1 [:-1]; each word's piece is a branch (1, 2; the prompt is 0) that
-sees the prompt and itself, and whose positions continue the prompt's.
+  decoder_branch_ids     int32   [B, T]     only if a label word has several tokens
+  label_words            int32   [W, M]     the same in every batch, no batch axis
+  label_word_mask        bool    [W, M]     the same in every batch, no batch axis
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,16 +32,16 @@ import logging
 
 import numpy as np
 
-from mathft_jax.data import batch_arrays, packing
+from mathft_jax.data import batch_arrays, example_types, packing
+from mathft_jax.data import label_words as words_lib
 
-Example = batch_arrays.Example
 Batch = batch_arrays.Batch
-LabelWords = tuple[np.ndarray, np.ndarray]  # words_WM, mask_WM
-Row = tuple[batch_arrays.Segment, ...]
+Segment = batch_arrays.Segment
+Row = tuple[Segment, ...]
 
 
 def train_batches(
-  examples: Sequence[Example],
+  examples: Sequence[example_types.Example],
   *,
   batch_size: int,
   max_length: int,
@@ -51,124 +49,130 @@ def train_batches(
   start_step: int = 0,
   pack: bool = False,
   group_size: int = 1,
-  label_words: LabelWords | None = None,
+  label_words: words_lib.LabelWords | None = None,
   too_long: str = 'truncate',
   pad_id: int = 0,
 ) -> Iterator[Batch]:
-  """Endless shuffled batches from `start_step` on.
+  """Returns endless shuffled batches from `start_step` on.
 
   Args:
     examples: a finite list; groups of `group_size` neighbours stay neighbours.
-    batch_size: rows of a batch; a multiple of group_size.
+    batch_size: B, rows of a batch; a multiple of group_size.
     max_length: T, tokens of a row.
-    seed: of the order. Every epoch is another permutation of all examples.
-    start_step: the step of the first batch returned.
-    pack: several whole examples in a row, isolated by segment ids.
-    label_words: from `prompts.encode_words`; needed when there are verdict rows.
-    too_long: 'truncate' cuts targets that do not fit; 'drop' leaves the example out. Examples with
-      `is_correct` and inputs that fill the row are always left out, with their whole group.
+    seed: seed of the order. Every epoch is another permutation of all examples.
+    start_step: step of the first batch returned.
+    pack: put several whole examples into a row, isolated by segment ids.
+    label_words: from `prompt_templates.encode_label_words`; needed for verdict examples.
+    too_long: 'truncate' cuts targets that do not fit; 'drop' drops the example. Verdict and
+      contrast examples that do not fit are always dropped, with their whole group.
+
+  Raises:
+    ValueError: options that do not fit the examples, or no example has anything to learn.
   """
-  layout = _layout(
+  layout = _make_layout(
     examples, batch_size, max_length, group_size, label_words, pad_id
   )
-  segments = _fitting(examples, layout, too_long)
+  segments = _make_segments(examples, layout, too_long)
   if pack and (group_size > 1 or layout.has_labels):
     raise ValueError(
-      'pack=True with pairs or verdict rows; these have one example a row. Bind pack=False.'
+      'pack=True with pairs, verdict or contrast examples; these need one example per row. '
+      'Bind pack=False.'
     )
-  return _shuffled(segments, layout, seed, start_step, pack)
+  return _shuffled_batches(segments, layout, seed, start_step, pack)
 
 
 def eval_batches(
-  examples: Sequence[Example],
+  examples: Sequence[example_types.Example],
   *,
   batch_size: int,
   max_length: int,
   group_size: int = 1,
-  label_words: LabelWords | None = None,
+  label_words: words_lib.LabelWords | None = None,
   too_long: str = 'truncate',
   pad_id: int = 0,
 ) -> Iterator[Batch]:
-  """Every example once and in order, for evaluation; rows of weight 0 fill the last batch."""
-  layout = _layout(
+  """Returns every example once and in order; rows of weight 0 fill the last batch."""
+  layout = _make_layout(
     examples, batch_size, max_length, group_size, label_words, pad_id
   )
-  stream = [(segment,) for segment in _fitting(examples, layout, too_long)]
-  return (
-    _batch(stream[start : start + batch_size], layout)
-    for start in range(0, len(stream), batch_size)
-  )
+  rows = [(segment,) for segment in _make_segments(examples, layout, too_long)]
+  return _full_batches(rows, layout)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Layout:
-  """The shape of the batches."""
+class _BatchLayout:
+  """Shape of the batches and the kinds of examples in them."""
 
   batch_size: int
   max_length: int
   group_size: int
-  words: batch_arrays.LabelWords | None
+  label_words: words_lib.LabelWords | None
   pad_id: int
-  has_labels: bool  # some example has `is_correct`
-  has_prompts: bool  # some example is an evaluator's prompt
+  has_labels: bool  # some example is a verdict or contrast example
+  has_verdicts: bool  # some example is a verdict example
 
 
-def _layout(
-  examples: Sequence[Example],
+def _make_layout(
+  examples: Sequence[example_types.Example],
   batch_size: int,
   max_length: int,
   group_size: int,
-  label_words: LabelWords | None,
+  label_words: words_lib.LabelWords | None,
   pad_id: int,
-) -> _Layout:
+) -> _BatchLayout:
   if batch_size <= 0 or batch_size % group_size:
     raise ValueError(
-      f'batch_size is {batch_size}; wanted a multiple of {group_size} (rows of a '
-      'group that stays together).'
+      f'batch_size is {batch_size}; it must be a positive multiple of the group size, '
+      f'{group_size} examples.'
     )
-  labelled = [
-    example for example in examples if example.get('is_correct') is not None
-  ]
-  words = None if label_words is None else batch_arrays.LabelWords(*label_words)
-  return _Layout(
+  kinds = set(map(type, examples))
+  return _BatchLayout(
     batch_size,
     max_length,
     group_size,
-    words,
+    label_words,
     pad_id,
-    bool(labelled),
-    any(not len(example['targets']) for example in labelled),
+    has_labels=bool(kinds - {example_types.SolutionExample}),
+    has_verdicts=example_types.VerdictExample in kinds,
   )
 
 
-def _fitting(
-  examples: Sequence[Example], layout: _Layout, too_long: str
-) -> list[batch_arrays.Segment]:
-  """The examples that fit, as segments, in whole groups; logs what was cut or left out."""
+def _make_segments(
+  examples: Sequence[example_types.Example],
+  layout: _BatchLayout,
+  too_long: str,
+) -> list[Segment]:
+  """Returns the segments of the examples that fit, in whole groups."""
   if too_long not in ('truncate', 'drop'):
     raise ValueError(f"too_long is {too_long!r}; wanted 'truncate' or 'drop'.")
   if len(examples) % layout.group_size:
     raise ValueError(
-      f'{len(examples)} examples; wanted groups of {layout.group_size} neighbours.'
+      f'{len(examples)} examples; wanted a multiple of the group size, {layout.group_size}.'
     )
-  kept, truncated = [], 0
+
+  kept: list[Segment] = []
+  num_truncated = 0
   for start in range(0, len(examples), layout.group_size):
-    group = [
-      batch_arrays.make_segment(examples[i], i, layout.words)
-      for i in range(start, start + layout.group_size)
-    ]
-    fitted = [_fit(segment, layout.max_length, too_long) for segment in group]
-    if all(segment is not None for segment in fitted):
-      truncated += sum(new is not old for new, old in zip(fitted, group))
-      kept.extend(fitted)
-  _log_fit(kept, examples, truncated, layout.max_length)
+    group: list[Segment] = []
+    group_truncated = 0
+    for index in range(start, start + layout.group_size):
+      segment = batch_arrays.make_segment(
+        examples[index], index, layout.label_words
+      )
+      fitted = _fit(segment, layout.max_length, too_long)
+      if fitted is not None:
+        group.append(fitted)
+        group_truncated += fitted is not segment
+    if len(group) == layout.group_size:
+      kept.extend(group)
+      num_truncated += group_truncated
+
+  _log_kept(kept, examples, num_truncated, layout.max_length)
   return kept
 
 
-def _fit(
-  segment: batch_arrays.Segment, max_length: int, too_long: str
-) -> batch_arrays.Segment | None:
-  """The segment in at most `max_length` tokens, or None where it must be left out."""
+def _fit(segment: Segment, max_length: int, too_long: str) -> Segment | None:
+  """Returns the segment in at most `max_length` tokens; None if it must be dropped."""
   if segment.length <= max_length:
     return segment
   if too_long == 'drop' or segment.is_correct is not None:
@@ -177,109 +181,127 @@ def _fit(
   return shorter if shorter.num_trained > 0 else None
 
 
-def _log_fit(
-  kept: list[batch_arrays.Segment],
-  examples: Sequence[Example],
-  truncated: int,
+def _log_kept(
+  kept: list[Segment],
+  examples: Sequence[example_types.Example],
+  num_truncated: int,
   max_length: int,
 ):
-  trained = sum(segment.num_trained for segment in kept)
-  labels = sum(segment.is_correct is not None for segment in kept)
-  if not trained and not labels:
-    shortest = min(
-      (len(e['inputs']) + len(e['targets']) for e in examples), default=0
-    )
+  """Logs what was truncated and dropped; ValueError if nothing is left to learn."""
+  num_trained = sum(segment.num_trained for segment in kept)
+  num_labels = sum(segment.is_correct is not None for segment in kept)
+  num_dropped = len(examples) - len(kept)
+  if not num_trained and not num_labels:
+    shortest = min(map(_num_tokens, examples), default=0)
     raise ValueError(
-      f'Nothing to learn from: of {len(examples)} examples, the shortest of {shortest} tokens, '
-      f'{len(examples) - len(kept)} do not fit into max_length={max_length} and no other has a '
-      'target token or a label.'
+      f'Nothing to learn from: {num_dropped} of {len(examples)} examples do not fit into '
+      f'max_length={max_length} (the shortest has {shortest} tokens), and no other has a target '
+      'token or a label. Use a larger max_length or other examples.'
     )
   logging.info(
-    '%d examples: %d kept, %d of them truncated, %d left out as longer than %d tokens; '
+    '%d examples: %d kept, %d of them truncated, %d dropped as longer than %d tokens; '
     '%d supervised tokens, %d labels',
     len(examples),
     len(kept),
-    truncated,
-    len(examples) - len(kept),
+    num_truncated,
+    num_dropped,
     max_length,
-    trained,
-    labels,
+    num_trained,
+    num_labels,
   )
 
 
-def _shuffled(
-  segments: list[batch_arrays.Segment],
-  layout: _Layout,
+def _num_tokens(example: example_types.Example) -> int:
+  if isinstance(example, example_types.VerdictExample):
+    return len(example.inputs)
+  return len(example.inputs) + len(example.targets)
+
+
+def _shuffled_batches(
+  segments: list[Segment],
+  layout: _BatchLayout,
   seed: int,
   start_step: int,
   pack: bool,
 ) -> Iterator[Batch]:
-  """Batches of an endless row stream: epoch 0, epoch 1, ...; a batch may span two epochs."""
-  skip = start_step * layout.batch_size
-  first, skip = (0, skip) if pack else divmod(skip, len(segments))
-  step, waiting = start_step, []
-  for epoch in itertools.count(first):
-    stream = _epoch(segments, layout, seed, epoch, pack)
-    if skip >= len(stream):
-      skip -= len(stream)
+  """Yields batches of epoch 0, epoch 1, ...; a batch may span two epochs."""
+  rows_to_skip = start_step * layout.batch_size
+  first_epoch = 0
+  if not pack:  # every epoch has the same number of rows
+    first_epoch, rows_to_skip = divmod(rows_to_skip, len(segments))
+
+  step = start_step
+  pending: list[Row] = []
+  for epoch in itertools.count(first_epoch):
+    rows = _epoch_rows(segments, layout, seed, epoch, pack)
+    if rows_to_skip >= len(rows):
+      rows_to_skip -= len(rows)
       continue
-    if (
-      epoch & (epoch - 1) == 0 or epoch == first
-    ):  # 0, 1, 2, 4, 8, ...: small data has many
-      logging.info(
-        'epoch %d begins at step %d: %d rows (%.2f steps), %.1f%% padding',
-        epoch,
-        step,
-        len(stream),
-        len(stream) / layout.batch_size,
-        100 * _padding(stream, layout.max_length),
-      )
-    waiting, skip = waiting + stream[skip:], 0
-    whole = len(waiting) - len(waiting) % layout.batch_size
-    for start in range(0, whole, layout.batch_size):
-      yield _batch(waiting[start : start + layout.batch_size], layout)
+
+    # Epochs 0, 1, 2, 4, 8, ...: a small data set has many.
+    if epoch & (epoch - 1) == 0 or epoch == first_epoch:
+      _log_epoch(epoch, step, rows, layout)
+
+    pending += rows[rows_to_skip:]
+    rows_to_skip = 0
+    num_whole = len(pending) - len(pending) % layout.batch_size
+    for batch in _full_batches(pending[:num_whole], layout):
+      yield batch
       step += 1
-    waiting = waiting[whole:]
+    pending = pending[num_whole:]
 
 
-def _epoch(
-  segments: list[batch_arrays.Segment],
-  layout: _Layout,
+def _epoch_rows(
+  segments: list[Segment],
+  layout: _BatchLayout,
   seed: int,
   epoch: int,
   pack: bool,
 ) -> list[Row]:
-  """The rows of one epoch in their order, a function of (seed, epoch)."""
-  random = np.random.default_rng([seed, epoch])
-  groups = random.permutation(len(segments) // layout.group_size)
-  order = (
-    groups[:, None] * layout.group_size + np.arange(layout.group_size)
-  ).reshape(-1)
+  """Returns the rows of one epoch in their order, a function of (seed, epoch)."""
+  rng = np.random.default_rng([seed, epoch])
+  groups = rng.permutation(len(segments) // layout.group_size)
+  members = groups[:, None] * layout.group_size + np.arange(layout.group_size)
+  shuffled = [segments[index] for index in members.reshape(-1)]
   if not pack:
-    return [(segments[i],) for i in order]
-  packed = packing.pack_first_fit(
-    [segments[i].length for i in order], layout.max_length
+    return [(segment,) for segment in shuffled]
+
+  lengths = [segment.length for segment in shuffled]
+  packed = packing.pack_first_fit(lengths, layout.max_length)
+  rows: list[Row] = []
+  for row in rng.permutation(len(packed)):
+    rows.append(tuple(shuffled[index] for index in packed[row]))
+  return rows
+
+
+def _log_epoch(epoch: int, step: int, rows: list[Row], layout: _BatchLayout):
+  num_used = 0
+  for row in rows:
+    num_used += sum(segment.length for segment in row)
+  padding = 1 - num_used / (len(rows) * layout.max_length)
+  logging.info(
+    'epoch %d starts at step %d: %d rows (%.2f steps), %.1f%% padding',
+    epoch,
+    step,
+    len(rows),
+    len(rows) / layout.batch_size,
+    100 * padding,
   )
-  return [
-    tuple(segments[order[i]] for i in packed[row])
-    for row in random.permutation(len(packed))
-  ]
 
 
-def _padding(stream: Sequence[Row], max_length: int) -> float:
-  """The share of positions that hold no token."""
-  used = sum(segment.length for row in stream for segment in row)
-  return 1 - used / (len(stream) * max_length)
+def _full_batches(rows: list[Row], layout: _BatchLayout) -> Iterator[Batch]:
+  for start in range(0, len(rows), layout.batch_size):
+    yield _make_batch(rows[start : start + layout.batch_size], layout)
 
 
-def _batch(stream: Sequence[Row], layout: _Layout) -> Batch:
-  """The rows as arrays; every batch of a stream has the same keys."""
-  batch = batch_arrays.make_token_arrays(
-    stream, (layout.batch_size, layout.max_length), layout.pad_id
-  )
-  firsts = [row[0] for row in stream]  # rows with labels hold one example
+def _make_batch(rows: Sequence[Row], layout: _BatchLayout) -> Batch:
+  """Returns the rows as arrays; every batch of a stream has the same keys."""
+  shape = (layout.batch_size, layout.max_length)
+  batch = batch_arrays.make_token_arrays(rows, shape, layout.pad_id)
+  segments = [row[0] for row in rows]  # rows with labels have one segment
   if layout.has_labels:
-    batch |= batch_arrays.make_label_arrays(firsts, layout.batch_size)
-  if layout.has_prompts:
-    batch_arrays.write_evaluator_prompts(batch, firsts, layout.words)
+    batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
+  if layout.has_verdicts:
+    assert layout.label_words is not None  # `make_segment` checks it
+    batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)
   return batch

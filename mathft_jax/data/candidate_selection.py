@@ -1,34 +1,49 @@
-"""Which graded candidates of a problem an evaluator is trained on.
+"""Selects the graded candidates that an evaluator is trained on.
 
-The paper draws 64 candidates a problem and builds 10 examples for the margin loss; how is open, so
-all of it is a field of `Draw`, and what each field left out is counted in the log.
+The paper draws 64 candidates per problem and builds 10 examples for the margin loss; it does not
+say how. Every choice is a field of `CandidateSelection`. The log counts what each field left out.
 """
 
 from collections import Counter
 import dataclasses
 import logging
+from typing import NamedTuple
 
 import numpy as np
 
 from mathft_jax.data import schema
 
-LabelledCandidate = tuple[schema.Problem, schema.Candidate, int]
+
+class LabelledCandidate(NamedTuple):
+  """A selected candidate with its problem and its label (1 if correct, else 0)."""
+
+  problem: schema.Problem
+  candidate: schema.Candidate
+  is_correct: int
+
+
+class _Candidates(NamedTuple):
+  """Graded candidates of one problem by class."""
+
+  incorrect: list[schema.Candidate]
+  correct: list[schema.Candidate]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CandidateSelection:
-  """How candidates become examples.
+  """How the candidates of a problem become examples.
 
   Attributes:
-    examples_per_problem: pairs when `paired`, else single candidates; fewer where a problem has
-      fewer. 10 is the paper's, for the margin loss.
-    paired: (correct, incorrect) pairs of the same problem, or candidates on their own.
-    deduplicate: each text counts once a problem (ours; 64 samples hold many repeats).
-    balance: of candidates on their own: 'equal' numbers of both kinds, or 'natural', as sampled.
-    single_class_problems: what happens to a problem that has only correct or only incorrect candidates: 'skip';
-      'keep' what there is (only candidates on their own); 'reference' takes the reference solution
-      as the correct candidate when there is none, and skips when there is no incorrect one.
-    seed: of the draw.
+    examples_per_problem: number of pairs if `paired`, else of single candidates; fewer if a
+      problem has fewer. 10 is the paper's value for the margin loss.
+    paired: select (correct, incorrect) pairs of the same problem instead of single candidates.
+    deduplicate: use each text once per problem; 64 samples have many repeats.
+    balance: of single candidates: 'equal' numbers of both classes, or 'natural', as sampled.
+    single_class_problems: what to do with problems that have only correct or only incorrect
+      candidates. 'skip' skips them. 'keep' uses the candidates (only if not `paired`). 'reference'
+      takes the reference solution as the correct candidate if there is none, and skips the problem
+      if there is no incorrect one.
+    seed: seed of the selection.
   """
 
   examples_per_problem: int = 10
@@ -45,152 +60,164 @@ class CandidateSelection:
       or (self.paired and self.single_class_problems == 'keep')
     ):
       raise ValueError(
-        f"{self}: wanted balance 'equal' or 'natural', single_class_problems 'skip', 'reference' "
-        "or, with paired=False, 'keep'."
+        f"{self}: balance must be 'equal' or 'natural', single_class_problems 'skip', "
+        "'reference' or, with paired=False, 'keep'."
       )
 
 
 def select_candidates(
-  rule: CandidateSelection, path: str, split: str
+  selection: CandidateSelection, path: str, split: str
 ) -> list[LabelledCandidate]:
-  """(problem, candidate, is_correct) of a file's problems of a split; a pair is two neighbours.
+  """Returns the selected candidates of a file's problems; a pair is two neighbours.
 
-  A file of which no problem names a split serves every split. Independent of the order of problems
-  in the file, up to the order of the result.
+  The selection does not depend on the order of problems in the file; the order of the result does.
+
+  Args:
+    selection: which candidates to select.
+    path: jsonl file of graded candidates.
+    split: 'train', 'validation' or 'test'. If no problem of the file has a split, all are used.
+
+  Raises:
+    ValueError: the file is not graded, or no example can be built.
   """
-  examples, counts = [], Counter()
+  selected: list[LabelledCandidate] = []
+  counts = Counter()
   for candidate_set in read_candidate_sets_of_split(path, split):
-    kinds = _kinds(candidate_set, rule, counts)
-    if kinds is not None:
-      seed = [rule.seed, *candidate_set.problem.id.encode('utf-8')]
-      chosen = _choose(kinds, rule, np.random.default_rng(seed))
+    graded = _graded_candidates(candidate_set, selection, counts)
+    usable = _handle_single_class(
+      candidate_set.problem, graded, selection, counts
+    )
+    if usable is not None:
+      chosen = _choose(candidate_set.problem, usable, selection)
       counts['examples'] += len(chosen)
-      counts['of correct candidates'] += sum(
-        is_correct for _, is_correct in chosen
-      )
-      examples.extend((candidate_set.problem, *labelled) for labelled in chosen)
-  logging.info(
-    '%s, split %s: %s',
-    path,
-    split,
-    ', '.join(f'{count} {name}' for name, count in counts.items()),
-  )
+      counts['of correct candidates'] += sum(each.is_correct for each in chosen)
+      selected.extend(chosen)
+
+  summary = [f'{count} {name}' for name, count in counts.items()]
+  logging.info('%s, split %s: %s', path, split, ', '.join(summary))
   if not counts['judged']:
     raise ValueError(
-      f'{path}, split {split!r}: no candidate has `is_correct`; run grade on it.'
+      f'{path}, split {split!r}: no candidate has `is_correct`. Run grade on the file.'
     )
-  if not examples:
+  if not selected:
     raise ValueError(
-      f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted '
-      'problems with correct and incorrect candidates, or another Draw.single_class_problems.'
+      f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted problems with '
+      'correct and incorrect candidates. Bind another single_class_problems (ONE_KIND).'
     )
-  return examples
+  return selected
 
 
 def read_candidate_sets_of_split(
   path: str, split: str
 ) -> list[schema.CandidateSet]:
-  """The candidate sets of a file's problems of `split`; all, where no problem names a split."""
-  sets = schema.read_candidate_sets(path)
-  splits = Counter(candidate_set.problem.split for candidate_set in sets)
-  if set(splits) <= {''}:
-    return sets
-  if split not in splits:
+  """Returns the candidate sets of a split; all sets if no problem of the file has a split."""
+  candidate_sets = schema.read_candidate_sets(path)
+  by_split: dict[str, list[schema.CandidateSet]] = {}
+  for candidate_set in candidate_sets:
+    by_split.setdefault(candidate_set.problem.split, []).append(candidate_set)
+
+  if set(by_split) <= {''}:
+    return candidate_sets
+  if split not in by_split:
+    sizes = {name: len(sets) for name, sets in by_split.items()}
     raise ValueError(
-      f'{path}: no problem of split {split!r}; it has {dict(splits)}.'
+      f'{path}: no problem of split {split!r}; problems by split: {sizes}.'
     )
-  return [
-    candidate_set
-    for candidate_set in sets
-    if candidate_set.problem.split == split
-  ]
+  return by_split[split]
 
 
-def _kinds(
-  candidate_set: schema.CandidateSet, rule: CandidateSelection, counts: Counter
-) -> tuple[list[schema.Candidate], ...] | None:
-  """The incorrect and the correct candidates to choose from; None where the problem is skipped."""
-  judged = [c for c in candidate_set.candidates if c.is_correct is not None]
+def _graded_candidates(
+  candidate_set: schema.CandidateSet,
+  selection: CandidateSelection,
+  counts: Counter,
+) -> _Candidates:
+  """Returns the graded candidates by class."""
+  graded = [c for c in candidate_set.candidates if c.is_correct is not None]
   counts['problems'] += 1
   counts['candidates'] += len(candidate_set.candidates)
-  counts['judged'] += len(judged)
-  if rule.deduplicate:
-    texts = {candidate.solution: candidate for candidate in reversed(judged)}
-    counts['repeated texts left out'] += len(judged) - len(texts)
-    judged = [
-      candidate
-      for candidate in judged
-      if texts[candidate.solution] is candidate
-    ]
-  kinds = tuple(
-    [c for c in judged if c.is_correct is kind] for kind in (False, True)
-  )
-  return _both_kinds(candidate_set.problem, kinds, rule, counts)
+  counts['judged'] += len(graded)
+
+  if selection.deduplicate:
+    distinct: dict[str, schema.Candidate] = {}
+    for candidate in graded:
+      distinct.setdefault(candidate.solution, candidate)
+    counts['repeated texts left out'] += len(graded) - len(distinct)
+    graded = list(distinct.values())
+
+  incorrect = [c for c in graded if c.is_correct is False]
+  correct = [c for c in graded if c.is_correct is True]
+  return _Candidates(incorrect, correct)
 
 
-def _both_kinds(
+def _handle_single_class(
   problem: schema.Problem,
-  kinds: tuple[list[schema.Candidate], ...],
-  rule: CandidateSelection,
+  candidates: _Candidates,
+  selection: CandidateSelection,
   counts: Counter,
-) -> tuple[list[schema.Candidate], ...] | None:
-  if all(kinds):
-    return kinds
-  only = (
-    'only correct'
-    if kinds[1]
-    else 'only incorrect'
-    if kinds[0]
-    else 'no judged'
-  )
-  if (
-    rule.single_class_problems == 'reference' and kinds[0] and problem.solution
-  ):
-    counts[f'with {only} candidates: reference solution taken'] += 1
-    return kinds[0], [schema.Candidate(problem.solution, is_correct=True)]
-  if rule.single_class_problems == 'keep' and any(kinds):
-    counts[f'with {only} candidates: kept'] += 1
-    return kinds
-  counts[f'with {only} candidates: skipped'] += 1
+) -> _Candidates | None:
+  """Returns the candidates to choose from; None if the problem is skipped."""
+  incorrect, correct = candidates
+  if incorrect and correct:
+    return candidates
+
+  found = 'no judged'
+  if correct:
+    found = 'only correct'
+  elif incorrect:
+    found = 'only incorrect'
+
+  rule = selection.single_class_problems
+  if rule == 'reference' and incorrect and problem.solution:
+    counts[f'with {found} candidates: reference solution taken'] += 1
+    reference = schema.Candidate(problem.solution, is_correct=True)
+    return _Candidates(incorrect, [reference])
+  if rule == 'keep' and (incorrect or correct):
+    counts[f'with {found} candidates: kept'] += 1
+    return candidates
+  counts[f'with {found} candidates: skipped'] += 1
   return None
 
 
 def _choose(
-  kinds: tuple[list[schema.Candidate], ...],
-  rule: CandidateSelection,
-  random: np.random.Generator,
-) -> list[tuple[schema.Candidate, int]]:
-  kinds = [[kind[i] for i in random.permutation(len(kind))] for kind in kinds]
-  incorrect, correct = kinds
-  if rule.paired:
-    pairs = pair_candidates_evenly(
-      len(correct), len(incorrect), rule.examples_per_problem
-    )
-    return [
-      labelled
-      for i, j in pairs
-      for labelled in ((correct[i], 1), (incorrect[j], 0))
-    ]
-  labelled = [(candidate, kind) for kind in (1, 0) for candidate in kinds[kind]]
-  if rule.balance == 'equal' and all(kinds):
-    each = min(rule.examples_per_problem // 2, len(correct), len(incorrect))
-    labelled = [
-      (candidate, kind) for kind in (1, 0) for candidate in kinds[kind][:each]
-    ]
-  order = random.permutation(len(labelled))[: rule.examples_per_problem]
-  return [labelled[i] for i in order]
+  problem: schema.Problem,
+  candidates: _Candidates,
+  selection: CandidateSelection,
+) -> list[LabelledCandidate]:
+  """Returns the selected candidates of one problem, at random by seed and problem id."""
+  rng = np.random.default_rng([selection.seed, *problem.id.encode('utf-8')])
+  incorrect = _shuffle(candidates.incorrect, rng)
+  correct = _shuffle(candidates.correct, rng)
+  limit = selection.examples_per_problem
+
+  if selection.paired:
+    chosen: list[LabelledCandidate] = []
+    for i, j in pair_candidates_evenly(len(correct), len(incorrect), limit):
+      chosen.append(LabelledCandidate(problem, correct[i], 1))
+      chosen.append(LabelledCandidate(problem, incorrect[j], 0))
+    return chosen
+
+  if selection.balance == 'equal' and incorrect and correct:
+    num_each = min(limit // 2, len(correct), len(incorrect))
+    correct, incorrect = correct[:num_each], incorrect[:num_each]
+  labelled = [LabelledCandidate(problem, c, 1) for c in correct]
+  labelled += [LabelledCandidate(problem, c, 0) for c in incorrect]
+  return _shuffle(labelled, rng)[:limit]
+
+
+def _shuffle(items: list, rng: np.random.Generator) -> list:
+  return [items[index] for index in rng.permutation(len(items))]
 
 
 def pair_candidates_evenly(
-  rows: int, columns: int, limit: int
+  num_correct: int, num_incorrect: int, limit: int
 ) -> list[tuple[int, int]]:
-  """Up to `limit` different pairs (i, j), using every i and every j as evenly as can be.
+  """Returns up to `limit` different pairs (i, j) that use every i and every j equally often.
 
-  Pair k is (k mod rows, (k + k // lcm) mod columns): down the diagonals of a rows x columns table,
-  the next one when one closes.
+  Pair k is (k mod num_correct, (k + k // lcm) mod num_incorrect): it walks down the diagonals of a
+  num_correct x num_incorrect table, and starts the next diagonal when one is complete.
   """
-  lcm = int(np.lcm(rows, columns))
-  return [
-    (k % rows, (k + k // lcm) % columns)
-    for k in range(min(limit, rows * columns))
-  ]
+  lcm = int(np.lcm(num_correct, num_incorrect))
+  pairs: list[tuple[int, int]] = []
+  for k in range(min(limit, num_correct * num_incorrect)):
+    pairs.append((k % num_correct, (k + k // lcm) % num_incorrect))
+  return pairs

@@ -1,19 +1,18 @@
-"""Training examples from problems and from graded candidates.
+"""Sources of training examples: solutions, verdicts on candidates, pairs and mixtures of them.
 
-An example is `{'inputs': ids, 'targets': ids}`: context without loss, then trained tokens with EOS.
-A verdict example has an evaluator's prompt as inputs, no targets, and `is_correct`; a contrast
-example has a candidate as targets, and `is_correct`. `target_weights` (one a target token) is
-optional. See `batches.py` for what becomes of them.
+An example source is called with the name of a split and returns a finite list of examples:
 
-The classes below are the rules that make them: each is called with the name of a split and returns
-a finite list, of which `group_size` neighbours belong together. A pair is two neighbours, the
-correct one first.
+  source = VerdictExamples(candidates='graded.jsonl', template=template, vocabulary=vocabulary)
+  examples = source('train')
+
+`group_size` neighbours of the list belong together. A pair is two neighbours, the correct one
+first. See `example_types` for the examples and `batching` for the arrays made from them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 import dataclasses
 import logging
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -23,22 +22,37 @@ from mathft_jax.data import (
   prompt_templates,
   schema,
 )
+from mathft_jax.data.example_types import (
+  ContrastExample,
+  Example,
+  SolutionExample,
+  VerdictExample,
+)
 
-Example = Mapping[str, Any]
-Examples = Callable[[str], Sequence[Example]]
-Problems = problem_sources.ProblemSource
+Encoded = TypeVar('Encoded')
+
+
+class ExampleSource(Protocol):
+  """Returns the examples of a split, in a fixed order."""
+
+  @property
+  def group_size(self) -> int:
+    """Number of neighbouring examples that stay together in a batch."""
+    ...
+
+  def __call__(self, split: str) -> Sequence[Example]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class SolutionExamples:
-  """SSFT: the prompt, then the reference solution as target."""
+  """SSFT: the prompt as inputs, the reference solution as targets."""
 
-  problems: Problems
+  problems: problem_sources.ProblemSource
   template: prompt_templates.Template
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
   group_size = 1
 
-  def __call__(self, split: str) -> list[Example]:
+  def __call__(self, split: str) -> list[SolutionExample]:
     problems = self.problems(split)
     solved = [problem for problem in problems if problem.solution]
     if not solved:
@@ -47,7 +61,7 @@ class SolutionExamples:
         'wanted problems with a `solution`.'
       )
     logging.info(
-      'split %s: %d problems, %d left out as they have no solution',
+      'split %s: %d problems, %d left out because they have no solution',
       split,
       len(problems),
       len(problems) - len(solved),
@@ -60,86 +74,94 @@ class SolutionExamples:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerdictExamples(candidate_selection.CandidateSelection):
-  """The evaluator's examples, from a file of graded candidates; which ones, `Draw` says."""
+  """Evaluator prompts with labels, from a jsonl file of graded candidates."""
 
   candidates: str
   template: prompt_templates.Template
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
 
   @property
   def group_size(self) -> int:
     return 2 if self.paired else 1
 
-  def __call__(self, split: str) -> list[Example]:
+  def __call__(self, split: str) -> list[VerdictExample]:
+    selected = candidate_selection.select_candidates(
+      self, self.candidates, split
+    )
+    encoded = _encode_distinct(selected, self._encode_prompt)
     return [
-      {'inputs': inputs, 'targets': _ids(()), 'is_correct': is_correct}
-      for inputs, is_correct in _labelled(self, split, self._prompt)
+      VerdictExample(inputs, labelled.is_correct)
+      for inputs, labelled in zip(encoded, selected)
     ]
 
-  def _prompt(
+  def _encode_prompt(
     self, problem: schema.Problem, candidate: schema.Candidate
   ) -> np.ndarray:
-    return _ids(
-      prompt_templates.encode_evaluator_problem(
-        self.template, self.vocabulary, problem
-      )
-      + prompt_templates.encode_evaluator_solution(
-        self.template, self.vocabulary, candidate.solution
-      )
+    prefix = prompt_templates.encode_evaluator_problem(
+      self.template, self.vocabulary, problem
     )
+    suffix = prompt_templates.encode_evaluator_solution(
+      self.template, self.vocabulary, candidate.solution
+    )
+    return np.asarray(prefix + suffix, np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContrastExamples(candidate_selection.CandidateSelection):
-  """Pairs for L_seq: the generator's prompt, then a correct and an incorrect candidate."""
+  """Pairs for L_seq: a generator prompt with a correct, then with an incorrect candidate."""
 
   candidates: str
   template: prompt_templates.Template
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
   group_size = 2
 
   def __post_init__(self):
     super().__post_init__()
     if not self.paired:
-      raise ValueError('ContrastExamples compares pairs; wanted paired=True.')
-
-  def __call__(self, split: str) -> list[Example]:
-    examples = []
-    for (problem, targets), is_correct in _labelled(self, split, self._encoded):
-      examples.append(
-        {'inputs': problem, 'targets': targets, 'is_correct': is_correct}
+      raise ValueError(
+        'ContrastExamples has paired=False; it compares pairs: bind paired=True.'
       )
-    return examples
 
-  def _encoded(
+  def __call__(self, split: str) -> list[ContrastExample]:
+    selected = candidate_selection.select_candidates(
+      self, self.candidates, split
+    )
+    encoded = _encode_distinct(selected, self._encode)
+    return [
+      ContrastExample(inputs, targets, labelled.is_correct)
+      for (inputs, targets), labelled in zip(encoded, selected)
+    ]
+
+  def _encode(
     self, problem: schema.Problem, candidate: schema.Candidate
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The prompt and the candidate; one that was cut before its EOS gets none."""
+    """Returns prompt and candidate; a candidate that was cut before its EOS gets no EOS."""
+    inputs = prompt_templates.encode_prompt(
+      self.template, self.vocabulary, problem
+    )
     targets = prompt_templates.encode_solution(
       self.vocabulary, candidate.solution
     )
-    return (
-      _ids(
-        prompt_templates.encode_prompt(self.template, self.vocabulary, problem)
-      ),
-      _ids(targets[:-1] if candidate.finished is False else targets),
-    )
+    if candidate.finished is False:
+      targets = targets[:-1]
+    return np.asarray(inputs, np.int32), np.asarray(targets, np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CorrectCandidateExamples:
-  """A language-modelling term for an evaluator: the correct candidates themselves, as solutions.
+  """Correct candidates as solutions to learn.
 
-  Also what rejection-sampling fine-tuning trains on. See `sources.CorrectCandidates`.
+  For the language-modelling term of an evaluator, and for rejection-sampling fine-tuning. See
+  `problem_sources.CorrectCandidateProblems`.
   """
 
   candidates: str
   template: prompt_templates.Template
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
   max_per_problem: int = 4
   group_size = 1
 
-  def __call__(self, split: str) -> list[Example]:
+  def __call__(self, split: str) -> list[SolutionExample]:
     problems = problem_sources.CorrectCandidateProblems(
       self.candidates, self.max_per_problem
     )
@@ -148,27 +170,32 @@ class CorrectCandidateExamples:
 
 @dataclasses.dataclass(frozen=True)
 class MixedExamples:
-  """Several kinds of examples in every batch, in fixed proportion, as joint training needs.
+  """Examples of several sources in every batch, in fixed proportion, for joint training.
 
-  A group is `rates[0]` examples of the first kind, then `rates[1]` of the second, ...; with pairs
-  all rates are even, so that pairs stay at even rows. One epoch shows each example of the kind that
-  takes longest at least once; the others begin again as often as needed, in a new order.
+  A group has `rates[0]` examples of the first source, then `rates[1]` of the second, ... With
+  pairs all rates are even, so that pairs stay at even rows. One epoch has each example of the
+  source that takes longest at least once; the other sources repeat, each time in a new order.
+
+  Attributes:
+    examples: the sources.
+    rates: examples per group of each source; multiples of the largest group size.
+    seed: seed of the order.
   """
 
-  examples: tuple[Examples, ...]
+  examples: tuple[ExampleSource, ...]
   rates: tuple[int, ...]
   seed: int = 0
 
   def __post_init__(self):
     object.__setattr__(self, 'examples', tuple(self.examples))
     object.__setattr__(self, 'rates', tuple(self.rates))
-    sizes = [examples.group_size for examples in self.examples]
+    sizes = [source.group_size for source in self.examples]
     if len(sizes) != len(self.rates) or any(
       rate < 1 or rate % max(sizes) for rate in self.rates
     ):
       raise ValueError(
-        f'rates are {self.rates} for kinds whose groups have {sizes} rows; wanted '
-        f'one rate each, multiples of {max(sizes)}.'
+        f'rates are {self.rates} for sources with group sizes {sizes}; wanted one rate for each '
+        f'source, all multiples of {max(sizes)} (RATES).'
       )
 
   @property
@@ -176,74 +203,74 @@ class MixedExamples:
     return sum(self.rates)
 
   def __call__(self, split: str) -> list[Example]:
-    kinds = [examples(split) for examples in self.examples]
-    num_groups = max(
-      -(-len(kind) // rate) for kind, rate in zip(kinds, self.rates)
-    )
-    streams = [
-      _repeated(
-        kind, examples.group_size, num_groups * rate, [self.seed, index]
+    examples_by_source = [source(split) for source in self.examples]
+    num_groups = 0
+    for examples, rate in zip(examples_by_source, self.rates):
+      num_groups = max(num_groups, -(-len(examples) // rate))
+
+    streams: list[list[Example]] = []
+    for index, examples in enumerate(examples_by_source):
+      streams.append(
+        _repeat_shuffled(
+          examples,
+          self.examples[index].group_size,
+          num_groups * self.rates[index],
+          np.random.default_rng([self.seed, index]),
+        )
       )
-      for index, (kind, examples, rate) in enumerate(
-        zip(kinds, self.examples, self.rates)
-      )
-    ]
+
+    mixed: list[Example] = []
+    for group in range(num_groups):
+      for stream, rate in zip(streams, self.rates):
+        mixed.extend(stream[group * rate : (group + 1) * rate])
     logging.info(
-      'split %s: %d groups of %s rows from %s examples',
+      'split %s: %d groups of %s examples from %s examples',
       split,
       num_groups,
       self.rates,
-      [len(kind) for kind in kinds],
+      [len(examples) for examples in examples_by_source],
     )
-    return [
-      example
-      for group in range(num_groups)
-      for stream, rate in zip(streams, self.rates)
-      for example in stream[group * rate : (group + 1) * rate]
-    ]
+    return mixed
 
 
 def make_solution_example(
-  template: prompt_templates.Template, vocabulary, problem: schema.Problem
-) -> Example:
-  """Prompt and reference solution of a problem: what every SSFT task trains on."""
-  return {
-    'inputs': _ids(
-      prompt_templates.encode_prompt(template, vocabulary, problem)
-    ),
-    'targets': _ids(
-      prompt_templates.encode_solution(vocabulary, problem.solution)
-    ),
-  }
+  template: prompt_templates.Template,
+  vocabulary: prompt_templates.Vocabulary,
+  problem: schema.Problem,
+) -> SolutionExample:
+  """Returns prompt and reference solution of a problem as token ids."""
+  inputs = prompt_templates.encode_prompt(template, vocabulary, problem)
+  targets = prompt_templates.encode_solution(vocabulary, problem.solution)
+  return SolutionExample(
+    np.asarray(inputs, np.int32), np.asarray(targets, np.int32)
+  )
 
 
-def _labelled(
-  examples: Any, split: str, encode: Callable[..., Any]
-) -> list[tuple[Any, int]]:
-  """(encoded candidate, is_correct) of all drawn candidates; each is encoded once."""
-  known: dict[tuple[str, schema.Candidate], Any] = {}
-  labelled = []
-  for problem, candidate, is_correct in candidate_selection.select_candidates(
-    examples, examples.candidates, split
-  ):
+def _encode_distinct(
+  selected: Sequence[candidate_selection.LabelledCandidate],
+  encode: Callable[[schema.Problem, schema.Candidate], Encoded],
+) -> list[Encoded]:
+  """Returns the encoded candidates; each distinct candidate is encoded once."""
+  cache: dict[Hashable, Encoded] = {}
+  encoded: list[Encoded] = []
+  for problem, candidate, _ in selected:
     key = (problem.id, candidate)
-    if key not in known:
-      known[key] = encode(problem, candidate)
-    labelled.append((known[key], is_correct))
-  return labelled
+    if key not in cache:
+      cache[key] = encode(problem, candidate)
+    encoded.append(cache[key])
+  return encoded
 
 
-def _repeated(
-  kind: Sequence[Example], group_size: int, length: int, seed: Sequence[int]
+def _repeat_shuffled(
+  examples: Sequence[Example],
+  group_size: int,
+  length: int,
+  rng: np.random.Generator,
 ) -> list[Example]:
-  """`length` examples: all groups in a random order, again and again."""
-  random = np.random.default_rng(seed)
-  num_groups, stream = len(kind) // group_size, []
+  """Returns `length` examples: all groups in random order, repeated in new orders."""
+  num_groups = len(examples) // group_size
+  stream: list[Example] = []
   while len(stream) < length:
-    for group in random.permutation(num_groups):
-      stream.extend(kind[group * group_size : (group + 1) * group_size])
+    for group in rng.permutation(num_groups):
+      stream.extend(examples[group * group_size : (group + 1) * group_size])
   return stream[:length]
-
-
-def _ids(ids: Sequence[int]) -> np.ndarray:
-  return np.asarray(ids, np.int32)

@@ -1,36 +1,42 @@
-"""Problems from plain files: the user's own jsonl, and solutions that a model got right.
+"""Sources of problems: the user's own jsonl files, and solutions that a model got right.
 
-A source is a frozen dataclass that is called with the name of a split ('train', 'validation',
-'test') and returns its problems in a fixed order.
+A problem source is called with the name of a split ('train', 'validation', 'test') and returns its
+problems in a fixed order:
+
+  problems = JsonlProblems('my_problems.jsonl')('train')
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import logging
-from typing import Any
+from typing import Protocol
 
 from etils import epath
 
 from mathft_jax.data import boxed_answers, candidate_selection, schema
 
-ProblemSource = Callable[[str], Sequence[schema.Problem]]
+
+class ProblemSource(Protocol):
+  """Returns the problems of a split, in a fixed order."""
+
+  def __call__(self, split: str) -> Sequence[schema.Problem]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class JsonlProblems:
-  """Problems of jsonl files with rows like `{"problem": ..., "solution": ..., "answer": ...}`.
+  """Problems of jsonl files: `{"problem": ..., "solution": ..., "answer": ...}` a line.
 
-  Also read: `question` for `problem`, `unique_id` for `id`, `type` for `subject`, and files that
-  `records` writes. A row without `id` is known by its file and line; one without `answer` by the
-  last `\\boxed{}` of its solution.
+  Other accepted names: `question` for `problem`, `unique_id` for `id`, `type` for `subject`. Files
+  of `schema.write_jsonl` are accepted, too. A record without `id` gets one from its file and line;
+  a record without `answer` gets the last `\\boxed{}` of its solution.
 
   Attributes:
-    path: a file, `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced. Of a file for all splits, a
-      row's own `split` says where it belongs; rows without one are 'train'.
-    validation_fraction: share of the 'train' rows that becomes 'validation', by a hash of the id; for
-      files without a validation split.
-    limit: take so many problems only, chosen by a hash of the id.
+    path: a file, `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced. In a file for all splits,
+      each record has its own `split`; the default is 'train'.
+    validation_fraction: fraction of the 'train' problems that becomes 'validation', chosen by a
+      hash of the id; for data without a validation file.
+    limit: maximum number of problems, chosen by a hash of the id; None means all.
   """
 
   path: str
@@ -39,47 +45,50 @@ class JsonlProblems:
 
   def __call__(self, split: str) -> list[schema.Problem]:
     problems = [
-      problem for problem in self._problems(split) if problem.split == split
+      problem for problem in self._read(split) if problem.split == split
     ]
     if not problems:
       raise ValueError(
         f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" '
-        'into each row, or bind validation_fraction to cut validation from training problems.'
+        'into each record, or bind validation_fraction to cut validation from training problems.'
       )
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
     return subsample_problems(problems, self.limit)
 
-  def _problems(self, split: str) -> list[schema.Problem]:
-    per_split = '{split}' in self.path
-    shared = per_split and split == 'validation' and self.validation_fraction
-    path = epath.Path(
-      self.path.replace('{split}', 'train' if shared else split)
-    )
+  def _read(self, split: str) -> list[schema.Problem]:
+    """Returns the problems of the file that has the split, each with its own split."""
+    file_split = split
+    if split == 'validation' and self.validation_fraction:
+      file_split = 'train'
+    path = epath.Path(self.path.replace('{split}', file_split))
     if not path.exists():
       raise ValueError(
-        f'{path}: no such file; it was to hold the problems of split {split!r}.'
+        f'{path} does not exist; it should contain the problems of split {split!r}.'
       )
-    default = 'train' if shared or not per_split else split
-    problems = [
-      problem_from_json(row, where, path.name, default)
-      for where, row in schema.read_jsonl(path)
-    ]
-    return [self._cut(problem) for problem in problems]
 
-  def _cut(self, problem: schema.Problem) -> schema.Problem:
-    if (
-      problem.split == 'train'
-      and hash_to_unit_interval(problem.id) < self.validation_fraction
-    ):
-      return dataclasses.replace(problem, split='validation')
-    return problem
+    default_split = file_split if '{split}' in self.path else 'train'
+    problems: list[schema.Problem] = []
+    for where, record in schema.read_jsonl(path):
+      problem = problem_from_json(record, where, path.name, default_split)
+      if (
+        problem.split == 'train'
+        and hash_to_unit_interval(problem.id) < self.validation_fraction
+      ):
+        problem = dataclasses.replace(problem, split='validation')
+      problems.append(problem)
+    return problems
 
 
 @dataclasses.dataclass(frozen=True)
 class CorrectCandidateProblems:
-  """Problems whose solutions are correct candidates: each text once, up to `max_per_problem`.
+  """Problems with correct candidates as solutions, one problem for each distinct solution.
 
-  For a language-modelling term beside the evaluator's loss, and for rejection-sampling fine-tuning.
+  For the language-modelling term of an evaluator, and for rejection-sampling fine-tuning.
+
+  Attributes:
+    candidates: jsonl file of graded candidates.
+    max_per_problem: maximum number of solutions of one problem, the first sampled ones.
+    limit: maximum number of problems, chosen by a hash of the id; None means all.
   """
 
   candidates: str
@@ -87,31 +96,31 @@ class CorrectCandidateProblems:
   limit: int | None = None
 
   def __call__(self, split: str) -> list[schema.Problem]:
-    problems, unsolved = [], 0
-    for candidate_set in candidate_selection.read_candidate_sets_of_split(
+    candidate_sets = candidate_selection.read_candidate_sets_of_split(
       self.candidates, split
-    ):
-      texts = dict.fromkeys(
-        c.solution for c in candidate_set.candidates if c.is_correct
-      )
-      unsolved += not texts
-      problems.extend(
-        dataclasses.replace(candidate_set.problem, solution=text)
-        for text in list(texts)[: self.max_per_problem]
-      )
+    )
+    problems: list[schema.Problem] = []
+    num_unsolved = 0
+    for candidate_set in candidate_sets:
+      correct = [c.solution for c in candidate_set.candidates if c.is_correct]
+      num_unsolved += not correct
+      for solution in list(dict.fromkeys(correct))[: self.max_per_problem]:
+        problems.append(
+          dataclasses.replace(candidate_set.problem, solution=solution)
+        )
     logging.info(
       '%s, split %s: %d correct solutions; %d problems have none',
       self.candidates,
       split,
       len(problems),
-      unsolved,
+      num_unsolved,
     )
     return subsample_problems(problems, self.limit)
 
 
 @dataclasses.dataclass(frozen=True)
 class ConcatenatedProblems:
-  """The problems of several sources, one after the other: both solution styles, say."""
+  """The problems of several sources, one source after the other."""
 
   sources: tuple[ProblemSource, ...]
 
@@ -119,68 +128,80 @@ class ConcatenatedProblems:
     object.__setattr__(self, 'sources', tuple(self.sources))
 
   def __call__(self, split: str) -> list[schema.Problem]:
-    return [problem for source in self.sources for problem in source(split)]
+    problems: list[schema.Problem] = []
+    for source in self.sources:
+      problems.extend(source(split))
+    return problems
 
 
 def select_demonstrations(
   problems: ProblemSource, count: int = 4, split: str = 'train'
 ) -> tuple[tuple[str, str], ...]:
-  """Demonstrations for `Template.shots`: pairs of (question, solution), chosen by a hash of the id.
+  """Returns demonstrations for `Template.shots`: pairs of (question, solution).
 
-  The source decides on the style of the solutions, MATH's or PRM800K's.
+  They are chosen by a hash of the id. The style of the solutions (MATH, PRM800K) is that of the
+  source.
   """
   solved = [problem for problem in problems(split) if problem.solution]
   if len(solved) < count:
     raise ValueError(
-      f'{count} demonstrations wanted, {len(solved)} solved problems in {split!r}.'
+      f'split {split!r} has {len(solved)} problems with a solution; wanted at least {count} for '
+      'the demonstrations.'
     )
-  return tuple(
-    (problem.question, problem.solution)
-    for problem in subsample_problems(solved, count)
-  )
+  chosen = subsample_problems(solved, count)
+  return tuple((problem.question, problem.solution) for problem in chosen)
 
 
 def problem_from_json(
-  row: Mapping[str, Any], where: str, name: str, split: str
+  record: Mapping[str, object], where: str, name: str, split: str
 ) -> schema.Problem:
-  """A problem from a json row; ValueError with `where` (file:line) when it has no text."""
-  question = row.get('question', row.get('problem'))
+  """Returns a problem from a json object.
+
+  Args:
+    record: see `JsonlProblems` for its fields.
+    where: `file:line`, for error messages and for a missing id.
+    name: name of the file, for a missing id.
+    split: split of a record without one.
+
+  Raises:
+    ValueError: the record has no question.
+  """
+  question = record.get('question', record.get('problem'))
   if not isinstance(question, str) or not question.strip():
     raise ValueError(
-      f'{where}: fields {sorted(row)}; wanted "problem" (or "question"), a text.'
+      f'{where}: fields {sorted(record)}; wanted a text "problem" (or "question").'
     )
-  solution = row.get('solution') or ''
-  answer = row.get('answer')
+  solution = record.get('solution') or ''
+  answer = record.get('answer')
+  if answer in (None, ''):
+    answer = boxed_answers.last_boxed_answer(solution)
   line = where.rpartition(':')[2]
   return schema.Problem(
-    id=str(row.get('id', row.get('unique_id')) or f'{name}:{line}'),
+    id=str(record.get('id', record.get('unique_id')) or f'{name}:{line}'),
     question=question,
     solution=solution,
-    answer=boxed_answers.last_boxed_answer(solution)
-    if answer in (None, '')
-    else str(answer),
-    subject=str(row.get('subject') or row.get('type') or ''),
-    level=str(row.get('level') or ''),
-    split=str(row.get('split') or split),
+    answer=None if answer is None else str(answer),
   )
 
 
 def subsample_problems(
   problems: Sequence[schema.Problem], limit: int | None
 ) -> list[schema.Problem]:
-  """At most `limit` problems in their order, the same ones whatever stands beside them."""
+  """Returns at most `limit` problems in their order, chosen by a hash of the id.
+
+  Whether a problem is chosen before another depends on their ids only, not on other problems.
+  """
   if limit is None or limit >= len(problems):
     return list(problems)
-  chosen = sorted(
-    range(len(problems)),
-    key=lambda i: (hash_to_unit_interval(problems[i].id), i),
-  )[:limit]
-  return [problems[i] for i in sorted(chosen)]
+
+  def rank(index: int) -> tuple[float, int]:
+    return hash_to_unit_interval(problems[index].id), index
+
+  chosen = sorted(range(len(problems)), key=rank)[:limit]
+  return [problems[index] for index in sorted(chosen)]
 
 
 def hash_to_unit_interval(text: str) -> float:
-  """A number in [0, 1) that depends on the text alone: the head of its sha256."""
-  return (
-    int.from_bytes(hashlib.sha256(text.encode('utf-8')).digest()[:8], 'big')
-    / 2**64
-  )
+  """Returns a number in [0, 1) that depends on the text alone: 8 bytes of its sha256."""
+  digest = hashlib.sha256(text.encode('utf-8')).digest()
+  return int.from_bytes(digest[:8], 'big') / 2**64

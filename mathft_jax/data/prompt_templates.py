@@ -1,37 +1,90 @@
-"""The texts that a model is asked with, and their token ids: the only place that makes either.
+"""Prompt templates and the token ids of prompts, solutions and label words.
 
-Every stage (training, sampling, scoring) calls these functions, so a prompt is tokenised in one way
-everywhere. BOS stands once, at the very start, when the vocabulary has one; EOS ends a solution.
+  template = Template()
+  ids = encode_prompt(template, vocabulary, problem) + encode_solution(vocabulary, problem.solution)
 
-A prompt, the solution after it, the two pieces of an evaluator prompt and a label word are each
-tokenised on their own, in training as well: no token reaches over such a border, as sampling and
-scoring could not know what follows. Where the later piece begins with a space or a letter, byte-
-level BPE and SentencePiece give the joint text the same tokens; where it begins with a line break
-after another, they need not.
+Training, sampling and scoring all call these functions, so a prompt has the same token ids in
+every stage. BOS is the first token, if the vocabulary has one; EOS ends a solution.
+
+A prompt, the solution after it, the two parts of an evaluator prompt and a label word are each
+tokenised separately, also in training. No token crosses such a boundary, because sampling and
+scoring do not know what follows. If the later part starts with a space or a letter, byte-level BPE
+and SentencePiece give the joint text the same tokens; if it starts with a line break after another
+line break, they may not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import itertools
 import re
+from typing import Protocol
 
-import numpy as np
-
+from mathft_jax.data import label_words as words_lib
 from mathft_jax.data import schema
+
+
+class Vocabulary(Protocol):
+  """Text to token ids and back; `vocabularies` has implementations."""
+
+  @property
+  def vocab_size(self) -> int:
+    """All ids are below it."""
+    ...
+
+  @property
+  def pad_id(self) -> int:
+    """Differs from `eos_id`; else a model does not learn to stop."""
+    ...
+
+  @property
+  def eos_id(self) -> int: ...
+
+  @property
+  def bos_id(self) -> int | None:
+    """None if texts do not start with BOS."""
+    ...
+
+  @property
+  def special_ids(self) -> Mapping[str, int]:
+    """Ids by name of tokens that templates may use and that no text becomes."""
+    ...
+
+  @property
+  def text_prefix(self) -> str:
+    """Text that the published tokenizer puts before every text: '' or a space (Llama 2)."""
+    ...
+
+  def encode(self, text: str) -> list[int]:
+    """Returns token ids without BOS, EOS or other special tokens."""
+    ...
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Returns the text before the first EOS, without PAD and BOS."""
+    ...
+
+  def fingerprint(self) -> str:
+    """Equal for vocabularies that give the same ids to every text."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-  """The prompts. `{question}` and `{solution}` are replaced; other braces mean themselves.
+  """Prompt texts. `{question}` and `{solution}` are replaced; other braces are literal.
 
-  The evaluator's text is the paper's (2310.10047, section 3.2); the generator's is ours. The
-  evaluator prompt comes in two pieces, so that the piece with the problem is prefilled once for all
-  candidates. `label_words` continue the evaluator prompt, with their leading space: correct one first.
-  `shots` are demonstrations, pairs of (question, solution), for pre-trained models.
+  The evaluator texts are those of the paper (2310.10047, section 3.2); the generator text is a
+  default. The evaluator prompt has two parts, so that the part with the problem is prefilled once
+  for all candidates.
 
-  `special_tokens` are names that stand in the template's own texts for one token each, such as
-  `<|im_start|>`; the vocabulary must have them among its `special_ids`. In a question or a solution
-  the same names are text.
+  Attributes:
+    solve: the generator prompt.
+    verify_problem: first part of the evaluator prompt.
+    verify_solution: second part of the evaluator prompt, up to the label word.
+    label_words: (correct, incorrect); they continue the evaluator prompt, with a leading space.
+    shots: demonstrations for pre-trained models, pairs of (question, solution).
+    shot_separator: text after each demonstration.
+    special_tokens: names that are one token each in the template's own texts, for example
+      `<|im_start|>`; the vocabulary must have them in `special_ids`. In a question or a solution
+      the same names are plain text.
   """
 
   solve: str = 'Problem:\n{question}\n\nSolution:\n'
@@ -47,180 +100,178 @@ class Template:
   def __post_init__(self):
     object.__setattr__(self, 'label_words', tuple(self.label_words))
     object.__setattr__(self, 'special_tokens', tuple(self.special_tokens))
-    object.__setattr__(self, 'shots', tuple(tuple(shot) for shot in self.shots))
-    for name, slot in (
-      ('solve', '{question}'),
-      ('verify_problem', '{question}'),
-      ('verify_solution', '{solution}'),
-    ):
-      if getattr(self, name).count(slot) != 1:
-        raise ValueError(
-          f'Template.{name} is {getattr(self, name)!r}; wanted {slot} in it once.'
-        )
+    object.__setattr__(self, 'shots', tuple(map(tuple, self.shots)))
+    self._check_slot('solve', '{question}')
+    self._check_slot('verify_problem', '{question}')
+    self._check_slot('verify_solution', '{solution}')
     if len(self.label_words) != 2:
       raise ValueError(
         f'Template.label_words are {self.label_words}; wanted two, the correct one first.'
       )
     if '' in self.special_tokens:
       raise ValueError(
-        f'Template.special_tokens are {self.special_tokens}; wanted names.'
+        f'Template.special_tokens are {self.special_tokens}; wanted names that are not empty.'
+      )
+
+  def _check_slot(self, name: str, slot: str):
+    text = getattr(self, name)
+    if text.count(slot) != 1:
+      raise ValueError(
+        f'Template.{name} is {text!r}; it must contain {slot} once.'
       )
 
 
 def encode_prompt(
-  template: Template, vocabulary, problem: schema.Problem
+  template: Template, vocabulary: Vocabulary, problem: schema.Problem
 ) -> list[int]:
-  """The generator's prompt: BOS, demonstrations, problem."""
+  """Returns the generator prompt: BOS, demonstrations, problem."""
   parts: list[str | int] = []
   for question, solution in template.shots:
-    parts += [
-      *_filled(template, vocabulary, template.solve, '{question}', question),
-      solution,
-      *_own(template, vocabulary, template.shot_separator),
-    ]
-  parts += _filled(
+    parts += _fill(
+      template, vocabulary, template.solve, '{question}', question
+    )
+    parts.append(solution)
+    parts += _split_specials(template, vocabulary, template.shot_separator)
+  parts += _fill(
     template, vocabulary, template.solve, '{question}', problem.question
   )
-  return _start(vocabulary, parts)
+  return _encode_start(vocabulary, parts)
 
 
-def encode_solution(vocabulary, text: str) -> list[int]:
-  """A solution as a training target: its tokens and EOS."""
+def encode_solution(vocabulary: Vocabulary, text: str) -> list[int]:
+  """Returns a solution as a training target: its tokens and EOS."""
   return vocabulary.encode(text) + [vocabulary.eos_id]
 
 
 def truncate_at_next_problem(template: Template, text: str) -> str:
-  """A sampled solution up to where it goes on with a further problem, as after demonstrations.
+  """Returns a sampled solution up to where the model starts a further problem.
 
-  A pre-trained model seldom ends by itself; the last box of what it writes would be another
-  problem's answer. Without `shots` the text stays as it is.
+  After demonstrations a pre-trained model often continues with a problem of its own; the last box
+  of that text would be the wrong answer. Without `shots` the text is returned unchanged.
   """
   if not template.shots:
     return text
-  begins = template.shot_separator + template.solve.partition('{question}')[0]
-  return text.partition(begins.rstrip() or begins)[0]
+  start = template.shot_separator + template.solve.partition('{question}')[0]
+  return text.partition(start.rstrip() or start)[0]
 
 
 def encode_evaluator_problem(
-  template: Template, vocabulary, problem: schema.Problem
+  template: Template, vocabulary: Vocabulary, problem: schema.Problem
 ) -> list[int]:
-  """The evaluator prompt's first piece, BOS and problem: the same for every candidate."""
-  return _start(
+  """Returns the first part of the evaluator prompt, BOS and problem, shared by all candidates."""
+  parts = _fill(
+    template,
     vocabulary,
-    _filled(
-      template,
-      vocabulary,
-      template.verify_problem,
-      '{question}',
-      problem.question,
-    ),
+    template.verify_problem,
+    '{question}',
+    problem.question,
   )
+  return _encode_start(vocabulary, parts)
 
 
 def encode_evaluator_solution(
-  template: Template, vocabulary, solution: str
+  template: Template, vocabulary: Vocabulary, solution: str
 ) -> list[int]:
-  """The evaluator prompt's second piece, up to where the verdict stands."""
-  return _ids(
-    vocabulary,
-    _filled(
-      template, vocabulary, template.verify_solution, '{solution}', solution
-    ),
+  """Returns the second part of the evaluator prompt, up to the label word."""
+  parts = _fill(
+    template, vocabulary, template.verify_solution, '{solution}', solution
   )
+  return _encode_parts(vocabulary, parts)
 
 
 def encode_label_words(
-  template: Template, vocabulary
-) -> tuple[np.ndarray, np.ndarray]:
-  """The label words as `words_WM` (int32, padded) and `mask_WM` (bool, True at tokens).
+  template: Template, vocabulary: Vocabulary
+) -> words_lib.LabelWords:
+  """Returns the label words as token ids.
 
-  ValueError when the two cannot be told apart: a word without tokens, or one that begins the other
-  (whatever follows, the shorter word would be at least as probable).
+  Raises:
+    ValueError: a word without tokens, or one that starts with the other. The shorter word would
+      then be at least as probable whatever follows.
   """
-  ids = [vocabulary.encode(word) for word in template.label_words]
-  shortest = min(map(len, ids))
-  if ids[0][:shortest] == ids[1][:shortest]:
+  correct, incorrect = map(vocabulary.encode, template.label_words)
+  shortest = min(len(correct), len(incorrect))
+  if correct[:shortest] == incorrect[:shortest]:
     raise ValueError(
-      f'The label words {template.label_words} become the tokens {ids}, which cannot be told apart; '
-      'wanted words of which neither begins the other. Bind other Template.label_words.'
+      f'The label words {template.label_words} become the tokens {[correct, incorrect]}, which '
+      'cannot be told apart; wanted words of which neither starts with the other. Bind other '
+      'Template.label_words.'
     )
-  words_WM = np.full((2, max(map(len, ids))), vocabulary.pad_id, np.int32)
-  mask_WM = np.zeros(words_WM.shape, bool)
-  for row, word in enumerate(ids):
-    words_WM[row, : len(word)] = word
-    mask_WM[row, : len(word)] = True
-  return words_WM, mask_WM
+  return words_lib.LabelWords(
+    (tuple(correct), tuple(incorrect)), vocabulary.pad_id
+  )
 
 
-def template_fingerprint(template: Template, vocabulary) -> dict[str, str]:
-  """What a checkpoint remembers of its template and vocabulary; compared at each hand-over.
+def template_fingerprint(
+  template: Template, vocabulary: Vocabulary
+) -> dict[str, str]:
+  """Returns texts that identify template and vocabulary in checkpoint metadata.
 
-  Demonstrations are left out: a prompt with `shots` is the same template.
+  Programs compare them when they load a checkpoint. Demonstrations are left out: a prompt with
+  `shots` counts as the same template.
   """
   texts = {
-    f'template.{name}': getattr(template, name)
-    for name in ('solve', 'verify_problem', 'verify_solution')
+    'template.solve': template.solve,
+    'template.verify_problem': template.verify_problem,
+    'template.verify_solution': template.verify_solution,
   }
   if template.special_tokens:
     texts['template.special_tokens'] = ' '.join(template.special_tokens)
-  return {
-    **texts,
-    'template.label_words': ' | '.join(template.label_words),
-    'vocabulary': vocabulary.fingerprint(),
-    'vocabulary.size': str(vocabulary.vocab_size),
-  }
+  texts['template.words'] = ' | '.join(template.label_words)
+  texts['vocabulary'] = vocabulary.fingerprint()
+  texts['vocabulary.size'] = str(vocabulary.vocab_size)
+  return texts
 
 
-def _filled(
-  template: Template, vocabulary, text: str, slot: str, value: str
+def _fill(
+  template: Template, vocabulary: Vocabulary, text: str, slot: str, value: str
 ) -> list[str | int]:
-  """A text of the template with `value` in its slot, as texts and special tokens' ids."""
+  """Returns a template text with `value` in its slot, as texts and ids of special tokens."""
   before, _, after = text.partition(slot)
   return [
-    *_own(template, vocabulary, before),
+    *_split_specials(template, vocabulary, before),
     value,
-    *_own(template, vocabulary, after),
+    *_split_specials(template, vocabulary, after),
   ]
 
 
-def _own(template: Template, vocabulary, text: str) -> list[str | int]:
-  """A text of the template itself, in which special tokens have become ids."""
+def _split_specials(
+  template: Template, vocabulary: Vocabulary, text: str
+) -> list[str | int]:
+  """Returns a template text split into texts and ids of special tokens."""
   if not template.special_tokens:
     return [text]
-  missing = [
-    name
-    for name in template.special_tokens
-    if name not in vocabulary.special_ids
-  ]
+  ids = vocabulary.special_ids
+  missing = [name for name in template.special_tokens if name not in ids]
   if missing:
     raise ValueError(
-      f'Template.special_tokens has {missing}, which are no special tokens of the vocabulary '
-      f'({vocabulary.fingerprint()}); it has {sorted(vocabulary.special_ids)[:20]}. Give the '
-      "template of the vocabulary's family, or name them in TokenizerVocabulary.additional_special_tokens."
+      f'Template.special_tokens contains {missing}, which are no special tokens of the vocabulary '
+      f'({vocabulary.fingerprint()}); it has {sorted(ids)[:20]}. Use the template of the '
+      "vocabulary's family, or add them to TokenizerVocabulary.additional_special_tokens."
     )
   longest_first = sorted(template.special_tokens, key=len, reverse=True)
-  parts = re.split(f'({"|".join(map(re.escape, longest_first))})', text)
+  pattern = '|'.join(map(re.escape, longest_first))
+  parts = re.split(f'({pattern})', text)
   return [
-    vocabulary.special_ids[part] if index % 2 else part
-    for index, part in enumerate(parts)
+    ids[part] if index % 2 else part for index, part in enumerate(parts)
   ]
 
 
-def _start(vocabulary, parts: Sequence[str | int]) -> list[int]:
-  """The ids of what begins a text: BOS, then the tokenizer's own first space if text is next."""
-  bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+def _encode_start(
+  vocabulary: Vocabulary, parts: Sequence[str | int]
+) -> list[int]:
+  """Returns the ids of the start of a sequence: BOS, the tokenizer's own prefix, the parts."""
   parts = [part for part in parts if part != '']
-  prefix = (
-    [vocabulary.text_prefix] if parts and isinstance(parts[0], str) else []
-  )
-  return bos + _ids(vocabulary, [*prefix, *parts])
+  if parts and isinstance(parts[0], str):
+    parts = [vocabulary.text_prefix, *parts]
+  bos = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
+  return bos + _encode_parts(vocabulary, parts)
 
 
-def _ids(vocabulary, parts: Sequence[str | int]) -> list[int]:
-  """Ids stay, neighbouring texts are tokenised as one."""
+def _encode_parts(
+  vocabulary: Vocabulary, parts: Iterable[str | int]
+) -> list[int]:
+  """Returns token ids; ids in `parts` stay, neighbouring texts are tokenised as one."""
   ids: list[int] = []
-  for is_text, group in itertools.groupby(
-    parts, lambda part: isinstance(part, str)
-  ):
-    ids += vocabulary.encode(''.join(group)) if is_text else group
+  for kind, group in itertools.groupby(parts, type):
+    ids += vocabulary.encode(''.join(group)) if kind is str else group
   return ids

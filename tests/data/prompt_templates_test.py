@@ -104,7 +104,7 @@ def test_the_fingerprint_names_what_changed():
     dataclasses.replace(TEMPLATE, label_words=(' yes', ' no')), BYTES
   )
   assert {name for name in before if before[name] != after[name]} == {
-    'template.label_words'
+    'template.words'
   }
   assert before != prompt_templates.template_fingerprint(TEMPLATE, WithoutBos())
 

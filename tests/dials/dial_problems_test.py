@@ -115,7 +115,7 @@ def test_the_vocabulary_knows_every_word():
 
 
 @pytest.mark.parametrize(
-  'fields', [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turns': (1, 11)}]
+  'fields', [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turn_range': (1, 11)}]
 )
 def test_impossible_fields_are_refused(fields):
   with pytest.raises(ValueError, match='wanted one of'):

@@ -1,0 +1,67 @@
+"""Types of training examples: token ids and labels of one sequence, before batching."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+TokenIds = np.ndarray | Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SolutionExample:
+  """A prompt and the tokens to learn, as in SSFT.
+
+  Attributes:
+    inputs: token ids of the prompt; they carry no loss.
+    targets: token ids to learn, EOS included.
+    target_weights: loss weight of each target token; None means 1 for all.
+  """
+
+  inputs: TokenIds
+  targets: TokenIds
+  target_weights: np.ndarray | Sequence[float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VerdictExample:
+  """An evaluator prompt with its label; the targets are the label words.
+
+  Attributes:
+    inputs: token ids of the evaluator prompt.
+    is_correct: 1 if the candidate in the prompt is correct, else 0.
+  """
+
+  inputs: TokenIds
+  is_correct: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ContrastExample:
+  """A generator prompt and one candidate with its label, for the sequence-contrast loss.
+
+  Attributes:
+    inputs: token ids of the prompt; they carry no loss.
+    targets: token ids of the candidate, with EOS if it is finished.
+    is_correct: 1 if the candidate is correct, else 0.
+  """
+
+  inputs: TokenIds
+  targets: TokenIds
+  is_correct: int
+
+
+Example = SolutionExample | VerdictExample | ContrastExample
+
+
+def as_dict(example: Example) -> dict[str, TokenIds | int]:
+  """Returns the fields of an example by name, as digests in checkpoint metadata read them.
+
+  A verdict example has empty `targets`. Weights that are None are left out.
+  """
+  fields = {
+    name: value for name, value in vars(example).items() if value is not None
+  }
+  if isinstance(example, VerdictExample):
+    fields['targets'] = ()
+  return fields
