@@ -15,14 +15,15 @@ from etils import epath
 
 from mathft_jax import measure as measure_lib
 from mathft_jax.data import examples as examples_lib
+from mathft_jax.data import problem_sources
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation.report import paper_tables, report_contents, tables
 
 BoundProgram = Callable[
   ..., epath.Path
 ]  # a program with all bound but what is handed over
-Solutions = examples_lib.Examples
-Problems = examples_lib.Problems
+Solutions = examples_lib.ExampleSource
+Problems = problem_sources.ProblemSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

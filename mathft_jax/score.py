@@ -100,7 +100,9 @@ def score(
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   plan = scoring.ScoreConfig(
     model,
-    _words(template, vocabulary) if quantity == 'verdict' else None,
+    prompt_templates.encode_label_words(template, vocabulary).token_ids
+    if quantity == 'verdict'
+    else None,
     group.mesh,
     partitioner.rules,
   )
@@ -237,15 +239,6 @@ def _scored(
       dataclasses.replace(candidate, score=by_text.get(candidate.solution))
       for candidate in work.candidate_set.candidates
     ),
-  )
-
-
-def _words(
-  template: prompt_templates.Template, vocabulary: Any
-) -> tuple[tuple[int, ...], ...]:
-  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
-  return tuple(
-    tuple(map(int, word[mask])) for word, mask in zip(words_WM, mask_WM)
   )
 
 

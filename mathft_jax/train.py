@@ -17,7 +17,7 @@ import numpy as np
 
 from mathft_jax import checkpoints
 from mathft_jax.data import batching as batches_lib
-from mathft_jax.data import prompt_templates
+from mathft_jax.data import example_types, prompt_templates
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.inference import batch_jobs
 from mathft_jax.monitoring import metrics as metrics_lib
@@ -292,9 +292,9 @@ def _same_examples(
 ) -> str:
   """A digest of the examples; ValueError where a run to be resumed had others."""
   digest = batch_jobs.content_digest(
-    (name, np.asarray(row[name]).tolist())
+    (name, np.asarray(value).tolist())
     for row in rows
-    for name in sorted(row)
+    for name, value in sorted(example_types.as_dict(row).items())
   )
   step = store.latest_step()
   before = step and checkpoints.read_metadata(store.step_path(step))[
@@ -324,10 +324,7 @@ def _examples(
 ) -> tuple[Sequence[Any], dict[str, Any]]:
   """The examples of a split, and the shape of batches of them."""
   rows = examples(split)
-  verdicts = any(
-    row.get('is_correct') is not None and not len(row['targets'])
-    for row in rows
-  )
+  verdicts = any(isinstance(row, example_types.VerdictExample) for row in rows)
   words = (
     prompt_templates.encode_label_words(data.template, data.vocabulary)
     if verdicts

@@ -9,6 +9,7 @@ import pytest
 from mathft_jax import checkpoints, sample
 from mathft_jax import train as train_lib
 from mathft_jax.data import prompt_templates, schema, vocabularies
+from mathft_jax.data.example_types import SolutionExample
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import sampling
 from mathft_jax.models import config as model_config
@@ -46,10 +47,10 @@ class Copies:
     random = np.random.default_rng(split == 'validation')
     texts = [f'{a} {b}' for a, b in random.integers(10, size=(24, 2))]
     return [
-      {
-        'inputs': WORDS.encode(f'problem {text} solution'),
-        'targets': [*WORDS.encode(text), WORDS.eos_id],
-      }
+      SolutionExample(
+        WORDS.encode(f'problem {text} solution'),
+        [*WORDS.encode(text), WORDS.eos_id],
+      )
       for text in texts
     ]
 

@@ -7,13 +7,14 @@ import pytest
 
 from mathft_jax import plan
 from mathft_jax.aot import (
-  sampling_estimate,
   report,
   roofline,
+  sampling_estimate,
   training_estimate,
 )
 from mathft_jax.config import configured_programs as stages_lib
 from mathft_jax.config import entry_point
+from mathft_jax.data.example_types import SolutionExample
 
 REMAT = "transformer.TransformerConfig.remat = 'full'"
 TRAIN = [
@@ -238,7 +239,7 @@ def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
         'train_steps': 7,
         'partitioner': _OneSlice(),
         'examples': lambda split, name=name: (
-          rows[name] * [{'inputs': [1], 'targets': [1, 1]}]
+          rows[name] * [SolutionExample([1], [1, 1])]
         ),
       },
     )

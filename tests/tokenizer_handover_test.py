@@ -165,7 +165,7 @@ def test_training_and_scoring_see_the_same_ids(tmp_path, tokenizer_paths):
   trained_on = examples.VerdictExamples(
     candidates=str(graded), template=CHAT, vocabulary=vocabulary
   )('train')
-  seen = {tuple(row['inputs'].tolist()) for row in trained_on}
+  seen = {tuple(row.inputs.tolist()) for row in trained_on}
   for each in sets:
     work = score._work(each, None, 'verdict', vocabulary, CHAT)
     assert {(*work.prefix, *tail) for tail in work.tails} <= seen

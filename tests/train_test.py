@@ -17,6 +17,7 @@ import pytest
 from mathft_jax import checkpoints
 from mathft_jax import train as train_lib
 from mathft_jax.data import prompt_templates, vocabularies
+from mathft_jax.data.example_types import SolutionExample, VerdictExample
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
@@ -66,20 +67,19 @@ class Copies:
   def rows(self, digits):
     question = f'{digits[0]} {digits[1]}'
     if not self.verdicts:
-      yield {
-        'inputs': VOCABULARY.encode(f'problem {question} solution'),
-        'targets': [*VOCABULARY.encode(question), VOCABULARY.eos_id],
-      }
+      yield SolutionExample(
+        VOCABULARY.encode(f'problem {question} solution'),
+        [*VOCABULARY.encode(question), VOCABULARY.eos_id],
+      )
       return
     for is_correct, answer in (
       (1, question),
       (0, f'{digits[0]} {(digits[1] + 1) % 10}'),
     ):
-      yield {
-        'inputs': VOCABULARY.encode(f'problem {question} solution {answer} is'),
-        'targets': [],
-        'is_correct': is_correct,
-      }
+      yield VerdictExample(
+        VOCABULARY.encode(f'problem {question} solution {answer} is'),
+        is_correct,
+      )
 
 
 def train(workdir, **changes):

@@ -9,6 +9,7 @@ import jax
 
 from mathft_jax.aot import compilation, report, roofline, traced_flops
 from mathft_jax.aot.plan_target import PlanTarget
+from mathft_jax.data import example_types
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import token_log_probs
 from mathft_jax.training import (
@@ -234,7 +235,7 @@ def epoch_size(arguments: Mapping[str, Any]) -> dict[str, Any]:
     arguments['batch_size'],
     train_config.sequence_length(arguments['max_length']),
   )
-  tokens = sum(len(row['inputs']) + len(row['targets']) for row in rows)
+  tokens = sum(map(example_types.num_tokens, rows))
   return {
     'epoch_tokens': tokens,
     'epoch_batches': tokens / (batch_size * length)

@@ -84,9 +84,7 @@ def make_segment(
       f'example {index} has {len(inputs)} inputs, {len(targets)} targets and {num_weights} '
       'target weights; wanted a target token with a token before it, and one weight per target.'
     )
-  return Segment(
-    sequence, len(inputs), len(sequence) - 1, weights, is_correct
-  )
+  return Segment(sequence, len(inputs), len(sequence) - 1, weights, is_correct)
 
 
 def _make_evaluator_prompt(

@@ -192,7 +192,7 @@ def _log_kept(
   num_labels = sum(segment.is_correct is not None for segment in kept)
   num_dropped = len(examples) - len(kept)
   if not num_trained and not num_labels:
-    shortest = min(map(_num_tokens, examples), default=0)
+    shortest = min(map(example_types.num_tokens, examples), default=0)
     raise ValueError(
       f'Nothing to learn from: {num_dropped} of {len(examples)} examples do not fit into '
       f'max_length={max_length} (the shortest has {shortest} tokens), and no other has a target '
@@ -209,12 +209,6 @@ def _log_kept(
     num_trained,
     num_labels,
   )
-
-
-def _num_tokens(example: example_types.Example) -> int:
-  if isinstance(example, example_types.VerdictExample):
-    return len(example.inputs)
-  return len(example.inputs) + len(example.targets)
 
 
 def _shuffled_batches(

@@ -65,3 +65,10 @@ def as_dict(example: Example) -> dict[str, TokenIds | int]:
   if isinstance(example, VerdictExample):
     fields['targets'] = ()
   return fields
+
+
+def num_tokens(example: Example) -> int:
+  """Returns the number of inputs and targets; label words do not count."""
+  if isinstance(example, VerdictExample):
+    return len(example.inputs)
+  return len(example.inputs) + len(example.targets)

@@ -171,7 +171,7 @@ def problem_from_json(
     raise ValueError(
       f'{where}: fields {sorted(record)}; wanted a text "problem" (or "question").'
     )
-  solution = record.get('solution') or ''
+  solution = str(record.get('solution') or '')
   answer = record.get('answer')
   if answer in (None, ''):
     answer = boxed_answers.last_boxed_answer(solution)
@@ -181,6 +181,9 @@ def problem_from_json(
     question=question,
     solution=solution,
     answer=None if answer is None else str(answer),
+    subject=str(record.get('subject') or record.get('type') or ''),
+    level=str(record.get('level') or ''),
+    split=str(record.get('split') or split),
   )
 
 

@@ -127,9 +127,7 @@ def encode_prompt(
   """Returns the generator prompt: BOS, demonstrations, problem."""
   parts: list[str | int] = []
   for question, solution in template.shots:
-    parts += _fill(
-      template, vocabulary, template.solve, '{question}', question
-    )
+    parts += _fill(template, vocabulary, template.solve, '{question}', question)
     parts.append(solution)
     parts += _split_specials(template, vocabulary, template.shot_separator)
   parts += _fill(
@@ -251,9 +249,7 @@ def _split_specials(
   longest_first = sorted(template.special_tokens, key=len, reverse=True)
   pattern = '|'.join(map(re.escape, longest_first))
   parts = re.split(f'({pattern})', text)
-  return [
-    ids[part] if index % 2 else part for index, part in enumerate(parts)
-  ]
+  return [ids[part] if index % 2 else part for index, part in enumerate(parts)]
 
 
 def _encode_start(

@@ -1,17 +1,17 @@
-"""seqio tasks and mixtures, registered by name when this module is imported, and their examples.
+"""seqio tasks and mixtures, registered when this module is imported, and examples from them.
 
   math_ssft  prm800k_ssft  gsm8k_ssft  math_prm800k_ssft    solutions
-  math_scr_margin  math_scr_xent  math_contrast             graded candidates (gsm8k_... as well)
+  math_scr_margin  math_scr_xent  math_contrast             graded candidates (also gsm8k_...)
 
-`seqio.get_mixture_or_task(name)` finds them, with the byte vocabulary and the default template.
-`register` repeats the registration with another vocabulary, template, folder or candidate file, and
-`TaskExamples` does so with its own fields. Features are token ids, made by the functions that make
-them everywhere else (`prompts.py`); EOS is the last target:
+`seqio.get_mixture_or_task(name)` returns them, with the byte vocabulary and the default template.
+`register_all_tasks` registers them with another vocabulary, template, folder or candidate file;
+`TaskExamples` does so with its own fields. The features are token ids from `prompt_templates`, as
+everywhere else; EOS is the last target:
 
   *_ssft        inputs, targets
   *_scr_xent    inputs, is_correct
-  *_scr_margin  correct_inputs, incorrect_inputs       one element is one pair, so that no shuffle
-  *_contrast    inputs, correct_targets, incorrect_targets        tears it apart
+  *_scr_margin  correct_inputs, incorrect_inputs      one element is one pair, so a shuffle keeps
+  *_contrast    inputs, correct_targets, incorrect_targets          the pair together
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,19 +19,25 @@ import dataclasses
 import functools
 import itertools
 import logging
-from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
 from mathft_jax.data import candidate_selection as selection_lib
+from mathft_jax.data import examples as examples_lib
 from mathft_jax.data import (
+  problem_sources,
   prompt_templates,
   schema,
   vocabularies,
 )
-from mathft_jax.data import examples as examples_lib
+from mathft_jax.data.example_types import (
+  ContrastExample,
+  Example,
+  SolutionExample,
+  VerdictExample,
+)
 from mathft_jax.data.tfds import (
   mixture_rates,
   prepared_datasets,
@@ -39,8 +45,7 @@ from mathft_jax.data.tfds import (
 )
 
 TfdsProblems = prepared_datasets.TfdsProblems
-Example = examples_lib.Example
-Element = Mapping[str, np.ndarray]
+Element = Mapping[str, np.ndarray]  # of a seqio data set
 
 FEATURES = {
   'ssft': ('inputs', 'targets'),
@@ -50,16 +55,22 @@ FEATURES = {
 }
 MIXTURES = {'math_prm800k_ssft': ('math_ssft', 'prm800k_ssft')}
 SPLITS = ('train', 'validation', 'test')
-_JSONL: dict[
-  str, Callable[[str], Sequence[schema.Problem]]
-] = {}  # added by add_jsonl_task
+_JSONL_TASKS: dict[str, problem_sources.ProblemSource] = {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskConfig(prepared_datasets.TfdsConfig):
-  """What the tasks are made with; see `register`."""
+  """What the tasks are registered with.
 
-  vocabulary: Any = vocabularies.ByteVocabulary()
+  Attributes:
+    vocabulary: encodes all texts.
+    template: the prompts.
+    candidates: jsonl file of graded candidates for the evaluator and contrast tasks. Without it
+      these tasks are registered, and raise an error when their data is read.
+    candidate_selection: which candidates become examples; `paired` is set by the task.
+  """
+
+  vocabulary: prompt_templates.Vocabulary = vocabularies.ByteVocabulary()
   template: prompt_templates.Template = prompt_templates.Template()
   candidates: str | None = None
   candidate_selection: selection_lib.CandidateSelection = (
@@ -67,36 +78,21 @@ class TaskConfig(prepared_datasets.TfdsConfig):
   )
 
 
-def register_all_tasks(registration: TaskConfig = TaskConfig()):
-  """Registers every task and mixture of this module, in the place of earlier ones.
-
-  `registration.candidates` is the graded file of the evaluator and contrast tasks; without it they
-  are registered and say so when their data is asked for.
-  """
+def register_all_tasks(config: TaskConfig = TaskConfig()):
+  """Registers every task and mixture of this module; replaces earlier registrations."""
   for name in prepared_datasets.BUILDERS:
-    _add(
-      f'{name}_ssft',
-      _source(name, registration),
-      'ssft',
-      registration,
-      [
-        functools.partial(_encode_problems, registration=registration),
-        seqio.CacheDatasetPlaceholder(),
-      ],
-    )
+    encode = functools.partial(_encode_problems, config=config)
+    preprocessors = [encode, seqio.CacheDatasetPlaceholder()]
+    source = _make_tfds_source(name, config)
+    _register_task(f'{name}_ssft', source, 'ssft', config, preprocessors)
     for kind in ('scr_margin', 'scr_xent', 'contrast'):
-      elements = functools.partial(
-        _candidate_elements, f'{name}_{kind}', kind, registration
-      )
-      _add(
-        f'{name}_{kind}',
-        _elements_source(elements, kind),
-        kind,
-        registration,
-        [],
-      )
-  for name, problems in _JSONL.items():
-    _add_problems(name, problems, registration)
+      task = f'{name}_{kind}'
+      elements = functools.partial(_candidate_elements, task, kind, config)
+      source = _make_function_source(elements, kind)
+      _register_task(task, source, kind, config, [])
+
+  for name, problems in _JSONL_TASKS.items():
+    _register_jsonl_task(name, problems, config)
   for name, members in MIXTURES.items():
     seqio.MixtureRegistry.remove(name)
     seqio.MixtureRegistry.add(
@@ -106,176 +102,178 @@ def register_all_tasks(registration: TaskConfig = TaskConfig()):
 
 def add_jsonl_task(
   name: str,
-  problems: Callable[[str], Sequence[schema.Problem]],
-  registration: TaskConfig = TaskConfig(),
+  problems: problem_sources.ProblemSource,
+  config: TaskConfig = TaskConfig(),
 ):
-  """Registers an SSFT task over the user's own problems, say `sources.JsonlProblems(path)`."""
-  _JSONL[name] = problems
-  _add_problems(name, problems, registration)
+  """Registers an SSFT task over the user's own problems.
+
+  Args:
+    name: name of the task.
+    problems: for example `problem_sources.JsonlProblems(path)`.
+    config: vocabulary and template.
+  """
+  _JSONL_TASKS[name] = problems
+  _register_jsonl_task(name, problems, config)
 
 
-def _add_problems(
-  name: str,
-  problems: Callable[[str], Sequence[schema.Problem]],
-  registration: TaskConfig,
+def _register_jsonl_task(
+  name: str, problems: problem_sources.ProblemSource, config: TaskConfig
 ):
   def elements(split: str) -> Iterator[Element]:
     for problem in problems(split):
       example = examples_lib.make_solution_example(
-        registration.template, registration.vocabulary, problem
+        config.template, config.vocabulary, problem
       )
-      yield {name: example[name] for name in FEATURES['ssft']}
+      yield {'inputs': example.inputs, 'targets': example.targets}
 
-  _add(name, _elements_source(elements, 'ssft'), 'ssft', registration, [])
+  source = _make_function_source(elements, 'ssft')
+  _register_task(name, source, 'ssft', config, [])
 
 
-def _add(
+def _register_task(
   name: str,
   source: seqio.DataSource,
   kind: str,
-  registration: TaskConfig,
+  config: TaskConfig,
   preprocessors: list,
 ):
-  vocabulary = seqio_vocabulary.SeqioVocabulary(registration.vocabulary)
-  features = {
-    feature: seqio.Feature(
+  vocabulary = seqio_vocabulary.SeqioVocabulary(config.vocabulary)
+  features = {}
+  for feature in FEATURES[kind]:
+    features[feature] = seqio.Feature(
       vocabulary,
       add_eos=feature.endswith('targets'),
       rank=0 if feature == 'is_correct' else 1,
     )
-    for feature in FEATURES[kind]
-  }
   seqio.TaskRegistry.remove(name)
   seqio.TaskRegistry.add(
     name, source=source, output_features=features, preprocessors=preprocessors
   )
 
 
-def _source(name: str, registration: TaskConfig) -> seqio.DataSource:
-  """The TFDS source; one with another PRM800K selection than the default is known by its folder."""
+def _make_tfds_source(name: str, config: TaskConfig) -> seqio.DataSource:
+  """Returns the TFDS source; a non-default PRM800K selection is identified by its folder."""
   splits = {split: split for split in SPLITS}
-  if (
-    name == 'prm800k'
-    and registration.prm800k_selection
-    != prepared_datasets.TfdsConfig().prm800k_selection
-  ):
-    folder = prepared_datasets.make_builder(name, registration).data_path
+  default = prepared_datasets.TfdsConfig().prm800k_selection
+  if name == 'prm800k' and config.prm800k_selection != default:
+    folder = prepared_datasets.make_builder(name, config).data_path
     return seqio.TfdsDataSource(
       tfds_data_dir=str(folder), splits=splits, read_only=True
     )
   return seqio.TfdsDataSource(
     prepared_datasets.TFDS_NAMES[name],
-    tfds_data_dir=registration.tfds_data_dir,
+    tfds_data_dir=config.tfds_data_dir,
     splits=splits,
   )
 
 
-def _elements_source(
+def _make_function_source(
   elements: Callable[[str], Iterator[Element]], kind: str
 ) -> seqio.FunctionDataSource:
-  signature = {
-    feature: tf.TensorSpec([] if feature == 'is_correct' else [None], tf.int32)
-    for feature in FEATURES[kind]
-  }
+  """Returns a source that yields the elements of a split."""
+  signature = {}
+  for feature in FEATURES[kind]:
+    shape = [] if feature == 'is_correct' else [None]
+    signature[feature] = tf.TensorSpec(shape, tf.int32)
 
   def dataset(
     split: str, shuffle_files: bool, seed: int | None = None
   ) -> tf.data.Dataset:
     del shuffle_files, seed  # the caller shuffles elements
-    made = list(
-      elements(split)
-    )  # here: inside the generator an error would lose its type
+    # Computed outside of the generator, where an error would lose its type.
+    in_memory = list(elements(split))
     return tf.data.Dataset.from_generator(
-      lambda: made, output_signature=signature
+      lambda: in_memory, output_signature=signature
     )
 
   return seqio.FunctionDataSource(dataset, splits=SPLITS)
 
 
 def _encode_problems(
-  dataset: tf.data.Dataset, registration: TaskConfig
+  dataset: tf.data.Dataset, config: TaskConfig
 ) -> tf.data.Dataset:
-  """TFDS examples as token ids, with their text beside for seqio's inspection tools."""
+  """Returns TFDS examples as token ids, with the texts for seqio's inspection tools."""
 
   def encode(question: bytes, solution: bytes) -> list[np.ndarray]:
     problem = schema.Problem(
-      '', *map(seqio_vocabulary.decode_tf_string, (question, solution))
+      id='',
+      question=seqio_vocabulary.decode_tf_string(question),
+      solution=seqio_vocabulary.decode_tf_string(solution),
     )
     example = examples_lib.make_solution_example(
-      registration.template, registration.vocabulary, problem
+      config.template, config.vocabulary, problem
     )
-    return [example['inputs'], example['targets']]
+    return [example.inputs, example.targets]
 
   def encode_tf(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    ids = tf.numpy_function(
-      encode, [example['question'], example['solution']], [tf.int32, tf.int32]
+    question, solution = example['question'], example['solution']
+    inputs, targets = tf.numpy_function(
+      encode, [question, solution], [tf.int32, tf.int32]
     )
     return {
       'id': example['id'],
-      'inputs_pretokenized': example['question'],
-      'targets_pretokenized': example['solution'],
-      'inputs': tf.ensure_shape(ids[0], [None]),
-      'targets': tf.ensure_shape(ids[1], [None]),
+      'inputs_pretokenized': question,
+      'targets_pretokenized': solution,
+      'inputs': tf.ensure_shape(inputs, [None]),
+      'targets': tf.ensure_shape(targets, [None]),
     }
 
   return dataset.map(encode_tf, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _candidate_elements(
-  task: str, kind: str, registration: TaskConfig, split: str
+  task: str, kind: str, config: TaskConfig, split: str
 ) -> Iterator[Element]:
-  if registration.candidates is None:
+  """Yields the elements of an evaluator or contrast task."""
+  if config.candidates is None:
     raise ValueError(
-      f'{task} is made from graded candidates and has none: call tasks.register(tasks.'
-      "Registration(candidates='graded.jsonl')), or bind TaskExamples.candidates."
+      f'{task} needs graded candidates, and candidates is None: call seqio_tasks.'
+      "register_all_tasks(seqio_tasks.TaskConfig(candidates='graded.jsonl')), or bind "
+      'TaskExamples.candidates.'
     )
-  make = (
-    examples_lib.ContrastExamples
-    if kind == 'contrast'
-    else examples_lib.VerdictExamples
-  )
-  draw = dataclasses.asdict(registration.candidate_selection) | {
-    'paired': kind != 'scr_xent'
+  options = dataclasses.asdict(config.candidate_selection)
+  options |= {
+    'paired': kind != 'scr_xent',
+    'candidates': config.candidates,
+    'template': config.template,
+    'vocabulary': config.vocabulary,
   }
-  rows = make(
-    candidates=registration.candidates,
-    template=registration.template,
-    vocabulary=registration.vocabulary,
-    **draw,
-  )(split)
+  if kind == 'contrast':
+    contrast = examples_lib.ContrastExamples(**options)(split)
+    for correct, incorrect in zip(contrast[0::2], contrast[1::2]):
+      yield {
+        'inputs': correct.inputs,
+        'correct_targets': correct.targets,
+        'incorrect_targets': incorrect.targets,
+      }
+    return
+
+  verdicts = examples_lib.VerdictExamples(**options)(split)
   if kind == 'scr_xent':
-    yield from (
-      {'inputs': row['inputs'], 'is_correct': row['is_correct']} for row in rows
-    )
-  for correct, incorrect in (
-    zip(rows[0::2], rows[1::2]) if kind != 'scr_xent' else ()
-  ):
-    if kind == 'scr_margin':
-      yield {
-        'correct_inputs': correct['inputs'],
-        'incorrect_inputs': incorrect['inputs'],
-      }
-    else:
-      yield {
-        'inputs': correct['inputs'],
-        'correct_targets': correct['targets'],
-        'incorrect_targets': incorrect['targets'],
-      }
+    for verdict in verdicts:
+      yield {'inputs': verdict.inputs, 'is_correct': verdict.is_correct}
+    return
+  for correct, incorrect in zip(verdicts[0::2], verdicts[1::2]):
+    yield {
+      'correct_inputs': correct.inputs,
+      'incorrect_inputs': incorrect.inputs,
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskExamples(TaskConfig):
-  """The examples of a seqio task or mixture, all of a split in memory.
+  """The examples of a seqio task or mixture; all examples of a split are in memory.
 
-  A mixture's tasks are taken at their rates: the task that takes longest gives each of its elements
-  once, the others repeat theirs as often as the rates say. A rate by number of examples counts
-  those of the split after `limit`. Tasks of this module are registered
-  anew with the fields given here; one registered elsewhere must have the vocabulary given here.
+  The tasks of a mixture are taken at their rates: the task that takes longest gives each of its
+  elements once, the others repeat theirs. A rate by number of examples counts the examples of the
+  split after `limit`. Tasks of this module are registered again with the fields given here; a task
+  that was registered elsewhere must have the same vocabulary.
 
   Attributes:
-    mixture_or_task_name: as `seqio.get_mixture_or_task` knows it.
-    limit: at most so many elements of each task, the first ones.
+    mixture_or_task_name: argument of `seqio.get_mixture_or_task`.
+    limit: maximum number of elements of each task, the first ones; None means all.
     use_cached: read what `seqio_cache_tasks` has written into `cache_dirs`.
+    cache_dirs: folders of cached tasks.
   """
 
   mixture_or_task_name: str
@@ -285,66 +283,61 @@ class TaskExamples(TaskConfig):
 
   @property
   def group_size(self) -> int:
-    return (
-      2
-      if any(
-        name.startswith('incorrect_')
-        for name in self._provider().output_features
-      )
-      else 1
-    )
+    """2 if one element is a pair."""
+    features = set(self._get_mixture_or_task().output_features)
+    pairs = {'incorrect_inputs', 'incorrect_targets'}
+    return 2 if features & pairs else 1
 
   def __call__(self, split: str) -> list[Example]:
-    provider = self._provider()
+    mixture_or_task = self._get_mixture_or_task()
     if self.use_cached:
       seqio.set_global_cache_dirs(list(self.cache_dirs))
-    leaves = self._leaves(provider)
-    elements = [self._elements(task, split) for task in leaves]
-    if isinstance(provider, seqio.Mixture):
-      elements = mixture_rates.oversample_to_rates(provider, elements)
-    rows = [
-      row for element in itertools.chain(*elements) for row in _rows(element)
-    ]
+    tasks = self._tasks(mixture_or_task)
+    elements = [self._read_elements(task, split) for task in tasks]
+    if isinstance(mixture_or_task, seqio.Mixture):
+      elements = mixture_rates.oversample_to_rates(mixture_or_task, elements)
+
+    examples: list[Example] = []
+    for element in itertools.chain(*elements):
+      examples.extend(_to_examples(element))
     logging.info(
       '%s, split %s: %s elements, %d examples',
       self.mixture_or_task_name,
       split,
       ' + '.join(str(len(part)) for part in elements),
-      len(rows),
+      len(examples),
     )
-    return rows
+    return examples
 
-  def _provider(self) -> seqio.Task | seqio.Mixture:
-    register_all_tasks(
-      TaskConfig(
-        **{
-          field.name: getattr(self, field.name)
-          for field in dataclasses.fields(TaskConfig)
-        }
-      )
-    )
+  def _get_mixture_or_task(self) -> seqio.Task | seqio.Mixture:
+    fields = dataclasses.fields(TaskConfig)
+    values = {field.name: getattr(self, field.name) for field in fields}
+    register_all_tasks(TaskConfig(**values))
     return seqio.get_mixture_or_task(self.mixture_or_task_name)
 
-  def _leaves(self, provider: seqio.Task | seqio.Mixture) -> list[seqio.Task]:
-    """The tasks as they are registered now: a mixture keeps those of the time it was made."""
-    leaves = [provider]
-    if isinstance(provider, seqio.Mixture):
-      leaves = [seqio.TaskRegistry.get(task.name) for task in provider.tasks]
-    for task in leaves:
+  def _tasks(
+    self, mixture_or_task: seqio.Task | seqio.Mixture
+  ) -> list[seqio.Task]:
+    """Returns the tasks as registered now; a mixture keeps those of its own registration."""
+    tasks = [mixture_or_task]
+    if isinstance(mixture_or_task, seqio.Mixture):
+      names = [task.name for task in mixture_or_task.tasks]
+      tasks = list(map(seqio.TaskRegistry.get, names))
+    for task in tasks:
       for name, feature in task.output_features.items():
         if not seqio_vocabulary.encodes_same_ids(
           feature.vocabulary, self.vocabulary
         ):
           raise ValueError(
             f'{task.name}: feature {name} has the vocabulary {feature.vocabulary}; '
-            f'wanted {self.vocabulary}, which VOCABULARY names.'
+            f'wanted {self.vocabulary} (VOCABULARY).'
           )
-    return leaves
+    return tasks
 
-  def _elements(self, task: seqio.Task, split: str) -> list[Element]:
-    name = task.name.removesuffix('_ssft')
-    if name in prepared_datasets.BUILDERS and not self.use_cached:
-      prepared_datasets.prepare_dataset(name, self)
+  def _read_elements(self, task: seqio.Task, split: str) -> list[Element]:
+    dataset_name = task.name.removesuffix('_ssft')
+    if dataset_name in prepared_datasets.BUILDERS and not self.use_cached:
+      prepared_datasets.prepare_dataset(dataset_name, self)
     dataset = task.get_dataset(
       sequence_length=None,
       split=split,
@@ -352,9 +345,8 @@ class TaskExamples(TaskConfig):
       use_cached=self.use_cached,
       try_in_mem_cache=False,
     )
-    elements = list(
-      dataset.take(-1 if self.limit is None else self.limit).as_numpy_iterator()
-    )
+    count = -1 if self.limit is None else self.limit
+    elements = list(dataset.take(count).as_numpy_iterator())
     if not elements:
       raise ValueError(f'{task.name}: no element of split {split!r}.')
     if self.use_cached:
@@ -362,56 +354,46 @@ class TaskExamples(TaskConfig):
     return elements
 
   def _check_cached(self, task: str, element: Element):
-    """ValueError when cached ids were made with another vocabulary or template than ours."""
+    """ValueError if cached ids have another vocabulary or template than this object."""
     if not {'inputs_pretokenized', 'targets_pretokenized'} <= element.keys():
       return
-    texts = [
-      seqio_vocabulary.decode_tf_string(element[f'{name}_pretokenized'])
-      for name in ('inputs', 'targets')
-    ]
-    ours = examples_lib.make_solution_example(
-      self.template, self.vocabulary, schema.Problem('', *texts)
+    problem = schema.Problem(
+      id='',
+      question=seqio_vocabulary.decode_tf_string(
+        element['inputs_pretokenized']
+      ),
+      solution=seqio_vocabulary.decode_tf_string(
+        element['targets_pretokenized']
+      ),
     )
-    if not all(
-      np.array_equal(element[name], ours[name])
-      for name in ('inputs', 'targets')
-    ):
+    wanted = examples_lib.make_solution_example(
+      self.template, self.vocabulary, problem
+    )
+    same_inputs = np.array_equal(element['inputs'], wanted.inputs)
+    same_targets = np.array_equal(element['targets'], wanted.targets)
+    if not (same_inputs and same_targets):
       raise ValueError(
         f'{task}: the cached token ids are not those of {self.vocabulary} and '
         f'{self.template}; cache the task again or bind use_cached=False.'
       )
 
 
-def _rows(element: Element) -> list[Example]:
-  """An element as examples: one, or the two of a pair, the correct one first."""
-  none = np.zeros(0, np.int32)
+def _to_examples(element: Element) -> list[Example]:
+  """Returns an element as one example, or as the two of a pair, the correct one first."""
   if 'correct_inputs' in element:
     return [
-      {
-        'inputs': element[f'{kind}_inputs'],
-        'targets': none,
-        'is_correct': label,
-      }
-      for kind, label in (('correct', 1), ('incorrect', 0))
+      VerdictExample(element['correct_inputs'], 1),
+      VerdictExample(element['incorrect_inputs'], 0),
     ]
+  inputs = element['inputs']
   if 'correct_targets' in element:
     return [
-      {
-        'inputs': element['inputs'],
-        'targets': element[f'{kind}_targets'],
-        'is_correct': label,
-      }
-      for kind, label in (('correct', 1), ('incorrect', 0))
+      ContrastExample(inputs, element['correct_targets'], 1),
+      ContrastExample(inputs, element['incorrect_targets'], 0),
     ]
   if 'is_correct' in element:
-    return [
-      {
-        'inputs': element['inputs'],
-        'targets': none,
-        'is_correct': int(element['is_correct']),
-      }
-    ]
-  return [{'inputs': element['inputs'], 'targets': element['targets']}]
+    return [VerdictExample(inputs, int(element['is_correct']))]
+  return [SolutionExample(inputs, element['targets'])]
 
 
 register_all_tasks()

@@ -1,56 +1,64 @@
-"""What the tiny base model of the embedded default is pre-trained on, written by a generator.
+"""Synthetic pre-training examples for the base model of the embedded default.
 
-A lesson is a text in pieces, each with the weight of its tokens in the loss. In the order of need:
+An example is a text in pieces, each with the loss weight of its tokens. The kinds, in the order
+in which the model needs them:
 
-  chain     chain 3 +5 = 8 -2 = 6 ...                        facts, eighteen in a row
+  chain     chain 3 +5 = 8 -2 = 6 ...                        eighteen facts in a row
   jump      A 3 +5 and then -2 = 6                           two turns in one step
-  check     check 4 +5 = 9 correct 3 -2 = 8 incorrect ...    a verdict on each fact, at once
-  trail     check 3 +5 = 8 -2 = 6 verdict correct            a verdict on several facts, at the end
-  part      A 3 +5 = 8 -2 = 6 verdict correct                a verdict on all steps, at the end
+  check     check 4 +5 = 9 correct 3 -2 = 8 incorrect ...    a verdict after each fact
+  trail     check 3 +5 = 8 -2 = 6 verdict correct            a verdict after several chained facts
+  part      A 3 +5 = 8 -2 = 6 verdict correct                a verdict after all steps of a solution
   solve     a problem and its solution, fine-grained or terse
-  review    a problem, a fine-grained solution, and the verdict: the evaluator's own prompt
+  review    a problem, a fine-grained solution and a verdict: the evaluator prompt
 
-Trails have any number of facts, parts and reviews one, two or three dials; half of them have one
-wrong result, drawn uniformly, from which later steps follow. Short checks come before long ones: a
-model that starts with reviews stays at chance for thousands of steps (docs/embedded_default.md).
+A trail has any number of facts, a part or review has one, two or three dials. Half of them have
+one wrong result, drawn uniformly, and the later steps follow from it. Short checks come before long
+ones: a model that starts with reviews stays at chance for thousands of steps
+(docs/embedded_default.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import functools
-from typing import Any
 
 import numpy as np
 
-from mathft_jax.data import examples as examples_lib
 from mathft_jax.data import prompt_templates
+from mathft_jax.data.example_types import SolutionExample
 from mathft_jax.dials import dial_problems
+from mathft_jax.dials.dial_problems import Dial
 
-Piece = tuple[str, float]  # text, weight of each of its tokens in the loss
-POSITIONS, NAMES = dial_problems.NUM_POSITIONS, dial_problems.DIAL_NAMES
-CHAIN_LENGTH = 18  # with these two, a chain and a row of checks are as long as a problem solved
+Piece = tuple[str, float]  # text, loss weight of each of its tokens; '' is EOS
+NUM_POSITIONS = dial_problems.NUM_POSITIONS
+DIAL_NAMES = dial_problems.DIAL_NAMES
+# With these two a chain and a row of checks are as long as a solved problem.
+CHAIN_LENGTH = 18
 CHECKS_PER_EXAMPLE = 11
-MIDDLE, END = 4, 7  # the places of results among the eight words of a dial
+# Index of the results among the eight words of a dial.
+MIDDLE, END = 4, 7
 
 
 @dataclasses.dataclass(frozen=True)
 class DialPretrainingExamples:
-  """Examples for the base model, `counts[kind]` of each kind.
+  """Pre-training examples, `counts[kind]` of each kind.
 
   Attributes:
-    counts: by kind; 'trail' is followed by a number of facts ('trail 6'), 'part' and 'review' by a
-      number of dials ('review 3'), 'solve' by a style ('solve fine').
-    turns: smallest and largest in the lessons.
-    copied: share of larger turns, up to those of the problems, in the lesson `solve`. Their results
-      weigh nothing: a solution's larger turns can be copied from its problem, where they lead is
-      never told.
-    verdict_weight: of a verdict at the end of a trail, part or review; every other target weighs 1.
-    validation_fraction: the validation split has this share of the counts.
+    counts: number of training examples by kind. 'trail' is followed by a number of facts
+      ('trail 6'), 'part' and 'review' by a number of dials ('review 3'), 'solve' by a style
+      ('solve fine').
+    template: texts of the kinds 'part', 'solve' and 'review'.
+    vocabulary: encodes all texts.
+    turn_range: smallest and largest turn.
+    larger_turn_probability: probability of a larger turn, up to those of the problems, in the kind
+      'solve'. The results of larger turns have weight 0: the turns can be copied from the problem,
+      and the model never learns their results.
+    verdict_weight: loss weight of the verdict in a trail, part or review; all other targets have 1.
+    validation_fraction: size of the validation split relative to `counts`.
+    seed: seed of the examples.
   """
 
   counts: Mapping[str, int]
   template: prompt_templates.Template
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
   turn_range: tuple[int, int] = (1, 5)
   larger_turn_probability: float = 0.3
   verdict_weight: float = 3.0
@@ -58,209 +66,228 @@ class DialPretrainingExamples:
   seed: int = 0
   group_size = 1
 
-  def __call__(self, split: str) -> list[examples_lib.Example]:
-    share = 1.0 if split == 'train' else self.validation_fraction
-    lessons = []
+  def __call__(self, split: str) -> list[SolutionExample]:
+    fraction = 1.0 if split == 'train' else self.validation_fraction
+    texts: list[list[Piece]] = []
     for kind, count in sorted(self.counts.items()):
-      random = np.random.default_rng(
-        [self.seed, *f'{split} {kind}'.encode('utf-8')]
-      )
-      lessons.extend(self._make(kind)(self, random, max(1, int(count * share))))
-    return [self._example(pieces) for pieces in lessons]
+      name, _, option = kind.partition(' ')
+      if name not in EXAMPLE_MAKERS:
+        raise ValueError(
+          f'DialPretrainingExamples: kind {kind!r}; wanted one of {tuple(EXAMPLE_MAKERS)}.'
+        )
+      seed = [self.seed, *f'{split} {kind}'.encode('utf-8')]
+      rng = np.random.default_rng(seed)
+      num_examples = max(1, int(count * fraction))
+      texts.extend(EXAMPLE_MAKERS[name](self, rng, num_examples, option))
+    return list(map(self._encode, texts))
 
-  def _make(self, kind: str):
-    name, _, option = kind.partition(' ')
-    if name not in EXAMPLE_MAKERS:
-      raise ValueError(
-        f'DialLessons: lesson {kind!r}; wanted one of {tuple(EXAMPLE_MAKERS)}.'
-      )
-    return (
-      functools.partial(EXAMPLE_MAKERS[name], option=option)
-      if option
-      else EXAMPLE_MAKERS[name]
-    )
+  def verdict(self, is_wrong: bool) -> Piece:
+    """Returns the label word of a solution, with its loss weight."""
+    return self.template.label_words[int(is_wrong)], self.verdict_weight
 
-  def _example(self, pieces: Sequence[Piece]) -> examples_lib.Example:
-    """The text as targets; its first token is context."""
-    tokens, weights = [], []
+  def _encode(self, pieces: Sequence[Piece]) -> SolutionExample:
+    """Returns the text as targets; its first token is context."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    if self.vocabulary.bos_id is not None:
+      tokens, weights = [self.vocabulary.bos_id], [0.0]
     for text, weight in pieces:
-      new = self.vocabulary.encode(text) if text else [self.vocabulary.eos_id]
-      tokens.extend(new)
-      weights.extend([weight] * len(new))
-    bos = [] if self.vocabulary.bos_id is None else [self.vocabulary.bos_id]
-    context = bos or tokens[:1]
-    start = 0 if bos else 1
-    return {
-      'inputs': np.asarray(context, np.int32),
-      'targets': np.asarray(tokens[start:], np.int32),
-      'target_weights': np.asarray(weights[start:], np.float32),
-    }
+      ids = self.vocabulary.encode(text) if text else [self.vocabulary.eos_id]
+      tokens.extend(ids)
+      weights.extend([weight] * len(ids))
+    return SolutionExample(
+      np.asarray(tokens[:1], np.int32),
+      np.asarray(tokens[1:], np.int32),
+      np.asarray(weights[1:], np.float32),
+    )
 
 
 def make_fact_chains(
-  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
+  count: int,
+  option: str = '',
 ) -> list[list[Piece]]:
-  """True facts, one after the other."""
-  start = random.integers(0, POSITIONS, count)
+  """Returns chains of true facts."""
+  del option
+  starts = rng.integers(0, NUM_POSITIONS, count)
   turns = dial_problems.sample_turns(
-    random, (count, CHAIN_LENGTH), lessons.turn_range
+    rng, (count, CHAIN_LENGTH), config.turn_range
   )
-  ends = (start[:, None] + np.cumsum(turns, axis=1)) % POSITIONS
-  return [
-    [(f'chain {first}', 0.0), *_facts(row, results, 1.0)]
-    for first, row, results in zip(start, turns, ends)
-  ]
+  ends = (starts[:, None] + np.cumsum(turns, axis=1)) % NUM_POSITIONS
+
+  texts: list[list[Piece]] = []
+  for index, start in enumerate(starts):
+    facts = _format_facts(turns[index], ends[index], 1.0)
+    texts.append([(f'chain {start}', 0.0), *facts])
+  return texts
 
 
 def make_two_turn_steps(
-  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
+  count: int,
+  option: str = '',
 ) -> list[list[Piece]]:
-  """One dial of a terse solution."""
-  names = random.integers(0, len(NAMES), count)
-  made = []
-  for (dial,), name in zip(_dials(lessons, random, count, 1), names):
-    *before, end = dial.solution(NAMES[name], fine=False).split(' ')
-    made.append([(' '.join(before), 0.0), (end, 1.0)])
-  return made
+  """Returns single dials of terse solutions."""
+  del option
+  names = rng.integers(0, len(DIAL_NAMES), count)
+  problems = dial_problems.sample_dials(rng, count, 1, config.turn_range)
+
+  texts: list[list[Piece]] = []
+  for name, (dial,) in zip(names, problems):
+    text = dial.solution(DIAL_NAMES[name], fine=False)
+    before, _, end = text.rpartition(' ')
+    texts.append([(before, 0.0), (end, 1.0)])
+  return texts
 
 
 def make_fact_checks(
-  lessons: DialPretrainingExamples, random: np.random.Generator, count: int
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
+  count: int,
+  option: str = '',
 ) -> list[list[Piece]]:
-  """Facts, half of them wrong, each with its verdict."""
+  """Returns rows of unrelated facts, half of them wrong, each with its verdict."""
+  del option
   shape = (count, CHECKS_PER_EXAMPLE)
-  start = random.integers(0, POSITIONS, shape)
-  turns = dial_problems.sample_turns(random, shape, lessons.turn_range)
-  wrong = random.random(shape) < 0.5
-  ends = (
-    start + turns + wrong * random.integers(1, POSITIONS, shape)
-  ) % POSITIONS
-  words = lessons.template.label_words
-  return [
-    [('check', 0.0)]
-    + [
-      piece
-      for first, turn, end, bad in zip(*row)
-      for piece in (
-        (f'{first} {turn:+d} =', 0.0),
-        (str(end), 0.0 if bad else 0.5),
-        (words[int(bad)], 1.0),
-      )
-    ]
-    for row in zip(start, turns, ends, wrong)
-  ]
+  starts = rng.integers(0, NUM_POSITIONS, shape)
+  turns = dial_problems.sample_turns(rng, shape, config.turn_range)
+  is_wrong = rng.random(shape) < 0.5
+  errors = is_wrong * rng.integers(1, NUM_POSITIONS, shape)
+  ends = (starts + turns + errors) % NUM_POSITIONS
+
+  texts: list[list[Piece]] = []
+  for index in range(count):
+    pieces: list[Piece] = [('check', 0.0)]
+    for fact in range(CHECKS_PER_EXAMPLE):
+      wrong = bool(is_wrong[index, fact])
+      start, turn = starts[index, fact], turns[index, fact]
+      pieces.append((f'{start} {turn:+d} =', 0.0))
+      pieces.append((str(ends[index, fact]), 0.0 if wrong else 0.5))
+      pieces.append((config.template.label_words[int(wrong)], 1.0))
+    texts.append(pieces)
+  return texts
 
 
 def make_chained_checks(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
   count: int,
-  option: str = '1',
+  option: str = '',
 ) -> list[list[Piece]]:
-  """Facts that go on from each other, and a verdict on all of them; half of them have one slip."""
-  length = int(option)
-  start = random.integers(0, POSITIONS, count)
-  turns = dial_problems.sample_turns(
-    random, (count, length), lessons.turn_range
-  )
-  bad = random.random(count) < 0.5
-  slips = bad[:, None] & (
-    np.arange(length) == random.integers(0, length, count)[:, None]
-  )
-  shifts = slips * random.integers(1, POSITIONS, count)[:, None]
-  ends = (start[:, None] + np.cumsum(turns + shifts, axis=1)) % POSITIONS
-  return [
-    [
-      (f'check {first}', 0.0),
-      *_facts(row, results, 0.0 if is_bad else 1.0),
-      ('verdict', 0.0),
-      *_verdict(lessons, is_bad),
-    ]
-    for first, row, results, is_bad in zip(start, turns, ends, bad)
-  ]
+  """Returns chains of facts with one verdict at the end; half of them have one error.
+
+  `option` is the number of facts, by default 1.
+  """
+  num_facts = int(option or 1)
+  starts = rng.integers(0, NUM_POSITIONS, count)
+  turns = dial_problems.sample_turns(rng, (count, num_facts), config.turn_range)
+  is_wrong = rng.random(count) < 0.5
+  error_places = rng.integers(0, num_facts, count)
+  error_sizes = rng.integers(1, NUM_POSITIONS, count)
+
+  errors = np.zeros_like(turns)
+  errors[np.arange(count), error_places] = is_wrong * error_sizes
+  ends = (starts[:, None] + np.cumsum(turns + errors, axis=1)) % NUM_POSITIONS
+
+  texts: list[list[Piece]] = []
+  for index, start in enumerate(starts):
+    wrong = bool(is_wrong[index])
+    facts = _format_facts(turns[index], ends[index], 0.0 if wrong else 1.0)
+    texts.append(
+      [
+        (f'check {start}', 0.0),
+        *facts,
+        ('verdict', 0.0),
+        config.verdict(wrong),
+      ]
+    )
+  return texts
 
 
 def make_solution_verdicts(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
   count: int,
-  option: str = '3',
+  option: str = '',
 ) -> list[list[Piece]]:
-  """The steps of a fine-grained solution and a verdict on them."""
-  made = []
-  for dials, bad in _reviewed(lessons, random, count, int(option)):
-    text = lessons.template.verify_solution.replace(
-      '{solution}', dial_problems.format_steps(dials, fine=True)
-    )
-    made.append([(text, 0.0), *_verdict(lessons, bad)])
-  return made
+  """Returns the steps of fine-grained solutions with a verdict.
+
+  `option` is the number of dials, by default 3.
+  """
+  suffix = config.template.verify_solution
+  texts: list[list[Piece]] = []
+  for dials, wrong in _sample_judged(config, rng, count, int(option or 3)):
+    steps = dial_problems.format_steps(dials, fine=True)
+    text = suffix.replace('{solution}', steps)
+    texts.append([(text, 0.0), config.verdict(wrong)])
+  return texts
 
 
 def make_solved_problems(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
   count: int,
-  option: str = 'fine',
+  option: str = '',
 ) -> list[list[Piece]]:
-  """A problem and its solution, as in SSFT."""
-  made = []
-  random.random(
-    (count, len(NAMES), 2)
-  )  # not used; the base that is kept was made after this draw
-  for dials in dial_problems.sample_dials(
-    random,
+  """Returns problems with solutions, as in SSFT.
+
+  `option` is the style, 'fine' (default) or 'terse'.
+  """
+  # Unused numbers: the base model in the package was trained on what follows them.
+  rng.random((count, len(DIAL_NAMES), 2))
+  problems = dial_problems.sample_dials(
+    rng,
     count,
-    len(NAMES),
-    lessons.turn_range,
-    lessons.larger_turn_probability,
-  ):
-    prompt = lessons.template.solve.replace(
-      '{question}', dial_problems.format_question(dials)
-    )
-    steps = [
-      step
-      for name, dial in zip(NAMES, dials)
-      for step in _steps(lessons, name, dial, option == 'fine')
-    ]
-    made.append(
-      [
-        (prompt, 0.0),
-        *steps,
-        (dial_problems.format_boxed_answer(dials), 1.0),
-        ('', 1.0),
-      ]
-    )
-  return made
+    len(DIAL_NAMES),
+    config.turn_range,
+    config.larger_turn_probability,
+  )
+  texts: list[list[Piece]] = []
+  for dials in problems:
+    question = dial_problems.format_question(dials)
+    prompt = config.template.solve.replace('{question}', question)
+    pieces: list[Piece] = [(prompt, 0.0)]
+    for name, dial in zip(DIAL_NAMES, dials):
+      pieces.extend(_weigh_words(config, name, dial, option != 'terse'))
+    pieces.append((dial_problems.format_boxed_answer(dials), 1.0))
+    pieces.append(('', 1.0))
+    texts.append(pieces)
+  return texts
 
 
 def make_evaluator_prompts(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
   count: int,
-  option: str = '3',
+  option: str = '',
 ) -> list[list[Piece]]:
-  """A problem, a solution and a verdict, as the evaluator is asked; right solutions count too."""
-  template, made = lessons.template, []
-  for dials, bad in _reviewed(lessons, random, count, int(option)):
-    before, after = template.verify_solution.split('{solution}')
-    made.append(
+  """Returns evaluator prompts with verdicts; correct solutions are targets, too.
+
+  `option` is the number of dials, by default 3.
+  """
+  before, after = config.template.verify_solution.split('{solution}')
+  texts: list[list[Piece]] = []
+  for dials, wrong in _sample_judged(config, rng, count, int(option or 3)):
+    question = dial_problems.format_question(dials)
+    prompt = config.template.verify_problem.replace('{question}', question)
+    solution = dial_problems.format_solution(dials, fine=True)
+    texts.append(
       [
-        (
-          template.verify_problem.replace(
-            '{question}', dial_problems.format_question(dials)
-          )
-          + before,
-          0.0,
-        ),
-        (dial_problems.format_solution(dials, fine=True), 0.0 if bad else 1.0),
+        (prompt + before, 0.0),
+        (solution, 0.0 if wrong else 1.0),
         (after, 0.0),
-        *_verdict(lessons, bad),
+        config.verdict(wrong),
       ]
     )
-  return made
+  return texts
 
 
-EXAMPLE_MAKERS = {
+ExampleMaker = Callable[
+  [DialPretrainingExamples, np.random.Generator, int, str], list[list[Piece]]
+]
+EXAMPLE_MAKERS: Mapping[str, ExampleMaker] = {
   'chain': make_fact_chains,
   'jump': make_two_turn_steps,
   'check': make_fact_checks,
@@ -271,79 +298,67 @@ EXAMPLE_MAKERS = {
 }
 
 
-def _facts(
-  turns: Sequence[int], ends: Sequence[int], weight: float
+def _format_facts(
+  turns: np.ndarray, ends: np.ndarray, weight: float
 ) -> list[Piece]:
-  """`+5 = 8 -2 = 6`, each result of this weight."""
-  return [
-    piece
-    for turn, end in zip(turns, ends)
-    for piece in ((f'{turn:+d} =', 0.0), (str(end), weight))
-  ]
+  """Returns `+5 = 8 -2 = 6`, each result with the given weight."""
+  pieces: list[Piece] = []
+  for turn, end in zip(turns, ends):
+    pieces.append((f'{turn:+d} =', 0.0))
+    pieces.append((str(end), weight))
+  return pieces
 
 
-def _steps(
-  lessons: DialPretrainingExamples,
-  name: str,
-  dial: dial_problems.Dial,
-  fine: bool,
+def _weigh_words(
+  config: DialPretrainingExamples, name: str, dial: Dial, fine: bool
 ) -> list[Piece]:
-  """The words of one dial in a solution; results of larger turns weigh nothing."""
-  first, second = (
-    float(abs(turn) <= lessons.turn_range[1]) for turn in dial.turns
-  )
+  """Returns the words of one dial in a solution; results of larger turns have weight 0."""
   words = dial.solution(name, fine).split(' ')
   weights = [1.0] * len(words)
+  is_known = [abs(turn) <= config.turn_range[1] for turn in dial.turns]
   if fine:
-    weights[MIDDLE] = first
-  weights[END] = second if fine else first * second
+    weights[MIDDLE] = float(is_known[0])
+    weights[END] = float(is_known[1])
+  else:
+    weights[END] = float(all(is_known))
   return list(zip(words, weights))
 
 
-def _dials(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
+def _sample_judged(
+  config: DialPretrainingExamples,
+  rng: np.random.Generator,
   count: int,
-  dials: int,
-) -> list[tuple[dial_problems.Dial, ...]]:
-  return dial_problems.sample_dials(random, count, dials, lessons.turn_range)
-
-
-def _reviewed(
-  lessons: DialPretrainingExamples,
-  random: np.random.Generator,
-  count: int,
-  dials: int,
-) -> list[tuple[tuple[dial_problems.Dial, ...], bool]]:
-  """(dials, is wrong): in half of them one result is wrong."""
-  made = []
-  true = _dials(lessons, random, count, dials)
-  bad = random.random(count) < 0.5
-  where = random.integers(0, 2 * dials, count)
-  shifts = random.integers(1, POSITIONS, count)
-  for problem, is_bad, place, shift in zip(
-    true, bad.tolist(), where.tolist(), shifts.tolist()
-  ):
-    if is_bad:
-      dial, at_end = divmod(place, 2)
-      problem = (
-        *problem[:dial],
-        insert_error(problem[dial], shift, bool(at_end)),
-        *problem[dial + 1 :],
-      )
-    made.append((problem, is_bad))
-  return made
-
-
-def insert_error(
-  dial: dial_problems.Dial, shift: int, at_end: bool
-) -> dial_problems.Dial:
-  """The dial with one result wrong by `shift`, in the middle (the end follows from it) or there."""
-  middle = dial.middle if at_end else (dial.middle + shift) % POSITIONS
-  return dataclasses.replace(
-    dial, middle=middle, end=(dial.end + shift) % POSITIONS
+  num_dials: int,
+) -> list[tuple[tuple[Dial, ...], bool]]:
+  """Returns (dials, is wrong) pairs; in half of them one result is wrong."""
+  problems = dial_problems.sample_dials(
+    rng, count, num_dials, config.turn_range
   )
+  is_wrong = rng.random(count) < 0.5
+  error_places = rng.integers(0, 2 * num_dials, count)
+  error_sizes = rng.integers(1, NUM_POSITIONS, count)
+
+  judged: list[tuple[tuple[Dial, ...], bool]] = []
+  for index, dials in enumerate(problems):
+    wrong = bool(is_wrong[index])
+    if wrong:
+      place, at_end = divmod(int(error_places[index]), 2)
+      changed = list(dials)
+      changed[place] = insert_error(
+        dials[place], int(error_sizes[index]), bool(at_end)
+      )
+      dials = tuple(changed)
+    judged.append((dials, wrong))
+  return judged
 
 
-def _verdict(lessons: DialPretrainingExamples, bad: bool) -> list[Piece]:
-  return [(lessons.template.label_words[int(bad)], lessons.verdict_weight)]
+def insert_error(dial: Dial, error: int, at_end: bool) -> Dial:
+  """Returns the dial with one result wrong by `error`.
+
+  The wrong result is the middle position, from which the end follows, or only the end.
+  """
+  middle = dial.middle
+  if not at_end:
+    middle = (middle + error) % NUM_POSITIONS
+  end = (dial.end + error) % NUM_POSITIONS
+  return dataclasses.replace(dial, middle=middle, end=end)

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import logging
 
@@ -5,6 +6,12 @@ import numpy as np
 import pytest
 
 from mathft_jax.data import batching, packing
+from mathft_jax.data.example_types import (
+  ContrastExample,
+  SolutionExample,
+  VerdictExample,
+)
+from mathft_jax.data.label_words import LabelWords
 
 PAD, EOS = 0, 1
 KEYS = (
@@ -15,24 +22,23 @@ KEYS = (
   'decoder_segment_ids',
 )
 # Words of one token (6) and of three (5, 7, 8): correct is shorter.
-LONG_WORDS = (
-  np.array([[6, 0, 0], [5, 7, 8]], np.int32),
-  np.array([[True, False, False], [True, True, True]]),
-)
-SHORT_WORDS = (np.array([[6], [5]], np.int32), np.ones((2, 1), bool))
+LONG_WORDS = LabelWords(((6,), (5, 7, 8)))
+SHORT_WORDS = LabelWords(((6,), (5,)))
 
 
 def solve(number, inputs=3, targets=2):
   """An example whose tokens all name it: 100 * number + position."""
   ids = 100 * number + np.arange(inputs + targets)
-  return {'inputs': ids[:inputs], 'targets': [*ids[inputs:-1], EOS]}
+  return SolutionExample(ids[:inputs], [*ids[inputs:-1], EOS])
 
 
 def pair(number):
-  return [
-    {'inputs': [100 * number + label] * 4, 'targets': [], 'is_correct': label}
-    for label in (1, 0)
-  ]
+  return [VerdictExample([100 * number + label] * 4, label) for label in (1, 0)]
+
+
+def contrast(number, targets, label):
+  example = solve(number, targets=targets)
+  return ContrastExample(example.inputs, example.targets, label)
 
 
 def numbers(batch):
@@ -73,7 +79,7 @@ def test_loss_weights_cover_the_targets_with_their_end_and_nothing_else():
 
 
 def test_target_weights_go_with_their_tokens():
-  example = {**solve(1), 'target_weights': [0.25, 3]}
+  example = dataclasses.replace(solve(1), target_weights=[0.25, 3])
   batch = next(batching.eval_batches([example], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_loss_weights'], [[0, 0, 0.25, 3, 0, 0]]
@@ -83,7 +89,7 @@ def test_target_weights_go_with_their_tokens():
 def test_an_example_without_inputs_trains_all_but_its_first_token():
   batch = next(
     batching.eval_batches(
-      [{'inputs': [], 'targets': [7, 8, EOS]}], batch_size=1, max_length=3
+      [SolutionExample([], [7, 8, EOS])], batch_size=1, max_length=3
     )
   )
   np.testing.assert_array_equal(batch['decoder_target_tokens'], [[8, EOS, PAD]])
@@ -91,7 +97,7 @@ def test_an_example_without_inputs_trains_all_but_its_first_token():
 
 
 def test_target_weights_without_inputs_skip_the_first_token_too():
-  example = {'inputs': [], 'targets': [7, 8, EOS], 'target_weights': [5, 2, 3]}
+  example = SolutionExample([], [7, 8, EOS], [5, 2, 3])
   batch = next(batching.eval_batches([example], batch_size=1, max_length=3))
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[2, 3, 0]])
 
@@ -162,7 +168,7 @@ def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions()
   ]
   rows = len(
     packing.pack_first_fit(
-      [len(e['inputs']) + len(e['targets']) - 1 for e in examples], 24
+      [len(e.inputs) + len(e.targets) - 1 for e in examples], 24
     )
   )
   batch = next(
@@ -219,7 +225,7 @@ def test_pairs_stay_adjacent_with_the_correct_one_first():
 
 
 def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the_verdict():
-  example = {'inputs': [9, 9, 4], 'targets': [], 'is_correct': 1}
+  example = VerdictExample([9, 9, 4], 1)
   batch = next(
     batching.eval_batches(
       [example], batch_size=1, max_length=5, label_words=SHORT_WORDS
@@ -235,7 +241,7 @@ def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the
 
 
 def test_words_of_several_tokens_are_branches_that_continue_the_prompt():
-  example = {'inputs': [9, 9, 4], 'targets': [], 'is_correct': 0}
+  example = VerdictExample([9, 9, 4], 0)
   batch = next(
     batching.eval_batches(
       [example], batch_size=1, max_length=7, label_words=LONG_WORDS
@@ -254,15 +260,15 @@ def test_words_of_several_tokens_are_branches_that_continue_the_prompt():
   np.testing.assert_array_equal(
     batch['decoder_segment_ids'], [[1, 1, 1, 1, 1, 0, 0]]
   )
-  mask_WM = LONG_WORDS[1]
+  mask_WM = LONG_WORDS.mask_WM
   np.testing.assert_array_equal(
     batch['word_positions'][0][mask_WM], [2, 2, 3, 4]
   )
 
 
 def test_two_long_words_are_two_branches_from_the_same_position():
-  words = (np.array([[3, 4], [5, 6]], np.int32), np.ones((2, 2), bool))
-  example = {'inputs': [9, 9], 'targets': [], 'is_correct': 1}
+  words = LabelWords(((3, 4), (5, 6)))
+  example = VerdictExample([9, 9], 1)
   batch = next(
     batching.eval_batches(
       [example], batch_size=1, max_length=4, label_words=words
@@ -290,14 +296,11 @@ def test_rows_without_a_verdict_weigh_nothing_beside_rows_with_one():
   np.testing.assert_array_equal(
     batch['decoder_loss_weights'].sum(1), [0, 0, 2, 2]
   )
-  np.testing.assert_array_equal(batch['label_words'], LONG_WORDS[0])
+  np.testing.assert_array_equal(batch['label_words'], LONG_WORDS.ids_WM)
 
 
 def test_contrast_rows_have_labels_and_trained_tokens_but_no_words():
-  examples = [
-    {**solve(1), 'is_correct': 1},
-    {**solve(1, targets=4), 'is_correct': 0},
-  ]
+  examples = [contrast(1, 2, 1), contrast(1, 4, 0)]
   batch = next(
     batching.train_batches(
       examples, batch_size=2, max_length=8, seed=0, group_size=2
@@ -337,7 +340,7 @@ def test_targets_that_do_not_fit_are_cut_or_the_example_is_left_out(caplog):
   cut = next(batching.eval_batches(examples, batch_size=2, max_length=6))
   np.testing.assert_array_equal(cut['decoder_input_tokens'][:, 0], [100, 200])
   np.testing.assert_array_equal(cut['decoder_loss_weights'].sum(1), [2, 4])
-  assert '3 examples: 2 kept, 1 of them truncated, 1 left out' in caplog.text
+  assert '3 examples: 2 kept, 1 of them truncated, 1 dropped' in caplog.text
   dropped = next(
     batching.eval_batches(examples, batch_size=2, max_length=6, too_long='drop')
   )
@@ -348,7 +351,7 @@ def test_targets_that_do_not_fit_are_cut_or_the_example_is_left_out(caplog):
 
 def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
   long_pair = pair(1)
-  long_pair[1]['inputs'] = [7] * 9
+  long_pair[1] = VerdictExample([7] * 9, 0)
   batch = next(
     batching.eval_batches(
       long_pair + pair(2),
@@ -363,7 +366,7 @@ def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
 
 def test_a_contrast_pair_is_never_cut():
   examples = [
-    {**solve(n, targets=size), 'is_correct': label}
+    contrast(n, size, label)
     for n, size, label in ((1, 3, 1), (1, 9, 0), (2, 3, 1), (2, 4, 0))
   ]
   batch = next(
@@ -379,7 +382,7 @@ def test_nothing_to_learn_from_is_an_error():
     )
   with pytest.raises(ValueError, match='Nothing to learn from'):
     batching.train_batches(
-      [{**solve(1), 'target_weights': [0, 0]}],
+      [dataclasses.replace(solve(1), target_weights=[0, 0])],
       batch_size=1,
       max_length=9,
       seed=0,
@@ -391,7 +394,7 @@ def test_nothing_to_learn_from_is_an_error():
 def test_an_example_without_targets_or_verdict_is_named():
   with pytest.raises(ValueError, match='example 1'):
     batching.train_batches(
-      [solve(1), {'inputs': [3, 4], 'targets': []}],
+      [solve(1), SolutionExample([3, 4], [])],
       batch_size=1,
       max_length=9,
       seed=0,
@@ -440,6 +443,6 @@ def test_the_log_names_each_epoch_and_its_padding(caplog):
     2,
   )
   assert (
-    'epoch 1 begins at step 1: 2 rows (1.00 steps), 50.0% padding'
+    'epoch 1 starts at step 1: 2 rows (1.00 steps), 50.0% padding'
     in caplog.text
   )

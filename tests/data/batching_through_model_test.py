@@ -11,6 +11,7 @@ from mathft_jax.data import (
   schema,
   vocabularies,
 )
+from mathft_jax.data.example_types import SolutionExample, VerdictExample
 from mathft_jax.models import token_log_probs, transformer
 
 BYTES = vocabularies.ByteVocabulary()
@@ -54,7 +55,7 @@ def word_log_probs(params, batch):
 
 def sequence_log_prob(params, inputs, targets):
   """log p(targets | inputs) of one sequence alone."""
-  example = {'inputs': inputs, 'targets': targets}
+  example = SolutionExample(inputs, targets)
   batch = next(batching.eval_batches([example], batch_size=1, max_length=96))
   return float(
     (target_log_probs(params, batch) * batch['decoder_loss_weights']).sum()
@@ -74,7 +75,7 @@ def test_branches_give_each_word_the_probability_it_has_alone(params, words):
   ) + prompt_templates.encode_evaluator_solution(template, BYTES, 'It is 2')
   batch = next(
     batching.eval_batches(
-      [{'inputs': prompt, 'targets': [], 'is_correct': 1}],
+      [VerdictExample(prompt, 1)],
       batch_size=2,
       max_length=100,
       label_words=prompt_templates.encode_label_words(template, BYTES),
@@ -103,8 +104,7 @@ def test_packed_examples_have_the_likelihoods_they_have_alone(params):
     np.asarray(target_log_probs(params, batch)) * batch['decoder_loss_weights']
   )
   alone = {
-    len(e['inputs']): sequence_log_prob(params, e['inputs'], e['targets'])
-    for e in made
+    len(e.inputs): sequence_log_prob(params, e.inputs, e.targets) for e in made
   }
   for row, segments in enumerate(batch['decoder_segment_ids']):
     for segment in range(1, segments.max() + 1):

@@ -189,7 +189,7 @@ def test_only_problems_of_the_split_are_drawn_from(write):
     )
   } == {'b'}
   with pytest.raises(
-    ValueError, match="no problem of split 'test'; it has .*'train': 1"
+    ValueError, match="no problem of split 'test'; problems by split: .*'train': 1"
   ):
     candidate_selection.select_candidates(
       candidate_selection.CandidateSelection(), path, 'test'
@@ -212,7 +212,7 @@ def test_a_file_that_is_not_graded_is_an_error(write):
   problem = graded('a', 0, 0).problem
   path = write(schema.CandidateSet(problem, (schema.Candidate('x'),)))
   with pytest.raises(
-    ValueError, match='no candidate has `is_correct`; run grade'
+    ValueError, match='no candidate has `is_correct`. Run grade'
   ):
     candidate_selection.select_candidates(
       candidate_selection.CandidateSelection(), path, 'train'
@@ -261,5 +261,5 @@ def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
   ],
 )
 def test_fields_that_make_no_sense_are_refused(fields):
-  with pytest.raises(ValueError, match='wanted balance'):
+  with pytest.raises(ValueError, match='balance must be'):
     candidate_selection.CandidateSelection(**fields)

@@ -3,6 +3,7 @@ import pytest
 
 from mathft_jax.data import (
   batching,
+  example_types,
   examples,
   prompt_templates,
   schema,
@@ -41,10 +42,8 @@ def candidates(tmp_path):
 def test_a_solution_example_is_the_prompt_then_the_solution_with_its_end():
   made = examples.SolutionExamples(problems, TEMPLATE, BYTES)('train')
   assert len(made) == 5
-  assert (
-    BYTES.decode(made[1]['inputs']) == 'Problem:\nWhat is 1+1?\n\nSolution:\n'
-  )
-  assert made[1]['targets'].tolist() == prompt_templates.encode_solution(
+  assert BYTES.decode(made[1].inputs) == 'Problem:\nWhat is 1+1?\n\nSolution:\n'
+  assert made[1].targets.tolist() == prompt_templates.encode_solution(
     BYTES, 'It is 2.'
   )
 
@@ -67,12 +66,12 @@ def test_a_verdict_example_is_the_evaluator_prompt_of_its_candidate(candidates):
   )
   made = rule('train')
   assert rule.group_size == 2 and len(made) == 5 * 2 * 2
-  assert [row['is_correct'] for row in made] == [1, 0] * 10
-  assert BYTES.decode(made[0]['inputs']) == (
+  assert [row.is_correct for row in made] == [1, 0] * 10
+  assert BYTES.decode(made[0].inputs) == (
     'Here is a math problem: What is 0+0?. Here is a candidate solution: right. '
     'The above candidate solution is'
   )
-  assert not len(made[0]['targets'])
+  assert isinstance(made[0], example_types.VerdictExample)
 
 
 def test_verdict_examples_on_their_own_are_no_pairs(candidates):
@@ -93,11 +92,11 @@ def test_a_contrast_pair_shares_its_prompt_and_a_cut_candidate_has_no_end(
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES
   )('train')
   for correct, incorrect in zip(made[0::2], made[1::2]):
-    np.testing.assert_array_equal(correct['inputs'], incorrect['inputs'])
-    assert correct['targets'].tolist() == prompt_templates.encode_solution(
+    np.testing.assert_array_equal(correct.inputs, incorrect.inputs)
+    assert correct.targets.tolist() == prompt_templates.encode_solution(
       BYTES, 'right'
     )
-  assert {tuple(row['targets']) for row in made[1::2]} == {
+  assert {tuple(row.targets) for row in made[1::2]} == {
     tuple(prompt_templates.encode_solution(BYTES, 'wrong')),
     tuple(BYTES.encode('cut')),
   }
@@ -115,7 +114,7 @@ def test_correct_candidates_are_solutions_to_learn(candidates):
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES
   )('train')
   assert len(made) == 5
-  assert made[0]['targets'].tolist() == prompt_templates.encode_solution(
+  assert made[0].targets.tolist() == prompt_templates.encode_solution(
     BYTES, 'right'
   )
 
@@ -137,22 +136,23 @@ def test_mixed_groups_hold_every_kind_in_fixed_proportion(candidates):
   made = rule('train')
   assert rule.group_size == 6 and len(made) == 10 * 6
   for start in range(0, len(made), 6):
-    assert [row.get('is_correct') for row in made[start : start + 6]] == [
-      1,
-      0,
-    ] + 4 * [None]
+    assert [
+      getattr(row, 'is_correct', None) for row in made[start : start + 6]
+    ] == [1, 0] + 4 * [None]
 
 
 def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
   made = mixed(candidates, (2, 2))('train')
   assert len(made) == 40
-  solves = [bytes(row['targets']) for row in made if 'is_correct' not in row]
+  solves = [bytes(row.targets) for row in made if hasattr(row, 'targets')]
   assert len(solves) == 20 and {solves.count(text) for text in set(solves)} == {
     4
   }
-  verdicts = sorted(bytes(row['inputs']) for row in made if 'is_correct' in row)
+  verdicts = sorted(
+    bytes(row.inputs) for row in made if hasattr(row, 'is_correct')
+  )
   alone = mixed(candidates, (2, 2)).examples[0]('train')
-  assert verdicts == sorted(bytes(row['inputs']) for row in alone)
+  assert verdicts == sorted(bytes(row.inputs) for row in alone)
 
 
 def test_every_batch_of_a_mixture_has_the_same_share_of_verdicts(candidates):

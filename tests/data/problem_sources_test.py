@@ -48,7 +48,7 @@ def test_a_file_for_each_split_is_found_by_its_name(tmp_path):
     write(tmp_path / f'{split}.jsonl.gz', [row(number)])
   source = problem_sources.JsonlProblems(str(tmp_path / '{split}.jsonl.gz'))
   assert [problem.answer for problem in source('test')] == ['2']
-  with pytest.raises(ValueError, match='validation.jsonl.gz: no such file'):
+  with pytest.raises(ValueError, match='validation.jsonl.gz does not exist'):
     source('validation')
 
 
@@ -132,7 +132,7 @@ def test_demonstrations_are_solved_problems_of_the_source():
   )
   assert len(chosen) == 4
   assert all(question[1:] == solution[1:] for question, solution in chosen)
-  with pytest.raises(ValueError, match='11 demonstrations wanted, 10 solved'):
+  with pytest.raises(ValueError, match='10 problems with a solution; wanted at least 11'):
     problem_sources.select_demonstrations(lambda split: problems, count=11)
 
 

@@ -76,10 +76,10 @@ def test_demonstrations_come_before_the_problem():
 def test_label_words_are_padded_rows():
   vocabulary = vocabularies.WordVocabulary(('right', 'not'))
   template = prompt_templates.Template(label_words=('right', 'not right'))
-  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
-  np.testing.assert_array_equal(words_WM, [[3, 0], [4, 3]])
-  np.testing.assert_array_equal(mask_WM, [[True, False], [True, True]])
-  assert words_WM.dtype == np.int32
+  words = prompt_templates.encode_label_words(template, vocabulary)
+  np.testing.assert_array_equal(words.ids_WM, [[3, 0], [4, 3]])
+  np.testing.assert_array_equal(words.mask_WM, [[True, False], [True, True]])
+  assert words.ids_WM.dtype == np.int32
 
 
 @pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])

@@ -91,7 +91,10 @@ def candidates(tmp_path):
 
 def same(left, right):
   return len(left) == len(right) and all(
-    a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+    type(a) is type(b)
+    and all(
+      np.array_equal(value, getattr(b, name)) for name, value in vars(a).items()
+    )
     for a, b in zip(left, right)
   )
 
@@ -123,7 +126,7 @@ def test_a_task_gives_the_ids_that_every_other_stage_gives(folders, template):
     seqio_tasks.TfdsProblems(name='math', **folders), template, BYTES
   )
   assert same(made('train'), plain('train'))
-  assert made('train')[0]['targets'][-1] == BYTES.eos_id
+  assert made('train')[0].targets[-1] == BYTES.eos_id
   assert made.group_size == 1
 
 
@@ -144,7 +147,7 @@ def test_a_task_follows_the_vocabulary_it_is_given(folders):
     template=OWN_TEMPLATE,
     **folders,
   )('train')
-  assert vocabulary.decode(made[0]['inputs']).startswith('Q: What is')
+  assert vocabulary.decode(made[0].inputs).startswith('Q: What is')
 
 
 def test_seqio_reads_the_task_itself_after_registration(folders):
@@ -364,7 +367,7 @@ def test_a_task_of_another_vocabulary_is_refused():
       'targets': seqio.Feature(other),
     },
   )
-  with pytest.raises(ValueError, match='foreign: feature .* VOCABULARY'):
+  with pytest.raises(ValueError, match=r'foreign: feature .* \(VOCABULARY\)'):
     seqio_tasks.TaskExamples(mixture_or_task_name='foreign')('train')
 
 

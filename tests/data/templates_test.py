@@ -62,9 +62,10 @@ def test_each_base_vocabulary_ends_documents_and_never_pads_with_the_end(
     != vocabulary.pad_id
   )
   assert vocabulary.decode(vocabulary.encode(SOLUTION)) == SOLUTION
-  assert prompt_templates.encode_label_words(
+  words = prompt_templates.encode_label_words(
     prompt_templates.Template(), vocabulary
-  )[1].any()
+  )
+  assert words.mask_WM.any()
 
 
 def test_the_plain_template_is_the_default():
@@ -191,16 +192,12 @@ def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
 
 def test_label_words_of_several_tokens_stay_apart(chat):
   vocabulary, template = chat
-  words_WM, mask_WM = prompt_templates.encode_label_words(template, vocabulary)
-  for word, row, mask in zip(template.label_words, words_WM, mask_WM):
-    assert vocabulary.decode(row[mask]) == word
+  words = prompt_templates.encode_label_words(template, vocabulary)
+  for word, ids in zip(template.label_words, words.token_ids, strict=True):
+    assert vocabulary.decode(ids) == word
   unusual = dataclasses.replace(template, label_words=(' flawless', ' faulty'))
-  assert (
-    prompt_templates.encode_label_words(unusual, vocabulary)[1]
-    .sum(axis=1)
-    .min()
-    > 1
-  )
+  words = prompt_templates.encode_label_words(unusual, vocabulary)
+  assert min(map(len, words.token_ids)) > 1
 
 
 def test_special_tokens_are_in_the_fingerprint_where_there_are_any(chat):

@@ -79,7 +79,7 @@ def test_problems_are_distinct_and_fewer_are_the_first_of_more():
 
 
 def test_asking_for_more_problems_than_there_are_says_so():
-  with pytest.raises(ValueError, match='make 262144 in all'):
+  with pytest.raises(ValueError, match='allows 262144 in all'):
     small(num_test=60_000, turn_range=(1, 1))('test')
 
 
@@ -115,7 +115,8 @@ def test_the_vocabulary_knows_every_word():
 
 
 @pytest.mark.parametrize(
-  'fields', [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turn_range': (1, 11)}]
+  'fields',
+  [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turn_range': (1, 11)}],
 )
 def test_impossible_fields_are_refused(fields):
   with pytest.raises(ValueError, match='wanted one of'):

@@ -24,7 +24,7 @@ def made(kind, count=200, **fields):
 
 
 def text(example):
-  return VOCABULARY.decode(example['targets'])
+  return VOCABULARY.decode(example.targets)
 
 
 def steps_are_true(steps: str) -> bool:
@@ -48,17 +48,14 @@ def test_verdicts_are_true_and_weigh_as_asked(kind):
       if steps_are_true(text(example))
       else 'verdict incorrect'
     )
-    assert (
-      example['target_weights'][-1] == 7.0
-      and example['target_weights'][-2] == 0
-    )
+    assert example.target_weights[-1] == 7.0 and example.target_weights[-2] == 0
   wrong = [text(example).endswith('incorrect') for example in examples]
   assert 0.3 < np.mean(wrong) < 0.7
 
 
 def test_only_right_solutions_are_learned_in_reviews():
   for example in made('review 2'):
-    learned = example['target_weights'][
+    learned = example.target_weights[
       17:-2
     ]  # the solution, after the problem of 2 x 8 + 1 words
     assert set(learned) == (
@@ -94,20 +91,20 @@ def test_chains_and_jumps_are_true_and_their_results_learned():
     for turn, end in zip(words[2::3], words[4::3]):
       position = (position + int(turn)) % 16
       assert position == int(end)
-    assert example['target_weights'].sum() == pretraining_examples.CHAIN_LENGTH
+    assert example.target_weights.sum() == pretraining_examples.CHAIN_LENGTH
   for example in made('jump'):
     start, first, second, end = re.findall(r'[+-]?\d+', text(example))
     assert (int(start) + int(first) + int(second)) % 16 == int(end)
-    assert example['target_weights'].tolist() == [0.0] * 7 + [1.0]
+    assert example.target_weights.tolist() == [0.0] * 7 + [1.0]
 
 
 @pytest.mark.parametrize('style', ['fine', 'terse'])
 def test_a_solved_problem_is_what_fine_tuning_trains_on(style):
   for example in made(f'solve {style}', 20, larger_turn_probability=0.0):
-    length = int((example['target_weights'] == 0).sum())
-    assert VOCABULARY.decode(example['targets'][:length]).endswith('code ?')
-    assert example['targets'][-1] == VOCABULARY.eos_id
-    assert ('then' in VOCABULARY.decode(example['targets'][length:])) == (
+    length = int((example.target_weights == 0).sum())
+    assert VOCABULARY.decode(example.targets[:length]).endswith('code ?')
+    assert example.targets[-1] == VOCABULARY.eos_id
+    assert ('then' in VOCABULARY.decode(example.targets[length:])) == (
       style == 'terse'
     )
 
@@ -120,8 +117,8 @@ def test_larger_turns_are_copied_and_where_they_lead_is_not_told(
 ):
   larger = 0
   for example in made(f'solve {style}', 100, larger_turn_probability=0.3):
-    words = VOCABULARY.decode(example['targets']).split()
-    weights = example['target_weights'][-len(words) - 1 : -1]
+    words = VOCABULARY.decode(example.targets).split()
+    weights = example.target_weights[-len(words) - 1 : -1]
     start = words.index('?') + 1
     for place in range(start, len(words)):
       turns = results.get((place - start) % 8, ()) if place < start + 24 else ()
@@ -155,5 +152,5 @@ def test_splits_differ_and_an_unknown_lesson_is_refused():
   assert [text(e) for e in rule('validation')] != [
     text(e) for e in rule('train')[:30]
   ]
-  with pytest.raises(ValueError, match="lesson 'songs'"):
+  with pytest.raises(ValueError, match="kind 'songs'"):
     made('songs')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mathft_jax.data import batching
+from mathft_jax.data.example_types import SolutionExample
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
@@ -78,7 +79,7 @@ def make_state(plan, moved=False):
 def batch():
   random = np.random.default_rng(0)
   examples = [
-    {'inputs': random.integers(6, 32, 3), 'targets': random.integers(6, 32, 4)}
+    SolutionExample(random.integers(6, 32, 3), random.integers(6, 32, 4))
     for _ in range(30)
   ]
   return next(

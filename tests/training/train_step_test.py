@@ -9,6 +9,12 @@ import optax
 import pytest
 
 from mathft_jax.data import batching
+from mathft_jax.data.example_types import (
+  ContrastExample,
+  SolutionExample,
+  VerdictExample,
+)
+from mathft_jax.data.label_words import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
@@ -25,10 +31,7 @@ CONFIG = model_config.TransformerConfig(
   mlp_activation='relu2',
 )
 FSDP = partitioning.Partitioner(fsdp=True).rules
-WORDS = (
-  np.array([[3, 0], [4, 5]], np.int32),
-  np.array([[True, False], [True, True]]),
-)
+WORDS = LabelWords(((3,), (4, 5)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,20 +61,19 @@ def make_plan(loss, **fields):
 
 
 def solution(random):
-  return {
-    'inputs': random.integers(6, 32, random.integers(2, 5)),
-    'targets': random.integers(6, 32, random.integers(1, 5)),
-  }
+  return SolutionExample(
+    random.integers(6, 32, random.integers(2, 5)),
+    random.integers(6, 32, random.integers(1, 5)),
+  )
 
 
 def pair(random, targets):
   for is_correct in (1, 0):
     example = solution(random)
-    yield {
-      **example,
-      'is_correct': is_correct,
-      'targets': example['targets'] if targets else [],
-    }
+    if targets:
+      yield ContrastExample(example.inputs, example.targets, is_correct)
+    else:
+      yield VerdictExample(example.inputs, is_correct)
 
 
 def make_batch(kind):
