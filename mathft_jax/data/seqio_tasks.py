@@ -14,7 +14,7 @@ everywhere else; EOS is the last target:
   *_contrast    inputs, correct_targets, incorrect_targets          the pair together
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import functools
 import itertools
