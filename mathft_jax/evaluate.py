@@ -22,6 +22,7 @@ import mathft_jax
 from mathft_jax import grading
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
+from mathft_jax.evaluation import evaluated_file
 from mathft_jax.evaluation.report import (
   rendering,
   report_contents,
@@ -100,7 +101,7 @@ def _evaluate(
     logging.info('evaluate: %s is there for the same inputs and settings', done)
     return
   measured = {
-    name: report_contents.evaluate_file(path, rules, greedy_files.get(name))
+    name: evaluated_file.evaluate_file(path, rules, greedy_files.get(name))
     for name, path in files.items()
   }
   whole = {
@@ -200,7 +201,7 @@ def _stale(graders: Sequence[str]) -> list[str]:
 def _write(
   workdir: epath.Path,
   whole: Mapping[str, Any],
-  measured: Mapping[str, report_contents.EvaluatedFile],
+  measured: Mapping[str, evaluated_file.EvaluatedFile],
 ) -> None:
   """Writes all files; report.json last, for its presence says that all are there."""
   images = rendering.render_plots(whole)
@@ -216,7 +217,7 @@ def _write(
   )
 
 
-def _outcome_rows(measured: Mapping[str, report_contents.EvaluatedFile]):
+def _outcome_rows(measured: Mapping[str, evaluated_file.EvaluatedFile]):
   """One row per file and problem: what each rule got right."""
   for name, each in measured.items():
     columns = {

@@ -17,7 +17,8 @@ from mathft_jax import measure as measure_lib
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.data import problem_sources
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation.report import paper_tables, report_contents, tables
+from mathft_jax.evaluation import evaluated_file
+from mathft_jax.evaluation.report import paper_tables, tables
 
 BoundProgram = Callable[
   ..., epath.Path
@@ -257,7 +258,7 @@ def evaluate_all_models(
     judge: str | None = None,
     evaluator: epath.Path | None = None,
     score: BoundProgram | None = None,
-  ) -> report_contents.EvaluatedFile:
+  ) -> evaluated_file.EvaluatedFile:
     folder = workdir / 'test' / name
     graded, greedy = measure_lib.sample_and_grade(
       folder,
@@ -279,7 +280,7 @@ def evaluate_all_models(
       candidates=graded,
       greedy_candidates=greedy,
     )
-    return report_contents.evaluate_file(graded, rules, greedy)
+    return evaluated_file.evaluate_file(graded, rules, greedy)
 
   losses, start = trained.evaluators, trained.generators[main_style]
   by_control = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from mathft_jax.evaluation import auc, rule_results, statistics
 from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_contents import EvaluatedFile
+from mathft_jax.evaluation.evaluated_file import EvaluatedFile
 
 SHOWS, OPEN, REVERSED = 'shows', 'does not show', 'reversed'
 MAJORITY, PASS_N, BY_LOG_PROB = 'Maj1@N', 'Pass@N', 'W.RR by log-prob'
@@ -389,7 +389,7 @@ def _mtsf_scr_table(found: RecipeResults) -> tables.Table:
 def _all_columns(each: EvaluatedFile) -> dict[str, np.ndarray]:
   return {
     row.name: row.values_P
-    for row in each.outcomes
+    for row in each.results
     if row.kind in ('rule', 'ceiling') or row.name == rule_results.GREEDY_ROW
   }
 

@@ -1,110 +1,102 @@
-"""The tables of a report: from the numbers of report.json to text."""
+"""The tables of a report, from the numbers of report.json.
 
-from collections.abc import Mapping
-from typing import Any
+tables = make_main_tables(json.loads(path.read_text()))
+"""
+
+from collections.abc import Mapping, Sequence
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
+from mathft_jax.evaluation.report.report_contents import JsonObject
 from mathft_jax.evaluation.report.tables import Table
 
 
-def make_main_tables(report: Mapping[str, Any]) -> list[Table]:
-  """What a terminal shows: the rules of one file, or several files side by side."""
-  return make_multi_file_tables(report) or [
-    make_rules_table(name, section, report['settings'])
-    for name, section in report['files'].items()
-  ]
+def make_main_tables(report: JsonObject) -> list[Table]:
+  """Returns the tables to print: the rules of one file, or several files side by side."""
+  side_by_side = make_multi_file_tables(report)
+  if side_by_side:
+    return side_by_side
+  made = []
+  for name, section in report['files'].items():
+    made.append(make_rules_table(name, section, report['settings']))
+  return made
 
 
-def make_multi_file_tables(report: Mapping[str, Any]) -> list[Table]:
-  """The files side by side and their differences; nothing for one file."""
-  return (
-    [make_accuracy_grid(report), *_comparison_table(report)]
-    if len(report['files']) > 1
-    else []
-  )
+def make_multi_file_tables(report: JsonObject) -> list[Table]:
+  """Returns the files side by side and their differences; an empty list for one file."""
+  if len(report['files']) < 2:
+    return []
+  return [make_accuracy_grid(report), *_comparison_table(report)]
 
 
-def make_accuracy_grid(report: Mapping[str, Any]) -> Table:
-  """The paper's form: a row per file, a column per rule; the controls stand in each file's own."""
-  columns = list(
-    dict.fromkeys(
-      row['name']
-      for section in report['files'].values()
-      for row in section['accuracies']
-      if row['kind'] != 'control'
-    )
-  )
+def make_accuracy_grid(report: JsonObject) -> Table:
+  """Returns a row per file and a column per rule, as in the paper; without the controls."""
+  columns = tables.unique_names(map(_compared_names, report['files'].values()))
   body = []
   for name, section in report['files'].items():
-    cells = {
-      row['name']: tables.format_percent(_estimate(row))
-      for row in section['accuracies']
-    }
-    body.append(
-      (
-        name,
-        *(cells.get(column, '-') for column in columns),
-        str(section['statistics']['problems']),
-      )
-    )
+    cells = _percent_by_name(section['accuracies'])
+    accuracies = [cells.get(column, '-') for column in columns]
+    problems = str(section['statistics']['problems'])
+    body.append((name, *accuracies, problems))
   note = f'Accuracy in % with its {report["settings"]["confidence"]:.0%} Wilson interval.'
   return Table('All files', ('', *columns, 'n'), tuple(body), note)
 
 
-def make_rules_table(
-  name: str, section: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Table:
-  """Accuracy of each rule with its interval, and its difference to the baseline with p."""
-  baseline = settings['baseline']
-  against = {
-    row['a']: row for row in section['differences'] if row['b'] == baseline
-  }
-  adjusted = dict(
-    zip(
-      against,
-      statistics.holm_adjusted_p_values(
-        [row['p_value'] for row in against.values()]
-      ),
-    )
+def _compared_names(section: JsonObject) -> list[str]:
+  """Returns the names of all rows but the controls."""
+  entries = section['accuracies']
+  return [entry['name'] for entry in entries if entry['kind'] != 'control']
+
+
+def _percent_by_name(entries: Sequence[JsonObject]) -> dict[str, str]:
+  return {entry['name']: _percent(entry) for entry in entries}
+
+
+def _percent(entry: JsonObject | None) -> str:
+  return tables.format_percent(_estimate(entry)) if entry else '-'
+
+
+def _holm(entries: Sequence[JsonObject]) -> list[float]:
+  return statistics.holm_adjusted_p_values(
+    [each['p_value'] for each in entries]
   )
+
+
+def make_rules_table(
+  name: str, section: JsonObject, settings: JsonObject
+) -> Table:
+  """Returns the accuracy of each rule with its interval, and its difference to the baseline."""
+  baseline = settings['baseline']
+  to_baseline = [
+    each for each in section['differences'] if each['b'] == baseline
+  ]
+  difference_cells = {}
+  for entry, p in zip(to_baseline, _holm(to_baseline)):
+    row = tables.format_difference_row('', _difference(entry), p)
+    difference_cells[entry['a']] = row[1:5]
+
   body = []
-  for row in section['accuracies']:
-    cells = ('', '', '', '')
-    if row['name'] in against:
-      difference = _difference(against[row['name']])
-      cells = tables.format_difference_row(
-        '', difference, adjusted[row['name']]
-      )[1:5]
-    body.append(
-      (
-        _shown(row['name'], section),
-        row['kind'],
-        tables.format_percent(_estimate(row)),
-        *cells,
-      )
-    )
+  for entry in section['accuracies']:
+    cells = difference_cells.get(entry['name'], ('', '', '', ''))
+    row_name = _with_sample_count(entry['name'], section)
+    body.append((row_name, entry['kind'], _percent(entry), *cells))
   header = (
     '',
     'kind',
     'accuracy, %',
-    f'minus {_shown(baseline, section)}',
+    f'minus {_with_sample_count(baseline, section)}',
     'better / worse',
     'p',
     'p (Holm)',
   )
-  return Table(
-    f'{name}: n = {format_sample_size(section)}',
-    header,
-    tuple(body),
-    interval_note(settings),
-  )
+  title = f'{name}: n = {format_sample_size(section)}'
+  return Table(title, header, tuple(body), interval_note(settings))
 
 
 def make_file_tables(
-  name: str, section: Mapping[str, Any], settings: Mapping[str, Any]
+  name: str, section: JsonObject, settings: JsonObject
 ) -> list[Table]:
-  """Everything about one file."""
+  """Returns all tables of one file."""
   return [
     make_rules_table(name, section, settings),
     *_auc_table(section),
@@ -116,181 +108,153 @@ def make_file_tables(
   ]
 
 
-def _comparison_table(report: Mapping[str, Any]) -> list[Table]:
-  """Paired differences to the first file; nothing where no problem is in both."""
-  rows = [row for row in report['comparisons'] if row['kind'] != 'control']
-  if not rows:
+def _comparison_table(report: JsonObject) -> list[Table]:
+  """Returns paired differences to the first file; an empty list if no problem is in both."""
+  entries = []
+  for entry in report['comparisons']:
+    if entry['kind'] != 'control':
+      entries.append(entry)
+  names = [f'{each["row"]}: {each["a"]} - {each["b"]}' for each in entries]
+  note = tables.difference_note(report['settings']['confidence'])
+  return _difference_table(
+    'Between files, on the same problems', names, entries, note
+  )
+
+
+def _difference_table(
+  title: str,
+  names: Sequence[str],
+  entries: Sequence[JsonObject],
+  note: str = '',
+) -> list[Table]:
+  if not entries:
     return []
-  adjusted = statistics.holm_adjusted_p_values([row['p_value'] for row in rows])
-  body = [
-    tables.format_difference_row(
-      f'{row["row"]}: {row["a"]} - {row["b"]}', _difference(row), p
-    )
-    for row, p in zip(rows, adjusted)
-  ]
-  return [
-    Table(
-      'Between files, on the same problems',
-      tables.DIFFERENCE_HEADER,
-      tuple(body),
-      tables.difference_note(report['settings']['confidence']),
-    )
-  ]
+  body = []
+  for name, entry, p in zip(names, entries, _holm(entries)):
+    body.append(tables.format_difference_row(name, _difference(entry), p))
+  return [Table(title, tables.DIFFERENCE_HEADER, tuple(body), note)]
 
 
-def _auc_table(section: Mapping[str, Any]) -> list[Table]:
+def _auc_table(section: JsonObject) -> list[Table]:
   body = []
   for label, key in (('evaluator', 'score'), ('log-probability', 'log_prob')):
     found = section['auc'][key]
-    if found['pooled']:
-      within = found['within']
+    within, pooled = found['within'], found['pooled']
+    if pooled:
+      within_n = str(within['n']) if within else '0'
       body.append(
         (
           label,
-          _area(within),
-          str(within['n']) if within else '0',
-          _area(found['pooled']),
-          str(found['pooled']['n']),
+          _auc_cell(within),
+          within_n,
+          _auc_cell(pooled),
+          str(pooled['n']),
         )
       )
+  if not body:
+    return []
   note = (
     'The chance that a correct candidate scores above an incorrect one, 0.5 for no '
     'knowledge. Within: of the same problem (what re-ranking uses), mean over the problems '
     'with both kinds. Pooled: over all problems. Answered candidates only.'
   )
-  return (
-    [Table('AUC', ('', 'within', 'n', 'pooled', 'n'), tuple(body), note)]
-    if body
-    else []
+  return [Table('AUC', ('', 'within', 'n', 'pooled', 'n'), tuple(body), note)]
+
+
+def _auc_cell(entry: JsonObject | None) -> str:
+  if not entry:
+    return '-'
+  return f'{entry["mean"]:.3f} [{entry["low"]:.3f}, {entry["high"]:.3f}]'
+
+
+def _log_prob_table(section: JsonObject) -> list[Table]:
+  """Returns the differences between the evaluator and the generator's own log-probability."""
+  wanted = (
+    ('RR.All', 'RR.All by log-prob'),
+    ('W.RR', 'W.RR by log-prob'),
+    ('W.RR', 'RR.All by log-prob'),
   )
+  names, entries = [], []
+  for entry in section['differences']:
+    if (entry['b'], entry['a']) in wanted:
+      entry = _swap_sides(entry)
+    if (entry['a'], entry['b']) in wanted:
+      names.append(f'{entry["a"]} - {entry["b"]}')
+      entries.append(entry)
+  title = "The evaluator against the generator's own log-probability"
+  return _difference_table(title, names, entries)
 
 
-def _area(row: Mapping[str, Any] | None) -> str:
-  return (
-    f'{row["mean"]:.3f} [{row["low"]:.3f}, {row["high"]:.3f}]' if row else '-'
-  )
-
-
-def _log_prob_table(section: Mapping[str, Any]) -> list[Table]:
-  """The evaluator against the generator's own log-probability, rule by rule."""
-  wanted = {
-    ('RR.All by log-prob', 'RR.All'),
-    ('W.RR by log-prob', 'W.RR'),
-    ('RR.All by log-prob', 'W.RR'),
-  }
-  rows = [
-    row
-    for row in section['differences']
-    if {(row['a'], row['b']), (row['b'], row['a'])} & wanted
-  ]
-  if not rows:
-    return []
-  turned = [
-    row if row['b'].endswith('log-prob') else _turned(row) for row in rows
-  ]
-  adjusted = statistics.holm_adjusted_p_values(
-    [row['p_value'] for row in turned]
-  )
-  body = [
-    tables.format_difference_row(
-      f'{row["a"]} - {row["b"]}', _difference(row), p
-    )
-    for row, p in zip(turned, adjusted)
-  ]
-  return [
-    Table(
-      "The evaluator against the generator's own log-probability",
-      tables.DIFFERENCE_HEADER,
-      tuple(body),
-    )
-  ]
-
-
-def _turned(row: Mapping[str, Any]) -> dict[str, Any]:
-  """The same difference as b - a."""
+def _swap_sides(entry: JsonObject) -> JsonObject:
+  """Returns the same difference as b - a."""
   return {
-    **row,
-    'a': row['b'],
-    'b': row['a'],
-    'mean': -row['mean'],
-    'low': -row['high'],
-    'high': -row['low'],
-    'a_better': row['b_better'],
-    'b_better': row['a_better'],
+    **entry,
+    'a': entry['b'],
+    'b': entry['a'],
+    'mean': -entry['mean'],
+    'low': -entry['high'],
+    'high': -entry['low'],
+    'a_better': entry['b_better'],
+    'b_better': entry['a_better'],
   }
 
 
-def _cost_table(section: Mapping[str, Any]) -> list[Table]:
+def _cost_table(section: JsonObject) -> list[Table]:
   names = ('RR.Top-K', 'W.RR.Top-K', 'MajK@N')
-  body = tuple(
-    (
-      str(row['top_clusters']),
-      f'{row["share"]:.2f}',
-      f'{row["share_of_answered"]:.2f}',
-      *(
-        tables.format_percent(_estimate(row[name])) if row[name] else '-'
-        for name in names
-      ),
-    )
-    for row in section['top_clusters']
-  )
+  body = []
+  for entry in section['top_clusters']:
+    accuracies = [_percent(entry[name]) for name in names]
+    shares = f'{entry["share"]:.2f}', f'{entry["share_of_answered"]:.2f}'
+    body.append((str(entry['top_clusters']), *shares, *accuracies))
+  if not body:
+    return []
   note = (
     'Only members of the K largest clusters are scored: their share of all candidates and '
     'of those with an answer. MajK@N is the ceiling of RR.Top-K.'
   )
   header = ('K', 'share scored', 'of answered', *names)
-  return (
-    [Table('Accuracy and cost against K', header, body, note)] if body else []
-  )
+  return [Table('Accuracy and cost against K', header, tuple(body), note)]
 
 
-def _curve_table(section: Mapping[str, Any]) -> list[Table]:
+def _curve_table(section: JsonObject) -> list[Table]:
   curves = section['curves']
-  body = tuple(
-    (name.replace('@N', '@k'), *(f'{100 * mean:.1f}' for mean in curve['mean']))
-    for name, curve in curves['rules'].items()
-  )
+  body = []
+  for name, curve in curves['rules'].items():
+    cells = [f'{100 * mean:.1f}' for mean in curve['mean']]
+    body.append((name.replace('@N', '@k'), *cells))
+  if not body:
+    return []
   note = (
     'Accuracy in % expected with k samples a problem. Pass@k (unbiased) and RR.All (best of '
     'k) by their formulas, the others as means over random k-subsets in random order: ties '
     "are split evenly, so the last column can differ a little from the rules' own rows."
   )
-  return (
-    [Table('Accuracy against k', ('k', *map(str, curves['k'])), body, note)]
-    if body
-    else []
-  )
+  header = ('k', *map(str, curves['k']))
+  return [Table('Accuracy against k', header, tuple(body), note)]
 
 
 def _group_table(
-  title: str, groups: Mapping[str, Any], section: Mapping[str, Any]
+  title: str, groups: Mapping[str, Sequence[JsonObject]], section: JsonObject
 ) -> list[Table]:
-  """A column per group; controls are left to report.json."""
+  """Returns a column per group, without the controls."""
   if not groups:
     return []
-  kept = [
-    row['name'] for row in section['accuracies'] if row['kind'] != 'control'
-  ]
-  cells = {
-    group: {row['name']: tables.format_percent(_estimate(row)) for row in rows}
-    for group, rows in groups.items()
-  }
-  body = [
-    (_shown(name, section), *(cells[group][name] for group in groups))
-    for name in kept
-  ]
-  body.append(('n', *(str(rows[0]['n']) for rows in groups.values())))
+  columns = [*map(_percent_by_name, groups.values())]
+  body = []
+  for name in _compared_names(section):
+    cells = [column[name] for column in columns]
+    body.append((_with_sample_count(name, section), *cells))
+  sizes = [str(entries[0]['n']) for entries in groups.values()]
+  body.append(('n', *sizes))
   return [Table(title, ('', *groups), tuple(body))]
 
 
-def describe_samples(section: Mapping[str, Any]) -> str:
-  """What the samples are like, in two sentences."""
+def describe_samples(section: JsonObject) -> str:
+  """Returns two sentences that describe the samples."""
   numbers = section['statistics']
-  finished = (
-    ''
-    if numbers['finished'] is None
-    else f', {numbers["finished"]:.1%} finished'
-  )
+  finished = ''
+  if numbers['finished'] is not None:
+    finished = f', {numbers["finished"]:.1%} finished'
   return (
     f'{format_sample_size(section)}: {numbers["answered"]:.1%} of the candidates have an answer'
     f'{finished}; {numbers["distinct_texts"]:,} distinct texts; '
@@ -303,44 +267,44 @@ def describe_samples(section: Mapping[str, Any]) -> str:
   )
 
 
-def format_sample_size(section: Mapping[str, Any]) -> str:
-  """`500 problems x 64 candidates`."""
-  return (
-    f'{section["statistics"]["problems"]:,} problems x {_n(section)} candidates'
-  )
+def format_sample_size(section: JsonObject) -> str:
+  """Returns `500 problems x 64 candidates`."""
+  problems = section['statistics']['problems']
+  return f'{problems:,} problems x {_sample_count(section)} candidates'
 
 
-def _n(section: Mapping[str, Any]) -> str:
+def _sample_count(section: JsonObject) -> str:
   low = section['statistics']['candidates_per_problem_min']
   high = section['statistics']['candidates_per_problem_max']
   return str(low) if low == high else f'{low}-{high}'
 
 
-def _shown(name: str, section: Mapping[str, Any]) -> str:
-  """The row's name with the number of candidates for N, as the paper prints it: Maj1@64."""
-  return name.replace('@N', f'@{_n(section)}')
+def _with_sample_count(name: str, section: JsonObject) -> str:
+  """Returns the row's name with the number of candidates for N, as in the paper: Maj1@64."""
+  return name.replace('@N', f'@{_sample_count(section)}')
 
 
-def _estimate(row: Mapping[str, Any]) -> statistics.Estimate:
-  return statistics.Estimate(row['mean'], row['low'], row['high'], row['n'])
-
-
-def _difference(row: Mapping[str, Any]) -> statistics.PairedDifference:
-  fields = (
-    'mean',
-    'low',
-    'high',
-    'n',
-    'a_better',
-    'b_better',
-    'p_value',
-    'test',
+def _estimate(entry: JsonObject) -> statistics.Estimate:
+  return statistics.Estimate(
+    entry['mean'], entry['low'], entry['high'], entry['n']
   )
-  return statistics.PairedDifference(*(row[field] for field in fields))
 
 
-def interval_note(settings: Mapping[str, Any]) -> str:
-  """How to read an accuracy, and a difference beside it."""
+def _difference(entry: JsonObject) -> statistics.PairedDifference:
+  return statistics.PairedDifference(
+    entry['mean'],
+    entry['low'],
+    entry['high'],
+    entry['n'],
+    entry['a_better'],
+    entry['b_better'],
+    entry['p_value'],
+    entry['test'],
+  )
+
+
+def interval_note(settings: JsonObject) -> str:
+  """Returns the explanation of an accuracy and of a difference."""
   return (
     f'Accuracy in % with its {settings["confidence"]:.0%} Wilson interval; differences in '
     'points with that of a paired bootstrap; on how many problems better and worse; '

@@ -1,11 +1,10 @@
-"""Reading graded files, and the numbers of a section and between files."""
+"""The numbers of one file of a report, and the differences between files."""
 
 import numpy as np
 import pytest
 
 from mathft_jax.data import schema
-from mathft_jax.data.schema import Candidate, CandidateSet, Problem
-from mathft_jax.evaluation import statistics, voting
+from mathft_jax.evaluation import evaluated_file, statistics, voting
 from mathft_jax.evaluation.report import report_contents
 from tests.evaluation.candidates import CORRECT, candidate_set
 
@@ -33,64 +32,16 @@ def some_sets(seed=0, problems=20, candidates=6):
   ]
 
 
-def measured(tmp_path, sets, name='scored'):
-  return report_contents.evaluate_file(
+def evaluated(tmp_path, sets, name='scored'):
+  return evaluated_file.evaluate_file(
     write(tmp_path / f'{name}.jsonl', sets), RULES
   )
-
-
-@pytest.mark.parametrize(
-  'sets, message',
-  [
-    ([], '0 problems'),
-    ([candidate_set([('a', 0.1)])] * 2, r"repeated ids \['p'\]"),
-    (
-      [CandidateSet(Problem('p', 'q'), (Candidate('text'),))],
-      'run grade on the file first',
-    ),
-    (
-      [CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=True),))],
-      'run grade',
-    ),
-  ],
-)
-def test_files_that_are_not_graded_are_refused(tmp_path, sets, message):
-  with pytest.raises(ValueError, match=message):
-    report_contents.read_graded_candidates(write(tmp_path / 'file.jsonl', sets))
-
-
-def test_candidates_none_of_which_has_an_answer_are_wrong(tmp_path):
-  sets = [
-    CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=False),))
-  ]
-  assert report_contents.read_graded_candidates(
-    write(tmp_path / 'file.jsonl', sets)
-  ) == (
-    sets,
-    [],
-  )
-
-
-def test_problems_without_reference_are_left_out_and_counted(tmp_path):
-  ungraded = CandidateSet(
-    Problem('u', 'q'), (Candidate('text', answer='4', cluster=0),)
-  )
-  answerless = CandidateSet(Problem('w', 'q', answer='4'), (Candidate('text'),))
-  path = write(
-    tmp_path / 'file.jsonl',
-    [candidate_set([(CORRECT, 0.1)]), ungraded, answerless],
-  )
-  sets, notes = report_contents.read_graded_candidates(path)
-  assert [each.problem.id for each in sets] == ['p', 'w']
-  assert notes == [
-    '1 problems are left out: no reference to grade their candidates by.'
-  ]
 
 
 def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
   sets = some_sets()
   section = report_contents.make_file_section(
-    measured(tmp_path, sets), RULES, FEW
+    evaluated(tmp_path, sets), RULES, FEW
   )
   rows = {row['name']: row for row in section['accuracies']}
   for rule in RULES:
@@ -107,7 +58,7 @@ def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
 
 def test_groups_partition_the_problems_in_natural_order(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, some_sets()), RULES, FEW
+    evaluated(tmp_path, some_sets()), RULES, FEW
   )
   assert list(section['by_level']) == [f'Level {i}' for i in range(11)]
   for groups in (section['by_level'], section['by_subject']):
@@ -123,21 +74,21 @@ def test_levels_may_be_numbers_and_missing(tmp_path):
     for level in (10, 2, '')
   ]
   section = report_contents.make_file_section(
-    measured(tmp_path, sets), RULES, FEW
+    evaluated(tmp_path, sets), RULES, FEW
   )
   assert list(section['by_level']) == ['2', '10', 'unknown']
 
 
 def test_files_without_subject_and_level_have_no_groups(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, [candidate_set([(CORRECT, 0.5)])]), RULES, FEW
+    evaluated(tmp_path, [candidate_set([(CORRECT, 0.5)])]), RULES, FEW
   )
   assert section['by_level'] == {} and section['by_subject'] == {}
 
 
 def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, some_sets()), RULES, FEW
+    evaluated(tmp_path, some_sets()), RULES, FEW
   )
   names = [
     row['name'] for row in section['accuracies'] if row['kind'] != 'ceiling'
@@ -153,7 +104,7 @@ def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
 
 def test_a_misspelt_baseline_is_said(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, some_sets()),
+    evaluated(tmp_path, some_sets()),
     RULES,
     report_contents.ReportSettings(baseline='Maj1', resamples=10, draws=2),
   )
@@ -162,7 +113,7 @@ def test_a_misspelt_baseline_is_said(tmp_path):
 
 def test_curves_end_near_the_rules_and_start_at_one_sample(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, some_sets()), RULES, FEW
+    evaluated(tmp_path, some_sets()), RULES, FEW
   )
   curves, rows = (
     section['curves'],
@@ -186,7 +137,7 @@ def test_a_rule_of_the_users_own_is_in_every_table_but_the_curves(tmp_path):
   rules = (*RULES, last_sampled)
   path = write(tmp_path / 'file.jsonl', some_sets())
   section = report_contents.make_file_section(
-    report_contents.evaluate_file(path, rules), rules, FEW
+    evaluated_file.evaluate_file(path, rules), rules, FEW
   )
   assert any(row['name'] == 'last_sampled' for row in section['accuracies'])
   assert any('No curve of last_sampled' in note for note in section['notes'])
@@ -194,7 +145,7 @@ def test_a_rule_of_the_users_own_is_in_every_table_but_the_curves(tmp_path):
 
 def test_scores_that_are_no_probabilities_are_said(tmp_path):
   section = report_contents.make_file_section(
-    measured(tmp_path, [candidate_set([(CORRECT, -3.5)])]), RULES, FEW
+    evaluated(tmp_path, [candidate_set([(CORRECT, -3.5)])]), RULES, FEW
   )
   assert any('not in [0, 1]' in note for note in section['notes'])
 
@@ -204,8 +155,8 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
 ):
   sets = some_sets()
   whole, part = (
-    measured(tmp_path, sets),
-    measured(tmp_path, sets[::-1][:15], 'part'),
+    evaluated(tmp_path, sets),
+    evaluated(tmp_path, sets[::-1][:15], 'part'),
   )
   rows = report_contents.compare_files({'whole': whole, 'part': part}, FEW)
   assert {row['row'] for row in rows} == set(whole.values())
@@ -219,6 +170,6 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
 
 
 def test_files_without_a_common_problem_are_not_compared(tmp_path):
-  one = measured(tmp_path, some_sets())
-  other = measured(tmp_path, [candidate_set([('a', 0.5)], 'x')], 'other')
+  one = evaluated(tmp_path, some_sets())
+  other = evaluated(tmp_path, [candidate_set([('a', 0.5)], 'x')], 'other')
   assert report_contents.compare_files({'one': one, 'other': other}, FEW) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from mathft_jax.data import schema
-from mathft_jax.evaluation import statistics, voting
+from mathft_jax.evaluation import evaluated_file, statistics, voting
 from mathft_jax.evaluation.report import (
   rendering,
   report_contents,
@@ -30,7 +30,7 @@ def section_of(tmp_path, name='scored', wrong=30):
   ]
   path = schema.write_jsonl(tmp_path / f'{name}.jsonl', sets)
   return report_contents.make_file_section(
-    report_contents.evaluate_file(path, RULES), RULES, SETTINGS
+    evaluated_file.evaluate_file(path, RULES), RULES, SETTINGS
   )
 
 

@@ -1,0 +1,101 @@
+"""Graded candidate files and the result of every voting rule on them.
+
+file = evaluate_file('scored.jsonl', voting.paper_rules())
+file.values()['Maj1@N']     # values_P: one number in [0, 1] per problem
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+from etils import epath
+import numpy as np
+
+from mathft_jax.data import schema
+from mathft_jax.data.schema import CandidateSet
+from mathft_jax.evaluation import rule_results, voting
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedFile:
+  """The problems of one candidate file, and the result of each rule on them."""
+
+  candidate_sets: tuple[CandidateSet, ...]
+  results: tuple[rule_results.RuleResult, ...]
+  notes: tuple[str, ...]
+
+  def values(self) -> dict[str, np.ndarray]:
+    """Returns values_P by row name."""
+    return {result.name: result.values_P for result in self.results}
+
+
+def evaluate_file(
+  path: epath.PathLike,
+  rules: Sequence[voting.VotingRule],
+  greedy_path: epath.PathLike | None = None,
+) -> EvaluatedFile:
+  """Reads a graded candidate file and applies every rule to it.
+
+  Args:
+    path: a graded candidate file.
+    rules: the voting rules.
+    greedy_path: a graded file with one greedy candidate for each of the same problems.
+  """
+  candidate_sets, notes = read_graded_candidates(path)
+  greedy = None
+  if greedy_path is not None:
+    ids = {each.problem.id for each in candidate_sets}
+    all_greedy, _ = read_graded_candidates(greedy_path)
+    greedy = [each for each in all_greedy if each.problem.id in ids]
+  results, more_notes = rule_results.evaluate_rules(
+    candidate_sets, rules, greedy
+  )
+  return EvaluatedFile(
+    tuple(candidate_sets), tuple(results), tuple(notes + more_notes)
+  )
+
+
+def read_graded_candidates(
+  path: epath.PathLike,
+) -> tuple[list[CandidateSet], list[str]]:
+  """Returns the candidate sets of a graded file, and notes about omitted problems.
+
+  Problems that cannot be graded (with answers, but without a reference) are omitted and counted in
+  a note.
+
+  Raises:
+    ValueError: the file is empty, repeats a problem, or is not graded.
+  """
+  candidate_sets = schema.read_candidate_sets(path)
+  ids = [each.problem.id for each in candidate_sets]
+  if not ids or len(set(ids)) < len(ids):
+    repeated = sorted({id_ for id_ in ids if ids.count(id_) > 1})[:3]
+    raise ValueError(
+      f'{path}: {len(ids)} problems, repeated ids {repeated}; wanted at least one '
+      'problem, each on one line with all its candidates.'
+    )
+
+  candidates = [c for each in candidate_sets for c in each.candidates]
+  ungraded = all(c.is_correct is None for c in candidates)
+  unclustered = all(c.cluster is None for c in candidates)
+  if ungraded or (unclustered and any(c.is_correct for c in candidates)):
+    raise ValueError(
+      f'{path}: none of {len(candidates)} candidates has "is_correct" and "cluster";'
+      ' run grade on the file first.'
+    )
+
+  graded = [each for each in candidate_sets if not _is_ungradable(each)]
+  omitted = len(candidate_sets) - len(graded)
+  if not omitted:
+    return graded, []
+  note = f'{omitted} problems are left out: no reference to grade their candidates by.'
+  return graded, [note]
+
+
+def _is_ungradable(candidate_set: CandidateSet) -> bool:
+  """Returns whether the correctness is unknown; without any answer all candidates are wrong."""
+  candidates = candidate_set.candidates
+  if any(c.is_correct is not None for c in candidates):
+    return False
+  problem = candidate_set.problem
+  has_reference = problem.answer is not None or bool(problem.solution)
+  return not has_reference or any(c.cluster is not None for c in candidates)

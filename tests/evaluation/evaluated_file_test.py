@@ -1,0 +1,58 @@
+"""Reading graded candidate files."""
+
+import pytest
+
+from mathft_jax.data import schema
+from mathft_jax.data.schema import Candidate, CandidateSet, Problem
+from mathft_jax.evaluation import evaluated_file
+from tests.evaluation.candidates import CORRECT, candidate_set
+
+
+@pytest.mark.parametrize(
+  'sets, message',
+  [
+    ([], '0 problems'),
+    ([candidate_set([('a', 0.1)])] * 2, r"repeated ids \['p'\]"),
+    (
+      [CandidateSet(Problem('p', 'q'), (Candidate('text'),))],
+      'run grade on the file first',
+    ),
+    (
+      [CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=True),))],
+      'run grade',
+    ),
+  ],
+)
+def test_ungraded_files_are_an_error(tmp_path, sets, message):
+  with pytest.raises(ValueError, match=message):
+    evaluated_file.read_graded_candidates(
+      schema.write_jsonl(tmp_path / 'file.jsonl', sets)
+    )
+
+
+def test_candidates_without_any_answer_are_wrong(tmp_path):
+  sets = [
+    CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=False),))
+  ]
+  assert evaluated_file.read_graded_candidates(
+    schema.write_jsonl(tmp_path / 'file.jsonl', sets)
+  ) == (
+    sets,
+    [],
+  )
+
+
+def test_problems_without_reference_are_omitted_and_counted(tmp_path):
+  ungraded = CandidateSet(
+    Problem('u', 'q'), (Candidate('text', answer='4', cluster=0),)
+  )
+  answerless = CandidateSet(Problem('w', 'q', answer='4'), (Candidate('text'),))
+  path = schema.write_jsonl(
+    tmp_path / 'file.jsonl',
+    [candidate_set([(CORRECT, 0.1)]), ungraded, answerless],
+  )
+  sets, notes = evaluated_file.read_graded_candidates(path)
+  assert [each.problem.id for each in sets] == ['p', 'w']
+  assert notes == [
+    '1 problems are left out: no reference to grade their candidates by.'
+  ]
