@@ -193,7 +193,7 @@ def test_nine_digits_are_one_answer_with_what_they_approximate():
 def test_threads_agree():
   answers = [rf'\sin({n}) + \sqrt{{{n}}}' for n in range(2, 40)]
   expected = [grading.answer_key(answer) for answer in answers]
-  grading.equivalence.forget()
+  grading.equivalence.clear_cache()
   found = {}
 
   def read(worker):

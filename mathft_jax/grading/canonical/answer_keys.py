@@ -1,19 +1,24 @@
-"""The key of a tree: equal keys are what equal answers means.
+"""Canonical keys of parsed answers: two answers are equal if their keys are equal.
 
-Kinds meet only here and only so:
+  tree_key(parse_answer(tokens))  ->  a hashable key
 
-  a list, a set              an unordered collection; of one element: the element
-  x = 5, f(x) = 5, x in S    what stands on the right
-  x = 1, y = 2               the point (1, 2)
-  x < 3, 2 < x, x != 1       the set of solutions, where it is an interval or a union
-  (1, 2)                     at once the point and the open interval
-  \\pm                        the list of its readings
+Different kinds of answers have equal keys only in these cases:
+
+| answer | equal to |
+|---|---|
+| a list or set of one element | the element |
+| a list | the set of its elements, in any order |
+| x = 5, f(x) = 5, x in S | the right side |
+| x = 1, y = 2 | the point (1, 2) |
+| x < 3, 2 < x, x != 1 | the set of solutions, if it is an interval or a union of intervals |
+| (1, 2) | both the point and the open interval |
+| \\pm 2 | the list of its readings, 2 and -2 |
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 import itertools
 
-from mathft_jax.grading import expression_tree
+from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import (
   interval_sets,
   matrix_arithmetic,
@@ -21,135 +26,128 @@ from mathft_jax.grading.canonical import (
   scalar_keys,
 )
 
-_MAX_SIGNS = 3  # independent choices of one answer
+_MAX_SIGNS = 3  # independent signs of one answer
 
 
-def tree_key(tree: expression_tree.Tree) -> Hashable:
-  """The key of an answer; raises ArithmeticError when a part of it has no value."""
+def tree_key(tree: trees.Tree) -> Hashable:
+  """Returns the key of an answer.
+
+  Raises:
+    ArithmeticError: a part of the answer has no value.
+  """
   readings = _readings(tree)
   if len(readings) > 1:
-    return collection_key(map(_key, readings))
-  return _key(readings[0])
-
-
-def _key(tree: expression_tree.Tree) -> Hashable:
-  return _KEYS.get(type(tree), _scalar_key)(tree)
-
-
-def _scalar_key(tree: expression_tree.Scalar) -> Hashable:
-  if expression_tree.contains_type(
-    tree, (expression_tree.Matrix, expression_tree.Collection)
-  ):
-    tree = matrix_arithmetic.evaluate_matrix_expression(tree)
-    if isinstance(tree, (expression_tree.Matrix, expression_tree.Collection)):
-      return _key(tree)
-  return scalar_keys.scalar_key(tree)
+    return collection_key(map(_reading_key, readings))
+  return _reading_key(readings[0])
 
 
 def collection_key(keys: Iterable[Hashable]) -> Hashable:
-  """The key of an unordered collection; that of its element when it has just one."""
+  """Returns the key of an unordered collection; the key of its element if it has just one."""
   elements = frozenset(keys)
-  if len(elements) != 1:
-    return ('set', elements)
-  (element,) = elements
-  return ('set', elements) if element == _EMPTY else element
+  if len(elements) == 1:
+    (element,) = elements
+    if element != interval_sets.EMPTY_SET_KEY:
+      return element
+  return ('set', elements)
 
 
-_EMPTY = ('set', frozenset())
+def _reading_key(tree: trees.Tree) -> Hashable:
+  """Returns the key of a tree without free signs."""
+  match tree:
+    case trees.Collection():
+      return _collection_key(tree)
+    case trees.Matrix(rows):
+      return ('matrix', tuple(tuple(map(tree_key, row)) for row in rows))
+    case trees.TaggedValue():
+      return _tagged_key(tree)
+    case trees.Interval() | trees.SetOperation():
+      return interval_sets.set_key(tree, _reading_key)
+    case trees.Relation():
+      return relation_keys.relation_key(tree, _reading_key)
+  if trees.is_scalar(tree):
+    return scalar_keys.scalar_key(tree)
+  result = matrix_arithmetic.evaluate_matrix_expression(tree)
+  if isinstance(result, (trees.Matrix, trees.Collection)):
+    return _reading_key(result)
+  return scalar_keys.scalar_key(result)
 
 
-def _group_key(tree: expression_tree.Collection) -> Hashable:
+def _collection_key(tree: trees.Collection) -> Hashable:
   if tree.kind == 'tuple':
     return ('tuple', *map(tree_key, tree.items))
-  if expression_tree.ELLIPSIS in tree.items:
+  if trees.ELLIPSIS in tree.items:
     return ('sequence', *map(tree_key, tree.items))
   point = relation_keys.point_from_equations(tree)
   if point:
-    return ('tuple', *map(_key, point))
-  conditions = interval_sets.set_from_conditions(tree)
-  if conditions is not None:
-    return interval_sets.set_key(conditions, _key)
-  return collection_key(
-    _key(reading) for item in tree.items for reading in _readings(item)
-  )
+    return ('tuple', *map(_reading_key, point))
+  condition_set = interval_sets.set_from_conditions(tree)
+  if condition_set is not None:
+    return interval_sets.set_key(condition_set, _reading_key)
+
+  keys: list[Hashable] = []
+  for item in tree.items:
+    keys.extend(map(_reading_key, _readings(item)))
+  return collection_key(keys)
 
 
-def _readings(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
-  """The trees that a tree with `\\pm` stands for: all signs are free, unless there is a `\\mp`."""
-  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
-    return [tree]  # each item has its own
+def _tagged_key(tree: trees.TaggedValue) -> Hashable:
+  operands = [item for item in tree.items if not isinstance(item, str)]
+  if tree.tag == 'ratio':
+    first, *rest = operands
+    quotients = [trees.quotient(operand, first) for operand in rest]
+    return ('ratio', *map(scalar_keys.scalar_key, quotients))
+  if tree.tag == 'mod':
+    value, modulus = operands
+    remainder = trees.Call('mod', (value, modulus))
+    return ('mod', *map(scalar_keys.scalar_key, (remainder, modulus)))
+  if tree.tag == 'text':
+    return ('text', ''.join(map(str, tree.items)))
+  keys: list[Hashable] = [tree.tag]
+  for item in tree.items:
+    keys.append(item if isinstance(item, str) else tree_key(item))
+  return tuple(keys)
+
+
+def _readings(tree: trees.Tree) -> list[trees.Tree]:
+  """Returns the trees that a tree with `\\pm` stands for.
+
+  All signs are independent; if there is a `\\mp`, all signs have one choice.
+  """
+  if isinstance(tree, trees.Collection) and tree.kind != 'tuple':
+    return [tree]  # the items have readings, not the collection
   signs = set(_signs(tree))
   if not signs:
     return [tree]
-  together = any(sign.flipped for sign in signs)
-  occurrences = sorted({0 if together else sign.occurrence for sign in signs})
+  is_shared = any(sign.flipped for sign in signs)
+  occurrences = [0]
+  if not is_shared:
+    occurrences = sorted({sign.occurrence for sign in signs})
   if len(occurrences) > _MAX_SIGNS:
-    raise ArithmeticError(f'{len(occurrences)} choices of signs.')
+    raise ArithmeticError(
+      f'The answer has {len(occurrences)} independent signs; at most {_MAX_SIGNS} are supported.'
+    )
+
   readings = []
-  for choice in itertools.product((1, -1), repeat=len(occurrences)):
-    chosen = dict(zip(occurrences, choice))
-
-    def number(node, chosen=chosen):
-      if not isinstance(node, expression_tree.PlusMinus):
-        return None
-      sign = chosen[0 if together else node.occurrence]
-      return expression_tree.integer(-sign if node.flipped else sign)
-
-    readings.append(expression_tree.replace_nodes(tree, number))
+  for values in itertools.product((1, -1), repeat=len(occurrences)):
+    sign_of = dict(zip(occurrences, values))
+    readings.append(_with_signs(tree, sign_of, is_shared))
   return readings
 
 
-def _signs(tree: expression_tree.Tree) -> Iterable[expression_tree.PlusMinus]:
-  if isinstance(tree, expression_tree.PlusMinus):
+def _with_signs(
+  tree: trees.Tree, sign_of: Mapping[int, int], is_shared: bool
+) -> trees.Tree:
+  def replace(node: trees.Tree) -> trees.Tree | None:
+    if not isinstance(node, trees.PlusMinus):
+      return None
+    sign = sign_of[0 if is_shared else node.occurrence]
+    return trees.integer(-sign if node.flipped else sign)
+
+  return trees.replace_nodes(tree, replace)
+
+
+def _signs(tree: trees.Tree) -> Iterator[trees.PlusMinus]:
+  if isinstance(tree, trees.PlusMinus):
     yield tree
-  for child in expression_tree.children(tree):
+  for child in trees.children(tree):
     yield from _signs(child)
-
-
-def _matrix_key(tree: expression_tree.Matrix) -> Hashable:
-  rows = tuple(tuple(map(tree_key, row)) for row in tree.rows)
-  return ('matrix', rows)
-
-
-def _tagged_key(tree: expression_tree.TaggedValue) -> Hashable:
-  if tree.tag == 'ratio':
-    first, *rest = tree.items
-    return (
-      'ratio',
-      *(
-        scalar_keys.scalar_key(expression_tree.quotient(part, first))
-        for part in rest
-      ),
-    )
-  if tree.tag == 'mod':
-    value, modulus = tree.items
-    remainder = expression_tree.Call('mod', (value, modulus))
-    return (
-      'mod',
-      scalar_keys.scalar_key(remainder),
-      scalar_keys.scalar_key(modulus),
-    )
-  if tree.tag == 'text':
-    return ('text', ''.join(tree.items))
-  return (
-    tree.tag,
-    *(item if isinstance(item, str) else tree_key(item) for item in tree.items),
-  )
-
-
-def _set_key(tree: expression_tree.Tree) -> Hashable:
-  return interval_sets.set_key(tree, _key)
-
-
-def _relation_key(tree: expression_tree.Relation) -> Hashable:
-  return relation_keys.relation_key(tree, _key)
-
-
-_KEYS = {
-  expression_tree.Collection: _group_key,
-  expression_tree.Matrix: _matrix_key,
-  expression_tree.TaggedValue: _tagged_key,
-  expression_tree.Interval: _set_key,
-  expression_tree.SetOperation: _set_key,
-  expression_tree.Relation: _relation_key,
-}

@@ -1,254 +1,260 @@
-"""Sets of real numbers: unions, intersections and differences of intervals and points.
+"""Canonical keys of sets of real numbers: unions, intersections and differences of intervals.
 
-The ends of all intervals cut the line into pieces, ends and the open stretches between them. A set is
-a set of pieces; its runs of neighbouring pieces are its canonical form.
+The sorted endpoints e_0 < e_1 < ... of all intervals divide the real line into pieces: piece
+2 i + 1 is the endpoint e_i, and piece 2 i is the open gap before it. The key of a set lists its
+maximal runs of consecutive pieces, which are points and intervals.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterator
 from fractions import Fraction
 
-from mathft_jax.grading import expression_tree
-from mathft_jax.grading.canonical import relation_keys, scalar_keys
+from mathft_jax.grading import expression_tree as trees
+from mathft_jax.grading.canonical import linear_solutions, scalar_keys
+from mathft_jax.grading.canonical.relation_keys import KeyFunction
 
-Key = Callable[[expression_tree.Tree], Hashable]
-Pieces = frozenset[int]  # 2 i + 1 is the i-th end, 2 i the stretch before it
-
+EMPTY_SET_KEY = ('set', frozenset())
+_MAX_CONDITIONS = 60  # nesting depth of the intersection
 _COMBINE = {
   '∪': frozenset.union,
   '∩': frozenset.intersection,
   '∖': frozenset.difference,
 }
-_MINUS_INFINITY = expression_tree.negate(expression_tree.INFINITY)
+
+Endpoint = tuple[Fraction, Hashable]  # value and key
 
 
-def set_key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
-  """The key of an interval or of an operation on sets."""
-  tree = _with_solutions(tree)
-  if isinstance(tree, expression_tree.Interval):
+def set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
+  """Returns the key of an interval or of a set operation.
+
+  Args:
+    tree: the set; conditions on one variable, as `x < 3`, are replaced by their solutions.
+    key_of: returns the key of any tree.
+
+  Raises:
+    ArithmeticError: conditions are on several variables or cannot be solved.
+  """
+  tree = _replace_conditions(tree)
+  if isinstance(tree, trees.Interval):
     return _interval_key(tree, key_of)
-  ends = _ends(tree, key_of)
-  if ends is None:
-    return _symbolic_key(tree, key_of)
-  members = _members(
-    tree, {end_key: index for index, (_, end_key) in enumerate(ends)}, key_of
-  )
-  return _runs_key(members, [end_key for _, end_key in ends], key_of)
+  endpoints = _sorted_endpoints(tree)
+  if endpoints is None:
+    return _symbolic_set_key(tree, key_of)
+  endpoint_keys = [key for _, key in endpoints]
+  index_of = {key: index for index, key in enumerate(endpoint_keys)}
+  return _pieces_key(_pieces(tree, index_of), endpoint_keys, key_of)
 
 
-def set_from_conditions(
-  group: expression_tree.Collection,
-) -> expression_tree.Tree | None:
-  """The set that a list of conditions on one variable describes: where all hold, else where any."""
-  conditions = [
-    item
-    for item in group.items
-    if isinstance(item, expression_tree.Relation) and '=' not in item.operators
-  ]
-  names = [
-    expression_tree.variable_names(item.sides[0])
-    | (set() if '∈' in item.operators else expression_tree.variable_names(item))
-    for item in conditions
-  ]
-  if (
-    not 0 < len(conditions) <= _MAX_CONDITIONS
-    or len(conditions) < len(group.items)
-    or any(len(name) != 1 or name != names[0] for name in names)
-  ):
+def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
+  """Returns the set that a list of conditions on one variable describes.
+
+  It is the intersection of the conditions or, if that is empty, their union. None if an item is no
+  such condition.
+  """
+  if not 0 < len(collection.items) <= _MAX_CONDITIONS:
     return None
-  sets = [
-    condition.sides[1]
-    if condition.operators == ('∈',)
-    else relation_keys.solution_set(condition)
-    for condition in conditions
-  ]
-  if None in sets:
-    return None
-  everywhere, anywhere = sets[0], sets[0]
+  names: set[str] = set()
+  conditions: list[trees.Relation] = []
+  for item in collection.items:
+    if not isinstance(item, trees.Relation) or '=' in item.operators:
+      return None
+    item_names = trees.variable_names(item.sides[0])
+    if '∈' not in item.operators:
+      item_names |= trees.variable_names(item)
+    names = names or item_names
+    if len(item_names) != 1 or item_names != names:
+      return None
+    conditions.append(item)
+
+  sets: list[trees.Tree] = []
+  for condition in conditions:
+    solutions = _solutions_of(condition)
+    if solutions is None:
+      return None
+    sets.append(solutions)
+
+  intersection, union = sets[0], sets[0]
   for other in sets[1:]:
-    everywhere = expression_tree.SetOperation('∩', everywhere, other)
-    anywhere = expression_tree.SetOperation('∪', anywhere, other)
-  is_empty = set_key(everywhere, lambda tree: tree) == _EMPTY
-  return anywhere if is_empty else everywhere
+    intersection = trees.SetOperation('∩', intersection, other)
+    union = trees.SetOperation('∪', union, other)
+  is_empty = set_key(intersection, lambda tree: tree) == EMPTY_SET_KEY
+  return union if is_empty else intersection
 
 
-_MAX_CONDITIONS = 60  # they nest
-_EMPTY = ('set', frozenset())
+def _solutions_of(relation: trees.Relation) -> trees.Tree | None:
+  if relation.operators == ('∈',):
+    return relation.sides[1]
+  return linear_solutions.solution_set(relation)
 
 
-def _with_solutions(tree: expression_tree.Tree) -> expression_tree.Tree:
-  """The tree with inequalities and equations as sets, if they are of one variable."""
+def _replace_conditions(tree: trees.Tree) -> trees.Tree:
+  """Returns the tree with inequalities and equations of one variable replaced by sets."""
   names: set[str] = set()
 
-  def solve(node: expression_tree.Tree) -> expression_tree.Tree | None:
-    if not isinstance(node, expression_tree.Relation):
+  def solve(node: trees.Tree) -> trees.Tree | None:
+    if not isinstance(node, trees.Relation):
       return None
-    names.update(
-      expression_tree.variable_names(node.sides[0])
-      or expression_tree.variable_names(node.sides[-1])
-    )
+    left_names = trees.variable_names(node.sides[0])
+    names.update(left_names or trees.variable_names(node.sides[-1]))
+    solutions = _solutions_of(node)
     if node.operators == ('∈',):
-      return node.sides[1]
-    solutions = relation_keys.solution_set(node)
+      return solutions
     if solutions is None or len(names) > 1:
-      raise ArithmeticError('conditions on several variables.')
-    return _with_solutions(solutions)
+      raise ArithmeticError('Conditions on several variables.')
+    return _replace_conditions(solutions)
 
-  return expression_tree.replace_nodes(tree, solve)
-
-
-def _interval_key(tree: expression_tree.Interval, key_of: Key) -> Hashable:
-  """A tuple of its ends when both are open: `(1, 2)` is written for the point as well."""
-  ends, closed = (
-    (key_of(tree.low), key_of(tree.high)),
-    (tree.low_closed, tree.high_closed),
-  )
-  if all(closed) and ends[0] == ends[1]:
-    return ends[0]
-  return ('interval', *ends, *closed) if any(closed) else ('tuple', *ends)
+  return trees.replace_nodes(tree, solve)
 
 
-def _leaves(tree: expression_tree.Tree) -> Iterable[expression_tree.Tree]:
-  if isinstance(tree, expression_tree.SetOperation):
-    yield from _leaves(tree.left)
-    yield from _leaves(tree.right)
+def _interval_key(tree: trees.Interval, key_of: KeyFunction) -> Hashable:
+  """An open interval has the key of a tuple, because `(1, 2)` may also be a point."""
+  low, high = key_of(tree.low), key_of(tree.high)
+  if tree.low_closed and tree.high_closed and low == high:
+    return low
+  if tree.low_closed or tree.high_closed:
+    return ('interval', low, high, tree.low_closed, tree.high_closed)
+  return ('tuple', low, high)
+
+
+def _operands(tree: trees.Tree) -> Iterator[trees.Tree]:
+  """Yields the sets that the operations of a tree combine."""
+  if isinstance(tree, trees.SetOperation):
+    yield from _operands(tree.left)
+    yield from _operands(tree.right)
   else:
     yield tree
 
 
-def _bounds(
-  leaf: expression_tree.Tree,
-) -> tuple[expression_tree.Tree, ...] | None:
-  """The ends of an interval or the points of a finite set; None for anything else."""
-  if isinstance(leaf, expression_tree.Interval):
-    includes_infinity = (
-      leaf.low_closed
-      and leaf.low == _MINUS_INFINITY
-      or leaf.high_closed
-      and leaf.high == expression_tree.INFINITY
-    )
-    return None if includes_infinity else (leaf.low, leaf.high)
-  if isinstance(leaf, expression_tree.Collection) and (
-    leaf.kind != 'tuple' or len(leaf.items) == 2
-  ):
-    return leaf.items
-  return None
+def _is_finite_set(tree: trees.Tree) -> bool:
+  return isinstance(tree, trees.Collection) and tree.kind != 'tuple'
 
 
-def _ends(
-  tree: expression_tree.Tree, key_of: Key
-) -> list[tuple[Fraction, Hashable]] | None:
-  """Values and keys of all finite ends in order; None when one is no real number."""
-  ends: dict[Hashable, Fraction] = {}
-  for leaf in _leaves(tree):
-    bounds = _bounds(leaf)
+def _bounds(operand: trees.Tree) -> tuple[trees.Tree, ...] | None:
+  """Returns the ends of an interval or the points of a finite set; None for anything else."""
+  if isinstance(operand, trees.Collection):
+    is_interval = operand.kind == 'tuple' and len(operand.items) == 2
+    return operand.items if is_interval or _is_finite_set(operand) else None
+  if not isinstance(operand, trees.Interval):
+    return None
+  includes_minus_infinity = (
+    operand.low_closed and operand.low == trees.MINUS_INFINITY
+  )
+  includes_infinity = operand.high_closed and operand.high == trees.INFINITY
+  if includes_minus_infinity or includes_infinity:
+    return None
+  return operand.low, operand.high
+
+
+def _sorted_endpoints(tree: trees.Tree) -> list[Endpoint] | None:
+  """Returns the finite endpoints in order; None if one of them is no real number."""
+  values: dict[Hashable, Fraction] = {}
+  for operand in _operands(tree):
+    bounds = _bounds(operand)
     if bounds is None:
       return None
-    for side, bound in enumerate(bounds):
-      if (
-        not isinstance(leaf, expression_tree.Collection) or leaf.kind == 'tuple'
-      ):
-        if bound == (expression_tree.INFINITY if side else _MINUS_INFINITY):
-          continue
-      if not isinstance(
-        bound, expression_tree.SCALAR_TYPES
-      ) or expression_tree.contains_type(
-        bound, (expression_tree.Matrix, expression_tree.Collection)
-      ):
-        return None
-      value = scalar_keys.real_value(bound)
+    for index, bound in enumerate(bounds):
+      infinity = trees.INFINITY if index else trees.MINUS_INFINITY
+      if bound == infinity and not _is_finite_set(operand):
+        continue
+      value = scalar_keys.real_value(bound) if trees.is_scalar(bound) else None
       if value is None:
         return None
-      ends[scalar_keys.scalar_key(bound)] = value
-  return sorted(
-    ((value, end_key) for end_key, value in ends.items()),
-    key=lambda end: end[0],
-  )
+      values[scalar_keys.scalar_key(bound)] = value
+  endpoints = [(value, key) for key, value in values.items()]
+  return sorted(endpoints, key=lambda endpoint: endpoint[0])
 
 
-def _members(
-  tree: expression_tree.Tree, order: dict[Hashable, int], key_of: Key
-) -> Pieces:
-  if isinstance(tree, expression_tree.SetOperation):
-    left, right = (
-      _members(side, order, key_of) for side in (tree.left, tree.right)
-    )
+def _pieces(tree: trees.Tree, index_of: dict[Hashable, int]) -> frozenset[int]:
+  """Returns the pieces of the real line that a set consists of."""
+  if isinstance(tree, trees.SetOperation):
+    left = _pieces(tree.left, index_of)
+    right = _pieces(tree.right, index_of)
     return _COMBINE[tree.operator](left, right)
-  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
-    return frozenset(
-      2 * order[scalar_keys.scalar_key(item)] + 1 for item in tree.items
-    )
-  low, high = _bounds(tree)
-  start = (
-    0 if low == _MINUS_INFINITY else 2 * order[scalar_keys.scalar_key(low)] + 1
-  )
-  stop = (
-    2 * len(order)
-    if high == expression_tree.INFINITY
-    else 2 * order[scalar_keys.scalar_key(high)] + 1
-  )
-  closed = (
-    (tree.low_closed, tree.high_closed)
-    if isinstance(tree, expression_tree.Interval)
-    else (False, False)
-  )
-  start += start % 2 and not closed[0]
-  stop -= stop % 2 and not closed[1]
-  return frozenset(range(start, stop + 1))
+
+  bounds = _bounds(tree)
+  assert bounds is not None  # _sorted_endpoints has checked it
+  if _is_finite_set(tree):
+    points = []
+    for bound in bounds:
+      points.append(2 * index_of[scalar_keys.scalar_key(bound)] + 1)
+    return frozenset(points)
+
+  low, high = bounds
+  first, last = 0, 2 * len(index_of)
+  is_interval = isinstance(tree, trees.Interval)
+  if low != trees.MINUS_INFINITY:
+    first = 2 * index_of[scalar_keys.scalar_key(low)] + 1
+    if not (is_interval and tree.low_closed):
+      first += 1
+  if high != trees.INFINITY:
+    last = 2 * index_of[scalar_keys.scalar_key(high)] + 1
+    if not (is_interval and tree.high_closed):
+      last -= 1
+  return frozenset(range(first, last + 1))
 
 
-def _runs_key(members: Pieces, ends: list[Hashable], key_of: Key) -> Hashable:
-  """The key of a set of pieces: its points and maximal intervals."""
+def _pieces_key(
+  pieces: frozenset[int], endpoint_keys: list[Hashable], key_of: KeyFunction
+) -> Hashable:
+  """Returns the key of a set of pieces: its points and maximal intervals."""
   points, intervals = [], []
-  for start in sorted(piece for piece in members if piece - 1 not in members):
-    stop = start
-    while stop + 1 in members:
-      stop += 1
-    if start == stop and start % 2:
-      points.append(ends[start // 2])
+  for first in sorted(pieces):
+    if first - 1 in pieces:
+      continue  # inside of a run
+    last = first
+    while last + 1 in pieces:
+      last += 1
+    low_closed, high_closed = bool(first % 2), bool(last % 2)
+    if first == last and low_closed:
+      points.append(endpoint_keys[first // 2])
       continue
-    low = ends[(start - 1) // 2] if start else key_of(_MINUS_INFINITY)
-    high = (
-      ends[stop // 2]
-      if stop < 2 * len(ends)
-      else key_of(expression_tree.INFINITY)
-    )
-    closed = bool(start % 2), bool(stop % 2)
-    intervals.append(
-      ('interval', low, high, *closed) if any(closed) else ('tuple', low, high)
-    )
+
+    if first:
+      low = endpoint_keys[(first - 1) // 2]
+    else:
+      low = key_of(trees.MINUS_INFINITY)
+    if last < 2 * len(endpoint_keys):
+      high = endpoint_keys[last // 2]
+    else:
+      high = key_of(trees.INFINITY)
+    if low_closed or high_closed:
+      intervals.append(('interval', low, high, low_closed, high_closed))
+    else:
+      intervals.append(('tuple', low, high))
+
   if not intervals:
     return points[0] if len(points) == 1 else ('set', frozenset(points))
   parts = frozenset((*points, *intervals))
   return intervals[0] if len(parts) == 1 else ('union', parts)
 
 
-def _symbolic_key(tree: expression_tree.Tree, key_of: Key) -> Hashable:
-  """Operations on finite sets of any elements; otherwise what is written."""
-  if not isinstance(tree, expression_tree.SetOperation):
+def _symbolic_set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
+  """Returns the key of an operation on finite sets of any elements; else of what is written."""
+  if not isinstance(tree, trees.SetOperation):
     return key_of(tree)
-  if tree.operator == '∪':
-    leaves = list(_leaves(tree))
-    if all(
-      isinstance(leaf, (expression_tree.Interval, expression_tree.Collection))
-      for leaf in leaves
-    ) and not any(
-      isinstance(leaf, expression_tree.Collection) and leaf.kind != 'tuple'
-      for leaf in leaves
-    ):
-      return ('union', frozenset(map(key_of, leaves)))
-  sides = [_elements(side, key_of) for side in (tree.left, tree.right)]
-  if None not in sides:
-    elements = _COMBINE[tree.operator](*sides)
+  operands = list(_operands(tree))
+  if tree.operator == '∪' and all(map(_is_interval, operands)):
+    return ('union', frozenset(map(key_of, operands)))
+  elements = _finite_elements(tree, key_of)
+  if elements is not None:
     return next(iter(elements)) if len(elements) == 1 else ('set', elements)
   return (tree.operator, key_of(tree.left), key_of(tree.right))
 
 
-def _elements(
-  tree: expression_tree.Tree, key_of: Key
+def _is_interval(tree: trees.Tree) -> bool:
+  types = (trees.Interval, trees.Collection)
+  return isinstance(tree, types) and not _is_finite_set(tree)
+
+
+def _finite_elements(
+  tree: trees.Tree, key_of: KeyFunction
 ) -> frozenset[Hashable] | None:
-  if isinstance(tree, expression_tree.Collection) and tree.kind != 'tuple':
+  """Returns the keys of the elements of a finite set; None for any other set."""
+  if isinstance(tree, trees.SetOperation):
+    left = _finite_elements(tree.left, key_of)
+    right = _finite_elements(tree.right, key_of)
+    if left is None or right is None:
+      return None
+    return _COMBINE[tree.operator](left, right)
+  if isinstance(tree, trees.Collection) and tree.kind != 'tuple':
     return frozenset(map(key_of, tree.items))
-  if isinstance(tree, expression_tree.SetOperation):
-    sides = [_elements(side, key_of) for side in (tree.left, tree.right)]
-    return None if None in sides else _COMBINE[tree.operator](*sides)
   return None

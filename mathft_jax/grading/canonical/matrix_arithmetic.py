@@ -1,157 +1,151 @@
-"""Arithmetic with matrices and vectors, carried out on trees."""
+"""Arithmetic with matrices and vectors on expression trees.
 
-from fractions import Fraction
+evaluate_matrix_expression(2 * Matrix(((a, b),)))  ->  Matrix(((2 * a, 2 * b),))
+"""
+
+from collections.abc import Sequence
 import functools
 
-from mathft_jax.grading import expression_tree
+from mathft_jax.grading import expression_tree as trees
 
 MAX_MATRIX_ENTRIES = 100
 _MAX_EXPONENT = 10
+_MAX_POWER_ROWS = 4  # of a matrix that is raised to a power
+
+Rows = Sequence[Sequence[trees.Tree]]
 
 
-def evaluate_matrix_expression(
-  tree: expression_tree.Tree,
-) -> expression_tree.Tree:
-  """The matrix, vector or scalar that a tree of them stands for; ArithmeticError when none."""
-  if isinstance(tree, expression_tree.Sum):
-    return functools.reduce(_added, map(evaluate_matrix_expression, tree.terms))
-  if isinstance(tree, expression_tree.Product):
-    return functools.reduce(
-      _multiplied, map(evaluate_matrix_expression, tree.factors)
-    )
-  if isinstance(tree, expression_tree.Power):
+def evaluate_matrix_expression(tree: trees.Tree) -> trees.Tree:
+  """Returns the matrix, vector or scalar that the tree is equal to.
+
+  Raises:
+    ArithmeticError: the shapes do not match, or the computation is too large.
+  """
+  if isinstance(tree, trees.Sum):
+    return functools.reduce(_add, map(evaluate_matrix_expression, tree.terms))
+  if isinstance(tree, trees.Product):
+    factors = map(evaluate_matrix_expression, tree.factors)
+    return functools.reduce(_multiply, factors)
+  if isinstance(tree, trees.Power):
     base = evaluate_matrix_expression(tree.base)
-    return (
-      expression_tree.Power(base, tree.exponent)
-      if _rows(base) is None
-      else _raised(base, tree.exponent)
-    )
+    rows = _rows_of(base)
+    if rows is None:
+      return trees.Power(base, tree.exponent)
+    return _raise_to_power(base, rows, tree.exponent)
   return tree
 
 
-def _added(
-  left: expression_tree.Tree, right: expression_tree.Tree
-) -> expression_tree.Tree:
-  rows, others = _rows(left), _rows(right)
-  if rows is None and others is None:
-    return expression_tree.Sum((left, right))
-  if type(left) is not type(right) or list(map(len, rows)) != list(
-    map(len, others)
-  ):
-    raise ArithmeticError('a sum of matrices of different shapes.')
-  return _like(
-    left,
-    [
-      [expression_tree.Sum(pair) for pair in zip(row, other)]
-      for row, other in zip(rows, others)
-    ],
+def _add(left: trees.Tree, right: trees.Tree) -> trees.Tree:
+  left_rows, right_rows = _rows_of(left), _rows_of(right)
+  if left_rows is None and right_rows is None:
+    return trees.Sum((left, right))
+  if left_rows is None or right_rows is None or type(left) is not type(right):
+    raise ArithmeticError('Sum of a matrix and something else.')
+  if list(map(len, left_rows)) != list(map(len, right_rows)):
+    raise ArithmeticError('Sum of matrices with different shapes.')
+
+  rows = []
+  for left_row, right_row in zip(left_rows, right_rows):
+    rows.append(list(map(trees.Sum, zip(left_row, right_row))))
+  return _from_rows(left, rows)
+
+
+def _multiply(left: trees.Tree, right: trees.Tree) -> trees.Tree:
+  left_rows, right_rows = _rows_of(left), _rows_of(right)
+  if left_rows is None:
+    if right_rows is None:
+      return trees.Product((left, right))
+    return _scale(left, right, right_rows)
+  if right_rows is None:
+    return _scale(right, left, left_rows)
+
+  are_matrices = isinstance(left, trees.Matrix) and isinstance(
+    right, trees.Matrix
   )
+  if not are_matrices or len(left_rows[0]) != len(right_rows):
+    raise ArithmeticError('Product of matrices with incompatible shapes.')
+  columns = list(zip(*right_rows))
+  rows = []
+  for row in left_rows:
+    rows.append([_dot_product(row, column) for column in columns])
+  return _from_rows(left, rows)
 
 
-def _multiplied(
-  left: expression_tree.Tree, right: expression_tree.Tree
-) -> expression_tree.Tree:
-  rows, others = _rows(left), _rows(right)
-  if rows is None and others is None:
-    return expression_tree.Product((left, right))
-  if rows is None or others is None:
-    scalar, matrix = (left, right) if rows is None else (right, left)
-    return _like(
-      matrix,
-      [
-        [expression_tree.Product((scalar, entry)) for entry in row]
-        for row in (rows or others)
-      ],
-    )
-  if (
-    not isinstance(left, expression_tree.Matrix)
-    or not isinstance(right, expression_tree.Matrix)
-    or (len(rows[0]) != len(others))
-  ):
-    raise ArithmeticError('a product of matrices that do not fit.')
-  return _like(
-    left,
-    [
-      [
-        expression_tree.Sum(
-          tuple(map(expression_tree.Product, zip(row, column)))
-        )
-        for column in zip(*others)
-      ]
-      for row in rows
-    ],
-  )
+def _scale(scalar: trees.Tree, matrix: trees.Tree, rows: Rows) -> trees.Tree:
+  scaled_rows = []
+  for row in rows:
+    scaled_rows.append([trees.Product((scalar, entry)) for entry in row])
+  return _from_rows(matrix, scaled_rows)
 
 
-def _raised(
-  matrix: expression_tree.Tree, exponent: expression_tree.Scalar
-) -> expression_tree.Tree:
-  rows = _rows(matrix)
-  if exponent == expression_tree.Symbol('T'):
-    return _like(matrix, list(map(list, zip(*rows))))
-  whole = (
-    exponent.value
-    if isinstance(exponent, expression_tree.Number)
-    else Fraction(1, 2)
-  )
-  if (
-    whole.denominator != 1
-    or not 1 <= abs(whole) <= _MAX_EXPONENT
-    or (len(rows) != len(rows[0]) or len(rows) > 4)
-  ):
-    raise ArithmeticError('a power of a matrix that is not worked out.')
-  base = _inverse(rows) if whole < 0 else matrix
-  return functools.reduce(_multiplied, [base] * abs(whole.numerator))
+def _dot_product(
+  row: Sequence[trees.Tree], column: Sequence[trees.Tree]
+) -> trees.Tree:
+  return trees.Sum(tuple(map(trees.Product, zip(row, column))))
 
 
-def _inverse(
-  rows: list[list[expression_tree.Scalar]],
-) -> expression_tree.Matrix:
-  """The matrix of cofactors, transposed, over the determinant."""
+def _raise_to_power(
+  matrix: trees.Tree, rows: Rows, exponent: trees.Tree
+) -> trees.Tree:
+  if exponent == trees.Symbol('T'):
+    return _from_rows(matrix, list(zip(*rows)))
+  if not isinstance(exponent, trees.Number) or exponent.value.denominator != 1:
+    raise ArithmeticError('Power of a matrix with an exponent of no integer.')
+  power = exponent.value.numerator
+  is_square = len(rows) == len(rows[0])
+  if not 1 <= abs(power) <= _MAX_EXPONENT:
+    raise ArithmeticError(f'Power {power} of a matrix.')
+  if not is_square or len(rows) > _MAX_POWER_ROWS:
+    raise ArithmeticError(f'Power of a matrix of {len(rows)} rows.')
+  base = _inverse(rows) if power < 0 else matrix
+  return functools.reduce(_multiply, [base] * abs(power))
+
+
+def _inverse(rows: Rows) -> trees.Matrix:
+  """Returns the transposed matrix of cofactors, divided by the determinant."""
   size = range(len(rows))
-  determinant = expression_tree.Call('det', (_like(None, rows),))
+  determinant = _determinant(rows)
 
-  def cofactor(row: int, column: int) -> expression_tree.Scalar:
-    minor = [
-      [rows[i][j] for j in size if j != column] for i in size if i != row
-    ]
-    value = (
-      expression_tree.Call('det', (_like(None, minor),))
-      if minor
-      else expression_tree.integer(1)
-    )
-    return expression_tree.Product(
-      (
-        expression_tree.integer((-1) ** (row + column)),
-        expression_tree.quotient(value, determinant),
-      )
-    )
+  def divided_cofactor(row: int, column: int) -> trees.Tree:
+    minor = []
+    for i in size:
+      if i != row:
+        minor.append([rows[i][j] for j in size if j != column])
+    value = _determinant(minor) if minor else trees.integer(1)
+    sign = trees.integer((-1) ** (row + column))
+    return trees.Product((sign, trees.quotient(value, determinant)))
 
-  return _like(
-    None, [[cofactor(column, row) for column in size] for row in size]
-  )
+  inverse_rows = []
+  for row in size:
+    inverse_rows.append([divided_cofactor(column, row) for column in size])
+  return _matrix(inverse_rows)
 
 
-def _rows(
-  tree: expression_tree.Tree,
-) -> list[list[expression_tree.Scalar]] | None:
-  """The rows of a matrix or of a vector written (a, b, ...); None for a scalar."""
-  if isinstance(tree, expression_tree.Matrix):
-    rows = list(map(list, tree.rows))
-  elif isinstance(tree, expression_tree.Collection) and tree.kind == 'tuple':
-    rows = [list(tree.items)]
-  elif isinstance(tree, expression_tree.Collection):
-    raise ArithmeticError(f'arithmetic with a {tree.kind}.')
+def _determinant(rows: Rows) -> trees.Call:
+  return trees.Call('det', (_matrix(rows),))
+
+
+def _rows_of(tree: trees.Tree) -> Rows | None:
+  """Returns the rows of a matrix or of a vector (a, b, ...); None for a scalar."""
+  if isinstance(tree, trees.Matrix):
+    rows = tree.rows
+  elif isinstance(tree, trees.Collection):
+    if tree.kind != 'tuple':
+      raise ArithmeticError(f'Arithmetic with a {tree.kind}.')
+    rows = (tree.items,)
   else:
     return None
   if sum(map(len, rows)) > MAX_MATRIX_ENTRIES:
-    raise ArithmeticError(f'more than {MAX_MATRIX_ENTRIES} entries.')
+    raise ArithmeticError(f'More than {MAX_MATRIX_ENTRIES} matrix entries.')
   return rows
 
 
-def _like(
-  tree: expression_tree.Tree | None, rows: list[list[expression_tree.Scalar]]
-) -> expression_tree.Tree:
-  if isinstance(tree, expression_tree.Collection):
-    return expression_tree.Collection('tuple', tuple(rows[0]))
-  return expression_tree.Matrix(tuple(map(tuple, rows)))
+def _from_rows(like: trees.Tree, rows: Rows) -> trees.Tree:
+  """Returns a vector if `like` is a vector, else a matrix."""
+  if isinstance(like, trees.Collection):
+    return trees.Collection('tuple', tuple(rows[0]))
+  return _matrix(rows)
+
+
+def _matrix(rows: Rows) -> trees.Matrix:
+  return trees.Matrix(tuple(map(tuple, rows)))

@@ -1,196 +1,193 @@
-"""Keys of scalars: numbers by constants.py, functions by their values at the points.
+"""Canonical keys of scalars: of numbers by `number_keys`, of functions by their sample values.
 
-A tree is evaluated exactly where that is possible. Where it is not, it is evaluated at two
-precisions, and what both agree on is the value. A value that is rational to all digits is taken as
-that rational: sin^2 t + cos^2 t is the number 1, |3 + 4i| is 5.
+A tree is evaluated exactly if possible. Otherwise it is evaluated at two precisions, and the digits
+on which both agree are the value. A value that is rational to all digits is replaced by the
+rational number: sin^2 t + cos^2 t is 1 and |3 + 4i| is 5.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 import threading
-from typing import Any
 
-from mathft_jax.grading import expression_tree
-from mathft_jax.grading.canonical import (
-  number_keys,
-  numeric_evaluation,
-  sympy_closed_forms,
+from mathft_jax.grading import expression_tree as trees
+from mathft_jax.grading.canonical import number_keys, sympy_closed_forms
+from mathft_jax.grading.canonical.number_keys import RoundedReal
+from mathft_jax.grading.canonical.numeric_evaluation import NumericEvaluator
+from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
+
+_LOW_DIGITS, _HIGH_DIGITS = 60, 90  # decimal digits of the two evaluations
+_AGREED_BITS = 130  # on which the two evaluations must agree
+_RATIONAL_BITS = (
+  200  # to which a value must be rational to be replaced by the rational
 )
-from mathft_jax.grading.canonical.sample_points import Value
+_MAX_RATIONAL_EXPONENT = 800
+_MAX_DENOMINATOR = 10**12
+_LOW_ZERO, _HIGH_ZERO = 1e-35, 1e-65  # bounds of a zero in the two evaluations
 
-_LOW, _HIGH = 60, 90  # decimal digits of the two evaluations
-_AGREED = 130  # bits on which they must agree
-_RATIONAL = (
-  200  # bits to which a value must be rational to be taken as rational
-)
-_LARGEST_DENOMINATOR = 10**12
-_LOW_ZERO, _HIGH_ZERO = (
-  1e-35,
-  1e-65,
-)  # what is left of a zero at the two precisions
-_lock = (
-  threading.Lock()
-)  # mpmath keeps constants in memory that is not safe in threads
-_contexts: list[Any] = []
+# mpmath caches constants, and the cache is not safe in threads.
+_lock = threading.Lock()
+_contexts: list[MpNumber] = []
 
-
-Change = Callable[
-  [numeric_evaluation.NumericEvaluator, list[Value]], list[Value]
-]
+RealPart = Fraction | RoundedReal
+Component = (
+  RealPart | tuple[RealPart, RealPart]
+)  # of a complex number: real, imaginary
+ValuesMap = Callable[[NumericEvaluator, list[PointValue]], list[PointValue]]
 
 
 class PrecisionMismatch(ArithmeticError):
-  """Two precisions give two values."""
+  """The evaluations at two precisions give different values."""
 
 
-def scalar_key(tree: expression_tree.Scalar) -> Hashable:
-  """The key of a number or function; raises ArithmeticError when there is no telling its value."""
-  if type(tree) is expression_tree.Number:
+def scalar_key(tree: trees.Tree) -> Hashable:
+  """Returns the key of a number or function.
+
+  Raises:
+    ArithmeticError: the value cannot be computed.
+  """
+  if isinstance(tree, trees.Number):
     return number_keys.rational_key(tree.value)
-  return values_key(
-    *evaluate_at_points(sympy_closed_forms.find_closed_form(tree) or tree)
-  )
+  closed_form = sympy_closed_forms.find_closed_form(tree)
+  values, widest_bits = evaluate_at_points(closed_form or tree)
+  return values_key(values, widest_bits)
 
 
 def ratios_to_first_nonzero(
-  tree: expression_tree.Scalar, signed: bool = False
-) -> list[Any]:
-  """The values at the points over the first that is not 0 (over its size, when `signed`).
+  tree: trees.Tree, signed: bool = False
+) -> list[Component]:
+  """Returns the sample values divided by the first one that is not 0.
 
-  They are the same for trees that differ by a factor that is a number.
+  Trees that differ by a constant factor have equal ratios.
+
+  Args:
+    tree: a scalar with variables.
+    signed: divide by the absolute value instead, so that a negative factor changes the ratios.
   """
 
-  def divided(
-    evaluator: numeric_evaluation.NumericEvaluator, values: list[Value]
-  ) -> list[Value]:
-    first = next(
-      (v for v in values if abs(evaluator.inexact(v)) > _LOW_ZERO), None
-    )
-    if first is None:
-      raise PrecisionMismatch('a relation between equal sides.')
-    return [
-      evaluator.divide(value, abs(first) if signed else first)
-      for value in values
-    ]
+  def divide(
+    evaluator: NumericEvaluator, values: list[PointValue]
+  ) -> list[PointValue]:
+    for value in values:
+      if abs(evaluator.to_mp(value)) > _LOW_ZERO:
+        divisor = abs(value) if signed else value
+        return [evaluator.divide(other, divisor) for other in values]
+    raise PrecisionMismatch('Both sides of the relation are equal.')
 
-  values, _ = evaluate_at_points(tree, divided)
+  values, _ = evaluate_at_points(tree, divide)
   return values
 
 
 def evaluate_at_points(
-  tree: expression_tree.Scalar, change: Change | None = None
-) -> tuple[list[Any], int]:
-  """The value, or the values at the points, as components; and the widest rational under a root.
+  tree: trees.Tree, change: ValuesMap | None = None
+) -> tuple[list[Component], int]:
+  """Returns the values of a tree and the bits of the widest rational in it.
 
-  A component is a Fraction, Digits, or a pair (real, imaginary) of them.
+  Args:
+    tree: a scalar.
+    change: applied to the values of each evaluation, before they are compared.
+
+  Returns:
+    One value for a number and NUM_POINTS values for a function; the bits are 0 for exact values.
   """
   with _lock:
     results = []
     for context in _contexts or _make_contexts():
-      evaluator = numeric_evaluation.NumericEvaluator(context)
-      value = evaluator.value(tree)
-      values = value if type(value) is list else [value]
-      results.append(change(evaluator, values) if change else values)
-      if all(type(v) is Fraction for v in results[0]):
-        return results[0], 0
-    low, high = results
-    return [_settle(a, b, context) for a, b in zip(low, high)], evaluator.widest
+      evaluator = NumericEvaluator(context)
+      value = evaluator.evaluate(tree)
+      values = value if isinstance(value, list) else [value]
+      if change:
+        values = change(evaluator, values)
+      if not results and all(isinstance(value, Fraction) for value in values):
+        return values, 0
+      results.append(values)
+    components = []
+    for low, high in zip(*results):
+      components.append(_agreed_value(low, high, context))
+    return components, evaluator.widest_bits
 
 
-def real_value(tree: expression_tree.Scalar) -> Fraction | None:
-  """The value of a real number, to DIGITS_BITS; None for any other scalar."""
+def real_value(tree: trees.Tree) -> Fraction | None:
+  """Returns the value of a real number to ROUNDED_REAL_BITS; None for any other scalar."""
   values, _ = evaluate_at_points(tree)
   value = values[0]
-  if any(other != value for other in values) or type(value) is tuple:
+  if any(other != value for other in values):
     return None
-  return (
-    value
-    if type(value) is Fraction
-    else value.mantissa * Fraction(2) ** value.exponent
-  )
+  if isinstance(value, Fraction):
+    return value
+  return value.to_fraction() if isinstance(value, RoundedReal) else None
 
 
-def is_nonzero_number(tree: expression_tree.Scalar) -> bool:
-  """True for a scalar without variables, or in which they cancel, that is not 0."""
+def is_nonzero_number(tree: trees.Tree) -> bool:
+  """Returns True for a number that is not 0; variables may occur if they cancel."""
   values, _ = evaluate_at_points(tree)
   return values[0] != 0 and all(value == values[0] for value in values)
 
 
-def is_positive(tree: expression_tree.Scalar) -> bool | None:
-  """Whether a real number is above 0; None for any other scalar."""
+def is_positive(tree: trees.Tree) -> bool | None:
+  """Returns whether a real number is positive; None for any other scalar."""
   value = real_value(tree)
   return None if value is None else value > 0
 
 
-def values_key(values: list[Any], widest: int) -> Hashable:
-  """The key of a number when all values are the same, else that of a function."""
-  if any(value != values[0] for value in values):
-    return ('function', *values)
+def values_key(values: Sequence[Component], widest_bits: int) -> Hashable:
+  """Returns the key of a number if all values are equal, else the key of a function."""
   value = values[0]
-  if isinstance(value, tuple) and not isinstance(
-    value, number_keys.RoundedReal
-  ):
-    return ('complex', *(_real_key(part, widest) for part in value))
-  return _real_key(value, widest)
+  if any(other != value for other in values):
+    return ('function', *values)
+  if isinstance(value, (Fraction, RoundedReal)):
+    return _real_key(value, widest_bits)
+  return ('complex', *(_real_key(part, widest_bits) for part in value))
 
 
-def _real_key(value: Any, widest: int) -> Hashable:
-  if type(value) is Fraction:
+def _real_key(value: RealPart, widest_bits: int) -> Hashable:
+  if isinstance(value, Fraction):
     return number_keys.rational_key(value)
-  return number_keys.irrational_key(value, widest)
+  return number_keys.irrational_key(value, widest_bits)
 
 
-def _make_contexts() -> list[Any]:
+def _make_contexts() -> list[MpNumber]:
   from mpmath.ctx_mp import MPContext  # pylint: disable=import-outside-toplevel (slow, often unused)
 
-  for digits in (_LOW, _HIGH):
+  for digits in (_LOW_DIGITS, _HIGH_DIGITS):
     context = MPContext()
     context.dps = digits
     _contexts.append(context)
   return _contexts
 
 
-def _settle(low: Value, high: Value, context: Any) -> Any:
-  """The component on which two evaluations agree; parts far below the whole are zero."""
-  if type(high) is Fraction:
+def _agreed_value(
+  low: PointValue, high: PointValue, context: MpNumber
+) -> Component:
+  """Returns the value on which two evaluations agree; parts far below its size are 0."""
+  if isinstance(high, Fraction):
     return high
-  one, other = (
-    context.mpc(
-      value
-      if type(value) is not Fraction
-      else context.mpf(value.numerator) / value.denominator
-    )
-    for value in (low, high)
-  )
-  size = abs(other)
-  real, imaginary = (
-    _settle_part(getattr(one, part), getattr(other, part), size, context)
-    for part in ('real', 'imag')
-  )
+  if isinstance(low, Fraction):
+    low = context.mpf(low.numerator) / low.denominator
+  low, high = context.mpc(low), context.mpc(high)
+  tolerance = context.ldexp(abs(high), -_AGREED_BITS)
+  real = _agreed_part(low.real, high.real, tolerance, context)
+  imaginary = _agreed_part(low.imag, high.imag, tolerance, context)
   return real if imaginary == 0 else (real, imaginary)
 
 
-def _settle_part(low: Any, high: Any, size: Any, context: Any) -> Any:
-  tolerance = context.ldexp(size, -_AGREED)
+def _agreed_part(
+  low: MpNumber, high: MpNumber, tolerance: MpNumber, context: MpNumber
+) -> RealPart:
   if abs(high) <= tolerance and abs(low) <= tolerance:
     return Fraction(0)
   if abs(low - high) <= tolerance:
-    return _rational(high) or number_keys.round_mpf(high)
+    return _nearby_rational(high) or number_keys.round_mpf(high)
   if abs(low) < _LOW_ZERO and abs(high) < _HIGH_ZERO:
     return Fraction(0)
   raise PrecisionMismatch(
-    f'{context.nstr(low, 20)} and {context.nstr(high, 20)}'
+    f'Evaluation at two precisions gives {context.nstr(low, 20)} and {context.nstr(high, 20)}.'
   )
 
 
-def _rational(value: Any) -> Fraction | None:
-  """The simple rational that equals the value to _RATIONAL bits, or None."""
-  sign, mantissa, exponent, bits = value._mpf_
-  if abs(exponent) > 2 * _RATIONAL + 400:
+def _nearby_rational(value: MpNumber) -> Fraction | None:
+  """Returns the simple rational that equals the value to _RATIONAL_BITS, or None."""
+  if abs(value._mpf_[2]) > _MAX_RATIONAL_EXPONENT:
     return None
-  exact = (
-    Fraction(-int(mantissa) if sign else int(mantissa))
-    * Fraction(2) ** exponent
-  )
-  near = exact.limit_denominator(_LARGEST_DENOMINATOR)
-  return near if abs(near - exact) * 2**_RATIONAL <= abs(exact) else None
+  exact = number_keys.exact_mpf(value)
+  near = exact.limit_denominator(_MAX_DENOMINATOR)
+  return near if abs(near - exact) * 2**_RATIONAL_BITS <= abs(exact) else None

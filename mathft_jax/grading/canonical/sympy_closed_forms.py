@@ -1,211 +1,182 @@
-"""The last resort: closed forms of integrals, limits and sums, by sympy, in a worker process.
+"""Closed forms of integrals, limits, sums and products, computed by sympy in a worker process.
 
-Sympy gets trees, never text, and only small ones; the worker is killed when it takes longer than
-DEADLINE_S. What it does not find stays opaque: equal to itself and nothing else.
+Sympy gets small trees, never text. The worker is killed after DEADLINE_S. An operator without a
+closed form stays opaque: it equals only itself.
 """
 
+from collections.abc import Iterator
 import fractions
 import functools
 from typing import Any
 
-from mathft_jax.grading import expression_tree, worker_pool
+from mathft_jax.grading import expression_tree as trees
+from mathft_jax.grading import worker_pool
 
 SYMBOLIC_OPERATORS = frozenset({'integral', 'limit', 'sum', 'product'})
 DEADLINE_S = 0.8
 _MAX_NODES = 40
-_MAX_NUMBER = 10**6  # of numerators and denominators
+_MAX_NUMBER = 10**6  # numerators and denominators
+# Functions with the same name in sympy.
 _FUNCTIONS = (
-  'sin',
-  'cos',
-  'tan',
-  'cot',
-  'sec',
-  'csc',
-  'asin',
-  'acos',
-  'atan',
-  'sinh',
-  'cosh',
-  'tanh',
-  'factorial',
-  'binomial',
-)
+  'sin cos tan cot sec csc asin acos atan sinh cosh tanh factorial binomial'
+).split()
+_OTHER_FUNCTIONS = {'ln': 'log', 'log': 'log', 'abs': 'Abs'}
+_OPERATOR_CLASSES = {'sum': 'Sum', 'product': 'Product', 'integral': 'Integral'}
+
+SympyModule = Any
+SympyExpression = Any
 
 
-def find_closed_form(
-  tree: expression_tree.Scalar,
-) -> expression_tree.Scalar | None:
-  """The tree with its operators worked out; None when there is none, or no closed form in reach."""
-  if not any(_is_operator(node) for node in _nodes(tree)) or not _is_small(
-    tree
-  ):
+def find_closed_form(tree: trees.Tree) -> trees.Tree | None:
+  """Returns the tree with its operators replaced by closed forms, computed in a worker.
+
+  None if it has no operators, is too large, or no closed form is found within the deadline.
+  """
+  if not any(map(_is_symbolic_operator, _nodes(tree))) or not _is_small(tree):
     return None
-  return _closed_by_worker(tree)
+  return _closed_form_from_worker(tree)
 
 
 @functools.lru_cache(maxsize=4096)
-def _closed_by_worker(
-  tree: expression_tree.Scalar,
-) -> expression_tree.Scalar | None:
-  result = worker_pool.shared_pool().run(compute_closed_form, tree, DEADLINE_S)
-  return result.value
+def _closed_form_from_worker(tree: trees.Tree) -> trees.Tree | None:
+  pool = worker_pool.shared_pool()
+  return pool.run(compute_closed_form, tree, DEADLINE_S).value
 
 
-def compute_closed_form(
-  tree: expression_tree.Scalar,
-) -> expression_tree.Scalar | None:
-  """The same, in this process, without a deadline: what a worker runs."""
-  import sympy  # pylint: disable=import-outside-toplevel (slow, and most answers do without)
+def compute_closed_form(tree: trees.Tree) -> trees.Tree | None:
+  """Returns the closed form of a tree, computed in this process without a deadline.
 
-  expression = _Writer(sympy).write(tree).doit()
+  Raises:
+    ValueError: sympy has no equivalent of a node.
+  """
+  import sympy  # pylint: disable=import-outside-toplevel (slow, and rarely needed)
+
+  expression = _to_sympy(sympy, tree).doit()
   if expression.has(
     sympy.Integral, sympy.Limit, sympy.Sum, sympy.Product, sympy.nan, sympy.zoo
   ):
     return None
-  return _read(sympy, sympy.simplify(expression))
+  return _from_sympy(sympy, sympy.simplify(expression))
 
 
 def warm_up() -> None:
-  """Makes sympy load what it loads at its first integral, sum and limit, before any deadline."""
-  x, one, zero = (
-    expression_tree.Symbol('x'),
-    expression_tree.integer(1),
-    expression_tree.integer(0),
-  )
-  body = expression_tree.Power(
-    expression_tree.integer(2), expression_tree.negate(x)
-  )
-  for call in (
-    expression_tree.Call('sum', (body, x, one, expression_tree.INFINITY)),
-    expression_tree.Call('integral', (body, x, zero, one)),
-    expression_tree.Call(
-      'limit',
-      (expression_tree.quotient(expression_tree.Call('sin', (x,)), x), x, zero),
-    ),
-  ):
-    compute_closed_form(call)
+  """Computes one sum, integral and limit, so that sympy loads its modules before any deadline."""
+  x, zero, one = trees.Symbol('x'), trees.integer(0), trees.integer(1)
+  power = trees.Power(trees.integer(2), trees.negate(x))
+  sinc = trees.quotient(trees.Call('sin', (x,)), x)
+  compute_closed_form(trees.Call('sum', (power, x, one, trees.INFINITY)))
+  compute_closed_form(trees.Call('integral', (power, x, zero, one)))
+  compute_closed_form(trees.Call('limit', (sinc, x, zero)))
 
 
-def _nodes(tree: expression_tree.Tree) -> list[expression_tree.Tree]:
-  return [
-    tree,
-    *(
-      node for child in expression_tree.children(tree) for node in _nodes(child)
-    ),
-  ]
+def _nodes(tree: trees.Tree) -> Iterator[trees.Tree]:
+  yield tree
+  for child in trees.children(tree):
+    yield from _nodes(child)
 
 
-def _is_operator(node: expression_tree.Tree) -> bool:
-  """True for what sympy may work out; sums between two numbers are added up elsewhere."""
-  if (
-    not isinstance(node, expression_tree.Call)
-    or node.function not in SYMBOLIC_OPERATORS
-  ):
+def _is_symbolic_operator(node: trees.Tree) -> bool:
+  """Returns True for an operator that needs sympy; finite sums are evaluated numerically."""
+  if not isinstance(node, trees.Call):
+    return False
+  if node.function in ('integral', 'limit'):
+    return True
+  if node.function not in SYMBOLIC_OPERATORS:
     return False
   ends = node.arguments[2:]
-  return node.function in ('integral', 'limit') or any(
-    expression_tree.contains_type(end, (expression_tree.Symbol,))
-    for end in ends
-  )
+  return any(trees.contains_type(end, (trees.Symbol,)) for end in ends)
 
 
-def _is_small(tree: expression_tree.Tree) -> bool:
-  nodes = _nodes(tree)
-  numbers = [
-    node.value for node in nodes if isinstance(node, expression_tree.Number)
-  ]
-  return len(nodes) <= _MAX_NODES and all(
-    abs(value.numerator) <= _MAX_NUMBER and value.denominator <= _MAX_NUMBER
-    for value in numbers
-  )
+def _is_small(tree: trees.Tree) -> bool:
+  num_nodes = 0
+  for node in _nodes(tree):
+    num_nodes += 1
+    if isinstance(node, trees.Number):
+      number = node.value
+      if max(abs(number.numerator), number.denominator) > _MAX_NUMBER:
+        return False
+  return num_nodes <= _MAX_NODES
 
 
-class _Writer:
-  """Trees as sympy's expressions."""
+def _to_sympy(sympy: SympyModule, tree: trees.Tree) -> SympyExpression:
+  """Returns the sympy expression of a tree."""
+  convert = functools.partial(_to_sympy, sympy)
+  match tree:
+    case trees.Number(value):
+      return sympy.Rational(value.numerator, value.denominator)
+    case trees.Symbol(name):
+      return sympy.oo if name == '∞' else sympy.Symbol(name, real=True)
+    case trees.Constant(name):
+      return {'pi': sympy.pi, 'e': sympy.E, 'i': sympy.I}[name]
+    case trees.Sum(terms):
+      return sympy.Add(*map(convert, terms))
+    case trees.Product(factors):
+      return sympy.Mul(*map(convert, factors))
+    case trees.Power(base, exponent):
+      return sympy.Pow(convert(base), convert(exponent))
+    case trees.Degrees(value):
+      return convert(value)
+    case trees.Call(function, arguments):
+      return _call_to_sympy(sympy, function, list(map(convert, arguments)))
+  raise ValueError(f'sympy has no equivalent of {type(tree).__name__}.')
 
-  def __init__(self, sympy: Any):
-    self.sympy = sympy
 
-  def write(self, tree: expression_tree.Scalar) -> Any:
-    sympy = self.sympy
-    match tree:
-      case expression_tree.Number(value):
-        return sympy.Rational(value.numerator, value.denominator)
-      case expression_tree.Symbol(name):
-        return sympy.oo if name == '∞' else sympy.Symbol(name, real=True)
-      case expression_tree.Constant(name):
-        return {'pi': sympy.pi, 'e': sympy.E, 'i': sympy.I}[name]
-      case expression_tree.Sum(terms):
-        return sympy.Add(*map(self.write, terms))
-      case expression_tree.Product(factors):
-        return sympy.Mul(*map(self.write, factors))
-      case expression_tree.Power(base, exponent):
-        return sympy.Pow(self.write(base), self.write(exponent))
-      case expression_tree.Degrees(value):
-        return self.write(value)
-      case expression_tree.Call(function, arguments):
-        return self._call(function, arguments)
-    raise ValueError(f'{type(tree).__name__} is nothing for sympy.')
-
-  def _call(
-    self, function: str, arguments: tuple[expression_tree.Scalar, ...]
-  ) -> Any:
-    sympy = self.sympy
-    operands = [self.write(argument) for argument in arguments]
-    if function in SYMBOLIC_OPERATORS and not isinstance(
-      operands[1], sympy.Symbol
-    ):
-      raise ValueError('an index that is no symbol.')
-    if function in ('sum', 'product'):
-      return (sympy.Sum if function == 'sum' else sympy.Product)(
-        operands[0], tuple(operands[1:])
-      )
-    if function == 'integral':
-      return sympy.Integral(operands[0], tuple(operands[1:]))
+def _call_to_sympy(
+  sympy: SympyModule, function: str, operands: list[SympyExpression]
+) -> SympyExpression:
+  if function in SYMBOLIC_OPERATORS:
+    if not isinstance(operands[1], sympy.Symbol):
+      raise ValueError(f'The index {operands[1]} is not a symbol.')
     if function == 'limit':
       return sympy.Limit(*operands)
-    if function in ('ln', 'log'):
-      return sympy.log(*operands)
-    if function == 'abs':
-      return sympy.Abs(*operands)
-    if function in _FUNCTIONS:
-      return getattr(sympy, function)(*operands)
-    raise ValueError(f'{function} is nothing for sympy.')
+    operator = getattr(sympy, _OPERATOR_CLASSES[function])
+    return operator(operands[0], tuple(operands[1:]))
+  if function in _FUNCTIONS:
+    return getattr(sympy, function)(*operands)
+  if function in _OTHER_FUNCTIONS:
+    return getattr(sympy, _OTHER_FUNCTIONS[function])(*operands)
+  raise ValueError(f'sympy has no equivalent of {function}.')
 
 
-def _read(sympy: Any, expression: Any) -> expression_tree.Scalar | None:
-  """The tree of a sympy expression; None when it holds what trees have no name for."""
+def _from_sympy(
+  sympy: SympyModule, expression: SympyExpression
+) -> trees.Tree | None:
+  """Returns the tree of a sympy expression; None if trees have no equivalent."""
   if expression.is_Rational:
-    return expression_tree.Number(
-      fractions.Fraction(int(expression.p), int(expression.q))
-    )
-  constants = {sympy.pi: 'pi', sympy.E: 'e', sympy.I: 'i'}
+    value = fractions.Fraction(int(expression.p), int(expression.q))
+    return trees.Number(value)
+  constants = {
+    sympy.pi: trees.Constant('pi'),
+    sympy.E: trees.Constant('e'),
+    sympy.I: trees.Constant('i'),
+    sympy.oo: trees.INFINITY,
+    -sympy.oo: trees.MINUS_INFINITY,
+  }
   if expression in constants:
-    return expression_tree.Constant(constants[expression])
-  if expression in (sympy.oo, -sympy.oo):
-    return (
-      expression_tree.INFINITY
-      if expression == sympy.oo
-      else expression_tree.negate(expression_tree.INFINITY)
-    )
+    return constants[expression]
   if expression.is_Symbol:
-    return expression_tree.Symbol(expression.name)
-  arguments = tuple(_read(sympy, argument) for argument in expression.args)
-  if None in arguments or not arguments:
+    return trees.Symbol(expression.name)
+
+  converted: list[trees.Tree] = []
+  for argument in expression.args:
+    operand = _from_sympy(sympy, argument)
+    if operand is None:
+      return None
+    converted.append(operand)
+  if not converted:
     return None
+  operands = tuple(converted)
+
   if expression.is_Add:
-    return expression_tree.Sum(arguments)
+    return trees.Sum(operands)
   if expression.is_Mul:
-    return expression_tree.Product(arguments)
+    return trees.Product(operands)
   if expression.is_Pow:
-    return expression_tree.Power(*arguments)
-  name = {'log': 'ln', 'Abs': 'abs', 'exp': 'exp'}.get(
-    expression.func.__name__, expression.func.__name__
-  )
+    return trees.Power(*operands)
+  name = expression.func.__name__
   if name == 'exp':
-    return expression_tree.Power(expression_tree.Constant('e'), *arguments)
-  return (
-    expression_tree.Call(name, arguments)
-    if name in (*_FUNCTIONS, 'ln', 'abs')
-    else None
-  )
+    return trees.Power(trees.Constant('e'), *operands)
+  name = {'log': 'ln', 'Abs': 'abs'}.get(name, name)
+  if name in ('ln', 'abs', *_FUNCTIONS):
+    return trees.Call(name, operands)
+  return None

@@ -1,0 +1,136 @@
+"""Arithmetic with exact rationals and mpmath numbers.
+
+Results are exact as long as all operands are rational. A value that is undefined or too large is
+opaque: a number that equals only the result of the same operation on the same operands.
+"""
+
+from fractions import Fraction
+import hashlib
+from typing import TypeGuard
+
+from mathft_jax.grading.canonical import number_keys, power_products
+from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
+
+MAX_BITS = 1 << 17  # of a numerator or denominator; 9000! fits
+_MAX_EXP_BITS = 40  # of the integer part of the argument of exp
+
+
+class ValueTooLarge(ArithmeticError):
+  """An exact value has more than MAX_BITS, or its computation takes too many steps."""
+
+
+class MpArithmetic:
+  """Operations on values at one sample point, in one mpmath context.
+
+  Attributes:
+    context: the mpmath context; it sets the precision.
+    widest_bits: bits of the longest rational that was converted to a number of the context.
+  """
+
+  def __init__(self, context: MpNumber):
+    self.context = context
+    self.widest_bits = 0
+
+  def to_mp(self, value: PointValue) -> MpNumber:
+    """Returns the value as a number of the context."""
+    if not isinstance(value, Fraction):
+      return value
+    self.widest_bits = max(self.widest_bits, _num_bits(value))
+    return self.context.mpf(value.numerator) / value.denominator
+
+  def is_real(self, value: PointValue) -> bool:
+    return not isinstance(value, self.context.mpc)
+
+  def opaque(self, name: str, *operands: PointValue) -> Fraction:
+    """Returns the number that stands for an operation: a hash of its name and operands."""
+    text = ' '.join([name, *map(_value_text, operands)])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return Fraction(int.from_bytes(digest) | 1, 2**61 - 1)
+
+  def add(self, *terms: PointValue) -> PointValue:
+    total: PointValue = Fraction(0)
+    for term in terms:
+      if isinstance(total, Fraction) and isinstance(term, Fraction):
+        total = _check_size(total + term)
+      else:
+        total = self.to_mp(total) + self.to_mp(term)
+    return total
+
+  def multiply(self, *factors: PointValue) -> PointValue:
+    result: PointValue = Fraction(1)
+    for factor in factors:
+      if isinstance(result, Fraction) and isinstance(factor, Fraction):
+        result = _check_size(result * factor)
+      elif isinstance(result, Fraction) and result == 1:
+        result = factor
+      else:
+        result = self.to_mp(result) * self.to_mp(factor)
+    return result
+
+  def divide(self, value: PointValue, divisor: PointValue) -> PointValue:
+    if isinstance(value, Fraction) and isinstance(divisor, Fraction):
+      return value / divisor
+    return self.to_mp(value) / self.to_mp(divisor)
+
+  def exponential(self, exponent: PointValue) -> PointValue:
+    argument = self.to_mp(exponent)
+    if self.context.mag(argument) > _MAX_EXP_BITS:
+      return self.opaque('exp', exponent)
+    return self.context.exp(argument)
+
+  def power(self, base: PointValue, exponent: PointValue) -> PointValue:
+    """Returns exp(exponent * log(base)), the principal value; exact for an integer exponent."""
+    if is_integer(exponent):
+      return self.integer_power(base, exponent.numerator)
+    if not base:
+      if exponent.real > 0:
+        return Fraction(0)
+      return self.opaque('^', base, exponent)
+    logarithm = self.context.ln(self.to_mp(base))
+    return self.exponential(self.to_mp(exponent) * logarithm)
+
+  def integer_power(self, base: PointValue, exponent: int) -> PointValue:
+    bits = _num_bits(base) - 1 if isinstance(base, Fraction) else 1
+    is_undefined = not base and exponent <= 0
+    if is_undefined or bits * abs(exponent) > MAX_BITS:
+      return self.opaque('^', base, Fraction(exponent))
+    return base**exponent
+
+  def root(self, value: PointValue, degree: int, power: int = 1) -> PointValue:
+    """Returns value ** (power / degree), exact if possible; the real root for an odd degree."""
+    if degree > MAX_BITS:
+      return self.opaque('root', value, Fraction(power, degree))
+    if isinstance(value, Fraction):
+      exact = power_products.exact_rational_root(value, degree)
+      if exact is not None:
+        return self.integer_power(exact, power)
+    number = self.to_mp(value)
+    if degree % 2 and self.is_real(number) and number < 0:
+      return (-self.context.root(-number, degree)) ** power
+    return self.context.root(number, degree) ** power
+
+
+def is_integer(value: object) -> TypeGuard[Fraction]:
+  return isinstance(value, Fraction) and value.denominator == 1
+
+
+def _value_text(value: PointValue) -> str:
+  """Returns a text of the value that does not depend on the precision of the context."""
+  if isinstance(value, Fraction):
+    return f'{value.numerator:x}/{value.denominator:x}'
+  text = ''
+  for part in (value.real, value.imag):
+    rounded = number_keys.round_mpf(part)
+    # Opaque values depend on this text: do not change it.
+    text += f'Digits(mantissa={rounded.mantissa}, exponent={rounded.exponent})'
+  return text
+
+
+def _num_bits(value: Fraction) -> int:
+  return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _check_size(value: Fraction) -> Fraction:
+  if _num_bits(value) > MAX_BITS:
+    raise ValueTooLarge(f'A rational has more than {MAX_BITS} bits.')
+  return value
