@@ -1,63 +1,69 @@
-"""A coverage-guided fuzzer of the grader: no exception, no hang, an equivalence relation.
+"""Coverage-guided fuzzer of the grader: finds exceptions, slow inputs and unstable keys.
 
   python -m benchmarks.fuzz_grading runs/fuzz_corpus -max_total_time=3600 -max_len=400
 
-Needs `atheris` (pip install atheris), whose options these are (those of libFuzzer); the folder keeps
-the corpus, so that a later run goes on where this one ended. A byte of the input is a fragment of
-mathematics or a character, so that most inputs look like answers. A failing input is written to
-`crash-<hash>` in the current folder. Runs by hand: it ends only when told to.
+Needs `pip install atheris`; the options are those of libFuzzer. The folder stores the corpus, and
+the next run starts from it. Each byte of an input is a fragment of LaTeX or a character, so most
+inputs look like answers. A failing input is written to `crash-<hash>` in the current folder.
+Without `-max_total_time` the program runs until it is interrupted.
 """
 
+import importlib
 import sys
 import time
 
-import atheris
+atheris = importlib.import_module('atheris')  # optional dependency
 
 with atheris.instrument_imports(include=['mathft_jax.grading']):
   from mathft_jax import grading
   from mathft_jax.grading import equivalence
   from mathft_jax.grading.canonical import sympy_closed_forms
 
-sympy_closed_forms.find_closed_form = lambda tree: (
-  None
-)  # sympy runs in a worker with a deadline; this is about the rest
 SLOWEST_S = 1.0
 _FRAGMENTS = (
-  r'\frac \sqrt \sqrt[3] \binom \text{ \boxed{ \begin{pmatrix} \end{pmatrix} \begin{cases} \end{cases} '
-  r'\left \right \pm \mp \cdot \times \div \le \ge \ne \approx \in \cup \cap \setminus \infty \pi '
-  r'\theta \emptyset \mathbb{R} \sin \cos \tan^{-1} \ln \log_ \max \gcd \det \sum_{k=1}^{ '
-  r'\prod_{k=1}^{ \int_0^1 \lim_{x\to0} dx '
-  r'\overline{ \ldots \pmod \bmod \circ \angle \langle \rangle \lfloor \rfloor \{ \} \\ & $ \$ \% '
-  r'\! {,} ** // <= >= != == := ... and or mod sqrt( sin( log pi union U inf cm two hundred percent '
-  r'p.m. 9^ 99999999! 1e9 1e999999 0.333 0.3333333333 1/ /0 ½ ² π √ ∞ ≤ − ° ∪ \choose \over _2 _{16} '
-  r'f( x_1 \frac12 \boxed \fbox{ #### </think> <answer> </answer> Answer: '
+  r'\frac \sqrt \sqrt[3] \binom \text{ \boxed{ \begin{pmatrix} \end{pmatrix} \begin{cases} '
+  r'\end{cases} \left \right \pm \mp \cdot \times \div \le \ge \ne \approx \in \cup \cap '
+  r'\setminus \infty \pi \theta \emptyset \mathbb{R} \sin \cos \tan^{-1} \ln \log_ \max \gcd '
+  r'\det \sum_{k=1}^{ \prod_{k=1}^{ \int_0^1 \lim_{x\to0} dx '
+  r'\overline{ \ldots \pmod \bmod \circ \angle \langle \rangle \lfloor \rfloor \{ \} \\ & $ \$ '
+  r'\% \! {,} ** // <= >= != == := ... and or mod sqrt( sin( log pi union U inf cm two hundred '
+  r'percent p.m. 9^ 99999999! 1e9 1e999999 0.333 0.3333333333 1/ /0 ½ ² π √ ∞ ≤ − ° ∪ \choose '
+  r'\over _2 _{16} f( x_1 \frac12 \boxed \fbox{ #### </think> <answer> </answer> Answer: '
 ).split() + [' ', '\n', 'the answer is ', '# Answer\n']
-_TABLE = (_FRAGMENTS + [chr(code) for code in range(32, 127)])[:256]
+_TEXT_OF_BYTE = (_FRAGMENTS + list(map(chr, range(32, 127))))[:256]
 
 
-def text_of(data: bytes) -> str:
-  """Fragments by the bytes, or the bytes as they are when the first is odd and high."""
+def _no_closed_form(tree: object) -> None:
+  """Replaces sympy, which runs in a worker process with a deadline and is not fuzzed."""
+
+
+sympy_closed_forms.find_closed_form = _no_closed_form
+
+
+def decode_input(data: bytes) -> str:
+  """Returns the fragments of the bytes; plain UTF-8 after a first byte of 0xF0 or more."""
   if data[:1] >= b'\xf0':
     return data[1:].decode('utf-8', 'replace')
-  return ''.join(_TABLE[byte % len(_TABLE)] for byte in data)
+  return ''.join(_TEXT_OF_BYTE[byte % len(_TEXT_OF_BYTE)] for byte in data)
 
 
-def check(data: bytes) -> None:
-  """Grades what the bytes say; raises when something is wrong."""
-  text = text_of(data)
+def check_grader(data: bytes) -> None:
+  """Grades one input and raises AssertionError if the result is wrong or late."""
+  text = decode_input(data)
+  compute_key = equivalence._cached_key.__wrapped__  # without its cache
   start = time.process_time()
-  key = equivalence._key.__wrapped__(text)  # pylint: disable=protected-access (without its cache)
+  key = compute_key(text)
   answer = grading.extract_answer(text)
   seconds = time.process_time() - start
   if seconds > SLOWEST_S:
-    raise AssertionError(f'{seconds:.2f} s for {text!r}')
+    raise AssertionError(f'{text!r} took {seconds:.2f} s; allowed {SLOWEST_S}.')
   hash(key)
-  if key != equivalence._key.__wrapped__(text):  # pylint: disable=protected-access
-    raise AssertionError(f'two keys for {text!r}')
+  if key != compute_key(text):
+    raise AssertionError(f'{text!r} has two different keys.')
   if answer is not None and not answer.strip():
-    raise AssertionError(f'an empty answer from {text!r}')
+    raise AssertionError(f'The extracted answer of {text!r} is empty.')
 
 
 if __name__ == '__main__':
-  atheris.Setup(sys.argv, check)
+  atheris.Setup(sys.argv, check_grader)
   atheris.Fuzz()

@@ -1,16 +1,15 @@
-"""Measures the grader beside math-verify: right, false, slow, and how long clustering takes.
+"""Compares the grader with Math-Verify: accuracy, time per pair, and time of clustering.
 
   python -m benchmarks.grading --data=../shared/data [--skip-peer] [--only=labelled,...]
 
-Needs `pip install math-verify` for the comparison. Every pair is graded in a worker of
-`grading.pool`, one worker, 5 s a pair, caches empty, for both graders alike; the time is measured
-inside the worker. Prints tables with ours, theirs and the ratio. On two idle cores ours alone takes
-about a minute; math-verify takes about an hour, most of it in `distinct`, of which it gets
---peer-pairs only.
+Prints one Markdown table per measurement, with a column for each grader. The comparison needs
+`pip install math-verify`. Both graders run in one worker process of `grading.worker_pool`, with
+empty caches and 5 s for a pair; the worker measures the time. On two idle cores this grader takes
+about a minute and Math-Verify about an hour. `--peer-answers` limits the answers for Math-Verify.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import fractions
 import gzip
 import json
@@ -19,110 +18,135 @@ import random
 import re
 import statistics
 import time
+from typing import NamedTuple
 
 from benchmarks import answer_variants, timed_graders
 from mathft_jax import grading
 from mathft_jax.grading import worker_pool
 
-DEADLINE_S = 5.0  # a pair that takes longer counts as wrong, as in the tables of the published graders
+DEADLINE_S = (
+  5.0  # as in the published tables of graders; a slower pair counts as wrong
+)
 STALL_S = 1.0
-_EXTREME_KINDS = ('hostile', 'bignum', 'malformed')  # the others are ordinary
+_EXTREME_KINDS = (
+  'hostile',
+  'bignum',
+  'malformed',
+)  # all other kinds are ordinary
 
 Pair = tuple[str, str]
-Graded = tuple[
-  bool | None, float
-]  # the verdict, None for an error or a limit; seconds
+Table = dict[str, float]  # measurement -> value
 
 
-def graded(
-  grader: worker_pool.Function,
-  pairs: Iterable[Pair],
-  workers: worker_pool.WorkerPool,
-) -> list[Graded]:
-  """Verdicts and times of one grader on fresh pairs."""
-  results = workers.map(grader, pairs, DEADLINE_S)
-  return [
-    (None, DEADLINE_S) if result.limit else result.value for result in results
-  ]
+class Grade(NamedTuple):
+  """The verdict on a pair (None after an error or the deadline) and its time."""
+
+  verdict: bool | None
+  seconds: float
 
 
-def labelled(
-  data: pathlib.Path,
-  grader: worker_pool.Function,
-  workers: worker_pool.WorkerPool,
-) -> dict[str, float]:
-  """Accuracy and errors on the labelled pairs; an error or a limit counts as wrong."""
-  cases = _rows(data / 'grading' / 'dev_cases.jsonl')
-  results = graded(
-    grader, [(case['gold'], case['pred']) for case in cases], workers
+class Worker:
+  """A grader in a worker process."""
+
+  def __init__(
+    self, grader: worker_pool.Function, pool: worker_pool.WorkerPool
+  ):
+    self.grader = grader
+    self.pool = pool
+
+  def grade(self, pairs: Iterable[Pair]) -> list[Grade]:
+    """Returns the verdict on each pair."""
+    grades: list[Grade] = []
+    for result in self.pool.map(self.grader, pairs, DEADLINE_S):
+      # Without a value, a limit was exceeded.
+      verdict, seconds = result.value or (None, DEADLINE_S)
+      grades.append(Grade(verdict, seconds))
+    return grades
+
+
+def measure_labelled(data: pathlib.Path, worker: Worker) -> Table:
+  """Returns accuracy, errors and times on the labelled pairs."""
+  cases = _read_jsonl(data / 'grading' / 'dev_cases.jsonl')
+  grades = worker.grade((case['gold'], case['pred']) for case in cases)
+  is_right: list[bool] = []
+  is_right_ordinary: list[bool] = []
+  counts = dict.fromkeys(
+    (
+      'false positives, ordinary',
+      'false negatives',
+      'crashes',
+      'stalls over 1 s',
+    ),
+    0,
   )
-  right = [
-    verdict == case['equal'] for case, (verdict, _) in zip(cases, results)
-  ]
-  ordinary = [case['kind'] not in _EXTREME_KINDS for case in cases]
-  times = sorted(seconds for _, seconds in results)
+  for case, (verdict, seconds) in zip(cases, grades):
+    is_ordinary = case['kind'] not in _EXTREME_KINDS
+    is_right.append(verdict == case['equal'])
+    if is_ordinary:
+      is_right_ordinary.append(is_right[-1])
+    if case['equal']:
+      counts['false negatives'] += verdict is not True
+    else:
+      counts['false positives, ordinary'] += verdict is True and is_ordinary
+    counts['crashes'] += verdict is None and seconds < DEADLINE_S
+    counts['stalls over 1 s'] += seconds > STALL_S
+
+  times = sorted(grade.seconds for grade in grades)
   return {
     'pairs': len(cases),
-    'accuracy': statistics.mean(right),
-    'accuracy, ordinary': statistics.mean(
-      r for r, o in zip(right, ordinary) if o
-    ),
-    'false positives, ordinary': sum(
-      verdict is True and not case['equal'] and o
-      for case, (verdict, _), o in zip(cases, results, ordinary)
-    ),
-    'false negatives': sum(
-      verdict is not True and case['equal']
-      for case, (verdict, _) in zip(cases, results)
-    ),
-    'crashes': sum(
-      verdict is None and seconds < DEADLINE_S for verdict, seconds in results
-    ),
-    'stalls over 1 s': sum(seconds > STALL_S for seconds in times),
+    'accuracy': statistics.mean(is_right),
+    'accuracy, ordinary': statistics.mean(is_right_ordinary),
+    **counts,
     'median ms': 1e3 * statistics.median(times),
     'p99 ms': 1e3 * times[int(0.99 * len(times))],
   }
 
 
-def variants(
-  data: pathlib.Path,
-  grader: worker_pool.Function,
-  workers: worker_pool.WorkerPool,
-  count: int,
-) -> dict[str, float]:
-  """Shares of MATH's test answers that equal their own variants, and of pairs told apart."""
-  golds = _math_answers(data)
-  rows: dict[str, float] = {}
+def measure_variants(data: pathlib.Path, worker: Worker, count: int) -> Table:
+  """Returns accuracies on answers of the MATH test set.
+
+  Args:
+    data: folder with `math/test.jsonl.gz`.
+    worker: the grader.
+    count: how many answers are compared with a variant of themselves, for each kind of variant;
+      twice as many pairs of different answers are compared.
+  """
+  answers = _read_math_answers(data)
+  table: Table = {}
   for name, change in answer_variants.VARIANTS.items():
     rng = random.Random(0)
-    pairs = [(gold, change(gold, rng)) for gold in golds[:count]]
-    rows[name] = statistics.mean(
-      v is True for v, _ in graded(grader, pairs, workers)
-    )
-  pairs = answer_variants.different_pairs(golds, 2 * count, random.Random(0))
-  truly = [pair for pair in pairs if not _equal_numbers(*pair)]
-  results = graded(grader, truly, workers)
-  for pair, (verdict, _) in zip(truly, results):
-    if verdict and grader == timed_graders.grade_with_mathft:
-      print('called equal:', *pair)
-  rows['distinct'] = statistics.mean(
-    verdict is not True for verdict, _ in results
+    pairs = [(answer, change(answer, rng)) for answer in answers[:count]]
+    table[name] = _share_of(worker.grade(pairs), equal=True)
+
+  candidates = answer_variants.sample_different_pairs(
+    answers, 2 * count, random.Random(0)
   )
-  rows['distinct, pairs'] = len(truly)
-  rows['distinct, mean ms'] = 1e3 * statistics.mean(
-    seconds for _, seconds in results
-  )
-  return rows
+  pairs = [pair for pair in candidates if not _are_equal_numbers(*pair)]
+  grades = worker.grade(pairs)
+  if worker.grader == timed_graders.grade_with_mathft:
+    for pair, grade in zip(pairs, grades):
+      if grade.verdict:
+        print('Graded as equal:', *pair)
+  table['distinct'] = _share_of(grades, equal=False)
+  table['distinct, pairs'] = len(pairs)
+  mean_seconds = statistics.mean(grade.seconds for grade in grades)
+  table['distinct, mean ms'] = 1e3 * mean_seconds
+  return table
 
 
-def _equal_numbers(one: str, other: str) -> bool:
-  """True for two numbers, plain or in fractions, that are equal; found without the grader."""
-  values = [_plain_number(text) for text in (one, other)]
-  return values[0] is not None and values[0] == values[1]
+def _share_of(grades: Sequence[Grade], equal: bool) -> float:
+  """Returns the share of pairs that are graded as equal, or that are not."""
+  return statistics.mean((grade.verdict is True) == equal for grade in grades)
+
+
+def _are_equal_numbers(left: str, right: str) -> bool:
+  """Returns True for equal numbers, without the use of the grader."""
+  value = _plain_number(left)
+  return value is not None and value == _plain_number(right)
 
 
 def _plain_number(text: str) -> fractions.Fraction | None:
-  """The value of `-12`, `1,\\!000`, `\\frac{1}{2}`, `x=3`, `\\$2.50`, `5\\text{ cm}`; None for others."""
+  r"""Returns the value of a number such as `-12`, `1,\!000`, `\frac{1}{2}`, `5\text{ cm}`."""
   text = re.sub(
     r'\\(?:text|mbox) ?\{[^{}]*\}(\^\d)?|\\[!,;$%]|\^\{?\\circ\}?|^[a-z] ?=|\s|\{,\}',
     '',
@@ -137,170 +161,161 @@ def _plain_number(text: str) -> fractions.Fraction | None:
     return None
 
 
-def extraction(data: pathlib.Path) -> dict[str, float]:
-  """The share of labelled solutions whose final answer is found."""
-  cases = _rows(data / 'grading' / 'dev_extraction.jsonl')
-  found = [
-    _plain(grading.extract_answer(case['solution'])) == _plain(case['answer'])
-    for case in cases
-  ]
-  return {'solutions': len(cases), 'extraction': statistics.mean(found)}
+def measure_extraction(data: pathlib.Path) -> Table:
+  """Returns the share of labelled solutions whose final answer is found."""
+  cases = _read_jsonl(data / 'grading' / 'dev_extraction.jsonl')
+  num_found = 0
+  for case in cases:
+    answer = grading.extract_answer(case['solution'])
+    num_found += _strip_markup(answer) == _strip_markup(case['answer'])
+  return {'solutions': len(cases), 'extraction': num_found / len(cases)}
 
 
-def _plain(answer: str | None) -> str | None:
-  """Without what the labels ignore: white space, dollar signs, bold, a full stop at the end."""
+def _strip_markup(answer: str | None) -> str | None:
+  """Removes what the labels ignore: white space, dollar signs, bold, a final full stop."""
   if answer is None:
     return None
   return ''.join(answer.replace('$', '').replace('**', '').split()).rstrip('.')
 
 
-def clustering(
-  data: pathlib.Path, candidates: int, pair_ms: float | None
-) -> dict[str, float]:
-  """Seconds to extract and cluster all of MATH's test problems; and pairwise, at `pair_ms` a call."""
-  golds = _math_answers(data)
-  sampled = answer_variants.candidate_answers(
-    golds, candidates, random.Random(0)
+def measure_clustering(
+  data: pathlib.Path, num_candidates: int, pair_ms: float | None
+) -> Table:
+  """Returns the process time of extraction and clustering for the MATH test set.
+
+  Args:
+    data: folder with `math/test.jsonl.gz`.
+    num_candidates: solutions of each problem.
+    pair_ms: mean time of Math-Verify for a pair; with it, its time for pairwise clustering is
+      extrapolated.
+  """
+  answers = _read_math_answers(data)
+  sampled = answer_variants.sample_candidate_answers(
+    answers, num_candidates, random.Random(0)
   )
   solutions = [
-    list(map(answer_variants.solution_with, answers)) for answers in sampled
+    list(map(answer_variants.make_solution, candidates))
+    for candidates in sampled
   ]
   start = time.process_time()
-  clusters = [
-    grading.cluster_answers(list(map(grading.extract_answer, each)))
-    for each in solutions
-  ]
+  labels = []
+  for texts in solutions:
+    found = list(map(grading.extract_answer, texts))
+    labels.append(grading.cluster_answers(found))
   seconds = time.process_time() - start
-  calls = sum(
-    _pairwise_calls(answers, labels)
-    for answers, labels in zip(sampled, clusters)
-  )
-  rows = {
-    'problems': len(golds),
-    'candidates': candidates,
+
+  num_calls = sum(map(_count_pairwise_calls, sampled, labels))
+  table: Table = {
+    'problems': len(answers),
+    'candidates': num_candidates,
     'seconds': seconds,
-    'pairwise calls': calls,
+    'pairwise calls': num_calls,
   }
-  return (
-    rows
-    if pair_ms is None
-    else {**rows, 'pairwise, seconds': calls * pair_ms / 1e3}
-  )
+  if pair_ms is not None:
+    table['pairwise, seconds'] = num_calls * pair_ms / 1e3
+  return table
 
 
-def _pairwise_calls(
+def _count_pairwise_calls(
   answers: Sequence[str], labels: Sequence[int | None]
 ) -> int:
-  """Calls that compare each new string with one member of every cluster so far."""
-  seen, calls = set(), 0
-  known: set[int | None] = set()
+  """Returns the calls needed to compare each new string with one member of each earlier cluster."""
+  num_calls = 0
+  seen: set[str] = set()
+  known_labels: set[int | None] = set()
   for answer, label in zip(answers, labels):
     if answer not in seen:
-      calls += label + 1 if label in known else len(known)
+      is_known = label in known_labels
+      num_calls += (label or 0) + 1 if is_known else len(known_labels)
     seen.add(answer)
-    known.add(label)
-  return calls
+    known_labels.add(label)
+  return num_calls
 
 
-def _rows(path: pathlib.Path) -> list[dict]:
+def _read_jsonl(path: pathlib.Path) -> list[dict]:
   with gzip.open(path, 'rt') if path.suffix == '.gz' else path.open() as stream:
-    return [json.loads(line) for line in stream]
+    return list(map(json.loads, stream))
 
 
-def _math_answers(data: pathlib.Path) -> list[str]:
-  return [row['answer'] for row in _rows(data / 'math' / 'test.jsonl.gz')]
+def _read_math_answers(data: pathlib.Path) -> list[str]:
+  return [row['answer'] for row in _read_jsonl(data / 'math' / 'test.jsonl.gz')]
 
 
-def print_table(
-  title: str, ours: dict[str, float], theirs: dict[str, float] | None
-) -> None:
-  """Three columns and the ratio theirs / ours where both are times."""
-  print(
-    f'\n{title}\n| | {grading.GRADER_NAME} {grading.GRADER_VERSION} | math-verify | theirs / ours |\n|---|---|---|---|'
-  )
-  for name, value in ours.items():
-    other = (theirs or {}).get(name)
-    ratio = (
-      f'{other / value:.1f}'
-      if other and value and ('ms' in name or 'second' in name)
-      else ''
-    )
-    print(
-      f'| {name} | {_number(value)} | {"" if other is None else _number(other)} | {ratio} |'
-    )
+def print_table(title: str, table: Table, peer_table: Table | None) -> None:
+  """Prints both columns and, for times, the ratio of Math-Verify to this grader."""
+  name = f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
+  print(f'\n{title}\n| | {name} | math-verify | ratio |\n|---|---|---|---|')
+  for row, value in table.items():
+    peer_value = (peer_table or {}).get(row)
+    ratio = ''
+    if peer_value and value and ('ms' in row or 'second' in row):
+      ratio = f'{peer_value / value:.1f}'
+    peer_text = '' if peer_value is None else _format_number(peer_value)
+    print(f'| {row} | {_format_number(value)} | {peer_text} | {ratio} |')
 
 
-def _number(value: float) -> str:
-  return (
-    str(value)
-    if isinstance(value, int)
-    else f'{value:.4f}'
-    if value <= 1
-    else f'{value:.2f}'
-  )
+def _format_number(value: float) -> str:
+  if isinstance(value, int):
+    return str(value)
+  return f'{value:.4f}' if value <= 1 else f'{value:.2f}'
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+def parse_arguments() -> argparse.Namespace:
+  parser = argparse.ArgumentParser()
   parser.add_argument(
     '--data', type=pathlib.Path, default=pathlib.Path('../shared/data')
   )
   parser.add_argument(
-    '--skip-peer', action='store_true', help='measure ours only'
+    '--skip-peer', action='store_true', help='do not run Math-Verify'
   )
   parser.add_argument(
     '--only', default='labelled,variants,extraction,clustering'
   )
   parser.add_argument(
-    '--answers', type=int, default=5000, help='of MATH test, for variants'
+    '--answers',
+    type=int,
+    default=5000,
+    help='answers of MATH test for variants',
   )
   parser.add_argument(
-    '--peer-answers', type=int, default=500, help='the same for math-verify'
+    '--peer-answers', type=int, default=500, help='the same for Math-Verify'
   )
   parser.add_argument('--candidates', type=int, default=64)
-  options = parser.parse_args()
-  wanted = options.only.split(',')
-  with worker_pool.WorkerPool() as workers:
-    measure(options, wanted, workers)
+  return parser.parse_args()
 
 
-def measure(
-  options: argparse.Namespace,
-  wanted: Sequence[str],
-  workers: worker_pool.WorkerPool,
-) -> None:
-  """Prints the tables that are wanted."""
+def measure(options: argparse.Namespace, pool: worker_pool.WorkerPool) -> None:
+  """Runs the selected measurements and prints their tables."""
+  data, selected = options.data, options.only.split(',')
+  worker = Worker(timed_graders.grade_with_mathft, pool)
+  peer = None
+  if not options.skip_peer:
+    peer = Worker(timed_graders.grade_with_math_verify, pool)
 
-  def both(
-    measured: Callable[[worker_pool.Function, int], dict[str, float]],
-  ) -> tuple:
-    theirs = (
-      None
-      if options.skip_peer
-      else measured(timed_graders.grade_with_math_verify, options.peer_answers)
-    )
-    return measured(timed_graders.grade_with_mathft, options.answers), theirs
-
+  if 'labelled' in selected:
+    peer_table = measure_labelled(data, peer) if peer else None
+    print_table('Labelled pairs', measure_labelled(data, worker), peer_table)
   pair_ms = None
-  if 'labelled' in wanted:
-    tables = both(lambda grader, _: labelled(options.data, grader, workers))
-    print_table('Labelled pairs', *tables)
-  if 'variants' in wanted:
-    tables = both(
-      lambda grader, count: variants(options.data, grader, workers, count)
-    )
-    print_table('Answers of the MATH test set', *tables)
-    pair_ms = tables[1] and tables[1]['distinct, mean ms']
-  if 'extraction' in wanted:
-    print_table('Final answers', extraction(options.data), None)
-  if 'clustering' in wanted:
-    rows = clustering(options.data, options.candidates, pair_ms)
-    theirs = (
-      {'seconds': rows.pop('pairwise, seconds')}
-      if 'pairwise, seconds' in rows
-      else None
-    )
-    print_table('Clustering', rows, theirs)
+  if 'variants' in selected:
+    peer_table = None
+    if peer:
+      peer_table = measure_variants(data, peer, options.peer_answers)
+      pair_ms = peer_table['distinct, mean ms']
+    table = measure_variants(data, worker, options.answers)
+    print_table('Answers of the MATH test set', table, peer_table)
+  if 'extraction' in selected:
+    print_table('Final answers', measure_extraction(data), None)
+  if 'clustering' in selected:
+    table = measure_clustering(data, options.candidates, pair_ms)
+    peer_seconds = table.pop('pairwise, seconds', None)
+    peer_table = {'seconds': peer_seconds} if peer_seconds else None
+    print_table('Clustering', table, peer_table)
+
+
+def main() -> None:
+  options = parse_arguments()
+  with worker_pool.WorkerPool() as pool:
+    measure(options, pool)
 
 
 if __name__ == '__main__':

@@ -1,24 +1,23 @@
-"""Turns published samples of real models into files of candidates that `grade` reads.
+"""Converts published samples of language models to candidate files for `mathft_jax.grade`.
 
   python -m benchmarks.real_samples --data=../shared/data --output=runs/real_samples
 
-writes one file of `records.CandidateSet` per source:
+Writes one file of `schema.CandidateSet` records for each source:
 
-  gsm8k_openai.jsonl        GSM8K test, 4 solutions a problem (6B/175B, fine-tuning/verification)
-  gsm8k_tora-70b.jsonl      GSM8K test, one program-aided solution a problem
-  gsm8k_tora-code-34b.jsonl the same of another model
-  math_qwen.jsonl           MATH test, 50 problems x 8 samples, `score` is a reward model's score
+  gsm8k_openai.jsonl          GSM8K test, 4 solutions per problem, 2 models of 6B and 2 of 175B
+  gsm8k_tora-70b.jsonl        GSM8K test, one program-aided solution per problem
+  gsm8k_tora-code-34b.jsonl   the same from another model
+  math_qwen.jsonl             MATH test, 50 problems x 8 samples; `score` is from a reward model
 
-`is_correct` and `answer` of a candidate are the publisher's own label and extraction where they were
-published; `grade` overwrites both. The score of the reward model is its raw logit mapped by the
-logistic function into [0, 1].
+`is_correct` and `answer` of a candidate are the publisher's label and extracted answer, if
+published; `grade` overwrites both. The score of the reward model is the logistic function of its
+logit.
 """
 
 import argparse
 from collections.abc import Iterator
 import math
 import pathlib
-from typing import Any
 
 from mathft_jax.data import schema
 
@@ -30,110 +29,102 @@ OPENAI_MODELS = (
 )
 
 
-def openai_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
-  """GSM8K test with the four published solutions of a problem and their labels."""
-  for index, row in _rows(
-    folder / 'gsm8k_openai_example_model_solutions.jsonl.gz'
+def read_openai_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
+  """Yields GSM8K test problems with the four published solutions and their labels."""
+  path = folder / 'gsm8k_openai_example_model_solutions.jsonl.gz'
+  for index, record in _read_records(path):
+    gold = record['ground_truth']
+    problem = schema.Problem(
+      id=f'gsm8k/test/{index}',
+      question=record['question'],
+      solution=gold,
+      answer=gold.rpartition('A: ')[2].strip(),
+      split='test',
+    )
+    candidates: list[schema.Candidate] = []
+    for model in OPENAI_MODELS:
+      sample = record[model]
+      candidates.append(
+        schema.Candidate(sample['solution'], is_correct=sample['is_correct'])
+      )
+    yield schema.CandidateSet(problem, tuple(candidates))
+
+
+def read_tora_gsm8k(
+  folder: pathlib.Path, model: str
+) -> Iterator[schema.CandidateSet]:
+  """Yields GSM8K test problems with program-aided solutions; `answer` is ToRA's `pred`."""
+  for index, record in _read_records(
+    folder / f'gsm8k_tora-{model}-v1.0.jsonl.gz'
   ):
     problem = schema.Problem(
       id=f'gsm8k/test/{index}',
-      question=row['question'],
-      solution=row['ground_truth'],
-      answer=row['ground_truth'].rpartition('A: ')[2].strip(),
+      question=record['question'],
+      solution=record['gt_cot'],
+      answer=record['gt'],
       split='test',
     )
-    yield schema.CandidateSet(
-      problem,
-      tuple(
-        schema.Candidate(
-          row[model]['solution'], is_correct=row[model]['is_correct']
-        )
-        for model in OPENAI_MODELS
-      ),
-    )
+    candidates: list[schema.Candidate] = []
+    for code, answer in zip(record['code'], record['pred'], strict=True):
+      candidates.append(schema.Candidate(code, answer=answer or None))
+    yield schema.CandidateSet(problem, tuple(candidates))
 
 
-def tora_gsm8k(
-  folder: pathlib.Path, model: str
-) -> Iterator[schema.CandidateSet]:
-  """GSM8K test with one program-aided solution a problem; `answer` is ToRA's own `pred`."""
-  for index, row in _rows(folder / f'gsm8k_tora-{model}-v1.0.jsonl.gz'):
-    problem = schema.Problem(
-      id=f'gsm8k/test/{index}',
-      question=row['question'],
-      solution=row['gt_cot'],
-      answer=row['gt'],
-      split='test',
-    )
-    yield schema.CandidateSet(
-      problem,
-      tuple(
-        schema.Candidate(code, answer=pred or None)
-        for code, pred in zip(row['code'], row['pred'], strict=True)
-      ),
-    )
-
-
-def qwen_math(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
-  """50 problems of MATH test x 8 samples with labels and scores of a reward model."""
-  for index, row in _rows(folder / 'math_qwen_8x_rm_first50.jsonl.gz'):
+def read_qwen_math(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
+  """Yields 50 MATH test problems with 8 samples, labels and scores of a reward model."""
+  path = folder / 'math_qwen_8x_rm_first50.jsonl.gz'
+  for index, record in _read_records(path):
     problem = schema.Problem(
       id=f'math_qwen/{index}',
-      question=row['question'],
-      solution=row['solution'],
-      answer=row['answer'],
-      level=row['level'],
+      question=record['question'],
+      solution=record['solution'],
+      answer=record['answer'],
+      level=record['level'],
       split='test',
     )
-    yield schema.CandidateSet(
-      problem,
-      tuple(
-        schema.Candidate(
-          sample['text'],
-          answer=sample['pred'] or None,
-          is_correct=sample['correct'],
-          score=_logistic(sample['rm_score']),
-        )
-        for sample in row['samples']
-      ),
-    )
+    candidates: list[schema.Candidate] = []
+    for sample in record['samples']:
+      candidate = schema.Candidate(
+        sample['text'],
+        answer=sample['pred'] or None,
+        is_correct=sample['correct'],
+        score=1 / (1 + math.exp(-sample['rm_score'])),
+      )
+      candidates.append(candidate)
+    yield schema.CandidateSet(problem, tuple(candidates))
 
 
 def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
-  """Paths of the candidate files, written into `output`."""
+  """Writes the candidate files to the folder `output` and returns their paths."""
   folder = data / 'samples'
   sources = {
-    'gsm8k_openai': openai_gsm8k(folder),
-    'gsm8k_tora-70b': tora_gsm8k(folder, '70b'),
-    'gsm8k_tora-code-34b': tora_gsm8k(folder, 'code-34b'),
-    'math_qwen': qwen_math(folder),
+    'gsm8k_openai': read_openai_gsm8k(folder),
+    'gsm8k_tora-70b': read_tora_gsm8k(folder, '70b'),
+    'gsm8k_tora-code-34b': read_tora_gsm8k(folder, 'code-34b'),
+    'math_qwen': read_qwen_math(folder),
   }
-  return [
-    pathlib.Path(schema.write_jsonl(output / f'{name}.jsonl', sets))
-    for name, sets in sources.items()
-  ]
+  paths: list[pathlib.Path] = []
+  for name, sets in sources.items():
+    path = schema.write_jsonl(output / f'{name}.jsonl', sets)
+    paths.append(pathlib.Path(path))
+  return paths
 
 
-def _rows(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-  return (
-    (index, row) for index, (_, row) in enumerate(schema.read_jsonl(path))
-  )
-
-
-def _logistic(logit: float) -> float:
-  return 1 / (1 + math.exp(-logit))
+def _read_records(path: pathlib.Path) -> Iterator[tuple[int, dict]]:
+  for index, (_, record) in enumerate(schema.read_jsonl(path)):
+    yield index, record
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+  parser = argparse.ArgumentParser()
   parser.add_argument(
     '--data', type=pathlib.Path, default=pathlib.Path('../shared/data')
   )
   parser.add_argument(
     '--output', type=pathlib.Path, default=pathlib.Path('runs/real_samples')
   )
-  arguments = parser.parse_args()
-  for path in convert(arguments.data, arguments.output):
+  options = parser.parse_args()
+  for path in convert(options.data, options.output):
     print(path)
 
 

@@ -1,4 +1,4 @@
-"""Graders with a clock, for workers of grading.pool: verdict and seconds of one fresh pair."""
+"""Timed graders for worker processes: the verdict on a pair of answers, and its seconds."""
 
 from collections.abc import Callable
 import time
@@ -10,14 +10,16 @@ Pair = tuple[str, str]
 
 def grade_with_mathft(pair: Pair) -> tuple[bool, float]:
   equivalence.clear_cache()
-  return _timed(lambda: equivalence.is_equivalent(*pair))
+  return _time_grader(lambda pair: equivalence.is_equivalent(*pair), pair)
 
 
 def grade_with_math_verify(pair: Pair) -> tuple[bool, float]:
-  return _timed(lambda: other_graders.math_verify_match(pair))
+  return _time_grader(other_graders.math_verify_match, pair)
 
 
-def _timed(grade: Callable[[], bool]) -> tuple[bool, float]:
+def _time_grader(
+  grade: Callable[[Pair], bool], pair: Pair
+) -> tuple[bool, float]:
   start = time.perf_counter()
-  verdict = grade()
+  verdict = grade(pair)
   return verdict, time.perf_counter() - start
