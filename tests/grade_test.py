@@ -1,4 +1,4 @@
-"""The grading program: what it writes beside the candidates, and when it does nothing."""
+"""The grading program: grades, reports, comparisons, and when output is kept."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import pytest
 
 from mathft_jax import grade, grading
 from mathft_jax.data import schema
-from mathft_jax.grading import worker_pool
+from mathft_jax.grading import grader_agreement, worker_pool
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):
@@ -48,7 +48,7 @@ def test_every_candidate_gets_answer_correctness_and_cluster(tmp_path):
   assert [c.cluster for c in graded] == [0, 1, None, 1]
 
 
-def test_without_a_reference_correctness_stays_unset_and_clusters_are_made(
+def test_without_a_reference_only_clusters_are_set(
   tmp_path,
 ):
   graded = _graded(tmp_path, '\\boxed{5}', '\\boxed{4}', answer=None)
@@ -83,7 +83,7 @@ def test_the_report_names_grader_and_version_and_counts(tmp_path):
   assert report['counts']['no answer'] == 1
 
 
-def test_a_complete_output_is_left_alone_and_a_changed_input_is_graded_again(
+def test_complete_output_is_kept_and_a_changed_input_is_graded_again(
   tmp_path,
 ):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
@@ -111,7 +111,7 @@ def test_the_output_of_another_version_of_the_grader_is_graded_again(
   assert grader() == f'{grading.GRADER_NAME} next'
 
 
-def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
+def test_another_grader_has_a_table_and_a_file_of_disagreements(tmp_path):
   candidates = _candidate_file(
     tmp_path, '\\boxed{4}', '\\boxed{4.0}', '\\boxed{5}', 'none'
   )
@@ -134,7 +134,7 @@ def test_another_grader_gets_a_table_and_a_file_of_disagreements(tmp_path):
   }
 
 
-def test_the_labels_that_the_input_has_are_compared(tmp_path):
+def test_labels_of_the_input_are_compared(tmp_path):
   problem = schema.Problem(id='a/1', question='?', answer='4')
   labelled = (
     schema.Candidate('\\boxed{4}', is_correct=False),
@@ -144,12 +144,13 @@ def test_the_labels_that_the_input_has_are_compared(tmp_path):
     tmp_path / 'c.jsonl', [schema.CandidateSet(problem, labelled)]
   )
   grade.grade(tmp_path / 'graded', candidates=path)
-  assert _report(tmp_path)['comparisons'][grade.PREVIOUS] == {
+  assert _report(tmp_path)['comparisons'][grader_agreement.INPUT_LABELS] == {
     'both wrong': 1,
     'correct for us only': 1,
   }
   assert [
-    row['candidate'] for row in _disagreements(tmp_path, grade.PREVIOUS)
+    row['candidate']
+    for row in _disagreements(tmp_path, grader_agreement.INPUT_LABELS)
   ] == [0]
 
 
@@ -165,20 +166,22 @@ def test_workers_give_the_same_grades(tmp_path):
   output = grade.grade(
     tmp_path / 'workers',
     candidates=tmp_path / 'candidates.jsonl',
-    workers=1,
+    num_workers=1,
     deadline_s=30.0,
   )
   assert schema.read_candidate_sets(output)[0].candidates == here
 
 
-def test_an_answer_that_a_worker_fails_on_is_counted_and_joins_no_cluster(
+def test_an_answer_that_a_worker_cannot_parse_is_counted_and_has_no_cluster(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
     grading, 'answer_key', time.sleep
-  )  # a worker gets the answer as seconds: a TypeError
+  )  # in the worker, sleep('4') raises TypeError
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
-  output = grade.grade(tmp_path / 'graded', candidates=candidates, workers=1)
+  output = grade.grade(
+    tmp_path / 'graded', candidates=candidates, num_workers=1
+  )
   assert _report(tmp_path)['limits'] == {'TypeError': 1}
   assert schema.read_candidate_sets(output)[0].candidates[0].cluster is None
 
@@ -189,30 +192,39 @@ def test_limits_of_earlier_runs_are_not_counted(tmp_path):
   assert _report(tmp_path)['limits'] == {}
 
 
-def test_what_two_processes_hit_counts_once_and_their_counts_add_up(tmp_path):
+def test_results_of_two_processes_are_merged(tmp_path):
   sets = [
     schema.CandidateSet(schema.Problem(f'p{i}', '?'), ()) for i in range(3)
   ]
-  disagreement = lambda i: {'problem': f'p{i}', 'candidate': 0, 'exact': True}
-  silent = {grade.SILENT: 1}
+
+  def disagreement(i):
+    return {'problem': f'p{i}', 'candidate': 0, 'exact': True}
+
+  no_result = {grader_agreement.NO_RESULT: 1}
   parts = [
     grade.Part(
       sets[::2],
       {'problems': 2, 'correct': 0},
       [('deadline', 'key 1'), ('died', 'key 1')],
-      {'exact': {'both wrong': 2}, grade.PREVIOUS: silent},
-      {'exact': [disagreement(0), disagreement(2)], grade.PREVIOUS: []},
+      {'exact': {'both wrong': 2}, grader_agreement.INPUT_LABELS: no_result},
+      {
+        'exact': [disagreement(0), disagreement(2)],
+        grader_agreement.INPUT_LABELS: [],
+      },
     ),
     grade.Part(
       sets[1::2],
       {'problems': 1, 'correct': 0},
       [['deadline', 'key 1']],
-      {'exact': {'both wrong': 1, 'both correct': 1}, grade.PREVIOUS: silent},
-      {'exact': [disagreement(1)], grade.PREVIOUS: []},
+      {
+        'exact': {'both wrong': 1, 'both correct': 1},
+        grader_agreement.INPUT_LABELS: no_result,
+      },
+      {'exact': [disagreement(1)], grader_agreement.INPUT_LABELS: []},
     ),
   ]
   output = epath.Path(tmp_path) / 'graded' / 'graded.jsonl'
-  grade._write(output, {'compare_with': {}}, sets, parts)
+  grade._write_output(output, {'compare_with': {}}, sets, parts)
   report = _report(tmp_path)
   assert schema.read_candidate_sets(output) == sets
   assert report['counts'] == {'problems': 3, 'correct': 0}
@@ -227,7 +239,7 @@ def test_what_two_processes_hit_counts_once_and_their_counts_add_up(tmp_path):
   ]
 
 
-def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(
+def test_an_unknown_grader_is_an_error_that_lists_the_known_ones(
   tmp_path,
 ):
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
@@ -238,7 +250,7 @@ def test_a_grader_that_does_not_exist_is_an_error_that_names_those_that_do(
 
 
 @pytest.mark.parametrize('text', ['{"id": 1}\n', 'nonsense\n'])
-def test_a_file_that_holds_no_candidates_is_an_error_that_names_the_line(
+def test_a_file_without_candidates_is_an_error_that_names_the_line(
   tmp_path, text
 ):
   path = tmp_path / 'candidates.jsonl'
