@@ -1,8 +1,18 @@
-"""Fine-tuning language models for math: SSFT, SCR and MTSF of arXiv 2310.10047.
+"""Fine-tuning of language models for math in JAX: SSFT, SCR and MTSF (arXiv 2310.10047).
 
-Array names end in the letters of their axes; the letters mean the same everywhere:
+In notebooks and scripts:
 
-  B  rows of a batch              N  query heads
+  import mathft_jax as mf
+
+  model = mf.load('runs/ssft')
+  graded = mf.grade_candidates(model.sample(mf.read_problems('test.jsonl'), n=16))
+  print(mf.report(graded))
+
+On the command line: `python -m mathft_jax.<program>`, e.g. train, sample, grade, score, evaluate.
+
+Array names end in the letters of their axes. The letters have one meaning in the whole package:
+
+  B  sequences of a batch         N  query heads
   T  query positions              K  key/value heads
   S  key/value slots              G  query heads per key/value head, N / K
   D  model width                  H  head size
@@ -11,19 +21,75 @@ Array names end in the letters of their axes; the letters mean the same everywhe
   P  problems                     W  label words (correct, incorrect)
                                   M  tokens of a label word
 
-`logits_BTV` is an array of logits with one row per batch row, position and token.
-Programs are `python -m mathft_jax.<verb>`; importing the package imports nothing
-of it, and sets the environment for `gs://` paths.
+For example, `logits_BTV` has one value per sequence, position and token.
+
+`import mathft_jax` is cheap: the names of `mathft_jax.api` are loaded when they are first used.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING
 
-# How libraries reach `gs://`, unless the environment says otherwise. One client in every program,
-# with and without TensorFlow, whose own cannot be pointed at a stand-in: gcsfs.
+# `gs://` paths are read by gcsfs in every program, with and without TensorFlow. TensorFlow's own
+# client cannot be pointed at a test server.
 os.environ.setdefault('EPATH_USE_TF', 'false')
-# By requests of the one published json interface; not by asking each bucket for newer ones first.
+# Use the published JSON interface only; do not ask each bucket for newer ones first.
 os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-# No memory of listings: other processes, and tensorstore in this one, write there too.
+# Do not cache listings: other processes, and tensorstore in this process, also write there.
 os.environ.setdefault('FSSPEC_GCS', '{"use_listings_cache": false}')
 
 __version__ = '0.1.0'
+
+if TYPE_CHECKING:
+  from mathft_jax.api import (
+    Candidate,
+    CandidateSet,
+    Majority,
+    Model,
+    Oracle,
+    Problem,
+    Report,
+    Rerank,
+    Template,
+    TokenizerVocabulary,
+    WeightedVote,
+    grade_candidates,
+    load,
+    read_candidates,
+    read_problems,
+    report,
+    select,
+    write_candidates,
+  )
+
+__all__ = [
+  'Candidate',
+  'CandidateSet',
+  'Majority',
+  'Model',
+  'Oracle',
+  'Problem',
+  'Report',
+  'Rerank',
+  'Template',
+  'TokenizerVocabulary',
+  'WeightedVote',
+  'grade_candidates',
+  'load',
+  'read_candidates',
+  'read_problems',
+  'report',
+  'select',
+  'write_candidates',
+]
+
+
+def __getattr__(name: str) -> object:
+  """Loads a name of the Python API on first use."""
+  if name not in __all__:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  return getattr(importlib.import_module('mathft_jax.api'), name)
+
+
+def __dir__() -> list[str]:
+  return sorted([*globals(), *__all__])

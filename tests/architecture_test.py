@@ -61,13 +61,13 @@ def room(path: pathlib.Path) -> str:
 
 
 def layer(name: str) -> int:
-  """Index of the layer of a package; programs are above all packages, `recipe` above programs."""
+  """Index of the layer of a package; programs are above all packages, `recipe` and `api` above programs."""
   for index, packages in enumerate(LAYERS):
     if name in packages:
       return index
   if name == '__init__':
     return 0
-  return len(LAYERS) + (name == 'recipe')
+  return len(LAYERS) + (name in ('recipe', 'api'))
 
 
 def inner_imports(path: pathlib.Path) -> set[str]:
