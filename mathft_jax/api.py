@@ -182,7 +182,7 @@ def load(
     template = _template(fingerprint)
   return Model(
     checkpoint=epath.Path(checkpoint),
-    config=checkpoints.model(checkpoint),
+    config=checkpoints.load_model_config(checkpoint),
     vocabulary=vocabulary,
     template=template,
   )
@@ -197,8 +197,8 @@ def read_problems(path: epath.PathLike, split: str = 'test') -> list[Problem]:
   """
   path = str(path).replace('{split}', split)
   problems = []
-  for where, record in schema.read_rows(path):
-    problem = problem_sources.problem_from(
+  for where, record in schema.read_jsonl(path):
+    problem = problem_sources.problem_from_json(
       record, where, epath.Path(path).name, split
     )
     if problem.split == split:
@@ -215,7 +215,7 @@ def write_candidates(
   path: epath.PathLike, candidate_sets: Sequence[CandidateSet]
 ) -> None:
   """Writes a candidate file that every program reads."""
-  schema.write_rows(path, map(schema.to_json, candidate_sets))
+  schema.write_jsonl(path, map(schema.to_json_line, candidate_sets))
 
 
 def grade_candidates(
@@ -303,7 +303,7 @@ def _vocabulary(
     if vocabulary.fingerprint() == known:
       return vocabulary
 
-  if checkpoints.is_hugging_face(checkpoint):
+  if checkpoints.is_huggingface_checkpoint(checkpoint):
     return _hugging_face_vocabulary(checkpoint)
   raise ValueError(
     f'{checkpoint} does not contain its tokenizer ({known or "no metadata"}); pass '

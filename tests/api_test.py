@@ -19,8 +19,8 @@ REPOSITORY = pathlib.Path(__file__).parent.parent
 def work_folder(tmp_path, monkeypatch):
   """A folder with test.jsonl and two checkpoints, as the README's snippet expects it."""
   monkeypatch.chdir(tmp_path)
-  base = dial_problems.base_weights()
-  source = checkpoints.open_params(base)
+  base = dial_problems.base_weights_path()
+  source = checkpoints.open_lazy_params(base)
   for name in ('ssft', 'scr'):
     folder = tmp_path / 'runs' / name
     folder.mkdir(parents=True)
@@ -80,11 +80,11 @@ def test_greedy_candidates_are_equal_and_a_workdir_is_resumed(work_folder):
 
 def test_a_checkpoint_without_its_tokenizer_asks_for_one(work_folder):
   path = work_folder / 'other.safetensors'
-  source = checkpoints.open_params('runs/ssft/params.safetensors')
+  source = checkpoints.open_lazy_params('runs/ssft/params.safetensors')
   metadata = dict(source.metadata)
   metadata['fingerprint'] = {'vocabulary': 'tokenizer, sha256 0'}
   params = {name: source.read(name, None) for name in source.shapes}
-  checkpoints.write_safetensors(path, params, metadata)
+  checkpoints.save_safetensors(path, params, metadata)
 
   with pytest.raises(
     ValueError, match='pass vocabulary=mf.TokenizerVocabulary'
