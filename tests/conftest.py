@@ -26,7 +26,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 
 import pytest  # noqa: E402 (jax must find the flags above when a test imports it)
 
-# The pre-tokenisers of Llama 3 and of Qwen2, as their tokenizer.json files have them.
+# Pre-tokenization patterns from the tokenizer.json files of Llama 3 and Qwen2.
 LLAMA3 = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
@@ -54,7 +54,7 @@ CORPUS = [
 
 @pytest.fixture(scope='session')
 def shared_data() -> pathlib.Path:
-  """The folder with real MATH, PRM800K, GSM8K and samples; tests that need it are extra."""
+  """The folder with real MATH, PRM800K, GSM8K and samples; skips if there is none."""
   folder = pathlib.Path(
     os.environ.get('MATHFT_DATA', REPOSITORY.parent / 'shared' / 'data')
   )
@@ -67,16 +67,16 @@ def shared_data() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def libtpu():
-  """Tests that compile for TPUs; [test] has it on Linux."""
+  """Skips tests that compile for TPUs if libtpu is not installed; [test] installs it on Linux."""
   pytest.importorskip(
     'libtpu',
-    reason="no libtpu, which compiles for TPUs: pip install 'mathft_jax[plan]'",
+    reason="libtpu is not installed; it compiles for TPUs: pip install 'mathft_jax[plan]'",
   )
 
 
 @pytest.fixture(scope='module')
 def quick_compiles():
-  """XLA leaves out what makes programs faster and compiling slower: for programs that run once."""
+  """Turns off most XLA optimizations, for programs that run once."""
   import jax
 
   jax.config.update('jax_disable_most_optimizations', True)
@@ -85,7 +85,7 @@ def quick_compiles():
 
 
 def byte_level(kind, texts, vocab_size=600):
-  """A tokenizer.json as text: byte-level BPE."""
+  """Returns the text of a tokenizer.json with byte-level BPE."""
   tokenizers = pytest.importorskip('tokenizers')
   levels = tokenizers.pre_tokenizers
   trained = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -117,7 +117,7 @@ def byte_level(kind, texts, vocab_size=600):
 
 
 def sentence_pieces(kind, texts, vocab_size=600):
-  """A SentencePiece model as bytes: of Gemma's kind, or of Llama 2's, which adds a first space."""
+  """Returns a SentencePiece model as bytes, like that of Gemma, or of Llama 2 (adds a first space)."""
   sentencepiece = pytest.importorskip('sentencepiece')
   model = io.BytesIO()
   gemma = kind == 'gemma'
