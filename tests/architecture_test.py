@@ -1,4 +1,4 @@
-"""Structure of the package: layers, which package imports which library, size and density of code."""
+"""Structure of the package: layers, imports of libraries, size and density of code."""
 
 import ast
 from collections.abc import Iterator
