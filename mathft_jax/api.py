@@ -18,6 +18,7 @@ temporary directory is used.
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import io
 import json
 import tempfile
 
@@ -215,7 +216,7 @@ def write_candidates(
   path: epath.PathLike, candidate_sets: Sequence[CandidateSet]
 ) -> None:
   """Writes a candidate file that every program reads."""
-  schema.write_jsonl(path, map(schema.to_json_line, candidate_sets))
+  schema.write_jsonl(path, candidate_sets)
 
 
 def grade_candidates(
@@ -230,9 +231,10 @@ def grade_candidates(
     workdir: directory of the output; by default temporary.
   """
   with _directory(workdir) as folder:
-    path = grade_program.grade(
-      folder, candidates=_written(folder, candidate_sets)
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of `grade`
+      path = grade_program.grade(
+        folder, candidates=_written(folder, candidate_sets)
+      )
     return schema.read_candidate_sets(path)
 
 
@@ -264,7 +266,7 @@ def report(
   with _directory(workdir) as folder:
     path = evaluate_program.evaluate(
       folder,
-      candidates=_written(folder, candidate_sets),
+      candidates={'candidates': _written(folder, candidate_sets)},
       rules=rules or voting.paper_rules(),
       print_tables=False,
     )
@@ -284,7 +286,7 @@ def _template(fingerprint: Mapping[str, str]) -> Template:
     solve=fingerprint['template.solve'],
     verify_problem=fingerprint['template.verify_problem'],
     verify_solution=fingerprint['template.verify_solution'],
-    words=(correct, incorrect),
+    label_words=(correct, incorrect),
     special_tokens=tuple(
       fingerprint.get('template.special_tokens', '').split()
     ),

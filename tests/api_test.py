@@ -58,7 +58,7 @@ def test_the_snippet_of_the_readme_runs(work_folder, capsys):
     if candidate.answer is not None
   )
   printed = capsys.readouterr().out
-  for rule in ('Maj1@N', 'W.RR', 'Pass@N'):
+  for rule in ('Maj1@16', 'W.RR', 'Pass@16'):
     assert rule in printed
 
 
