@@ -302,7 +302,7 @@ def test_a_checkpoint_of_another_template_or_model_is_refused(
 
 
 def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
-  with pytest.raises(ValueError, match="wanted a checkpoint, or 'random'"):
+  with pytest.raises(ValueError, match="to a checkpoint, or to 'random'"):
     train(tmp_path, init_from=None)
   with pytest.raises(ValueError, match='does not exist'):
     train(tmp_path, init_from=str(tmp_path / 'nowhere'))
@@ -323,14 +323,14 @@ def test_a_workdir_of_other_settings_is_refused_with_the_two_lists(
   finished, changes
 ):
   with pytest.raises(
-    ValueError, match=f'other settings:\n.*there: .*{next(iter(changes))}'
+    ValueError, match=f'other settings:\n.*saved: .*{next(iter(changes))}'
   ):
     train(finished[0], **changes)
 
 
 def test_a_run_is_not_resumed_on_other_examples(tmp_path, finished):
   shutil.copytree(finished[0], tmp_path / 'copy')
-  with pytest.raises(ValueError, match='made with other examples'):
+  with pytest.raises(ValueError, match='created with other examples'):
     train(tmp_path / 'copy', train_steps=7, examples=Copies(size=23))
 
 
@@ -360,7 +360,7 @@ def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):
   shutil.copytree(finished[0], tmp_path / 'copy')
   assert train(tmp_path / 'copy', train_steps=7).name == '7'
   with pytest.raises(
-    ValueError, match='checkpoint of step 7, after train_steps = 6'
+    ValueError, match='checkpoint of step 7; train_steps is 6'
   ):
     train(tmp_path / 'copy')
 
@@ -439,7 +439,7 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
   [
     (
       dict(batch_size=7, examples=Copies(verdicts=True)),
-      'batch_size = 7 is no multiple of 2 rows',
+      'batch_size is 7; it must be a multiple of 2',
     ),
     (dict(batch_size=12), 'do not divide over 8 devices'),
     (dict(max_length={'input': 5}), "must be a number or {'inputs'"),
@@ -447,7 +447,7 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
     (dict(output_checkpoint='best'), 'set eval_period'),
     (
       dict(model=dataclasses.replace(MODEL, vocab_size=5)),
-      'vocabulary has 18 ids, the model 5',
+      'vocabulary has 18 ids and the model 5',
     ),
   ],
 )
@@ -470,3 +470,35 @@ def test_stages_that_differ_in_rate_and_steps_share_one_compilation(
   assert (
     lines(tmp_path / 'b')[0]['compilations'] <= 3
   )  # the rates, and reading small arrays
+
+
+def test_a_workdir_of_an_older_version_is_complete_and_resumes(
+  tmp_path, finished
+):
+  workdir = tmp_path / 'copy'
+  shutil.copytree(finished[0], workdir)
+  path = workdir / 'checkpoints' / '6' / 'metadata' / 'metadata'
+  metadata = json.loads(path.read_text())
+  metadata['settings'] = {
+    'init_from': 'random',
+    'loss': 'Mle(z_loss=0.0, label_smoothing=0.0)',
+    'pack': False,
+    'batch_size': 8,
+    'max_length': 12,
+    'seed': 0,
+    'lora': None,
+    'max_grad_norm': 1.0,
+    'optimizer': (
+      'AdamW(learning_rate=0.0, b1=0.9, b2=0.95, eps=1e-08, weight_decay=0.0)'
+    ),
+    'examples': metadata['settings']['examples'],
+  }
+  path.write_text(json.dumps(metadata))
+  before = path.stat().st_mtime_ns
+
+  assert train(workdir) == workdir / 'checkpoints' / '6'
+  assert path.stat().st_mtime_ns == before
+
+  assert train(workdir, train_steps=7).name == '7'
+  with pytest.raises(ValueError, match='other settings'):
+    train(workdir, train_steps=8, loss=losses.Mle(z_loss=0.1))

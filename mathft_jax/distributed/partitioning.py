@@ -28,6 +28,9 @@ from mathft_jax.distributed import processes
 
 AxisRules = tuple[tuple[str, str | None], ...]
 
+# Arrays of a batch without a batch axis; all others are sharded over `data`.
+REPLICATED_BATCH_ARRAYS = frozenset({'label_words', 'label_word_mask'})
+
 # t5x's standard rules: parameters over `model`, rows over `data`, the rest on every device.
 DEFAULT_AXIS_RULES: AxisRules = (
   ('batch', 'data'),
@@ -238,7 +241,7 @@ def check_batch_divisible(count: int, mesh: Mesh, *, knob: str) -> None:
 def shard_batch(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:
-  """The batch on the mesh, rows over `data`; `label_...` arrays have no rows and go everywhere.
+  """The batch on the mesh, rows over `data`; except for REPLICATED_BATCH_ARRAYS.
 
   Every process has the same whole batch (batches are functions of the seed) and uploads the rows
   of its own devices only.
@@ -247,7 +250,7 @@ def shard_batch(
     name: shard_array(
       value,
       replicated_sharding(mesh)
-      if name.startswith('label_')
+      if name in REPLICATED_BATCH_ARRAYS
       else batch_sharding(mesh),
     )
     for name, value in batch.items()

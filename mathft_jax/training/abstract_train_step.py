@@ -1,6 +1,4 @@
-"""The train step of a plan from shapes alone: to be compiled or counted, never run."""
-
-from typing import Any
+"""Traces a train step from shapes alone, for ahead-of-time compilation and FLOP counts."""
 
 import jax
 
@@ -9,50 +7,45 @@ from mathft_jax.training import train_step as step_lib
 
 
 def trace_train_step(
-  plan: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
-) -> Any:
-  """The traced train step (jax.stages.Traced) of batches of this size, on the plan's mesh."""
-  rate = jax.ShapeDtypeStruct(
-    (), 'float32', sharding=partitioning.replicated_sharding(plan.mesh)
+  config: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
+) -> jax.stages.Traced:
+  """Returns the traced train step for batches of this size on the config's mesh."""
+  learning_rate = jax.ShapeDtypeStruct(
+    (), 'float32', sharding=partitioning.replicated_sharding(config.mesh)
   )
-  batch = abstract_batch(plan, batch_size=batch_size, max_length=max_length)
-  return step_lib.make_train_step(plan).trace(
-    step_lib.abstract_train_state(plan), batch, rate
+  batch = abstract_batch(config, batch_size=batch_size, max_length=max_length)
+  return step_lib.make_train_step(config).trace(
+    step_lib.abstract_train_state(config), batch, learning_rate
   )
 
 
 def abstract_batch(
-  plan: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
+  config: step_lib.TrainStepConfig, *, batch_size: int, max_length: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """A batch with all that a loss may ask for (`data.batches` names it); what it does not use costs
-  nothing.
+  """Returns shapes, dtypes and shardings of a batch with every array that a loss may read.
 
-  The label words are of one token each, so rows have no branches.
+  Arrays are those of `data.batching`; an array that the loss does not read costs nothing. Label
+  words have one token, so sequences have no branches.
   """
-
-  def array(dtype, *shape, name=''):
-    layout = (
-      partitioning.replicated_sharding
-      if name.startswith('label_')
-      else partitioning.batch_sharding
-    )
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=layout(plan.mesh))
-
-  by_token = {
-    'decoder_input_tokens': 'int32',
-    'decoder_target_tokens': 'int32',
-    'decoder_loss_weights': 'float32',
-    'decoder_positions': 'int32',
-    'decoder_segment_ids': 'int32',
+  token_shape = (batch_size, max_length)
+  shapes = {
+    'decoder_input_tokens': ('int32', token_shape),
+    'decoder_target_tokens': ('int32', token_shape),
+    'decoder_loss_weights': ('float32', token_shape),
+    'decoder_positions': ('int32', token_shape),
+    'decoder_segment_ids': ('int32', token_shape),
+    'is_correct': ('float32', (batch_size,)),
+    'verdict_weights': ('float32', (batch_size,)),
+    'word_positions': ('int32', (batch_size, 2, 1)),
+    'label_words': ('int32', (2, 1)),
+    'label_word_mask': ('bool', (2, 1)),
   }
-  return {
-    **{
-      name: array(dtype, batch_size, max_length)
-      for name, dtype in by_token.items()
-    },
-    'is_correct': array('float32', batch_size),
-    'verdict_weights': array('float32', batch_size),
-    'word_positions': array('int32', batch_size, 2, 1),
-    'label_words': array('int32', 2, 1, name='label_words'),
-    'label_word_mask': array('bool', 2, 1, name='label_word_mask'),
-  }
+
+  batch = {}
+  for name, (dtype, shape) in shapes.items():
+    sharding = partitioning.batch_sharding(config.mesh)
+    if name in partitioning.REPLICATED_BATCH_ARRAYS:
+      sharding = partitioning.replicated_sharding(config.mesh)
+    batch[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  return batch

@@ -1,8 +1,7 @@
-"""LoRA (2106.09685): matrices W become W + (alpha / rank) A B; only the small A and B are trained.
+"""LoRA adapters (arXiv 2106.09685): trains A and B in W + (alpha / rank) A B; W is frozen.
 
-The rest of the model is frozen: it has no gradients and no optimizer state. What a stage hands over
-are merged weights, an ordinary checkpoint. B begins at zero, so a stage begins with the model that
-it was given.
+Frozen weights have no gradients and no optimizer state. A checkpoint contains merged weights, like
+that of full fine-tuning. B is initialized to zero, so training starts from the given model.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,29 +17,31 @@ import numpy as np
 
 from mathft_jax.models.lora import NUM_INPUT_AXES, LoraWeight
 
-Adapters = dict[
+# {'layers': {'attention': {'query': {'a': ..., 'b': ...}}}}, of arrays or shapes
+Adapters = dict[str, dict]
+Tree = Mapping[
   str, Any
-]  # {'layers': {'attention': {'query': {'a': ..., 'b': ...}}}}
+]  # parameters of the model: arrays, shapes or axis names
 BASE_DTYPES = ('float32', 'bfloat16')
 
 
 class LoraParams(NamedTuple):
-  """The parameters of a LoRA stage: `base` as it was given, `adapters` as they are trained."""
+  """Frozen parameters of the model and trainable adapters."""
 
-  base: Any
+  base: Tree
   adapters: Adapters
 
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-  """Which matrices have adapters, and of what size.
+  """Size and position of the adapters.
 
   Attributes:
     rank: of A B.
     alpha: A B is scaled by alpha / rank.
-    matrices: a regular expression for whole names: attention/query, attention/key, attention/value,
-      attention/out, mlp/gate, mlp/up, mlp/down.
-    base_dtype: in which the frozen weights are held; published weights are bfloat16 themselves.
+    matrices: regular expression that matches whole names: attention/query, attention/key,
+      attention/value, attention/out, mlp/gate, mlp/up, mlp/down.
+    base_dtype: dtype of the frozen weights on the devices.
   """
 
   rank: int = 16
@@ -51,83 +52,84 @@ class Lora:
   def __post_init__(self):
     if self.rank < 1 or self.alpha <= 0 or self.base_dtype not in BASE_DTYPES:
       raise ValueError(
-        f'{self}: wanted rank >= 1, alpha > 0, base_dtype one of {BASE_DTYPES}.'
+        f'{self}: rank must be >= 1, alpha > 0 and base_dtype one of {BASE_DTYPES}.'
       )
 
-  def shapes(self, params: Any) -> LoraParams:
-    """The shapes of a stage's parameters, from those of the model."""
+  def abstract_params(self, params: Tree) -> LoraParams:
+    """Returns shapes and dtypes of the frozen parameters and the adapters.
 
-    def one(weight, inputs):
-      stack, shape = weight.shape[:1], weight.shape[1:]
+    Args:
+      params: arrays or shapes of the model's parameters.
+    """
+
+    def adapter_shapes(weight, num_inputs):
+      num_layers, *shape = weight.shape
+      a_shape = (num_layers, *shape[:num_inputs], self.rank)
+      b_shape = (num_layers, self.rank, *shape[num_inputs:])
       return {
-        'a': jax.ShapeDtypeStruct(
-          (*stack, *shape[:inputs], self.rank), jnp.float32
-        ),
-        'b': jax.ShapeDtypeStruct(
-          (*stack, self.rank, *shape[inputs:]), jnp.float32
-        ),
+        'a': jax.ShapeDtypeStruct(a_shape, jnp.float32),
+        'b': jax.ShapeDtypeStruct(b_shape, jnp.float32),
       }
 
     base = jax.tree.map(
       lambda array: jax.ShapeDtypeStruct(array.shape, self.base_dtype), params
     )
-    return LoraParams(base, self._of_matrices(params, one))
+    return LoraParams(base, self._map_matrices(adapter_shapes, params))
 
-  def axes(self, axes: Any) -> LoraParams:
-    """The logical axes of a stage's parameters: those of the matrices; the rank's has no name."""
+  def logical_axes(self, axes: Tree) -> LoraParams:
+    """Returns the logical axes of all parameters; the rank axis has no name."""
 
-    def one(names, inputs):
+    def adapter_axes(names, num_inputs):
+      layers, *rest = names
       return {
-        'a': (*names[: 1 + inputs], None),
-        'b': (names[0], None, *names[1 + inputs :]),
+        'a': (layers, *rest[:num_inputs], None),
+        'b': (layers, None, *rest[num_inputs:]),
       }
 
-    return LoraParams(axes, self._of_matrices(axes, one))
+    return LoraParams(axes, self._map_matrices(adapter_axes, axes))
 
-  def init(self, params: Any, key: jax.Array) -> Adapters:
-    """Fresh adapters: A normal with variance 1 / inputs (ours), B zero."""
-    shapes = self.shapes(params).adapters
+  def init_adapters(self, params: Tree, key: jax.Array) -> Adapters:
+    """Returns new adapters: A is normal with variance 1 / inputs, B is zero."""
+    shapes = self.abstract_params(params).adapters
     leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    made = []
-    for number, (path, shape) in enumerate(leaves):
-      inputs = math.prod(shape.shape[1:-1])
-      drawn = jax.random.normal(
-        jax.random.fold_in(key, number), shape.shape
-      ) / math.sqrt(inputs)
-      made.append(drawn if path[-1].key == 'a' else jnp.zeros(shape.shape))
-    return jax.tree.unflatten(structure, made)
 
-  def attach(self, params: LoraParams) -> Any:
-    """The model's parameters with the changes beside their matrices, for `hidden_states`."""
+    adapters = []
+    for number, (path, leaf) in enumerate(leaves):
+      if path[-1].key == 'b':
+        adapters.append(jnp.zeros(leaf.shape))
+        continue
+      num_inputs = math.prod(leaf.shape[1:-1])
+      normal = jax.random.normal(jax.random.fold_in(key, number), leaf.shape)
+      adapters.append(normal / math.sqrt(num_inputs))
 
-    def one(weight, adapter):
-      return LoraWeight(
-        weight, adapter['a'], adapter['b'] * (self.alpha / self.rank)
-      )
+    return jax.tree.unflatten(structure, adapters)
 
-    return _replaced(params.base, params.adapters, one)
+  def attach(self, params: LoraParams) -> Tree:
+    """Returns parameters for `hidden_states`, in which adapted matrices are `LoraWeight`s."""
 
-  def merged(self, params: LoraParams) -> Any:
-    """Ordinary float32 parameters: W + (alpha / rank) A B, summed in float32.
+    def with_adapter(weight, adapter):
+      return LoraWeight(weight, adapter['a'], adapter['b'] * self._scale)
 
-    Where one process has the arrays they are made one layer at a time and moved to the host, so
-    that a device holds one layer's matrix besides. Arrays of several processes stay on their
-    devices, laid out as they were: a second model, in float32.
+    return _map_adapted(with_adapter, params.base, params.adapters)
+
+  def merge(self, params: LoraParams) -> Tree:
+    """Returns float32 parameters of the model: W + (alpha / rank) A B, summed in float32.
+
+    If this process has all arrays, they are merged layer by layer and moved to the host, so that a
+    device needs memory for one merged layer. Arrays of several processes stay on the devices with
+    their shardings; this needs memory for a second model in float32.
     """
 
-    def one(weight, adapter):
+    def merge_matrix(weight, adapter):
       if not weight.is_fully_addressable:
-        return _merge_stack(weight.sharding)(
-          weight, adapter, self.alpha / self.rank
-        )
+        return _make_merge(weight.sharding)(weight, adapter, self._scale)
       merged = np.empty(weight.shape, np.float32)
       for layer in range(len(merged)):
-        merged[layer] = _merge_layer(
-          weight, adapter, layer, self.alpha / self.rank
-        )
+        merged[layer] = _merge_layer(weight, adapter, layer, self._scale)
       return merged
 
-    return jax.tree.map(_to_host, _replaced(params.base, params.adapters, one))
+    merged = _map_adapted(merge_matrix, params.base, params.adapters)
+    return jax.tree.map(_to_host, merged)
 
   def check_merged(
     self,
@@ -136,104 +138,109 @@ class Lora:
     *,
     where: str,
   ) -> None:
-    """ValueError unless a matrix that was saved is this base with these adapters.
+    """Checks that saved parameters are these frozen parameters merged with these adapters.
 
-    Looks at all layers of the first matrix that has an adapter, each process at what its own
-    devices hold of it; `read(name, None)` gives what was saved.
+    Compares all layers of the first adapted matrix; each process compares its own shards.
+
+    Args:
+      params: frozen parameters and restored adapters.
+      read: `read(name, None)` returns a saved array.
+      where: start of the error message.
+
+    Raises:
+      ValueError: the frozen parameters are not those that the run started with.
     """
     group, members = next(iter(params.adapters['layers'].items()))
     name, adapter = next(iter(members.items()))
-    weight, saved = (
-      params.base['layers'][group][name],
-      read(f'layers/{group}/{name}', None),
-    )
-    same, away = True, 0.0
+    weight = params.base['layers'][group][name]
+    saved = read(f'layers/{group}/{name}', None)
+
+    is_equal, largest_error = True, 0.0
     for layer in range(len(saved)):
-      for index, part in _own_parts(
-        _merge_layer(weight, adapter, layer, self.alpha / self.rank)
-      ):
-        wanted = saved[layer][index]
-        same = same and np.allclose(part, wanted, rtol=1e-4, atol=1e-6)
-        away = np.maximum(away, np.max(np.abs(part - wanted)))
-    if not same:
+      merged = _merge_layer(weight, adapter, layer, self._scale)
+      for index, shard in _local_shards(merged):
+        expected = saved[layer][index]
+        is_equal &= np.allclose(shard, expected, rtol=1e-4, atol=1e-6)
+        error = np.max(np.abs(shard - expected))
+        largest_error = np.maximum(largest_error, error)
+
+    if not is_equal:
       raise ValueError(
-        f'{where}: layers/{group}/{name} is not what was saved, up to {away:.2g} '
-        'away. A LoRA stage goes on from the weights that it began with: put them '
-        'back, or use another MODEL_DIR.'
+        f'{where}: layers/{group}/{name} differs from the saved parameters by up to '
+        f'{largest_error:.2g}. A LoRA run can only resume on the weights that it started from. '
+        'Restore them, or use another MODEL_DIR.'
       )
 
-  def _of_matrices(
-    self, tree: Any, make: Callable[[Any, int], Any]
+  @property
+  def _scale(self) -> float:
+    return self.alpha / self.rank
+
+  def _map_matrices(
+    self, function: Callable[..., dict], params: Tree
   ) -> Adapters:
-    """Nested dicts of `make(leaf, input axes)` for the matrices that are meant."""
-    found = {
-      group: {
-        name: make(leaf, NUM_INPUT_AXES[name])
-        for name, leaf in members.items()
-        if name in NUM_INPUT_AXES
-        and re.fullmatch(self.matrices, f'{group}/{name}')
-      }
-      for group, members in tree['layers'].items()
-      if isinstance(members, Mapping)
-    }
-    if not any(found.values()):
-      known = [
-        f'{group}/{name}'
-        for group, members in tree['layers'].items()
-        if isinstance(members, Mapping)
-        for name in members
-        if name in NUM_INPUT_AXES
-      ]
+    """Returns nested dicts of `function(leaf, number of input axes)` for the adapted matrices."""
+    adapters, known = {}, []
+    for group, members in params['layers'].items():
+      if not isinstance(members, Mapping):
+        continue
+      for name, leaf in members.items():
+        if name not in NUM_INPUT_AXES:
+          continue
+        known.append(f'{group}/{name}')
+        if re.fullmatch(self.matrices, known[-1]):
+          adapter = function(leaf, NUM_INPUT_AXES[name])
+          adapters.setdefault(group, {})[name] = adapter
+
+    if not adapters:
       raise ValueError(
-        f'Lora.matrices = {self.matrices!r} is the name of no matrix; the model has '
+        f'Lora.matrices = {self.matrices!r} matches no matrix. The model has '
         f'{", ".join(known)}.'
       )
-    return {
-      'layers': {group: members for group, members in found.items() if members}
-    }
+    return {'layers': adapters}
 
 
-def _replaced(
-  base: Any, adapters: Adapters, one: Callable[[Any, Any], Any]
+def _map_adapted(
+  function: Callable[..., Any], params: Tree, adapters: Tree
 ) -> Any:
-  """The base with `one(weight, adapter)` for each weight that has an adapter."""
-  if isinstance(adapters, Mapping) and set(adapters) == {'a', 'b'}:
-    return one(base, adapters)
-  return {
-    name: _replaced(branch, adapters[name], one) if name in adapters else branch
-    for name, branch in base.items()
-  }
+  """Returns the parameters with `function(weight, adapter)` for each adapted matrix."""
+  if set(adapters) == {'a', 'b'}:
+    return function(params, adapters)
+  mapped = dict(params)
+  for name, branch in adapters.items():
+    mapped[name] = _map_adapted(function, params[name], branch)
+  return mapped
 
 
-def _merge(weight, adapter, alpha_by_rank):
+def _merge(weight: jax.Array, adapter: Mapping[str, jax.Array], scale):
   change = jnp.tensordot(
     adapter['a'], adapter['b'], axes=1, precision='highest'
   )
-  return weight.astype(jnp.float32) + alpha_by_rank * change
+  return weight.astype(jnp.float32) + scale * change
 
 
 @jax.jit
-def _merge_layer(weight, adapter, layer, alpha_by_rank):
-  """One layer's matrix of a stack; the number is traced, so that all layers are one program."""
+def _merge_layer(weight, adapter, layer, scale):
+  """Merges one layer; `layer` is traced, so that all layers share one compilation."""
   weight, adapter = jax.tree.map(lambda stack: stack[layer], (weight, adapter))
-  return _merge(weight, adapter, alpha_by_rank)
+  return _merge(weight, adapter, scale)
 
 
 @functools.lru_cache(maxsize=64)
-def _merge_stack(sharding):
-  """Compiled (all layers of a matrix, adapter, scale) -> merged, laid out like the matrix."""
+def _make_merge(sharding):
+  """Returns the jitted merge of all layers of a matrix, with the sharding of the matrix."""
   return jax.jit(jax.vmap(_merge, in_axes=(0, 0, None)), out_shardings=sharding)
 
 
-def _own_parts(
+def _local_shards(
   array: jax.Array,
 ) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-  """(where it lies, numbers) of each different part that this process's devices hold."""
-  parts = {str(shard.index): shard for shard in array.addressable_shards}
-  return ((shard.index, np.asarray(shard.data)) for shard in parts.values())
+  """Yields (index, values) of the distinct shards on this process's devices."""
+  shards = {str(shard.index): shard for shard in array.addressable_shards}
+  for shard in shards.values():
+    yield shard.index, np.asarray(shard.data)
 
 
-def _to_host(array: Any) -> jax.Array | np.ndarray:
+def _to_host(array: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   if isinstance(array, jax.Array) and not array.is_fully_addressable:
     return array.astype(jnp.float32)
   return np.asarray(array).astype(np.float32)

@@ -1,30 +1,48 @@
-"""Optimizers and learning rates, by optax.
+"""Optimizers and learning-rate schedules, built from optax.
 
-An optimizer is a frozen dataclass: `transform()` is the optax transformation without the learning
-rate, which `learning_rates` evaluates beforehand and the train step gets as a number. So stages
-that differ in nothing but the rate or the number of steps share one compiled step.
+  AdamW(learning_rate=Cosine(peak=1e-5, decay_steps=1000, warmup_steps=20))
+
+An optimizer is a frozen dataclass. `transform()` returns the optax transformation without the
+learning rate; `learning_rates` computes all rates in advance, and the train step takes the rate as
+an argument. Runs that differ only in rate or number of steps therefore share one compiled step.
 """
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import ClassVar, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 import numpy as np
 import optax
 
-Schedule = Callable[[Any], Any]  # update number, from 1 -> learning rate
+Schedule = Callable[[ArrayLike], ArrayLike]  # update, from 1 -> learning rate
 
-UNDECAYED = (
-  'scale',
-  'bias',
-)  # ends of the names of parameters without weight decay
+UNDECAYED_SUFFIXES = ('scale', 'bias')  # of parameter names
+
+
+class OptimizerConfig(Protocol):
+  """An optimizer: a frozen dataclass with a learning rate."""
+
+  __dataclass_fields__: ClassVar[dict]
+
+  @property
+  def learning_rate(self) -> Schedule | float:
+    """The learning rate, constant or by update."""
+    ...
+
+  def transform(self) -> optax.GradientTransformation:
+    """Returns the optax transformation without the learning rate."""
+    ...
+
+
+OptimizerT = TypeVar('OptimizerT', bound=OptimizerConfig)
 
 
 @dataclasses.dataclass(frozen=True)
 class AdamW:
-  """Adam with decoupled weight decay (1711.05101); norms and biases are not decayed."""
+  """Adam with decoupled weight decay (arXiv 1711.05101). Norm scales and biases are not decayed."""
 
   learning_rate: Schedule | float = 1e-3
   b1: float = 0.9
@@ -41,12 +59,12 @@ class AdamW:
 
 @dataclasses.dataclass(frozen=True)
 class Adafactor:
-  """Adafactor (1804.04235) without momentum: updates relative to the size of each parameter.
+  """Adafactor (arXiv 1804.04235) without momentum.
 
   Attributes:
-    learning_rate: relative to the root mean square of each array (of all layers together, as
-      layers are stacked) when `multiply_by_parameter_scale`.
-    min_dim_size_to_factor: arrays with a smaller second-largest axis keep full second moments.
+    learning_rate: relative to the root mean square of each array if `multiply_by_parameter_scale`.
+      Layers are stacked, so an array contains all layers.
+    min_dim_size_to_factor: arrays whose second-largest axis is smaller keep full second moments.
     clipping_threshold: largest root mean square of an update before scaling.
   """
 
@@ -59,7 +77,7 @@ class Adafactor:
   eps: float = 1e-30
 
   def transform(self) -> optax.GradientTransformation:
-    parts = [
+    transforms = [
       optax.scale_by_factored_rms(
         decay_rate=self.decay_rate,
         min_dim_size_to_factor=self.min_dim_size_to_factor,
@@ -67,12 +85,13 @@ class Adafactor:
       )
     ]
     if self.clipping_threshold is not None:
-      parts.append(optax.clip_by_block_rms(self.clipping_threshold))
+      transforms.append(optax.clip_by_block_rms(self.clipping_threshold))
     if self.multiply_by_parameter_scale:
-      parts.append(optax.scale_by_param_block_rms())
-    return optax.chain(
-      *parts, optax.add_decayed_weights(self.weight_decay, weight_decay_mask)
+      transforms.append(optax.scale_by_param_block_rms())
+    transforms.append(
+      optax.add_decayed_weights(self.weight_decay, weight_decay_mask)
     )
+    return optax.chain(*transforms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +102,16 @@ class Constant:
   warmup_steps: int = 0
 
   def __post_init__(self):
-    _check_schedule(self)
+    _check_schedule(self, self.peak, self.warmup_steps)
 
-  def __call__(self, update):
-    return _after_warmup(self, optax.constant_schedule(self.peak))(update)
+  def __call__(self, update: ArrayLike) -> ArrayLike:
+    constant = optax.constant_schedule(self.peak)
+    return _after_warmup(self.peak, self.warmup_steps, constant)(update)
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-  """Linear warm-up, then a straight line down to `final` at update `decay_steps`."""
+  """Linear warm-up, then linear decay to `final` at update `decay_steps`."""
 
   peak: float
   decay_steps: int
@@ -99,18 +119,18 @@ class Linear:
   final: float = 0.0
 
   def __post_init__(self):
-    _check_schedule(self)
+    _check_schedule(self, self.peak, self.warmup_steps, self.decay_steps)
 
-  def __call__(self, update):
-    down = optax.linear_schedule(
+  def __call__(self, update: ArrayLike) -> ArrayLike:
+    decay = optax.linear_schedule(
       self.peak, self.final, self.decay_steps - self.warmup_steps
     )
-    return _after_warmup(self, down)(update)
+    return _after_warmup(self.peak, self.warmup_steps, decay)(update)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-  """Linear warm-up, then half a cosine down to `final` at update `decay_steps`."""
+  """Linear warm-up, then cosine decay to `final` at update `decay_steps`."""
 
   peak: float
   decay_steps: int
@@ -118,65 +138,79 @@ class Cosine:
   final: float = 0.0
 
   def __post_init__(self):
-    _check_schedule(self)
+    _check_schedule(self, self.peak, self.warmup_steps, self.decay_steps)
 
-  def __call__(self, update):
-    down = optax.cosine_decay_schedule(
+  def __call__(self, update: ArrayLike) -> ArrayLike:
+    decay = optax.cosine_decay_schedule(
       self.peak,
       self.decay_steps - self.warmup_steps,
       alpha=self.final / self.peak,
     )
-    return _after_warmup(self, down)(update)
+    return _after_warmup(self.peak, self.warmup_steps, decay)(update)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rsqrt:
-  """Linear warm-up, then `peak` * sqrt(warmup_steps / update): t5x's pre-training schedule."""
+  """Linear warm-up, then `peak * sqrt(warmup_steps / update)`: the pre-training schedule of t5x."""
 
   peak: float
   warmup_steps: int = 10_000
 
   def __post_init__(self):
-    _check_schedule(self)
+    _check_schedule(self, self.peak, self.warmup_steps)
 
-  def __call__(self, update):
-    down = lambda count: (
-      self.peak * jnp.sqrt(self.warmup_steps / (count + self.warmup_steps))
-    )
-    return _after_warmup(self, down)(update)
+  def __call__(self, update: ArrayLike) -> ArrayLike:
+    def decay(count):
+      update = count + self.warmup_steps
+      return self.peak * jnp.sqrt(self.warmup_steps / update)
+
+    return _after_warmup(self.peak, self.warmup_steps, decay)(update)
 
 
-def learning_rates(optimizer: Any, start: int, stop: int) -> np.ndarray:
-  """float32 [stop - start]: the rates of updates start + 1, ..., stop."""
-  rate = optimizer.learning_rate
+def learning_rates(
+  optimizer: OptimizerConfig, start: int, stop: int
+) -> np.ndarray:
+  """Returns the rates of updates start + 1, ..., stop: float32 [stop - start]."""
+  schedule = optimizer.learning_rate
+  if not callable(schedule):
+    return np.full(stop - start, schedule, np.float32)
   updates = jnp.arange(start + 1, stop + 1)
-  if not callable(rate):
-    return np.full(len(updates), rate, np.float32)
-  return np.asarray(jax.jit(jax.vmap(rate))(updates), np.float32)
+  return np.asarray(jax.jit(jax.vmap(schedule))(updates), np.float32)
 
 
-def without_learning_rate(optimizer: Any) -> Any:
-  """The optimizer as the train step knows it, equal for all learning rates."""
+def without_learning_rate(optimizer: OptimizerT) -> OptimizerT:
+  """Returns the optimizer with rate 0, so that optimizers with different rates are equal."""
   return dataclasses.replace(optimizer, learning_rate=0.0)
 
 
-def weight_decay_mask(params: Any) -> Any:
-  """True for the parameters that weight decay shrinks: all but norm scales and biases."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: not str(path[-1].key).endswith(UNDECAYED), params
-  )
+def weight_decay_mask(params):
+  """Returns a tree of bools: True for parameters that are decayed, all but scales and biases."""
+
+  def is_decayed(path, _) -> bool:
+    return not str(path[-1].key).endswith(UNDECAYED_SUFFIXES)
+
+  return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
-def _check_schedule(schedule: Any) -> None:
-  if schedule.peak <= 0 or schedule.warmup_steps < 0:
-    raise ValueError(f'{schedule}: wanted peak > 0 and warmup_steps >= 0.')
-  if getattr(schedule, 'decay_steps', np.inf) <= schedule.warmup_steps:
+def _check_schedule(
+  schedule: Schedule,
+  peak: float,
+  warmup_steps: int,
+  decay_steps: int | None = None,
+) -> None:
+  if peak <= 0 or warmup_steps < 0:
     raise ValueError(
-      f'{schedule}: wanted decay_steps > warmup_steps; bind decay_steps to '
-      '%TRAIN_STEPS and warmup_steps below it.'
+      f'{schedule}: peak must be > 0 and warmup_steps must be >= 0.'
+    )
+  if decay_steps is not None and decay_steps <= warmup_steps:
+    raise ValueError(
+      f'{schedule}: decay_steps must be > warmup_steps. Bind decay_steps to '
+      '%TRAIN_STEPS and use a smaller warmup_steps.'
     )
 
 
-def _after_warmup(schedule: Any, down: Schedule) -> Schedule:
-  up = optax.linear_schedule(0.0, schedule.peak, schedule.warmup_steps)
-  return optax.join_schedules([up, down], [schedule.warmup_steps])
+def _after_warmup(
+  peak: float, warmup_steps: int, decay: optax.Schedule
+) -> optax.Schedule:
+  warmup = optax.linear_schedule(0.0, peak, warmup_steps)
+  return optax.join_schedules([warmup, decay], [warmup_steps])

@@ -8,13 +8,15 @@ Gin files bind these classes; `train.train` takes one object of each:
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import cast
 
-from mathft_jax.data import prompt_templates
+from jax.sharding import AbstractMesh, Mesh
+
+from mathft_jax.data import examples, prompt_templates
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.training import lora as lora_lib
-from mathft_jax.training import optimizers, train_step
+from mathft_jax.training import losses, optimizers, train_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,13 +33,13 @@ class DataConfig:
     eval_examples: source of the 'validation' split; by default the source of the training examples.
   """
 
-  vocabulary: Any
+  vocabulary: prompt_templates.Vocabulary
   template: prompt_templates.Template
   batch_size: int
   max_length: int | Mapping[str, int]
   pack: bool = False
   too_long: str = 'truncate'
-  eval_examples: Any = None
+  eval_examples: examples.ExampleSource | None = None
 
   @property
   def sequence_length(self) -> int:
@@ -57,8 +59,8 @@ class OptimizationConfig:
     lora: adapters to train instead of all parameters; the saved parameters are merged.
   """
 
-  loss: Any
-  optimizer: Any
+  loss: losses.Loss
+  optimizer: optimizers.OptimizerConfig
   num_microbatches: int = 1
   max_grad_norm: float | None = 1.0
   lora: lora_lib.Lora | None = None
@@ -66,7 +68,7 @@ class OptimizationConfig:
   def step_config(
     self,
     model: transformer.TransformerConfig,
-    mesh: Any,
+    mesh: Mesh | AbstractMesh,
     rules: partitioning.AxisRules,
   ) -> train_step.TrainStepConfig:
     """Returns the configuration of the compiled train step."""
@@ -74,7 +76,7 @@ class OptimizationConfig:
       model=model,
       loss=self.loss,
       optimizer=optimizers.without_learning_rate(self.optimizer),
-      mesh=mesh,
+      mesh=cast(Mesh, mesh),
       rules=rules,
       num_microbatches=self.num_microbatches,
       max_grad_norm=self.max_grad_norm,

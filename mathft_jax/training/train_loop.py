@@ -1,8 +1,12 @@
-"""The loop of one training run: steps, and what is logged, evaluated and saved between them."""
+"""Train loop: runs steps and logs, evaluates and saves between them.
+
+loop = TrainLoop(step_config, optimizer, loop_config, train_steps=1000, ...)
+state = loop.run(state, start_step, batches)
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,204 +16,225 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import progress
-from mathft_jax.training import optimizers, train_config
+from mathft_jax.training import device_memory, optimizers, train_config
 from mathft_jax.training import train_step as step_lib
 
 Batch = Mapping[str, np.ndarray]
-Pairs = metrics_lib.MetricPairs
 
 
+@dataclasses.dataclass
 class TrainLoop:
-  """Takes a train state from one step to the last.
+  """Runs a training state up to its last step.
 
-  Args:
-    plan: of the compiled steps.
-    optimizer: with its learning rate.
-    metadata: what checkpoints say about themselves.
-    held_out: batches to evaluate on.
-    watch: counts compilations since the program started.
+  Attributes:
+    step_config: configuration of the compiled steps.
+    optimizer: optimizer with its learning rate.
+    loop: periods of logging, evaluation and saving.
+    train_steps: last step.
+    checkpoint_manager: saves checkpoints.
+    writer: writes metrics.
+    progress_bar: shows progress; counts steps.
+    compilations: counts compilations since the program started.
+    metadata: is saved with every checkpoint.
+    eval_batches: batches of an evaluation.
+    save_evaluated: save every evaluated step, so that the best one can be chosen.
   """
 
-  def __init__(
-    self,
-    plan: step_lib.TrainStepConfig,
-    optimizer: Any,
-    loop: train_config.LoopConfig,
-    *,
-    train_steps: int,
-    save_evaluated: bool,
-    store: checkpoints.CheckpointManager,
-    writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter,
-    bar: progress.ProgressBar,
-    watch: progress.CompilationCounter,
-    metadata: Mapping[str, Any],
-    held_out: Sequence[Batch] = (),
-  ):
-    self._plan, self._optimizer, self._loop = plan, optimizer, loop
-    self._train_steps, self._save_evaluated = train_steps, save_evaluated
-    self._store, self._writer, self._bar, self._watch = (
-      store,
-      writer,
-      bar,
-      watch,
-    )
-    self._metadata, self._held_out = metadata, held_out
-    self._meter = metrics_lib.MetricAccumulator()
-    self._waiting: tuple[int, Pairs] | None = (
-      None  # metrics of the last step, still on the way
-    )
-    self._clock, self._tokens = (
-      0.0,
-      0,
-    )  # of steps after the first, which compiles
+  step_config: step_lib.TrainStepConfig
+  optimizer: optimizers.OptimizerConfig
+  loop: train_config.LoopConfig
+  _: dataclasses.KW_ONLY
+  train_steps: int
+  checkpoint_manager: checkpoints.CheckpointManager
+  writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter
+  progress_bar: progress.ProgressBar
+  compilations: progress.CompilationCounter
+  metadata: Mapping[str, object]
+  eval_batches: Sequence[Batch] = ()
+  save_evaluated: bool = False
+
+  def __post_init__(self):
+    self._metrics = metrics_lib.MetricAccumulator()
+    # (step, metrics on the devices) of the last dispatched step
+    self._pending: tuple[int, metrics_lib.MetricPairs] | None = None
+    # Rates exclude the first step, which compiles, and everything between steps.
+    self._train_start, self._num_tokens = 0.0, 0
 
   def run(
-    self, state: step_lib.TrainState, start: int, stream: Iterator[Batch]
+    self,
+    state: step_lib.TrainState,
+    start_step: int,
+    batches: Iterator[Batch],
   ) -> step_lib.TrainState:
-    """The state after the last step.
+    """Returns the state after the last step.
 
-    The metrics of a step are read when the next one has been dispatched, so that the devices never
+    Metrics of a step are read after the next step has been dispatched, so that the devices do not
     wait for the host.
+
+    Args:
+      state: state at `start_step`; it is donated.
+      start_step: number of updates already done.
+      batches: batches of the steps that follow.
     """
-    step_fn, whole = (
-      step_lib.make_train_step(self._plan),
-      partitioning.replicated_sharding(self._plan.mesh),
+    mesh = self.step_config.mesh
+    train_step = step_lib.make_train_step(self.step_config)
+    replicated = partitioning.replicated_sharding(mesh)
+    learning_rates = optimizers.learning_rates(
+      self.optimizer, start_step, self.train_steps
     )
-    rates = optimizers.learning_rates(self._optimizer, start, self._train_steps)
-    for step, rate in enumerate(rates, start=start + 1):
-      batch = next(stream)
-      metrics_lib.check_batch_has_targets(step, self._plan.loss, batch)
-      on_mesh = partitioning.shard_batch(batch, self._plan.mesh)
-      rate_on_mesh = partitioning.shard_array(rate, whole)
+
+    for step, learning_rate in enumerate(learning_rates, start=start_step + 1):
+      batch = next(batches)
+      metrics_lib.check_batch_has_targets(step, self.step_config.loss, batch)
+      sharded_batch = partitioning.shard_batch(batch, mesh)
+      sharded_rate = partitioning.shard_array(learning_rate, replicated)
       with jax.transfer_guard('disallow'):
-        state, pairs = step_fn(state, on_mesh, rate_on_mesh)
-      self._read_waiting()
-      self._waiting = step, pairs
-      self._tokens += int(np.count_nonzero(batch['decoder_segment_ids']))
-      if step == start + 1:
-        self._first_step_done()
-      self._store.check_for_errors()
-      self._between_steps(step, state, rate)
+        state, metrics = train_step(state, sharded_batch, sharded_rate)
+
+      self._read_pending_metrics()
+      self._pending = step, metrics
+      self._num_tokens += int(np.count_nonzero(batch['decoder_segment_ids']))
+      if step == start_step + 1:
+        self._finish_first_step()
+      self.checkpoint_manager.check_for_errors()
+      self._log_evaluate_save(step, state, learning_rate)
+
     return state
 
-  def _between_steps(
-    self, step: int, state: step_lib.TrainState, rate: float
+  def _log_evaluate_save(
+    self, step: int, state: step_lib.TrainState, learning_rate: float
   ) -> None:
-    """What is due after a step. It does not count as training time."""
-    loop = self._loop
+    """Does what is due after a step. Evaluating and saving do not count as training time."""
+    loop = self.loop
     if self._is_due(loop.log_period, step):
-      self._read_waiting()
-      self._log(step, rate)
-    evaluated = {}
-    started = time.monotonic()
+      self._read_pending_metrics()
+      self._log(step, learning_rate)
+
+    start = time.monotonic()
+    eval_metrics = {}
     if self._is_due(loop.eval_period, step):
-      self._read_waiting()
-      evaluated = self._evaluate(step, state)
+      self._read_pending_metrics()
+      eval_metrics = self._evaluate(step, state)
+
     if (
       self._is_due(loop.checkpoint_period, step)
-      or step == self._train_steps
-      or (evaluated and self._save_evaluated)
+      or step == self.train_steps
+      or (eval_metrics and self.save_evaluated)
     ):
-      self._read_waiting()  # a state that is not finite is never saved
-      self._writer.copy()
-      self._store.save(
-        step,
-        *step_lib.params_and_opt_state_to_save(self._plan, state),
-        self._metadata,
-        evaluated,
+      self._read_pending_metrics()  # raises if a metric is not finite
+      self.writer.copy()
+      params, opt_state = step_lib.params_and_opt_state_to_save(
+        self.step_config, state
       )
-    self._clock += time.monotonic() - started
+      self.checkpoint_manager.save(
+        step, params, opt_state, self.metadata, eval_metrics
+      )
+    self._train_start += time.monotonic() - start
 
   def _is_due(self, period: int | None, step: int) -> bool:
-    return period is not None and (
-      step == self._train_steps or step % period == 0
-    )
+    if period is None:
+      return False
+    return step == self.train_steps or step % period == 0
 
   def _evaluate(
     self, step: int, state: step_lib.TrainState
   ) -> dict[str, float]:
-    numbers = evaluate_batches(self._plan, state.params, self._held_out)
-    self._writer.write(step, 'validation', numbers)
-    self._bar.note(
-      f'step {step}, validation: '
-      + ', '.join(
-        f'{name} {progress.format_number(value)}'
-        for name, value in numbers.items()
-      )
+    metrics = evaluate_batches(
+      self.step_config, state.params, self.eval_batches
     )
-    return numbers
+    self.writer.write(step, 'validation', metrics)
+    shown = []
+    for name, value in metrics.items():
+      shown.append(f'{name} {progress.format_number(value)}')
+    self.progress_bar.note(f'step {step}, validation: {", ".join(shown)}')
+    return metrics
 
-  def _read_waiting(self) -> None:
-    """Waits for the numbers of the last step and adds them."""
-    if self._waiting is None:
+  def _read_pending_metrics(self) -> None:
+    """Waits for the metrics of the last step and accumulates them."""
+    if self._pending is None:
       return
-    step, pairs = self._waiting
-    self._waiting = None
-    metrics_lib.check_metrics_finite(step, pairs)
-    self._meter.add(pairs)
-    self._bar.advance(1)
+    step, metrics = self._pending
+    self._pending = None
+    metrics_lib.check_metrics_finite(step, metrics)
+    self._metrics.add(metrics)
+    self.progress_bar.advance(1)
 
-  def _first_step_done(self) -> None:
-    self._read_waiting()
-    self._bar.note(
-      f'first step done, {self._watch.count} compilations so far took {self._watch.seconds:.1f} s'
+  def _finish_first_step(self) -> None:
+    self._read_pending_metrics()
+    self.progress_bar.note(
+      f'first step done; {self.compilations.count} compilations took '
+      f'{self.compilations.seconds:.1f} s'
     )
-    self._clock, self._tokens = time.monotonic(), 0
+    self._train_start, self._num_tokens = time.monotonic(), 0
 
-  def _log(self, step: int, rate: float) -> None:
-    numbers = self._meter.means() | {
-      'learning_rate': float(rate),
-      'compilations': self._watch.count,
+  def _log(self, step: int, learning_rate: float) -> None:
+    metrics = self._metrics.means()
+    metrics['learning_rate'] = float(learning_rate)
+    metrics['compilations'] = self.compilations.count
+    self._metrics = metrics_lib.MetricAccumulator()
+    shown = {
+      'loss': metrics['loss'],
+      'compilations': self.compilations.count,
     }
-    self._meter = metrics_lib.MetricAccumulator()
-    shown = {'loss': numbers['loss'], 'compilations': self._watch.count}
-    if self._tokens:
-      numbers['tokens_per_s'] = self._tokens / (time.monotonic() - self._clock)
-      shown['tokens/s'] = numbers['tokens_per_s']
-      used = progress.model_flops_utilization(
-        numbers['tokens_per_s'] * train_flops_per_token(self._plan)
+
+    if self._num_tokens:
+      rate = self._num_tokens / (time.monotonic() - self._train_start)
+      metrics['tokens_per_s'] = shown['tokens/s'] = rate
+      utilization = progress.model_flops_utilization(
+        rate * train_flops_per_token(self.step_config)
       )
-      if used is not None:
-        shown['MFU'] = numbers['model_flops_utilization'] = used
-    self._writer.write(step, 'train', numbers)
-    self._bar.advance(0, **shown)
+      if utilization is not None:
+        metrics['model_flops_utilization'] = shown['MFU'] = utilization
+
+    self.writer.write(step, 'train', metrics)
+    self.progress_bar.advance(0, **shown)
 
 
 def evaluate_batches(
-  plan: step_lib.TrainStepConfig, params: Any, held_out: Sequence[Batch]
+  config: step_lib.TrainStepConfig,
+  params: step_lib.PyTree,
+  batches: Sequence[Batch],
 ) -> dict[str, float]:
-  """Loss and metrics of all batches together, whatever their number."""
-  if not held_out:
+  """Returns loss and metrics over all batches, independent of how examples are batched.
+
+  Raises:
+    ValueError: there are no batches, or the loss has no targets in them.
+  """
+  if not batches:
     raise ValueError(
-      'Nothing to evaluate on: the validation split has no examples.'
+      'The validation split has no examples to evaluate on. Set EVAL_PERIOD = None or add examples.'
     )
-  metrics_lib.check_batch_has_targets(0, plan.loss, held_out[0])
-  weight = jax.tree.map(
-    lambda *counts: np.float32(sum(counts)),
-    *[plan.loss.weight(batch) for batch in held_out],
-  )
-  whole = partitioning.replicated_sharding(plan.mesh)
-  weight = jax.tree.map(
-    lambda count: partitioning.shard_array(np.asarray(count), whole), weight
-  )
-  step_fn, total = (
-    step_lib.make_eval_step(plan),
-    metrics_lib.MetricAccumulator(),
-  )
-  pairs = [
-    step_fn(params, partitioning.shard_batch(batch, plan.mesh), weight)
-    for batch in held_out
-  ]
-  for each in pairs:
-    total.add(each | {'loss': (each['loss'][0], 1 / len(pairs))})
+  metrics_lib.check_batch_has_targets(0, config.loss, batches[0])
+
+  replicated = partitioning.replicated_sharding(config.mesh)
+
+  def sum_and_replicate(*counts):
+    total = np.asarray(np.float32(sum(counts)))
+    return partitioning.shard_array(total, replicated)
+
+  weights = [config.loss.weight(batch) for batch in batches]
+  weight = jax.tree.map(sum_and_replicate, *weights)
+
+  eval_step = step_lib.make_eval_step(config)
+  results = []
+  for batch in batches:
+    sharded_batch = partitioning.shard_batch(batch, config.mesh)
+    results.append(eval_step(params, sharded_batch, weight))
+
+  total = metrics_lib.MetricAccumulator()
+  for metrics in results:
+    loss_share, _ = metrics['loss']
+    total.add(metrics | {'loss': (loss_share, 1 / len(results))})
   return total.means()
 
 
-def train_flops_per_token(plan: step_lib.TrainStepConfig) -> float:
-  """Forward and backward, matrix products with parameters only: 6 a parameter, 4 a frozen one."""
-  params = transformer.abstract_params(plan.model)
-  count = sum(array.size for array in jax.tree.leaves(params))
-  per_parameter = 6 if plan.lora is None else 4
-  return per_parameter * (
-    count if plan.model.tied_embeddings else count - params['embedding'].size
-  )
+def train_flops_per_token(config: step_lib.TrainStepConfig) -> float:
+  """Returns FLOPs per token of matrix products with parameters, forward and backward.
+
+  A trained parameter counts 6, a frozen one 4. Attention scores do not count.
+  """
+  params = transformer.abstract_params(config.model)
+  num_parameters = device_memory.count_parameters(params)
+  if not config.model.tied_embeddings:
+    num_parameters -= params['embedding'].size
+  return (6 if config.lora is None else 4) * num_parameters

@@ -1,13 +1,17 @@
-"""One optimizer step for every objective: forward, backward, clip, update; and its evaluation.
+"""Train step and evaluation step: forward pass, loss, gradients, clipping, optimizer update.
 
-A `Plan` says all that a compiled step depends on. It is hashable: runs with equal plans, in one
-process, share one compilation.
+  config = TrainStepConfig(model, loss, optimizer, mesh)
+  state = init_train_state(config, init_random_params(config, seed=0))
+  state, metrics = make_train_step(config)(state, batch, learning_rate)
+
+A batch has the arrays that `data.batching` lists. A `TrainStepConfig` contains everything that a
+compiled step depends on, and it is hashable: two runs in one process with equal configs share one
+compilation.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,295 +22,324 @@ import optax
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.training import lora as lora_lib
+from mathft_jax.training.losses import Batch, Loss, Metrics, Weights
+from mathft_jax.training.optimizers import OptimizerConfig
 
-Batch = Mapping[str, jax.Array]
+Params = transformer.Params | lora_lib.LoraParams
+PyTree = Any  # arrays, shapes or shardings in the structure of parameters or optimizer state
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainStepConfig:
-  """What a compiled step depends on.
+  """Everything that a compiled step depends on.
 
   Attributes:
-    loss: of `losses`, or anything like them.
-    optimizer: as `optimizers.without_learning_rate` gives it.
-    num_microbatches: parts of a batch whose gradients are made one after the other and added; the
-      sum is that of the whole batch.
-    max_grad_norm: larger gradients are scaled down to this global norm; None: never.
-    lora: adapters to train in the place of the parameters, which `lora.LoraParams` then holds beside
-      them; None: every parameter is trained.
+    model: sizes of the model.
+    loss: an objective of `losses`, or any `Loss`.
+    optimizer: an optimizer without its learning rate, from `optimizers.without_learning_rate`.
+    mesh: devices; an `AbstractMesh` suffices for shapes.
+    rules: mesh axis of each logical axis.
+    num_microbatches: gradient-accumulation steps; the gradient is that of the whole batch.
+    max_grad_norm: global norm to which larger gradients are clipped; None: no clipping.
+    lora: adapters that are trained instead of the parameters, which are then `lora.LoraParams`.
   """
 
   model: transformer.TransformerConfig
-  loss: Any
-  optimizer: Any
+  loss: Loss
+  optimizer: OptimizerConfig
   mesh: Mesh
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
   num_microbatches: int = 1
   max_grad_norm: float | None = 1.0
   lora: lora_lib.Lora | None = None
 
-  def trained(self, params: Any) -> Any:
-    """The part of the parameters that has gradients and optimizer state."""
+  def trainable(self, params: PyTree) -> PyTree:
+    """Returns the parameters that have gradients and optimizer state."""
     return params if self.lora is None else params.adapters
 
-  def with_trained(self, params: Any, trained: Any) -> Any:
-    """The parameters with this part in the place of theirs."""
-    return trained if self.lora is None else params._replace(adapters=trained)
+  def replace_trainable(self, params: PyTree, trainable: PyTree) -> PyTree:
+    """Returns the parameters with other trainable ones."""
+    if self.lora is None:
+      return trainable
+    return params._replace(adapters=trainable)
 
 
 class TrainState(NamedTuple):
-  """What a step changes. `step` counts updates."""
+  """State that a step updates; `step` is the number of updates."""
 
   step: jax.Array
-  params: Any
-  opt_state: Any
+  params: PyTree
+  opt_state: PyTree
 
 
 @functools.lru_cache(maxsize=64)
-def make_train_step(plan: TrainStepConfig):
-  """Compiled (state, batch, learning_rate) -> (state, metrics); the state is given up.
+def make_train_step(config: TrainStepConfig):
+  """Returns the jitted train step `(state, batch, learning_rate) -> (state, metrics)`.
 
-  Metrics are pairs (total, weight) on the devices; `gradient_norm` is that before clipping.
+  The input state is donated. Metrics are pairs (total, weight) on the devices; `gradient_norm` is
+  the norm before clipping.
   """
-  layout = train_state_shardings(plan)
+  shardings = train_state_shardings(config)
+  replicated = partitioning.replicated_sharding(config.mesh)
   return jax.jit(
-    functools.partial(_train_step, plan),
+    functools.partial(_train_step, config),
     donate_argnums=0,
-    in_shardings=(layout, None, None),
-    out_shardings=(layout, partitioning.replicated_sharding(plan.mesh)),
+    in_shardings=(shardings, None, None),
+    out_shardings=(shardings, replicated),
   )
 
 
 @functools.lru_cache(maxsize=64)
-def make_eval_step(plan: TrainStepConfig):
-  """Compiled (params, batch, weight) -> metrics, with this batch's share of the `loss`.
+def make_eval_step(config: TrainStepConfig):
+  """Returns the jitted evaluation step `(params, batch, weight) -> metrics`.
 
-  `weight` is `plan.loss.weight` of the whole evaluation set, whatever the number of batches.
+  `weight` is `config.loss.weight` of all batches of the evaluation; the `loss` of one batch is its
+  share of the total loss.
   """
   return jax.jit(
-    functools.partial(_eval_step, plan),
-    in_shardings=(train_state_shardings(plan).params, None, None),
-    out_shardings=partitioning.replicated_sharding(plan.mesh),
+    functools.partial(_eval_step, config),
+    in_shardings=(train_state_shardings(config).params, None, None),
+    out_shardings=partitioning.replicated_sharding(config.mesh),
   )
 
 
 @functools.lru_cache(maxsize=64)
-def train_state_shardings(plan: TrainStepConfig) -> TrainState:
-  """The layout of the train state; optimizer arrays lie like the parameters they belong to."""
-  shapes, axes = _param_shapes(plan), transformer.param_logical_axes(plan.model)
+def train_state_shardings(config: TrainStepConfig) -> TrainState:
+  """Returns the shardings of the train state.
+
+  An optimizer array with the shape of its parameter is sharded like the parameter; all other
+  optimizer arrays are replicated.
+  """
+  shapes = _abstract_params(config)
+  axes = transformer.param_logical_axes(config.model)
+  if config.lora is not None:
+    axes = config.lora.logical_axes(axes)
   params = partitioning.logical_to_shardings(
-    axes if plan.lora is None else plan.lora.axes(axes),
-    shapes,
-    mesh=plan.mesh,
-    rules=plan.rules,
+    axes, shapes, mesh=config.mesh, rules=config.rules
   )
-  shapes, trained = plan.trained(shapes), plan.trained(params)
-  whole = partitioning.replicated_sharding(plan.mesh)
-  transform = plan.optimizer.transform()
-  like_params = lambda leaf, sharding, param: (
-    sharding if leaf.shape == param.shape else whole
+  replicated = partitioning.replicated_sharding(config.mesh)
+
+  def like_param(array, sharding, param):
+    return sharding if array.shape == param.shape else replicated
+
+  opt_state = optax.tree_map_params(
+    config.optimizer.transform(),
+    like_param,
+    _abstract_opt_state(config, shapes),
+    config.trainable(params),
+    config.trainable(shapes),
+    transform_non_params=lambda _: replicated,
   )
-  optimizer = optax.tree_map_params(
-    transform,
-    like_params,
-    jax.eval_shape(transform.init, shapes),
-    trained,
-    shapes,
-    transform_non_params=lambda _: whole,
-  )
-  return TrainState(whole, params, optimizer)
+  return TrainState(cast(Any, replicated), params, opt_state)
 
 
-def abstract_train_state(plan: TrainStepConfig) -> TrainState:
-  """Shapes, dtypes and shardings of the train state, to restore a checkpoint into."""
-  shapes = _param_shapes(plan)
-  optimizer = jax.eval_shape(
-    plan.optimizer.transform().init, plan.trained(shapes)
-  )
-  state = TrainState(jax.ShapeDtypeStruct((), jnp.int32), shapes, optimizer)
-  return jax.tree.map(
-    lambda array, sharding: jax.ShapeDtypeStruct(
-      array.shape, array.dtype, sharding=sharding
-    ),
-    state,
-    train_state_shardings(plan),
+def abstract_train_state(config: TrainStepConfig) -> TrainState:
+  """Returns shapes, dtypes and shardings of the train state, to restore a checkpoint into."""
+  params = _abstract_params(config)
+  step = jax.ShapeDtypeStruct((), jnp.int32)
+  state = TrainState(
+    cast(Any, step), params, _abstract_opt_state(config, params)
   )
 
+  def with_sharding(array, sharding):
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
-def init_train_state(plan: TrainStepConfig, params: Any) -> TrainState:
-  """Step 0 with these parameters and a fresh optimizer; with `lora` they have adapters."""
-  layout = train_state_shardings(plan)
-  optimizer = _initial(plan)(plan.trained(params))
-  return TrainState(
-    partitioning.shard_array(np.zeros((), np.int32), layout.step),
-    params,
-    optimizer,
+  return jax.tree.map(with_sharding, state, train_state_shardings(config))
+
+
+def abstract_model_params(config: TrainStepConfig) -> transformer.Params:
+  """Returns shapes, dtypes and shardings of the model's parameters, without adapters."""
+  params = abstract_train_state(config).params
+  return params if config.lora is None else params.base
+
+
+def init_train_state(config: TrainStepConfig, params: Params) -> TrainState:
+  """Returns the state of step 0: the given parameters and a new optimizer state."""
+  step = partitioning.shard_array(
+    np.zeros((), np.int32), partitioning.replicated_sharding(config.mesh)
   )
+  opt_state = _make_init_opt_state(config)(config.trainable(params))
+  return TrainState(step, params, opt_state)
 
 
-def abstract_model_params(plan: TrainStepConfig) -> Any:
-  """Shapes, dtypes and shardings of the model's own parameters, to load a checkpoint into."""
-  params = abstract_train_state(plan).params
-  return params if plan.lora is None else params.base
-
-
-def init_random_params(plan: TrainStepConfig, seed: int) -> Any:
-  """Fresh parameters of the model, made where they shall live."""
-  return _make_params(plan)(jax.random.key(seed))
+def init_random_params(
+  config: TrainStepConfig, seed: int
+) -> transformer.Params:
+  """Returns random parameters of the model, created with their shardings."""
+  return _make_init_params(config)(jax.random.key(seed))
 
 
 def add_lora_adapters(
-  plan: TrainStepConfig, base: Any, seed: int
+  config: TrainStepConfig, base: transformer.Params, seed: int
 ) -> lora_lib.LoraParams:
-  """The model's parameters and fresh adapters."""
-  return lora_lib.LoraParams(base, _make_adapters(plan)(jax.random.key(seed)))
+  """Returns the parameters of the model with new adapters."""
+  return lora_lib.LoraParams(
+    base, _make_init_adapters(config)(jax.random.key(seed))
+  )
 
 
 def params_and_opt_state_to_save(
-  plan: TrainStepConfig, state: TrainState
-) -> tuple[Any, Any]:
-  """(parameters to hand over, what resuming needs besides) of a state, for a checkpoint."""
-  if plan.lora is None:
+  config: TrainStepConfig, state: TrainState
+) -> tuple[PyTree, PyTree]:
+  """Returns what a checkpoint contains.
+
+  With LoRA the parameters are merged and the second item is (adapters, optimizer state).
+  """
+  if config.lora is None:
     return state.params, state.opt_state
-  return plan.lora.merged(state.params), (
-    state.params.adapters,
-    state.opt_state,
-  )
+  merged = config.lora.merge(state.params)
+  return merged, (state.params.adapters, state.opt_state)
 
 
-def _param_shapes(plan: TrainStepConfig) -> Any:
-  shapes = transformer.abstract_params(plan.model)
-  return shapes if plan.lora is None else plan.lora.shapes(shapes)
+def _abstract_params(config: TrainStepConfig) -> PyTree:
+  params = transformer.abstract_params(config.model)
+  return params if config.lora is None else config.lora.abstract_params(params)
 
 
-@functools.lru_cache(maxsize=64)
-def _make_params(plan: TrainStepConfig):
-  def make(key):
-    shapes = jax.tree.map(
-      lambda array: array.dtype, abstract_model_params(plan)
-    )
-    return jax.tree.map(
-      lambda array, dtype: array.astype(dtype),
-      transformer.init_params(plan.model, key),
-      shapes,
-    )
-
-  return jax.jit(
-    make,
-    out_shardings=jax.tree.map(
-      lambda each: each.sharding, abstract_model_params(plan)
-    ),
-  )
+def _abstract_opt_state(config: TrainStepConfig, params: PyTree) -> PyTree:
+  init = config.optimizer.transform().init
+  return jax.eval_shape(init, config.trainable(params))
 
 
 @functools.lru_cache(maxsize=64)
-def _make_adapters(plan: TrainStepConfig):
-  shapes = transformer.abstract_params(plan.model)
+def _make_init_params(config: TrainStepConfig):
+  abstract = abstract_model_params(config)
+
+  def init(key):
+    params = transformer.init_params(config.model, key)
+    return jax.tree.map(lambda x, like: x.astype(like.dtype), params, abstract)
+
+  shardings = jax.tree.map(lambda array: array.sharding, abstract)
+  return jax.jit(init, out_shardings=shardings)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_init_adapters(config: TrainStepConfig):
+  assert config.lora is not None
+  params = transformer.abstract_params(config.model)
   return jax.jit(
-    functools.partial(plan.lora.init, shapes),
-    out_shardings=train_state_shardings(plan).params.adapters,
+    functools.partial(config.lora.init_adapters, params),
+    out_shardings=train_state_shardings(config).params.adapters,
   )
 
 
 @functools.lru_cache(maxsize=64)
-def _initial(plan: TrainStepConfig):
+def _make_init_opt_state(config: TrainStepConfig):
   return jax.jit(
-    plan.optimizer.transform().init,
-    out_shardings=train_state_shardings(plan).opt_state,
+    config.optimizer.transform().init,
+    out_shardings=train_state_shardings(config).opt_state,
   )
 
 
 def _train_step(
-  plan: TrainStepConfig, state: TrainState, batch: Batch, learning_rate
-):
-  weight = plan.loss.weight(batch)
-  (loss, metrics), gradients = _gradients(plan, state.params, batch, weight)
-  norm = optax.tree.norm(gradients)
-  if plan.max_grad_norm is not None:
-    scale = jnp.minimum(1.0, plan.max_grad_norm / jnp.maximum(norm, 1e-30))
-    gradients = jax.tree.map(lambda g: g * scale, gradients)
-  before = plan.trained(state.params)
-  updates, optimizer = plan.optimizer.transform().update(
-    gradients, state.opt_state, before
+  config: TrainStepConfig,
+  state: TrainState,
+  batch: Batch,
+  learning_rate: jax.Array,
+) -> tuple[TrainState, Metrics]:
+  weight = config.loss.weight(batch)
+  (loss, metrics), grads = _loss_and_grads(config, state.params, batch, weight)
+
+  grad_norm = optax.tree.norm(grads)
+  if config.max_grad_norm is not None:
+    scale = config.max_grad_norm / jnp.maximum(grad_norm, 1e-30)
+    scale = jnp.minimum(1.0, scale)
+    grads = jax.tree.map(lambda g: g * scale, grads)
+
+  trainable = config.trainable(state.params)
+  updates, opt_state = config.optimizer.transform().update(
+    grads, state.opt_state, trainable
   )
-  trained = jax.tree.map(
-    lambda p, u: (p - learning_rate * u).astype(p.dtype), before, updates
+  trainable = jax.tree.map(
+    lambda p, u: (p - learning_rate * u).astype(p.dtype), trainable, updates
   )
-  params = plan.with_trained(state.params, trained)
-  metrics |= {'loss': (loss, 1.0), 'gradient_norm': (norm, 1.0)}
-  return TrainState(state.step + 1, params, optimizer), metrics
+  params = config.replace_trainable(state.params, trainable)
+
+  metrics |= {'loss': (loss, 1.0), 'gradient_norm': (grad_norm, 1.0)}
+  return TrainState(state.step + 1, params, opt_state), metrics
 
 
-def _eval_step(plan: TrainStepConfig, params, batch: Batch, weight):
-  loss, metrics = _loss(plan, params, batch, weight)
+def _eval_step(
+  config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
+) -> Metrics:
+  loss, metrics = _loss(config, params, batch, weight)
   return metrics | {'loss': (loss, 1.0)}
 
 
-def _gradients(plan: TrainStepConfig, params, batch: Batch, weight):
-  """((loss, metrics), gradients) of the whole batch, microbatch by microbatch."""
+def _loss_and_grads(
+  config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
+):
+  """Returns ((loss, metrics), gradients) of the whole batch, summed over microbatches."""
 
-  def loss(trained, batch, weight):
-    return _loss(plan, plan.with_trained(params, trained), batch, weight)
+  def loss(trainable, batch, weight):
+    merged = config.replace_trainable(params, trainable)
+    return _loss(config, merged, batch, weight)
 
-  value_and_grad, trained = (
-    jax.value_and_grad(loss, has_aux=True),
-    plan.trained(params),
-  )
-  if plan.num_microbatches == 1:
-    return value_and_grad(trained, batch, weight)
-  whole = {name: x for name, x in batch.items() if _is_constant(name)}
-  parts = {
-    name: _split(plan, x) for name, x in batch.items() if not _is_constant(name)
-  }
+  value_and_grad = jax.value_and_grad(loss, has_aux=True)
+  trainable = config.trainable(params)
+  if config.num_microbatches == 1:
+    return value_and_grad(trainable, batch, weight)
 
-  def add(total, part):
-    return jax.tree.map(
-      jnp.add, total, value_and_grad(trained, part | whole, weight)
-    ), None
+  replicated, microbatches = {}, {}
+  for name, array in batch.items():
+    if name in partitioning.REPLICATED_BATCH_ARRAYS:
+      replicated[name] = array
+    else:
+      microbatches[name] = _split_into_microbatches(config, array)
 
-  first = jax.tree.map(lambda x: x[0], parts) | whole
-  shapes = jax.eval_shape(value_and_grad, trained, first, weight)
+  def accumulate(total, microbatch):
+    new = value_and_grad(trainable, microbatch | replicated, weight)
+    return jax.tree.map(jnp.add, total, new), None
+
+  first = jax.tree.map(lambda x: x[0], microbatches) | replicated
+  shapes = jax.eval_shape(value_and_grad, trainable, first, weight)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  return jax.lax.scan(add, zeros, parts)[0]
+  total, _ = jax.lax.scan(accumulate, zeros, microbatches)
+  return total
 
 
-def _split(plan: TrainStepConfig, x):
-  """[B, ...] -> [num_microbatches, B / num_microbatches, ...]; rows over `data` within each."""
-  if x.shape[0] % plan.num_microbatches:
+def _split_into_microbatches(
+  config: TrainStepConfig, array: jax.Array
+) -> jax.Array:
+  """[B, ...] -> [num_microbatches, B / num_microbatches, ...], each sharded over `data`."""
+  batch_size, *rest = array.shape
+  if batch_size % config.num_microbatches:
     raise ValueError(
-      f'{x.shape[0]} rows in {plan.num_microbatches} microbatches; wanted '
-      'batch_size to be a multiple of num_microbatches.'
+      f'batch_size is {batch_size}; it must be a multiple of num_microbatches '
+      f'({config.num_microbatches}).'
     )
-  x = x.reshape(plan.num_microbatches, -1, *x.shape[1:])
-  rows = NamedSharding(plan.mesh, PartitionSpec(None, 'data'))
-  return jax.lax.with_sharding_constraint(x, rows)
+  array = array.reshape(config.num_microbatches, -1, *rest)
+  sharding = NamedSharding(config.mesh, PartitionSpec(None, 'data'))
+  return jax.lax.with_sharding_constraint(array, sharding)
 
 
-def _loss(plan: TrainStepConfig, params, batch: Batch, weight):
-  params = params if plan.lora is None else plan.lora.attach(params)
+def _loss(
+  config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
+) -> tuple[jax.Array, Metrics]:
+  if config.lora is not None:
+    params = config.lora.attach(params)
+
   hidden_BTD, _ = transformer.hidden_states(
-    plan.model,
+    config.model,
     params,
     batch['decoder_input_tokens'],
     positions_BT=batch['decoder_positions'],
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
-    constrain=functools.partial(_constrain, plan),
-    kernel_sharding=partitioning.KernelSharding(plan.mesh, plan.rules),
+    constrain=functools.partial(_constrain, config),
+    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
   )
-  readout = token_log_probs.ChunkedLogProbs(
-    plan.model, params, hidden_BTD, num_devices=plan.mesh.size
+  log_probs = token_log_probs.ChunkedLogProbs(
+    config.model, params, hidden_BTD, num_devices=config.mesh.size
   )
-  return plan.loss(readout, batch, weight)
+  return config.loss(log_probs, batch, weight)
 
 
-def _constrain(plan: TrainStepConfig, x, axes):
+def _constrain(
+  config: TrainStepConfig, x: jax.Array, axes: tuple[str | None, ...]
+) -> jax.Array:
+  """Constrains the sharding of activations with these logical axes."""
   spec = partitioning.logical_to_partition_spec(
-    axes, x.shape, mesh=plan.mesh, rules=plan.rules
+    axes, x.shape, mesh=config.mesh, rules=config.rules
   )
-  return jax.lax.with_sharding_constraint(x, NamedSharding(plan.mesh, spec))
-
-
-def _is_constant(name: str) -> bool:
-  """Whether a batch's array is the same for all rows."""
-  return name.startswith('label_')
+  return jax.lax.with_sharding_constraint(x, NamedSharding(config.mesh, spec))

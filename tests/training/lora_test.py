@@ -69,7 +69,7 @@ def make_state(plan, moved=False):
     )
     return jax.device_put(value.astype(np.float32), sharding)
 
-  shapes = plan.lora.shapes(transformer.abstract_params(CONFIG))
+  shapes = plan.lora.abstract_params(transformer.abstract_params(CONFIG))
   return step_lib.init_train_state(
     plan, jax.tree_util.tree_map_with_path(make, shapes, layout)
   )
@@ -128,7 +128,7 @@ def test_the_matrices_that_are_named_have_adapters_of_their_shapes(
   pattern, wanted
 ):
   shapes = transformer.abstract_params(CONFIG)
-  made = lora_lib.Lora(rank=2, matrices=pattern).shapes(shapes)
+  made = lora_lib.Lora(rank=2, matrices=pattern).abstract_params(shapes)
   assert names(made.adapters) == wanted
   for name in wanted:
     group, matrix = name.split('/')
@@ -140,15 +140,19 @@ def test_the_matrices_that_are_named_have_adapters_of_their_shapes(
 
 def test_a_pattern_without_a_matrix_or_a_wrong_size_is_refused():
   with pytest.raises(ValueError, match='attention/query.*mlp/down'):
-    lora_lib.Lora(matrices='query').shapes(transformer.abstract_params(CONFIG))
-  with pytest.raises(ValueError, match='rank >= 1'):
+    lora_lib.Lora(matrices='query').abstract_params(
+      transformer.abstract_params(CONFIG)
+    )
+  with pytest.raises(ValueError, match='rank must be >= 1'):
     lora_lib.Lora(rank=0)
 
 
 def test_a_stage_begins_with_the_model_that_it_was_given(batch):
   plan, full = make_plan(lora_lib.Lora(rank=16)), make_plan(None)
   state = make_state(plan)
-  drawn = plan.lora.init(transformer.abstract_params(CONFIG), jax.random.key(0))
+  drawn = plan.lora.init_adapters(
+    transformer.abstract_params(CONFIG), jax.random.key(0)
+  )
   assert not any(
     np.any(leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(drawn)
@@ -161,7 +165,7 @@ def test_a_stage_begins_with_the_model_that_it_was_given(batch):
   assert loss_of(plan, state.params, batch) == loss_of(
     full, state.params.base, batch
   )
-  merged = plan.lora.merged(state.params)
+  merged = plan.lora.merge(state.params)
   jax.tree.map(np.testing.assert_array_equal, merged, state.params.base)
 
 
@@ -169,7 +173,7 @@ def test_merged_weights_are_the_adapted_model(batch):
   plan, full = make_plan(), make_plan(None)
   state = make_state(plan, moved=True)
   adapted = loss_of(plan, state.params, batch)
-  merged = jax.tree.map(jnp.asarray, plan.lora.merged(state.params))
+  merged = jax.tree.map(jnp.asarray, plan.lora.merge(state.params))
   assert loss_of(full, merged, batch) == pytest.approx(adapted, rel=1e-5)
   assert abs(loss_of(full, state.params.base, batch) - adapted) > 0.01
   weight = np.asarray(state.params.base['layers']['attention']['out'])
@@ -203,8 +207,8 @@ def test_a_merge_runs_layer_by_layer_alone(monkeypatch):
     return one_layer(*arguments)
 
   monkeypatch.setattr(lora_lib, '_merge_layer', merge)
-  monkeypatch.setattr(lora_lib, '_merge_stack', None)
-  merged = plan.lora.merged(state.params)
+  monkeypatch.setattr(lora_lib, '_make_merge', None)
+  merged = plan.lora.merge(state.params)
   assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(merged))
   assert len(made) == len(ALL) * 3 and max(map(math.prod, made)) == 16 * 4 * 8
 
@@ -214,7 +218,7 @@ def test_a_merge_of_the_stack_keeps_its_layout_and_is_that_of_the_layers():
   params = make_state(make_plan(devices=8, partitions=4), moved=True).params
   for group, name in (('attention', 'out'), ('mlp', 'up')):
     weight, adapter = (tree['layers'][group][name] for tree in params)
-    stack = lora_lib._merge_stack(weight.sharding)(weight, adapter, 2.0)
+    stack = lora_lib._make_merge(weight.sharding)(weight, adapter, 2.0)
     assert stack.sharding.is_equivalent_to(weight.sharding, stack.ndim)
     layers = [
       lora_lib._merge_layer(weight, adapter, layer, 2.0) for layer in range(3)
@@ -228,13 +232,14 @@ def test_a_merge_of_the_stack_keeps_its_layout_and_is_that_of_the_layers():
 def test_one_number_that_is_not_as_saved_is_found_in_any_part(fields):
   plan = make_plan(lora_lib.Lora(rank=2, matrices='mlp/up'), **fields)
   params = make_state(plan, moved=True).params
-  saved = plan.lora.merged(params)['layers']['mlp']['up']
+  saved = plan.lora.merge(params)['layers']['mlp']['up']
   plan.lora.check_merged(params, lambda name, layer: saved, where='here')
   for index in ((0, 0, 0), (1, 15, 9), (2, 3, 31)):
     other = saved.copy()
     other[index] += 0.5
     with pytest.raises(
-      ValueError, match='here: layers/mlp/up is not what was saved, up to 0.5 '
+      ValueError,
+      match='here: layers/mlp/up differs from the saved parameters by up to 0.5',
     ):
       plan.lora.check_merged(params, lambda name, layer: other, where='here')
 
@@ -265,7 +270,7 @@ def test_a_gradient_is_that_of_the_merged_weights(batch):
   plan = make_plan(lora_lib.Lora(rank=2, alpha=6.0), max_grad_norm=None)
   params = make_state(plan, moved=True).params
   weight = plan.loss.weight(batch)
-  (_, _), found = step_lib._gradients(plan, params, batch, weight)
+  (_, _), found = step_lib._loss_and_grads(plan, params, batch, weight)
 
   def merged_loss(adapters):
     merged = jax.tree.map(lambda w: w, params.base)

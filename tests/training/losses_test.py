@@ -294,10 +294,10 @@ def test_extreme_logits_stay_finite(logits_BTV, batch):
 
 def test_misspelt_choices_are_refused_with_the_allowed_ones():
   with pytest.raises(
-    ValueError, match="'labels'; wanted 'words' or 'vocabulary'"
+    ValueError, match="'labels'; it must be 'words' or 'vocabulary'"
   ):
     losses.VerifierXent(over='labels')
-  with pytest.raises(ValueError, match="'avg'; wanted 'sum' or 'mean'"):
+  with pytest.raises(ValueError, match="'avg'; it must be 'sum' or 'mean'"):
     losses.SequenceContrast(normalize='avg')
 
 

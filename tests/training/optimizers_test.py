@@ -60,7 +60,7 @@ def test_a_resumed_run_sees_the_rates_of_the_whole_run():
 
 def test_a_schedule_that_ends_before_its_warm_up_is_refused():
   with pytest.raises(
-    ValueError, match='decay_steps > warmup_steps; bind decay_steps'
+    ValueError, match='decay_steps must be > warmup_steps. Bind decay_steps'
   ):
     optimizers.Linear(1.0, decay_steps=5, warmup_steps=5)
 

@@ -1,0 +1,107 @@
+"""Batches of a training run: from example sources to training and evaluation batches.
+
+inputs = TrainInputs(examples, data_config)
+batches = inputs.train_batches(seed=0, start_step=0)
+"""
+
+from collections.abc import Iterator, Sequence
+import itertools
+
+import numpy as np
+
+from mathft_jax.data import batching, example_types, prompt_templates
+from mathft_jax.data import examples as examples_lib
+from mathft_jax.distributed import partitioning
+from mathft_jax.inference import batch_jobs
+from mathft_jax.training import train_config
+from mathft_jax.training import train_step as step_lib
+
+
+class TrainInputs:
+  """The training examples of a run and the batches made from them."""
+
+  def __init__(
+    self, source: examples_lib.ExampleSource, data: train_config.DataConfig
+  ):
+    self._source, self._data = source, data
+    self._examples = source('train')
+
+  def digest(self) -> str:
+    """Returns a digest of the training examples, for checkpoint metadata."""
+    fields = []
+    for example in self._examples:
+      for name, values in sorted(example_types.as_dict(example).items()):
+        fields.append((name, np.asarray(values).tolist()))
+    return batch_jobs.content_digest(fields)
+
+  def train_batches(
+    self, *, seed: int, start_step: int
+  ) -> Iterator[batching.Batch]:
+    """Returns endless shuffled batches from `start_step` on."""
+    return batching.train_batches(
+      self._examples,
+      start_step=start_step,
+      seed=seed,
+      pack=self._data.pack,
+      **self._options(self._source, self._examples),
+    )
+
+  def eval_batches(self, num_batches: int | None) -> list[batching.Batch]:
+    """Returns at most `num_batches` batches of the validation split; None: all."""
+    source = self._data.eval_examples or self._source
+    examples = source('validation')
+    batches = batching.eval_batches(examples, **self._options(source, examples))
+    return list(itertools.islice(batches, num_batches))
+
+  def _options(
+    self,
+    source: examples_lib.ExampleSource,
+    examples: Sequence[example_types.Example],
+  ) -> dict:
+    """Returns the arguments of `data.batching` that describe a batch."""
+    data = self._data
+    has_verdicts = any(
+      isinstance(example, example_types.VerdictExample) for example in examples
+    )
+    label_words = None
+    if has_verdicts:
+      label_words = prompt_templates.encode_label_words(
+        data.template, data.vocabulary
+      )
+    return dict(
+      batch_size=data.batch_size,
+      max_length=data.sequence_length,
+      label_words=label_words,
+      group_size=source.group_size,
+      too_long=data.too_long,
+      pad_id=data.vocabulary.pad_id,
+    )
+
+
+def check_batch_size(
+  config: step_lib.TrainStepConfig,
+  source: examples_lib.ExampleSource,
+  data: train_config.DataConfig,
+) -> None:
+  """Checks batch size and vocabulary size before any work is done.
+
+  Raises:
+    ValueError: the batch size does not divide, or the vocabulary is larger than the model's.
+  """
+  unit = source.group_size * config.num_microbatches
+  if data.batch_size % unit:
+    raise ValueError(
+      f'batch_size is {data.batch_size}; it must be a multiple of {unit} ({source.group_size} '
+      f'examples of a group x {config.num_microbatches} microbatches). Change BATCH_SIZE or '
+      'NUM_MICROBATCHES.'
+    )
+  partitioning.check_batch_divisible(
+    data.batch_size // config.num_microbatches,
+    config.mesh,
+    knob='batch_size / num_microbatches',
+  )
+  if data.vocabulary.vocab_size > config.model.vocab_size:
+    raise ValueError(
+      f'The vocabulary has {data.vocabulary.vocab_size} ids and the model '
+      f'{config.model.vocab_size}. Bind a larger vocab_size of the model.'
+    )
