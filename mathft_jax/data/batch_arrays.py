@@ -11,8 +11,6 @@ import numpy as np
 from mathft_jax.data import example_types, label_words
 
 Batch = dict[str, np.ndarray]
-# Arrays of a batch without a batch axis: the same in every batch, replicated on all devices.
-UNBATCHED_ARRAYS = frozenset({'label_words', 'label_word_mask'})
 
 
 @dataclasses.dataclass(frozen=True)
