@@ -8,7 +8,12 @@ import dataclasses
 
 import numpy as np
 
-from mathft_jax.data import example_types, label_words
+from mathft_jax.data.example_types import (
+  ContrastExample,
+  Example,
+  VerdictExample,
+)
+from mathft_jax.data.label_words import LabelWords
 
 Batch = dict[str, np.ndarray]
 
@@ -50,9 +55,9 @@ class Segment:
 
 
 def make_segment(
-  example: example_types.Example,
+  example: Example,
   index: int,
-  words: label_words.LabelWords | None,
+  words: LabelWords | None,
 ) -> Segment:
   """Returns the segment of an example.
 
@@ -65,13 +70,13 @@ def make_segment(
     ValueError: the example cannot be trained on.
   """
   inputs = np.asarray(example.inputs, np.int32)
-  if isinstance(example, example_types.VerdictExample):
+  if isinstance(example, VerdictExample):
     return _make_evaluator_prompt(inputs, example.is_correct, index, words)
 
   targets = np.asarray(example.targets, np.int32)
   sequence = np.concatenate([inputs, targets])
   weights, is_correct = None, None
-  if isinstance(example, example_types.ContrastExample):
+  if isinstance(example, ContrastExample):
     is_correct = int(example.is_correct)
   elif example.target_weights is not None:
     weights = np.asarray(example.target_weights, np.float32)
@@ -89,7 +94,7 @@ def _make_evaluator_prompt(
   inputs: np.ndarray,
   is_correct: int,
   index: int,
-  words: label_words.LabelWords | None,
+  words: LabelWords | None,
 ) -> Segment:
   if words is None or not len(inputs):
     raise ValueError(
@@ -171,7 +176,7 @@ def make_label_arrays(segments: Sequence[Segment], batch_size: int) -> Batch:
 
 
 def write_evaluator_prompts(
-  batch: Batch, segments: Sequence[Segment], words: label_words.LabelWords
+  batch: Batch, segments: Sequence[Segment], words: LabelWords
 ):
   """Writes the evaluator prompts with their label-word branches into a batch.
 

@@ -33,15 +33,19 @@ import logging
 import numpy as np
 
 from mathft_jax.data import batch_arrays, example_types, packing
-from mathft_jax.data import label_words as words_lib
+from mathft_jax.data.batch_arrays import Batch, Segment
+from mathft_jax.data.example_types import (
+  Example,
+  SolutionExample,
+  VerdictExample,
+)
+from mathft_jax.data.label_words import LabelWords
 
-Batch = batch_arrays.Batch
-Segment = batch_arrays.Segment
 Row = tuple[Segment, ...]
 
 
 def train_batches(
-  examples: Sequence[example_types.Example],
+  examples: Sequence[Example],
   *,
   batch_size: int,
   max_length: int,
@@ -49,7 +53,7 @@ def train_batches(
   start_step: int = 0,
   pack: bool = False,
   group_size: int = 1,
-  label_words: words_lib.LabelWords | None = None,
+  label_words: LabelWords | None = None,
   too_long: str = 'truncate',
   pad_id: int = 0,
 ) -> Iterator[Batch]:
@@ -82,12 +86,12 @@ def train_batches(
 
 
 def eval_batches(
-  examples: Sequence[example_types.Example],
+  examples: Sequence[Example],
   *,
   batch_size: int,
   max_length: int,
   group_size: int = 1,
-  label_words: words_lib.LabelWords | None = None,
+  label_words: LabelWords | None = None,
   too_long: str = 'truncate',
   pad_id: int = 0,
 ) -> Iterator[Batch]:
@@ -106,18 +110,18 @@ class _BatchLayout:
   batch_size: int
   max_length: int
   group_size: int
-  label_words: words_lib.LabelWords | None
+  label_words: LabelWords | None
   pad_id: int
   has_labels: bool  # some example is a verdict or contrast example
   has_verdicts: bool  # some example is a verdict example
 
 
 def _make_layout(
-  examples: Sequence[example_types.Example],
+  examples: Sequence[Example],
   batch_size: int,
   max_length: int,
   group_size: int,
-  label_words: words_lib.LabelWords | None,
+  label_words: LabelWords | None,
   pad_id: int,
 ) -> _BatchLayout:
   if batch_size <= 0 or batch_size % group_size:
@@ -132,13 +136,13 @@ def _make_layout(
     group_size,
     label_words,
     pad_id,
-    has_labels=bool(kinds - {example_types.SolutionExample}),
-    has_verdicts=example_types.VerdictExample in kinds,
+    has_labels=bool(kinds - {SolutionExample}),
+    has_verdicts=VerdictExample in kinds,
   )
 
 
 def _make_segments(
-  examples: Sequence[example_types.Example],
+  examples: Sequence[Example],
   layout: _BatchLayout,
   too_long: str,
 ) -> list[Segment]:
@@ -150,10 +154,10 @@ def _make_segments(
       f'{len(examples)} examples; wanted a multiple of the group size, {layout.group_size}.'
     )
 
-  kept: list[Segment] = []
+  kept = []
   num_truncated = 0
   for start in range(0, len(examples), layout.group_size):
-    group: list[Segment] = []
+    group = []
     group_truncated = 0
     for index in range(start, start + layout.group_size):
       segment = batch_arrays.make_segment(
@@ -183,7 +187,7 @@ def _fit(segment: Segment, max_length: int, too_long: str) -> Segment | None:
 
 def _log_kept(
   kept: list[Segment],
-  examples: Sequence[example_types.Example],
+  examples: Sequence[Example],
   num_truncated: int,
   max_length: int,
 ):
@@ -225,7 +229,7 @@ def _shuffled_batches(
     first_epoch, rows_to_skip = divmod(rows_to_skip, len(segments))
 
   step = start_step
-  pending: list[Row] = []
+  pending = []
   for epoch in itertools.count(first_epoch):
     rows = _epoch_rows(segments, layout, seed, epoch, pack)
     if rows_to_skip >= len(rows):
@@ -262,7 +266,7 @@ def _epoch_rows(
 
   lengths = [segment.length for segment in shuffled]
   packed = packing.pack_first_fit(lengths, layout.max_length)
-  rows: list[Row] = []
+  rows = []
   for row in rng.permutation(len(packed)):
     rows.append(tuple(shuffled[index] for index in packed[row]))
   return rows

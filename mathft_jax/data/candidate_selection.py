@@ -80,7 +80,7 @@ def select_candidates(
   Raises:
     ValueError: the file is not graded, or no example can be built.
   """
-  selected: list[LabelledCandidate] = []
+  selected = []
   counts = Counter()
   for candidate_set in read_candidate_sets_of_split(path, split):
     graded = _graded_candidates(candidate_set, selection, counts)
@@ -190,7 +190,7 @@ def _choose(
   limit = selection.examples_per_problem
 
   if selection.paired:
-    chosen: list[LabelledCandidate] = []
+    chosen = []
     for i, j in pair_candidates_evenly(len(correct), len(incorrect), limit):
       chosen.append(LabelledCandidate(problem, correct[i], 1))
       chosen.append(LabelledCandidate(problem, incorrect[j], 0))
@@ -217,7 +217,7 @@ def pair_candidates_evenly(
   num_correct x num_incorrect table, and starts the next diagonal when one is complete.
   """
   lcm = int(np.lcm(num_correct, num_incorrect))
-  pairs: list[tuple[int, int]] = []
+  pairs = []
   for k in range(min(limit, num_correct * num_incorrect)):
     pairs.append((k % num_correct, (k + k // lcm) % num_incorrect))
   return pairs

@@ -1,11 +1,8 @@
 """Types of training examples: token ids and labels of one sequence, before batching."""
 
-from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
-
-TokenIds = np.ndarray | Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,9 +15,9 @@ class SolutionExample:
     target_weights: loss weight of each target token; None means 1 for all.
   """
 
-  inputs: TokenIds
-  targets: TokenIds
-  target_weights: np.ndarray | Sequence[float] | None = None
+  inputs: np.ndarray
+  targets: np.ndarray
+  target_weights: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +29,7 @@ class VerdictExample:
     is_correct: 1 if the candidate in the prompt is correct, else 0.
   """
 
-  inputs: TokenIds
+  inputs: np.ndarray
   is_correct: int
 
 
@@ -46,15 +43,15 @@ class ContrastExample:
     is_correct: 1 if the candidate is correct, else 0.
   """
 
-  inputs: TokenIds
-  targets: TokenIds
+  inputs: np.ndarray
+  targets: np.ndarray
   is_correct: int
 
 
 Example = SolutionExample | VerdictExample | ContrastExample
 
 
-def as_dict(example: Example) -> dict[str, TokenIds | int]:
+def as_dict(example: Example) -> dict[str, np.ndarray | int]:
   """Returns the fields of an example by name, as digests in checkpoint metadata read them.
 
   A verdict example has empty `targets`. Weights that are None are left out.

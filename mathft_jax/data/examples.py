@@ -9,8 +9,9 @@ An example source is called with the name of a split and returns a finite list o
 first. See `example_types` for the examples and `batching` for the arrays made from them.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import logging
 from typing import Protocol, TypeVar
 
@@ -20,14 +21,16 @@ from mathft_jax.data import (
   candidate_selection,
   problem_sources,
   prompt_templates,
-  schema,
 )
+from mathft_jax.data.candidate_selection import CandidateSelection
 from mathft_jax.data.example_types import (
   ContrastExample,
   Example,
   SolutionExample,
   VerdictExample,
 )
+from mathft_jax.data.prompt_templates import Template, Vocabulary
+from mathft_jax.data.schema import Candidate, Problem
 
 Encoded = TypeVar('Encoded')
 
@@ -48,8 +51,8 @@ class SolutionExamples:
   """SSFT: the prompt as inputs, the reference solution as targets."""
 
   problems: problem_sources.ProblemSource
-  template: prompt_templates.Template
-  vocabulary: prompt_templates.Vocabulary
+  template: Template
+  vocabulary: Vocabulary
   group_size = 1
 
   def __call__(self, split: str) -> list[SolutionExample]:
@@ -73,30 +76,22 @@ class SolutionExamples:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerdictExamples(candidate_selection.CandidateSelection):
+class VerdictExamples(CandidateSelection):
   """Evaluator prompts with labels, from a jsonl file of graded candidates."""
 
   candidates: str
-  template: prompt_templates.Template
-  vocabulary: prompt_templates.Vocabulary
+  template: Template
+  vocabulary: Vocabulary
 
   @property
   def group_size(self) -> int:
     return 2 if self.paired else 1
 
   def __call__(self, split: str) -> list[VerdictExample]:
-    selected = candidate_selection.select_candidates(
-      self, self.candidates, split
-    )
-    encoded = _encode_distinct(selected, self._encode_prompt)
-    return [
-      VerdictExample(inputs, labelled.is_correct)
-      for inputs, labelled in zip(encoded, selected)
-    ]
+    encoded = _encode_selected(self, self.candidates, split, self._encode)
+    return [VerdictExample(inputs, label) for inputs, label in encoded]
 
-  def _encode_prompt(
-    self, problem: schema.Problem, candidate: schema.Candidate
-  ) -> np.ndarray:
+  def _encode(self, problem: Problem, candidate: Candidate) -> np.ndarray:
     prefix = prompt_templates.encode_evaluator_problem(
       self.template, self.vocabulary, problem
     )
@@ -107,12 +102,12 @@ class VerdictExamples(candidate_selection.CandidateSelection):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContrastExamples(candidate_selection.CandidateSelection):
+class ContrastExamples(CandidateSelection):
   """Pairs for L_seq: a generator prompt with a correct, then with an incorrect candidate."""
 
   candidates: str
-  template: prompt_templates.Template
-  vocabulary: prompt_templates.Vocabulary
+  template: Template
+  vocabulary: Vocabulary
   group_size = 2
 
   def __post_init__(self):
@@ -123,17 +118,11 @@ class ContrastExamples(candidate_selection.CandidateSelection):
       )
 
   def __call__(self, split: str) -> list[ContrastExample]:
-    selected = candidate_selection.select_candidates(
-      self, self.candidates, split
-    )
-    encoded = _encode_distinct(selected, self._encode)
-    return [
-      ContrastExample(inputs, targets, labelled.is_correct)
-      for (inputs, targets), labelled in zip(encoded, selected)
-    ]
+    encoded = _encode_selected(self, self.candidates, split, self._encode)
+    return [ContrastExample(*ids, label) for ids, label in encoded]
 
   def _encode(
-    self, problem: schema.Problem, candidate: schema.Candidate
+    self, problem: Problem, candidate: Candidate
   ) -> tuple[np.ndarray, np.ndarray]:
     """Returns prompt and candidate; a candidate that was cut before its EOS gets no EOS."""
     inputs = prompt_templates.encode_prompt(
@@ -156,8 +145,8 @@ class CorrectCandidateExamples:
   """
 
   candidates: str
-  template: prompt_templates.Template
-  vocabulary: prompt_templates.Vocabulary
+  template: Template
+  vocabulary: Vocabulary
   max_per_problem: int = 4
   group_size = 1
 
@@ -208,7 +197,7 @@ class MixedExamples:
     for examples, rate in zip(examples_by_source, self.rates):
       num_groups = max(num_groups, -(-len(examples) // rate))
 
-    streams: list[list[Example]] = []
+    streams = []
     for index, examples in enumerate(examples_by_source):
       streams.append(
         _repeat_shuffled(
@@ -219,7 +208,7 @@ class MixedExamples:
         )
       )
 
-    mixed: list[Example] = []
+    mixed = []
     for group in range(num_groups):
       for stream, rate in zip(streams, self.rates):
         mixed.extend(stream[group * rate : (group + 1) * rate])
@@ -234,9 +223,9 @@ class MixedExamples:
 
 
 def make_solution_example(
-  template: prompt_templates.Template,
-  vocabulary: prompt_templates.Vocabulary,
-  problem: schema.Problem,
+  template: Template,
+  vocabulary: Vocabulary,
+  problem: Problem,
 ) -> SolutionExample:
   """Returns prompt and reference solution of a problem as token ids."""
   inputs = prompt_templates.encode_prompt(template, vocabulary, problem)
@@ -246,19 +235,19 @@ def make_solution_example(
   )
 
 
-def _encode_distinct(
-  selected: Sequence[candidate_selection.LabelledCandidate],
-  encode: Callable[[schema.Problem, schema.Candidate], Encoded],
-) -> list[Encoded]:
-  """Returns the encoded candidates; each distinct candidate is encoded once."""
-  cache: dict[Hashable, Encoded] = {}
-  encoded: list[Encoded] = []
-  for problem, candidate, _ in selected:
-    key = (problem.id, candidate)
-    if key not in cache:
-      cache[key] = encode(problem, candidate)
-    encoded.append(cache[key])
-  return encoded
+def _encode_selected(
+  selection: CandidateSelection,
+  path: str,
+  split: str,
+  encode: Callable[[Problem, Candidate], Encoded],
+) -> list[tuple[Encoded, int]]:
+  """Returns (encoded candidate, is_correct); each distinct candidate is encoded once."""
+  encode_once = functools.cache(encode)
+  selected = candidate_selection.select_candidates(selection, path, split)
+  return [
+    (encode_once(problem, candidate), is_correct)
+    for problem, candidate, is_correct in selected
+  ]
 
 
 def _repeat_shuffled(
@@ -269,7 +258,7 @@ def _repeat_shuffled(
 ) -> list[Example]:
   """Returns `length` examples: all groups in random order, repeated in new orders."""
   num_groups = len(examples) // group_size
-  stream: list[Example] = []
+  stream = []
   while len(stream) < length:
     for group in rng.permutation(num_groups):
       stream.extend(examples[group * group_size : (group + 1) * group_size])

@@ -15,12 +15,13 @@ from typing import Protocol
 from etils import epath
 
 from mathft_jax.data import boxed_answers, candidate_selection, schema
+from mathft_jax.data.schema import Problem
 
 
 class ProblemSource(Protocol):
   """Returns the problems of a split, in a fixed order."""
 
-  def __call__(self, split: str) -> Sequence[schema.Problem]: ...
+  def __call__(self, split: str) -> Sequence[Problem]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class JsonlProblems:
   validation_fraction: float = 0.0
   limit: int | None = None
 
-  def __call__(self, split: str) -> list[schema.Problem]:
+  def __call__(self, split: str) -> list[Problem]:
     problems = [
       problem for problem in self._read(split) if problem.split == split
     ]
@@ -55,7 +56,7 @@ class JsonlProblems:
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
     return subsample_problems(problems, self.limit)
 
-  def _read(self, split: str) -> list[schema.Problem]:
+  def _read(self, split: str) -> list[Problem]:
     """Returns the problems of the file that has the split, each with its own split."""
     file_split = split
     if split == 'validation' and self.validation_fraction:
@@ -67,7 +68,7 @@ class JsonlProblems:
       )
 
     default_split = file_split if '{split}' in self.path else 'train'
-    problems: list[schema.Problem] = []
+    problems = []
     for where, record in schema.read_jsonl(path):
       problem = problem_from_json(record, where, path.name, default_split)
       if (
@@ -95,11 +96,11 @@ class CorrectCandidateProblems:
   max_per_problem: int = 4
   limit: int | None = None
 
-  def __call__(self, split: str) -> list[schema.Problem]:
+  def __call__(self, split: str) -> list[Problem]:
     candidate_sets = candidate_selection.read_candidate_sets_of_split(
       self.candidates, split
     )
-    problems: list[schema.Problem] = []
+    problems = []
     num_unsolved = 0
     for candidate_set in candidate_sets:
       correct = [c.solution for c in candidate_set.candidates if c.is_correct]
@@ -127,8 +128,8 @@ class ConcatenatedProblems:
   def __post_init__(self):
     object.__setattr__(self, 'sources', tuple(self.sources))
 
-  def __call__(self, split: str) -> list[schema.Problem]:
-    problems: list[schema.Problem] = []
+  def __call__(self, split: str) -> list[Problem]:
+    problems = []
     for source in self.sources:
       problems.extend(source(split))
     return problems
@@ -154,7 +155,7 @@ def select_demonstrations(
 
 def problem_from_json(
   record: Mapping[str, object], where: str, name: str, split: str
-) -> schema.Problem:
+) -> Problem:
   """Returns a problem from a json object.
 
   Args:
@@ -176,7 +177,7 @@ def problem_from_json(
   if answer in (None, ''):
     answer = boxed_answers.last_boxed_answer(solution)
   line = where.rpartition(':')[2]
-  return schema.Problem(
+  return Problem(
     id=str(record.get('id', record.get('unique_id')) or f'{name}:{line}'),
     question=question,
     solution=solution,
@@ -188,8 +189,8 @@ def problem_from_json(
 
 
 def subsample_problems(
-  problems: Sequence[schema.Problem], limit: int | None
-) -> list[schema.Problem]:
+  problems: Sequence[Problem], limit: int | None
+) -> list[Problem]:
   """Returns at most `limit` problems in their order, chosen by a hash of the id.
 
   Whether a problem is chosen before another depends on their ids only, not on other problems.

@@ -15,7 +15,6 @@ line break, they may not.
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
-import itertools
 import re
 from typing import Protocol
 
@@ -268,6 +267,11 @@ def _encode_parts(
 ) -> list[int]:
   """Returns token ids; ids in `parts` stay, neighbouring texts are tokenised as one."""
   ids: list[int] = []
-  for kind, group in itertools.groupby(parts, type):
-    ids += vocabulary.encode(''.join(group)) if kind is str else group
-  return ids
+  text = ''
+  for part in parts:
+    if isinstance(part, str):
+      text += part
+    else:
+      ids += [*vocabulary.encode(text), part]
+      text = ''
+  return ids + vocabulary.encode(text)

@@ -147,7 +147,10 @@ def _register_task(
     )
   seqio.TaskRegistry.remove(name)
   seqio.TaskRegistry.add(
-    name, source=source, output_features=features, preprocessors=preprocessors
+    name,
+    source=source,  # pyright: ignore[reportArgumentType]
+    output_features=features,
+    preprocessors=preprocessors,
   )
 
 
@@ -251,7 +254,10 @@ def _candidate_elements(
   verdicts = examples_lib.VerdictExamples(**options)(split)
   if kind == 'scr_xent':
     for verdict in verdicts:
-      yield {'inputs': verdict.inputs, 'is_correct': verdict.is_correct}
+      yield {
+        'inputs': verdict.inputs,
+        'is_correct': np.asarray(verdict.is_correct),
+      }
     return
   for correct, incorrect in zip(verdicts[0::2], verdicts[1::2]):
     yield {
@@ -297,7 +303,7 @@ class TaskExamples(TaskConfig):
     if isinstance(mixture_or_task, seqio.Mixture):
       elements = mixture_rates.oversample_to_rates(mixture_or_task, elements)
 
-    examples: list[Example] = []
+    examples = []
     for element in itertools.chain(*elements):
       examples.extend(_to_examples(element))
     logging.info(
@@ -319,7 +325,7 @@ class TaskExamples(TaskConfig):
     self, mixture_or_task: seqio.Task | seqio.Mixture
   ) -> list[seqio.Task]:
     """Returns the tasks as registered now; a mixture keeps those of its own registration."""
-    tasks = [mixture_or_task]
+    tasks: list = [mixture_or_task]
     if isinstance(mixture_or_task, seqio.Mixture):
       names = [task.name for task in mixture_or_task.tasks]
       tasks = list(map(seqio.TaskRegistry.get, names))

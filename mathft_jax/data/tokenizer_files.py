@@ -1,41 +1,48 @@
-"""Published tokenizers as they lie on disk: a `tokenizer.json`, or a SentencePiece model.
+"""Loads published tokenizers: a `tokenizer.json`, or a SentencePiece model.
 
-Both are read so that a text is nothing but its tokens: no BOS or EOS, no padding, no cut at some
-length, no space before the first letter. Some tokenizers (Llama 2's, Mistral's) begin every text
-with a space, also every piece of one; that is told apart as `adds_space`, so that the first piece of
-a prompt can have it and the others not.
+  tokenizer = load_tokenizer('models/gemma-2-2b')
+  ids = tokenizer.encode('2 + 2')
+
+A text becomes exactly its own tokens: no BOS or EOS, no padding, no truncation, no space before the
+first letter. Some tokenizers (Llama 2, Mistral) put a space before every text, also before every
+part of one. `Tokenizer.adds_space` says so; the first part of a prompt then gets the space, and the
+others do not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
+import importlib
 import json
+from types import ModuleType
 from typing import Any
 
 from etils import epath
 
-FILE_NAMES = (
-  'tokenizer.json',
-  'tokenizer.model',
-)  # in a folder, the first that is there
-# `normalizer_spec { add_dummy_prefix: false }` on the wire; protobuf merges what is appended.
+Json = dict[str, Any]
+
+# Of a folder, the first that exists.
+FILE_NAMES = ('tokenizer.json', 'tokenizer.model')
+# `normalizer_spec { add_dummy_prefix: false }` as a serialized protobuf; protobuf merges appended
+# bytes into the message.
 NO_DUMMY_PREFIX = b'\x1a\x02\x18\x00'
+GIT_LFS_HEADER = b'version https://git-lfs'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
-  """One tokenizer, whatever its format.
+  """A tokenizer of either format.
 
   Attributes:
-    encode: the ids of a text; names of special tokens in it may become these.
-    decode: the text of ids.
-    token_id: the id of a token by its name; None for an unknown name.
-    token: the name of an id.
-    special_ids: {name: id} of the tokens that the file calls special; the unknown token is not
-      among them, as texts may need it.
-    size: ids are below it.
-    adds_space: as published it begins a text with a space.
-    digest: equal for files that give the same ids to every text, wherever they lie.
+    encode: text to ids; names of special tokens in the text may become special ids.
+    decode: ids to text.
+    token_id: name of a token to its id; None for an unknown name.
+    token: id to the name of the token.
+    special_ids: {name: id} of the special tokens of the file, without the unknown token, which
+      texts may need.
+    size: all ids are below it.
+    adds_space: the published tokenizer puts a space before every text.
+    digest: equal for files that give the same ids to every text, wherever they are stored.
   """
 
   encode: Callable[[str], list[int]]
@@ -49,117 +56,118 @@ class Tokenizer:
 
 
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:
-  """The tokenizer of a file, or of a folder with one; ValueError when there is none."""
+  """Returns the tokenizer of a file, or of a folder that contains one.
+
+  Raises:
+    ValueError: there is no tokenizer, or it cannot be read.
+  """
   path = epath.Path(path)
-  found = (
-    [path / name for name in FILE_NAMES if (path / name).is_file()]
-    if path.is_dir()
-    else [path]
-  )
-  if not found or not found[0].is_file():
+  files = [path]
+  if path.is_dir():
+    files = [path / name for name in FILE_NAMES]
+  existing = [file for file in files if file.is_file()]
+  if not existing:
     raise ValueError(
-      f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a '
-      f'folder that has {" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
+      f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a folder with '
+      f'{" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
     )
-  content = found[0].read_bytes()
-  if content.startswith(b'version https://git-lfs'):
+
+  file = existing[0]
+  content = file.read_bytes()
+  if content.startswith(GIT_LFS_HEADER):
     raise ValueError(
-      f'{found[0]} is a git lfs pointer; fetch the file that it stands for.'
+      f'{file} is a git lfs pointer, not the file; run `git lfs pull` in its repository.'
     )
-  make = _from_json if found[0].suffix == '.json' else _from_sentence_pieces
+  load = _load_json if file.suffix == '.json' else _load_sentencepiece
   try:
-    return make(content)
+    return load(content)
   except (ValueError, KeyError, RuntimeError) as error:
     raise ValueError(
-      f'{found[0]} is no tokenizer that can be read: {error}'
+      f'{file} is not a tokenizer that can be read: {error}'
     ) from error
 
 
-def _from_json(content: bytes) -> Tokenizer:
-  tokenizers = _library('tokenizers')
+def _load_json(content: bytes) -> Tokenizer:
+  """Returns the tokenizer of a `tokenizer.json`."""
   published = json.loads(content)
-  plain = {
-    **published,
-    'truncation': None,
-    'padding': None,
-    **{
-      part: _without_space(published.get(part))
-      for part in ('normalizer', 'pre_tokenizer', 'decoder')
-    },
-  }
-  library = _json_tokenizer(tokenizers, plain)
-  adds_space = plain != published and (
-    _json_tokenizer(tokenizers, published)
-    .encode('1', add_special_tokens=False)
-    .ids
-    != library.encode('1', add_special_tokens=False).ids
-  )
+  plain = {**published, 'truncation': None, 'padding': None}
+  for part in ('normalizer', 'pre_tokenizer', 'decoder'):
+    plain[part] = _remove_prefix_space(published.get(part))
+
+  library = _make_json_tokenizer(plain)
+  adds_space = False
+  if plain != published:
+    original = _make_json_tokenizer(published)
+    adds_space = _encode_plain(original, '1') != _encode_plain(library, '1')
+
   unknown = getattr(library.model, 'unk_token', None)
-  special = {
-    token['content']: token['id']
-    for token in published.get('added_tokens', ())
-    if token['special'] and token['content'] != unknown
-  }
+  special_ids = {}
+  for token in published.get('added_tokens', ()):
+    if token['special'] and token['content'] != unknown:
+      special_ids[token['content']] = token['id']
   return Tokenizer(
-    encode=lambda text: library.encode(text, add_special_tokens=False).ids,
+    encode=lambda text: _encode_plain(library, text),
     decode=lambda ids: library.decode(ids, skip_special_tokens=False),
     token_id=library.token_to_id,
     token=library.id_to_token,
-    special_ids=special,
+    special_ids=special_ids,
     size=max(library.get_vocab(with_added_tokens=True).values()) + 1,
     adds_space=adds_space,
-    digest=_json_digest(published),
+    digest=_digest_json(published),
   )
 
 
-def _json_tokenizer(tokenizers: Any, content: Mapping[str, Any]) -> Any:
-  """The library's tokenizer; its errors are of no type of their own."""
+def _make_json_tokenizer(content: Json):
+  """Returns a `tokenizers.Tokenizer`; ValueError for a content that it does not accept."""
+  tokenizers = _import_library('tokenizers')
   try:
     return tokenizers.Tokenizer.from_str(json.dumps(content))
   except Exception as error:  # noqa: BLE001 (tokenizers raises plain Exception)
     raise ValueError(str(error)) from error
 
 
-def _without_space(part: Any) -> Any:
-  """A normalizer, pre-tokenizer or decoder without what puts a space first or takes it off."""
-  if (
-    part is None
-    or part['type'] == 'Prepend'
-    or (part['type'] == 'Strip' and part.get('content') == ' ')
-  ):
+def _encode_plain(library, text: str) -> list[int]:
+  return library.encode(text, add_special_tokens=False).ids
+
+
+def _remove_prefix_space(part: Json | None) -> Json | None:
+  """Returns a normalizer, pre-tokenizer or decoder that neither adds nor strips a first space."""
+  if part is None:
     return None
-  if part['type'] == 'Metaspace':
+  kind = part['type']
+  if kind == 'Prepend' or (kind == 'Strip' and part.get('content') == ' '):
+    return None
+  if kind == 'Metaspace':
     return {**part, 'prepend_scheme': 'never', 'add_prefix_space': False}
-  if part['type'] == 'ByteLevel':
+  if kind == 'ByteLevel':
     return {**part, 'add_prefix_space': False}
-  if part['type'] != 'Sequence':
+  if kind != 'Sequence':
     return part
   [members] = part.keys() - {'type'}
-  kept = [
-    inner for inner in map(_without_space, part[members]) if inner is not None
-  ]
+  kept = list(filter(None, map(_remove_prefix_space, part[members])))
   return {**part, members: kept} if kept else None
 
 
-def _json_digest(published: Mapping[str, Any]) -> str:
-  """Of what makes ids: not of padding, length, post-processor or the way the json is written."""
+def _digest_json(published: Json) -> str:
+  """Returns a digest of what determines ids.
+
+  Padding, truncation, post-processor and the format of the json do not count.
+  """
   model = dict(published['model'])
   if 'merges' in model:  # older files have "a b", newer ones ["a", "b"]
     model['merges'] = [
       pair if isinstance(pair, str) else ' '.join(pair)
       for pair in model['merges']
     ]
-  parts = {
-    name: published.get(name)
-    for name in ('added_tokens', 'normalizer', 'pre_tokenizer')
-  }
-  return _sha256(
-    json.dumps({**parts, 'model': model}, sort_keys=True).encode('utf-8')
-  )
+  parts: Json = {'model': model}
+  for name in ('added_tokens', 'normalizer', 'pre_tokenizer'):
+    parts[name] = published.get(name)
+  return _sha256(json.dumps(parts, sort_keys=True).encode('utf-8'))
 
 
-def _from_sentence_pieces(content: bytes) -> Tokenizer:
-  sentencepiece = _library('sentencepiece')
+def _load_sentencepiece(content: bytes) -> Tokenizer:
+  """Returns the tokenizer of a SentencePiece model."""
+  sentencepiece = _import_library('sentencepiece')
   published = sentencepiece.SentencePieceProcessor(model_proto=content)
   plain = sentencepiece.SentencePieceProcessor(
     model_proto=content + NO_DUMMY_PREFIX
@@ -169,26 +177,24 @@ def _from_sentence_pieces(content: bytes) -> Tokenizer:
     index = plain.piece_to_id(name)
     return index if plain.id_to_piece(index) == name else None
 
+  size = plain.get_piece_size()
+  control_ids = filter(plain.is_control, range(size))
   return Tokenizer(
     encode=plain.encode,
     decode=lambda ids: plain.decode(list(ids)),
     token_id=token_id,
     token=plain.id_to_piece,
-    special_ids={
-      plain.id_to_piece(index): index
-      for index in range(plain.get_piece_size())
-      if plain.is_control(index)
-    },
-    size=plain.get_piece_size(),
+    special_ids={plain.id_to_piece(index): index for index in control_ids},
+    size=size,
     adds_space=published.encode('1') != plain.encode('1'),
     digest=_sha256(content),
   )
 
 
-def _library(name: str) -> Any:
-  """A tokenizer library, imported when a file asks for it."""
+def _import_library(name: str) -> ModuleType:
+  """Imports a tokenizer library when a file needs it."""
   try:
-    return __import__(name)
+    return importlib.import_module(name)
   except ImportError as error:
     raise ImportError(
       f'This tokenizer needs the package {name}; install mathft_jax[data].'

@@ -84,24 +84,27 @@ class Dial:
     return f'{name} {self.start} {first:+d} {between} {second:+d} = {self.end}'
 
 
-def format_question(dials: Sequence[Dial]) -> str:
+Dials = tuple[Dial, ...]
+
+
+def format_question(dials: Dials) -> str:
   """Returns the text of a problem."""
   questions = [dial.question(name) for name, dial in zip(DIAL_NAMES, dials)]
   return ' next '.join(questions) + ' code ?'
 
 
-def format_steps(dials: Sequence[Dial], fine: bool) -> str:
+def format_steps(dials: Dials, fine: bool) -> str:
   """Returns the text of a solution before its box."""
   named = zip(DIAL_NAMES, dials)
   return ' '.join([dial.solution(name, fine) for name, dial in named])
 
 
-def format_solution(dials: Sequence[Dial], fine: bool) -> str:
+def format_solution(dials: Dials, fine: bool) -> str:
   """Returns the text of a solution."""
   return f'{format_steps(dials, fine)} {format_boxed_answer(dials)}'
 
 
-def format_boxed_answer(dials: Sequence[Dial]) -> str:
+def format_boxed_answer(dials: Dials) -> str:
   """Returns the text of a boxed answer."""
   ends = ' , '.join([str(dial.end) for dial in dials])
   return f'\\boxed{{( {ends} )}}'
@@ -113,7 +116,7 @@ def sample_dials(
   num_dials: int,
   turn_range: tuple[int, int],
   larger_turn_probability: float = 0.0,
-) -> list[tuple[Dial, ...]]:
+) -> list[Dials]:
   """Returns `count` problems of `num_dials` true dials with uniform positions.
 
   See `sample_turns` for the turns.
@@ -125,7 +128,7 @@ def sample_dials(
   ends = (middles + turns[..., 1]) % NUM_POSITIONS
 
   columns = [starts, turns[..., 0], turns[..., 1], middles, ends]
-  problems: list[tuple[Dial, ...]] = []
+  problems = []
   for table in np.stack(columns, axis=-1).tolist():
     dials = [
       Dial(start, (first, second), middle, end)
@@ -215,7 +218,7 @@ class DialProblems:
       for index, dials in enumerate(sampled)
     ]
 
-  def _sample_distinct(self, split: str) -> Iterator[tuple[Dial, ...]]:
+  def _sample_distinct(self, split: str) -> Iterator[Dials]:
     """Yields the problems of a split, each once."""
     seen = set()
     for block in itertools.count():
@@ -230,7 +233,7 @@ class DialProblems:
           yield dials
 
   def _make_problem(
-    self, split: str, index: int, dials: tuple[Dial, ...]
+    self, split: str, index: int, dials: Dials
   ) -> schema.Problem:
     fine = self.style == 'fine' or (self.style == 'mix' and index % 2 == 0)
     turns = itertools.chain.from_iterable(dial.turns for dial in dials)
@@ -246,7 +249,7 @@ class DialProblems:
     )
 
 
-def hash_bucket(dials: Sequence[Dial]) -> int:
+def hash_bucket(dials: Dials) -> int:
   """Returns 0 to 7, by a multiplicative hash of a problem's numbers."""
   key = 0
   for dial in dials:

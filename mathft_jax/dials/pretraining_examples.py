@@ -21,13 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 import numpy as np
+from numpy.random import Generator
 
 from mathft_jax.data import prompt_templates
 from mathft_jax.data.example_types import SolutionExample
 from mathft_jax.dials import dial_problems
-from mathft_jax.dials.dial_problems import Dial
+from mathft_jax.dials.dial_problems import Dial, Dials
 
 Piece = tuple[str, float]  # text, loss weight of each of its tokens; '' is EOS
+Pieces = list[Piece]
 NUM_POSITIONS = dial_problems.NUM_POSITIONS
 DIAL_NAMES = dial_problems.DIAL_NAMES
 # With these two a chain and a row of checks are as long as a solved problem.
@@ -68,7 +70,7 @@ class DialPretrainingExamples:
 
   def __call__(self, split: str) -> list[SolutionExample]:
     fraction = 1.0 if split == 'train' else self.validation_fraction
-    texts: list[list[Piece]] = []
+    texts = []
     for kind, count in sorted(self.counts.items()):
       name, _, option = kind.partition(' ')
       if name not in EXAMPLE_MAKERS:
@@ -87,8 +89,7 @@ class DialPretrainingExamples:
 
   def _encode(self, pieces: Sequence[Piece]) -> SolutionExample:
     """Returns the text as targets; its first token is context."""
-    tokens: list[int] = []
-    weights: list[float] = []
+    tokens, weights = [], []
     if self.vocabulary.bos_id is not None:
       tokens, weights = [self.vocabulary.bos_id], [0.0]
     for text, weight in pieces:
@@ -104,10 +105,10 @@ class DialPretrainingExamples:
 
 def make_fact_chains(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns chains of true facts."""
   del option
   starts = rng.integers(0, NUM_POSITIONS, count)
@@ -116,7 +117,7 @@ def make_fact_chains(
   )
   ends = (starts[:, None] + np.cumsum(turns, axis=1)) % NUM_POSITIONS
 
-  texts: list[list[Piece]] = []
+  texts = []
   for index, start in enumerate(starts):
     facts = _format_facts(turns[index], ends[index], 1.0)
     texts.append([(f'chain {start}', 0.0), *facts])
@@ -125,16 +126,16 @@ def make_fact_chains(
 
 def make_two_turn_steps(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns single dials of terse solutions."""
   del option
   names = rng.integers(0, len(DIAL_NAMES), count)
   problems = dial_problems.sample_dials(rng, count, 1, config.turn_range)
 
-  texts: list[list[Piece]] = []
+  texts = []
   for name, (dial,) in zip(names, problems):
     text = dial.solution(DIAL_NAMES[name], fine=False)
     before, _, end = text.rpartition(' ')
@@ -144,10 +145,10 @@ def make_two_turn_steps(
 
 def make_fact_checks(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns rows of unrelated facts, half of them wrong, each with its verdict."""
   del option
   shape = (count, CHECKS_PER_EXAMPLE)
@@ -157,9 +158,9 @@ def make_fact_checks(
   errors = is_wrong * rng.integers(1, NUM_POSITIONS, shape)
   ends = (starts + turns + errors) % NUM_POSITIONS
 
-  texts: list[list[Piece]] = []
+  texts = []
   for index in range(count):
-    pieces: list[Piece] = [('check', 0.0)]
+    pieces = [('check', 0.0)]
     for fact in range(CHECKS_PER_EXAMPLE):
       wrong = bool(is_wrong[index, fact])
       start, turn = starts[index, fact], turns[index, fact]
@@ -172,15 +173,15 @@ def make_fact_checks(
 
 def make_chained_checks(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns chains of facts with one verdict at the end; half of them have one error.
 
-  `option` is the number of facts, by default 1.
+  `option` is the number of facts.
   """
-  num_facts = int(option or 1)
+  num_facts = int(option)
   starts = rng.integers(0, NUM_POSITIONS, count)
   turns = dial_problems.sample_turns(rng, (count, num_facts), config.turn_range)
   is_wrong = rng.random(count) < 0.5
@@ -191,7 +192,7 @@ def make_chained_checks(
   errors[np.arange(count), error_places] = is_wrong * error_sizes
   ends = (starts[:, None] + np.cumsum(turns + errors, axis=1)) % NUM_POSITIONS
 
-  texts: list[list[Piece]] = []
+  texts = []
   for index, start in enumerate(starts):
     wrong = bool(is_wrong[index])
     facts = _format_facts(turns[index], ends[index], 0.0 if wrong else 1.0)
@@ -208,17 +209,17 @@ def make_chained_checks(
 
 def make_solution_verdicts(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns the steps of fine-grained solutions with a verdict.
 
-  `option` is the number of dials, by default 3.
+  `option` is the number of dials.
   """
   suffix = config.template.verify_solution
-  texts: list[list[Piece]] = []
-  for dials, wrong in _sample_judged(config, rng, count, int(option or 3)):
+  texts = []
+  for dials, wrong in _sample_judged(config, rng, count, int(option)):
     steps = dial_problems.format_steps(dials, fine=True)
     text = suffix.replace('{solution}', steps)
     texts.append([(text, 0.0), config.verdict(wrong)])
@@ -227,13 +228,13 @@ def make_solution_verdicts(
 
 def make_solved_problems(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns problems with solutions, as in SSFT.
 
-  `option` is the style, 'fine' (default) or 'terse'.
+  `option` is the style, 'fine' or 'terse'.
   """
   # Unused numbers: the base model in the package was trained on what follows them.
   rng.random((count, len(DIAL_NAMES), 2))
@@ -244,13 +245,13 @@ def make_solved_problems(
     config.turn_range,
     config.larger_turn_probability,
   )
-  texts: list[list[Piece]] = []
+  texts = []
   for dials in problems:
     question = dial_problems.format_question(dials)
     prompt = config.template.solve.replace('{question}', question)
-    pieces: list[Piece] = [(prompt, 0.0)]
+    pieces = [(prompt, 0.0)]
     for name, dial in zip(DIAL_NAMES, dials):
-      pieces.extend(_weigh_words(config, name, dial, option != 'terse'))
+      pieces.extend(_weigh_words(config, name, dial, option == 'fine'))
     pieces.append((dial_problems.format_boxed_answer(dials), 1.0))
     pieces.append(('', 1.0))
     texts.append(pieces)
@@ -259,17 +260,17 @@ def make_solved_problems(
 
 def make_evaluator_prompts(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
-  option: str = '',
-) -> list[list[Piece]]:
+  option: str,
+) -> list[Pieces]:
   """Returns evaluator prompts with verdicts; correct solutions are targets, too.
 
-  `option` is the number of dials, by default 3.
+  `option` is the number of dials.
   """
   before, after = config.template.verify_solution.split('{solution}')
-  texts: list[list[Piece]] = []
-  for dials, wrong in _sample_judged(config, rng, count, int(option or 3)):
+  texts = []
+  for dials, wrong in _sample_judged(config, rng, count, int(option)):
     question = dial_problems.format_question(dials)
     prompt = config.template.verify_problem.replace('{question}', question)
     solution = dial_problems.format_solution(dials, fine=True)
@@ -285,7 +286,7 @@ def make_evaluator_prompts(
 
 
 ExampleMaker = Callable[
-  [DialPretrainingExamples, np.random.Generator, int, str], list[list[Piece]]
+  [DialPretrainingExamples, Generator, int, str], list[Pieces]
 ]
 EXAMPLE_MAKERS: Mapping[str, ExampleMaker] = {
   'chain': make_fact_chains,
@@ -298,11 +299,9 @@ EXAMPLE_MAKERS: Mapping[str, ExampleMaker] = {
 }
 
 
-def _format_facts(
-  turns: np.ndarray, ends: np.ndarray, weight: float
-) -> list[Piece]:
+def _format_facts(turns: np.ndarray, ends: np.ndarray, weight: float) -> Pieces:
   """Returns `+5 = 8 -2 = 6`, each result with the given weight."""
-  pieces: list[Piece] = []
+  pieces = []
   for turn, end in zip(turns, ends):
     pieces.append((f'{turn:+d} =', 0.0))
     pieces.append((str(end), weight))
@@ -311,7 +310,7 @@ def _format_facts(
 
 def _weigh_words(
   config: DialPretrainingExamples, name: str, dial: Dial, fine: bool
-) -> list[Piece]:
+) -> Pieces:
   """Returns the words of one dial in a solution; results of larger turns have weight 0."""
   words = dial.solution(name, fine).split(' ')
   weights = [1.0] * len(words)
@@ -326,10 +325,10 @@ def _weigh_words(
 
 def _sample_judged(
   config: DialPretrainingExamples,
-  rng: np.random.Generator,
+  rng: Generator,
   count: int,
   num_dials: int,
-) -> list[tuple[tuple[Dial, ...], bool]]:
+) -> list[tuple[Dials, bool]]:
   """Returns (dials, is wrong) pairs; in half of them one result is wrong."""
   problems = dial_problems.sample_dials(
     rng, count, num_dials, config.turn_range
@@ -338,7 +337,7 @@ def _sample_judged(
   error_places = rng.integers(0, 2 * num_dials, count)
   error_sizes = rng.integers(1, NUM_POSITIONS, count)
 
-  judged: list[tuple[tuple[Dial, ...], bool]] = []
+  judged = []
   for index, dials in enumerate(problems):
     wrong = bool(is_wrong[index])
     if wrong:

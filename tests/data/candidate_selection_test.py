@@ -189,7 +189,8 @@ def test_only_problems_of_the_split_are_drawn_from(write):
     )
   } == {'b'}
   with pytest.raises(
-    ValueError, match="no problem of split 'test'; problems by split: .*'train': 1"
+    ValueError,
+    match="no problem of split 'test'; problems by split: .*'train': 1",
   ):
     candidate_selection.select_candidates(
       candidate_selection.CandidateSelection(), path, 'test'

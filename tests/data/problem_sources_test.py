@@ -132,7 +132,9 @@ def test_demonstrations_are_solved_problems_of_the_source():
   )
   assert len(chosen) == 4
   assert all(question[1:] == solution[1:] for question, solution in chosen)
-  with pytest.raises(ValueError, match='10 problems with a solution; wanted at least 11'):
+  with pytest.raises(
+    ValueError, match='10 problems with a solution; wanted at least 11'
+  ):
     problem_sources.select_demonstrations(lambda split: problems, count=11)
 
 

@@ -348,9 +348,9 @@ def test_a_text_that_needs_the_padding_token_is_refused(tmp_path):
   'content, message',
   [
     (None, 'no tokenizer; wanted'),
-    ('{"model": ', 'no tokenizer that can be read'),
+    ('{"model": ', 'not a tokenizer that can be read'),
     ('version https://git-lfs.github.com/spec/v1\n', 'git lfs pointer'),
-    ('{"model": {"type": "Unheard"}}', 'no tokenizer that can be read'),
+    ('{"model": {"type": "Unheard"}}', 'not a tokenizer that can be read'),
   ],
 )
 def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
@@ -364,5 +364,5 @@ def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
 def test_a_broken_sentence_piece_model_is_refused(tmp_path):
   pytest.importorskip('sentencepiece')
   (tmp_path / 'tokenizer.model').write_bytes(b'nothing of the kind')
-  with pytest.raises(ValueError, match='no tokenizer that can be read'):
+  with pytest.raises(ValueError, match='not a tokenizer that can be read'):
     tokenizer_files.load_tokenizer(tmp_path)

@@ -1,16 +1,15 @@
 """GSM8K (Cobbe et al. 2021, 2110.14168) as a TFDS data set: 7,000 / 473 / 1,319 problems.
 
-TFDS has a `gsm8k` of its own, which downloads; this one is `grade_school_math`.
+TFDS has its own `gsm8k`, which downloads; this one is `grade_school_math`.
 """
 
 import logging
 import re
 
 from etils import epath
-import tensorflow_datasets as tfds
 
 from mathft_jax.data import schema
-from mathft_jax.data.tfds import features, manual_dir, splits
+from mathft_jax.data.tfds import manual_dir, problem_builder, splits
 
 INSTRUCTIONS = """\
 Put GSM8K into the manual folder as gsm8k/train.jsonl and gsm8k/test.jsonl (or .jsonl.gz): the files
@@ -30,69 +29,54 @@ CITATION = """@article{cobbe2021gsm8k,
   author={Cobbe, Karl and Kosaraju, Vineet and others}, journal={arXiv:2110.14168}, year={2021}}"""
 
 
-class GradeSchoolMath(tfds.core.GeneratorBasedBuilder):
-  """GSM8K: the published test set, the training set cut by a hash into 7,000 and 473."""
+class GradeSchoolMath(problem_builder.ProblemBuilder):
+  """GSM8K: the published test set; the training set split by a hash into 7,000 and 473."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'First release.'}
   MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+  CITATION = CITATION
+  HOMEPAGE = 'https://github.com/openai/grade-school-math'
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    return self.dataset_info_from_configs(
-      description=__doc__,
-      features=features.problem_features(),
-      citation=CITATION,
-      supervised_keys=('question', 'solution'),
-      homepage='https://github.com/openai/grade-school-math',
-    )
-
-  def _split_generators(self, dl_manager):
-    problems = read_gsm8k_problems(dl_manager.manual_dir)
-    return {
-      split: self._generate_examples(problems, split)
-      for split in features.nonempty_splits(problems)
-    }
-
-  def _generate_examples(self, problems, split):
-    yield from features.generate_examples(problems, split)
+  def read_problems(self, folder: epath.PathLike) -> list[schema.Problem]:
+    return read_gsm8k_problems(folder)
 
 
 def read_gsm8k_problems(folder: epath.PathLike) -> list[schema.Problem]:
-  """All problems of the manual folder with their splits; ValueError when files are missing."""
-  problems = []
-  for name in ('train', 'test'):
-    path = manual_dir.find_jsonl(folder, FOLDERS, name)
+  """Returns all problems of the manual folder; ValueError if a file is missing."""
+  problems: list[schema.Problem] = []
+  for file_split in ('train', 'test'):
+    path = manual_dir.find_jsonl(folder, FOLDERS, file_split)
     if path is None:
       raise ValueError(
-        f'{folder}: no {name}.jsonl of GSM8K in it.\n{INSTRUCTIONS}'
+        f'{folder}: no {file_split}.jsonl of GSM8K in this folder.\n{INSTRUCTIONS}'
       )
     manual_dir.check_published_sha256(path, SHA256)
-    problems.extend(
-      _problem(row, where, name) for where, row in schema.read_jsonl(path)
-    )
+    for where, record in schema.read_jsonl(path):
+      problems.append(_to_problem(record, where, file_split))
   logging.info('%s: %d GSM8K problems', folder, len(problems))
   return problems
 
 
-def _problem(row: dict, where: str, name: str) -> schema.Problem:
-  """The calculator's notes go, and the answer after `####` is put into a box."""
-  steps, mark, answer = row.get('answer', '').rpartition('####')
-  if not mark or not row.get('question'):
+def _to_problem(
+  record: schema.JsonObject, where: str, file_split: str
+) -> schema.Problem:
+  """Returns the problem without calculator notes; the answer after `####` goes into a box."""
+  steps, mark, answer = record.get('answer', '').rpartition('####')
+  question = record.get('question')
+  if not mark or not question:
     raise ValueError(
-      f'{where}: fields {sorted(row)}; wanted "question", and "answer" with ####.'
+      f'{where}: fields {sorted(record)}; wanted "question", and "answer" with ####.'
     )
   answer = answer.strip()
   steps = re.sub(r'<<[^<>]*>>', '', steps).strip()
-  split = (
-    name
-    if name == 'test'
-    else splits.assign_train_or_validation(
-      row['question'], splits.GSM8K_VALIDATION_SHARE
+  split = file_split
+  if file_split == 'train':
+    split = splits.assign_train_or_validation(
+      question, splits.GSM8K_VALIDATION_SHARE
     )
-  )
+  line = where.rpartition(':')[2]
   return schema.Problem(
-    id=f'gsm8k/{name}/{where.rpartition(":")[2]}',
-    question=row['question'].strip(),
+    id=f'gsm8k/{file_split}/{line}',
+    question=question.strip(),
     solution=f'{steps}\nThe final answer is $\\boxed{{{answer}}}$.',
     answer=answer,
     subject='Arithmetic',

@@ -1,19 +1,23 @@
-"""What the user put into the manual folder: which files, and are they the published ones."""
+"""Finds the files that the user put into the manual folder and compares their checksums."""
 
 from collections.abc import Iterable, Mapping
 import gzip
 import hashlib
+import itertools
 import logging
 
 from etils import epath
+
+GIT_LFS_HEADER = b'version https://git-lfs.'
 
 
 def first_existing(
   folder: epath.PathLike, names: Iterable[str]
 ) -> epath.Path | None:
-  """The first of `names` that exists in `folder`; None when none does."""
+  """Returns the first of `names` that exists in `folder`; None if none does."""
   for name in names:
-    if (path := epath.Path(folder) / name).exists():
+    path = epath.Path(folder) / name
+    if path.exists():
       return path
   return None
 
@@ -21,40 +25,42 @@ def first_existing(
 def find_jsonl(
   folder: epath.PathLike, subfolders: Iterable[str], name: str
 ) -> epath.Path | None:
-  """`name`.jsonl or `name`.jsonl.gz in the first of `subfolders` that has it; None without."""
-  return first_existing(
-    folder,
-    (
-      f'{subfolder}/{name}.jsonl{suffix}'
-      for subfolder in subfolders
-      for suffix in ('', '.gz')
-    ),
-  )
+  """Returns `name`.jsonl or `name`.jsonl.gz of the first of `subfolders` that has it, or None."""
+  candidates = itertools.product(subfolders, ('', '.gz'))
+  names = [
+    f'{subfolder}/{name}.jsonl{suffix}' for subfolder, suffix in candidates
+  ]
+  return first_existing(folder, names)
 
 
-def check_published_sha256(path: epath.Path, known: Mapping[str, str]):
-  """Logs whether a file is the published one; `known`: name, without .gz, -> sha256 unpacked.
+def check_published_sha256(path: epath.Path, published: Mapping[str, str]):
+  """Logs whether a file is the published one.
 
-  ValueError for the pointer that git leaves in the place of a large file.
+  Args:
+    path: the file; gzipped if its name ends in .gz.
+    published: sha256 of the unpacked content by file name without .gz.
+
+  Raises:
+    ValueError: the file is a git lfs pointer.
   """
   with path.open('rb') as stream:
-    if stream.read(24) == b'version https://git-lfs.':
+    if stream.read(len(GIT_LFS_HEADER)) == GIT_LFS_HEADER:
       raise ValueError(
-        f'{path}: a git lfs pointer and not the file; run `git lfs pull` in the '
-        'repository it comes from.'
+        f'{path} is a git lfs pointer, not the file; run `git lfs pull` in its repository.'
       )
-  name = path.name.removesuffix('.gz')
-  if name not in known:
+  wanted = published.get(path.name.removesuffix('.gz'))
+  if wanted is None:
     return
-  if (found := _sha256(path)) == known[name]:
+  found = _sha256(path)
+  if found == wanted:
     logging.info('%s: the published file (sha256 %s)', path, found)
   else:
     logging.warning(
-      '%s: not the published file: its sha256 unpacked is %s, the published one has '
-      '%s. Reading it all the same.',
+      '%s: not the published file: the sha256 of its unpacked content is %s, of the published '
+      'file %s. It is read anyway.',
       path,
       found,
-      known[name],
+      wanted,
     )
 
 

@@ -1,15 +1,15 @@
 """MATH (Hendrycks et al. 2021, 2103.03874) as a TFDS data set: 11,000 / 1,000 / 500 problems."""
 
 from collections.abc import Iterator
+import dataclasses
 import json
 import logging
 import tarfile
 
 from etils import epath
-import tensorflow_datasets as tfds
 
 from mathft_jax.data import problem_sources, schema
-from mathft_jax.data.tfds import features, manual_dir, splits
+from mathft_jax.data.tfds import manual_dir, problem_builder, splits
 
 INSTRUCTIONS = """\
 Put MATH into the manual folder, as one of
@@ -20,7 +20,8 @@ Put MATH into the manual folder, as one of
                                         unique_id ("test/algebra/1.json"); the files
                                         prm800k/math_splits/{train,test}.jsonl of the GitHub
                                         repository openai/prm800k (git lfs) are of this form
-Folder and split of a file do not matter: the split is the one of Lightman et al., cut once more."""
+Folder and split of a file do not matter: problems get the split of Lightman et al., whose 12,000
+training problems are split again."""
 
 SIZE = 12_500
 FOLDERS = (
@@ -40,108 +41,99 @@ CITATION = """@inproceedings{hendrycks2021math,
   booktitle={NeurIPS Datasets and Benchmarks}, year={2021}}"""
 
 
-class Math(tfds.core.GeneratorBasedBuilder):
-  """MATH with the 12,000/500 split of Lightman et al., the 12,000 cut into 11,000/1,000."""
+class Math(problem_builder.ProblemBuilder):
+  """MATH with the 12,000/500 split of Lightman et al.; the 12,000 are split into 11,000/1,000."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'First release.'}
   MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+  CITATION = CITATION
+  HOMEPAGE = 'https://github.com/hendrycks/math'
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    return self.dataset_info_from_configs(
-      description=__doc__,
-      features=features.problem_features(),
-      citation=CITATION,
-      supervised_keys=('question', 'solution'),
-      homepage='https://github.com/hendrycks/math',
-    )
-
-  def _split_generators(self, dl_manager):
-    problems = read_math_problems(dl_manager.manual_dir)
-    return {
-      split: self._generate_examples(problems, split)
-      for split in features.nonempty_splits(problems)
-    }
-
-  def _generate_examples(self, problems, split):
-    yield from features.generate_examples(problems, split)
+  def read_problems(self, folder: epath.PathLike) -> list[schema.Problem]:
+    return read_math_problems(folder)
 
 
 def read_math_problems(folder: epath.PathLike) -> list[schema.Problem]:
-  """All problems of the manual folder, each with the split it belongs to.
+  """Returns all problems of the manual folder with their splits.
 
-  ValueError when the folder has none of the accepted forms, or when problems share an id.
+  Raises:
+    ValueError: the folder has none of the accepted files, or problems share an id.
   """
-  problems = [
-    _problem(row, where, name) for name, row, where in _rows(epath.Path(folder))
-  ]
-  by_id = {problem.id: problem for problem in problems}
-  if len(by_id) < len(problems):
+  problems: list[schema.Problem] = []
+  for name, record, where in _read_records(epath.Path(folder)):
+    problems.append(_to_problem(record, where, name))
+
+  num_ids = len({problem.id for problem in problems})
+  if num_ids < len(problems):
     raise ValueError(
-      f'{folder}: {len(problems)} problems with {len(by_id)} different ids.'
+      f'{folder}: {len(problems)} problems with {num_ids} different ids.'
     )
-  boxless = [problem.id for problem in problems if not problem.answer]
+  without_answer = [problem.id for problem in problems if not problem.answer]
   logging.info(
-    "%s: %d of MATH's %d problems; no answer in a box: %s",
+    "%s: %d of MATH's %d problems; without a boxed answer: %s",
     folder,
     len(problems),
     SIZE,
-    ', '.join(boxless) or 'none',
+    ', '.join(without_answer) or 'none',
   )
   return problems
 
 
-def _problem(row: dict, where: str, name: str) -> schema.Problem:
+def _to_problem(
+  record: schema.JsonObject, where: str, name: str
+) -> schema.Problem:
   problem = problem_sources.problem_from_json(
-    {'unique_id': name, **row}, where, name, 'train'
+    {'unique_id': name, **record}, where, name, 'train'
   )
-  return schema.Problem(
-    problem.id,
-    problem.question.strip(),
-    problem.solution.strip(),
-    problem.answer,
-    problem.subject,
-    problem.level.removeprefix('Level '),
-    splits.assign_math_split(problem.question),
+  return dataclasses.replace(
+    problem,
+    question=problem.question.strip(),
+    solution=problem.solution.strip(),
+    level=problem.level.removeprefix('Level '),
+    split=splits.assign_math_split(problem.question),
   )
 
 
-def _rows(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
-  """(id or '', json object, file:line) of the first accepted form in the folder."""
-  if archive := manual_dir.first_existing(
-    folder, ('MATH.tar', 'math/MATH.tar')
-  ):
-    manual_dir.check_published_sha256(archive, SHA256)
-    yield from _archived(archive)
-  elif unpacked := manual_dir.first_existing(
+def _read_records(
+  folder: epath.Path,
+) -> Iterator[tuple[str, schema.JsonObject, str]]:
+  """Yields (id or '', json object, file:line) of the first accepted form in the folder."""
+  archive = manual_dir.first_existing(folder, ('MATH.tar', 'math/MATH.tar'))
+  unpacked = manual_dir.first_existing(
     folder, ('MATH/train', 'math/MATH/train', 'math/train', 'train')
-  ):
+  )
+  if archive:
+    manual_dir.check_published_sha256(archive, SHA256)
+    yield from _read_archive(archive)
+  elif unpacked:
     for path in sorted(unpacked.parent.glob('*/*/[!.]*.json')):
       yield '/'.join(path.parts[-3:]), json.loads(path.read_text()), str(path)
   else:
-    yield from _lines(folder)
+    yield from _read_jsonl_files(folder)
 
 
-def _archived(archive: epath.Path) -> Iterator[tuple[str, dict, str]]:
+def _read_archive(
+  archive: epath.Path,
+) -> Iterator[tuple[str, schema.JsonObject, str]]:
   with archive.open('rb') as stream, tarfile.open(fileobj=stream) as members:
     for member in members:
       parts = member.name.split('/')
-      if (
-        member.isfile()
-        and member.name.endswith('.json')
-        and len(parts) >= 3
-        and not parts[-1].startswith('.')
-      ):  # what macOS leaves beside a file
-        row = json.loads(members.extractfile(member).read())
-        yield '/'.join(parts[-3:]), row, f'{archive}:{member.name}'
+      # macOS adds files whose names start with a dot.
+      is_problem = parts[-1].endswith('.json') and parts[-1][0] != '.'
+      content = members.extractfile(member) if is_problem else None
+      if content and len(parts) >= 3:
+        record = json.loads(content.read())
+        yield '/'.join(parts[-3:]), record, f'{archive}:{member.name}'
 
 
-def _lines(folder: epath.Path) -> Iterator[tuple[str, dict, str]]:
-  paths = [
-    manual_dir.find_jsonl(folder, FOLDERS, name) for name in ('train', 'test')
-  ]
-  if not any(paths):
-    raise ValueError(f'{folder}: no MATH in it.\n{INSTRUCTIONS}')
-  for path in filter(None, paths):
-    for where, row in schema.read_jsonl(path):
-      yield '', row, where
+def _read_jsonl_files(
+  folder: epath.Path,
+) -> Iterator[tuple[str, schema.JsonObject, str]]:
+  found = False
+  for name in ('train', 'test'):
+    path = manual_dir.find_jsonl(folder, FOLDERS, name)
+    if path is not None:
+      found = True
+      for where, record in schema.read_jsonl(path):
+        yield '', record, where
+  if not found:
+    raise ValueError(f'{folder}: no MATH files in this folder.\n{INSTRUCTIONS}')

@@ -1,33 +1,34 @@
-"""TFDS data sets on disk: prepared once from the manual folder, then read."""
+"""TFDS data sets on disk: prepared once from the manual folder, then read.
+
+problems = TfdsProblems(name='math')('test')
+"""
 
 from collections.abc import Mapping
 import dataclasses
 import logging
 import sys
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mathft_jax.data import problem_sources, schema
 from mathft_jax.data.tfds import (
-  features,
   gsm8k,
   math,
   prm800k,
   prm800k_trajectories,
+  problem_builder,
 )
 
 try:
-  tf.config.set_visible_devices(
-    [], 'GPU'
-  )  # or it would take all of the memory that JAX needs
+  # TensorFlow would reserve all GPU memory, which JAX needs.
+  tf.config.set_visible_devices([], 'GPU')
 except RuntimeError:
   logging.warning(
-    'TensorFlow was at work before mathft_jax.data: it may hold accelerator memory.'
+    'TensorFlow was initialized before mathft_jax.data: it may use accelerator memory.'
   )
 
-BUILDERS: Mapping[str, Any] = {
+BUILDERS: Mapping[str, type[tfds.core.DatasetBuilder]] = {
   'math': math.Math,
   'prm800k': prm800k.Prm800k,
   'gsm8k': gsm8k.GradeSchoolMath,
@@ -41,13 +42,13 @@ TFDS_NAMES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TfdsConfig:
-  """Where data sets lie and what is taken into them.
+  """Folders of the TFDS data sets, and which PRM800K solutions they contain.
 
   Attributes:
-    tfds_data_dir: of the prepared files; None is TFDS's own, $TFDS_DATA_DIR or
+    tfds_data_dir: folder of prepared data sets; None means the default of TFDS, $TFDS_DATA_DIR or
       ~/tensorflow_datasets.
-    manual_dir: what the user downloaded; None is `<tfds_data_dir>/downloads/manual`. Read only when
-      a data set is not yet prepared in `tfds_data_dir`.
+    manual_dir: folder of downloaded files; None means `<tfds_data_dir>/downloads/manual`. It is
+      read only if a data set is not yet prepared in `tfds_data_dir`.
     prm800k_selection: which PRM800K trajectories become solutions.
   """
 
@@ -58,56 +59,54 @@ class TfdsConfig:
   )
 
 
-def make_builder(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
-  """The builder of 'math', 'prm800k' or 'gsm8k'; may not be prepared yet."""
+def make_builder(name: str, config: TfdsConfig) -> tfds.core.DatasetBuilder:
+  """Returns the builder of 'math', 'prm800k' or 'gsm8k'; it may not be prepared yet."""
   if name not in BUILDERS:
     raise ValueError(f'data set {name!r}; wanted one of {sorted(BUILDERS)}.')
-  config = (
-    {'config': prm800k.make_builder_config(storage.prm800k_selection)}
-    if name == 'prm800k'
-    else {}
-  )
-  return BUILDERS[name](data_dir=storage.tfds_data_dir, **config)
+  options = {}
+  if name == 'prm800k':
+    options['config'] = prm800k.make_builder_config(config.prm800k_selection)
+  return BUILDERS[name](data_dir=config.tfds_data_dir, **options)
 
 
-def prepare_dataset(name: str, storage: TfdsConfig) -> tfds.core.DatasetBuilder:
-  """The builder of a data set that is on disk, made from the manual folder when it was not."""
-  built = make_builder(name, storage)
-  if not built.is_prepared():
+def prepare_dataset(name: str, config: TfdsConfig) -> tfds.core.DatasetBuilder:
+  """Returns the builder of a data set; prepares it from the manual folder if necessary."""
+  builder = make_builder(name, config)
+  if not builder.is_prepared():
     if not sys.stderr.isatty():
       tfds.disable_progress_bar()
-    built.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(
-        manual_dir=storage.manual_dir
-      )
+    builder.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(manual_dir=config.manual_dir)
     )
-  logging.info(
-    '%s: %s in %s',
-    name,
-    {split: info.num_examples for split, info in built.info.splits.items()},
-    built.data_path,
-  )
-  return built
+  sizes = {
+    split: info.num_examples for split, info in builder.info.splits.items()
+  }
+  logging.info('%s: %s in %s', name, sizes, builder.data_path)
+  return builder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TfdsProblems(TfdsConfig):
-  """The problems of 'math', 'prm800k' or 'gsm8k', in TFDS's order, which is fixed.
+  """The problems of 'math', 'prm800k' or 'gsm8k', in the order of TFDS, which is fixed.
 
-  `limit` takes so many, chosen by a hash of the id.
+  Attributes:
+    name: the data set.
+    limit: maximum number of problems, chosen by a hash of the id; None means all.
   """
 
   name: str
   limit: int | None = None
 
   def __call__(self, split: str) -> list[schema.Problem]:
-    built = prepare_dataset(self.name, self)
-    if split not in built.info.splits:
+    builder = prepare_dataset(self.name, self)
+    if split not in builder.info.splits:
       raise ValueError(
-        f'{self.name} has no split {split!r}; it has {sorted(built.info.splits)}.'
+        f'{self.name} has no split {split!r}; it has {sorted(builder.info.splits)}.'
       )
-    examples = tfds.as_numpy(built.as_dataset(split=split, shuffle_files=False))
-    return problem_sources.subsample_problems(
-      [features.problem_from_example(example, split) for example in examples],
-      self.limit,
-    )
+    options = {'split': split, 'shuffle_files': False}
+    dataset = builder.as_dataset(**options)
+    problems = [
+      problem_builder.problem_from_example(example, split)
+      for example in tfds.as_numpy(dataset)
+    ]
+    return problem_sources.subsample_problems(problems, self.limit)

@@ -1,15 +1,17 @@
 """PRM800K (Lightman et al. 2023, 2305.20050) as a TFDS data set of whole solutions.
 
-PRM800K rates single steps; SSFT needs solutions. `trajectories.Selection` says which of them become
-one; 2310.10047 trains on 6,473 and does not say how they were chosen.
+PRM800K rates single steps; SSFT needs solutions. `prm800k_trajectories.Selection` says which
+trajectories become solutions; 2310.10047 trains on 6,473 and does not say how they were chosen.
 """
 
 import dataclasses
 import hashlib
 
+from etils import epath
 import tensorflow_datasets as tfds
 
-from mathft_jax.data.tfds import features, prm800k_trajectories
+from mathft_jax.data import schema
+from mathft_jax.data.tfds import prm800k_trajectories, problem_builder
 
 CITATION = """@article{lightman2023lets,
   title={Let's Verify Step by Step},
@@ -19,7 +21,7 @@ CITATION = """@article{lightman2023lets,
 
 @dataclasses.dataclass
 class Prm800kConfig(tfds.core.BuilderConfig):
-  """A configuration is a selection; its name is made from it, so that TFDS keeps them apart."""
+  """A builder config for one selection; its name is derived from the selection."""
 
   selection: prm800k_trajectories.Selection = prm800k_trajectories.Selection()
 
@@ -32,43 +34,27 @@ FINISHED = Prm800kConfig(
 def make_builder_config(
   selection: prm800k_trajectories.Selection,
 ) -> Prm800kConfig:
-  """The configuration of a selection: `finished` for the default one."""
+  """Returns the builder config of a selection: `finished` for the default one."""
   if selection == FINISHED.selection:
     return FINISHED
-  name = (
-    'selection_'
-    + hashlib.sha256(repr(selection).encode('utf-8')).hexdigest()[:12]
-  )
+  text = repr(selection)
+  digest = hashlib.sha256(text.encode('utf-8')).hexdigest()[:12]
   return Prm800kConfig(
-    name=name, description=repr(selection), selection=selection
+    name=f'selection_{digest}', description=text, selection=selection
   )
 
 
-class Prm800k(tfds.core.GeneratorBasedBuilder):
-  """PRM800K's solutions, split as their MATH problems are: those of the 500 are `test`."""
+class Prm800k(problem_builder.ProblemBuilder):
+  """Solutions of PRM800K with the splits of their MATH problems: those of the 500 are `test`."""
 
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'First release.'}
   BUILDER_CONFIGS = [FINISHED]
   MANUAL_DOWNLOAD_INSTRUCTIONS = prm800k_trajectories.INSTRUCTIONS
+  CITATION = CITATION
+  HOMEPAGE = 'https://github.com/openai/prm800k'
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    return self.dataset_info_from_configs(
-      description=__doc__,
-      features=features.problem_features(),
-      citation=CITATION,
-      supervised_keys=('question', 'solution'),
-      homepage='https://github.com/openai/prm800k',
+  def read_problems(self, folder: epath.PathLike) -> list[schema.Problem]:
+    config = self.builder_config
+    assert isinstance(config, Prm800kConfig)
+    return prm800k_trajectories.read_selected_solutions(
+      folder, config.selection
     )
-
-  def _split_generators(self, dl_manager):
-    problems = prm800k_trajectories.read_selected_solutions(
-      dl_manager.manual_dir, self.builder_config.selection
-    )
-    return {
-      split: self._generate_examples(problems, split)
-      for split in features.nonempty_splits(problems)
-    }
-
-  def _generate_examples(self, problems, split):
-    yield from features.generate_examples(problems, split)

@@ -1,9 +1,10 @@
-"""PRM800K's labelled trajectories, as files hold them, and the solutions chosen from them."""
+"""Reads labelled trajectories of PRM800K and selects those that become solutions."""
 
 from collections import Counter
 from collections.abc import Iterator
 import dataclasses
 import logging
+import math
 
 from etils import epath
 
@@ -24,7 +25,7 @@ SHA256 = {
   'phase2_train.jsonl': '1110237feeb51d1bc200cb37b8f965cfdc1036eac7d506094049366fe7dc1089',
   'phase2_test.jsonl': '6b172efa884ac8341a946dd82e06947c135b7254109fb3f7aa907c715d98aaad',
 }
-FILES = {  # release file -> what stands in for it
+FILES = {  # release file -> accepted substitutes
   'phase1_train': ('phase1_train_trajectories', 'phase1_train_solutions'),
   'phase1_test': ('phase1_test_trajectories', 'phase1_test_solutions'),
   'phase2_train': ('phase2_sample100',),
@@ -36,7 +37,7 @@ ANSWER_MARK = '# Answer'
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-  """The step that a labeller went on with; one of their own writing counts as rated 1."""
+  """The step that a labeller chose; a step that they wrote themselves counts as rated 1."""
 
   text: str
   rating: int | None
@@ -47,8 +48,15 @@ class Step:
 class Trajectory:
   """One labelled solution: the chosen steps, and why labelling ended.
 
-  `answer` is the solution's, `reference` the problem's. `finish` is PRM800K's: 'solution' (a step
-  concluded in the correct answer), 'found_error', 'bad_problem', 'give_up'.
+  Attributes:
+    id: `prm800k/<file>/<line>`.
+    question: the problem.
+    reference: answer of the problem.
+    steps: the chosen steps.
+    answer: answer of the solution.
+    finish: reason of PRM800K: 'solution' (a step concluded in the correct answer), 'found_error',
+      'bad_problem' or 'give_up'.
+    quality_control: every labeller was given this solution.
   """
 
   id: str
@@ -62,18 +70,18 @@ class Trajectory:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Which trajectories become solutions. The defaults are ours.
+  """Which trajectories become solutions. The defaults are not from the paper.
 
   Attributes:
-    phases: of PRM800K: 1 (steps chosen by people, GPT-4 writing), 2 (whole GPT-4 solutions).
-    finish: why labelling ended.
-    last_ratings: ratings of the last step, the one with the answer.
-    step_ratings: ratings of the steps before it.
-    human_steps: whether steps that labellers wrote themselves may occur.
-    quality_control: whether to use the few solutions that every labeller was shown.
-    same_answer: only where solution and problem have the same answer, white space aside (the
-      labellers have judged that already, and a comparison of texts loses a quarter of phase 1).
-    per_problem: so many solutions of a problem at most, the first ones; None for all.
+    phases: of PRM800K: 1 (steps chosen by people, written by GPT-4), 2 (whole GPT-4 solutions).
+    finish: accepted reasons why labelling ended.
+    last_ratings: accepted ratings of the last step, the one with the answer.
+    step_ratings: accepted ratings of the steps before it.
+    human_steps: accept steps that labellers wrote themselves.
+    quality_control: accept the few solutions that every labeller was given.
+    same_answer: accept only solutions with the answer of the problem, white space aside. The
+      labellers have judged this already, and a comparison of texts loses a quarter of phase 1.
+    per_problem: maximum number of solutions of a problem, the first ones; None means all.
   """
 
   phases: tuple[int, ...] = (1, 2)
@@ -85,6 +93,7 @@ class Selection:
   same_answer: bool = False
   per_problem: int | None = None
 
+  # The name of this class and of its fields are in the names of prepared data sets.
   def __post_init__(self):
     for name in ('phases', 'finish', 'last_ratings', 'step_ratings'):
       object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -93,159 +102,168 @@ class Selection:
 def read_selected_solutions(
   folder: epath.PathLike, selection: Selection
 ) -> list[schema.Problem]:
-  """The selected solutions of the manual folder: steps a line, the answer in a box at the end.
+  """Returns the selected solutions of the manual folder: one step per line, then a boxed answer.
 
-  The split is the problem's; a solution of one of the 500 test problems is 'test' whatever file it
-  stands in. ValueError when no file is there.
+  The split is that of the problem; a solution of one of the 500 test problems is 'test', whatever
+  file it is in.
+
+  Raises:
+    ValueError: the folder has no file of PRM800K.
   """
-  counts, chosen, seen = Counter(), [], Counter()
-  for trajectory in _read(epath.Path(folder), selection.phases):
-    solution = _solution(trajectory)
+  counts = Counter()
+  num_chosen_by_question = Counter()
+  seen: set[tuple[str, str]] = set()
+  chosen: list[schema.Problem] = []
+
+  for trajectory in _read_trajectories(epath.Path(folder), selection.phases):
+    problem = _to_problem(trajectory)
+    texts = (problem.question, problem.solution)
+    num_chosen = num_chosen_by_question[problem.question]
     reason = rejection_reason(trajectory, selection)
-    if not reason and seen[solution.question, solution.solution]:
+    if not reason and texts in seen:
       reason = 'repeated'
-    if (
-      not reason
-      and selection.per_problem
-      and seen[solution.question] >= selection.per_problem
-    ):
+    elif not reason and num_chosen >= (selection.per_problem or math.inf):
       reason = f'beyond {selection.per_problem} of its problem'
-    counts[reason or f'chosen, {solution.split}'] += 1
+
+    counts[reason or f'chosen, {problem.split}'] += 1
     if not reason:
-      chosen.append(solution)
-      seen.update([solution.question, (solution.question, solution.solution)])
+      chosen.append(problem)
+      seen.add(texts)
+      num_chosen_by_question[problem.question] += 1
   logging.info('%s: PRM800K trajectories: %s', folder, dict(counts))
   return chosen
 
 
 def rejection_reason(trajectory: Trajectory, selection: Selection) -> str:
-  """Why a trajectory is not chosen; empty when it is."""
-  steps = trajectory.steps
-  same = (trajectory.answer or '').split() == (
-    trajectory.reference or ''
-  ).split()
-  reasons = {
-    'ended otherwise': trajectory.finish not in selection.finish,
-    'without an answer': not trajectory.answer or not steps,
-    'last step rated otherwise': bool(steps)
-    and steps[-1].rating not in selection.last_ratings,
-    'earlier step rated otherwise': any(
-      s.rating not in selection.step_ratings for s in steps[:-1]
-    ),
-    'with human steps': not selection.human_steps
-    and any(step.human for step in steps),
-    'quality control': not selection.quality_control
-    and trajectory.quality_control,
-    'another answer than the reference': selection.same_answer and not same,
-  }
-  return next((reason for reason, holds in reasons.items() if holds), '')
+  """Returns why a trajectory is not selected; '' if it is selected."""
+  steps, answer = trajectory.steps, trajectory.answer or ''
+  reference = trajectory.reference or ''
+  ratings = [step.rating for step in steps]
+  if trajectory.finish not in selection.finish:
+    return 'ended otherwise'
+  if not answer or not steps:
+    return 'without an answer'
+  if ratings[-1] not in selection.last_ratings:
+    return 'last step rated otherwise'
+  if not set(ratings[:-1]) <= set(selection.step_ratings):
+    return 'earlier step rated otherwise'
+  if not selection.human_steps and any(step.human for step in steps):
+    return 'with human steps'
+  if not selection.quality_control and trajectory.quality_control:
+    return 'quality control'
+  if selection.same_answer and answer.split() != reference.split():
+    return 'another answer than the reference'
+  return ''
 
 
-def parse_trajectory(row: dict, where: str, name: str) -> Trajectory:
-  """A trajectory from a json row of any of the accepted forms; ValueError with file and line."""
-  trajectory_id = f'prm800k/{name}/{where.rpartition(":")[2]}'
+def parse_trajectory(
+  record: schema.JsonObject, where: str, name: str
+) -> Trajectory:
+  """Returns the trajectory of a json object in any of the accepted forms.
+
+  Args:
+    record: the json object.
+    where: `file:line`.
+    name: name of the file without suffixes, for the id.
+
+  Raises:
+    ValueError: the object has none of the forms; names file and line.
+  """
+  line = where.rpartition(':')[2]
+  trajectory_id = f'prm800k/{name}/{line}'
   try:
-    if 'label' in row:
-      return _released(row, trajectory_id)
-    if row['steps'] and isinstance(row['steps'][0], dict):
-      return _session(row, trajectory_id)
-    return _joined(row, trajectory_id)
+    if 'label' in record:
+      return _parse_release(record, trajectory_id)
+    if record['steps'] and isinstance(record['steps'][0], dict):
+      return _parse_session(record, trajectory_id)
+    return _parse_joined(record, trajectory_id)
   except (KeyError, TypeError, IndexError) as error:
     raise ValueError(
-      f'{where}: no PRM800K row ({type(error).__name__}: {error}).\n{INSTRUCTIONS}'
+      f'{where}: not a PRM800K record ({type(error).__name__}: {error}).\n{INSTRUCTIONS}'
     ) from error
 
 
-def _released(row: dict, trajectory_id: str) -> Trajectory:
-  """A row of the release: question{problem, ...}, label{steps[{completions, ...}], ...}."""
-  steps = []
-  for step in row['label']['steps']:
+def _parse_release(record: schema.JsonObject, trajectory_id: str) -> Trajectory:
+  """Parses a release record: question{problem, ...}, label{steps[{completions, ...}], ...}."""
+  steps: list[Step] = []
+  for step in record['label']['steps']:
     if step['chosen_completion'] is not None:
       completion = step['completions'][step['chosen_completion']]
       steps.append(Step(completion['text'], completion['rating']))
     elif step['human_completion'] is not None:
       steps.append(Step(step['human_completion']['text'], 1, human=True))
-  quality_control = (
-    row['is_quality_control_question'] or row['is_initial_screening_question']
-  )
-  return _ended(
-    trajectory_id,
-    row['question']['problem'],
-    row['question']['ground_truth_answer'],
-    steps,
-    row['label']['finish_reason'],
-    quality_control,
-  )
 
-
-def _session(row: dict, trajectory_id: str) -> Trajectory:
-  """A labelling session: steps[{completions[{text, rating, human, chosen, answer}]}]."""
-  chosen = [
-    next((c for c in step['completions'] if c['chosen']), None)
-    for step in row['steps']
-  ]
-  chosen = [completion for completion in chosen if completion]
-  steps = [
-    Step(c['text'], 1 if c['human'] else c['rating'], c['human'])
-    for c in chosen
-  ]
-  answer = chosen[-1]['answer'] if chosen else None
-  return Trajectory(
-    trajectory_id,
-    row['problem'],
-    row['answer'],
-    tuple(steps),
-    answer,
-    'solution' if answer else 'give_up',
+  screening = record['is_initial_screening_question']
+  return _split_off_answer(
+    Trajectory(
+      id=trajectory_id,
+      question=record['question']['problem'],
+      reference=record['question']['ground_truth_answer'],
+      steps=tuple(steps),
+      answer=None,
+      finish=record['label']['finish_reason'],
+      quality_control=record['is_quality_control_question'] or screening,
+    )
   )
 
 
-def _joined(row: dict, trajectory_id: str) -> Trajectory:
-  """A solution as a list of texts, every step accepted up to `first_error_step`, 1-based."""
-  error = row.get('first_error_step')
-  steps = [
-    Step(text, -1 if number == error else 1)
-    for number, text in enumerate(row['steps'], 1)
-  ]
-  trajectory = _ended(
-    trajectory_id,
-    row['problem'],
-    row['answer'],
-    steps,
-    row.get('finish_reason', 'solution'),
-  )
-  return dataclasses.replace(
-    trajectory, answer=trajectory.answer or row.get('pred_answer')
-  )
-
-
-def _ended(
-  trajectory_id: str,
-  question: str,
-  reference: str | None,
-  steps: list[Step],
-  finish: str,
-  quality_control: bool = False,
-) -> Trajectory:
-  """The trajectory, its answer taken out of the last step, where it stands after `# Answer`."""
+def _parse_session(record: schema.JsonObject, trajectory_id: str) -> Trajectory:
+  """Parses a labelling session: steps[{completions[{text, rating, human, chosen, answer}]}]."""
+  steps: list[Step] = []
   answer = None
-  if steps and ANSWER_MARK in steps[-1].text:
-    text, _, answer = steps[-1].text.rpartition(ANSWER_MARK)
-    steps = [*steps[:-1], dataclasses.replace(steps[-1], text=text.strip())]
-  answer = (answer or '').strip() or None
+  for step in record['steps']:
+    chosen = [each for each in step['completions'] if each['chosen']]
+    if chosen:
+      completion = chosen[0]
+      human = completion['human']
+      rating = 1 if human else completion['rating']
+      steps.append(Step(completion['text'], rating, human))
+      answer = completion['answer']
   return Trajectory(
-    trajectory_id,
-    question,
-    reference,
-    tuple(steps),
-    answer,
-    finish,
-    quality_control,
+    id=trajectory_id,
+    question=record['problem'],
+    reference=record['answer'],
+    steps=tuple(steps),
+    answer=answer,
+    finish='solution' if answer else 'give_up',
   )
 
 
-def _solution(trajectory: Trajectory) -> schema.Problem:
-  lines = [step.text.strip() for step in trajectory.steps if step.text.strip()]
+def _parse_joined(record: schema.JsonObject, trajectory_id: str) -> Trajectory:
+  """Parses a solution as a list of texts; only step `first_error_step`, from 1, is rejected."""
+  first_error = record.get('first_error_step')
+  steps: list[Step] = []
+  for number, text in enumerate(record['steps'], start=1):
+    steps.append(Step(text, -1 if number == first_error else 1))
+  trajectory = _split_off_answer(
+    Trajectory(
+      id=trajectory_id,
+      question=record['problem'],
+      reference=record['answer'],
+      steps=tuple(steps),
+      answer=None,
+      finish=record.get('finish_reason', 'solution'),
+    )
+  )
+  answer = trajectory.answer or record.get('pred_answer')
+  return dataclasses.replace(trajectory, answer=answer)
+
+
+def _split_off_answer(trajectory: Trajectory) -> Trajectory:
+  """Returns the trajectory with the text after `# Answer` of its last step as the answer."""
+  steps = trajectory.steps
+  if not steps or ANSWER_MARK not in steps[-1].text:
+    return trajectory
+  text, _, answer = steps[-1].text.rpartition(ANSWER_MARK)
+  last = dataclasses.replace(steps[-1], text=text.strip())
+  return dataclasses.replace(
+    trajectory, steps=(*steps[:-1], last), answer=answer.strip() or None
+  )
+
+
+def _to_problem(trajectory: Trajectory) -> schema.Problem:
+  texts = [step.text.strip() for step in trajectory.steps]
+  lines = list(filter(None, texts))
   lines.append(f'The final answer is $\\boxed{{{trajectory.answer}}}$.')
   question = trajectory.question.strip()
   return schema.Problem(
@@ -257,23 +275,24 @@ def _solution(trajectory: Trajectory) -> schema.Problem:
   )
 
 
-def _read(folder: epath.Path, phases: tuple[int, ...]) -> Iterator[Trajectory]:
-  found = 0
-  for release, others in FILES.items():
-    paths = [
-      manual_dir.find_jsonl(folder, FOLDERS, name)
-      for name in (release, *others)
-    ]
+def _read_trajectories(
+  folder: epath.Path, phases: tuple[int, ...]
+) -> Iterator[Trajectory]:
+  """Yields the trajectories of each release file of these phases, or of its substitute."""
+  found = False
+  for release, substitutes in FILES.items():
+    if int(release[len('phase')]) not in phases:
+      continue
+    names = (release, *substitutes)
+    paths = [manual_dir.find_jsonl(folder, FOLDERS, name) for name in names]
     path = next(filter(None, paths), None)
-    if path is not None and int(release[len('phase')]) in phases:
-      found += 1
+    if path is not None:
+      found = True
       manual_dir.check_published_sha256(path, SHA256)
       name = path.name.split('.')[0]
-      yield from (
-        parse_trajectory(row, where, name)
-        for where, row in schema.read_jsonl(path)
-      )
+      for where, record in schema.read_jsonl(path):
+        yield parse_trajectory(record, where, name)
   if not found:
     raise ValueError(
-      f'{folder}: no PRM800K file of phases {phases} in it.\n{INSTRUCTIONS}'
+      f'{folder}: no PRM800K file of phases {phases} in this folder.\n{INSTRUCTIONS}'
     )

@@ -1,19 +1,20 @@
-"""Our vocabularies as seqio knows vocabularies: one tokenisation for both."""
+"""Vocabularies of this package as seqio vocabularies, so that both give the same token ids."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-PROBE = 'Find $x$ if  $\\frac{12}{x} = 1.5$.\n\nSo x is \\boxed{8}'
+from mathft_jax.data import prompt_templates
+
+PROBE_TEXT = 'Find $x$ if  $\\frac{12}{x} = 1.5$.\n\nSo x is \\boxed{8}'
 
 
 class SeqioVocabulary(seqio.Vocabulary):
-  """One of our vocabularies as seqio knows them."""
+  """A `prompt_templates.Vocabulary` with the interface of seqio."""
 
-  def __init__(self, vocabulary):
+  def __init__(self, vocabulary: prompt_templates.Vocabulary):
     super().__init__()
     self.vocabulary = vocabulary
 
@@ -44,41 +45,44 @@ class SeqioVocabulary(seqio.Vocabulary):
     return self.vocabulary.decode(ids)
 
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-    def encode(value):
-      return np.asarray(
-        self.vocabulary.encode(decode_tf_string(value)), np.int32
-      )
+    def encode(value: bytes) -> np.ndarray:
+      ids = self.vocabulary.encode(decode_tf_string(value))
+      return np.asarray(ids, np.int32)
 
     ids = tf.numpy_function(encode, [tf.convert_to_tensor(s)], tf.int32)
     return tf.ensure_shape(ids, [None])
 
   def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-    decode = lambda row: self.vocabulary.decode(row).encode('utf-8')
+    def decode(row: np.ndarray) -> bytes:
+      return self.vocabulary.decode(row).encode('utf-8')
+
     return tf.numpy_function(decode, [ids], tf.string)
 
-  def __eq__(self, other: Any) -> bool:
+  def __eq__(self, other: object) -> bool:
     return (
       isinstance(other, SeqioVocabulary)
       and other.vocabulary.fingerprint() == self.vocabulary.fingerprint()
     )
 
-  __hash__ = None
+  __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
-def decode_tf_string(value: Any) -> str:
-  """The text of a string as TensorFlow hands it to Python: bytes, or an array of them."""
+def decode_tf_string(value: bytes | np.ndarray) -> str:
+  """Returns the text of a TensorFlow string in Python: bytes, or an array of bytes."""
   return np.asarray(value, object).item().decode('utf-8')
 
 
-def encodes_same_ids(other: seqio.Vocabulary, vocabulary) -> bool:
-  """Whether a seqio vocabulary gives our ids: ours, or one that agrees on `PROBE`.
+def encodes_same_ids(
+  other: seqio.Vocabulary, vocabulary: prompt_templates.Vocabulary
+) -> bool:
+  """Returns whether a seqio vocabulary gives the ids of `vocabulary`, judged by `PROBE_TEXT`.
 
-  One that only passes ids through shows no more than its size.
+  A pass-through vocabulary can only be compared by its size.
   """
   if isinstance(other, SeqioVocabulary):
     return other == SeqioVocabulary(vocabulary)
   if isinstance(other, seqio.PassThroughVocabulary):
     return other.vocab_size == vocabulary.vocab_size
-  return other.eos_id == vocabulary.eos_id and list(
-    other.encode(PROBE)
-  ) == vocabulary.encode(PROBE)
+  if other.eos_id != vocabulary.eos_id:
+    return False
+  return list(other.encode(PROBE_TEXT)) == vocabulary.encode(PROBE_TEXT)

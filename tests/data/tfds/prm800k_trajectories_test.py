@@ -238,7 +238,7 @@ def test_a_joined_solution_with_an_error_is_not_chosen(folder):
 
 def test_a_row_of_another_form_is_named_by_file_and_line(folder):
   with pytest.raises(
-    ValueError, match=r'phase1_train.jsonl:2: no PRM800K row \(KeyError'
+    ValueError, match=r'phase1_train.jsonl:2: not a PRM800K record \(KeyError'
   ):
     prm800k_trajectories.read_selected_solutions(
       folder(phase1_train=[FINISHED, {'text': 'x'}]), Selection()
