@@ -1,4 +1,4 @@
-"""The final answer of a solution, and how it was found."""
+"""Tests of the extraction of final answers from solutions."""
 
 import json
 import pathlib
@@ -51,9 +51,11 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize('how, text, solution', FOUND)
-def test_the_final_answer_is_found(how, text, solution):
-  assert grading.find_final_answer(solution) == grading.FinalAnswer(text, how)
+@pytest.mark.parametrize('method, text, solution', FOUND)
+def test_final_answer_and_its_method_are_found(method, text, solution):
+  assert grading.find_final_answer(solution) == grading.FinalAnswer(
+    text, method
+  )
 
 
 @pytest.mark.parametrize(
@@ -71,41 +73,38 @@ def test_the_final_answer_is_found(how, text, solution):
     '# Answer\n',
   ],
 )
-def test_without_a_final_answer_there_is_none(solution):
+def test_solution_without_a_final_answer(solution):
   assert grading.extract_answer(solution) is None
 
 
-def test_solutions_of_every_manner():
-  lines = (
-    (pathlib.Path(__file__).parent / 'solutions.jsonl')
-    .read_text(encoding='utf-8')
-    .splitlines()
-  )
-  rows = list(map(json.loads, lines))
-  wrong = [
-    row
-    for row in rows
-    if _plain(grading.extract_answer(row['solution'])) != _plain(row['answer'])
-  ]
-  assert wrong == [] and len(rows) > 150
+def read_jsonl(path):
+  return list(map(json.loads, path.read_text(encoding='utf-8').splitlines()))
 
 
-def test_labelled_solutions(shared_data):
-  lines = (
-    (shared_data / 'grading' / 'dev_extraction.jsonl').read_text().splitlines()
-  )
-  cases = list(map(json.loads, lines))
-  wrong = [
-    case['id']
-    for case in cases
-    if _plain(grading.extract_answer(case['solution']))
-    != _plain(case['answer'])
-  ]
-  assert len(wrong) <= 0.02 * len(cases), wrong
+def wrongly_extracted(cases):
+  """Returns the cases whose extracted answer is not the labelled answer."""
+  wrong = []
+  for case in cases:
+    answer = grading.extract_answer(case['solution'])
+    if strip_markup(answer) != strip_markup(case['answer']):
+      wrong.append(case)
+  return wrong
 
 
-def _plain(answer):
-  """Without what the labels ignore."""
+def strip_markup(answer):
+  """Removes what the labels ignore."""
   if answer is None:
     return None
   return ''.join(answer.replace('$', '').replace('**', '').split()).rstrip('.')
+
+
+def test_all_solutions_of_the_collection():
+  cases = read_jsonl(pathlib.Path(__file__).parent / 'solutions.jsonl')
+  assert len(cases) > 150
+  assert wrongly_extracted(cases) == []
+
+
+def test_labelled_solutions(shared_data):
+  cases = read_jsonl(shared_data / 'grading' / 'dev_extraction.jsonl')
+  wrong = [case['id'] for case in wrongly_extracted(cases)]
+  assert len(wrong) <= 0.02 * len(cases), wrong

@@ -1,13 +1,17 @@
-"""The grammar: what binds to what, and what is refused."""
+"""Tests of the answer parser: precedence, brackets, and syntax errors."""
 
 import pytest
 
 from mathft_jax.grading import expression_tree
 from mathft_jax.grading.canonical import answer_keys
-from mathft_jax.grading.parsing import answer_parser, answer_tokenizer
+from mathft_jax.grading.parsing import (
+  answer_parser,
+  answer_tokenizer,
+  token_cursor,
+)
 
 
-def _tree(text):
+def parse(text):
   return answer_parser.parse_answer(answer_tokenizer.tokenize_answer(text))
 
 
@@ -34,8 +38,8 @@ def _tree(text):
   ],
 )
 def test_precedence(text, explicit):
-  assert answer_keys.tree_key(_tree(text)) == answer_keys.tree_key(
-    _tree(explicit)
+  assert answer_keys.tree_key(parse(text)) == answer_keys.tree_key(
+    parse(explicit)
   )
 
 
@@ -51,19 +55,19 @@ def test_precedence(text, explicit):
     (r'\langle 1, 2 \rangle', 'tuple'),
   ],
 )
-def test_brackets_make_groups(text, kind):
-  assert _tree(text).kind == kind
+def test_brackets_and_separators_create_collections(text, kind):
+  assert parse(text).kind == kind
 
 
-def test_a_square_bracket_makes_an_interval():
+def test_square_bracket_creates_an_interval():
   one, two = expression_tree.integer(1), expression_tree.integer(2)
-  assert _tree('[1, 2)') == expression_tree.Interval(one, two, True, False)
+  assert parse('[1, 2)') == expression_tree.Interval(one, two, True, False)
 
 
-def test_conditions_joined_by_words_are_sets():
-  assert _tree('x < 1 or x > 2').operator == '∪'
-  assert _tree('x > 1 and x < 2').operator == '∩'
-  assert _tree('x = 1 and y = 2').kind == 'list'
+def test_conditions_joined_by_words_are_set_operations():
+  assert parse('x < 1 or x > 2').operator == '∪'
+  assert parse('x > 1 and x < 2').operator == '∩'
+  assert parse('x = 1 and y = 2').kind == 'list'
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,6 @@ def test_conditions_joined_by_words_are_sets():
     '...',
   ],
 )
-def test_what_is_no_mathematics_is_refused(text):
-  with pytest.raises(ValueError):
-    _tree(text)
+def test_invalid_syntax_raises_an_error(text):
+  with pytest.raises(token_cursor.ParseError):
+    parse(text)

@@ -1,11 +1,11 @@
-"""Tokens: one for every spelling, none for presentation."""
+"""Tests of the tokenizer: one token for all spellings of a symbol, none for layout."""
 
 import pytest
 
-from mathft_jax.grading.parsing import answer_tokenizer
+from mathft_jax.grading.parsing import answer_tokenizer, lexer
 
 
-def _texts(text):
+def token_texts(text):
   return [token.text for token in answer_tokenizer.tokenize_answer(text)]
 
 
@@ -26,8 +26,8 @@ def _texts(text):
     ('3½', ['3', 'frac', '{', '1', '}', '{', '2', '}']),
   ],
 )
-def test_presentation_leaves_no_token(text, expected):
-  assert _texts(text) == expected
+def test_layout_has_no_tokens(text, expected):
+  assert token_texts(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_presentation_leaves_no_token(text, expected):
     ('2.5e-3', '2.5e-3'),
   ],
 )
-def test_thousands_are_one_number(text, number):
-  assert _texts(text) == [number]
+def test_separators_of_thousands_are_part_of_the_number(text, number):
+  assert token_texts(text) == [number]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_thousands_are_one_number(text, number):
     ('1234,567', ['1234', '567']),
   ],
 )
-def test_other_commas_separate(text, numbers):
+def test_other_commas_are_separators(text, numbers):
   assert [
     t.text for t in answer_tokenizer.tokenize_answer(text) if t.kind == 'number'
   ] == numbers
@@ -85,6 +85,6 @@ def test_letters_are_names_functions_or_words(text, kinds):
 @pytest.mark.parametrize(
   'text', ['4' * 2001, '(' * 41, '{' * 41, r'\begin{matrix}' * 41]
 )
-def test_what_is_too_long_or_too_deep_is_refused_before_it_is_parsed(text):
-  with pytest.raises(answer_tokenizer.AnswerTooLong):
+def test_long_or_deeply_nested_text_raises_an_error(text):
+  with pytest.raises(lexer.AnswerTooLong):
     answer_tokenizer.tokenize_answer(text)

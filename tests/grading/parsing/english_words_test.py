@@ -1,4 +1,4 @@
-"""Numbers in words."""
+"""Tests of numbers in words."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from mathft_jax.grading.parsing import english_words
     ('twelve hundred', 1200),
   ],
 )
-def test_words_make_numbers(text, value):
+def test_number_words_have_a_value(text, value):
   assert english_words.number_words_value(text.split()) == value
 
 
@@ -32,11 +32,11 @@ def test_words_make_numbers(text, value):
     'five hundred hundred',
   ],
 )
-def test_words_that_make_no_number_are_none(text):
+def test_invalid_number_words_have_no_value(text):
   assert english_words.number_words_value(text.split()) is None
 
 
-def test_a_number_ends_where_the_words_end():
+def test_number_ends_at_the_first_other_word():
   assert english_words.parse_number_words(['twenty', '-', 'one', 'cats']) == (
     21,
     3,
