@@ -14,8 +14,7 @@ import functools
 import hashlib
 
 from mathft_jax.grading.canonical import answer_keys
-from mathft_jax.grading.parsing import answer_parser
-from mathft_jax.grading.parsing import answer_tokenizer as tokenizer
+from mathft_jax.grading.parsing import answer_parser, answer_tokenizer, lexer
 
 _CACHE_SIZE = 1 << 18  # answers
 _CONTENT_TOKENS = ('number', 'name', 'word', 'function')
@@ -64,8 +63,8 @@ def clear_cache() -> None:
 @functools.lru_cache(maxsize=_CACHE_SIZE)
 def _cached_key(answer: str) -> Hashable | None:
   try:
-    tokens = tokenizer.tokenize_answer(' '.join(answer.split()))
-  except tokenizer.AnswerTooLong:
+    tokens = answer_tokenizer.tokenize_answer(' '.join(answer.split()))
+  except lexer.AnswerTooLong:
     return _long_text_key(answer)
   try:
     return answer_keys.tree_key(answer_parser.parse_answer(tokens))
@@ -73,7 +72,7 @@ def _cached_key(answer: str) -> Hashable | None:
     return _text_key(tokens)
 
 
-def _text_key(tokens: Sequence[tokenizer.Token]) -> Hashable | None:
+def _text_key(tokens: Sequence[lexer.Token]) -> Hashable | None:
   """Returns the text as a key, in lower case if it has words; None without any content."""
   kinds = {token.kind for token in tokens}
   if kinds.isdisjoint(_CONTENT_TOKENS):

@@ -37,13 +37,13 @@ from mathft_jax.grading.expression_tree import (
   quotient,
 )
 from mathft_jax.grading.parsing import english_words
-from mathft_jax.grading.parsing.answer_tokenizer import Token
 from mathft_jax.grading.parsing.expression_parser import (
   parse_argument,
   parse_operand,
   parse_sum,
   require_operand,
 )
+from mathft_jax.grading.parsing.lexer import Token
 from mathft_jax.grading.parsing.token_cursor import (
   MAX_NESTING,
   Cursor,

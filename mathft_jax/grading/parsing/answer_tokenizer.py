@@ -10,20 +10,7 @@ numbers in words by digits, and join the digits of a numeral with a stated base.
 from collections.abc import Sequence
 
 from mathft_jax.grading.parsing import english_words, lexer
-from mathft_jax.grading.parsing.lexer import (
-  MAX_DEPTH,
-  MAX_LENGTH,
-  AnswerTooLong,
-  Token,
-)
-
-__all__ = [
-  'MAX_DEPTH',
-  'MAX_LENGTH',
-  'AnswerTooLong',
-  'Token',
-  'tokenize_answer',
-]
+from mathft_jax.grading.parsing.lexer import Token
 
 _FINAL_PUNCTUATION = ('\\\\', '\\', '.', ',', ';', ':')
 # Bold and italics of Markdown (the lexer replaces ** by ^) and quotation marks.
@@ -35,7 +22,7 @@ def tokenize_answer(text: str) -> list[Token]:
   """Returns the tokens of an answer.
 
   Raises:
-    AnswerTooLong: more than MAX_LENGTH characters or MAX_DEPTH open brackets.
+    lexer.AnswerTooLong: more than MAX_LENGTH characters or MAX_DEPTH open brackets.
   """
   tokens = _remove_braces_of_operators(lexer.tokenize_text(text))
   tokens = _remove_enclosing(tokens)

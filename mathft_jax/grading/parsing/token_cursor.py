@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from mathft_jax.grading.expression_tree import Tree
-from mathft_jax.grading.parsing.answer_tokenizer import Token
+from mathft_jax.grading.parsing.lexer import Token
 
 MAX_NESTING = 60  # operands inside operands
 
