@@ -227,8 +227,8 @@ def _write_output(
     parts: one of each process; part i has the problems i, i + len(parts), ...
   """
   graded: list[Any] = [None] * len(sets)
-  counts: collections.Counter[str] = collections.Counter()
-  hits: set[tuple[str, ...]] = set()
+  counts = collections.Counter()
+  hits = set()
   for index, part in enumerate(parts):
     graded[index :: len(parts)] = part.graded
     counts.update(part.counts)
@@ -258,7 +258,7 @@ def _write_comparisons(
   order = {unit.problem.id: index for index, unit in enumerate(sets)}
   tables = {}
   for name in parts[0].tables:
-    counts: collections.Counter[str] = collections.Counter()
+    counts = collections.Counter()
     records = []
     for part in parts:
       counts.update(part.tables[name])

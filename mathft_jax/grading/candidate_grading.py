@@ -39,7 +39,7 @@ def grade_candidate_sets(
   Returns:
     The graded sets and the counts of the report.
   """
-  answers: list[FinalAnswers] = []
+  answers = []
   for unit in sets:
     solutions = [candidate.solution for candidate in unit.candidates]
     answers.append(list(map(grading.find_final_answer, solutions)))

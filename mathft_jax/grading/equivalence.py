@@ -40,8 +40,8 @@ def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
 
 def cluster_labels(keys: Sequence[Hashable | None]) -> list[int | None]:
   """Returns the cluster labels of answers with these keys; see `cluster_answers`."""
-  label_of_key: dict[Hashable, int] = {}
-  labels: list[int | None] = []
+  label_of_key = {}
+  labels = []
   for key in keys:
     if key is None:
       labels.append(None)

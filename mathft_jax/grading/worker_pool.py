@@ -24,7 +24,6 @@ import sys
 import threading
 import time
 from typing import Any, Generic, Self, TypeVar
-import weakref
 
 DEFAULT_MEMORY_BYTES = 2 << 30  # address space of one worker
 START_TIMEOUT_S = 300.0
@@ -116,16 +115,18 @@ class WorkerPool:
     self._num_workers = num_workers
     self._task_numbers = itertools.count()
     self._reset()
-    _pools.add(self)
 
   def _reset(self) -> None:
     self.counts: collections.Counter[str] = collections.Counter()
     self.hits: list[tuple[str, str]] = []
     self._workers: list[_Worker] = []
     self._lock = threading.Lock()
+    self._process_id = os.getpid()
 
-  def abandon_workers(self) -> None:
+  def _reset_if_forked(self) -> None:
     """Resets the pool in a forked process: the workers belong to the parent process."""
+    if self._process_id == os.getpid():
+      return
     for worker in self._workers:
       worker.pipe.close()
       worker.process.returncode = (
@@ -141,6 +142,7 @@ class WorkerPool:
 
   def close(self) -> None:
     """Stops the workers."""
+    self._reset_if_forked()
     with self._lock:
       for worker in self._workers:
         worker.stop()
@@ -168,8 +170,9 @@ class WorkerPool:
       arguments: one per task.
       deadline_s: wall-clock seconds for each task.
     """
+    self._reset_if_forked()
     with self._lock:
-      tasks: list[_Task] = []
+      tasks = []
       for argument in arguments:
         tasks.append(_Task(next(self._task_numbers), function, argument))
       queue = collections.deque(tasks)
@@ -190,15 +193,12 @@ class WorkerPool:
             queue.appendleft(task)
             continue
           results[task.number] = result
-          self._count(task, result)
           num_left -= 1
+          self.counts[result.limit or 'done'] += 1
+          if result.limit:
+            text = f'{function.__name__} {task.argument!r}'
+            self.hits.append((result.limit, text))
       return list(results.values())
-
-  def _count(self, task: _Task, result: TaskResult) -> None:
-    self.counts[result.limit or 'done'] += 1
-    if result.limit:
-      text = f'{task.function.__name__} {task.argument!r}'
-      self.hits.append((result.limit, text))
 
   def _start_tasks(
     self, queue: collections.deque[_Task], deadline_s: float
@@ -209,7 +209,7 @@ class WorkerPool:
 
   def _collect(self) -> Iterator[tuple[_Task, TaskResult]]:
     """Waits for the next event and yields the tasks that ended, with their results."""
-    busy: list[_Worker] = []
+    busy = []
     for worker in self._workers:
       if worker.task is not None or not worker.ready:
         busy.append(worker)
@@ -263,17 +263,8 @@ class WorkerPool:
     self._workers[index] = _Worker(self.memory_bytes)
 
 
-_pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 _shared_pool = WorkerPool()
 atexit.register(_shared_pool.close)
-
-
-def _abandon_all_workers() -> None:
-  for pool in _pools:
-    pool.abandon_workers()
-
-
-os.register_at_fork(after_in_child=_abandon_all_workers)
 
 
 def shared_pool() -> WorkerPool:

@@ -84,7 +84,7 @@ def _collection_key(tree: trees.Collection) -> Hashable:
   if condition_set is not None:
     return interval_sets.set_key(condition_set, _reading_key)
 
-  keys: list[Hashable] = []
+  keys = []
   for item in tree.items:
     keys.extend(map(_reading_key, _readings(item)))
   return collection_key(keys)

@@ -52,8 +52,8 @@ def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
   """
   if not 0 < len(collection.items) <= _MAX_CONDITIONS:
     return None
-  names: set[str] = set()
-  conditions: list[trees.Relation] = []
+  names = set()
+  conditions = []
   for item in collection.items:
     if not isinstance(item, trees.Relation) or '=' in item.operators:
       return None
@@ -65,7 +65,7 @@ def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
       return None
     conditions.append(item)
 
-  sets: list[trees.Tree] = []
+  sets = []
   for condition in conditions:
     solutions = _solutions_of(condition)
     if solutions is None:
@@ -88,7 +88,7 @@ def _solutions_of(relation: trees.Relation) -> trees.Tree | None:
 
 def _replace_conditions(tree: trees.Tree) -> trees.Tree:
   """Returns the tree with inequalities and equations of one variable replaced by sets."""
-  names: set[str] = set()
+  names = set()
 
   def solve(node: trees.Tree) -> trees.Tree | None:
     if not isinstance(node, trees.Relation):
@@ -146,7 +146,7 @@ def _bounds(operand: trees.Tree) -> tuple[trees.Tree, ...] | None:
 
 def _sorted_endpoints(tree: trees.Tree) -> list[Endpoint] | None:
   """Returns the finite endpoints in order; None if one of them is no real number."""
-  values: dict[Hashable, Fraction] = {}
+  values = {}
   for operand in _operands(tree):
     bounds = _bounds(operand)
     if bounds is None:

@@ -119,9 +119,9 @@ class NumericEvaluator(MpArithmetic):
   # Products of powers.
 
   def _evaluate_monomial(self, tree: trees.Tree) -> Value:
-    values: list[Value] = []
-    powers: list[Factor] = []
-    roots: list[Factor] = []
+    values = []
+    powers = []
+    roots = []
     for base, exponent in self._factors(tree, _ONE):
       if exponent.denominator > 1:
         roots.append((base, exponent))
@@ -161,8 +161,8 @@ class NumericEvaluator(MpArithmetic):
 
   def _multiply_roots(self, factors: list[Factor]) -> Value:
     """Returns the product of powers: integer powers, real odd roots and one even root."""
-    values: list[Value] = []
-    even_roots: list[Factor] = []
+    values = []
+    even_roots = []
     for base, exponent in factors:
       integer_part = math.floor(exponent)
       rest = exponent - integer_part

@@ -16,7 +16,7 @@ def merge_equal_bases(factors: Iterable[Factor]) -> list[Factor]:
 
   Factors with exponent 0 are left out.
   """
-  merged: list[Factor] = []
+  merged = []
   for base, exponent in factors:
     for index, (other_base, other_exponent) in enumerate(merged):
       if _are_equal(base, other_base):

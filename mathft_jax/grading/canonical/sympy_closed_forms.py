@@ -157,7 +157,7 @@ def _from_sympy(
   if expression.is_Symbol:
     return trees.Symbol(expression.name)
 
-  converted: list[trees.Tree] = []
+  converted = []
   for argument in expression.args:
     operand = _from_sympy(sympy, argument)
     if operand is None:
