@@ -18,18 +18,34 @@ Different kinds of answers have equal keys only in these cases:
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 import itertools
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import (
   interval_sets,
   matrix_arithmetic,
   relation_keys,
   scalar_keys,
 )
+from mathft_jax.grading.expression_tree import (
+  ELLIPSIS,
+  Call,
+  Collection,
+  Interval,
+  Matrix,
+  PlusMinus,
+  Relation,
+  SetOperation,
+  TaggedValue,
+  Tree,
+  children,
+  integer,
+  is_scalar,
+  quotient,
+  replace_nodes,
+)
 
 _MAX_SIGNS = 3  # independent signs of one answer
 
 
-def tree_key(tree: trees.Tree) -> Hashable:
+def tree_key(tree: Tree) -> Hashable:
   """Returns the key of an answer.
 
   Raises:
@@ -51,31 +67,31 @@ def collection_key(keys: Iterable[Hashable]) -> Hashable:
   return ('set', elements)
 
 
-def _reading_key(tree: trees.Tree) -> Hashable:
+def _reading_key(tree: Tree) -> Hashable:
   """Returns the key of a tree without free signs."""
   match tree:
-    case trees.Collection():
+    case Collection():
       return _collection_key(tree)
-    case trees.Matrix(rows):
+    case Matrix(rows):
       return ('matrix', tuple(tuple(map(tree_key, row)) for row in rows))
-    case trees.TaggedValue():
+    case TaggedValue():
       return _tagged_key(tree)
-    case trees.Interval() | trees.SetOperation():
+    case Interval() | SetOperation():
       return interval_sets.set_key(tree, _reading_key)
-    case trees.Relation():
+    case Relation():
       return relation_keys.relation_key(tree, _reading_key)
-  if trees.is_scalar(tree):
+  if is_scalar(tree):
     return scalar_keys.scalar_key(tree)
   result = matrix_arithmetic.evaluate_matrix_expression(tree)
-  if isinstance(result, (trees.Matrix, trees.Collection)):
+  if isinstance(result, (Matrix, Collection)):
     return _reading_key(result)
   return scalar_keys.scalar_key(result)
 
 
-def _collection_key(tree: trees.Collection) -> Hashable:
+def _collection_key(tree: Collection) -> Hashable:
   if tree.kind == 'tuple':
     return ('tuple', *map(tree_key, tree.items))
-  if trees.ELLIPSIS in tree.items:
+  if ELLIPSIS in tree.items:
     return ('sequence', *map(tree_key, tree.items))
   point = relation_keys.point_from_equations(tree)
   if point:
@@ -90,15 +106,15 @@ def _collection_key(tree: trees.Collection) -> Hashable:
   return collection_key(keys)
 
 
-def _tagged_key(tree: trees.TaggedValue) -> Hashable:
+def _tagged_key(tree: TaggedValue) -> Hashable:
   operands = [item for item in tree.items if not isinstance(item, str)]
   if tree.tag == 'ratio':
     first, *rest = operands
-    quotients = [trees.quotient(operand, first) for operand in rest]
+    quotients = [quotient(operand, first) for operand in rest]
     return ('ratio', *map(scalar_keys.scalar_key, quotients))
   if tree.tag == 'mod':
     value, modulus = operands
-    remainder = trees.Call('mod', (value, modulus))
+    remainder = Call('mod', (value, modulus))
     return ('mod', *map(scalar_keys.scalar_key, (remainder, modulus)))
   if tree.tag == 'text':
     return ('text', ''.join(map(str, tree.items)))
@@ -108,12 +124,12 @@ def _tagged_key(tree: trees.TaggedValue) -> Hashable:
   return tuple(keys)
 
 
-def _readings(tree: trees.Tree) -> list[trees.Tree]:
+def _readings(tree: Tree) -> list[Tree]:
   """Returns the trees that a tree with `\\pm` stands for.
 
   All signs are independent; if there is a `\\mp`, all signs have one choice.
   """
-  if isinstance(tree, trees.Collection) and tree.kind != 'tuple':
+  if isinstance(tree, Collection) and tree.kind != 'tuple':
     return [tree]  # the items have readings, not the collection
   signs = set(_signs(tree))
   if not signs:
@@ -135,19 +151,19 @@ def _readings(tree: trees.Tree) -> list[trees.Tree]:
 
 
 def _with_signs(
-  tree: trees.Tree, sign_of: Mapping[int, int], is_shared: bool
-) -> trees.Tree:
-  def replace(node: trees.Tree) -> trees.Tree | None:
-    if not isinstance(node, trees.PlusMinus):
+  tree: Tree, sign_of: Mapping[int, int], is_shared: bool
+) -> Tree:
+  def replace(node: Tree) -> Tree | None:
+    if not isinstance(node, PlusMinus):
       return None
     sign = sign_of[0 if is_shared else node.occurrence]
-    return trees.integer(-sign if node.flipped else sign)
+    return integer(-sign if node.flipped else sign)
 
-  return trees.replace_nodes(tree, replace)
+  return replace_nodes(tree, replace)
 
 
-def _signs(tree: trees.Tree) -> Iterator[trees.PlusMinus]:
-  if isinstance(tree, trees.PlusMinus):
+def _signs(tree: Tree) -> Iterator[PlusMinus]:
+  if isinstance(tree, PlusMinus):
     yield tree
-  for child in trees.children(tree):
+  for child in children(tree):
     yield from _signs(child)

@@ -1,7 +1,17 @@
 """Patterns of trees that an equation can define, such as `x`, `f(x)`, `(x, y)`, `AB` or `dy/dx`."""
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical.function_evaluation import FUNCTION_EVALUATORS
+from mathft_jax.grading.expression_tree import (
+  MINUS_ONE,
+  Call,
+  Collection,
+  Degrees,
+  Power,
+  Product,
+  Symbol,
+  TaggedValue,
+  Tree,
+)
 
 _FUNCTION_LETTERS = ('f', 'g', 'h')
 _FIGURE_WORDS = ('angle', 'triangle', 'Delta', 'm')
@@ -11,17 +21,17 @@ _FUNCTIONS_OF_NAMES = (
 )
 
 
-def is_definable(tree: trees.Tree) -> bool:
+def is_definable(tree: Tree) -> bool:
   """Returns True for the left side of a definition: x, f(x), (x, y), AB, x:y, words."""
-  if isinstance(tree, trees.Symbol):
+  if isinstance(tree, Symbol):
     return tree.name[0].isalpha()
-  if isinstance(tree, trees.Call):
+  if isinstance(tree, Call):
     return is_unknown_function(tree) or is_figure_name(tree)
-  if isinstance(tree, trees.Collection):
+  if isinstance(tree, Collection):
     return bool(tree.items) and _are_symbols(tree.items)
-  if isinstance(tree, trees.TaggedValue):
+  if isinstance(tree, TaggedValue):
     return tree.tag in ('text', 'ratio')
-  if not isinstance(tree, trees.Product):
+  if not isinstance(tree, Product):
     return False
   return (
     is_figure_name(tree)
@@ -30,56 +40,56 @@ def is_definable(tree: trees.Tree) -> bool:
   )
 
 
-def is_unknown_function(tree: trees.Call) -> bool:
+def is_unknown_function(tree: Call) -> bool:
   """Returns True for a call of a function without a known definition."""
   return tree.function != 'det' and tree.function not in FUNCTION_EVALUATORS
 
 
-def is_figure_name(tree: trees.Tree) -> bool:
+def is_figure_name(tree: Tree) -> bool:
   """Returns True for names of points and figures: A, AB, |AB|, AB / CD, angle ABC."""
-  if isinstance(tree, trees.Call):
+  if isinstance(tree, Call):
     is_length = tree.function in ('abs', 'conj')
     return is_length and all(map(is_figure_name, tree.arguments))
-  if isinstance(tree, trees.Product):
+  if isinstance(tree, Product):
     return all(map(is_figure_name, tree.factors))
-  if isinstance(tree, trees.Power):
-    return tree.exponent == trees.MINUS_ONE and is_figure_name(tree.base)
-  if isinstance(tree, trees.Symbol):
+  if isinstance(tree, Power):
+    return tree.exponent == MINUS_ONE and is_figure_name(tree.base)
+  if isinstance(tree, Symbol):
     return tree.name[0].isupper() or tree.name in _FIGURE_WORDS
   return False
 
 
-def is_function_of_names(tree: trees.Tree) -> bool:
+def is_function_of_names(tree: Tree) -> bool:
   """Returns True for cos(theta), |z|, gcd(a, b)."""
-  if not isinstance(tree, trees.Call):
+  if not isinstance(tree, Call):
     return False
   return tree.function in _FUNCTIONS_OF_NAMES and _are_symbols(tree.arguments)
 
 
-def _are_symbols(operands: tuple[trees.Tree, ...]) -> bool:
-  return all(isinstance(operand, trees.Symbol) for operand in operands)
+def _are_symbols(operands: tuple[Tree, ...]) -> bool:
+  return all(isinstance(operand, Symbol) for operand in operands)
 
 
-def _is_function_prefix(tree: trees.Tree) -> bool:
+def _is_function_prefix(tree: Tree) -> bool:
   """Returns True for f^{-1} and f o g; f^{-1}(x) and (f o g)(x) are parsed as products."""
-  if isinstance(tree, trees.Product):
+  if isinstance(tree, Product):
     return all(map(_is_function_prefix, tree.factors))
-  if isinstance(tree, trees.Power):
+  if isinstance(tree, Power):
     tree = tree.base
-  elif isinstance(tree, trees.Degrees):
+  elif isinstance(tree, Degrees):
     tree = tree.value
-  return isinstance(tree, trees.Symbol) and tree.name in _FUNCTION_LETTERS
+  return isinstance(tree, Symbol) and tree.name in _FUNCTION_LETTERS
 
 
-def _is_derivative(tree: trees.Product) -> bool:
+def _is_derivative(tree: Product) -> bool:
   """Returns True for dy / dx."""
   if len(tree.factors) != 2:
     return False
   for factor in tree.factors:
-    if isinstance(factor, trees.Power):
+    if isinstance(factor, Power):
       factor = factor.base
-    if not isinstance(factor, trees.Product) or len(factor.factors) != 2:
+    if not isinstance(factor, Product) or len(factor.factors) != 2:
       return False
-    if factor.factors[0] != trees.Symbol('d'):
+    if factor.factors[0] != Symbol('d'):
       return False
   return True

@@ -8,9 +8,20 @@ maximal runs of consecutive pieces, which are points and intervals.
 from collections.abc import Hashable, Iterator
 from fractions import Fraction
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import linear_solutions, scalar_keys
 from mathft_jax.grading.canonical.relation_keys import KeyFunction
+from mathft_jax.grading.expression_tree import (
+  INFINITY,
+  MINUS_INFINITY,
+  Collection,
+  Interval,
+  Relation,
+  SetOperation,
+  Tree,
+  is_scalar,
+  replace_nodes,
+  variable_names,
+)
 
 EMPTY_SET_KEY = ('set', frozenset())
 _MAX_CONDITIONS = 60  # nesting depth of the intersection
@@ -23,7 +34,7 @@ _COMBINE = {
 Endpoint = tuple[Fraction, Hashable]  # value and key
 
 
-def set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
+def set_key(tree: Tree, key_of: KeyFunction) -> Hashable:
   """Returns the key of an interval or of a set operation.
 
   Args:
@@ -34,7 +45,7 @@ def set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
     ArithmeticError: conditions are on several variables or cannot be solved.
   """
   tree = _replace_conditions(tree)
-  if isinstance(tree, trees.Interval):
+  if isinstance(tree, Interval):
     return _interval_key(tree, key_of)
   endpoints = _sorted_endpoints(tree)
   if endpoints is None:
@@ -44,7 +55,7 @@ def set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
   return _pieces_key(_pieces(tree, index_of), endpoint_keys, key_of)
 
 
-def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
+def set_from_conditions(collection: Collection) -> Tree | None:
   """Returns the set that a list of conditions on one variable describes.
 
   It is the intersection of the conditions or, if that is empty, their union. None if an item is no
@@ -55,11 +66,11 @@ def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
   names = set()
   conditions = []
   for item in collection.items:
-    if not isinstance(item, trees.Relation) or '=' in item.operators:
+    if not isinstance(item, Relation) or '=' in item.operators:
       return None
-    item_names = trees.variable_names(item.sides[0])
+    item_names = variable_names(item.sides[0])
     if '∈' not in item.operators:
-      item_names |= trees.variable_names(item)
+      item_names |= variable_names(item)
     names = names or item_names
     if len(item_names) != 1 or item_names != names:
       return None
@@ -74,27 +85,27 @@ def set_from_conditions(collection: trees.Collection) -> trees.Tree | None:
 
   intersection, union = sets[0], sets[0]
   for other in sets[1:]:
-    intersection = trees.SetOperation('∩', intersection, other)
-    union = trees.SetOperation('∪', union, other)
+    intersection = SetOperation('∩', intersection, other)
+    union = SetOperation('∪', union, other)
   is_empty = set_key(intersection, lambda tree: tree) == EMPTY_SET_KEY
   return union if is_empty else intersection
 
 
-def _solutions_of(relation: trees.Relation) -> trees.Tree | None:
+def _solutions_of(relation: Relation) -> Tree | None:
   if relation.operators == ('∈',):
     return relation.sides[1]
   return linear_solutions.solution_set(relation)
 
 
-def _replace_conditions(tree: trees.Tree) -> trees.Tree:
+def _replace_conditions(tree: Tree) -> Tree:
   """Returns the tree with inequalities and equations of one variable replaced by sets."""
   names = set()
 
-  def solve(node: trees.Tree) -> trees.Tree | None:
-    if not isinstance(node, trees.Relation):
+  def solve(node: Tree) -> Tree | None:
+    if not isinstance(node, Relation):
       return None
-    left_names = trees.variable_names(node.sides[0])
-    names.update(left_names or trees.variable_names(node.sides[-1]))
+    left_names = variable_names(node.sides[0])
+    names.update(left_names or variable_names(node.sides[-1]))
     solutions = _solutions_of(node)
     if node.operators == ('∈',):
       return solutions
@@ -102,10 +113,10 @@ def _replace_conditions(tree: trees.Tree) -> trees.Tree:
       raise ArithmeticError('Conditions on several variables.')
     return _replace_conditions(solutions)
 
-  return trees.replace_nodes(tree, solve)
+  return replace_nodes(tree, solve)
 
 
-def _interval_key(tree: trees.Interval, key_of: KeyFunction) -> Hashable:
+def _interval_key(tree: Interval, key_of: KeyFunction) -> Hashable:
   """An open interval has the key of a tuple, because `(1, 2)` may also be a point."""
   low, high = key_of(tree.low), key_of(tree.high)
   if tree.low_closed and tree.high_closed and low == high:
@@ -115,36 +126,34 @@ def _interval_key(tree: trees.Interval, key_of: KeyFunction) -> Hashable:
   return ('tuple', low, high)
 
 
-def _operands(tree: trees.Tree) -> Iterator[trees.Tree]:
+def _operands(tree: Tree) -> Iterator[Tree]:
   """Yields the sets that the operations of a tree combine."""
-  if isinstance(tree, trees.SetOperation):
+  if isinstance(tree, SetOperation):
     yield from _operands(tree.left)
     yield from _operands(tree.right)
   else:
     yield tree
 
 
-def _is_finite_set(tree: trees.Tree) -> bool:
-  return isinstance(tree, trees.Collection) and tree.kind != 'tuple'
+def _is_finite_set(tree: Tree) -> bool:
+  return isinstance(tree, Collection) and tree.kind != 'tuple'
 
 
-def _bounds(operand: trees.Tree) -> tuple[trees.Tree, ...] | None:
+def _bounds(operand: Tree) -> tuple[Tree, ...] | None:
   """Returns the ends of an interval or the points of a finite set; None for anything else."""
-  if isinstance(operand, trees.Collection):
+  if isinstance(operand, Collection):
     is_interval = operand.kind == 'tuple' and len(operand.items) == 2
     return operand.items if is_interval or _is_finite_set(operand) else None
-  if not isinstance(operand, trees.Interval):
+  if not isinstance(operand, Interval):
     return None
-  includes_minus_infinity = (
-    operand.low_closed and operand.low == trees.MINUS_INFINITY
-  )
-  includes_infinity = operand.high_closed and operand.high == trees.INFINITY
+  includes_minus_infinity = operand.low_closed and operand.low == MINUS_INFINITY
+  includes_infinity = operand.high_closed and operand.high == INFINITY
   if includes_minus_infinity or includes_infinity:
     return None
   return operand.low, operand.high
 
 
-def _sorted_endpoints(tree: trees.Tree) -> list[Endpoint] | None:
+def _sorted_endpoints(tree: Tree) -> list[Endpoint] | None:
   """Returns the finite endpoints in order; None if one of them is no real number."""
   values = {}
   for operand in _operands(tree):
@@ -152,10 +161,10 @@ def _sorted_endpoints(tree: trees.Tree) -> list[Endpoint] | None:
     if bounds is None:
       return None
     for index, bound in enumerate(bounds):
-      infinity = trees.INFINITY if index else trees.MINUS_INFINITY
+      infinity = INFINITY if index else MINUS_INFINITY
       if bound == infinity and not _is_finite_set(operand):
         continue
-      value = scalar_keys.real_value(bound) if trees.is_scalar(bound) else None
+      value = scalar_keys.real_value(bound) if is_scalar(bound) else None
       if value is None:
         return None
       values[scalar_keys.scalar_key(bound)] = value
@@ -163,9 +172,9 @@ def _sorted_endpoints(tree: trees.Tree) -> list[Endpoint] | None:
   return sorted(endpoints, key=lambda endpoint: endpoint[0])
 
 
-def _pieces(tree: trees.Tree, index_of: dict[Hashable, int]) -> frozenset[int]:
+def _pieces(tree: Tree, index_of: dict[Hashable, int]) -> frozenset[int]:
   """Returns the pieces of the real line that a set consists of."""
-  if isinstance(tree, trees.SetOperation):
+  if isinstance(tree, SetOperation):
     left = _pieces(tree.left, index_of)
     right = _pieces(tree.right, index_of)
     return _COMBINE[tree.operator](left, right)
@@ -180,12 +189,12 @@ def _pieces(tree: trees.Tree, index_of: dict[Hashable, int]) -> frozenset[int]:
 
   low, high = bounds
   first, last = 0, 2 * len(index_of)
-  is_interval = isinstance(tree, trees.Interval)
-  if low != trees.MINUS_INFINITY:
+  is_interval = isinstance(tree, Interval)
+  if low != MINUS_INFINITY:
     first = 2 * index_of[scalar_keys.scalar_key(low)] + 1
     if not (is_interval and tree.low_closed):
       first += 1
-  if high != trees.INFINITY:
+  if high != INFINITY:
     last = 2 * index_of[scalar_keys.scalar_key(high)] + 1
     if not (is_interval and tree.high_closed):
       last -= 1
@@ -211,11 +220,11 @@ def _pieces_key(
     if first:
       low = endpoint_keys[(first - 1) // 2]
     else:
-      low = key_of(trees.MINUS_INFINITY)
+      low = key_of(MINUS_INFINITY)
     if last < 2 * len(endpoint_keys):
       high = endpoint_keys[last // 2]
     else:
-      high = key_of(trees.INFINITY)
+      high = key_of(INFINITY)
     if low_closed or high_closed:
       intervals.append(('interval', low, high, low_closed, high_closed))
     else:
@@ -227,9 +236,9 @@ def _pieces_key(
   return intervals[0] if len(parts) == 1 else ('union', parts)
 
 
-def _symbolic_set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
+def _symbolic_set_key(tree: Tree, key_of: KeyFunction) -> Hashable:
   """Returns the key of an operation on finite sets of any elements; else of what is written."""
-  if not isinstance(tree, trees.SetOperation):
+  if not isinstance(tree, SetOperation):
     return key_of(tree)
   operands = list(_operands(tree))
   if tree.operator == '∪' and all(map(_is_interval, operands)):
@@ -240,21 +249,21 @@ def _symbolic_set_key(tree: trees.Tree, key_of: KeyFunction) -> Hashable:
   return (tree.operator, key_of(tree.left), key_of(tree.right))
 
 
-def _is_interval(tree: trees.Tree) -> bool:
-  types = (trees.Interval, trees.Collection)
+def _is_interval(tree: Tree) -> bool:
+  types = (Interval, Collection)
   return isinstance(tree, types) and not _is_finite_set(tree)
 
 
 def _finite_elements(
-  tree: trees.Tree, key_of: KeyFunction
+  tree: Tree, key_of: KeyFunction
 ) -> frozenset[Hashable] | None:
   """Returns the keys of the elements of a finite set; None for any other set."""
-  if isinstance(tree, trees.SetOperation):
+  if isinstance(tree, SetOperation):
     left = _finite_elements(tree.left, key_of)
     right = _finite_elements(tree.right, key_of)
     if left is None or right is None:
       return None
     return _COMBINE[tree.operator](left, right)
-  if isinstance(tree, trees.Collection) and tree.kind != 'tuple':
+  if isinstance(tree, Collection) and tree.kind != 'tuple':
     return frozenset(map(key_of, tree.items))
   return None

@@ -6,39 +6,51 @@ evaluate_matrix_expression(2 * Matrix(((a, b),)))  ->  Matrix(((2 * a, 2 * b),))
 from collections.abc import Sequence
 import functools
 
-from mathft_jax.grading import expression_tree as trees
+from mathft_jax.grading.expression_tree import (
+  Call,
+  Collection,
+  Matrix,
+  Number,
+  Power,
+  Product,
+  Sum,
+  Symbol,
+  Tree,
+  integer,
+  quotient,
+)
 
 MAX_MATRIX_ENTRIES = 100
 _MAX_EXPONENT = 10
 _MAX_POWER_ROWS = 4  # of a matrix that is raised to a power
 
-Rows = Sequence[Sequence[trees.Tree]]
+Rows = Sequence[Sequence[Tree]]
 
 
-def evaluate_matrix_expression(tree: trees.Tree) -> trees.Tree:
+def evaluate_matrix_expression(tree: Tree) -> Tree:
   """Returns the matrix, vector or scalar that the tree is equal to.
 
   Raises:
     ArithmeticError: the shapes do not match, or the computation is too large.
   """
-  if isinstance(tree, trees.Sum):
+  if isinstance(tree, Sum):
     return functools.reduce(_add, map(evaluate_matrix_expression, tree.terms))
-  if isinstance(tree, trees.Product):
+  if isinstance(tree, Product):
     factors = map(evaluate_matrix_expression, tree.factors)
     return functools.reduce(_multiply, factors)
-  if isinstance(tree, trees.Power):
+  if isinstance(tree, Power):
     base = evaluate_matrix_expression(tree.base)
     rows = _rows_of(base)
     if rows is None:
-      return trees.Power(base, tree.exponent)
+      return Power(base, tree.exponent)
     return _raise_to_power(base, rows, tree.exponent)
   return tree
 
 
-def _add(left: trees.Tree, right: trees.Tree) -> trees.Tree:
+def _add(left: Tree, right: Tree) -> Tree:
   left_rows, right_rows = _rows_of(left), _rows_of(right)
   if left_rows is None and right_rows is None:
-    return trees.Sum((left, right))
+    return Sum((left, right))
   if left_rows is None or right_rows is None or type(left) is not type(right):
     raise ArithmeticError('Sum of a matrix and something else.')
   if list(map(len, left_rows)) != list(map(len, right_rows)):
@@ -46,22 +58,20 @@ def _add(left: trees.Tree, right: trees.Tree) -> trees.Tree:
 
   rows = []
   for left_row, right_row in zip(left_rows, right_rows):
-    rows.append(list(map(trees.Sum, zip(left_row, right_row))))
+    rows.append(list(map(Sum, zip(left_row, right_row))))
   return _from_rows(left, rows)
 
 
-def _multiply(left: trees.Tree, right: trees.Tree) -> trees.Tree:
+def _multiply(left: Tree, right: Tree) -> Tree:
   left_rows, right_rows = _rows_of(left), _rows_of(right)
   if left_rows is None:
     if right_rows is None:
-      return trees.Product((left, right))
+      return Product((left, right))
     return _scale(left, right, right_rows)
   if right_rows is None:
     return _scale(right, left, left_rows)
 
-  are_matrices = isinstance(left, trees.Matrix) and isinstance(
-    right, trees.Matrix
-  )
+  are_matrices = isinstance(left, Matrix) and isinstance(right, Matrix)
   if not are_matrices or len(left_rows[0]) != len(right_rows):
     raise ArithmeticError('Product of matrices with incompatible shapes.')
   columns = list(zip(*right_rows))
@@ -71,25 +81,21 @@ def _multiply(left: trees.Tree, right: trees.Tree) -> trees.Tree:
   return _from_rows(left, rows)
 
 
-def _scale(scalar: trees.Tree, matrix: trees.Tree, rows: Rows) -> trees.Tree:
+def _scale(scalar: Tree, matrix: Tree, rows: Rows) -> Tree:
   scaled_rows = []
   for row in rows:
-    scaled_rows.append([trees.Product((scalar, entry)) for entry in row])
+    scaled_rows.append([Product((scalar, entry)) for entry in row])
   return _from_rows(matrix, scaled_rows)
 
 
-def _dot_product(
-  row: Sequence[trees.Tree], column: Sequence[trees.Tree]
-) -> trees.Tree:
-  return trees.Sum(tuple(map(trees.Product, zip(row, column))))
+def _dot_product(row: Sequence[Tree], column: Sequence[Tree]) -> Tree:
+  return Sum(tuple(map(Product, zip(row, column))))
 
 
-def _raise_to_power(
-  matrix: trees.Tree, rows: Rows, exponent: trees.Tree
-) -> trees.Tree:
-  if exponent == trees.Symbol('T'):
+def _raise_to_power(matrix: Tree, rows: Rows, exponent: Tree) -> Tree:
+  if exponent == Symbol('T'):
     return _from_rows(matrix, list(zip(*rows)))
-  if not isinstance(exponent, trees.Number) or exponent.value.denominator != 1:
+  if not isinstance(exponent, Number) or exponent.value.denominator != 1:
     raise ArithmeticError('Power of a matrix with an exponent of no integer.')
   power = exponent.value.numerator
   is_square = len(rows) == len(rows[0])
@@ -101,19 +107,19 @@ def _raise_to_power(
   return functools.reduce(_multiply, [base] * abs(power))
 
 
-def _inverse(rows: Rows) -> trees.Matrix:
+def _inverse(rows: Rows) -> Matrix:
   """Returns the transposed matrix of cofactors, divided by the determinant."""
   size = range(len(rows))
   determinant = _determinant(rows)
 
-  def divided_cofactor(row: int, column: int) -> trees.Tree:
+  def divided_cofactor(row: int, column: int) -> Tree:
     minor = []
     for i in size:
       if i != row:
         minor.append([rows[i][j] for j in size if j != column])
-    value = _determinant(minor) if minor else trees.integer(1)
-    sign = trees.integer((-1) ** (row + column))
-    return trees.Product((sign, trees.quotient(value, determinant)))
+    value = _determinant(minor) if minor else integer(1)
+    sign = integer((-1) ** (row + column))
+    return Product((sign, quotient(value, determinant)))
 
   inverse_rows = []
   for row in size:
@@ -121,15 +127,15 @@ def _inverse(rows: Rows) -> trees.Matrix:
   return _matrix(inverse_rows)
 
 
-def _determinant(rows: Rows) -> trees.Call:
-  return trees.Call('det', (_matrix(rows),))
+def _determinant(rows: Rows) -> Call:
+  return Call('det', (_matrix(rows),))
 
 
-def _rows_of(tree: trees.Tree) -> Rows | None:
+def _rows_of(tree: Tree) -> Rows | None:
   """Returns the rows of a matrix or of a vector (a, b, ...); None for a scalar."""
-  if isinstance(tree, trees.Matrix):
+  if isinstance(tree, Matrix):
     rows = tree.rows
-  elif isinstance(tree, trees.Collection):
+  elif isinstance(tree, Collection):
     if tree.kind != 'tuple':
       raise ArithmeticError(f'Arithmetic with a {tree.kind}.')
     rows = (tree.items,)
@@ -140,12 +146,12 @@ def _rows_of(tree: trees.Tree) -> Rows | None:
   return rows
 
 
-def _from_rows(like: trees.Tree, rows: Rows) -> trees.Tree:
+def _from_rows(like: Tree, rows: Rows) -> Tree:
   """Returns a vector if `like` is a vector, else a matrix."""
-  if isinstance(like, trees.Collection):
-    return trees.Collection('tuple', tuple(rows[0]))
+  if isinstance(like, Collection):
+    return Collection('tuple', tuple(rows[0]))
   return _matrix(rows)
 
 
-def _matrix(rows: Rows) -> trees.Matrix:
-  return trees.Matrix(tuple(map(tuple, rows)))
+def _matrix(rows: Rows) -> Matrix:
+  return Matrix(tuple(map(tuple, rows)))

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 import math
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import function_evaluation, power_products
 from mathft_jax.grading.canonical.mp_arithmetic import (
   MpArithmetic,
@@ -29,11 +28,25 @@ from mathft_jax.grading.canonical.sample_points import (
   map_over_points,
   sample_values,
 )
+from mathft_jax.grading.expression_tree import (
+  Call,
+  Constant,
+  Degrees,
+  Matrix,
+  Number,
+  Power,
+  Product,
+  Sum,
+  Symbol,
+  Tree,
+  contains_type,
+  integer,
+)
 
 MAX_STEPS = 20_000  # evaluated nodes of one answer
 MAX_TERMS = 1000  # of a sum or product
 _MAX_DETERMINANT_SIZE = 6  # rows
-_E = trees.Constant('e')
+_E = Constant('e')
 _ONE = Fraction(1)
 
 
@@ -53,7 +66,7 @@ class NumericEvaluator(MpArithmetic):
     self._steps = 0
     self._values: dict[int, Value] = {}  # by id of the tree
 
-  def evaluate(self, tree: trees.Tree) -> Value:
+  def evaluate(self, tree: Tree) -> Value:
     """Returns the value of a scalar.
 
     Raises:
@@ -66,38 +79,38 @@ class NumericEvaluator(MpArithmetic):
       self._values[id(tree)] = value
     return value
 
-  def _evaluate_node(self, tree: trees.Tree) -> Value:
+  def _evaluate_node(self, tree: Tree) -> Value:
     self._steps += 1
     if self._steps > MAX_STEPS:
       raise ValueTooLarge(f'Evaluation takes more than {MAX_STEPS} steps.')
     match tree:
-      case trees.Number(value):
+      case Number(value):
         return value
-      case trees.Symbol(name):
+      case Symbol(name):
         if name not in self._variables:
           self._variables[name] = sample_values(name)
         return self._variables[name]
-      case trees.Constant(name):
+      case Constant(name):
         if name in self._variables:  # the index of a sum may be called i
           return self._variables[name]
         if name == 'i':
           return self.context.mpc(0, 1)
         return +getattr(self.context, name)
-      case trees.Sum(terms):
+      case Sum(terms):
         return map_over_points(self.add, *map(self.evaluate, terms))
-      case trees.Product():
+      case Product():
         return self._evaluate_monomial(tree)
-      case trees.Power():
+      case Power():
         return self._evaluate_power(tree)
-      case trees.Call():
+      case Call():
         return self._evaluate_call(tree)
-      case trees.Degrees(value):
+      case Degrees(value):
         return self.evaluate(value)
     raise UndefinedValue(f'{type(tree).__name__} is not a scalar.')
 
   # Powers.
 
-  def _evaluate_power(self, tree: trees.Power) -> Value:
+  def _evaluate_power(self, tree: Power) -> Value:
     exponent = self.evaluate(tree.exponent)
     if isinstance(exponent, Fraction):
       return self._evaluate_monomial(tree)
@@ -109,7 +122,7 @@ class NumericEvaluator(MpArithmetic):
       return map_over_points(self.exponential, exponent)
 
     value = self.evaluate(base)
-    if isinstance(base, trees.Power) and isinstance(value, list):
+    if isinstance(base, Power) and isinstance(value, list):
       inner_exponent = self.evaluate(base.exponent)
       if isinstance(inner_exponent, Fraction):  # (x^2)^n = x^{2n}
         value = self.evaluate(base.base)
@@ -118,7 +131,7 @@ class NumericEvaluator(MpArithmetic):
 
   # Products of powers.
 
-  def _evaluate_monomial(self, tree: trees.Tree) -> Value:
+  def _evaluate_monomial(self, tree: Tree) -> Value:
     values = []
     powers = []
     roots = []
@@ -141,14 +154,14 @@ class NumericEvaluator(MpArithmetic):
   def _integer_powers(self, base: Value, exponent: int) -> Value:
     return map_over_points(lambda b: self.integer_power(b, exponent), base)
 
-  def _factors(self, tree: trees.Tree, power: Fraction) -> Iterator[Factor]:
+  def _factors(self, tree: Tree, power: Fraction) -> Iterator[Factor]:
     """Yields bases and exponents of the factors of tree ** power."""
     is_distributive = power.denominator == 1 or _has_variables(tree)
-    if isinstance(tree, trees.Product) and is_distributive:
+    if isinstance(tree, Product) and is_distributive:
       for factor in tree.factors:
         yield from self._factors(factor, power)
       return
-    if isinstance(tree, trees.Power):
+    if isinstance(tree, Power):
       exponent = self.evaluate(tree.exponent)
       if isinstance(exponent, Fraction) and (
         power.denominator == 1
@@ -186,7 +199,7 @@ class NumericEvaluator(MpArithmetic):
 
   # Functions.
 
-  def _evaluate_call(self, tree: trees.Call) -> Value:
+  def _evaluate_call(self, tree: Call) -> Value:
     name, arguments = tree.function, tree.arguments
     if name in ('sum', 'product'):
       return self._evaluate_series(tree)
@@ -198,7 +211,7 @@ class NumericEvaluator(MpArithmetic):
       return self._evaluate_logarithm(arguments[0])
     return self._apply(name, *map(self.evaluate, arguments))
 
-  def _evaluate_series(self, tree: trees.Call) -> Value:
+  def _evaluate_series(self, tree: Call) -> Value:
     """Returns the value of `sum` or `product` over integers; opaque if long or infinite."""
     name = tree.function
     body, index, *ends = tree.arguments
@@ -211,10 +224,8 @@ class NumericEvaluator(MpArithmetic):
       return map_over_points(combine, *terms)
     return self._apply(name, self.evaluate(body), low, high)
 
-  def _evaluate_at(
-    self, variable: trees.Tree, value: Fraction, tree: trees.Tree
-  ) -> Value:
-    if not isinstance(variable, (trees.Symbol, trees.Constant)):
+  def _evaluate_at(self, variable: Tree, value: Fraction, tree: Tree) -> Value:
+    if not isinstance(variable, (Symbol, Constant)):
       raise UndefinedValue(f'{type(variable).__name__} is not a variable.')
     variables = {**self._variables, variable.name: value}
     inner = NumericEvaluator(self.context, variables)
@@ -224,7 +235,7 @@ class NumericEvaluator(MpArithmetic):
     self.widest_bits = max(self.widest_bits, inner.widest_bits)
     return result
 
-  def _evaluate_logarithm(self, tree: trees.Tree) -> Value:
+  def _evaluate_logarithm(self, tree: Tree) -> Value:
     """Returns the sum of exponent * log |base| over the factors: ln sqrt x is ln(x) / 2."""
     terms = []
     for base, exponent in self._factors(tree, _ONE):
@@ -249,28 +260,26 @@ class NumericEvaluator(MpArithmetic):
     return map_over_points(apply_at_point, *arguments)
 
 
-def _has_variables(tree: trees.Tree) -> bool:
-  return trees.contains_type(tree, (trees.Symbol,))
+def _has_variables(tree: Tree) -> bool:
+  return contains_type(tree, (Symbol,))
 
 
-def _logarithm_argument(
-  tree: trees.Tree, base: trees.Tree
-) -> trees.Tree | None:
+def _logarithm_argument(tree: Tree, base: Tree) -> Tree | None:
   """Returns base ** tree if tree is `c * log(u)` to that base with a number c: u ** c."""
-  if isinstance(tree, trees.Call) and tree.function in ('ln', 'log'):
+  if isinstance(tree, Call) and tree.function in ('ln', 'log'):
     argument, *log_base = tree.arguments
     return argument if (log_base or [_E]) == [base] else None
-  if isinstance(tree, trees.Product) and len(tree.factors) == 2:
+  if isinstance(tree, Product) and len(tree.factors) == 2:
     number, logarithm = tree.factors
     argument = _logarithm_argument(logarithm, base)
-    if isinstance(number, trees.Number) and argument:
-      return trees.Power(argument, number)
+    if isinstance(number, Number) and argument:
+      return Power(argument, number)
   return None
 
 
-def _expand_determinant(tree: trees.Tree) -> trees.Tree | None:
+def _expand_determinant(tree: Tree) -> Tree | None:
   """Returns the determinant of a matrix; None if it has more than 6 rows or is not square."""
-  if not isinstance(tree, trees.Matrix):
+  if not isinstance(tree, Matrix):
     return None
   rows = tree.rows
   if not len(rows) == len(rows[0]) <= _MAX_DETERMINANT_SIZE:
@@ -278,12 +287,12 @@ def _expand_determinant(tree: trees.Tree) -> trees.Tree | None:
   return _expand_first_row(rows)
 
 
-def _expand_first_row(rows: tuple[tuple[trees.Tree, ...], ...]) -> trees.Tree:
+def _expand_first_row(rows: tuple[tuple[Tree, ...], ...]) -> Tree:
   if len(rows) == 1:
     return rows[0][0]
   terms = []
   for column, entry in enumerate(rows[0]):
     minor = tuple(row[:column] + row[column + 1 :] for row in rows[1:])
-    sign = trees.integer(-1 if column % 2 else 1)
-    terms.append(trees.Product((sign, entry, _expand_first_row(minor))))
-  return trees.Sum(tuple(terms))
+    sign = integer(-1 if column % 2 else 1)
+    terms.append(Product((sign, entry, _expand_first_row(minor))))
+  return Sum(tuple(terms))

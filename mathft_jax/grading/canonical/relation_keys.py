@@ -12,20 +12,28 @@
 from collections.abc import Callable, Hashable
 import string
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import linear_solutions, scalar_keys
 from mathft_jax.grading.canonical.definition_patterns import (
   is_definable,
   is_figure_name,
   is_function_of_names,
 )
+from mathft_jax.grading.expression_tree import (
+  Collection,
+  Relation,
+  Symbol,
+  Tree,
+  difference,
+  is_scalar,
+  variable_names,
+)
 
-KeyFunction = Callable[[trees.Tree], Hashable]
+KeyFunction = Callable[[Tree], Hashable]
 
 _SOLVED_FOR = {frozenset('xy'): ('y', 'x'), frozenset('xyz'): ('z',)}
 
 
-def relation_key(relation: trees.Relation, key_of: KeyFunction) -> Hashable:
+def relation_key(relation: Relation, key_of: KeyFunction) -> Hashable:
   """Returns the key of a relation.
 
   Args:
@@ -45,60 +53,58 @@ def relation_key(relation: trees.Relation, key_of: KeyFunction) -> Hashable:
   return _conditions_key(relation, key_of)
 
 
-def _equation_key(
-  left: trees.Tree, right: trees.Tree, key_of: KeyFunction
-) -> Hashable:
-  difference = trees.difference(left, right)
+def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
+  expression = difference(left, right)
   if is_figure_name(left) and is_figure_name(right):  # AB = CD
-    return ('equation', *scalar_keys.ratios_to_first_nonzero(difference))
+    return ('equation', *scalar_keys.ratios_to_first_nonzero(expression))
 
-  left_names = trees.variable_names(left)
-  right_names = trees.variable_names(right)
+  left_names = variable_names(left)
+  right_names = variable_names(right)
   if is_function_of_names(left) and not right_names:
     return key_of(right)
   if is_definable(left):
-    is_symbol = isinstance(left, trees.Symbol)
+    is_symbol = isinstance(left, Symbol)
     is_circular = is_symbol and left.name in right_names
     if not is_circular and not (is_symbol and is_definable(right)):
       return key_of(right)
   elif is_definable(right) and left_names.isdisjoint(right_names):
     return key_of(left)
 
-  if not trees.is_scalar(left) or not trees.is_scalar(right):
+  if not is_scalar(left) or not is_scalar(right):
     return ('equation', frozenset((key_of(left), key_of(right))))
   names = left_names | right_names
   if not names:
     return key_of(right)
-  solution = _solve_for_default_variable(difference, names)
+  solution = _solve_for_default_variable(expression, names)
   if solution:
     return key_of(solution)
-  return ('equation', *scalar_keys.ratios_to_first_nonzero(difference))
+  return ('equation', *scalar_keys.ratios_to_first_nonzero(expression))
 
 
 def _solve_for_default_variable(
-  difference: trees.Tree, names: set[str]
-) -> trees.Tree | None:
+  expression: Tree, names: set[str]
+) -> Tree | None:
   candidates = names if len(names) == 1 else ()
   for name in _SOLVED_FOR.get(frozenset(names), candidates):
-    solution = linear_solutions.solve_linear(difference, name)
+    solution = linear_solutions.solve_linear(expression, name)
     if solution:
       return solution
   return None
 
 
 def point_from_equations(
-  collection: trees.Collection,
-) -> list[trees.Tree] | None:
+  collection: Collection,
+) -> list[Tree] | None:
   """Returns the coordinates 1 and 2 of `x = 1, y = 2`.
 
   None if an item is no such equation, or if the names are not consecutive letters.
   """
   values = {}
   for item in collection.items:
-    if not isinstance(item, trees.Relation) or item.operators != ('=',):
+    if not isinstance(item, Relation) or item.operators != ('=',):
       return None
     variable, value = item.sides
-    if not isinstance(variable, trees.Symbol) or not trees.is_scalar(value):
+    if not isinstance(variable, Symbol) or not is_scalar(value):
       return None
     values[variable.name] = value
   names = sorted(values)
@@ -109,7 +115,7 @@ def point_from_equations(
   return [values[name] for name in names]
 
 
-def _conditions_key(relation: trees.Relation, key_of: KeyFunction) -> Hashable:
+def _conditions_key(relation: Relation, key_of: KeyFunction) -> Hashable:
   """Returns the set of conditions between adjacent sides, each up to a positive factor."""
   conditions = set()
   sides = relation.sides
@@ -117,15 +123,15 @@ def _conditions_key(relation: trees.Relation, key_of: KeyFunction) -> Hashable:
     if operator in '>≥':
       operator = linear_solutions.FLIPPED_OPERATOR[operator]
       left, right = right, left
-    difference = trees.difference(left, right)
+    expression = difference(left, right)
     if (
       operator in linear_solutions.FLIPPED_OPERATOR
-      and trees.is_scalar(left)
-      and trees.is_scalar(right)
-      and trees.variable_names(difference)
+      and is_scalar(left)
+      and is_scalar(right)
+      and variable_names(expression)
     ):
       ratios = scalar_keys.ratios_to_first_nonzero(
-        difference, signed=operator in '<≤'
+        expression, signed=operator in '<≤'
       )
       conditions.add((operator, *ratios))
     else:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 import threading
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading.canonical import number_keys, sympy_closed_forms
 from mathft_jax.grading.canonical.number_keys import RoundedReal
 from mathft_jax.grading.canonical.numeric_evaluation import NumericEvaluator
 from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
+from mathft_jax.grading.expression_tree import (
+  Number,
+  Tree,
+)
 
 _LOW_DIGITS, _HIGH_DIGITS = 60, 90  # decimal digits of the two evaluations
 _AGREED_BITS = 130  # on which the two evaluations must agree
@@ -39,13 +42,13 @@ class PrecisionMismatch(ArithmeticError):
   """The evaluations at two precisions give different values."""
 
 
-def scalar_key(tree: trees.Tree) -> Hashable:
+def scalar_key(tree: Tree) -> Hashable:
   """Returns the key of a number or function.
 
   Raises:
     ArithmeticError: the value cannot be computed.
   """
-  if isinstance(tree, trees.Number):
+  if isinstance(tree, Number):
     return number_keys.rational_key(tree.value)
   closed_form = sympy_closed_forms.find_closed_form(tree)
   values, widest_bits = evaluate_at_points(closed_form or tree)
@@ -53,7 +56,7 @@ def scalar_key(tree: trees.Tree) -> Hashable:
 
 
 def ratios_to_first_nonzero(
-  tree: trees.Tree, signed: bool = False
+  tree: Tree, signed: bool = False
 ) -> list[Component]:
   """Returns the sample values divided by the first one that is not 0.
 
@@ -78,7 +81,7 @@ def ratios_to_first_nonzero(
 
 
 def evaluate_at_points(
-  tree: trees.Tree, change: ValuesMap | None = None
+  tree: Tree, change: ValuesMap | None = None
 ) -> tuple[list[Component], int]:
   """Returns the values of a tree and the bits of the widest rational in it.
 
@@ -106,7 +109,7 @@ def evaluate_at_points(
     return components, evaluator.widest_bits
 
 
-def real_value(tree: trees.Tree) -> Fraction | None:
+def real_value(tree: Tree) -> Fraction | None:
   """Returns the value of a real number to ROUNDED_REAL_BITS; None for any other scalar."""
   values, _ = evaluate_at_points(tree)
   value = values[0]
@@ -117,13 +120,13 @@ def real_value(tree: trees.Tree) -> Fraction | None:
   return value.to_fraction() if isinstance(value, RoundedReal) else None
 
 
-def is_nonzero_number(tree: trees.Tree) -> bool:
+def is_nonzero_number(tree: Tree) -> bool:
   """Returns True for a number that is not 0; variables may occur if they cancel."""
   values, _ = evaluate_at_points(tree)
   return values[0] != 0 and all(value == values[0] for value in values)
 
 
-def is_positive(tree: trees.Tree) -> bool | None:
+def is_positive(tree: Tree) -> bool | None:
   """Returns whether a real number is positive; None for any other scalar."""
   value = real_value(tree)
   return None if value is None else value > 0

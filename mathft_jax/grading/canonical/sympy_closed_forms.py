@@ -9,8 +9,25 @@ import fractions
 import functools
 from typing import Any
 
-from mathft_jax.grading import expression_tree as trees
 from mathft_jax.grading import worker_pool
+from mathft_jax.grading.expression_tree import (
+  INFINITY,
+  MINUS_INFINITY,
+  Call,
+  Constant,
+  Degrees,
+  Number,
+  Power,
+  Product,
+  Sum,
+  Symbol,
+  Tree,
+  children,
+  contains_type,
+  integer,
+  negate,
+  quotient,
+)
 
 SYMBOLIC_OPERATORS = frozenset({'integral', 'limit', 'sum', 'product'})
 DEADLINE_S = 0.8
@@ -27,7 +44,7 @@ SympyModule = Any
 SympyExpression = Any
 
 
-def find_closed_form(tree: trees.Tree) -> trees.Tree | None:
+def find_closed_form(tree: Tree) -> Tree | None:
   """Returns the tree with its operators replaced by closed forms, computed in a worker.
 
   None if it has no operators, is too large, or no closed form is found within the deadline.
@@ -38,12 +55,12 @@ def find_closed_form(tree: trees.Tree) -> trees.Tree | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _closed_form_from_worker(tree: trees.Tree) -> trees.Tree | None:
+def _closed_form_from_worker(tree: Tree) -> Tree | None:
   pool = worker_pool.shared_pool()
   return pool.run(compute_closed_form, tree, DEADLINE_S).value
 
 
-def compute_closed_form(tree: trees.Tree) -> trees.Tree | None:
+def compute_closed_form(tree: Tree) -> Tree | None:
   """Returns the closed form of a tree, computed in this process without a deadline.
 
   Raises:
@@ -61,62 +78,62 @@ def compute_closed_form(tree: trees.Tree) -> trees.Tree | None:
 
 def warm_up() -> None:
   """Computes one sum, integral and limit, so that sympy loads its modules before any deadline."""
-  x, zero, one = trees.Symbol('x'), trees.integer(0), trees.integer(1)
-  power = trees.Power(trees.integer(2), trees.negate(x))
-  sinc = trees.quotient(trees.Call('sin', (x,)), x)
-  compute_closed_form(trees.Call('sum', (power, x, one, trees.INFINITY)))
-  compute_closed_form(trees.Call('integral', (power, x, zero, one)))
-  compute_closed_form(trees.Call('limit', (sinc, x, zero)))
+  x, zero, one = Symbol('x'), integer(0), integer(1)
+  power = Power(integer(2), negate(x))
+  sinc = quotient(Call('sin', (x,)), x)
+  compute_closed_form(Call('sum', (power, x, one, INFINITY)))
+  compute_closed_form(Call('integral', (power, x, zero, one)))
+  compute_closed_form(Call('limit', (sinc, x, zero)))
 
 
-def _nodes(tree: trees.Tree) -> Iterator[trees.Tree]:
+def _nodes(tree: Tree) -> Iterator[Tree]:
   yield tree
-  for child in trees.children(tree):
+  for child in children(tree):
     yield from _nodes(child)
 
 
-def _is_symbolic_operator(node: trees.Tree) -> bool:
+def _is_symbolic_operator(node: Tree) -> bool:
   """Returns True for an operator that needs sympy; finite sums are evaluated numerically."""
-  if not isinstance(node, trees.Call):
+  if not isinstance(node, Call):
     return False
   if node.function in ('integral', 'limit'):
     return True
   if node.function not in SYMBOLIC_OPERATORS:
     return False
   ends = node.arguments[2:]
-  return any(trees.contains_type(end, (trees.Symbol,)) for end in ends)
+  return any(contains_type(end, (Symbol,)) for end in ends)
 
 
-def _is_small(tree: trees.Tree) -> bool:
+def _is_small(tree: Tree) -> bool:
   num_nodes = 0
   for node in _nodes(tree):
     num_nodes += 1
-    if isinstance(node, trees.Number):
+    if isinstance(node, Number):
       number = node.value
       if max(abs(number.numerator), number.denominator) > _MAX_NUMBER:
         return False
   return num_nodes <= _MAX_NODES
 
 
-def _to_sympy(sympy: SympyModule, tree: trees.Tree) -> SympyExpression:
+def _to_sympy(sympy: SympyModule, tree: Tree) -> SympyExpression:
   """Returns the sympy expression of a tree."""
   convert = functools.partial(_to_sympy, sympy)
   match tree:
-    case trees.Number(value):
+    case Number(value):
       return sympy.Rational(value.numerator, value.denominator)
-    case trees.Symbol(name):
+    case Symbol(name):
       return sympy.oo if name == '∞' else sympy.Symbol(name, real=True)
-    case trees.Constant(name):
+    case Constant(name):
       return {'pi': sympy.pi, 'e': sympy.E, 'i': sympy.I}[name]
-    case trees.Sum(terms):
+    case Sum(terms):
       return sympy.Add(*map(convert, terms))
-    case trees.Product(factors):
+    case Product(factors):
       return sympy.Mul(*map(convert, factors))
-    case trees.Power(base, exponent):
+    case Power(base, exponent):
       return sympy.Pow(convert(base), convert(exponent))
-    case trees.Degrees(value):
+    case Degrees(value):
       return convert(value)
-    case trees.Call(function, arguments):
+    case Call(function, arguments):
       return _call_to_sympy(sympy, function, list(map(convert, arguments)))
   raise ValueError(f'sympy has no equivalent of {type(tree).__name__}.')
 
@@ -138,24 +155,22 @@ def _call_to_sympy(
   raise ValueError(f'sympy has no equivalent of {function}.')
 
 
-def _from_sympy(
-  sympy: SympyModule, expression: SympyExpression
-) -> trees.Tree | None:
+def _from_sympy(sympy: SympyModule, expression: SympyExpression) -> Tree | None:
   """Returns the tree of a sympy expression; None if trees have no equivalent."""
   if expression.is_Rational:
     value = fractions.Fraction(int(expression.p), int(expression.q))
-    return trees.Number(value)
+    return Number(value)
   constants = {
-    sympy.pi: trees.Constant('pi'),
-    sympy.E: trees.Constant('e'),
-    sympy.I: trees.Constant('i'),
-    sympy.oo: trees.INFINITY,
-    -sympy.oo: trees.MINUS_INFINITY,
+    sympy.pi: Constant('pi'),
+    sympy.E: Constant('e'),
+    sympy.I: Constant('i'),
+    sympy.oo: INFINITY,
+    -sympy.oo: MINUS_INFINITY,
   }
   if expression in constants:
     return constants[expression]
   if expression.is_Symbol:
-    return trees.Symbol(expression.name)
+    return Symbol(expression.name)
 
   converted = []
   for argument in expression.args:
@@ -168,15 +183,15 @@ def _from_sympy(
   operands = tuple(converted)
 
   if expression.is_Add:
-    return trees.Sum(operands)
+    return Sum(operands)
   if expression.is_Mul:
-    return trees.Product(operands)
+    return Product(operands)
   if expression.is_Pow:
-    return trees.Power(*operands)
+    return Power(*operands)
   name = expression.func.__name__
   if name == 'exp':
-    return trees.Power(trees.Constant('e'), *operands)
+    return Power(Constant('e'), *operands)
   name = {'log': 'ln', 'Abs': 'abs'}.get(name, name)
   if name in ('ln', 'abs', *_FUNCTIONS):
-    return trees.Call(name, operands)
+    return Call(name, operands)
   return None
