@@ -73,7 +73,7 @@ UNROLLED = {'scan_unroll': LAYERS}
 def test_a_scanned_model_costs_what_the_unscanned_one_costs(platform):
   scanned, unscanned = counted(platform), counted(platform, **UNROLLED)
   assert scanned.flops == unscanned.flops
-  assert scanned.unknown_loops == unscanned.unknown_loops == ()
+  assert scanned.data_dependent_loops == unscanned.data_dependent_loops == ()
   assert scanned.uncounted == unscanned.uncounted == {}
   assert (
     by_xla(platform)['flops'] < 0.7 * by_xla(platform, **UNROLLED)['flops']
@@ -95,7 +95,11 @@ def test_flops_are_those_of_xla_which_adds_elementwise_work(platform):
 def test_compiled_and_traced_programs_have_the_same_products(settings):
   whole = traced_flops.count_traced_flops(traced('cpu', **settings).jaxpr)
   assert counted('cpu', **settings).flops * len(devices('cpu')) == whole.flops
-  assert (whole.kernels, whole.uncounted, whole.unknown_loops) == ({}, {}, 0)
+  assert (whole.kernels, whole.uncounted, whole.data_dependent_loops) == (
+    {},
+    {},
+    0,
+  )
 
 
 def test_a_tpu_slice_computes_what_cpus_compute():
@@ -133,7 +137,7 @@ def test_collectives_run_over_the_mesh_axes():
   data, model = ((0, 2, 4, 6), (1, 3, 5, 7)), ((0, 1), (2, 3), (4, 5), (6, 7))
   assert {data, model} <= {each.groups for each in costs.collectives}
   sent = lambda kind, groups: sum(
-    each.bytes
+    each.bytes_sent
     for each in costs.collectives
     if (each.kind, each.groups) == (kind, groups)
   )

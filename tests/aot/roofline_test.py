@@ -25,7 +25,7 @@ COSTS = program_costs.ProgramCosts(
   hbm_bytes=30.0,
   collectives=(),
   uncounted={},
-  unknown_loops=(),
+  data_dependent_loops=(),
 )
 
 

@@ -1,6 +1,7 @@
-"""Collectives of an HLO module: who takes part and how many bytes a chip sends at least.
+"""Collectives of an HLO module: replica groups and the bytes that each chip sends.
 
-With n chips in a group, and sizes without the padding of tiles, one execution sends from a chip
+With n chips in a group, and sizes without the padding of tiles, one execution on a ring sends
+from each chip
 
   all-gather            (n - 1) / n x the gathered result
   reduce-scatter        (n - 1) / n x the whole operand
@@ -9,17 +10,18 @@ With n chips in a group, and sizes without the padding of tiles, one execution s
   collective-permute    the operand, if any pair has two different chips
   collective-broadcast  the operand
 
-which is what a ring needs. A chip receives as much.
+A chip receives as many bytes.
 
-Between slices of TPUs libtpu's programs send to a runtime on the hosts, which exchanges: such a
-send is a collective over the data centre's network, its groups are numbers of slices, and it
-counts by the same formulas. The other collectives of such a program number the devices of a slice.
+Between TPU slices the program sends to a runtime on the hosts, which exchanges data over the
+data-center network (DCN). Such a send counts as a collective by the same formulas. Its groups
+contain slice numbers; the other collectives of the program number the devices of one slice.
 """
 
+from collections.abc import Iterable, Sequence
 import math
 import re
 
-from mathft_jax.aot.hlo import text_parser
+from mathft_jax.aot.hlo.text_parser import HloInstruction, parse_integers
 
 ReplicaGroups = tuple[tuple[int, ...], ...]
 COLLECTIVE_OPCODES = (
@@ -31,200 +33,203 @@ COLLECTIVE_OPCODES = (
   'collective-permute',
   'collective-broadcast',
 )
-_BETWEEN_SLICES = {
+_OPCODE_OF_TRANSFER_TYPE = {
   'ALL_GATHER': 'all-gather',
   'ALL_REDUCE': 'all-reduce',
   'REDUCE_SCATTER': 'reduce-scatter',
   'ALL_TO_ALL': 'all-to-all',
   'ONE_TO_ONE': 'collective-permute',
 }
-_PER_SLICE = (
-  100_000  # libtpu writes device d of slice s = 1, 2, ... as s x 100000 + d
-)
-_GROUPS = re.compile(
+# libtpu writes device d of slice s = 1, 2, ... as s x 100000 + d
+_IDS_PER_SLICE = 100_000
+_REPLICA_GROUPS = re.compile(
   r'replica_groups=(mesh\[[^\]]*\](?:, device_ids=\(.*?\))? ?\{[^}]*\}'
   r'|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?|\{(?:\{[\d,]*\},?)*\})'
 )
+_MESH = re.compile(r'mesh\[([^\]]*)\](?:, device_ids=\((.*)\))? ?\{([^}]*)\}')
+_IOTA = re.compile(r'\[([\d,]+)\](?:T\(([\d,]+)\))?')
 
 
 def collective_opcode(opcode: str) -> str | None:
-  """The collective that an opcode is or starts; None for others and for the -done of one."""
+  """Returns the collective that an opcode is or starts; None for others and for a -done."""
   opcode = opcode.removesuffix('-start')
   return opcode if opcode in COLLECTIVE_OPCODES else None
 
 
-def cross_slice_collective(
-  instruction: text_parser.HloInstruction,
-) -> str | None:
-  """The collective between slices that a send is a part of; None for all else."""
-  found = re.search(
-    r'_xla_megascale_transfer_type="(\w+)"', instruction.attributes
-  )
-  if instruction.opcode != 'send' or found is None:
+def cross_slice_collective(instruction: HloInstruction) -> str | None:
+  """Returns the collective between slices that a send belongs to; None for all others."""
+  transfer = instruction.string_attribute('_xla_megascale_transfer_type')
+  if instruction.opcode != 'send' or not transfer:
     return None
-  return _BETWEEN_SLICES.get(found.group(1), found.group(1).lower())
+  return _OPCODE_OF_TRANSFER_TYPE.get(transfer, transfer.lower())
 
 
-def parse_slice_groups(
-  instruction: text_parser.HloInstruction,
-) -> ReplicaGroups:
-  """The groups of slices, numbered from 0, that a send between slices exchanges in.
+def parse_slice_groups(instruction: HloInstruction) -> ReplicaGroups:
+  """Returns the groups of slices, numbered from 0, of a send between slices.
 
-  Its target is {1,2}x{0:3}, devices 0 to 3 of slices 1 and 2, or a list of groups of devices.
+  The target of the send is `{1,2}x{0:3}` (devices 0 to 3 of slices 1 and 2) or a list of groups
+  of devices.
   """
   found = re.search(
     r'_xla_megascale_target="?([{}\d,:x]+)', instruction.attributes
   )
-  text = found.group(1) if found else ''
-  if 'x' in text:
-    slices = [
-      [_span(part) for part in group.split(',')]
-      for group in re.findall(r'\{([\d,:]+)\}x', text)
-    ]
-    listed = [
-      [number - 1 for span in group for number in span] for group in slices
-    ]
+  target = found.group(1) if found else ''
+  groups = set()
+  if 'x' in target:
+    for group in re.findall(r'\{([\d,:]+)\}x', target):
+      slices = []
+      for part in group.split(','):
+        first, _, last = part.partition(':')
+        slices += range(int(first) - 1, int(last or first))
+      groups.add(tuple(sorted(slices)))
   else:
-    listed = [
-      [int(number) // _PER_SLICE - 1 for number in group.split(',')]
-      for group in re.findall(r'\{([\d,]+)\}', text)
-    ]
-  return tuple(sorted({tuple(sorted(group)) for group in listed}))
-
-
-def _span(text: str) -> range:
-  """The numbers of '3' or '3:5', both ends included."""
-  first, _, last = text.partition(':')
-  return range(int(first), int(last or first) + 1)
+    for group in re.findall(r'\{([\d,]+)\}', target):
+      slices = [
+        device // _IDS_PER_SLICE - 1 for device in parse_integers(group)
+      ]
+      groups.add(tuple(sorted(slices)))
+  return tuple(sorted(groups))
 
 
 def parse_replica_groups(
-  instruction: text_parser.HloInstruction, num_devices: int
+  instruction: HloInstruction, num_devices: int
 ) -> ReplicaGroups:
-  """The groups of devices that exchange; for a permute, those that its pairs connect."""
-  if collective_opcode(instruction.opcode) == 'collective-permute':
-    return _connected(_pairs(instruction))
-  found = _GROUPS.search(instruction.attributes)
+  """Returns the groups of devices of a collective; for a permute, those that its pairs connect.
+
+  Raises:
+    ValueError: the replica groups have an unknown format.
+  """
+  if instruction.base_opcode == 'collective-permute':
+    return _connected_devices(_source_target_pairs(instruction))
+
+  found = _REPLICA_GROUPS.search(instruction.attributes)
   if found is None:
     raise ValueError(
-      f'{instruction.opcode} {instruction.name}: cannot read its replica groups in '
-      f'{instruction.attributes[:200]!r}; wanted {{{{0,1}},{{2,3}}}}, [2,2]<=[4] or '
-      "mesh['x'=2,'y'=2] {'x'}."
+      f'{instruction.opcode} {instruction.name}: the replica groups in '
+      f'{instruction.attributes[:200]!r} have an unknown format. Known formats: '
+      "{{0,1},{2,3}}, [2,2]<=[4] and mesh['x'=2,'y'=2] {'x'}."
     )
   text = found.group(1)
   if text.startswith('mesh'):
-    return _of_mesh(text)
+    return _groups_of_mesh(text)
   if text.startswith('['):
-    return _of_iota(text)
-  listed = re.findall(r'\{([\d,]+)\}', text)
-  return tuple(tuple(map(int, group.split(','))) for group in listed) or (
-    tuple(range(num_devices)),
-  )
+    shape, _, iota = text.partition('<=')
+    return _split_into_groups(_iota_ids(iota), parse_integers(shape)[-1])
+  groups = tuple(map(parse_integers, re.findall(r'\{([\d,]+)\}', text)))
+  return groups or (tuple(range(num_devices)),)
 
 
 def bytes_sent_per_chip(
-  as_kind: str, size: int, instruction: text_parser.HloInstruction, whole: int
+  opcode: str,
+  group_size: int,
+  instruction: HloInstruction,
+  num_bytes: int,
 ) -> float:
-  """Bytes that a chip sends, in a group of `size`; `whole`: bytes of operand or gathered result."""
-  if as_kind == 'collective-permute':
-    return float(
-      whole * any(source != target for source, target in _pairs(instruction))
-    )
-  if as_kind == 'collective-broadcast':
-    return float(whole * (size > 1))
-  return (2 if as_kind == 'all-reduce' else 1) * whole * (size - 1) / size
+  """Returns the bytes that a chip sends on a ring in one execution.
+
+  Args:
+    opcode: a collective; may differ from the instruction's own, of a fused reduce-scatter.
+    group_size: chips, or slices, in a group.
+    instruction: the collective; of a permute its pairs are needed.
+    num_bytes: bytes of the gathered result for an all-gather, else of the operand.
+  """
+  if opcode == 'collective-permute':
+    pairs = _source_target_pairs(instruction)
+    return float(num_bytes * any(source != target for source, target in pairs))
+  if opcode == 'collective-broadcast':
+    return float(num_bytes * (group_size > 1))
+  passes = 2 if opcode == 'all-reduce' else 1
+  return passes * num_bytes * (group_size - 1) / group_size
 
 
-def _pairs(instruction: text_parser.HloInstruction) -> list[tuple[int, int]]:
+def _source_target_pairs(
+  instruction: HloInstruction,
+) -> list[tuple[int, ...]]:
   text = re.search(
     r'source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}', instruction.attributes
   )
-  pairs = re.findall(r'(\d+),(\d+)', text.group(1)) if text else []
-  return [(int(source), int(target)) for source, target in pairs]
+  pairs = re.findall(r'\d+,\d+', text.group(1)) if text else []
+  return list(map(parse_integers, pairs))
 
 
-def _connected(pairs: list[tuple[int, int]]) -> ReplicaGroups:
-  """Sets of devices that pairs connect, each sorted."""
-  group_of: dict[int, set[int]] = {}
+def _connected_devices(pairs: Iterable[tuple[int, ...]]) -> ReplicaGroups:
+  """Returns the connected sets of devices, each sorted."""
+  set_of: dict[int, set[int]] = {}
   for source, target in pairs:
-    joined = group_of.get(source, {source}) | group_of.get(target, {target})
+    joined = set_of.get(source, {source}) | set_of.get(target, {target})
     for device in joined:
-      group_of[device] = joined
-  return tuple(sorted({tuple(sorted(group)) for group in group_of.values()}))
+      set_of[device] = joined
+  return tuple(sorted({tuple(sorted(devices)) for devices in set_of.values()}))
 
 
-def _of_iota(text: str) -> ReplicaGroups:
-  """[groups, size]<=[dims]T(order): counted over dims, transposed, cut into groups."""
-  shape, dims, order = (
-    tuple(map(int, part.split(','))) if part else ()
-    for part in re.fullmatch(
-      r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', text
-    ).groups()
-  )
-  ids = _transposed(dims, order or tuple(range(len(dims))))
-  size = shape[-1]
+def _split_into_groups(ids: Sequence[int], size: int) -> ReplicaGroups:
   return tuple(tuple(ids[i : i + size]) for i in range(0, len(ids), size))
 
 
-def _of_mesh(text: str) -> ReplicaGroups:
-  """mesh['x'=2,'y'=4] {'y'}: devices that differ along the axes in braces only.
+def _groups_of_mesh(text: str) -> ReplicaGroups:
+  """Returns the groups of `mesh['x'=2,'y'=4] {'y'}`: devices that differ along `y` only.
 
-  An axis in braces may be a part of one, 'y':(2)2: two parts before it, two in it. The mesh's
-  devices are 0, 1, ... or stand between, device_ids=([4,2]T(1,0)) or device_ids=(3,1,...).
+  The braces may contain a part of an axis, `'y':(2)2`: two parts before it, two in it. The devices
+  of the mesh are 0, 1, ... or `device_ids=([4,2]T(1,0))` or `device_ids=(3,1,...)`.
   """
-  mesh, devices, inside = re.fullmatch(
-    r'mesh\[([^\]]*)\](?:, device_ids=\((.*)\))? ?\{([^}]*)\}', text
-  ).groups()
-  parts, owner = _split_axes(mesh, inside)
-  order = sorted(
-    range(len(parts)), key=lambda i: owner[i]
-  )  # those in braces last, in their order
-  size = math.prod(parts[i] for i in order if owner[i] >= 0)
-  ids = _transposed(tuple(parts), tuple(order))
-  if devices is not None:
-    numbers = _device_ids(devices)
+  match = _MESH.fullmatch(text)
+  assert match is not None, text
+  mesh, device_ids, group_axes = match.groups()
+  sizes, positions = _split_mesh_axes(mesh, group_axes)
+
+  # The axes of the groups come last, in the order of the braces; others have position -1.
+  order = sorted(range(len(sizes)), key=lambda i: positions[i])
+  group_size = 1
+  for size, position in zip(sizes, positions):
+    group_size *= size if position >= 0 else 1
+
+  ids = _transposed_ids(sizes, order)
+  if device_ids is not None:
+    numbers = _iota_ids(device_ids)
     ids = [numbers[i] for i in ids]
-  return tuple(tuple(ids[i : i + size]) for i in range(0, len(ids), size))
+  return _split_into_groups(ids, group_size)
 
 
-def _device_ids(text: str) -> list[int]:
-  iota = re.fullmatch(r'(?:\[[\d,]+\]<=)?\[([\d,]+)\](?:T\(([\d,]+)\))?', text)
-  if iota is None:
-    return [int(number) for number in re.findall(r'\d+', text)]
-  dims, order = (
-    tuple(map(int, part.split(','))) if part else () for part in iota.groups()
-  )
-  return _transposed(dims, order or tuple(range(len(dims))))
+def _split_mesh_axes(mesh: str, group_axes: str) -> tuple[list[int], list[int]]:
+  """Returns the sizes of the mesh axes, split where the group axes split them, and positions.
 
+  The position is the index of the part in the group axes, or -1.
+  """
+  parts_of_axis: dict[str, list[tuple[int, int, int]]] = {}
+  group_parts = re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", group_axes)
+  for position, (name, before, size) in enumerate(group_parts):
+    part = int(before or 1), int(size or 0), position
+    parts_of_axis.setdefault(name, []).append(part)
 
-def _split_axes(mesh: str, inside: str) -> tuple[list[int], list[int]]:
-  """(sizes of the mesh's axes cut where braces cut them, place of each in the braces or -1)."""
-  wanted: dict[str, list[tuple[int, int | None, int]]] = {}
-  for place, (name, before, size) in enumerate(
-    re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", inside)
-  ):
-    wanted.setdefault(name, []).append(
-      (int(before or 1), int(size) if size else None, place)
-    )
-  parts, owner = [], []
+  sizes, positions = [], []
   for name, total in re.findall(r"'([^']+)'=(\d+)", mesh):
     done = 1
-    for before, size, place in sorted(wanted.get(name, [])):
-      size = int(total) if size is None else size
-      parts += [before // done, size]
-      owner += [-1, place]
+    for before, size, position in sorted(parts_of_axis.get(name, [])):
+      size = size or int(total)
+      sizes += [before // done, size]
+      positions += [-1, position]
       done = before * size
-    parts.append(int(total) // done)
-    owner.append(-1)
-  return parts, owner
+    sizes.append(int(total) // done)
+    positions.append(-1)
+  return sizes, positions
 
 
-def _transposed(dims: tuple[int, ...], order: tuple[int, ...]) -> list[int]:
-  """The numbers 0, 1, ... of an array of these dims, read with its axes in this order."""
-  strides = [math.prod(dims[i + 1 :]) for i in range(len(dims))]
+def _iota_ids(text: str) -> Sequence[int]:
+  """Returns the ids of `[4,2]T(1,0)` (0 to 7, reshaped and transposed) or of a list `3,1,...`."""
+  iota = _IOTA.fullmatch(text.rpartition('<=')[2])
+  if iota is None:
+    return parse_integers(text)
+  dims = parse_integers(iota.group(1))
+  return _transposed_ids(dims, parse_integers(iota.group(2) or ''))
+
+
+def _transposed_ids(dims: Sequence[int], order: Sequence[int]) -> list[int]:
+  """Returns the ids 0, 1, ... of an array of these dims, read with its axes in this order.
+
+  Without an order the axes are not transposed.
+  """
   ids = [0]
-  for axis in order:
-    ids = [
-      base + step * strides[axis] for base in ids for step in range(dims[axis])
-    ]
+  for axis in order or range(len(dims)):
+    stride = math.prod(dims[axis + 1 :])
+    ids = [base + step * stride for base in ids for step in range(dims[axis])]
   return ids

@@ -1,163 +1,153 @@
-"""How often the while loops of an HLO module run."""
+"""Trip counts of the while loops of an HLO module."""
 
 from collections.abc import Mapping
 import re
+from typing import NamedTuple
 
-from mathft_jax.aot.hlo import text_parser
+from mathft_jax.aot.hlo.text_parser import HloInstruction
 
-Linear = tuple[
-  int | None, int
-]  # (element of the loop's state or None, number added to it)
+
+class _Value(NamedTuple):
+  """A scalar `state[element] + offset`, or the constant `offset` where element is None."""
+
+  element: int | None
+  offset: int
+
+
+Values = Mapping[int, _Value | None]  # of a computation's parameters, by number
+
 _FLIPPED = {'LT': 'GT', 'GT': 'LT', 'LE': 'GE', 'GE': 'LE', 'NE': 'NE'}
 
 
-def loop_trip_count(
-  module: text_parser.HloModule,
-  inside: text_parser.HloComputation,
-  loop: text_parser.HloInstruction,
-) -> int | None:
-  """Executions of a loop's body; None where they depend on data.
+def loop_trip_count(loop: HloInstruction) -> int | None:
+  """Returns how many times the body of a `while` runs; None if that depends on data.
 
-  XLA writes the number into `known_trip_count`; else it follows from a counter that starts at a
-  constant, grows by a constant, and is compared with a constant.
+  XLA writes the number to `known_trip_count`. Otherwise it follows from a counter that starts at a
+  constant, increases by a constant, and is compared with a constant.
   """
   known = re.search(r'"known_trip_count":\{"n":"?(\d+)', loop.attributes)
   if known:
     return int(known.group(1))
-  test = _test(module, module[loop.called('condition')])
-  if test is None:
+
+  comparison = _comparison(loop.called_computation('condition').root)
+  if comparison is None:
     return None
-  element, bound, direction = test
-  start = _start(module, inside, loop, element)
-  step = _step(module, module[loop.called('body')], element)
-  return (
-    None if start is None or not step else _count(start, step, bound, direction)
-  )
+  element, bound, direction = comparison
+
+  start = _tuple_element(loop.operands[0], element)
+  step = _tuple_element(loop.called_computation('body').root, element)
+  if start is None or start.element is not None:
+    return None
+  if step is None or step.element != element or not step.offset:
+    return None
+  return _trip_count(start.offset, step.offset, bound, direction)
 
 
-def _count(start: int, step: int, bound: int, direction: str) -> int | None:
+def _trip_count(
+  start: int, step: int, bound: int, direction: str
+) -> int | None:
+  """Returns the executions of `for (i = start; i <direction> bound; i += step)`."""
+  distance = bound - start
   if direction == 'NE':
-    return (bound - start) // step if (bound - start) % step == 0 else None
-  distance = bound - start if direction in ('LT', 'LE') else start - bound
-  stride = step if direction in ('LT', 'LE') else -step
-  if stride < 0:
+    return distance // step if distance % step == 0 else None
+  if direction in ('GT', 'GE'):
+    distance, step = -distance, -step
+  if step < 0:
     return None
-  return max(
-    0,
-    distance // stride + 1
-    if direction in ('LE', 'GE')
-    else -(-distance // stride),
-  )
+  if direction in ('LE', 'GE'):
+    return max(0, distance // step + 1)
+  return max(0, -(-distance // step))
 
 
-def _test(module, condition) -> tuple[int, int, str] | None:
-  """(element of the state, constant, direction) of the comparison that a condition is."""
-  root, here, known = condition.root, condition, {}
+def _comparison(root: HloInstruction) -> tuple[int, int, str] | None:
+  """Returns (element of the loop state, constant, direction) that a condition compares."""
+  known: Values = {}
   if root.opcode == 'fusion':
-    here = module[root.called('calls')]
-    known = _arguments(module, condition, root, {})
-    root = here.root
+    known = _operand_values(root, known)
+    root = root.called_computation('calls').root
+
   direction = re.search(r'direction=(\w+)', root.attributes)
-  if root.opcode != 'compare' or direction.group(1) not in _FLIPPED:
+  direction = direction.group(1) if direction else ''
+  if root.opcode != 'compare' or direction not in _FLIPPED:
     return None
-  left, right = (_linear(module, here, name, known) for name in root.operands)
-  if left is None or right is None or (left[0] is None) == (right[0] is None):
+
+  left = _value(root.operands[0], known)
+  right = _value(root.operands[1], known)
+  if left is None or right is None:
     return None
-  if left[0] is None:
-    left, right, direction = right, left, _FLIPPED[direction.group(1)]
-  else:
-    direction = direction.group(1)
-  return left[0], right[1] - left[1], direction
+  if left.element is None:
+    left, right, direction = right, left, _FLIPPED[direction]
+  if left.element is None or right.element is not None:
+    return None
+  return left.element, right.offset - left.offset, direction
 
 
-def _start(module, inside, loop, element: int) -> int | None:
-  state = inside.instructions[loop.operands[0]]
+def _tuple_element(state: HloInstruction, element: int) -> _Value | None:
   if state.opcode != 'tuple':
     return None
-  value = _linear(module, inside, state.operands[element], {})
-  return value[1] if value is not None and value[0] is None else None
+  return _value(state.operands[element], {})
 
 
-def _step(module, body, element: int) -> int | None:
-  if body.root.opcode != 'tuple':
-    return None
-  value = _linear(module, body, body.root.operands[element], {})
-  return value[1] if value is not None and value[0] == element else None
-
-
-def _linear(
-  module,
-  here: text_parser.HloComputation,
-  name: str,
-  known: Mapping[int, Linear | None],
-) -> Linear | None:
-  """What a scalar is: an element of the computation's tuple, a constant, or a sum of both.
+def _value(scalar: HloInstruction, known: Values) -> _Value | None:
+  """Returns a scalar as an element of the loop state plus a constant; None for all else.
 
   Args:
-    known: values of the parameters of a fused computation.
+    scalar: the instruction that computes the scalar.
+    known: values of the parameters of its computation, if that is fused or called.
   """
-  each = here.instructions[name]
-  values = lambda: [
-    _linear(module, here, operand, known) for operand in each.operands
-  ]
-  if each.opcode == 'constant':
-    return (
-      (None, int(each.arguments))
-      if re.fullmatch(r'-?\d+', each.arguments)
-      else None
-    )
-  if each.opcode == 'parameter':
-    return known.get(int(each.arguments))
-  if each.opcode == 'get-tuple-element':
-    return _element(module, here, each, known)
-  if each.opcode in ('copy', 'bitcast', 'convert'):
-    return values()[0]
-  if each.opcode in ('add', 'subtract'):
-    return _sum(*values(), sign=1 if each.opcode == 'add' else -1)
-  if each.opcode in ('fusion', 'call'):
-    inner = _inner(module, each)
-    return _linear(
-      module, inner, inner.root.name, _arguments(module, here, each, known)
-    )
+  opcode, operands = scalar.opcode, scalar.operands
+  if opcode == 'constant':
+    is_integer = re.fullmatch(r'-?\d+', scalar.arguments)
+    return _Value(None, int(scalar.arguments)) if is_integer else None
+  if opcode == 'parameter':
+    return known.get(int(scalar.arguments))
+  if opcode == 'get-tuple-element':
+    return _get_tuple_element(scalar, known)
+  if opcode in ('fusion', 'call'):
+    called = scalar.called_computation('calls', 'to_apply')
+    return _value(called.root, _operand_values(scalar, known))
+  if opcode in ('copy', 'bitcast', 'convert'):
+    return _value(operands[0], known)
+  if opcode in ('add', 'subtract'):
+    left, right = _value(operands[0], known), _value(operands[1], known)
+    return _sum(left, right, sign=1 if opcode == 'add' else -1)
   return None
 
 
-def _element(module, here, each, known) -> Linear | None:
-  """An element of the state, or of the tuple that a fusion makes."""
-  source, index = here.instructions[each.operands[0]], each.numbers('index')[0]
+def _get_tuple_element(
+  instruction: HloInstruction, known: Values
+) -> _Value | None:
+  """Returns an element of the loop state or of a tuple that a fusion returns."""
+  source = instruction.operands[0]
+  (index,) = instruction.int_attribute('index')
   if source.opcode == 'parameter':
-    return index, 0
+    return _Value(index, 0)
   if source.opcode not in ('fusion', 'call'):
     return None
-  inner = _inner(module, source)
-  if inner.root.opcode != 'tuple':
+
+  root = source.called_computation('calls', 'to_apply').root
+  if root.opcode != 'tuple':
     return None
-  return _linear(
-    module,
-    inner,
-    inner.root.operands[index],
-    _arguments(module, here, source, known),
-  )
+  return _value(root.operands[index], _operand_values(source, known))
 
 
-def _inner(module, each) -> text_parser.HloComputation:
-  return module[each.called('calls') or each.called('to_apply')]
-
-
-def _arguments(module, here, each, known) -> dict[int, Linear | None]:
-  return {
-    i: _linear(module, here, name, known)
-    for i, name in enumerate(each.operands)
-    if text_parser.tuple_element_shapes(here.instructions[name].shape)
-    == (here.instructions[name].shape,)
-  }
+def _operand_values(instruction: HloInstruction, known: Values) -> Values:
+  """Returns the values of an instruction's operands that are no tuples."""
+  values = {}
+  for i, operand in enumerate(instruction.operands):
+    if not operand.shape.startswith('('):
+      values[i] = _value(operand, known)
+  return values
 
 
 def _sum(
-  left: Linear | None, right: Linear | None, *, sign: int
-) -> Linear | None:
+  left: _Value | None, right: _Value | None, *, sign: int
+) -> _Value | None:
   if left is None or right is None:
     return None
-  if right[0] is not None and (left[0] is not None or sign < 0):
-    return None
-  return left[0] if right[0] is None else right[0], left[1] + sign * right[1]
+  offset = left.offset + sign * right.offset
+  if right.element is None:
+    return _Value(left.element, offset)
+  if left.element is None and sign > 0:
+    return _Value(right.element, offset)
+  return None

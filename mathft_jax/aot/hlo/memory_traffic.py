@@ -1,273 +1,241 @@
-"""Bytes that the instructions of an HLO module move between a chip and its HBM.
+"""HBM bytes accessed by the instructions of an HLO module.
 
-An instruction reads its operands and writes its result, each once, padded to the layout's tiles.
-Less is counted where less is touched: slices and gathered rows of an operand, also of a fusion's
-operand that is used by slices alone; the update of a dynamic-update-slice or scatter, not the
-buffer around it. Arrays in another memory (on TPU S(1), VMEM, and others; on all S(5), the host)
-are no traffic. What a cache or the registers of a CPU or GPU would save is not known here.
+An instruction reads its operands and writes its result once each, padded to the tiles of their
+layouts. Where an instruction accesses less, less is counted:
+
+  - of an operand that is sliced or gathered, the slices; the same within a fusion;
+  - of a dynamic-update-slice or scatter, the update and not the buffer around it.
+
+Arrays in other memories (on TPU all S(n) with n > 0, such as VMEM; everywhere S(5), the host) are
+not counted. The caches and registers of a CPU or GPU are not modeled.
 """
 
-import functools
+from collections.abc import Sequence
 import re
 
 from mathft_jax.aot.hlo import collectives, text_parser
+from mathft_jax.aot.hlo.text_parser import (
+  HloComputation,
+  HloInstruction,
+  HloModule,
+)
 
-FREE = frozenset(
-  {
-    'parameter',
-    'constant',
-    'tuple',
-    'get-tuple-element',
-    'bitcast',
-    'after-all',
-    'partition-id',
-    'replica-id',
-    'add-dependency',
-    'opt-barrier',
-    'while',
-    'conditional',
-    'call',
-    'domain',
-  }
+OPCODES_WITHOUT_TRAFFIC = frozenset(
+  """
+  parameter constant tuple get-tuple-element bitcast after-all partition-id replica-id
+  add-dependency opt-barrier while conditional call domain
+  """.split()
 )
-FREE_TARGETS = frozenset(
-  {
-    'AllocateBuffer',
-    'AssumeGatherIndicesInBound',
-    'GatherScatterIndicesBitpacked',
-    'Sharding',
-    'SPMDFullToShardShape',
-    'SPMDShardToFullShape',
-    'AsyncCollectiveStart',
-    'AsyncCollectiveDone',
-    'annotate_device_placement',
-    'LayoutConstraint',
-    'ConcatBitcast',
-    'SliceId',
-    'PrepareAsyncCallStart',
-    'PrepareAsyncCallDone',
-  }
+CUSTOM_CALLS_WITHOUT_TRAFFIC = frozenset(
+  """
+  AllocateBuffer AssumeGatherIndicesInBound GatherScatterIndicesBitpacked Sharding
+  SPMDFullToShardShape SPMDShardToFullShape AsyncCollectiveStart AsyncCollectiveDone
+  annotate_device_placement LayoutConstraint ConcatBitcast SliceId PrepareAsyncCallStart
+  PrepareAsyncCallDone
+  """.split()
 )
-CUSTOM_CALLS_WITHOUT_FLOPS = FREE_TARGETS | {
-  'ZeroCrop'
-}  # the latter does touch memory
-_HOST = 5
+# ZeroCrop accesses memory.
+CUSTOM_CALLS_WITHOUT_FLOPS = CUSTOM_CALLS_WITHOUT_TRAFFIC | {'ZeroCrop'}
+_HOST_MEMORY = 5
 _SLICES = ('dynamic-slice', 'slice', 'gather')
 _SAME_ELEMENTS = ('bitcast', 'reshape', 'transpose', 'convert', 'copy')
 
 
-def hbm_bytes_accessed(
-  module: text_parser.HloModule,
-  inside: text_parser.HloComputation,
-  each: text_parser.HloInstruction,
-) -> float:
-  """Bytes that an instruction of an executed computation reads from HBM and writes to it."""
-  in_hbm = functools.partial(_in_hbm, module)
-  operands = [inside.instructions[name] for name in each.operands]
-  opcode = each.opcode
+def hbm_bytes_accessed(instruction: HloInstruction) -> float:
+  """Returns the bytes that an instruction, which is not fused, reads from and writes to HBM."""
+  opcode = instruction.opcode
   if (
-    opcode in FREE or opcode.endswith(('-done', '-update')) or _free_call(each)
+    opcode in OPCODES_WITHOUT_TRAFFIC
+    or opcode.endswith(('-done', '-update'))
+    or _is_custom_call(instruction, CUSTOM_CALLS_WITHOUT_TRAFFIC)
   ):
     return 0
+
+  module = instruction.computation.module
+  shapes = [operand.shape for operand in instruction.operands]
+  elements = instruction.element_shapes
+  result = instruction.result_shape
   if opcode == 'copy-start':
-    return in_hbm(each.elements[0]) + in_hbm(each.elements[1])
+    return _hbm_bytes(module, *elements[:2])
   if opcode in ('send', 'recv'):
-    return in_hbm(each.elements[0])
-  if opcode.removesuffix('-start') in _SLICES:
-    part = each.result
-    return (
-      _touched(in_hbm, operands[0], part)
-      + in_hbm(part)
-      + sum(in_hbm(operand.shape) for operand in operands[1:])
-      * (opcode == 'gather')
+    return _hbm_bytes(module, elements[0])
+  if instruction.base_opcode in _SLICES:
+    indices = shapes[1:] if opcode == 'gather' else ()
+    return _part_bytes(module, shapes[0], result) + _hbm_bytes(
+      module, result, *indices
     )
   if opcode == 'dynamic-update-slice':
-    return in_hbm(operands[1].shape) + _written_of(
-      in_hbm, each.shape, operands[1]
-    )
+    written = _part_bytes(module, result, shapes[1])
+    return _hbm_bytes(module, shapes[1]) + written
   if opcode == 'scatter':
-    return _scattered(in_hbm, each, operands)
+    return _scatter_bytes(module, shapes)
   if opcode in ('fusion', 'fusion-start'):
-    return _fusion(module, inside, each)
-  if (stated := custom_call_cost_estimate(each)) and stated['bytes_accessed']:
+    return _fusion_bytes(module, instruction)
+
+  stated = custom_call_cost_estimate(instruction)
+  if stated and stated['bytes_accessed']:
     return stated['bytes_accessed']
-  return sum(in_hbm(operand.shape) for operand in operands) + in_hbm(
-    each.result
-  )
+  return _hbm_bytes(module, *shapes, result)
 
 
 def custom_call_cost_estimate(
-  each: text_parser.HloInstruction,
+  instruction: HloInstruction,
 ) -> dict[str, int] | None:
-  """`flops` and `bytes_accessed` (0 where not said) that a custom kernel states (Pallas does)."""
-  found = re.search(r'"cost_estimate":\s*\{([^}]*)\}', each.attributes)
-  if each.opcode.removesuffix('-start') != 'custom-call' or found is None:
+  """Returns the `flops` and `bytes_accessed` (0 if missing) in a custom call's cost estimate.
+
+  Pallas kernels may have one. None for instructions without an estimate.
+  """
+  found = re.search(r'"cost_estimate":\s*\{([^}]*)\}', instruction.attributes)
+  if instruction.base_opcode != 'custom-call' or found is None:
     return None
-  stated = {
-    name: int(float(number))
-    for name, number in re.findall(r'"(\w+)":\s*"?([\d.eE+]+)', found.group(1))
-  }
-  return {name: stated.get(name, 0) for name in ('flops', 'bytes_accessed')}
+  stated = {'flops': 0, 'bytes_accessed': 0}
+  for name, number in re.findall(r'"(\w+)":\s*"?([\d.eE+]+)', found.group(1)):
+    if name in stated:
+      stated[name] = int(float(number))
+  return stated
 
 
-def continues_async_collective(
-  inner: text_parser.HloComputation, each: text_parser.HloInstruction
-) -> bool:
-  """Whether a collective within a fusion belongs to one that another fusion has started.
+def continues_async_collective(instruction: HloInstruction) -> bool:
+  """Returns whether a fused collective was started by an earlier fusion.
 
-  TPU runs a collective beside other work as a chain of fusions that all name it; the first of them
-  is the one with an AsyncCollectiveStart.
+  A TPU runs an asynchronous collective as a chain of fusions that all contain it. The first of them
+  contains the custom call AsyncCollectiveStart.
   """
   return (
-    collectives.collective_opcode(each.opcode) is not None
-    and '"async_collective_fusion_config"' in each.attributes
-    and not any(
-      other.text('custom_call_target') == 'AsyncCollectiveStart'
-      for other in inner.instructions.values()
-      if other.opcode == 'custom-call'
-    )
+    collectives.collective_opcode(instruction.opcode) is not None
+    and '"async_collective_fusion_config"' in instruction.attributes
+    and not _starts_async_collective(instruction.computation)
   )
 
 
-def _in_hbm(module: text_parser.HloModule, shape: str) -> int:
-  return sum(
-    array.stored_bytes
-    for array in text_parser.parse_array_shapes(shape)
-    if not (array.space and module.is_tpu) and array.space != _HOST
+def _starts_async_collective(fused: HloComputation) -> bool:
+  return any(
+    _is_custom_call(each, {'AsyncCollectiveStart'})
+    for each in fused.instructions.values()
   )
 
 
-def _free_call(each) -> bool:
-  return (
-    each.opcode == 'custom-call'
-    and each.text('custom_call_target') in FREE_TARGETS
-  )
+def _is_custom_call(
+  instruction: HloInstruction, targets: frozenset[str] | set[str]
+) -> bool:
+  if instruction.opcode != 'custom-call':
+    return False
+  return instruction.string_attribute('custom_call_target') in targets
 
 
-def _touched(in_hbm, source, part: str) -> float:
-  """Bytes of `source` in HBM that are a part of it, of this type."""
-  return in_hbm(source.shape) and sum(
-    array.stored_bytes for array in text_parser.parse_array_shapes(part)
-  )
+def _hbm_bytes(module: HloModule, *shapes: str) -> int:
+  """Returns the padded bytes of all arrays of these shapes that are in HBM."""
+  total = 0
+  for shape in shapes:
+    for array in text_parser.parse_array_shapes(shape):
+      on_chip = array.memory_space and module.is_tpu
+      if not on_chip and array.memory_space != _HOST_MEMORY:
+        total += array.padded_bytes
+  return total
 
 
-def _written_of(in_hbm, shape: str, update) -> float:
-  """Bytes of `update` where it is written into a buffer of this type."""
-  return in_hbm(shape) and sum(array.stored_bytes for array in update.arrays)
+def _part_bytes(module: HloModule, whole: str, part: str) -> int:
+  """Returns the padded bytes of a part, if the whole is in HBM."""
+  if not _hbm_bytes(module, whole):
+    return 0
+  arrays = text_parser.parse_array_shapes(part)
+  return sum(array.padded_bytes for array in arrays)
 
 
-def _scattered(in_hbm, each, operands) -> float:
-  """Indices and updates read; as much of the buffers read and written as there are updates."""
-  count = (len(operands) - 1) // 2
-  updates = operands[count + 1 :]
-  buffers = sum(
-    2 * _written_of(in_hbm, buffer.shape, update)
-    for buffer, update in zip(operands, updates)
-  )
-  return buffers + sum(in_hbm(operand.shape) for operand in operands[count:])
+def _scatter_bytes(module: HloModule, shapes: Sequence[str]) -> int:
+  """Returns the bytes of indices and updates, and of the parts of buffers read and written."""
+  num_buffers = (len(shapes) - 1) // 2
+  total = _hbm_bytes(module, *shapes[num_buffers:])
+  for buffer, update in zip(shapes, shapes[num_buffers + 1 :]):
+    total += 2 * _part_bytes(module, buffer, update)
+  return total
 
 
-def _fusion(module, inside, each) -> float:
-  in_hbm, inner = (
-    functools.partial(_in_hbm, module),
-    module[each.called('calls')],
-  )
-  if any(
-    other.text('custom_call_target') == 'AsyncCollectiveStart'
-    for other in inner.instructions.values()
-    if other.opcode == 'custom-call'
+def _fusion_bytes(module: HloModule, fusion: HloInstruction) -> float:
+  fused = fusion.called_computation('calls')
+  operands = fusion.operands
+  if _starts_async_collective(fused):
+    return _hbm_bytes(module, operands[0].shape, fusion.element_shapes[1])
+  if fused.root.opcode == 'custom-call' and any(
+    map(continues_async_collective, fused.instructions.values())
   ):
-    first = inside.instructions[each.operands[0]]
-    return in_hbm(first.shape) + in_hbm(each.elements[1])
-  if (
-    any(
-      continues_async_collective(inner, other)
-      for other in inner.instructions.values()
-    )
-    and inner.root.opcode == 'custom-call'
-  ):
-    return 0  # the last of a chain
-  read = sum(
-    in_hbm(inside.instructions[name].shape)
-    * _share(module, inner, parameter.name)
-    for name, parameter in zip(each.operands, inner.parameters)
-  )
-  return read + _written(module, inner, inner.root, each.result)
+    return 0  # the last fusion of a chain
+
+  total = _written_bytes(fused.root, fusion.result_shape)
+  for operand, parameter in zip(operands, fused.parameters):
+    size = _hbm_bytes(module, operand.shape)
+    total += size * _fraction_read(parameter)
+  return total
 
 
-def _share(
-  module, inner: text_parser.HloComputation, name: str, moved: bool = False
-) -> float:
-  """The share of a fused value's elements that the fusion reads.
+def _fraction_read(value: HloInstruction, copied: bool = False) -> float:
+  """Returns the fraction of a fused value's elements that the fusion reads.
 
   Args:
-    moved: the value is not the operand itself, but its elements in another order or type.
+    value: an operand of the fusion, or its elements in another order or type.
+    copied: whether they are in another order or type, so that a result that contains the value is
+      not the operand's buffer itself.
   """
-  each, users = inner.instructions[name], inner.users[name]
-  total = float(each.is_root and moved)
-  elements = max(1, sum(array.elements for array in each.arrays))
-  for user in users:
-    first = user.operands[0] == name and name not in user.operands[1:]
-    if user.opcode in _SAME_ELEMENTS:
-      total += _share(
-        module, inner, user.name, moved or user.opcode != 'bitcast'
-      )
-    elif user.opcode in _SLICES and first:
-      total += sum(array.elements for array in user.arrays) / elements
-    elif (
-      user.opcode in ('dynamic-update-slice', 'scatter') and first and not moved
-    ):
-      update = inner.instructions[
-        user.operands[1 if user.opcode[0] == 'd' else -1]
-      ]
-      total += (
-        0 if user.opcode[0] == 'd' else update.arrays[0].elements / elements
-      )
-    elif user.opcode == 'fusion':
-      nested = module[user.called('calls')]
-      for parameter in (
-        nested.parameters[i].name
-        for i, operand in enumerate(user.operands)
-        if operand == name
-      ):
-        total += _share(module, nested, parameter, moved)
-        if _unmoved(nested, nested.root).name == parameter:
-          total += _share(module, inner, user.name, moved)
-    elif not (
-      user.opcode == 'tuple' and not moved
-    ) and not continues_async_collective(inner, user):
+  total = float(value.is_root and copied)
+  num_elements = max(1, _num_elements(value))
+  for user in value.computation.users[value.name]:
+    opcode = user.opcode
+    is_sliced = user.operands[0] is value and value not in user.operands[1:]
+    if opcode in _SAME_ELEMENTS:
+      total += _fraction_read(user, copied or opcode != 'bitcast')
+    elif opcode in _SLICES and is_sliced:
+      total += _num_elements(user) / num_elements
+    elif opcode == 'dynamic-update-slice' and is_sliced and not copied:
+      pass  # updated in place
+    elif opcode == 'scatter' and is_sliced and not copied:
+      update = user.operands[-1].array_shapes[0]
+      total += update.num_elements / num_elements
+    elif opcode == 'fusion':
+      total += _fraction_read_by_fusion(value, user, copied)
+    elif opcode == 'tuple' and not copied:
+      pass  # returned in place
+    elif not continues_async_collective(user):
       return 1.0
   return min(1.0, total)
 
 
-def _unmoved(
-  inner: text_parser.HloComputation, each
-) -> text_parser.HloInstruction:
-  """What a value is under another name and type."""
-  while each.opcode == 'bitcast':
-    each = inner.instructions[each.operands[0]]
-  return each
+def _fraction_read_by_fusion(
+  value: HloInstruction, fusion: HloInstruction, copied: bool
+) -> float:
+  """Returns the fraction of a fused value that a nested fusion and its users read."""
+  nested = fusion.called_computation('calls')
+  root = nested.root
+  while root.opcode == 'bitcast':
+    root = root.operands[0]
+
+  total = 0.0
+  for operand, parameter in zip(fusion.operands, nested.parameters):
+    if operand is value:
+      total += _fraction_read(parameter, copied)
+      if root is parameter:
+        total += _fraction_read(fusion, copied)
+  return total
 
 
-def _written(module, inner, each, shape: str) -> float:
-  """Bytes that a fusion writes for the value `each`, which lies as type `shape` says outside."""
-  in_hbm = functools.partial(_in_hbm, module)
-  if each.opcode == 'bitcast':
-    return _written(module, inner, inner.instructions[each.operands[0]], shape)
-  if each.opcode == 'parameter' or continues_async_collective(inner, each):
-    return 0  # what came in goes out again, in place
-  if each.opcode == 'tuple':
-    return sum(
-      _written(module, inner, inner.instructions[name], part)
-      for name, part in zip(
-        each.operands, text_parser.tuple_element_shapes(shape)
-      )
-    )
-  if each.opcode == 'dynamic-update-slice':
-    return _written_of(in_hbm, shape, inner.instructions[each.operands[1]])
-  if each.opcode == 'scatter':
-    return _written_of(in_hbm, shape, inner.instructions[each.operands[-1]])
-  if each.opcode == 'fusion':
-    nested = module[each.called('calls')]
-    return _written(module, nested, nested.root, shape)
-  return in_hbm(shape)
+def _num_elements(instruction: HloInstruction) -> int:
+  return sum(array.num_elements for array in instruction.array_shapes)
+
+
+def _written_bytes(value: HloInstruction, shape: str) -> float:
+  """Returns the bytes that a fusion writes for a value with this shape outside the fusion."""
+  opcode, operands = value.opcode, value.operands
+  module = value.computation.module
+  if opcode == 'parameter' or continues_async_collective(value):
+    return 0  # an input, returned in place
+  if opcode == 'bitcast':
+    return _written_bytes(operands[0], shape)
+  if opcode == 'tuple':
+    parts = text_parser.tuple_element_shapes(shape)
+    return sum(map(_written_bytes, operands, parts))
+  if opcode == 'dynamic-update-slice':
+    return _part_bytes(module, shape, operands[1].shape)
+  if opcode == 'scatter':
+    return _part_bytes(module, shape, operands[-1].shape)
+  if opcode == 'fusion':
+    return _written_bytes(value.called_computation('calls').root, shape)
+  return _hbm_bytes(module, shape)

@@ -147,7 +147,7 @@ def test_trips_follow_from_counter_and_condition(
   )
   costs = counted(WHILE.replace('START', str(start)), before)
   assert costs.flops == trips * 2 * 8**3
-  assert costs.unknown_loops == ()
+  assert costs.data_dependent_loops == ()
 
 
 def test_trips_are_taken_from_the_compiler_where_it_says_them():
@@ -165,9 +165,11 @@ def test_a_loop_that_data_ends_runs_as_often_as_the_caller_says_and_is_reported(
   text = (
     WHILE.rstrip().replace('START', '0') + ', metadata={op_name="jit(f)/while"}'
   )
-  costs = counted(text, before.replace('DIRECTION', 'LT'), unknown_trips=11)
+  costs = counted(
+    text, before.replace('DIRECTION', 'LT'), unknown_trip_count=11
+  )
   assert costs.flops == 11 * 2 * 8**3
-  assert costs.unknown_loops == (
+  assert costs.data_dependent_loops == (
     program_costs.DataDependentLoop('w', 'jit(f)/while', 11),
   )
 
@@ -328,7 +330,7 @@ def test_collectives_send_what_a_ring_sends(line, kind, size, sent):
     %x = {FULL} parameter(0)
     ROOT %r = {result} {line}
   """).collectives
-  assert (each.kind, each.group_size, each.count, each.bytes) == (
+  assert (each.kind, each.group_size, each.count, each.bytes_sent) == (
     kind,
     size,
     1,
@@ -345,12 +347,12 @@ def test_started_collectives_count_once_and_their_result_is_the_second_of_the_tu
     ROOT %q = {FULL} collective-permute-done(%p)
   """)
   gather, permute = costs.collectives
-  assert (gather.kind, gather.count, gather.bytes) == (
+  assert (gather.kind, gather.count, gather.bytes_sent) == (
     'all-gather',
     1,
     3 * 4096,
   )
-  assert (permute.bytes, permute.groups) == (4096, ((0, 1, 2),))
+  assert (permute.bytes_sent, permute.groups) == (4096, ((0, 1, 2),))
   assert costs.hbm_bytes == 4096 + 4 * 4096 + 2 * 4096
 
 
@@ -425,7 +427,11 @@ def test_a_chain_of_tpu_fusions_is_one_collective():
     CHAIN,
   )
   (each,) = costs.collectives
-  assert (each.kind, each.count, each.bytes) == ('all-gather', 1, 3 / 4 * 1024)
+  assert (each.kind, each.count, each.bytes_sent) == (
+    'all-gather',
+    1,
+    3 / 4 * 1024,
+  )
   assert costs.flops == 2 * 8**3
   assert (
     costs.hbm_bytes == (256 + 1024) + 2 * 256
@@ -447,7 +453,7 @@ def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
 }
 """,
   ).collectives
-  assert (each.kind, each.bytes) == ('reduce-scatter', 3 / 4 * 1024)
+  assert (each.kind, each.bytes_sent) == ('reduce-scatter', 3 / 4 * 1024)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +475,9 @@ def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
   ],
 )
 def test_replica_groups_are_read_in_every_form(text, groups):
+  module = text_parser.HloModule('main')
   instruction = text_parser.HloInstruction(
+    text_parser.HloComputation('main', module),
     'r',
     'f32[]',
     'all-reduce',
@@ -512,7 +520,8 @@ def test_sends_to_other_slices_are_collectives_over_their_network(
     True,
   )
   assert (
-    each.bytes == (4096 * size if whole is None else whole) * (size - 1) / size
+    each.bytes_sent
+    == (4096 * size if whole is None else whole) * (size - 1) / size
   )
   assert costs.hbm_bytes == 4096
 
@@ -566,7 +575,7 @@ def test_a_gpu_library_call_is_a_matrix_product():
 
 
 def test_text_that_is_not_hlo_or_is_cut_short_is_refused():
-  with pytest.raises(ValueError, match='No ENTRY computation'):
+  with pytest.raises(ValueError, match='has no ENTRY computation'):
     program_costs.count_program_costs('module @jit_f {}')
   with pytest.raises(ValueError, match='no ROOT'):
     program_costs.count_program_costs(
