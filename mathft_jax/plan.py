@@ -1,48 +1,86 @@
-"""Does a run fit on accelerators that nobody here owns, how fast is it at best, what would help?
+"""Estimates memory, step time and MFU of configured stages on TPUs, GPUs or CPUs.
 
   python -m mathft_jax.plan --gin_file=models/llama3_1_8b.gin --gin_file=stages/ssft.gin \\
       --gin.TOPOLOGY=v5p:4x4x4
 
-Takes the gin files of any program or recipe, and plans each training, sampling and scoring stage
-that they configure: compiles its real programs for the topology (TPUs, by libtpu of the extra
-[plan]; no TPU is needed) or counts what they do (GPUs, CPUs), prints what it finds and writes it as
-json. The exit status is 1 when a stage does not fit; then it says what would help. No weights and
-no data are needed.
+The gin files are those of any program or recipe. Each training, sampling and scoring stage that
+they configure is estimated. For a TPU slice the stage's XLA programs are compiled ahead of time by
+libtpu (extra [plan]); no TPU is needed. For GPUs and CPUs they are traced and counted. The results
+are printed and written as JSON. If a stage does not fit, the exit status is 1 and changes of the
+settings that reduce its memory are listed. Neither weights nor data are needed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
-import math
-from typing import Any
+from typing import Any, Protocol
 
 from etils import epath
 import jax
 
 from mathft_jax.aot import (
   batch_size_search,
-  sampling_estimate,
+  memory_savings,
   report,
+  sampling_estimate,
+  scoring_estimate,
   topologies,
   training_estimate,
 )
+from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.training import optimizers
+
+# Arguments that do not change the compiled programs.
+_DATA_ARGUMENTS = ('examples', 'train_steps', 'pack', 'split')
+
+
+class Stage(Protocol):
+  """A configured program: its name, its gin name ('train.train') and its arguments."""
+
+  @property
+  def name(self) -> str: ...
+
+  @property
+  def program(self) -> str: ...
+
+  @property
+  def arguments(self) -> Arguments: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Planner:
+  """How to estimate one kind of stage.
+
+  Attributes:
+    estimate: (name, arguments, target) -> estimate.
+    num_batches: (arguments, target) -> batches of the stage; None if unknown.
+  """
+
+  estimate: Callable[[str, Arguments, PlanTarget], StageEstimate]
+  num_batches: Callable[[Arguments, PlanTarget], int | None]
+
 
 PARAMETERS_BY_PROGRAM = {
   'train.train': training_estimate.TRAIN_PARAMETERS,
   'sample.sample': sampling_estimate.SAMPLE_PARAMETERS,
-  'score.score': sampling_estimate.SCORE_PARAMETERS,
+  'score.score': scoring_estimate.SCORE_PARAMETERS,
 }
-PLANNERS: Mapping[str, Callable[..., report.StageEstimate]] = {
-  'train.train': training_estimate.estimate_training,
-  'sample.sample': sampling_estimate.estimate_sampling,
-  'score.score': sampling_estimate.estimate_scoring,
+PLANNERS = {
+  'train.train': Planner(
+    training_estimate.estimate_training, training_estimate.num_train_steps
+  ),
+  'sample.sample': Planner(
+    sampling_estimate.estimate_sampling, sampling_estimate.num_sampling_batches
+  ),
+  'score.score': Planner(
+    scoring_estimate.estimate_scoring, scoring_estimate.num_scoring_batches
+  ),
 }
 
 
 def plan(
-  stages: Sequence[Any],
+  stages: Sequence[Stage],
   *,
   topology: str,
   output: epath.PathLike | None = 'plan.json',
@@ -53,31 +91,32 @@ def plan(
   num_training_problems: int = 12_000,
   find_batch: bool = True,
 ) -> str:
-  """A line: all stages fit, or may fit where nothing is compiled; ValueError where one does not.
-
-  The error says what would help.
+  """Estimates all stages and returns one line: they fit, or may fit if nothing was compiled.
 
   Args:
-    stages: of `gin_utils.stages`.
-    topology: 'v5p:4x4x4', 'h100:8', ... (planning.topologies); as many slices of it as the
-      stages' `dcn_mesh_shape` has.
-    output: of the json; None: nowhere.
+    stages: configured programs; the entry point passes them.
+    topology: 'v5p:4x4x4', 'h100:8', ... (`aot.topologies`). The number of such slices is that of
+      the stages' `dcn_mesh_shape`.
+    output: path of the JSON file; None: no file.
     prompt_length: tokens of a prompt, rounded up to a power of two.
-    text_length: tokens of a scored text, likewise.
-    num_texts: distinct texts of a problem to score, likewise.
-    num_problems, num_training_problems: that a stage samples or scores.
-    find_batch: also find the largest batch that fits.
+    text_length: tokens of a scored text, rounded up to a power of two.
+    num_texts: distinct texts to score per problem, rounded up to a power of two.
+    num_problems: test problems that are sampled or scored.
+    num_training_problems: problems that are sampled with split 'train'.
+    find_batch: also search for the largest batch size that fits.
+
+  Raises:
+    ValueError: a stage does not fit; the message lists changes that reduce its memory.
   """
   if not stages:
     raise ValueError(
-      'The gin files configure no training, sampling or scoring. Name those of a '
-      'stage (stages/*.gin, programs/sample.gin, ...) or of a recipe.'
+      'The gin files configure no training, sampling or scoring program. Add the file of a stage '
+      '(stages/*.gin, programs/sample.gin, ...) or of a recipe.'
     )
-  jax.config.update(
-    'jax_platforms', 'cpu'
-  )  # of constants; the accelerator here is not asked
-  place = PlanTarget(
-    topologies.parse_topology(topology, slices=_slices(stages)),
+  # Constants are computed on the CPU; the local accelerator is not used.
+  jax.config.update('jax_platforms', 'cpu')
+  target = PlanTarget(
+    topologies.parse_topology(topology, slices=_num_slices(stages)),
     prompt_length=prompt_length,
     text_length=text_length,
     num_texts=num_texts,
@@ -87,141 +126,147 @@ def plan(
   if output is not None:
     _check_output(epath.Path(output))
   print(
-    f'{place.topology.name}: {place.topology.num_chips} chips, '
-    f'{place.topology.num_devices} devices\n',
+    f'{target.topology.name}: {target.topology.num_chips} chips, '
+    f'{target.topology.num_devices} devices\n',
     flush=True,
   )
-  found, misfits = [], []
-  for stage, alike in _distinct(stages):
-    entry, misfit = _one(stage, alike, place, find_batch)
-    found += entry
-    misfits += misfit
-    if output is not None:
-      epath.Path(output).write_text(
-        json.dumps(
-          report.replace_nonfinite_with_none(
-            {
-              'topology': place.topology.name,
-              'chip': dataclasses.asdict(place.chip),
-              'stages': found,
-            }
-          ),
-          indent=1,
-          allow_nan=False,
-        )
-        + '\n'
-      )
-  print(report.format_total_time(found), flush=True)
+
+  results, misfits = _plan_all(stages, target, output, find_batch)
+  print(report.format_total_time(results), flush=True)
+
   if misfits:
     raise ValueError('\n'.join(misfits))
-  certain = all(stage['is_compiled'] for stage in found)
-  verdict = 'fit' if certain else 'may fit: nothing was compiled'
-  return f'{len(stages)} of {len(stages)} stages {verdict}' + (
-    f'; {output}' if output else ''
-  )
+  is_compiled = all(result['is_compiled'] for result in results)
+  verdict = 'fit' if is_compiled else 'may fit: nothing was compiled'
+  file = f'; {output}' if output else ''
+  return f'{len(stages)} of {len(stages)} stages {verdict}{file}'
+
+
+def _plan_all(
+  stages: Sequence[Stage],
+  target: PlanTarget,
+  output: epath.PathLike | None,
+  find_batch: bool,
+) -> tuple[list[Json], list[str]]:
+  """Returns the JSON of each stage and messages about those that do not fit.
+
+  The JSON file is written after each group of stages.
+  """
+  results, misfits = [], []
+  for same_programs in _group_by_programs(stages):
+    group_results, misfit = _plan_group(same_programs, target, find_batch)
+    results += group_results
+    misfits += misfit
+    if output is not None:
+      epath.Path(output).write_text(_to_json(results, target))
+  return results, misfits
 
 
 def _check_output(path: epath.Path) -> None:
-  """Makes the folder of the json; ValueError where the file could not be written in the end."""
+  """Creates the folder of the JSON file; ValueError if the file cannot be written."""
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise ValueError(
-      f'PLAN_OUTPUT is {path}, whose folder cannot be made: {error}. Name another file, or None.'
+      f'PLAN_OUTPUT is {path}, but its folder cannot be created: {error}. Use another path, or '
+      'None for no file.'
     ) from error
   if path.is_dir():
     raise ValueError(
-      f'PLAN_OUTPUT is {path}, which is a folder; wanted a file, or None.'
+      f'PLAN_OUTPUT is {path}, which is a folder. Use the path of a file, or None for no file.'
     )
 
 
-def _one(
-  stage: Any, alike: Sequence[Any], place: PlanTarget, find_batch: bool
-) -> tuple[list[dict[str, Any]], list[str]]:
-  """(json of a stage and of those with the same programs, why it does not fit)."""
-  planner = PLANNERS[stage.program]
-  make = lambda **changes: planner(
-    stage.name, {**stage.arguments, **changes}, place
+def _to_json(results: Sequence[Json], target: PlanTarget) -> str:
+  document = {
+    'topology': target.topology.name,
+    'chip': dataclasses.asdict(target.chip),
+    'stages': results,
+  }
+  document = report.replace_nonfinite_with_none(document)
+  return json.dumps(document, indent=1, allow_nan=False) + '\n'
+
+
+def _plan_group(
+  stages: Sequence[Stage], target: PlanTarget, find_batch: bool
+) -> tuple[list[Json], list[str]]:
+  """Estimates stages that have the same programs, which are compiled once.
+
+  Returns:
+    The JSON of each stage, and a message if the stages do not fit.
+  """
+  first, *others = stages
+  planner = PLANNERS[first.program]
+
+  def estimate_with(**changes: Any) -> StageEstimate:
+    arguments = {**first.arguments, **changes}
+    return planner.estimate(first.name, arguments, target)
+
+  estimate = dataclasses.replace(
+    estimate_with(), batches=planner.num_batches(first.arguments, target)
   )
-  planned = dataclasses.replace(make(), batches=_batches(stage, place))
-  print(report.format_estimate(planned, place.chip), flush=True)
-  others = [
-    dataclasses.replace(
-      planned, stage=each.name, batches=_batches(each, place), **_epoch(each)
+  print(report.format_estimate(estimate, target.chip), flush=True)
+  results = [report.estimate_to_json(estimate, target.chip)]
+  for stage in others:
+    other = _with_own_data(estimate, stage, target)
+    time = report.format_stage_time(other, target.chip)
+    print(f'  same programs {time}', flush=True)
+    results.append(report.estimate_to_json(other, target.chip))
+
+  misfits = []
+  if not estimate.fits:
+    tried, recommendation = memory_savings.try_memory_savings(
+      estimate, estimate_with, first.arguments, target.chip
     )
-    for each in alike
-  ]
-  for other in others:
-    print(
-      f'  the same      {report.format_stage_time(other, place.chip)}',
-      flush=True,
+    results[0]['would_help'] = tried
+    memory = report.format_memory(estimate, target.chip)
+    misfits.append(f'{first.name}: {memory}. {recommendation}')
+  elif find_batch and estimate.is_compiled:
+    results[0]['largest_batch'] = batch_size_search.find_largest_batch_size(
+      estimate, estimate_with, target.chip
     )
-  entry, misfit = report.estimate_to_json(planned, place.chip), []
-  if planned.fits and find_batch and planned.is_compiled:
-    entry['largest_batch'] = batch_size_search.find_largest_batch_size(
-      planned, make, place.chip
-    )
-  if not planned.fits:
-    entry['would_help'], line = batch_size_search.try_memory_savings(
-      planned, make, stage.arguments, place.chip
-    )
-    misfit = [
-      f'{stage.name}: {report.format_memory(planned, place.chip)}. {line}'
-    ]
   print(flush=True)
-  return [
-    entry,
-    *(report.estimate_to_json(other, place.chip) for other in others),
-  ], misfit
+  return results, misfits
 
 
-def _batches(stage: Any, place: PlanTarget) -> int | None:
-  """Steps of a training, where its config says how many; batches of problems of another stage."""
-  if stage.program == 'train.train':
-    return stage.arguments.get('train_steps')
-  problems = (
-    place.num_training_problems
-    if 'training' in stage.scope
-    else place.num_problems
-  )
-  return math.ceil(problems / stage.arguments['batch_size'])
-
-
-def _epoch(stage: Any) -> dict[str, Any]:
-  """The fields of a plan about the stage's own data."""
-  return (
-    training_estimate.epoch_size(stage.arguments)
-    if stage.program == 'train.train'
-    else {}
+def _with_own_data(
+  estimate: StageEstimate, stage: Stage, target: PlanTarget
+) -> StageEstimate:
+  """Returns the estimate of a stage with the same programs and other data."""
+  batches = PLANNERS[stage.program].num_batches(stage.arguments, target)
+  epoch = {}
+  if estimate.program == 'train':
+    epoch = training_estimate.epoch_size(stage.arguments)
+  return dataclasses.replace(
+    estimate, stage=stage.name, batches=batches, **epoch
   )
 
 
-def _distinct(stages: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
-  """Each stage with those after it that have the same programs."""
-  groups: dict[str, list[Any]] = {}
+def _group_by_programs(stages: Sequence[Stage]) -> list[list[Stage]]:
+  """Returns groups of stages that differ in their data only."""
+  groups: dict[str, list[Stage]] = {}
   for stage in stages:
-    what = {
-      name: value
-      for name, value in stage.arguments.items()
-      if name not in ('examples', 'train_steps', 'pack')
-    }
-    if 'optimizer' in what:
-      what['optimizer'] = optimizers.without_learning_rate(what['optimizer'])
-    groups.setdefault(repr((stage.program, sorted(what.items()))), []).append(
-      stage
-    )
-  return [(first, others) for first, *others in groups.values()]
+    arguments = dict(stage.arguments)
+    for name in _DATA_ARGUMENTS:
+      arguments.pop(name, None)
+    if 'optimizer' in arguments:
+      arguments['optimizer'] = optimizers.without_learning_rate(
+        arguments['optimizer']
+      )
+    key = repr((stage.program, sorted(arguments.items())))
+    groups.setdefault(key, []).append(stage)
+  return list(groups.values())
 
 
-def _slices(stages: Sequence[Any]) -> int:
-  """How many slices the stages' meshes ask for; ValueError where they disagree."""
-  shapes = {stage.arguments['partitioner'].num_slices for stage in stages}
-  if len(shapes) > 1:
+def _num_slices(stages: Sequence[Stage]) -> int:
+  """Returns the number of slices of the stages' meshes; ValueError if they differ."""
+  counts = {stage.arguments['partitioner'].num_slices for stage in stages}
+  if len(counts) > 1:
     raise ValueError(
-      f'The stages have meshes over {sorted(shapes)} slices (dcn_mesh_shape); '
-      'wanted the same number in all.'
+      f'The meshes of the stages have different numbers of slices: {sorted(counts)}. Use the same '
+      'DCN_MESH_SHAPE for all stages.'
     )
-  return shapes.pop()
+  return counts.pop()
 
 
 if __name__ == '__main__':

@@ -1,19 +1,19 @@
-"""Plans of runs on accelerators that nobody owns, from their gin files alone."""
+"""Tests of `mathft_jax.plan`: estimates of stages from their gin files alone."""
 
 import dataclasses
 import json
+from typing import NamedTuple
 
 import pytest
 
 from mathft_jax import plan
 from mathft_jax.aot import (
-  report,
+  estimates,
   roofline,
   sampling_estimate,
   training_estimate,
 )
-from mathft_jax.config import configured_programs as stages_lib
-from mathft_jax.config import entry_point
+from mathft_jax.config import configured_programs, entry_point
 from mathft_jax.data.example_types import SolutionExample
 
 REMAT = "transformer.TransformerConfig.remat = 'full'"
@@ -22,7 +22,7 @@ TRAIN = [
   '--gin_file=stages/ssft.gin',
   "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 64}",
 ]
-INFER = [
+INFERENCE = [
   '--gin_file=models/tiny.gin',
   '--gin_file=programs/sample.gin',
   '--gin_file=programs/score.gin',
@@ -34,75 +34,83 @@ INFER = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path, capsys):
-  """run(words): (exit status, what was written, what was printed, what was said in the end)."""
+class Result(NamedTuple):
+  """Exit status, content of plan.json, and text on stdout and stderr."""
 
-  def main(*words):
+  status: int
+  document: dict | None
+  stdout: str
+  stderr: str
+
+
+@pytest.fixture
+def run_plan(tmp_path, capsys):
+  """run_plan(*flags) -> Result."""
+
+  def run(*flags):
     output = tmp_path / 'runs' / 'plan.json'
     status = entry_point.main(
       plan.plan,
-      ['plan', f'--gin.PLAN_OUTPUT={output}', *words],
+      ['plan', f'--gin.PLAN_OUTPUT={output}', *flags],
       of_stages=plan.PARAMETERS_BY_PROGRAM,
     )
-    said = capsys.readouterr()
-    return (
-      status,
-      _strict(output.read_text()) if output.exists() else None,
-      said.out,
-      said.err,
+    captured = capsys.readouterr()
+    document = (
+      parse_strict_json(output.read_text()) if output.exists() else None
     )
+    return Result(status, document, captured.out, captured.err)
 
-  return main
+  return run
 
 
-def _strict(text):
-  """What others than Python read as json: they know no NaN and no Infinity."""
+def parse_strict_json(text):
+  """Parses JSON; NaN and Infinity, which only Python accepts, are errors."""
 
   def refuse(number):
-    raise ValueError(f'{number} is no json')
+    raise ValueError(f'{number} is not JSON')
 
   return json.loads(text, parse_constant=refuse)
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_a_training_on_a_tpu_slice(run):
-  status, found, said, _ = run(
+def test_training_on_a_tpu_slice(run_plan):
+  result = run_plan(
     *TRAIN,
     '--gin.TOPOLOGY=v5e:2x2',
     '--gin.FSDP=True',
     '--gin.BATCH_SIZE=8',
     '--gin.FIND_BATCH=False',
   )
-  assert status == 0
-  (stage,) = found['stages']
+  assert result.status == 0
+  (stage,) = result.document['stages']
   assert stage['is_compiled'] and stage['fits'] and stage['mesh'] == [4, 1]
   assert 0 < sum(stage['hbm'].values()) <= 1.001 * stage['used_bytes'] < 2**30
+
   (step,) = stage['programs']
-  model = 3 * stage['parameters'] * 2 * 8 * 128  # embeddings are the head too
-  assert (
-    0.9 * model < stage['model_flops'] < 2 * model
-  )  # and attention, and the vocabulary's width
+  # The embedding is also the output layer.
+  parameter_flops = 3 * stage['parameters'] * 2 * 8 * 128
+  # More than that: attention and the padded vocabulary.
+  assert 0.9 * parameter_flops < stage['model_flops'] < 2 * parameter_flops
   assert step['flops'] * 4 >= 0.99 * stage['model_flops']
   assert {each['axes'] for each in step['collectives']} <= {'data', 'none'}
   assert stage['model_flops_utilization'][0] < 1
   assert stage['stage_seconds'][0] == pytest.approx(
     1000 * stage['batch_seconds'][0]
   )
-  assert 'fits: ' in said and 'all-' in said
+  assert 'fits: ' in result.stdout and 'all-' in result.stdout
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_sampling_and_scoring_on_a_tpu_slice(run):
-  status, found, _, _ = run(
-    *INFER,
+def test_sampling_and_scoring_on_a_tpu_slice(run_plan):
+  result = run_plan(
+    *INFERENCE,
     '--gin.TOPOLOGY=v5e:2x2',
     '--gin.DECODE_BATCH_SIZE=8',
     '--gin.NUM_PARTITIONS=2',
     '--gin.FIND_BATCH=False',
   )
-  assert status == 0
-  sample, score = found['stages']
+  assert result.status == 0
+  sample, score = result.document['stages']
   assert [each['name'] for each in sample['programs']] == [
     'prefill',
     'decode 160',
@@ -115,28 +123,28 @@ def test_sampling_and_scoring_on_a_tpu_slice(run):
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_slices_exchange_over_their_own_network(run):
-  status, found, said, _ = run(
+def test_slices_exchange_over_the_data_center_network(run_plan):
+  result = run_plan(
     *TRAIN,
     '--gin.TOPOLOGY=v5e:2x2',
     '--gin.DCN_MESH_SHAPE=(2, 1)',
     '--gin.BATCH_SIZE=8',
     '--gin.FIND_BATCH=False',
   )
-  assert status == 0
-  (stage,) = found['stages']
-  assert found['topology'] == '2 slices of v5e:2x2' and stage['mesh'] == [8, 1]
-  assert 'slices' in {
-    each['axes'] for each in stage['programs'][0]['collectives']
-  }
+  assert result.status == 0
+  (stage,) = result.document['stages']
+  assert result.document['topology'] == '2 slices of v5e:2x2'
+  assert stage['mesh'] == [8, 1]
+  axes = {each['axes'] for each in stage['programs'][0]['collectives']}
+  assert 'slices' in axes
   assert stage['times']['slow'] > 0
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_groups_of_several_slices_know_nothing_of_each_other(run):
-  status, found, _, _ = run(
-    *INFER[:2],
-    *INFER[3:4],
+def test_replica_groups_of_several_slices_do_not_communicate(run_plan):
+  result = run_plan(
+    *INFERENCE[:2],
+    *INFERENCE[3:4],
     '--gin.MAX_DECODE_LENGTH=128',
     '--gin.PROMPT_LENGTH=64',
     '--gin.TOPOLOGY=v5e:4x4',
@@ -144,127 +152,87 @@ def test_groups_of_several_slices_know_nothing_of_each_other(run):
     '--gin.DECODE_BATCH_SIZE=32',
     '--gin.FIND_BATCH=False',
   )
-  assert status == 0
-  (stage,) = found['stages']
-  assert (
-    stage['mesh'][0] * stage['mesh'][1] * stage['groups']
-    == stage['num_devices']
-    == 32
-  )
+  assert result.status == 0
+  (stage,) = result.document['stages']
+  data, model = stage['mesh']
+  assert data * model * stage['groups'] == stage['num_devices'] == 32
   assert stage['groups'] == 8 and stage['tokens'] == 32 * 4 * 128
-  assert 'slices' not in {
-    each['axes']
-    for program in stage['programs']
-    for each in program['collectives']
-  }
+  for program in stage['programs']:
+    for collective in program['collectives']:
+      assert collective['axes'] != 'slices'
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_what_does_not_fit_ends_with_what_would_help(run):
-  status, found, said, error = run(
-    *TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.BATCH_SIZE=65536'
-  )
-  assert status == 1
-  (stage,) = found['stages']
+def test_a_stage_that_does_not_fit_lists_changes_that_save_memory(run_plan):
+  result = run_plan(*TRAIN, '--gin.TOPOLOGY=v5e:2x2', '--gin.BATCH_SIZE=65536')
+  assert result.status == 1
+  (stage,) = result.document['stages']
   assert not stage['fits'] and stage['used_bytes'] > 15.75 * 2**30
   changes = {each['change']: each for each in stage['would_help']}
-  assert {
+  expected = {
     'FSDP = True',
     REMAT,
     'NUM_MICROBATCHES = 2',
     'BATCH_SIZE = 32768',
-  } <= set(changes)
+  }
+  assert expected <= set(changes)
   assert changes[REMAT]['used_bytes'] < stage['used_bytes']
-  assert 'DOES NOT FIT' in error and '15.75' in error
-  assert any(
-    f'{name} (' in error for name, each in changes.items() if each['fits']
-  ) or ('Nothing alone suffices' in error)
+  assert 'DOES NOT FIT' in result.stderr and '15.75' in result.stderr
+  sufficient = [name for name, each in changes.items() if each['fits']]
+  assert any(f'{name} (' in result.stderr for name in sufficient) or (
+    'No single change makes it fit' in result.stderr
+  )
 
 
 @pytest.mark.parametrize('topology, devices', [('h100:8', 8), ('cpu:2', 2)])
-def test_without_a_compiler_the_work_is_counted(run, topology, devices):
-  status, found, said, _ = run(
-    *TRAIN, *INFER[1:], f'--gin.TOPOLOGY={topology}', '--gin.BATCH_SIZE=16'
+def test_without_a_compiler_the_traced_costs_are_counted(
+  run_plan, topology, devices
+):
+  result = run_plan(
+    *TRAIN, *INFERENCE[1:], f'--gin.TOPOLOGY={topology}', '--gin.BATCH_SIZE=16'
   )
-  assert status == 0
-  assert [stage['stage'] for stage in found['stages']] == [
-    'train',
-    'sample',
-    'score',
-  ]
-  train = found['stages'][0]
+  assert result.status == 0
+  stages = result.document['stages']
+  assert [each['stage'] for each in stages] == ['train', 'sample', 'score']
+  train = stages[0]
   assert not train['is_compiled'] and train['num_devices'] == devices
   assert train['programs'][0]['flops'] * devices == pytest.approx(
     train['model_flops'], rel=0.35
   )
-  assert ('may fit' in said) == (topology == 'h100:8')
-  assert ('hours for 3 stages' in said) == (topology == 'h100:8')
-  assert ('not known of train, sample, score' in said) == (topology == 'cpu:2')
+  is_gpu = topology == 'h100:8'
+  assert ('may fit' in result.stdout) == is_gpu
+  assert ('hours for 3 stages' in result.stdout) == is_gpu
+  assert ('not known for train, sample, score' in result.stdout) != is_gpu
 
 
-def test_a_token_reads_the_room_that_candidates_have_then():
-  rooms = [
-    128,
-    256,
-    512,
-    768,
-  ]  # 128, 128, 256 and 256 tokens are drawn in these
-  read = 128 * 128 + 128 * 256 + 256 * 512 + 256 * 768
-  assert sampling_estimate._mean_room(rooms) == -(-read // 768)
-  assert sampling_estimate._mean_room([160]) == 160
+def test_attention_reads_the_slots_that_the_cache_has_at_each_token():
+  # 128, 128, 256 and 256 tokens are decoded with these sizes of the cache.
+  slot_counts = [128, 256, 512, 768]
+  total = 128 * 128 + 128 * 256 + 256 * 512 + 256 * 768
+  assert sampling_estimate.mean_slots(slot_counts) == -(-total // 768)
+  assert sampling_estimate.mean_slots([160]) == 160
 
 
-def test_times_of_rooms_between_two_that_are_compiled_lie_on_a_line():
-  token = lambda seconds: (
-    roofline.ResourceTimes(0, seconds),
-    roofline.ResourceTimes(1, 0),
-  )
-  found = sampling_estimate._decoding(
-    {128: token(1.0), 512: token(4.0)}, [128, 256, 512]
+def test_times_between_two_compiled_cache_sizes_are_interpolated():
+  def times(seconds):
+    return sampling_estimate.DecodeTimes(
+      token=roofline.ResourceTimes(memory=seconds),
+      start=roofline.ResourceTimes(compute=1),
+    )
+
+  found = sampling_estimate.decode_times(
+    {128: times(1.0), 512: times(4.0)}, [128, 256, 512]
   )
   assert found == roofline.ResourceTimes(3, 128 * 1.0 + 128 * 2.0 + 256 * 4.0)
 
 
-def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
-  rows = {'few': 10, 'many': 30}
-  stages = [
-    stages_lib.ConfiguredProgram(
-      name,
-      'train.train',
-      {
-        'model': 1,
-        'batch_size': 5,
-        'max_length': 8,
-        'pack': False,
-        'train_steps': 7,
-        'partitioner': _OneSlice(),
-        'examples': lambda split, name=name: (
-          rows[name] * [SolutionExample([1], [1, 1])]
-        ),
-      },
-    )
-    for name in rows
-  ]
-  monkeypatch.setattr(plan, 'PLANNERS', {'train.train': _planner})
-  output = tmp_path / 'plan.json'
-  plan.plan(stages, topology='h100:1', output=output)
-  found = json.loads(output.read_text())['stages']
-  assert [
-    (each['stage'], each['epoch_tokens'], each['epoch_batches'])
-    for each in found
-  ] == [
-    ('few', 30, 2),
-    ('many', 90, 6),
-  ]
-
-
 @dataclasses.dataclass(frozen=True)
-class _OneSlice:
+class OneSlice:
   num_slices: int = 1
 
 
-def _planner(stage, arguments, place):
-  return report.StageEstimate(
+def estimate_without_compiling(stage, arguments, target):
+  return estimates.StageEstimate(
     stage=stage,
     program='train',
     settings={},
@@ -280,13 +248,46 @@ def _planner(stage, arguments, place):
   )
 
 
-def test_a_recipe_has_a_plan_of_each_stage_that_differs(run):
-  status, found, _, _ = run(
-    '--gin_file=recipes/tiny_cpu.gin', '--gin.TOPOLOGY=cpu:1'
+def test_stages_that_share_programs_have_their_own_data(tmp_path, monkeypatch):
+  def stage(name, num_examples):
+    example = SolutionExample([1], [1, 1])
+    arguments = {
+      'model': 1,
+      'batch_size': 5,
+      'max_length': 8,
+      'pack': False,
+      'train_steps': 7,
+      'partitioner': OneSlice(),
+      'examples': lambda split: num_examples * [example],
+    }
+    return configured_programs.ConfiguredProgram(name, 'train.train', arguments)
+
+  planner = plan.Planner(
+    estimate_without_compiling, training_estimate.num_train_steps
   )
-  assert status == 0
-  batches = {stage['stage']: stage['batches'] for stage in found['stages']}
-  assert batches == {
+  monkeypatch.setattr(plan, 'PLANNERS', {'train.train': planner})
+  output = tmp_path / 'plan.json'
+  plan.plan(
+    [stage('few', 10), stage('many', 30)], topology='h100:1', output=output
+  )
+  few, many = json.loads(output.read_text())['stages']
+  assert (few['stage'], few['epoch_tokens'], few['epoch_batches']) == (
+    'few',
+    30,
+    2,
+  )
+  assert (many['stage'], many['epoch_tokens'], many['epoch_batches']) == (
+    'many',
+    90,
+    6,
+  )
+
+
+def test_each_stage_of_a_recipe_is_planned(run_plan):
+  result = run_plan('--gin_file=recipes/tiny_cpu.gin', '--gin.TOPOLOGY=cpu:1')
+  assert result.status == 0
+  stages = result.document['stages']
+  assert {stage['stage']: stage['batches'] for stage in stages} == {
     'ssft': 80,
     'ssft_again': 80,
     'control': 380,
@@ -298,31 +299,30 @@ def test_a_recipe_has_a_plan_of_each_stage_that_differs(run):
     'score': 8,
     'likelihood': 8,
   }
-  assert (
-    found['stages'][0]['epoch_tokens'] is None
-  )  # the recipe hands the data over
+  # The recipe passes the examples when it runs.
+  assert stages[0]['epoch_tokens'] is None
 
 
-def test_an_epoch_is_counted_where_the_data_is_here(run, tmp_path):
-  status, found, _, _ = run(
+def test_the_epoch_is_counted_if_the_data_is_available(run_plan):
+  result = run_plan(
     '--gin_file=models/dials.gin',
     '--gin_file=data/generated.gin',
     '--gin_file=stages/ssft.gin',
     '--gin.TOPOLOGY=cpu:1',
     '--gin.MAX_LENGTH=64',
   )
-  assert status == 0
-  assert found['stages'][0]['epoch_tokens'] > 1000
+  assert result.status == 0
+  assert result.document['stages'][0]['epoch_tokens'] > 1000
 
 
 @pytest.mark.parametrize(
-  'words, message',
+  'flags, message',
   [
     (
       ['--gin_file=models/tiny.gin', '--gin.TOPOLOGY=v5e:2x2'],
       'configure no training',
     ),
-    ([*TRAIN, '--gin.TOPOLOGY=v5p:4x4'], 'wanted 3 numbers'),
+    ([*TRAIN, '--gin.TOPOLOGY=v5p:4x4'], 'must have 3 numbers'),
     ([*TRAIN, '--gin.TOPOLOGY=v9:4x4'], 'v5p:4x4x4'),
     (['--gin_file=stages/ssft.gin', '--gin.TOPOLOGY=v5e:2x2'], 'MODEL'),
     (TRAIN, 'TOPOLOGY'),
@@ -337,6 +337,9 @@ def test_an_epoch_is_counted_where_the_data_is_here(run, tmp_path):
     ([*TRAIN, '--gin.TOPOLOGY=cpu:3', '--gin.BATCH_SIZE=8'], 'batch_size'),
   ],
 )
-def test_mistakes_are_said_before_anything_is_compiled(run, words, message):
-  status, found, _, error = run(*words)
-  assert status in (1, 2) and message in error and 'Traceback' not in error
+def test_wrong_settings_are_refused_before_compilation(
+  run_plan, flags, message
+):
+  result = run_plan(*flags)
+  assert result.status in (1, 2)
+  assert message in result.stderr and 'Traceback' not in result.stderr

@@ -1,96 +1,103 @@
-"""A traced program compiled for chips: whether it fits, what it holds, what it does."""
+"""Compilation of a traced program for devices that need not be attached.
+
+compiled = compile_program(traced, mesh.size)
+compiled.fits, compiled.used_bytes                 # memory of each device
+compiled.costs().flops                             # see `hlo.program_costs`
+"""
 
 import dataclasses
 import re
 import time
-from typing import Any
+
+import jax
 
 from mathft_jax.aot import traced_flops
 from mathft_jax.aot.hlo import program_costs
 
-UNITS = {'B': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-SIZE = re.compile(r'([\d.]+)\s*([KMGT]?)i?B?')
-KERNEL = 'tpu_custom_call'  # of Pallas
-# Two ways in which libtpu says that memory does not suffice.
-TOO_MUCH = (
-  re.compile(r'Used ([\d.]+[BKMGT]?) of'),
-  re.compile(r'total memory required[^(]*\(([\d.]+[BKMGT]?)\) exceeds'),
+_UNIT_BYTES = {'': 1, 'B': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+_PALLAS_TARGET = 'tpu_custom_call'
+# libtpu reports in one of two ways that a program needs too much memory.
+_OUT_OF_MEMORY = re.compile(
+  r'(?:Used |total memory required[^(]*\()([\d.]+)([BKMGT]?)(?: of|\) exceeds)'
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledProgram:
-  """One program, compiled for a topology; bytes are those of each device.
+  """One program, compiled for a topology. Bytes are those of each device.
 
   Attributes:
-    fits: whether the compiler found place for all of it.
-    used_bytes: arguments, results and temporaries at the fullest moment, which is what the compiler
-      compares with the memory; where it does not fit what it says that it needs.
-    argument_bytes: the share of arguments; 0 where it does not fit.
-    text: the optimized program; None where it does not fit.
-    kernel_flops: of custom kernels, which the text does not tell: their grids times their bodies,
-      so too many where a causal kernel skips blocks.
-    seconds: that compiling took.
+    fits: whether the program fits into the memory of a device.
+    used_bytes: peak memory: arguments, results and temporaries. This is what the compiler compares
+      with the capacity. If the program does not fit, the bytes that the compiler reports.
+    argument_bytes: bytes of the arguments; 0 if the program does not fit.
+    text: optimized HLO; '' if the program does not fit.
+    kernel_flops: FLOPs of custom kernels, which the HLO does not contain: body times grid. This is
+      an upper bound for a causal kernel, which skips blocks.
+    seconds: compilation time.
   """
 
   fits: bool
   used_bytes: float
   argument_bytes: float = 0
-  text: str | None = None
+  text: str = ''
   kernel_flops: float = 0
   seconds: float = 0
 
-  def costs(self, unknown_trips: int = 1) -> program_costs.ProgramCosts:
-    """What one execution does; see `hlo.count`."""
-    found = program_costs.count_program_costs(
-      self.text, unknown_trips=unknown_trips
+  def costs(self, unknown_trip_count: int = 1) -> program_costs.ProgramCosts:
+    """Returns the costs of one execution; see `program_costs.count_program_costs`."""
+    costs = program_costs.count_program_costs(
+      self.text, unknown_trip_count=unknown_trip_count
     )
-    if found.kernel_flops or not self.kernel_flops:
-      return found
+    if costs.kernel_flops or not self.kernel_flops:
+      return costs
+
+    uncounted = {}
+    for name, times in costs.uncounted.items():
+      if not name.startswith(_PALLAS_TARGET):
+        uncounted[name] = times
     return dataclasses.replace(
-      found,
-      flops=found.flops + self.kernel_flops,
+      costs,
+      flops=costs.flops + self.kernel_flops,
       kernel_flops=self.kernel_flops,
-      uncounted={
-        name: times
-        for name, times in found.uncounted.items()
-        if not name.startswith(KERNEL)
-      },
+      uncounted=uncounted,
     )
 
 
-def compile_program(traced: Any, num_devices: int) -> CompiledProgram:
-  """A traced program compiled for the devices of its shardings, of which there are so many.
+def compile_program(
+  traced: jax.stages.Traced, num_devices: int
+) -> CompiledProgram:
+  """Compiles a traced program for the devices of its shardings.
 
-  Raises what the compiler raises, but for memory that does not suffice.
+  Args:
+    traced: the program.
+    num_devices: number of these devices.
+
+  Raises:
+    Exception: whatever the compiler raises, except that the program does not fit.
   """
   started = time.monotonic()
   try:
     compiled = traced.lower().compile()
-  except (
-    Exception
-  ) as error:  # jax has no public name for it that all versions share
-    needed = [
-      match for pattern in TOO_MUCH if (match := pattern.search(str(error)))
-    ]
-    if not needed:
+  except Exception as error:  # its type depends on the version of jax
+    out_of_memory = _OUT_OF_MEMORY.search(str(error))
+    if out_of_memory is None:
       raise
+    number, unit = out_of_memory.groups()
     return CompiledProgram(
-      False, _bytes(needed[0].group(1)), seconds=time.monotonic() - started
+      fits=False,
+      used_bytes=float(number) * _UNIT_BYTES[unit],
+      seconds=time.monotonic() - started,
     )
+
   memory = compiled.memory_analysis()
+  assert memory is not None
+  kernels = traced_flops.count_traced_flops(traced.jaxpr).kernels
   return CompiledProgram(
-    True,
-    memory.peak_memory_in_bytes,
-    memory.argument_size_in_bytes,
-    compiled.as_text(),
-    sum(traced_flops.count_traced_flops(traced.jaxpr).kernels.values())
-    / num_devices,
-    time.monotonic() - started,
+    fits=True,
+    used_bytes=memory.peak_memory_in_bytes,
+    argument_bytes=memory.argument_size_in_bytes,
+    text=compiled.as_text() or '',
+    kernel_flops=sum(kernels.values()) / num_devices,
+    seconds=time.monotonic() - started,
   )
-
-
-def _bytes(text: str) -> float:
-  """'20.5G' in bytes."""
-  number, unit = SIZE.match(text).groups()
-  return float(number) * UNITS[unit or 'B']

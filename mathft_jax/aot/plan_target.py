@@ -1,19 +1,31 @@
-"""What a stage is planned on: devices that may be nobody's, sizes that its config does not say."""
+"""Planning target: the devices, and sizes of the workload that gin files do not contain."""
 
 from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import Any
+from typing import NamedTuple, cast
+
+import jax
+from jax.sharding import Mesh
 
 from mathft_jax.aot import topologies
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import replica_groups
+from mathft_jax.models import transformer
 from mathft_jax.monitoring import hardware
+
+
+class GroupMesh(NamedTuple):
+  """Mesh of one replica group, the number of groups and the batch size of each."""
+
+  mesh: Mesh
+  num_groups: int
+  batch_size: int
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanTarget:
-  """See `plan.plan`."""
+  """Devices and workload sizes; see `plan.plan`."""
 
   topology: topologies.Topology
   prompt_length: int
@@ -27,76 +39,76 @@ class PlanTarget:
     return self.topology.chip
 
   @functools.cached_property
-  def devices(self) -> Sequence[Any]:
-    """To compile for; of TPUs only."""
+  def devices(self) -> Sequence[topologies.Device]:
+    """Compile-only devices; TPU only."""
     return self.topology.compile_only_devices()
 
-  def _alone(self, mesh: Any) -> Sequence[Any]:
-    """Devices of a slice that is as large as what a group has of a larger one."""
-    devices = list(mesh.devices.flat)
-    shape = tuple(
-      len(set(along)) for along in zip(*(device.coords for device in devices))
-    )
-    shape = shape[: self.chip.dimensions]
-    small = dataclasses.replace(self.topology, shape=shape, slices=1)
-    return (
-      small.compile_only_devices()
-      if small.num_devices == len(devices)
-      else devices
-    )
+  def traceable_model(
+    self, model: transformer.TransformerConfig
+  ) -> transformer.TransformerConfig:
+    """Returns the model, on GPU and CPU with the einsum attention kernel.
 
-  def model(self, config: Any) -> Any:
-    """The model as it is planned: where nothing is compiled, with the plain kernel of attention.
-
-    Others cannot be traced without their device, and do the same arithmetic.
+    Other kernels cannot be traced without their device; they compute the same products.
     """
-    return (
-      config
-      if self.chip.is_tpu
-      else dataclasses.replace(config, attention_kernel='einsum')
-    )
+    if self.chip.is_tpu:
+      return model
+    return dataclasses.replace(model, attention_kernel='einsum')
 
-  def lowered(self, traced: Any) -> Any:
-    """The jaxpr of a program that is not compiled; raises where its platform cannot run it."""
-    traced.lower(
-      lowering_platforms=('cpu' if self.chip.name == 'cpu' else 'cuda',)
-    )
-    return traced.jaxpr
+  def check_lowers(self, traced: jax.stages.Traced) -> None:
+    """Raises what jax raises if a program cannot be lowered for GPU or CPU."""
+    platform = 'cpu' if self.chip.name == 'cpu' else 'cuda'
+    traced.lower(lowering_platforms=(platform,))
 
-  def mesh(self, partitioner: partitioning.Partitioner) -> Any:
-    """The mesh of all devices."""
+  def make_mesh(self, partitioner: partitioning.Partitioner) -> Mesh:
+    """Returns the mesh over all devices; on GPU and CPU it is an `AbstractMesh`."""
     if self.chip.is_tpu:
       return partitioner.mesh(self.devices)
-    return partitioner.abstract_mesh(self.topology.num_devices)
+    mesh = partitioner.abstract_mesh(self.topology.num_devices)
+    return cast(Mesh, mesh)
 
-  def slice_shape(self, mesh: Any) -> list[tuple[str, int]]:
-    """(axis, size within a slice) of a mesh; between slices it is the data that is divided."""
-    slices = len(
-      {getattr(device, 'slice_index', 0) for device in mesh.devices.flat}
-    )
-    return [
-      (name, size // (slices if name == 'data' else 1))
-      for name, size in mesh.shape.items()
-    ]
+  def mesh_shape_within_slice(self, mesh: Mesh) -> list[tuple[str, int]]:
+    """Returns name and size within a slice of each axis; `data` is divided between slices."""
+    slices = {getattr(device, 'slice_index', 0) for device in mesh.devices.flat}
+    sizes = dict(mesh.shape)
+    sizes['data'] //= len(slices)
+    return list(sizes.items())
 
-  def group(
+  def replica_group_mesh(
     self, partitioner: partitioning.Partitioner, batch_size: int
-  ) -> tuple[Any, int, int]:
-    """(mesh, number of groups, problems of a batch for each) of sampling and scoring."""
-    if self.chip.is_tpu:
-      group = replica_groups.replica_group_of_process(
-        partitioner, batch_size, self.devices, 0
-      )
-      if group.count == 1:
-        return group.mesh, 1, batch_size
-      # A group knows of no others; libtpu compiles for all devices of a slice, not for some.
-      alone = dataclasses.replace(
-        partitioner,
-        num_partitions=group.mesh.shape['model'],
-        ici_mesh_shape=None,
-        dcn_mesh_shape=None,
-      )
-      return alone.mesh(self._alone(group.mesh)), group.count, group.items_per_batch
-    mesh = self.mesh(partitioner)
-    partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
-    return mesh, 1, batch_size
+  ) -> GroupMesh:
+    """Returns how sampling and scoring divide the devices and a batch of problems."""
+    if not self.chip.is_tpu:
+      mesh = self.make_mesh(partitioner)
+      partitioning.check_batch_divisible(batch_size, mesh, knob='batch_size')
+      return GroupMesh(mesh, 1, batch_size)
+
+    group = replica_groups.replica_group_of_process(
+      partitioner, batch_size, self.devices, 0
+    )
+    if group.count == 1:
+      return GroupMesh(group.mesh, 1, batch_size)
+    within_group = dataclasses.replace(
+      partitioner,
+      num_partitions=group.mesh.shape['model'],
+      ici_mesh_shape=None,
+      dcn_mesh_shape=None,
+    )
+    mesh = within_group.mesh(self._devices_of_smaller_slice(group.mesh))
+    return GroupMesh(mesh, group.count, group.items_per_batch)
+
+  def _devices_of_smaller_slice(
+    self, mesh: Mesh
+  ) -> Sequence[topologies.Device]:
+    """Returns the devices of a slice that is as large as a group of a larger slice.
+
+    libtpu compiles for all devices of a slice, not for some of them.
+    """
+    devices = list(mesh.devices.flat)
+    columns = list(zip(*(device.coords for device in devices)))
+    shape = tuple(len(set(column)) for column in columns)
+    smaller = dataclasses.replace(
+      self.topology, shape=shape[: self.chip.dimensions], slices=1
+    )
+    if smaller.num_devices != len(devices):
+      return devices
+    return smaller.compile_only_devices()

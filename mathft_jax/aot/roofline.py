@@ -1,123 +1,129 @@
-"""How long a program takes at least, from what it does and what a chip can do.
+"""Roofline bounds: how long a program takes, from its costs and the peak rates of a chip.
 
-Each resource alone gives a time: arithmetic, memory traffic, links within a slice, the network
-between slices. A program takes at least the longest of them (all perfectly overlapped), and about
-their sum where nothing overlaps. Latencies, and arithmetic that is no matrix product, are left out.
+  times = resource_times(costs, chip, list(mesh.devices.flat))
+  times.lower_bound, times.upper_bound               # seconds of one execution
+
+Each resource alone gives a time: arithmetic, HBM, the inter-chip interconnect (ICI) within a slice
+and the data-center network (DCN) between slices. The longest of them is a lower bound (full
+overlap), their sum an upper bound (no overlap). Latencies and arithmetic other than matrix products
+are not included.
 """
 
 from collections.abc import Sequence
 import dataclasses
-from typing import Any
 
-from mathft_jax.aot.hlo import program_costs
+from mathft_jax.aot.hlo.program_costs import CollectiveCosts, ProgramCosts
+from mathft_jax.aot.topologies import Device
 from mathft_jax.monitoring import hardware
+
+MeshShape = Sequence[tuple[str, int]]  # name and size of each axis
 
 
 @dataclasses.dataclass(frozen=True)
 class ResourceTimes:
   """Seconds that each resource is busy."""
 
-  compute: float
-  memory: float
-  links: float = 0.0
-  slow: float = 0.0
+  compute: float = 0.0
+  memory: float = 0.0
+  ici: float = 0.0
+  dcn: float = 0.0
 
   @property
-  def least(self) -> float:
-    """Everything overlapped."""
+  def lower_bound(self) -> float:
+    """Seconds with full overlap."""
     return max(dataclasses.astuple(self))
 
   @property
-  def most(self) -> float:
-    """Nothing overlapped."""
+  def upper_bound(self) -> float:
+    """Seconds with no overlap."""
     return sum(dataclasses.astuple(self))
 
-  def scaled(self, factor: float) -> 'ResourceTimes':
-    return ResourceTimes(
-      *(factor * seconds for seconds in dataclasses.astuple(self))
-    )
+  def __mul__(self, factor: float) -> 'ResourceTimes':
+    return ResourceTimes(*(factor * time for time in dataclasses.astuple(self)))
 
-  def plus(self, other: 'ResourceTimes') -> 'ResourceTimes':
-    return ResourceTimes(
-      *map(sum, zip(dataclasses.astuple(self), dataclasses.astuple(other)))
-    )
+  def __add__(self, other: 'ResourceTimes') -> 'ResourceTimes':
+    pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other))
+    return ResourceTimes(*map(sum, pairs))
 
-  def minus(self, other: 'ResourceTimes') -> 'ResourceTimes':
-    return self.plus(other.scaled(-1))
+  def __sub__(self, other: 'ResourceTimes') -> 'ResourceTimes':
+    return self + other * -1
 
 
 def resource_times(
-  costs: program_costs.ProgramCosts, chip: hardware.Chip, devices: Sequence[Any]
+  costs: ProgramCosts, chip: hardware.Chip, devices: Sequence[Device]
 ) -> ResourceTimes:
-  """The times of one execution; `devices` in the order of the mesh, for what groups lie on."""
-  slice_of = lambda device: getattr(device, 'slice_index', 0)
-  in_slice = [
-    device for device in devices if slice_of(device) == slice_of(devices[0])
-  ]
-  links = sum(
-    _on_links(each, chip, in_slice)
-    for each in costs.collectives
-    if not each.between_slices
-  )
-  slow = sum(each.bytes for each in costs.collectives if each.between_slices)
+  """Returns the times of one execution.
+
+  Args:
+    costs: costs of one device.
+    chip: peak rates.
+    devices: devices in the order of the flattened mesh.
+  """
+  first_slice = _slice_index(devices[0])
+  devices = [each for each in devices if _slice_index(each) == first_slice]
+  ici_seconds = dcn_bytes = 0.0
+  for collective in costs.collectives:
+    if collective.between_slices:
+      dcn_bytes += collective.bytes_sent
+    else:
+      ici_seconds += _ici_seconds(collective, chip, devices)
   return ResourceTimes(
     costs.flops / chip.flops,
     costs.hbm_bytes / chip.hbm_bandwidth,
-    links,
-    slow / chip.slow_bandwidth,
+    ici_seconds,
+    dcn_bytes / chip.slow_bandwidth,
   )
 
 
-def _on_links(
-  collective: program_costs.CollectiveCosts,
-  chip: hardware.Chip,
-  devices: Sequence[Any],
+def _slice_index(device: Device) -> int:
+  return getattr(device, 'slice_index', 0)
+
+
+def _ici_seconds(
+  collective: CollectiveCosts, chip: hardware.Chip, devices: Sequence[Device]
 ) -> float:
-  """Seconds of a collective within a slice; the slowest of its groups counts.
+  """Returns the seconds of a collective within a slice, those of its slowest group.
 
-  A group whose chips differ along k of the torus' dimensions uses the links of these k.
+  A group whose chips differ along k dimensions of the torus uses the links of these k.
   """
-  spread = min(
-    (
-      sum(
-        len(set(along)) > 1
-        for along in zip(*(devices[place].coords for place in group))
-      )
-      for group in collective.groups
-    ),
-    default=1,
-  )
-  return collective.bytes / (
-    chip.link_bandwidth * max(spread, 1) / chip.dimensions
-  )
+  torus_axes = chip.dimensions
+  for group in collective.groups:
+    coordinates = [devices[i].coords for i in group]
+    torus_axes = min(torus_axes, len(_varying_axes(coordinates)))
+  if not collective.groups:
+    torus_axes = 1
+  bandwidth = chip.link_bandwidth * max(torus_axes, 1) / chip.dimensions
+  return collective.bytes_sent / bandwidth
 
 
 def mesh_axes_of_collective(
-  collective: program_costs.CollectiveCosts,
-  mesh_shape: Sequence[tuple[str, int]],
+  collective: CollectiveCosts, mesh_shape: MeshShape
 ) -> str:
-  """The mesh axes that a collective's groups run along, 'data' or 'data, model'; or 'slices'.
+  """Returns the mesh axes along which groups exchange: 'data', 'data, model', 'slices' or 'none'.
 
-  `mesh_shape`: (name, size within a slice) of each axis.
+  Args:
+    collective: the collective.
+    mesh_shape: name and size within a slice of each axis.
   """
   if collective.between_slices:
     return 'slices'
-  along = set()
+  axes: set[int] = set()
   for group in collective.groups:
-    coordinates = [_coordinates(place, mesh_shape) for place in group]
-    along |= {
-      name
-      for (name, _), values in zip(mesh_shape, zip(*coordinates))
-      if len(set(values)) > 1
-    }
-  return ', '.join(name for name, _ in mesh_shape if name in along) or 'none'
+    axes |= _varying_axes([_coordinates(i, mesh_shape) for i in group])
+  names = [mesh_shape[axis][0] for axis in sorted(axes)]
+  return ', '.join(names) or 'none'
 
 
-def _coordinates(
-  place: int, mesh_shape: Sequence[tuple[str, int]]
-) -> list[int]:
-  found = []
+def _varying_axes(coordinates: Sequence[Sequence[int]]) -> set[int]:
+  """Returns the axes along which coordinates differ."""
+  columns = enumerate(zip(*coordinates))
+  return {axis for axis, column in columns if len(set(column)) > 1}
+
+
+def _coordinates(index: int, mesh_shape: MeshShape) -> list[int]:
+  """Returns the coordinates of a device, by its index in the flattened mesh."""
+  coordinates = []
   for _, size in reversed(mesh_shape):
-    place, along = divmod(place, size)
-    found.append(along)
-  return found[::-1]
+    index, coordinate = divmod(index, size)
+    coordinates.append(coordinate)
+  return coordinates[::-1]

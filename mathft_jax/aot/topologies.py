@@ -1,7 +1,10 @@
-"""Accelerators that nobody has to own: `v5p:4x4x4` as devices to compile for.
+"""Topologies such as `v5p:4x4x4`, and compile-only devices for them.
 
-TPU programs are compiled by libtpu, which comes with the extra [plan] and needs no TPU. Of GPUs and
-CPUs only the number of devices is known here; programs are lowered for them, not compiled.
+  topology = parse_topology('v5p:4x4x4')
+  devices = topology.compile_only_devices()          # 64 devices; no TPU is needed
+
+TPU programs are compiled by libtpu, which the extra [plan] installs. Programs for GPUs and CPUs are
+lowered but not compiled; for them a topology is only a number of devices.
 """
 
 from collections.abc import Sequence
@@ -9,23 +12,15 @@ import dataclasses
 import importlib.util
 import math
 import os
-from typing import Any
+from typing import Protocol
 
 from mathft_jax.monitoring import hardware
 
-# One slice of 4 to 1,024 chips, as Cloud TPU offers them; larger worlds of v5e and v6e are several
-# slices (Partitioner.dcn_mesh_shape).
-SLICE_SHAPES_2D = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+# One slice of 4 to 1,024 chips, as in Cloud TPU. Larger systems of v5e and v6e are several slices
+# (Partitioner.dcn_mesh_shape).
+SLICE_SHAPES_2D = '2x2 2x4 4x4 4x8 8x8 8x16 16x16'.split()
 SLICE_SHAPES_3D = (
-  '2x2x1',
-  '2x2x2',
-  '2x2x4',
-  '2x4x4',
-  '4x4x4',
-  '4x4x8',
-  '4x8x8',
-  '8x8x8',
-  '8x8x16',
+  '2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16'.split()
 )
 KNOWN_TPU_SLICES = tuple(
   f'{chip.name}:{shape}'
@@ -35,13 +30,21 @@ KNOWN_TPU_SLICES = tuple(
 CPU = hardware.Chip('cpu', 'cpu', math.nan, math.inf, math.nan)
 
 
+class Device(Protocol):
+  """A TPU device, attached or compile-only. Devices of a single slice may lack `slice_index`."""
+
+  @property
+  def coords(self) -> Sequence[int]: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Topology:
   """Devices of one kind.
 
   Attributes:
-    shape: chips along each dimension of a slice's torus; of GPUs and CPUs (their number,).
-    slices: so many of these.
+    chip: peak rates of one device.
+    shape: chips along each dimension of a slice's torus; (number,) for GPUs and CPUs.
+    slices: number of such slices.
   """
 
   chip: hardware.Chip
@@ -57,69 +60,81 @@ class Topology:
     return self.num_chips * self.chip.devices_per_chip
 
   @property
-  def name(self) -> str:
-    one = f'{self.chip.name}:{"x".join(map(str, self.shape))}'
-    return one if self.slices == 1 else f'{self.slices} slices of {one}'
+  def slice_name(self) -> str:
+    """Name of one slice, such as 'v5e:4x4'."""
+    return f'{self.chip.name}:{"x".join(map(str, self.shape))}'
 
-  def compile_only_devices(self) -> Sequence[Any]:
-    """Devices to compile for; of TPUs only."""
+  @property
+  def name(self) -> str:
+    if self.slices == 1:
+      return self.slice_name
+    return f'{self.slices} slices of {self.slice_name}'
+
+  def compile_only_devices(self) -> Sequence[Device]:
+    """Returns devices that programs can be compiled for, but not run on.
+
+    Raises:
+      ValueError: libtpu is not installed or does not know the slice.
+    """
+    if importlib.util.find_spec('libtpu') is None:
+      raise ValueError(
+        f'{self.name}: compiling for TPUs needs libtpu, which is not installed. Run '
+        "pip install 'mathft_jax[plan]'; no TPU is needed."
+      )
     return _compile_only_devices(self)
 
 
 def parse_topology(text: str, *, slices: int = 1) -> Topology:
-  """The topology `<kind>:<shape>`; ValueError with what is known for anything else."""
+  """Returns the topology `<kind>:<shape>`, such as 'v5p:4x4x4', 'h100:8' or 'cpu:8'.
+
+  Args:
+    text: the topology of one slice.
+    slices: number of slices.
+
+  Raises:
+    ValueError: the kind is unknown, or the shape does not fit it.
+  """
   name, _, shape = text.partition(':')
   chip = CPU if name == 'cpu' else hardware.CHIPS.get(name.lower())
-  sizes = shape.split('x')
-  if chip is None or not all(
-    size.isdigit() and int(size) > 0 for size in sizes
-  ):
+  sizes = [int(size) for size in shape.split('x') if size.isdigit()]
+  if chip is None or len(sizes) != shape.count('x') + 1 or 0 in sizes:
+    gpus = ', '.join(f'{gpu.name}:8' for gpu in hardware.GPUS)
     raise ValueError(
-      f'TOPOLOGY is {text!r}; wanted <kind>:<chips>, a TPU slice ({", ".join(KNOWN_TPU_SLICES)}), GPUs '
-      f'({", ".join(f"{chip.name}:8" for chip in hardware.GPUS)}) or cpu:8.'
+      f'TOPOLOGY is {text!r}; it must be <kind>:<chips>: a TPU slice '
+      f'({", ".join(KNOWN_TPU_SLICES)}), GPUs ({gpus}) or cpu:8.'
     )
-  found = Topology(chip, tuple(map(int, sizes)), slices)
-  if len(found.shape) != max(chip.dimensions, 1):
+
+  dimensions = max(chip.dimensions, 1)
+  if len(sizes) != dimensions:
     raise ValueError(
-      f'TOPOLOGY is {text!r}; wanted {max(chip.dimensions, 1)} numbers after '
-      f'{chip.name}:, of chips along each dimension.'
+      f'TOPOLOGY is {text!r}; a shape of {chip.name} must have {dimensions} numbers, the chips '
+      f'along each dimension, but it has {len(sizes)}.'
     )
-  return found
+  return Topology(chip, tuple(sizes), slices)
 
 
-def _compile_only_devices(topology: Topology) -> Sequence[Any]:
-  if importlib.util.find_spec('libtpu') is None:
-    raise ValueError(
-      f'{topology.name}: libtpu compiles for TPUs and is not installed; '
-      "pip install 'mathft_jax[plan]' (works without a TPU)."
-    )
-  # Libtpu asks Google's metadata server about its machine, which is not the one planned for.
+def _compile_only_devices(topology: Topology) -> Sequence[Device]:
+  # Without these, libtpu asks Google's metadata server about the local machine.
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5p-8')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  os.environ.setdefault(
-    'ALLOW_MULTIPLE_LIBTPU_LOAD', '1'
-  )  # nothing runs: several may compile
-  from jax.experimental import (
-    topologies,
-  )  # not at the top: names are parsed without jax
+  # Several processes may compile at once, as none uses a TPU.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
+  from jax.experimental import topologies  # imports backends: only if needed
 
-  # A slice smaller than the usual host is one host.
-  hosts = (
-    {}
-    if math.prod(topology.shape) >= 4
-    else {'chips_per_host_bounds': (*topology.shape, 1)[:3]}
-  )
-  config = (
-    {'chip_config_name': topology.chip.config} if topology.chip.config else {}
-  )
-  slices = {'num_slices': topology.slices} if topology.slices > 1 else {}
-  name = f'{topology.chip.name}:{"x".join(map(str, topology.shape))}'
+  options = {}
+  if math.prod(topology.shape) < 4:  # a slice smaller than the usual host
+    options['chips_per_host_bounds'] = (*topology.shape, 1)[:3]
+  if topology.chip.config:
+    options['chip_config_name'] = topology.chip.config
+  if topology.slices > 1:
+    options['num_slices'] = topology.slices
   try:
     return topologies.get_topology_desc(
-      name, 'tpu', **hosts, **config, **slices
+      topology.slice_name, 'tpu', **options
     ).devices
-  except Exception as error:  # of several kinds, by jaxlib's version
+  except Exception as error:  # its type depends on the version of jaxlib
     raise ValueError(
-      f'{topology.name}: libtpu knows no such slice ({error}). Known are {", ".join(KNOWN_TPU_SLICES)}.'
+      f'{topology.name}: libtpu does not know this slice ({error}). Known slices: '
+      f'{", ".join(KNOWN_TPU_SLICES)}.'
     ) from error

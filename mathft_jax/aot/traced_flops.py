@@ -1,157 +1,161 @@
-"""Flops of a traced program, before any compiler has seen it: over all devices, of any platform.
+"""FLOPs of a traced program, counted in its jaxpr: over all devices, for any platform.
 
-  costs = flops.matmul_flops(jax.make_jaxpr(f)(*shapes))      # or jax.jit(f).trace(*shapes).jaxpr
+  costs = count_traced_flops(jax.make_jaxpr(f)(*shapes))   # or jax.jit(f).trace(*shapes).jaxpr
   costs.flops, costs.kernels, costs.bytes
 
-Counted: matrix products (`dot_general`), 2 x output elements x contracted size, in every jaxpr
-within: a scan's body as often as it runs, of a `cond` the dearest branch, a `shard_map`'s body for
-each device of its manual axes, Pallas kernels as they state or, where they do not, the products of
-one program of their grid times the grid (too many where programs skip work).
+Counted: matrix products (`dot_general`), 2 x output elements x contracted size, in all inner
+jaxprs. The body of a scan counts as often as it runs, a `cond` as its most expensive branch, the
+body of a `shard_map` once per device of its manual axes. A Pallas kernel counts as its cost
+estimate or, without one, as the products of one grid step times the grid (too many if steps are
+skipped).
 
-The jaxpr is counted as traced: products of a remat'd backward pass again, and some that a compiler
-would find unused. What a model needs, the F of MFU, is the count of a trace with `remat='none'`.
-Not counted: elementwise work, reductions; convolutions are in `uncounted`.
+The jaxpr is counted as traced: products of a rematerialized forward pass count again, and products
+that a compiler would remove count too. The model FLOPs of MFU are those of a trace with
+`remat='none'`. Elementwise operations and reductions are not counted; convolutions are in
+`uncounted`.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import Any
+from typing import cast
 
 import jax
 from jax.extend import core
 
 _NOT_COUNTED = ('conv_general_dilated', 'ragged_dot', 'ragged_dot_general')
+_FLOPS = ('flops', '')
+_LOOPS = ('loops', '')
+
+Jaxpr = core.ClosedJaxpr | core.Jaxpr
+Totals = Counter[tuple[str, str]]  # by (kind, name)
 
 
 @dataclasses.dataclass(frozen=True)
 class TracedCosts:
-  """Of one execution, over all devices.
+  """Costs of one execution over all devices.
 
   Attributes:
     flops: of matrix products and kernels.
-    kernels: the share of each Pallas kernel, by name.
-    bytes: arguments read once and results written once; what lies between is not in it, so a
-      program moves at least so much unless its results are written over its arguments.
-    uncounted: products of other kinds: primitive -> executions.
-    unknown_loops: while loops, each run `unknown_trips` times in this count.
+    kernels: the FLOPs of each Pallas kernel, by name.
+    bytes: arguments read once and results written once. This is a lower bound of the bytes
+      accessed, unless results are written in place.
+    uncounted: executions of other products, by primitive.
+    data_dependent_loops: number of while loops; each runs `unknown_trip_count` times here.
   """
 
   flops: int
   kernels: dict[str, int]
   bytes: int
   uncounted: dict[str, int]
-  unknown_loops: int
+  data_dependent_loops: int
 
 
 def count_traced_flops(
-  jaxpr: core.ClosedJaxpr | core.Jaxpr, *, unknown_trips: int = 1
+  jaxpr: Jaxpr, *, unknown_trip_count: int = 1
 ) -> TracedCosts:
-  """The costs of a jaxpr.
+  """Returns the costs of a jaxpr.
 
   Args:
-    unknown_trips: executions of the body of a while loop (a jaxpr never says how many; `scan` and
-      `fori_loop` with constant bounds are scans and known).
+    jaxpr: the traced program.
+    unknown_trip_count: executions of the body of a while loop. The jaxpr does not contain them;
+      `scan`, and `fori_loop` with constant bounds, are scans with a known length.
   """
-  jaxpr = _open(jaxpr)
-  totals = _of_jaxpr(jaxpr, unknown_trips)
-  named = lambda kind: {
-    name: number for (of, name), number in totals.items() if of == kind
-  }
+  jaxpr = _open_jaxpr(jaxpr)
+  totals = _count_jaxpr(jaxpr, unknown_trip_count)
   return TracedCosts(
-    totals['flops', ''],
-    named('kernel'),
-    _bytes(jaxpr),
-    named('uncounted'),
-    totals['loops', ''],
+    totals[_FLOPS],
+    _numbers_of_kind(totals, 'kernel'),
+    _argument_and_result_bytes(jaxpr),
+    _numbers_of_kind(totals, 'uncounted'),
+    totals[_LOOPS],
   )
 
 
-def _of_jaxpr(jaxpr: core.Jaxpr, trips: int) -> Counter:
-  """Numbers by (kind, name) of one execution."""
-  total: Counter = Counter()
+def _numbers_of_kind(totals: Totals, kind: str) -> dict[str, int]:
+  return {name: number for (of, name), number in totals.items() if of == kind}
+
+
+def _count_jaxpr(jaxpr: core.Jaxpr, trip_count: int) -> Totals:
+  totals: Totals = Counter()
   for equation in jaxpr.eqns:
-    total.update(_of_equation(equation, trips))
-  return total
+    totals.update(_count_equation(equation, trip_count))
+  return totals
 
 
-def _of_equation(equation: core.JaxprEqn, trips: int) -> Counter:
+def _count_equation(equation: core.JaxprEqn, trip_count: int) -> Totals:
   name, params = equation.primitive.name, equation.params
   if name == 'dot_general':
-    return Counter({('flops', ''): _product(equation)})
+    return Counter({_FLOPS: _dot_flops(equation)})
   if name in _NOT_COUNTED:
     return Counter({('uncounted', name): 1})
   if name == 'pallas_call':
-    return _kernel(params, trips)
+    return _count_kernel(params, trip_count)
   if name == 'cond':
-    branches = [
-      _of_jaxpr(_open(branch), trips) for branch in params['branches']
-    ]
-    return max(branches, key=lambda total: total['flops', ''])
-  inner = sum((_of_jaxpr(each, trips) for each in _inner(params)), Counter())
+    branches = map(_open_jaxpr, params['branches'])
+    totals = [_count_jaxpr(branch, trip_count) for branch in branches]
+    return max(totals, key=lambda total: total[_FLOPS])
+
+  inner: Totals = Counter()
+  for value in jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr):
+    if _is_jaxpr(value):
+      inner.update(_count_jaxpr(_open_jaxpr(value), trip_count))
   if name == 'scan':
-    return _times(inner, params['length'])
+    return _scale(inner, params['length'])
   if name == 'while':
-    return _times(inner, trips) + Counter({('loops', ''): 1})
+    return _scale(inner, trip_count) + Counter({_LOOPS: 1})
   if name == 'shard_map':
-    axes = params.get(
-      'newly_manual_axes', params.get('manual_axes', params['mesh'].axis_names)
-    )
-    return _times(inner, math.prod(params['mesh'].shape[axis] for axis in axes))
+    mesh = params['mesh']
+    axes = params.get('manual_axes', mesh.axis_names)
+    axes = params.get('newly_manual_axes', axes)
+    return _scale(inner, math.prod(mesh.shape[axis] for axis in axes))
   return inner
 
 
-def _times(total: Counter, times: int) -> Counter:
-  return Counter(
-    {
-      key: number * (1 if key[0] == 'loops' else times)
-      for key, number in total.items()
-    }
-  )
+def _scale(totals: Totals, times: int) -> Totals:
+  """Returns the totals of several executions; loops are counted once."""
+  scaled: Totals = Counter()
+  for key, number in totals.items():
+    scaled[key] = number if key == _LOOPS else times * number
+  return scaled
 
 
-def _product(equation: core.JaxprEqn) -> int:
+def _dot_flops(equation: core.JaxprEqn) -> int:
   (contracted, _), _ = equation.params['dimension_numbers']
-  left = equation.invars[0].aval.shape
-  return (
-    2
-    * math.prod(equation.outvars[0].aval.shape)
-    * math.prod(left[i] for i in contracted)
-  )
+  left = _aval(equation.invars[0]).shape
+  flops = 2 * math.prod(_aval(equation.outvars[0]).shape)
+  for dim in contracted:
+    flops *= left[dim]
+  return flops
 
 
-def _kernel(params: dict[str, Any], trips: int) -> Counter:
-  """A Pallas kernel's stated flops, or the products of its body times its grid."""
-  name = params.get('name') or str(
-    params.get('name_and_src_info') or 'pallas_call'
-  )
+def _count_kernel(params: Mapping, trip_count: int) -> Totals:
+  """Returns the FLOPs of a Pallas kernel's cost estimate, or of its body times its grid."""
+  name = params.get('name') or params.get('name_and_src_info')
   if params.get('cost_estimate') is not None:
     flops = int(params['cost_estimate'].flops)
   else:
-    one = _of_jaxpr(_open(params['jaxpr']), trips)['flops', '']
-    flops = one * math.prod(int(size) for size in params['grid_mapping'].grid)
-  return Counter({('flops', ''): flops, ('kernel', name): flops})
+    flops = _count_jaxpr(_open_jaxpr(params['jaxpr']), trip_count)[_FLOPS]
+    flops *= math.prod(map(int, params['grid_mapping'].grid))
+  return Counter({_FLOPS: flops, ('kernel', str(name or 'pallas_call')): flops})
 
 
-def _inner(params: dict[str, Any]) -> list[core.Jaxpr]:
-  """The jaxprs that an equation runs."""
-  values = jax.tree.leaves(
-    list(params.values()), is_leaf=lambda x: _is_jaxpr(x) or x is None
-  )
-  return [_open(value) for value in values if _is_jaxpr(value)]
+def _aval(variable: core.Var | core.Literal) -> jax.ShapeDtypeStruct:
+  return cast(jax.ShapeDtypeStruct, variable.aval)  # same fields
 
 
-def _is_jaxpr(value: Any) -> bool:
+def _is_jaxpr(value: object) -> bool:
   return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
 
 
-def _open(jaxpr: core.ClosedJaxpr | core.Jaxpr) -> core.Jaxpr:
+def _open_jaxpr(jaxpr: Jaxpr) -> core.Jaxpr:
   return jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
 
 
-def _bytes(jaxpr: core.Jaxpr) -> int:
-  avals = [
-    variable.aval
-    for variable in (*jaxpr.invars, *jaxpr.constvars, *jaxpr.outvars)
-  ]
-  return sum(math.prod(aval.shape) * aval.dtype.itemsize for aval in avals)
+def _argument_and_result_bytes(jaxpr: core.Jaxpr) -> int:
+  total = 0
+  for variable in (*jaxpr.invars, *jaxpr.constvars, *jaxpr.outvars):
+    aval = _aval(variable)
+    total += math.prod(aval.shape) * aval.dtype.itemsize
+  return total

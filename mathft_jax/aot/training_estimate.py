@@ -1,13 +1,12 @@
-"""The plan of a training stage."""
+"""Memory and time estimate of a training stage."""
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 from absl import logging
 import jax
 
-from mathft_jax.aot import compilation, report, roofline, traced_flops
+from mathft_jax.aot import compilation, estimates, traced_flops
+from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.data import example_types
 from mathft_jax.distributed import partitioning
@@ -20,6 +19,7 @@ from mathft_jax.training import (
 )
 from mathft_jax.training import train_step as step_lib
 
+# Arguments of `train.train` that an estimate needs; those with '?' may be missing.
 TRAIN_PARAMETERS = (
   'model',
   'optimization.loss',
@@ -37,91 +37,138 @@ TRAIN_PARAMETERS = (
 
 
 def estimate_training(
-  stage: str, arguments: Mapping[str, Any], place: PlanTarget
-) -> report.StageEstimate:
-  """The stage on a place, from the arguments of `train.train`."""
-  batch_size, length = (
-    arguments['batch_size'],
-    train_config.sequence_length(arguments['max_length']),
-  )
-  plan = _plan(arguments, place)
+  stage: str, arguments: Arguments, target: PlanTarget
+) -> StageEstimate:
+  """Returns the estimate of a training stage.
+
+  On TPU the train step is compiled; on GPU and CPU it is traced and its costs are counted.
+
+  Args:
+    stage: name of the stage.
+    arguments: `TRAIN_PARAMETERS` by their last name, 'batch_size' for 'data.batch_size'.
+    target: devices.
+
+  Raises:
+    ValueError: the batch size does not divide over the devices.
+  """
+  batch_size = arguments['batch_size']
+  length = train_config.sequence_length(arguments['max_length'])
+  config = _train_step_config(arguments, target)
   partitioning.check_batch_divisible(
-    batch_size // plan.num_microbatches,
-    plan.mesh,
+    batch_size // config.num_microbatches,
+    config.mesh,
     knob='batch_size / num_microbatches',
   )
   traced = abstract_train_step.trace_train_step(
-    plan, batch_size=batch_size, max_length=length
+    config, batch_size=batch_size, max_length=length
   )
-  sizes = device_memory.estimate_device_memory(
-    plan, batch_size=batch_size, max_length=length
+  estimate = dataclasses.replace(
+    _initial_estimate(stage, config, batch_size, length, target),
+    **epoch_size(arguments),
   )
-  found = report.StageEstimate(
+  if target.chip.is_tpu:
+    return _with_compiled_costs(estimate, traced, config, target)
+  return _with_traced_costs(estimate, traced, target)
+
+
+def _initial_estimate(
+  stage: str,
+  config: step_lib.TrainStepConfig,
+  batch_size: int,
+  length: int,
+  target: PlanTarget,
+) -> StageEstimate:
+  """Returns what is known before compilation."""
+  memory = device_memory.estimate_device_memory(
+    config, batch_size=batch_size, max_length=length
+  )
+  return StageEstimate(
     stage=stage,
     program='train',
-    mesh=sizes.mesh,
+    mesh=memory.mesh,
     groups=1,
-    num_devices=plan.mesh.size,
+    num_devices=config.mesh.size,
     settings={
       'batch_size': batch_size,
       'tokens a row': length,
-      'remat': plan.model.remat,
-      'num_microbatches': plan.num_microbatches,
-      'attention': plan.model.attention_kernel,
+      'remat': config.model.remat,
+      'num_microbatches': config.num_microbatches,
+      'attention': config.model.attention_kernel,
     },
-    parameters=sizes.parameters,
-    fits=sizes.known_bytes <= place.chip.hbm_bytes,
-    used_bytes=sizes.known_bytes,
+    parameters=memory.parameters,
+    fits=memory.known_bytes <= target.chip.hbm_bytes,
+    used_bytes=memory.known_bytes,
     is_compiled=False,
     tokens=batch_size * length,
-    model_flops=train_step_model_flops(plan, batch_size, length),
+    model_flops=train_step_model_flops(config, batch_size, length),
     hbm={
-      'parameters': sizes.parameter_bytes,
-      'optimizer': sizes.optimizer_bytes,
-      'gradients': sizes.gradient_bytes,
-      'activations': sizes.activation_bytes or 0,
+      'parameters': memory.parameter_bytes,
+      'optimizer': memory.optimizer_bytes,
+      'gradients': memory.gradient_bytes,
+      'activations': memory.activation_bytes or 0,
     },
-  )
-  found = dataclasses.replace(found, **epoch_size(arguments))
-  return (
-    _compiled(found, traced, plan, sizes, place)
-    if place.chip.is_tpu
-    else _counted(found, traced, place)
   )
 
 
 def train_step_model_flops(
-  plan: step_lib.TrainStepConfig, batch_size: int, max_length: int
+  config: step_lib.TrainStepConfig, batch_size: int, max_length: int
 ) -> float:
-  """FLOPs that a step needs: those of the forward pass three times, with frozen weights twice.
+  """Returns the model FLOPs of a train step: 3 x those of the forward pass, 2 x with LoRA.
 
-  Attention counts over all pairs of positions, as the plain kernel computes it; nothing counts
-  twice that is computed twice.
+  Attention counts over all pairs of positions, as in the einsum kernel. Rematerialized products
+  do not count.
   """
   plain = dataclasses.replace(
-    plan, model=dataclasses.replace(plan.model, attention_kernel='einsum')
+    config, model=dataclasses.replace(config.model, attention_kernel='einsum')
   )
   batch = abstract_train_step.abstract_batch(
     plain, batch_size=batch_size, max_length=max_length
   )
   weight = jax.eval_shape(plain.loss.weight, batch)
-  traced = step_lib.make_eval_step(plain).trace(
-    step_lib.abstract_train_state(plain).params, batch, weight
-  )
-  return traced_flops.count_traced_flops(traced.jaxpr).flops * (
-    3 if plan.lora is None else 2
-  )
+  params = step_lib.abstract_train_state(plain).params
+  traced = step_lib.make_eval_step(plain).trace(params, batch, weight)
+  forward = traced_flops.count_traced_flops(traced.jaxpr).flops
+  return forward * (3 if config.lora is None else 2)
 
 
-def _plan(
-  arguments: Mapping[str, Any], place: PlanTarget
+def num_train_steps(arguments: Arguments, target: PlanTarget) -> int | None:
+  """Returns the train steps of a stage; None if they are not set."""
+  del target
+  return arguments.get('train_steps')
+
+
+def epoch_size(arguments: Arguments) -> Json:
+  """Returns `epoch_tokens` and `epoch_batches`, None where the data cannot be read."""
+  unknown = {'epoch_tokens': None, 'epoch_batches': None}
+  if 'examples' not in arguments:
+    return unknown
+  try:
+    examples = arguments['examples']('train')
+  except Exception as error:  # the data or a library may be missing
+    logging.info(
+      'plan: the epoch length is not known, because the data cannot be read: %s',
+      error,
+    )
+    return unknown
+
+  batch_size = arguments['batch_size']
+  length = train_config.sequence_length(arguments['max_length'])
+  tokens = sum(map(example_types.num_tokens, examples))
+  batches = len(examples) / batch_size
+  if arguments['pack']:
+    batches = tokens / (batch_size * length)
+  return {'epoch_tokens': tokens, 'epoch_batches': batches}
+
+
+def _train_step_config(
+  arguments: Arguments, target: PlanTarget
 ) -> step_lib.TrainStepConfig:
   partitioner = arguments['partitioner']
   return step_lib.TrainStepConfig(
-    model=place.model(arguments['model']),
+    model=target.traceable_model(arguments['model']),
     loss=arguments['loss'],
     optimizer=optimizers.without_learning_rate(arguments['optimizer']),
-    mesh=place.mesh(partitioner),
+    mesh=target.make_mesh(partitioner),
     rules=partitioner.rules,
     num_microbatches=arguments['num_microbatches'],
     max_grad_norm=arguments['max_grad_norm'],
@@ -129,116 +176,63 @@ def _plan(
   )
 
 
-def _compiled(
-  found: report.StageEstimate,
-  traced: Any,
-  plan: step_lib.TrainStepConfig,
-  sizes: device_memory.DeviceMemory,
-  place: PlanTarget,
-) -> report.StageEstimate:
-  """The plan with what the compiler has found."""
-  compiled = compilation.compile_program(traced, plan.mesh.size)
+def _with_compiled_costs(
+  estimate: StageEstimate,
+  traced: jax.stages.Traced,
+  config: step_lib.TrainStepConfig,
+  target: PlanTarget,
+) -> StageEstimate:
+  compiled = compilation.compile_program(traced, config.mesh.size)
+  used = compiled.used_bytes
+  estimate = dataclasses.replace(
+    estimate, fits=compiled.fits, used_bytes=used, is_compiled=True
+  )
   if not compiled.fits:
-    return dataclasses.replace(
-      found,
-      fits=False,
-      used_bytes=compiled.used_bytes,
-      is_compiled=True,
-      hbm={**found.hbm, 'in all, as the compiler says': compiled.used_bytes},
-    )
-  costs = compiled.costs()
-  program = report.ExecutableCosts(
-    'train step',
-    compiled.used_bytes,
-    costs.flops,
-    costs.hbm_bytes,
-    report.summarize_collectives(costs, place.slice_shape(plan.mesh)),
-    costs.uncounted,
-    compiled.seconds,
+    hbm = {**estimate.hbm, 'in all, as the compiler says': used}
+    return dataclasses.replace(estimate, hbm=hbm)
+
+  program, times = estimates.compiled_costs(
+    'train step', compiled, config.mesh, target
   )
   return dataclasses.replace(
-    found,
-    fits=True,
-    used_bytes=compiled.used_bytes,
-    is_compiled=True,
+    estimate,
     programs=(program,),
-    hbm=_kinds(
-      compiled,
-      plan,
-      sizes,
-      found.settings['batch_size'],
-      found.settings['tokens a row'],
-    ),
-    times=roofline.resource_times(costs, place.chip, plan.mesh.devices.ravel()),
+    times=times,
+    hbm=_bytes_by_kind(estimate, compiled, config),
   )
 
 
-def _kinds(
+def _bytes_by_kind(
+  estimate: StageEstimate,
   compiled: compilation.CompiledProgram,
-  plan: step_lib.TrainStepConfig,
-  sizes: device_memory.DeviceMemory,
-  batch_size: int,
-  length: int,
+  config: step_lib.TrainStepConfig,
 ) -> dict[str, float]:
-  """Bytes by kind: logits and gradients are computed, activations are what else is temporary."""
-  rows, vocab_size = batch_size // plan.num_microbatches, plan.model.vocab_size
-  temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
+  """Returns bytes by kind. Activations are the temporaries other than logits and gradients."""
+  sequences = estimate.batch_size // config.num_microbatches
+  vocab_size, num_devices = config.model.vocab_size, config.mesh.size
   positions = min(
-    token_log_probs.positions_per_chunk(rows, vocab_size, plan.mesh.size),
-    length,
+    token_log_probs.positions_per_chunk(sequences, vocab_size, num_devices),
+    int(estimate.settings['tokens a row']),
   )
-  logits = min(4 * rows * positions * vocab_size / plan.mesh.size, temporaries)
-  gradients = min(sizes.gradient_bytes, temporaries - logits)
+  temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
+  logits = 4 * sequences * positions * vocab_size / num_devices
+  logits = min(logits, temporaries)
+  gradients = min(estimate.hbm['gradients'], temporaries - logits)
   return {
-    'parameters': sizes.parameter_bytes,
-    'optimizer': sizes.optimizer_bytes,
+    'parameters': estimate.hbm['parameters'],
+    'optimizer': estimate.hbm['optimizer'],
     'gradients': gradients,
     'logits': logits,
     'activations': temporaries - logits - gradients,
   }
 
 
-def _counted(
-  found: report.StageEstimate, traced: Any, place: PlanTarget
-) -> report.StageEstimate:
-  """The plan with what is counted before any compiler: no collectives, the least traffic."""
-  costs = traced_flops.count_traced_flops(place.lowered(traced))
-  times = roofline.ResourceTimes(
-    costs.flops / found.num_devices / place.chip.flops,
-    costs.bytes / found.num_devices / place.chip.hbm_bandwidth,
+def _with_traced_costs(
+  estimate: StageEstimate, traced: jax.stages.Traced, target: PlanTarget
+) -> StageEstimate:
+  target.check_lowers(traced)
+  costs = traced_flops.count_traced_flops(traced.jaxpr)
+  program, times = estimates.traced_costs(
+    'train step', costs.flops, costs.bytes, estimate, target
   )
-  program = report.ExecutableCosts(
-    'train step',
-    found.used_bytes,
-    costs.flops / found.num_devices,
-    costs.bytes / found.num_devices,
-  )
-  return dataclasses.replace(found, programs=(program,), times=times)
-
-
-def epoch_size(arguments: Mapping[str, Any]) -> dict[str, Any]:
-  """The tokens of the data, and how many batches they make; None where it cannot be read here."""
-  unknown = {'epoch_tokens': None, 'epoch_batches': None}
-  if 'examples' not in arguments:
-    return unknown
-  try:
-    rows = arguments['examples']('train')
-  except (
-    Exception
-  ) as error:  # no data here, or no library that reads it: a plan needs neither
-    logging.info(
-      'plan: the length of an epoch is not known, the data cannot be read: %s',
-      error,
-    )
-    return unknown
-  batch_size, length = (
-    arguments['batch_size'],
-    train_config.sequence_length(arguments['max_length']),
-  )
-  tokens = sum(map(example_types.num_tokens, rows))
-  return {
-    'epoch_tokens': tokens,
-    'epoch_batches': tokens / (batch_size * length)
-    if arguments['pack']
-    else len(rows) / batch_size,
-  }
+  return dataclasses.replace(estimate, programs=(program,), times=times)

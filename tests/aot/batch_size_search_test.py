@@ -1,10 +1,10 @@
-"""The search for a batch, and what is tried where one does not fit, with a made-up compiler."""
+"""Tests of the batch-size search and of memory savings, with a fake compiler."""
 
 import dataclasses
 
 import pytest
 
-from mathft_jax.aot import batch_size_search, report
+from mathft_jax.aot import batch_size_search, estimates, memory_savings
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import hardware
@@ -22,15 +22,15 @@ ARGUMENTS = dict(
 )
 
 
-def compiler(bytes_of, tried):
-  """A `make` whose memory is a function of the batch size and of what is changed besides."""
+def fake_estimator(bytes_of, tried):
+  """Returns an estimator whose memory is `bytes_of(batch_size, other changed arguments)`."""
 
-  def make(batch_size=64, **changes):
+  def estimate_with(batch_size=64, **changes):
     if batch_size % 4:
-      raise ValueError('rows do not divide')
+      raise ValueError('the batch size does not divide')
     tried.append(batch_size)
     used = bytes_of(batch_size, changes)
-    return report.StageEstimate(
+    return estimates.StageEstimate(
       stage='s',
       program='train',
       settings={'batch_size': batch_size, 'num_microbatches': 1},
@@ -44,7 +44,7 @@ def compiler(bytes_of, tried):
       is_compiled=True,
     )
 
-  return make
+  return estimate_with
 
 
 @pytest.mark.parametrize(
@@ -56,66 +56,63 @@ def compiler(bytes_of, tried):
     (lambda size: 1000.0 * (size > 64) + 9, 64),
   ],
 )
-def test_the_largest_batch_is_found(bytes_of, largest):
+def test_the_search_finds_the_largest_batch_size(bytes_of, largest):
   tried = []
-  make = compiler(lambda size, _: bytes_of(size), tried)
-  found = batch_size_search.find_largest_batch_size(make(), make, CHIP)
+  estimate_with = fake_estimator(lambda size, _: bytes_of(size), tried)
+  found = batch_size_search.find_largest_batch_size(
+    estimate_with(), estimate_with, CHIP
+  )
   assert bytes_of(found['batch_size']) <= 1000
-  assert (
-    found['used_bytes'] > (1 - batch_size_search.MAX_FREE_FRACTION) * 1000
-    or found['batch_size'] == largest
+  least_used = (1 - batch_size_search.MAX_FREE_FRACTION) * 1000
+  assert found['used_bytes'] > least_used or found['batch_size'] == largest
+  assert found['batch_size'] % 4 == 0
+  assert len(tried) <= batch_size_search.MAX_COMPILATIONS + 1
+
+
+def test_a_search_that_ends_below_the_capacity_says_so(capsys):
+  estimate_with = fake_estimator(lambda size, _: 1.0, [])
+  found = batch_size_search.find_largest_batch_size(
+    estimate_with(), estimate_with, CHIP
   )
-  assert (
-    found['batch_size'] % 4 == 0
-    and len(tried) <= batch_size_search.MAX_COMPILATIONS + 1
-  )
+  assert found['does_not_fit'] is None
+  assert 'a larger one may fit' in capsys.readouterr().out
 
 
-def test_a_search_that_never_meets_the_memory_says_so(capsys):
-  make = compiler(lambda size, _: 1.0, [])
-  found = batch_size_search.find_largest_batch_size(make(), make, CHIP)
-  assert (
-    found['does_not_fit'] is None
-    and 'a larger one may fit' in capsys.readouterr().out
-  )
-
-
-def test_what_helps_is_told_with_its_numbers():
+def test_changes_that_make_a_stage_fit_are_recommended_with_their_memory():
   def bytes_of(size, changes):
     fsdp = 'partitioner' in changes and changes['partitioner'].fsdp
-    return (2000.0 if not fsdp else 500.0) + size * (
-      1 + ('model' not in changes)
-    )
+    parameters = 500.0 if fsdp else 2000.0
+    return parameters + size * (1 + ('model' not in changes))
 
-  make = compiler(bytes_of, [])
-  tried, line = batch_size_search.try_memory_savings(
-    make(), make, ARGUMENTS, CHIP
+  estimate_with = fake_estimator(bytes_of, [])
+  tried, line = memory_savings.try_memory_savings(
+    estimate_with(), estimate_with, ARGUMENTS, CHIP
   )
   by_change = {each['change']: each for each in tried}
   assert by_change['FSDP = True']['fits'] and not by_change[REMAT]['fits']
   assert by_change[REMAT]['used_bytes'] == 2000 + 64
-  assert {
-    'BATCH_SIZE = 32',
-    'NUM_MICROBATCHES = 2',
-    'NUM_PARTITIONS = 2',
-  } <= set(by_change)
-  assert line.startswith('What would help, each alone: FSDP = True (')
+  expected = {'BATCH_SIZE = 32', 'NUM_MICROBATCHES = 2', 'NUM_PARTITIONS = 2'}
+  assert expected <= set(by_change)
+  assert line.startswith('Each of these changes makes it fit: FSDP = True (')
 
 
-def test_a_kernel_of_tpus_is_no_advice_for_gpus():
-  make = compiler(lambda size, changes: 5000.0 + size, [])
-  for chip, is_advised in ((CHIP, True), (hardware.CHIPS['h100'], False)):
-    tried, _ = batch_size_search.try_memory_savings(
-      make(), make, ARGUMENTS, chip
-    )
-    assert (
-      "ATTENTION_KERNEL = 'splash'" in {each['change'] for each in tried}
-    ) == is_advised
+@pytest.mark.parametrize(
+  'chip, is_tried', [(CHIP, True), (hardware.CHIPS['h100'], False)]
+)
+def test_the_splash_kernel_is_tried_on_tpu_only(chip, is_tried):
+  estimate_with = fake_estimator(lambda size, changes: 5000.0 + size, [])
+  tried, _ = memory_savings.try_memory_savings(
+    estimate_with(), estimate_with, ARGUMENTS, chip
+  )
+  changes = {each['change'] for each in tried}
+  assert ("ATTENTION_KERNEL = 'splash'" in changes) == is_tried
 
 
-def test_where_nothing_suffices_that_is_said_too():
-  make = compiler(lambda size, changes: 5000.0 + size, [])
-  _, line = batch_size_search.try_memory_savings(make(), make, ARGUMENTS, CHIP)
+def test_if_no_single_change_suffices_the_line_says_so():
+  estimate_with = fake_estimator(lambda size, changes: 5000.0 + size, [])
+  _, line = memory_savings.try_memory_savings(
+    estimate_with(), estimate_with, ARGUMENTS, CHIP
+  )
   assert line.startswith(
-    'Nothing alone suffices; less is needed with: BATCH_SIZE = 32'
+    'No single change makes it fit. These reduce the memory: BATCH_SIZE = 32'
   )

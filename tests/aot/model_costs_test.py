@@ -1,4 +1,4 @@
-"""The real train step, compiled for CPUs and for a TPU slice: counted by us, by XLA, by formula."""
+"""Tests of the costs of the real train step, on CPU and TPU, against XLA and formulas."""
 
 import functools
 import math
@@ -16,21 +16,20 @@ from mathft_jax.training import train_step as step_lib
 
 B, T, D, LAYERS, HEADS, V = 8, 64, 64, 3, 4, 256
 TPU = 'v5e:2x2'
+UNROLLED = {'scan_unroll': LAYERS}
+REMAT = {'remat': 'full', 'num_microbatches': 2}
 
 
 @functools.cache
-def devices(platform):
+def get_devices(platform):
   if platform == 'cpu':
     return jax.devices()
-  pytest.importorskip(
-    'libtpu', reason=f'no libtpu, so nothing is compiled for {TPU}'
-  )
+  pytest.importorskip('libtpu', reason=f'compiling for {TPU} needs libtpu')
   return topologies.parse_topology(TPU).compile_only_devices()
 
 
-@functools.cache
-def traced(platform, microbatches=1, **fields):
-  config = model_config.TransformerConfig(
+def make_model(**fields):
+  return model_config.TransformerConfig(
     vocab_size=V,
     embed_dim=D,
     num_layers=LAYERS,
@@ -38,167 +37,153 @@ def traced(platform, microbatches=1, **fields):
     mlp_dim=2 * D,
     **fields,
   )
-  partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
-  plan = step_lib.TrainStepConfig(
-    model=config,
-    loss=losses.Mle(),
-    mesh=partitioner.mesh(devices(platform)),
-    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
-    rules=partitioner.rules,
-    num_microbatches=microbatches,
-  )
-  return abstract_train_step.trace_train_step(plan, batch_size=B, max_length=T)
 
 
 @functools.cache
-def compiled(platform, **settings):
-  return traced(platform, **settings).lower().compile()
-
-
-def counted(platform, **settings):
-  return program_costs.count_program_costs(
-    compiled(platform, **settings).as_text()
+def trace_step(platform, num_microbatches=1, **fields):
+  partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
+  config = step_lib.TrainStepConfig(
+    model=make_model(**fields),
+    loss=losses.Mle(),
+    mesh=partitioner.mesh(get_devices(platform)),
+    optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
+    rules=partitioner.rules,
+    num_microbatches=num_microbatches,
+  )
+  return abstract_train_step.trace_train_step(
+    config, batch_size=B, max_length=T
   )
 
 
-def by_xla(platform, **settings):
-  costs = compiled(platform, **settings).cost_analysis()
+@functools.cache
+def compile_step(platform, **settings):
+  return trace_step(platform, **settings).lower().compile()
+
+
+def count_compiled(platform, **settings):
+  return program_costs.count_program_costs(
+    compile_step(platform, **settings).as_text()
+  )
+
+
+def count_traced(**settings):
+  return traced_flops.count_traced_flops(trace_step('cpu', **settings).jaxpr)
+
+
+def xla_costs(platform, **settings):
+  costs = compile_step(platform, **settings).cost_analysis()
   return costs[0] if isinstance(costs, list) else costs
 
 
-UNROLLED = {'scan_unroll': LAYERS}
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
+def test_a_scanned_model_costs_as_much_as_an_unrolled_one(platform):
+  scanned = count_compiled(platform)
+  unrolled = count_compiled(platform, **UNROLLED)
+  assert scanned.flops == unrolled.flops
+  assert scanned.data_dependent_loops == unrolled.data_dependent_loops == ()
+  assert scanned.uncounted == unrolled.uncounted == {}
+  # XLA counts the body of the scan once.
+  xla_scanned = xla_costs(platform)['flops']
+  assert xla_scanned < 0.7 * xla_costs(platform, **UNROLLED)['flops']
 
 
 @pytest.mark.parametrize('platform', ['cpu', 'tpu'])
-def test_a_scanned_model_costs_what_the_unscanned_one_costs(platform):
-  scanned, unscanned = counted(platform), counted(platform, **UNROLLED)
-  assert scanned.flops == unscanned.flops
-  assert scanned.data_dependent_loops == unscanned.data_dependent_loops == ()
-  assert scanned.uncounted == unscanned.uncounted == {}
-  assert (
-    by_xla(platform)['flops'] < 0.7 * by_xla(platform, **UNROLLED)['flops']
-  )  # body once
+def test_flops_are_those_of_xla_without_elementwise_operations(platform):
+  flops = count_compiled(platform, **UNROLLED).flops
+  xla_flops = xla_costs(platform, **UNROLLED)['flops']
+  assert 0.9 * xla_flops < flops < xla_flops
 
 
-@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
-def test_flops_are_those_of_xla_which_adds_elementwise_work(platform):
-  ours, theirs = (
-    counted(platform, **UNROLLED).flops,
-    by_xla(platform, **UNROLLED)['flops'],
-  )
-  assert 0.9 * theirs < ours < theirs
-
-
-@pytest.mark.parametrize(
-  'settings', [{}, UNROLLED, {'remat': 'full', 'microbatches': 2}], ids=str
-)
+@pytest.mark.parametrize('settings', [{}, UNROLLED, REMAT], ids=str)
 def test_compiled_and_traced_programs_have_the_same_products(settings):
-  whole = traced_flops.count_traced_flops(traced('cpu', **settings).jaxpr)
-  assert counted('cpu', **settings).flops * len(devices('cpu')) == whole.flops
-  assert (whole.kernels, whole.uncounted, whole.data_dependent_loops) == (
-    {},
-    {},
-    0,
-  )
+  traced = count_traced(**settings)
+  compiled = count_compiled('cpu', **settings)
+  assert compiled.flops * len(get_devices('cpu')) == traced.flops
+  assert traced.kernels == traced.uncounted == {}
+  assert traced.data_dependent_loops == 0
 
 
-def test_a_tpu_slice_computes_what_cpus_compute():
-  for settings in ({}, UNROLLED):
-    ours = counted('tpu', **settings).flops * len(devices('tpu'))
-    assert (
-      ours
-      == traced_flops.count_traced_flops(traced('cpu', **settings).jaxpr).flops
-    )
+@pytest.mark.parametrize('settings', [{}, UNROLLED], ids=str)
+def test_a_tpu_slice_computes_the_same_products_as_cpus(settings):
+  compiled = count_compiled('tpu', **settings)
+  num_devices = len(get_devices('tpu'))
+  assert compiled.flops * num_devices == count_traced(**settings).flops
 
 
 def test_bytes_on_cpu_are_those_of_xla():
-  ours, theirs = (
-    counted('cpu', **UNROLLED).hbm_bytes,
-    by_xla('cpu', **UNROLLED)['bytes accessed'],
-  )
-  assert ours == pytest.approx(theirs, rel=0.05)
-  # A scan also writes and reads what it stacks for the backward pass.
-  assert ours < counted('cpu').hbm_bytes < 2 * ours
+  hbm_bytes = count_compiled('cpu', **UNROLLED).hbm_bytes
+  xla_bytes = xla_costs('cpu', **UNROLLED)['bytes accessed']
+  assert hbm_bytes == pytest.approx(xla_bytes, rel=0.05)
+  # A scan also writes and reads the stacked activations for the backward pass.
+  assert hbm_bytes < count_compiled('cpu').hbm_bytes < 2 * hbm_bytes
 
 
-def test_bytes_on_tpu_are_fewer_than_those_of_xla_which_counts_memory_on_the_chip():
-  costs, memory = (
-    counted('tpu', **UNROLLED),
-    compiled('tpu', **UNROLLED).memory_analysis(),
-  )
-  assert costs.hbm_bytes < by_xla('tpu', **UNROLLED)['bytes accessed']
-  assert (
-    costs.hbm_bytes > 0.9 * memory.argument_size_in_bytes
-  )  # parameters and moments are read
+def test_bytes_on_tpu_are_fewer_than_those_of_xla_which_include_vmem():
+  hbm_bytes = count_compiled('tpu', **UNROLLED).hbm_bytes
+  assert hbm_bytes < xla_costs('tpu', **UNROLLED)['bytes accessed']
+  # Parameters and moments are read.
+  memory = compile_step('tpu', **UNROLLED).memory_analysis()
+  assert hbm_bytes > 0.9 * memory.argument_size_in_bytes
 
 
-def test_collectives_run_over_the_mesh_axes():
-  costs = counted('cpu')
-  data, model = ((0, 2, 4, 6), (1, 3, 5, 7)), ((0, 1), (2, 3), (4, 5), (6, 7))
-  assert {data, model} <= {each.groups for each in costs.collectives}
-  sent = lambda kind, groups: sum(
-    each.bytes_sent
-    for each in costs.collectives
-    if (each.kind, each.groups) == (kind, groups)
-  )
-  # Each chip gathers at least its share of the layers' parameters, forward and backward.
-  layers = transformer.abstract_params(traced_config())['layers']
-  sizes = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(layers))
-  assert sent('all-gather', data) > 2 * 3 / 4 * sizes / 2 * 4 * 0.9
-  # Tensor parallelism: attention and MLP each add up the residual stream, forward and backward.
-  assert sent('all-reduce', model) > LAYERS * 4 * (B // 4 * T * D) * 4 * 0.9
+def test_collectives_run_along_the_mesh_axes():
+  costs = count_compiled('cpu')
+  data = ((0, 2, 4, 6), (1, 3, 5, 7))
+  model = ((0, 1), (2, 3), (4, 5), (6, 7))
+  bytes_sent = {data: {}, model: {}}
+  for each in costs.collectives:
+    if each.groups in bytes_sent:
+      by_kind = bytes_sent[each.groups]
+      by_kind[each.kind] = by_kind.get(each.kind, 0) + each.bytes_sent
+
+  # Each chip gathers its layer parameters in the forward and the backward pass.
+  layers = transformer.abstract_params(make_model())['layers']
+  num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(layers))
+  expected = 2 * 3 / 4 * num_params / 2 * 4
+  assert bytes_sent[data]['all-gather'] > 0.9 * expected
+
+  # Tensor parallelism: attention and MLP each reduce the residual stream, forward and backward.
+  expected = LAYERS * 4 * (B // 4 * T * D) * 4
+  assert bytes_sent[model]['all-reduce'] > 0.9 * expected
 
 
-def traced_config():
-  return model_config.TransformerConfig(
-    vocab_size=V, embed_dim=D, num_layers=LAYERS, num_heads=HEADS, mlp_dim=2 * D
-  )
-
-
-def analytic(*, remat):
-  """Flops of a step: 2 per parameter, token and pass; scores and values of whole rows besides."""
+def analytic_step_flops(*, remat):
+  """Returns 2 FLOPs per parameter, token and pass, and attention over whole sequences."""
   matrices = LAYERS * (4 * D * D + 3 * D * 2 * D)
   attention = LAYERS * 4 * B * T * T * D
   forward = 2 * matrices * B * T + attention
-  # `full` makes each layer twice, all but its last product, whose result no gradient needs.
-  again = forward - LAYERS * 2 * (2 * D * D) * B * T if remat == 'full' else 0
-  return 3 * forward + again + 6 * V * D * B * T
+  flops = 3 * forward + 6 * V * D * B * T
+  if remat:
+    # Each layer is recomputed except its last product, which no gradient needs.
+    flops += forward - LAYERS * 2 * (2 * D * D) * B * T
+  return flops
 
 
-@pytest.mark.parametrize('remat', ['none', 'full'])
-def test_a_step_costs_six_flops_per_parameter_and_token_and_attention(remat):
-  settings = {} if remat == 'none' else {'remat': 'full', 'microbatches': 2}
-  assert traced_flops.count_traced_flops(
-    traced('cpu', **settings).jaxpr
-  ).flops == analytic(remat=remat)
+@pytest.mark.parametrize('remat', [False, True])
+def test_a_step_costs_six_flops_per_parameter_and_token_plus_attention(remat):
+  settings = REMAT if remat else {}
+  assert count_traced(**settings).flops == analytic_step_flops(remat=remat)
 
 
-def test_chunks_of_the_vocabulary_are_counted_as_often_as_they_run():
-  # Logits in chunks are made again in the backward pass: 8 flops per number of the head, not 6.
-  ours = compiled_likelihoods(chunk=16)
-  whole = compiled_likelihoods(chunk=None)
-  assert whole == 6 * V * D * B * T
-  assert ours == 8 * V * D * B * T
+def test_each_execution_of_a_vocabulary_chunk_counts():
+  assert compiled_head_flops(chunk_size=None) == 6 * V * D * B * T
+  # Chunks of logits are recomputed in the backward pass.
+  assert compiled_head_flops(chunk_size=16) == 8 * V * D * B * T
 
 
-def compiled_likelihoods(chunk):
-  config = traced_config()
+def compiled_head_flops(chunk_size):
+  model = make_model()
 
   def loss(params, hidden_BTD, tokens_BT):
-    readout = token_log_probs.ChunkedLogProbs(
-      config, params, hidden_BTD, chunk_size=chunk
+    log_probs = token_log_probs.ChunkedLogProbs(
+      model, params, hidden_BTD, chunk_size=chunk_size
     )
-    return readout.token_log_probs(tokens_BT).log_prob_BT.sum()
+    return log_probs.token_log_probs(tokens_BT).log_prob_BT.sum()
 
-  shapes = (
-    transformer.abstract_params(config),
+  step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  lowered = step.lower(
+    transformer.abstract_params(model),
     jax.ShapeDtypeStruct((B, T, D), 'float32'),
     jax.ShapeDtypeStruct((B, T), 'int32'),
   )
-  text = (
-    jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-    .lower(*shapes)
-    .compile()
-    .as_text()
-  )
-  return program_costs.count_program_costs(text).flops
+  return program_costs.count_program_costs(lowered.compile().as_text()).flops

@@ -1,11 +1,11 @@
-"""Times from counts, worked out by hand."""
+"""Tests of roofline times against values computed by hand."""
 
 import dataclasses
 import types
 
 import pytest
 
-from mathft_jax.aot import report, roofline
+from mathft_jax.aot import estimates, roofline
 from mathft_jax.aot.hlo import program_costs
 from mathft_jax.monitoring import hardware
 
@@ -29,26 +29,28 @@ COSTS = program_costs.ProgramCosts(
 )
 
 
-def devices(*places):
+def make_devices(*positions):
   return [
     types.SimpleNamespace(coords=coords, slice_index=index)
-    for *coords, index in places
+    for *coords, index in positions
   ]
 
 
-CUBE = devices(*((x, y, z, 0) for x in (0, 1) for y in (0, 1) for z in (0, 1)))
+CUBE = make_devices(
+  *((x, y, z, 0) for x in (0, 1) for y in (0, 1) for z in (0, 1))
+)
 
 
-def exchange(*groups, sent=12.0, between=False):
+def all_reduce(*groups, sent=12.0, between=False):
   return program_costs.CollectiveCosts(
     'all-reduce', len(groups[0]), groups, 1, sent, between
   )
 
 
-def test_arithmetic_and_traffic_take_what_the_chip_can():
+def test_times_are_costs_divided_by_peak_rates():
   found = roofline.resource_times(COSTS, CHIP, CUBE)
   assert found == roofline.ResourceTimes(compute=4.0, memory=3.0)
-  assert (found.least, found.most) == (4.0, 7.0)
+  assert (found.lower_bound, found.upper_bound) == (4.0, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -60,44 +62,52 @@ def test_arithmetic_and_traffic_take_what_the_chip_can():
     ([(0, 1), (0, 2, 4, 6)], 12 / 2),
   ],
 )  # the slower group
-def test_a_collective_uses_the_links_along_which_its_group_lies(
+def test_a_collective_uses_the_links_along_its_groups_torus_axes(
   groups, seconds
 ):
-  costs = dataclasses.replace(COSTS, collectives=(exchange(*groups),))
-  assert roofline.resource_times(costs, CHIP, CUBE).links == seconds
+  costs = dataclasses.replace(COSTS, collectives=(all_reduce(*groups),))
+  assert roofline.resource_times(costs, CHIP, CUBE).ici == seconds
 
 
-def test_between_slices_the_slow_network_counts():
-  both = devices((0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1), (1, 0, 0, 1))
+def test_collectives_between_slices_use_the_data_center_network():
+  two_slices = make_devices(
+    (0, 0, 0, 0), (1, 0, 0, 0), (0, 0, 0, 1), (1, 0, 0, 1)
+  )
   costs = dataclasses.replace(
     COSTS,
-    collectives=(exchange((0, 1)), exchange((0, 1), sent=3.0, between=True)),
+    collectives=(
+      all_reduce((0, 1)),
+      all_reduce((0, 1), sent=3.0, between=True),
+    ),
   )
-  found = roofline.resource_times(costs, CHIP, both)
-  assert (found.links, found.slow) == (6.0, 6.0)
+  found = roofline.resource_times(costs, CHIP, two_slices)
+  assert (found.ici, found.dcn) == (6.0, 6.0)
 
 
-def test_axes_are_those_along_which_groups_differ():
+def test_mesh_axes_are_those_along_which_devices_of_a_group_differ():
   mesh = [('data', 4), ('model', 2)]
   assert (
-    roofline.mesh_axes_of_collective(exchange((0, 1), (2, 3)), mesh) == 'model'
+    roofline.mesh_axes_of_collective(all_reduce((0, 1), (2, 3)), mesh)
+    == 'model'
   )
   assert (
-    roofline.mesh_axes_of_collective(exchange((0, 2, 4, 6), (1, 3, 5, 7)), mesh)
+    roofline.mesh_axes_of_collective(
+      all_reduce((0, 2, 4, 6), (1, 3, 5, 7)), mesh
+    )
     == 'data'
   )
   assert (
-    roofline.mesh_axes_of_collective(exchange(tuple(range(8))), mesh)
+    roofline.mesh_axes_of_collective(all_reduce(tuple(range(8))), mesh)
     == 'data, model'
   )
   assert (
-    roofline.mesh_axes_of_collective(exchange((0, 1), between=True), mesh)
+    roofline.mesh_axes_of_collective(all_reduce((0, 1), between=True), mesh)
     == 'slices'
   )
 
 
-def test_rates_follow_from_times():
-  planned = report.StageEstimate(
+def test_throughput_bounds_follow_from_times():
+  estimate = estimates.StageEstimate(
     stage='s',
     program='train',
     settings={},
@@ -116,7 +126,7 @@ def test_rates_follow_from_times():
     epoch_tokens=1600,
     epoch_batches=2.0,
   )
-  assert report.throughput_bounds(planned, CHIP) == {
+  assert estimates.throughput_bounds(estimate, CHIP) == {
     'batch_seconds': (4.0, 8.0),
     'stage_seconds': (40.0, 80.0),
     'epoch_seconds': (8.0, 16.0),

@@ -1,4 +1,4 @@
-"""Names of accelerators, their published figures, and the devices that libtpu makes of them."""
+"""Tests of topology names, published figures of chips and compile-only devices."""
 
 import pytest
 
@@ -24,11 +24,11 @@ from mathft_jax.monitoring import hardware
     ('TPU v3', 'v3'),
   ],
 )
-def test_devices_are_known_by_what_jax_calls_them(kind, name):
+def test_chips_are_found_by_device_kind(kind, name):
   assert hardware.chip_for_device_kind(kind).name == name
 
 
-def test_an_unknown_device_is_not_guessed():
+def test_an_unknown_device_kind_has_no_chip():
   assert hardware.chip_for_device_kind('cpu') is None
   assert hardware.chip_for_device_kind('TPU v2') is None
   assert hardware.chip_for_device_kind('NVIDIA L40S') is None
@@ -36,7 +36,7 @@ def test_an_unknown_device_is_not_guessed():
 
 @pytest.mark.usefixtures('libtpu')
 @pytest.mark.parametrize('name', topologies.KNOWN_TPU_SLICES)
-def test_libtpu_makes_devices_of_each_known_slice(name):
+def test_libtpu_has_devices_of_each_known_slice(name):
   topology = topologies.parse_topology(name)
   devices = topology.compile_only_devices()
   assert len(devices) == topology.num_devices
@@ -58,7 +58,7 @@ def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_slices_are_apart_along_data():
+def test_slices_are_different_positions_of_the_data_axis():
   devices = topologies.parse_topology(
     'v5e:4x4', slices=2
   ).compile_only_devices()
@@ -82,12 +82,14 @@ def test_slices_are_apart_along_data():
     'v7:4x4',
   ],
 )
-def test_what_is_no_topology_is_refused_with_what_is_known(text):
+def test_an_invalid_topology_is_refused(text):
   with pytest.raises(ValueError, match='TOPOLOGY is '):
     topologies.parse_topology(text)
 
 
 @pytest.mark.usefixtures('libtpu')
-def test_a_slice_that_libtpu_does_not_know_is_refused():
-  with pytest.raises(ValueError, match='v5e:3x5: libtpu knows no such slice'):
+def test_a_slice_unknown_to_libtpu_is_refused():
+  with pytest.raises(
+    ValueError, match='v5e:3x5: libtpu does not know this slice'
+  ):
     topologies.parse_topology('v5e:3x5').compile_only_devices()

@@ -1,4 +1,4 @@
-"""Matrix products of traced programs, in every kind of inner jaxpr."""
+"""Tests of the FLOPs of traced programs, with all kinds of inner jaxprs."""
 
 import jax
 from jax.experimental import pallas as pl
@@ -8,17 +8,17 @@ import pytest
 from mathft_jax.aot import traced_flops
 
 X = jax.ShapeDtypeStruct((8, 8), 'float32')
-ONE = 2 * 8**3
+FLOPS_OF_ONE = 2 * 8**3  # of one product of X
 
 
-def counted(f, *shapes, **settings):
+def count_flops(f, *shapes, **settings):
   return traced_flops.count_traced_flops(
     jax.make_jaxpr(f)(*(shapes or (X,))), **settings
   )
 
 
 def test_a_product_costs_two_flops_per_multiplication_and_batch():
-  costs = counted(
+  costs = count_flops(
     lambda x, y: jnp.einsum('bij,bjk->bik', x, y),
     jax.ShapeDtypeStruct((3, 4, 5), 'bfloat16'),
     jax.ShapeDtypeStruct((3, 5, 6), 'bfloat16'),
@@ -62,22 +62,24 @@ squared.defvjp(lambda x: (x @ x, x), lambda x, g: (g @ x.T + x.T @ g,))
     (lambda x: x + x, 0),
   ],
 )
-def test_products_count_as_often_as_they_run(f, products):
-  assert counted(f).flops == products * ONE
+def test_each_execution_of_a_product_counts(f, products):
+  assert count_flops(f).flops == products * FLOPS_OF_ONE
 
 
-def test_while_loops_run_as_often_as_the_caller_says_and_are_reported():
-  loop = lambda x: jax.lax.while_loop(lambda c: c.sum() < 1, lambda c: c @ c, x)
-  costs = counted(loop, unknown_trips=9)
-  assert (costs.flops, costs.unknown_loops) == (9 * ONE, 1)
-  twice = counted(
+def test_while_loops_have_the_assumed_trip_count_and_are_reported():
+  def loop(x):
+    return jax.lax.while_loop(lambda c: c.sum() < 1, lambda c: c @ c, x)
+
+  costs = count_flops(loop, unknown_trip_count=9)
+  assert (costs.flops, costs.data_dependent_loops) == (9 * FLOPS_OF_ONE, 1)
+  twice = count_flops(
     lambda x: jax.lax.scan(lambda c, _: (loop(c), None), x, length=2)[0],
-    unknown_trips=9,
+    unknown_trip_count=9,
   )
-  assert (twice.flops, twice.unknown_loops) == (18 * ONE, 1)
+  assert (twice.flops, twice.data_dependent_loops) == (18 * FLOPS_OF_ONE, 1)
 
 
-def test_a_shard_map_runs_on_every_device_of_its_axes():
+def test_a_shard_map_runs_on_each_device_of_its_axes():
   mesh = jax.sharding.AbstractMesh(
     (4, 2), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2
   )
@@ -91,18 +93,18 @@ def test_a_shard_map_runs_on_every_device_of_its_axes():
   )
   rows = jax.ShapeDtypeStruct((32, 8), 'float32')
   assert (
-    counted(f, rows, X).flops == 8 * ONE
+    count_flops(f, rows, X).flops == 8 * FLOPS_OF_ONE
   )  # (8, 8) x (8, 8) on each of 8 devices
 
 
 @pytest.mark.parametrize(
   'estimate, expected',
   [
-    (None, 2 * ONE),
+    (None, 2 * FLOPS_OF_ONE),
     (pl.CostEstimate(flops=77, transcendentals=0, bytes_accessed=0), 77),
   ],
 )
-def test_a_kernel_costs_what_it_states_or_its_body_times_its_grid(
+def test_a_kernel_costs_its_estimate_or_its_body_times_its_grid(
   estimate, expected
 ):
   def kernel(x, y, out):
@@ -122,13 +124,13 @@ def test_a_kernel_costs_what_it_states_or_its_body_times_its_grid(
     cost_estimate=estimate,
     name='rows_times',
   )
-  costs = counted(call, rows, X)
+  costs = count_flops(call, rows, X)
   assert costs.flops == expected
   assert costs.kernels == {'rows_times': expected}
 
 
-def test_convolutions_are_named_not_forgotten():
-  costs = counted(
+def test_convolutions_are_reported_as_uncounted():
+  costs = count_flops(
     lambda x, k: jax.lax.conv(x, k, (1, 1), 'SAME'),
     jax.ShapeDtypeStruct((1, 1, 8, 8), 'float32'),
     jax.ShapeDtypeStruct((1, 1, 3, 3), 'float32'),

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (an HLO instruction is a line)
-"""Traffic of fusions within fusions, the expected numbers worked out by hand."""
+"""Tests of the HBM bytes of nested fusions against values computed by hand."""
 
 from mathft_jax.aot.hlo import program_costs
 
@@ -26,7 +26,7 @@ ENTRY %%main (p: bf16[64,128], q: bf16[8,64]) -> f32[8,128] {
 """
 
 
-def test_an_operand_behind_a_fused_bitcast_is_read():
+def test_an_operand_used_through_a_fused_bitcast_is_read():
   text = NESTED % dict(
     shape='64,128',
     use='ROOT %d = f32[8,128]{1,0} dot(%q, %f), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
@@ -36,7 +36,7 @@ def test_an_operand_behind_a_fused_bitcast_is_read():
   assert costs.hbm_bytes == 2 * 64 * 128 + 2 * 8 * 64 + 4 * 8 * 128
 
 
-def test_of_an_operand_behind_a_fused_bitcast_only_the_slice_is_read():
+def test_only_the_slice_of_an_operand_used_through_a_fused_bitcast_is_read():
   text = NESTED % dict(
     shape='64,128',
     use='%s = bf16[64,128]{1,0} slice(%f), slice={[0:8], [0:128]}\n  ROOT %c = f32[8,128]{1,0} convert(%s)',
@@ -48,7 +48,7 @@ def test_of_an_operand_behind_a_fused_bitcast_only_the_slice_is_read():
   )
 
 
-def test_work_of_another_core_is_counted_too():
+def test_instructions_of_another_execution_thread_are_counted():
   costs = program_costs.count_program_costs("""
 HloModule m, is_scheduled=true
 

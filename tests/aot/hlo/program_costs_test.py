@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (an HLO instruction is a line)
-"""Costs of hand-written HLO, the expected numbers worked out by hand."""
+"""Tests of the costs of hand-written HLO against values computed by hand."""
 
 import pytest
 
@@ -14,8 +14,8 @@ ADD = """
 """
 
 
-def counted(body, before='', devices=8, **settings):
-  """Costs of an entry of these lines."""
+def count_entry(body, before='', devices=8, **settings):
+  """Returns the costs of a module whose entry computation has these lines."""
   lines = '\n'.join('  ' + line.strip() for line in body.strip().splitlines())
   return program_costs.count_program_costs(
     f'HloModule m, is_scheduled=true, num_partitions={devices}\n{ADD}{before}\n'
@@ -24,8 +24,8 @@ def counted(body, before='', devices=8, **settings):
   )
 
 
-def test_a_dot_costs_two_flops_per_product_and_its_arrays():
-  costs = counted("""
+def test_a_dot_costs_two_flops_per_product_and_reads_and_writes_its_arrays():
+  costs = count_entry("""
     %x = bf16[4,8,16]{2,1,0} parameter(0)
     %y = bf16[4,16,32]{2,1,0} parameter(1)
     ROOT %dot = f32[4,8,32]{2,1,0} dot(%x, %y), lhs_batch_dims={0}, lhs_contracting_dims={2}, rhs_batch_dims={0}, rhs_contracting_dims={1}, metadata={op_name="a"}
@@ -61,7 +61,8 @@ def test_a_dot_costs_two_flops_per_product_and_its_arrays():
       'f32[4,4,32]',
       4 * (3 * 4) * 16 * 32,
     ),
-    # A batch as a kernel's size: each output position meets just one element, the rest is padding.
+    # The batch is the spatial size of the kernel: each output position reads one element that is
+    # not padding.
     (
       'window={size=10 pad=9_9 rhs_reversal=1}, ',
       'b0f_0io->b0f',
@@ -78,11 +79,11 @@ def test_a_dot_costs_two_flops_per_product_and_its_arrays():
     ),
   ],
 )
-def test_a_convolution_costs_only_products_that_are_not_padding(
+def test_a_convolution_does_not_count_products_with_padding(
   window, labels, kernel, output, products
 ):
   left = 'f32[4,16]' if labels == 'bf_io->bf' else 'f32[4,10,16]'
-  costs = counted(f"""
+  costs = count_entry(f"""
     %x = {left} parameter(0)
     %y = {kernel} parameter(1)
     ROOT %c = {output} convolution(%x, %y), {window}dim_labels={labels}
@@ -90,8 +91,8 @@ def test_a_convolution_costs_only_products_that_are_not_padding(
   assert costs.flops == 2 * products
 
 
-def test_grouped_convolutions_cost_their_group_only():
-  costs = counted("""
+def test_a_grouped_convolution_counts_products_within_groups():
+  costs = count_entry("""
     %x = f32[4,10,16] parameter(0)
     %y = f32[1,2,32] parameter(1)
     ROOT %c = f32[4,10,32] convolution(%x, %y), window={size=1}, dim_labels=b0f_0io->b0f, feature_group_count=8
@@ -137,7 +138,7 @@ WHILE = """
     (5, 1, 5, 'LT', 0),
   ],
 )
-def test_trips_follow_from_counter_and_condition(
+def test_the_trip_count_follows_from_counter_and_condition(
   start, step, bound, direction, trips
 ):
   before = (
@@ -145,27 +146,27 @@ def test_trips_follow_from_counter_and_condition(
     .replace('BOUND', str(bound))
     .replace('DIRECTION', direction)
   )
-  costs = counted(WHILE.replace('START', str(start)), before)
+  costs = count_entry(WHILE.replace('START', str(start)), before)
   assert costs.flops == trips * 2 * 8**3
   assert costs.data_dependent_loops == ()
 
 
-def test_trips_are_taken_from_the_compiler_where_it_says_them():
+def test_the_known_trip_count_of_the_compiler_is_used():
   text = WHILE.rstrip() + ', backend_config={"known_trip_count":{"n":"5"}}'
   before = (
     LOOP.replace('STEP', '1').replace('BOUND', '7').replace('DIRECTION', 'LT')
   )
-  assert counted(text.replace('START', '0'), before).flops == 5 * 2 * 8**3
+  assert count_entry(text.replace('START', '0'), before).flops == 5 * 2 * 8**3
 
 
-def test_a_loop_that_data_ends_runs_as_often_as_the_caller_says_and_is_reported():
+def test_a_data_dependent_loop_has_the_assumed_trip_count_and_is_reported():
   before = LOOP.replace('STEP', '1').replace(
     'constant(BOUND)', 'get-tuple-element(%s), index=0'
   )
   text = (
     WHILE.rstrip().replace('START', '0') + ', metadata={op_name="jit(f)/while"}'
   )
-  costs = counted(
+  costs = count_entry(
     text, before.replace('DIRECTION', 'LT'), unknown_trip_count=11
   )
   assert costs.flops == 11 * 2 * 8**3
@@ -174,14 +175,14 @@ def test_a_loop_that_data_ends_runs_as_often_as_the_caller_says_and_is_reported(
   )
 
 
-def test_a_conditional_costs_its_dearest_branch():
+def test_a_conditional_costs_its_most_expensive_branch():
   branch = '%NAME (x: f32[8,8]) -> f32[8,8] {\n  %x = f32[8,8] parameter(0)\n  ROOT %r = BODY\n}\n'
   cheap = branch.replace('NAME', 'cheap').replace('BODY', 'f32[8,8] negate(%x)')
   dear = branch.replace('NAME', 'dear').replace(
     'BODY',
     'f32[8,8] dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
   )
-  costs = counted(
+  costs = count_entry(
     """
     %x = f32[8,8] parameter(0)
     %which = s32[] constant(0)
@@ -210,10 +211,10 @@ FUSION = """
 @pytest.mark.parametrize(
   'layout, bytes_', [('{1,0}', 2 * 256 + 4), ('{1,0:S(5)}', 256 + 4)]
 )
-def test_a_fusion_touches_slices_of_its_operands_and_updates_in_place(
+def test_a_fusion_reads_slices_of_its_operands_and_updates_in_place(
   layout, bytes_
 ):
-  costs = counted(
+  costs = count_entry(
     f"""
     %a = f32[12,64]{layout} parameter(0)
     %b = f32[12,64]{{1,0}} parameter(1)
@@ -225,8 +226,8 @@ def test_a_fusion_touches_slices_of_its_operands_and_updates_in_place(
   assert costs.hbm_bytes == bytes_
 
 
-def test_an_operand_that_a_fusion_within_gives_another_shape_is_read():
-  costs = counted(
+def test_an_operand_reshaped_by_a_nested_fusion_is_read():
+  costs = count_entry(
     """
     %x = f32[64]{0} parameter(0)
     ROOT %f = f32[8,8]{1,0} fusion(%x), kind=kOutput, calls=%outer
@@ -247,8 +248,8 @@ def test_an_operand_that_a_fusion_within_gives_another_shape_is_read():
   assert costs.hbm_bytes == 2 * 256
 
 
-def test_arrays_on_the_chip_are_no_traffic_and_tiles_are_padded():
-  costs = counted("""
+def test_arrays_in_vmem_are_no_hbm_traffic_and_tiles_are_padded():
+  costs = count_entry("""
     %a = f32[4,100]{1,0:T(8,128)} parameter(0)
     %b = f32[4,100]{1,0:T(8,128)S(1)} copy(%a)
     %c = f32[4,100]{1,0:T(8,128)S(1)} negate(%b)
@@ -257,8 +258,8 @@ def test_arrays_on_the_chip_are_no_traffic_and_tiles_are_padded():
   assert costs.hbm_bytes == 8 * 128 * 4 + 4 * 128 * 2
 
 
-def test_copies_that_are_started_and_done_count_once():
-  costs = counted("""
+def test_an_asynchronous_copy_counts_once():
+  costs = count_entry("""
     %a = f32[64]{0:T(64)} parameter(0)
     %s = (f32[64]{0:T(64)S(1)}, f32[64]{0:T(64)}, u32[]{:S(2)}) copy-start(%a)
     ROOT %d = f32[64]{0:T(64)S(1)} copy-done(%s)
@@ -322,11 +323,11 @@ FULL = 'f32[1024]{0}'  # 4096 bytes
     ),
   ],
 )
-def test_collectives_send_what_a_ring_sends(line, kind, size, sent):
+def test_collectives_send_the_bytes_of_a_ring(line, kind, size, sent):
   result = {'all-gather': 'f32[4096]{0}', 'reduce-scatter': 'f32[512]{0}'}.get(
     kind, FULL
   )
-  (each,) = counted(f"""
+  (each,) = count_entry(f"""
     %x = {FULL} parameter(0)
     ROOT %r = {result} {line}
   """).collectives
@@ -338,8 +339,8 @@ def test_collectives_send_what_a_ring_sends(line, kind, size, sent):
   )
 
 
-def test_started_collectives_count_once_and_their_result_is_the_second_of_the_tuple():
-  costs = counted(f"""
+def test_an_asynchronous_collective_counts_once():
+  costs = count_entry(f"""
     %x = {FULL} parameter(0)
     %s = ({FULL}, f32[4096]{{0}}) all-gather-start(%x), replica_groups=[2,4]<=[8], dimensions={{0}}
     %g = f32[4096]{{0}} all-gather-done(%s)
@@ -365,8 +366,8 @@ def test_started_collectives_count_once_and_their_result_is_the_second_of_the_tu
     '((f32[8,8]), f32[8,8], u32[]) dot-start(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}',
   ],
 )
-def test_whatever_is_started_is_counted_once(start):
-  costs = counted(
+def test_an_asynchronous_instruction_counts_once(start):
+  costs = count_entry(
     f"""
     %x = f32[8,8] parameter(0)
     %s = {start}
@@ -410,7 +411,7 @@ CHAIN = """
 
 
 def test_a_chain_of_tpu_fusions_is_one_collective():
-  costs = counted(
+  costs = count_entry(
     """
     %x = f32[64]{0:T(64)} parameter(0)
     %y = f32[8,8]{1,0:T(8)} parameter(1)
@@ -439,7 +440,7 @@ def test_a_chain_of_tpu_fusions_is_one_collective():
 
 
 def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
-  (each,) = counted(
+  (each,) = count_entry(
     """
     %x = f32[256]{0:T(64)} parameter(0)
     ROOT %f = f32[64]{0:T(64)} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
@@ -474,7 +475,7 @@ def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():
     ),
   ],
 )
-def test_replica_groups_are_read_in_every_form(text, groups):
+def test_replica_groups_of_all_formats_are_parsed(text, groups):
   module = text_parser.HloModule('main')
   instruction = text_parser.HloInstruction(
     text_parser.HloComputation('main', module),
@@ -503,10 +504,10 @@ def test_replica_groups_are_read_in_every_form(text, groups):
   'transfer, kind, whole',
   [('ALL_GATHER', 'all-gather', None), ('ALL_REDUCE', 'all-reduce', 2 * 4096)],
 )
-def test_sends_to_other_slices_are_collectives_over_their_network(
+def test_sends_to_other_slices_are_collectives_between_slices(
   target, size, groups, transfer, kind, whole
 ):
-  costs = counted(f"""
+  costs = count_entry(f"""
     %x = f32[1024]{{0:T(1024)}} parameter(0)
     %a = token[] after-all()
     %s = (f32[1024]{{0:T(1024)}}, u32[], token[]) send(%x, %a), channel_id=2, is_host_transfer=true, frontend_attributes={{_xla_megascale_target={target},_xla_megascale_transfer_type="{transfer}"}}
@@ -526,8 +527,8 @@ def test_sends_to_other_slices_are_collectives_over_their_network(
   assert costs.hbm_bytes == 4096
 
 
-def test_slices_that_are_started_read_their_part_only():
-  costs = counted("""
+def test_an_asynchronous_slice_reads_its_part_only():
+  costs = count_entry("""
     %x = bf16[4,16,128]{2,1,0:T(8,128)(2,1)} parameter(0)
     %s = ((bf16[4,16,128]{2,1,0:T(8,128)(2,1)}), bf16[1,16,128]{2,1,0:T(8,128)(2,1)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:1], [0:16], [0:128]}
     ROOT %d = bf16[1,16,128]{2,1,0:T(8,128)(2,1)S(1)} slice-done(%s)
@@ -543,29 +544,29 @@ KERNEL = """
 """
 
 
-def test_a_kernel_costs_what_it_states():
+def test_a_kernel_costs_its_estimate():
   text = KERNEL.replace(
     'COST', ',"cost_estimate":{"flops":"77","bytes_accessed":"99"}'
   )
-  costs = counted_raw(text)
+  costs = count_module(text)
   assert (costs.flops, costs.kernel_flops, costs.hbm_bytes) == (77, 77, 99)
   assert costs.uncounted == {}
 
 
-def test_a_kernel_that_states_nothing_is_named():
-  costs = counted_raw(KERNEL.replace('COST', ''))
+def test_a_kernel_without_a_cost_estimate_is_reported_as_uncounted():
+  costs = count_module(KERNEL.replace('COST', ''))
   assert costs.uncounted == {'tpu_custom_call my_kernel': 1}
   assert costs.hbm_bytes == 2 * 256
 
 
-def counted_raw(lines):
+def count_module(lines):
   return program_costs.count_program_costs(
     'HloModule m\n\nENTRY %main (x: f32[8,8]) -> f32[8,8] {' + lines + '}\n'
   )
 
 
 def test_a_gpu_library_call_is_a_matrix_product():
-  costs = counted("""
+  costs = count_entry("""
     %x = f16[8,16]{1,0} parameter(0)
     %y = f16[16,32]{1,0} parameter(1)
     ROOT %g = (f16[8,32]{1,0}, s8[4096]{0}) custom-call(%x, %y), custom_call_target="__cublas$gemm", backend_config={"gemm_backend_config":{"alpha_real":1,"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"rhs_contracting_dimensions":["0"]}}}
@@ -574,7 +575,7 @@ def test_a_gpu_library_call_is_a_matrix_product():
   assert costs.uncounted == {}
 
 
-def test_text_that_is_not_hlo_or_is_cut_short_is_refused():
+def test_text_that_is_not_hlo_or_is_truncated_is_refused():
   with pytest.raises(ValueError, match='has no ENTRY computation'):
     program_costs.count_program_costs('module @jit_f {}')
   with pytest.raises(ValueError, match='no ROOT'):

@@ -1,0 +1,90 @@
+"""Memory and time estimate of a scoring stage."""
+
+import dataclasses
+
+from mathft_jax.aot import (
+  compilation,
+  estimates,
+  inference_estimate,
+  traced_flops,
+)
+from mathft_jax.aot.estimates import Arguments, StageEstimate
+from mathft_jax.aot.plan_target import PlanTarget
+from mathft_jax.inference import abstract_programs, batch_jobs, scoring
+
+# Arguments of `score.score` that an estimate needs.
+SCORE_PARAMETERS = ('model', 'quantity', 'batch_size', 'partitioner')
+_LABEL_WORDS = ((1,), (2,))  # one token each; the ids do not matter
+
+
+def estimate_scoring(
+  stage: str, arguments: Arguments, target: PlanTarget
+) -> StageEstimate:
+  """Returns the estimate of a scoring stage; each text has `target.text_length` tokens.
+
+  Args:
+    stage: name of the stage.
+    arguments: `SCORE_PARAMETERS`.
+    target: devices and lengths.
+  """
+  partitioner = arguments['partitioner']
+  group = target.replica_group_mesh(partitioner, arguments['batch_size'])
+  config = scoring.ScoreConfig(
+    target.traceable_model(arguments['model']),
+    _LABEL_WORDS if arguments['quantity'] == 'verdict' else None,
+    group.mesh,
+    partitioner.rules,
+  )
+  num_texts = batch_jobs.round_up_to_power_of_two(target.num_texts, 4)
+  length = batch_jobs.round_up_to_power_of_two(target.text_length)
+  prompt_length = batch_jobs.round_up_to_power_of_two(target.prompt_length)
+  traced = abstract_programs.trace_scoring(
+    config,
+    batch_size=group.batch_size,
+    num_candidates=num_texts,
+    prefix_length=prompt_length,
+    length=length,
+  )
+  parameter_bytes = inference_estimate.parameter_bytes(
+    config.model, group.mesh, partitioner.rules
+  )
+  estimate = inference_estimate.initial_estimate(
+    stage,
+    'score',
+    arguments,
+    group,
+    target,
+    hbm={'parameters': parameter_bytes},
+    settings={
+      'texts': num_texts,
+      'tokens of each': length,
+      'prompt': prompt_length,
+    },
+    tokens=arguments['batch_size'] * num_texts * length,
+  )
+  costs = traced_flops.count_traced_flops(traced.jaxpr)
+  estimate = dataclasses.replace(
+    estimate, model_flops=float(costs.flops * group.num_groups)
+  )
+
+  if target.chip.is_tpu:
+    compiled = compilation.compile_program(traced, group.mesh.size)
+    estimate = inference_estimate.with_compiled_memory(
+      estimate, [compiled], target
+    )
+    if not estimate.fits:
+      return estimate
+    program, times = estimates.compiled_costs(
+      'score', compiled, group.mesh, target
+    )
+  else:
+    target.check_lowers(traced)
+    program, times = estimates.traced_costs(
+      'score', costs.flops, costs.bytes, estimate, target
+    )
+  return inference_estimate.with_costs(estimate, [(program, times, 1)])
+
+
+def num_scoring_batches(arguments: Arguments, target: PlanTarget) -> int:
+  """Returns the batches of a scoring stage."""
+  return inference_estimate.num_batches(target.num_problems, arguments)
