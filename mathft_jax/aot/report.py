@@ -73,7 +73,7 @@ def format_memory(estimate: StageEstimate, chip: hardware.Chip) -> str:
     return f'at least {used:.2f} GiB per device'
   if not estimate.fits:
     return (
-      f'DOES NOT FIT: {least}{used:.2f} GiB per device, capacity {capacity:.2f}'
+      f'DOES NOT FIT: {least}{used:.2f} GiB per device, capacity {capacity:.2f} GiB'
     )
   if estimate.is_compiled:
     return f'fits: {used:.2f} of {capacity:.2f} GiB per device, {capacity - used:.2f} GiB free'
