@@ -1,15 +1,16 @@
-"""The table of docs/plan.md: published models on TPUs, trained and sampled, none of them owned.
+"""Table of planned runs: published models, trained and sampled on TPU slices (docs/plan.md).
 
   python -m benchmarks.plans --output=runs/plans
 
-Each row is one run of mathft_jax.plan, whose json stays in the folder; running the command again only
-makes rows that are missing. A row compiles its programs, which takes a minute or two on two cores.
+Each entry is one run of `mathft_jax.plan`; its JSON is stored in the folder. Running the command
+again computes only the missing entries. One entry takes a minute or two on two cores.
 """
 
 import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 from typing import Any
@@ -18,67 +19,68 @@ GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-  """One run: the words that its command has besides those that all have."""
+class PlannedRun:
+  """One run of `mathft_jax.plan`.
 
-  what: str
+  Attributes:
+    program: 'train' or 'sample'.
+    model: gin file in `models/`.
+    topology: such as 'v5p:4x4x4'.
+    settings: gin macros in addition to those of all runs.
+  """
+
+  program: str
   model: str
   topology: str
   settings: tuple[str, ...]
 
   @property
   def name(self) -> str:
-    slices = ''.join(each for each in self.settings if each.startswith('DCN'))
-    return f'{self.what}_{self.model}_{self.topology}{slices}'.translate(
-      str.maketrans(':=(,', '____', ') ')
+    slices = ''.join(
+      setting for setting in self.settings if setting.startswith('DCN')
     )
+    name = f'{self.program}_{self.model}_{self.topology}{slices}'
+    return re.sub(r'[) ]', '', re.sub(r'[:=(,]', '_', name))
 
 
-def train(
+def training_run(
   model: str,
   topology: str,
-  rows_a_device: int,
-  devices: int,
-  *more: str,
+  batch_per_device: int,
+  num_devices: int,
+  *settings: str,
   search: bool = False,
-) -> Row:
-  return Row(
-    'train',
-    model,
-    topology,
-    (
-      f'BATCH_SIZE={rows_a_device * devices}',
-      'FSDP=True',
-      f'FIND_BATCH={search}',
-      *more,
-    ),
+) -> PlannedRun:
+  """Returns a training run; `search` also searches for the largest batch size."""
+  common = (
+    f'BATCH_SIZE={batch_per_device * num_devices}',
+    'FSDP=True',
+    f'FIND_BATCH={search}',
   )
+  return PlannedRun('train', model, topology, (*common, *settings))
 
 
-def sample(
-  model: str, topology: str, num_partitions: int, problems: int
-) -> Row:
-  return Row(
-    'sample',
-    model,
-    topology,
-    (
-      f'NUM_PARTITIONS={num_partitions}',
-      f'DECODE_BATCH_SIZE={problems}',
-      'FIND_BATCH=False',
-    ),
+def sampling_run(
+  model: str, topology: str, num_partitions: int, batch_size: int
+) -> PlannedRun:
+  """Returns a sampling run; `batch_size` is in problems."""
+  settings = (
+    f'NUM_PARTITIONS={num_partitions}',
+    f'DECODE_BATCH_SIZE={batch_size}',
+    'FIND_BATCH=False',
   )
+  return PlannedRun('sample', model, topology, settings)
 
 
-ROWS = (
-  train('gemma2_2b', 'v5e:4x4', 4, 16, search=True),
-  train('gemma2_9b', 'v6e:4x8', 4, 32),
-  train('gemma2_9b', 'v4:4x4x4', 4, 64),
-  train('gemma2_27b', 'v5p:4x4x4', 4, 64),
-  train('llama3_1_8b', 'v5p:2x4x4', 4, 32, search=True),
-  train('llama3_3_70b', 'v5p:4x4x8', 4, 128),
-  train('llama3_3_70b', 'v5p:8x8x16', 2, 1024, 'NUM_PARTITIONS=4'),
-  train(
+RUNS = (
+  training_run('gemma2_2b', 'v5e:4x4', 4, 16, search=True),
+  training_run('gemma2_9b', 'v6e:4x8', 4, 32),
+  training_run('gemma2_9b', 'v4:4x4x4', 4, 64),
+  training_run('gemma2_27b', 'v5p:4x4x4', 4, 64),
+  training_run('llama3_1_8b', 'v5p:2x4x4', 4, 32, search=True),
+  training_run('llama3_3_70b', 'v5p:4x4x8', 4, 128),
+  training_run('llama3_3_70b', 'v5p:8x8x16', 2, 1024, 'NUM_PARTITIONS=4'),
+  training_run(
     'llama3_3_70b',
     'v5e:16x16',
     2,
@@ -86,130 +88,124 @@ ROWS = (
     'NUM_PARTITIONS=4',
     'DCN_MESH_SHAPE=(2, 1)',
   ),
-  train('qwen2_5_7b', 'v6e:4x8', 4, 32, search=True),
-  train('qwen2_5_72b', 'tpu7x:4x4x8', 4, 256),
-  sample('gemma2_2b', 'v5e:4x4', 4, 16),
-  sample('gemma2_9b', 'v6e:4x4', 4, 8),
-  sample('gemma2_27b', 'v5p:2x2x4', 4, 32),
-  sample('llama3_1_8b', 'v5p:2x2x4', 4, 64),
-  sample('llama3_3_70b', 'v5p:2x2x4', 4, 16),
-  sample('qwen2_5_7b', 'v6e:4x4', 4, 64),
-  sample('qwen2_5_72b', 'tpu7x:2x2x2', 8, 16),
+  training_run('qwen2_5_7b', 'v6e:4x8', 4, 32, search=True),
+  training_run('qwen2_5_72b', 'tpu7x:4x4x8', 4, 256),
+  sampling_run('gemma2_2b', 'v5e:4x4', 4, 16),
+  sampling_run('gemma2_9b', 'v6e:4x4', 4, 8),
+  sampling_run('gemma2_27b', 'v5p:2x2x4', 4, 32),
+  sampling_run('llama3_1_8b', 'v5p:2x2x4', 4, 64),
+  sampling_run('llama3_3_70b', 'v5p:2x2x4', 4, 16),
+  sampling_run('qwen2_5_7b', 'v6e:4x4', 4, 64),
+  sampling_run('qwen2_5_72b', 'tpu7x:2x2x2', 8, 16),
 )
-FORMS = {'train': 'stages/ssft.gin', 'sample': 'programs/sample.gin'}
-HEADS = {
+GIN_FILES = {'train': 'stages/ssft.gin', 'sample': 'programs/sample.gin'}
+HEADINGS = {
   'train': (
     'model',
     'chips',
     'data x model',
-    'rows',
-    'GiB of',
+    'batch size',
+    'GiB',
     'largest',
-    'tokens/s a chip',
+    'tokens/s per chip',
     'MFU %',
   ),
   'sample': (
     'model',
     'chips',
     'data x model x groups',
-    'problems',
-    'GiB of',
-    'tokens/s a chip',
-    '500 problems, minutes',
+    'problems per batch',
+    'GiB',
+    'tokens/s per chip',
+    'minutes for 500 problems',
   ),
 }
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument(
     '--output',
     type=pathlib.Path,
     required=True,
-    help='folder of the json files',
+    help='folder of the JSON files',
   )
   folder = parser.parse_args().output
   folder.mkdir(parents=True, exist_ok=True)
-  missing = [row for row in ROWS if not plan(row, folder / f'{row.name}.json')]
-  for what, heads in HEADS.items():
-    print('| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
-    for row in ROWS:
-      if row.what == what and row not in missing:
-        found = json.loads((folder / f'{row.name}.json').read_text())
-        print('| ' + ' | '.join(cells(row, found)) + ' |')
+
+  documents, failed = {}, []
+  for run in RUNS:
+    path = folder / f'{run.name}.json'
+    if path.exists() or run_plan(run, path):
+      documents[run] = json.loads(path.read_text())
+    else:
+      failed.append(run.name)
+
+  for program, headings in HEADINGS.items():
+    print(f'| {" | ".join(headings)} |\n|{"---|" * len(headings)}')
+    for run, document in documents.items():
+      if run.program == program:
+        print(f'| {" | ".join(table_cells(run, document))} |')
     print()
-  if missing:
-    raise SystemExit(
-      f'failed, and not in the table: {", ".join(row.name for row in missing)}'
-    )
+  if failed:
+    raise SystemExit(f'Failed, not in the table: {", ".join(failed)}')
 
 
-def plan(row: Row, path: pathlib.Path) -> bool:
-  """Whether a row has its json, now or from before; one that does not fit (status 1) has it too."""
-  if path.exists():
-    return True
+def run_plan(run: PlannedRun, path: pathlib.Path) -> bool:
+  """Runs `mathft_jax.plan` and returns whether it wrote its JSON, also if the run does not fit."""
   partial = path.with_suffix('.partial')
   command = [
     sys.executable,
     '-m',
     'mathft_jax.plan',
-    f'--gin_file=models/{row.model}.gin',
-    f'--gin_file={FORMS[row.what]}',
-    f'--gin.TOPOLOGY={row.topology}',
+    f'--gin_file=models/{run.model}.gin',
+    f'--gin_file={GIN_FILES[run.program]}',
+    f'--gin.TOPOLOGY={run.topology}',
     '--gin.ATTENTION_KERNEL=splash',
     f'--gin.PLAN_OUTPUT={partial}',
-    *(f'--gin.{each}' for each in row.settings),
   ]
+  command += [f'--gin.{setting}' for setting in run.settings]
   print(' '.join(command), file=sys.stderr, flush=True)
   done = subprocess.run(command, stdout=sys.stderr, check=False)
   if done.returncode > 1 or not partial.exists():
-    print(f'{row.name}: status {done.returncode}', file=sys.stderr)
+    print(f'{run.name}: exit status {done.returncode}', file=sys.stderr)
     return False
   partial.rename(path)
   return True
 
 
-def cells(row: Row, found: dict[str, Any]) -> list[str]:
-  """The cells of a row."""
-  (stage,) = found['stages']
-  gib = (
-    f'{stage["used_bytes"] / GIB:.1f} of {found["chip"]["hbm_bytes"] / GIB:.1f}'
-  )
-  size = str(stage['settings']['batch_size'])
-  rate = span(stage, 'tokens_per_second_per_chip')
+def table_cells(run: PlannedRun, document: dict[str, Any]) -> list[str]:
+  (stage,) = document['stages']
+  used = stage['used_bytes'] / GIB
+  capacity = document['chip']['hbm_bytes'] / GIB
   mesh = ' x '.join(map(str, stage['mesh']))
-  if row.what == 'sample':
-    minutes = span(stage, 'stage_seconds', 1 / 60)
-    return [
-      row.model,
-      found['topology'],
-      f'{mesh} x {stage["groups"]}',
-      size,
-      gib,
-      rate,
-      minutes,
-    ]
-  largest = str(stage.get('largest_batch', {}).get('batch_size', '-'))
-  return [
-    row.model,
-    found['topology'],
+  if run.program == 'sample':
+    mesh += f' x {stage["groups"]}'
+  cells = [
+    run.model,
+    document['topology'],
     mesh,
-    size,
-    gib,
-    largest,
-    rate,
-    span(stage, 'model_flops_utilization', 100),
+    str(stage['settings']['batch_size']),
+    f'{used:.1f} of {capacity:.1f}',
   ]
+  throughput = format_range(stage, 'tokens_per_second_per_chip')
+  if run.program == 'sample':
+    minutes = format_range(stage, 'stage_seconds', 1 / 60)
+    return [*cells, throughput, minutes]
+  largest = stage.get('largest_batch', {}).get('batch_size', '-')
+  utilization = format_range(stage, 'model_flops_utilization', 100)
+  return [*cells, str(largest), throughput, utilization]
 
 
-def span(stage: dict[str, Any], name: str, factor: float = 1) -> str:
-  """'low to high' of a pair of numbers."""
+def format_range(stage: dict[str, Any], name: str, factor: float = 1) -> str:
+  """Returns 'low to high' for a pair of numbers."""
   if name not in stage:
     return 'does not fit'
-  return ' to '.join(
-    f'{factor * each:,.3g}' if factor * each < 1000 else f'{factor * each:,.0f}'
-    for each in sorted(stage[name])
-  )
+  numbers = []
+  for number in sorted(stage[name]):
+    number *= factor
+    numbers.append(f'{number:,.3g}' if number < 1000 else f'{number:,.0f}')
+  return ' to '.join(numbers)
 
 
 if __name__ == '__main__':
