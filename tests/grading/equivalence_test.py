@@ -1,4 +1,4 @@
-"""Equality of answers is an equivalence relation, and clusters are its classes."""
+"""Equivalence of answers is an equivalence relation, and clusters are its classes."""
 
 import itertools
 import json
@@ -54,7 +54,7 @@ ANSWERS = st.one_of(
 
 
 def latex(tree):
-  """An expression in LaTeX, with every bracket it may need."""
+  """Returns the expression in LaTeX, fully bracketed."""
   if isinstance(tree, str):
     return tree
   head, *parts = tree
@@ -71,7 +71,7 @@ def latex(tree):
 
 
 def plain(tree):
-  """The same in ASCII."""
+  """Returns the expression in ASCII, fully bracketed."""
   if isinstance(tree, str):
     return {
       r'\frac{1}{3}': '1/3',
@@ -89,7 +89,7 @@ def plain(tree):
 
 
 def commuted(tree):
-  """The same with the operands of sums and products exchanged."""
+  """Returns the expression with the operands of sums and products exchanged."""
   if isinstance(tree, str):
     return tree
   head, *parts = tree
@@ -103,24 +103,24 @@ def commuted(tree):
 
 @settings(max_examples=150, deadline=None)
 @given(EXPRESSIONS)
-def test_an_expression_equals_itself_in_other_spellings(tree):
+def test_spellings_of_an_expression_are_equivalent(tree):
   assert grading.is_equivalent(latex(tree), plain(tree))
   assert grading.is_equivalent(latex(tree), f'${latex(commuted(tree))}$')
 
 
 @settings(max_examples=100, deadline=None)
 @given(EXPRESSIONS)
-def test_an_expression_differs_from_its_successor(tree):
+def test_an_expression_plus_one_is_not_equivalent(tree):
   assert not grading.is_equivalent(latex(tree), f'{latex(tree)} + 1')
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ANSWERS, min_size=2, max_size=6))
-def test_generated_answers_form_classes(answers):
+def test_generated_answers_have_an_equivalence_relation(answers):
   _assert_relation(answers)
 
 
-def test_labelled_answers_form_classes(labelled):
+def test_labelled_answers_have_an_equivalence_relation(labelled):
   strings = sorted(
     {text for case in labelled for text in (case['gold'], case['pred'])}
   )
@@ -130,7 +130,7 @@ def test_labelled_answers_form_classes(labelled):
 
 
 def _assert_relation(answers):
-  """Reflexive, symmetric, transitive, and the same as cluster."""
+  """Asserts reflexivity, symmetry, transitivity and agreement with the clusters."""
   equal = {
     (a, b): grading.is_equivalent(a, b)
     for a, b in itertools.product(answers, repeat=2)
@@ -145,7 +145,7 @@ def _assert_relation(answers):
     assert not (equal[a, b] and equal[b, c]) or equal[a, c]
 
 
-def test_the_labelled_pairs_are_graded_as_labelled(labelled):
+def test_labelled_pairs_are_graded_as_labelled(labelled):
   wrong = [
     case['id']
     for case in labelled
@@ -154,7 +154,7 @@ def test_the_labelled_pairs_are_graded_as_labelled(labelled):
   assert len(wrong) <= 0.01 * len(labelled), wrong
 
 
-def test_clusters_are_labelled_in_order_of_first_appearance():
+def test_cluster_labels_are_in_order_of_first_appearance():
   answers = ['4', None, '5', r'\frac{8}{2}', '', '5.0', '{{{', 'four']
   assert grading.cluster_answers(answers) == [0, None, 1, 0, None, 1, None, 0]
 
@@ -178,19 +178,19 @@ def test_clusters_are_labelled_in_order_of_first_appearance():
     '...',
   ],
 )
-def test_what_says_nothing_equals_nothing(text):
+def test_text_without_content_equals_nothing(text):
   assert grading.answer_key(text) is None
   assert not grading.is_equivalent(text, text)
 
 
-def test_nine_digits_are_one_answer_with_what_they_approximate():
+def test_a_decimal_of_nine_digits_equals_the_number_that_it_approximates():
   spellings = [r'3\pi', '9.42477796', '9.424777961', '9.42477796076938']
   assert len(set(grading.cluster_answers(spellings))) == 1
   assert not grading.is_equivalent('9.4247', r'3\pi')
   assert not grading.is_equivalent(r'3\pi', r'3\pi + 10^{-12}')
 
 
-def test_threads_agree():
+def test_threads_compute_the_same_keys():
   answers = [rf'\sin({n}) + \sqrt{{{n}}}' for n in range(2, 40)]
   expected = [grading.answer_key(answer) for answer in answers]
   grading.equivalence.clear_cache()
@@ -211,6 +211,6 @@ def test_threads_agree():
 
 @pytest.fixture(scope='module')
 def labelled(shared_data):
-  """The labelled pairs of the data folder."""
+  """Returns the labelled pairs of the shared data folder."""
   lines = (shared_data / 'grading' / 'dev_cases.jsonl').read_text().splitlines()
   return list(map(json.loads, lines))

@@ -1,4 +1,4 @@
-"""Sets of reals: unions, intersections and differences by pieces of the line."""
+"""Keys of sets of real numbers: unions, intersections and differences."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from mathft_jax import grading
     (r'\{a,b\}\setminus\{b\}', 'a'),
   ],
 )
-def test_operations_are_carried_out(operation, result):
+def test_set_operations_equal_their_result(operation, result):
   assert grading.is_equivalent(operation, result)
 
 
@@ -37,10 +37,10 @@ def test_operations_are_carried_out(operation, result):
     (r'\mathbb{Z}\setminus\{0\}', r'\mathbb{R}\setminus\{0\}'),
   ],
 )
-def test_a_point_makes_a_difference(one, other):
+def test_sets_that_differ_in_one_point_are_not_equivalent(one, other):
   assert not grading.is_equivalent(one, other)
 
 
-def test_ends_may_be_letters():
+def test_endpoints_may_be_variables():
   assert grading.is_equivalent(r'(a,b)\cup(c,d)', r'(c,d)\cup(a,b)')
   assert grading.is_equivalent('a < x < b', '(a,b)')

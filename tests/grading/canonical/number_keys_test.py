@@ -1,4 +1,4 @@
-"""Keys of numbers: exact, and rounded to nine digits where decimals approximate."""
+"""Keys of numbers: exact, or rounded to nine digits."""
 
 from fractions import Fraction
 
@@ -24,7 +24,7 @@ from mathft_jax.grading.canonical import number_keys
     Fraction('0.999999999'),
   ],
 )
-def test_integers_short_decimals_and_simple_fractions_are_exact(value):
+def test_integers_short_decimals_and_simple_fractions_have_exact_keys(value):
   assert number_keys.rational_key(Fraction(value)) == Fraction(value)
 
 
@@ -38,17 +38,17 @@ def test_integers_short_decimals_and_simple_fractions_are_exact(value):
     ('142.857142857', Fraction(1000, 7)),
   ],
 )
-def test_a_long_decimal_next_to_a_simple_fraction_is_that_fraction(text, value):
+def test_a_long_decimal_next_to_a_simple_fraction_has_its_key(text, value):
   assert number_keys.rational_key(Fraction(text)) == value
 
 
-def test_a_long_decimal_next_to_a_simple_decimal_is_itself():
+def test_a_long_decimal_next_to_a_simple_decimal_has_its_own_key():
   assert number_keys.rational_key(
     Fraction('0.999999999999')
   ) != number_keys.rational_key(Fraction(1))
 
 
-def test_an_irrational_number_meets_its_decimals_from_nine_digits_on():
+def test_an_irrational_number_equals_its_decimals_of_nine_or_more_digits():
   root = number_keys.round_mpf(mpmath.mpf(17) ** mpmath.mpf('0.5'))
   key = number_keys.irrational_key(root, 5)
   assert key == number_keys.rational_key(Fraction('4.12310563'))
@@ -56,7 +56,7 @@ def test_an_irrational_number_meets_its_decimals_from_nine_digits_on():
   assert key != number_keys.rational_key(Fraction('4.1231056'))
 
 
-def test_numbers_of_wide_rationals_meet_no_decimals():
+def test_a_number_with_a_wide_rational_equals_no_decimal():
   digits = number_keys.round_mpf(mpmath.mpf('4.123105625617661'))
   assert number_keys.irrational_key(digits, 5) != number_keys.irrational_key(
     digits, 40
@@ -64,7 +64,7 @@ def test_numbers_of_wide_rationals_meet_no_decimals():
 
 
 @given(st.fractions(-1000, 1000, max_denominator=1000), st.integers(9, 15))
-def test_rounding_a_simple_fraction_to_nine_digits_or_more_keeps_its_key(
+def test_a_simple_fraction_rounded_to_nine_or_more_digits_keeps_its_key(
   value, digits
 ):
   decimal = Fraction(f'{float(value):.{digits}e}') if value else Fraction(0)
@@ -78,7 +78,7 @@ def test_rounding_a_simple_fraction_to_nine_digits_or_more_keeps_its_key(
 
 
 @given(st.fractions(max_denominator=10**6))
-def test_the_key_of_the_negative_is_the_negative_key(value):
+def test_the_key_of_a_negated_number_is_the_negated_key(value):
   key, opposite = (
     number_keys.rational_key(value),
     number_keys.rational_key(-value),

@@ -1,4 +1,4 @@
-"""Equations and inequalities: definitions, solutions, and what is left up to a factor."""
+"""Keys of equations and inequalities."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from mathft_jax import grading
     ('x + y < 1', '1 > y + x', '-x - y > -1', '2x + 2y < 2'),
   ],
 )
-def test_what_follows_by_moving_terms_is_one_answer(answers):
+def test_rearranged_relations_are_equivalent(answers):
   assert set(grading.cluster_answers(answers)) == {0}
 
 
@@ -32,16 +32,16 @@ def test_what_follows_by_moving_terms_is_one_answer(answers):
     ('y = 2x + 3', 'x = 2y + 3', 'y = 2x - 3'),
   ],
 )
-def test_what_does_not_follow_is_another_answer(answers):
+def test_different_relations_are_not_equivalent(answers):
   assert grading.cluster_answers(answers) == list(range(len(answers)))
 
 
-def test_of_a_chain_the_last_value_counts():
+def test_a_chain_equals_its_last_value():
   assert grading.is_equivalent('x = 1 + 2 = 3', '3')
   assert not grading.is_equivalent('x = 1 + 2 = 3', '1 + 3')
 
 
-def test_conditions_on_unknown_values_name_those_values():
+def test_inequalities_of_unknown_values_depend_on_their_arguments():
   answers = ['f(2) < f(1) < f(4)', 'f(2) < f(1) < f(3)', 'f(4) < f(1) < f(2)']
   assert grading.cluster_answers(answers) == [0, 1, 2]
   assert grading.is_equivalent('f(2) < f(1) < f(4)', 'f(4) > f(1) > f(2)')

@@ -1,4 +1,4 @@
-"""Values of scalars: exact where they can be, settled at two precisions where not."""
+"""Keys of scalars: exact values, or values on which two precisions agree."""
 
 from fractions import Fraction
 import math
@@ -31,11 +31,11 @@ def _tree(text):
     (r'\frac{2023!}{2022!}', 2023),
   ],
 )
-def test_rational_values_are_rational(text, value):
+def test_rational_values_have_rational_keys(text, value):
   assert scalar_keys.scalar_key(_tree(text)) == value
 
 
-def test_a_function_is_its_values_at_the_points():
+def test_the_key_of_a_function_is_its_sample_values():
   x = sample_points.sample_values('x')
   assert scalar_keys.scalar_key(_tree('x^2')) == (
     'function',
@@ -46,7 +46,7 @@ def test_a_function_is_its_values_at_the_points():
   ) == scalar_keys.scalar_key(_tree('x^2'))
 
 
-def test_small_points_are_positive_twice_and_negative_once_and_large_points_of_both_signs():
+def test_signs_of_sample_values():
   for name in ('x', 'y', 'z', 'a', 'theta', 'x_1'):
     values = sample_points.sample_values(name)
     signs = [value > 0 for value in values]
@@ -72,13 +72,13 @@ def test_small_points_are_positive_twice_and_negative_once_and_large_points_of_b
     (r'\cos x', r'\sqrt{1-\sin^2 x}'),
   ],
 )
-def test_functions_that_agree_on_a_part_only_differ(one, other):
+def test_functions_that_agree_on_an_interval_only_are_different(one, other):
   assert scalar_keys.scalar_key(_tree(one)) != scalar_keys.scalar_key(
     _tree(other)
   )
 
 
-def test_points_of_different_variables_differ():
+def test_different_variables_have_different_sample_values():
   names = [
     *'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ',
     'theta',
@@ -94,7 +94,7 @@ def test_points_of_different_variables_differ():
 @pytest.mark.parametrize(
   'text', [r'\tan\frac{\pi}{2}', r'\frac{1}{\cos\frac{\pi}{2}}']
 )
-def test_a_value_on_which_two_precisions_differ_is_unsettled(text):
+def test_different_values_at_two_precisions_are_an_error(text):
   with pytest.raises(scalar_keys.PrecisionMismatch):
     scalar_keys.scalar_key(_tree(text))
 
@@ -102,14 +102,14 @@ def test_a_value_on_which_two_precisions_differ_is_unsettled(text):
 @pytest.mark.parametrize(
   'text', ['1/0', r'\log 0', '0^{-1}', '9^{9^{9^9}}', '99999999!', 'f(3)']
 )
-def test_values_out_of_reach_are_opaque_and_calculated_with(text):
+def test_values_that_are_not_computed_are_opaque_numbers(text):
   key = scalar_keys.scalar_key(_tree(text))
   assert key == scalar_keys.scalar_key(_tree(text))
   assert key != scalar_keys.scalar_key(_tree(f'{text} + 1'))
   assert scalar_keys.scalar_key(_tree(f'2({text}) - ({text})')) == key
 
 
-def test_ratios_forget_a_factor_and_signed_ratios_a_positive_one():
+def test_ratios_do_not_depend_on_a_factor():
   one, other, opposite = (_tree(text) for text in ('x+2y', '3x+6y', '-x-2y'))
   assert (
     scalar_keys.ratios_to_first_nonzero(one)
@@ -124,7 +124,7 @@ def test_ratios_forget_a_factor_and_signed_ratios_a_positive_one():
   ) != scalar_keys.ratios_to_first_nonzero(opposite, signed=True)
 
 
-def test_digits_do_not_depend_on_the_last_bits():
+def test_rounded_values_do_not_depend_on_the_precision():
   low, high = scalar_keys._contexts or scalar_keys._make_contexts()
   assert number_keys.round_mpf(low.sqrt(2)) == number_keys.round_mpf(
     high.sqrt(2)

@@ -1,4 +1,4 @@
-"""Closed forms by sympy: in a worker, of small trees, under a deadline."""
+"""Closed forms computed by sympy in a worker."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def _tree(text):
 
 
 @pytest.mark.parametrize('text, value', OPERATIONS)
-def test_operations_have_closed_forms(text, value):
+def test_operators_have_closed_forms(text, value):
   found = sympy_closed_forms.compute_closed_form(_tree(text))
   assert scalar_keys.scalar_key(found) == scalar_keys.scalar_key(_tree(value))
 
 
-def test_an_answer_with_an_operation_is_worked_out_in_a_worker(monkeypatch):
+def test_a_worker_computes_the_closed_form_of_an_answer(monkeypatch):
   monkeypatch.setattr(sympy_closed_forms, 'DEADLINE_S', 30.0)
   grading.equivalence.clear_cache()
   assert grading.is_equivalent(r'\int_0^1 x^3 \, dx', '0.25')
@@ -43,14 +43,16 @@ def test_an_answer_with_an_operation_is_worked_out_in_a_worker(monkeypatch):
     r'\int_0^1 ' + '(x+1)' * 30 + ' dx',
   ],
 )
-def test_nothing_else_and_nothing_large_goes_to_sympy(text, monkeypatch):
+def test_large_trees_and_trees_without_operators_are_not_sent_to_sympy(
+  text, monkeypatch
+):
   monkeypatch.setattr(
-    worker_pool, 'shared_pool', lambda: pytest.fail('a worker was asked')
+    worker_pool, 'shared_pool', lambda: pytest.fail('the pool was used')
   )
   assert sympy_closed_forms.find_closed_form(_tree(text)) is None
 
 
-def test_what_sympy_does_not_find_equals_itself_only():
+def test_an_operator_without_closed_form_equals_only_itself():
   text = r'\int_0^1 f(x) \, dx'
   assert sympy_closed_forms.compute_closed_form is not None
   with pytest.raises(ValueError, match='sympy has no equivalent of f'):
