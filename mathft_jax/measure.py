@@ -1,46 +1,50 @@
-"""A checkpoint and problems in, a report of what it solves out: sample, grade, evaluate.
+"""Measures a checkpoint on problems: samples, grades and reports, without any training.
 
   python -m mathft_jax.measure --gin_file=programs/measure.gin --gin_file=models/<one>.gin \
       --gin_file=data/<one>.gin --gin.CHECKPOINT_PATH=runs/ssft --gin.EVAL_OUTPUT_DIR=runs/measured
 
-Without a training: the few-shot baseline of a pre-trained model, or any generator under another N,
-temperature or prompt. Running the same command again goes on where it stopped.
+Use it for the few-shot baseline of a pre-trained model, or for a generator with another number of
+candidates, temperature or prompt. If it is stopped, the same command resumes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from etils import epath
 
-BoundProgram = Callable[
-  ..., epath.Path
-]  # a program with all bound but what is handed over
+from mathft_jax.data import problem_sources
+from mathft_jax.data.schema import Problem
+
+# A program whose settings are bound by gin; the caller passes the rest, first the work directory.
+BoundProgram = Callable[..., epath.Path]
+Problems = problem_sources.ProblemSource | Sequence[Problem]
 
 
 def measure(
   workdir: epath.PathLike,
   *,
   checkpoint: epath.PathLike,
-  problems: Any,
+  problems: Problems,
   sample: BoundProgram,
   sample_greedy: BoundProgram | None,
   grade: BoundProgram,
   evaluate: BoundProgram,
   seed: int = 0,
 ) -> epath.Path:
-  """The path of `<workdir>/report/report.json`.
+  """Returns the path of `<workdir>/report/report.json`.
 
   Args:
-    workdir: one folder per stage goes here.
+    workdir: each program writes to its own folder here.
     checkpoint: the generator.
-    problems: what `sample` takes: a list, or a source of problems.
-    sample: N candidates of each problem.
-    sample_greedy: one greedy solution of each problem, for Pass@1; None leaves that row out.
-    grade, evaluate: as in the recipe.
+    problems: the problems for `sample`: a list, or a source of problems.
+    sample: the program `sample`, for N candidates of each problem.
+    sample_greedy: the same for one greedy solution of each problem (Pass@1); None omits that row.
+    grade: the program `grade`.
+    evaluate: the program `evaluate`.
     seed: of the samples.
   """
+  workdir = epath.Path(workdir)
   graded, graded_greedy = sample_and_grade(
-    epath.Path(workdir),
+    workdir,
     checkpoint,
     problems,
     sample=sample,
@@ -49,30 +53,31 @@ def measure(
     seed=seed,
   )
   return evaluate(
-    epath.Path(workdir) / 'report',
-    candidates=graded,
-    greedy_candidates=graded_greedy,
+    workdir / 'report', candidates=graded, greedy_candidates=graded_greedy
   )
 
 
 def sample_and_grade(
-  folder: epath.Path,
+  workdir: epath.Path,
   checkpoint: epath.PathLike,
-  problems: Sequence[Any] | Any,
+  problems: Problems,
   *,
   sample: BoundProgram,
   sample_greedy: BoundProgram | None,
   grade: BoundProgram,
   seed: int,
 ) -> tuple[epath.Path, epath.Path | None]:
-  """(graded candidates, graded greedy solutions) of a generator."""
-  given = {'checkpoint': checkpoint, 'problems': problems, 'seed': seed}
-  one = sample_greedy and sample_greedy(folder / 'greedy', **given)
-  many = sample(folder / 'candidates', **given)
-  return (
-    grade(folder / 'graded', candidates=many),
-    one and grade(folder / 'graded_greedy', candidates=one),
-  )
+  """Returns the graded candidates of a generator and its graded greedy solutions (or None)."""
+  inputs = {'checkpoint': checkpoint, 'problems': problems, 'seed': seed}
+  greedy = None
+  if sample_greedy is not None:
+    greedy = sample_greedy(workdir / 'greedy', **inputs)
+  candidates = sample(workdir / 'candidates', **inputs)
+
+  graded = grade(workdir / 'graded', candidates=candidates)
+  if greedy is None:
+    return graded, None
+  return graded, grade(workdir / 'graded_greedy', candidates=greedy)
 
 
 if __name__ == '__main__':

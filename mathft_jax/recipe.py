@@ -1,51 +1,54 @@
-"""The paper's recipe: SSFT -> SCR -> SSFT, and everything it must be compared with.
+"""The paper's recipe: SSFT -> SCR -> SSFT (MTSF), with its baselines and controls.
 
   python -m mathft_jax.recipe --gin_file=recipes/tiny_cpu.gin
 
-Every stage leaves its output in a folder of its own and returns at once when that is complete:
-running the same command again after any stop goes on where it stopped.
+Three ideas of the paper, each with the baseline that it is compared with:
+
+- SSFT: a generator is fine-tuned on step-by-step solutions; solution styles are compared.
+- SCR: an evaluator is trained on the generator's graded candidates and re-ranks its test
+  candidates; compared with the majority vote and with log-probabilities.
+- MTSF: the evaluator's weights are fine-tuned on solutions again; compared with a control that is
+  trained on solutions for as many steps.
+
+Each stage writes to its own folder and returns at once if its output is complete. If the recipe is
+stopped, the same command resumes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from mathft_jax import measure as measure_lib
-from mathft_jax.data import examples as examples_lib
-from mathft_jax.data import problem_sources
+from mathft_jax.data.examples import ExampleSource
+from mathft_jax.data.problem_sources import ProblemSource
+from mathft_jax.data.schema import Problem
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation import evaluated_file
-from mathft_jax.evaluation.report import paper_tables, tables
-
-BoundProgram = Callable[
-  ..., epath.Path
-]  # a program with all bound but what is handed over
-Solutions = examples_lib.ExampleSource
-Problems = problem_sources.ProblemSource
+from mathft_jax.evaluation.report import paper_claims, paper_tables, tables
+from mathft_jax.measure import BoundProgram
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stages:
-  """The programs, each with everything bound but its workdir, its input and the seed.
+  """The programs of a recipe; the recipe passes their work directory, inputs and seed.
 
-  A part of the paper is a recipe without some of them: only `ssft` for the solution styles, no
-  `ssft_again` for SCR alone.
+  To run a part of the paper, leave out programs: only `ssft` compares solution styles; without
+  `ssft_again` the recipe stops after SCR.
 
   Attributes:
-    ssft: train, MLE on solutions.
-    sample: N candidates of training problems, which the evaluators learn from.
-    grade: answers, correctness, clusters.
-    scr: by loss, train an evaluator; none: the recipe ends with SSFT.
-    ssft_again: train, the third stage, from an evaluator's weights; None: no MTSF.
-    control: train, from the first stage's weights, for the steps of scr + ssft_again; None: none.
-    sample_greedy: one greedy solution of each test problem (Pass@1).
-    sample_test: N candidates of test problems.
-    score: S_cls of each candidate; None: every generator is measured by votes alone.
-    score_by_likelihood: the same by log p(X|P) under the control; None leaves that row out.
-    evaluate: a report of one scored file.
+    ssft: `train`, for MLE on solutions.
+    sample: `sample`, for N candidates of each training problem, to train evaluators on.
+    grade: `grade`, for answers, correctness and clusters.
+    sample_greedy: `sample`, for one greedy solution of each test problem (Pass@1).
+    sample_test: `sample`, for N candidates of each test problem.
+    evaluate: `evaluate`, for a report of one scored file.
+    scr: by loss, `train` for an evaluator; if empty, the recipe stops after SSFT.
+    ssft_again: `train`, the third stage, from an evaluator's weights; None: no MTSF.
+    control: `train`, from the first stage's weights for the steps of scr + ssft_again; None: none.
+    score: `score`, for S_cls of each candidate; None: generators are only measured by votes.
+    score_by_likelihood: `score`, for log p(X|P) under the control; None omits that row.
   """
 
   ssft: BoundProgram
@@ -63,18 +66,33 @@ class Stages:
   def __post_init__(self):
     if self.control and not (self.scr and self.ssft_again):
       raise ValueError(
-        'Stages: `control` takes the steps of `scr` and `ssft_again`; wanted both, or no control.'
+        'Stages.control is set, but `scr` or `ssft_again` is not. The control takes their steps: '
+        'set both, or set control to None.'
       )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedCheckpoints:
-  """What the trainings of one run hand over."""
+class TrainedModel(NamedTuple):
+  """A checkpoint, and the name of its training run's folder."""
 
-  generators: dict[str, epath.Path]  # by solution style
-  evaluators: dict[str, epath.Path]  # by loss
-  mtsf: dict[str, epath.Path]  # by loss: the generator of the third stage
-  controls: dict[str, epath.Path]  # by loss: as many steps, no evaluator
+  name: str
+  checkpoint: epath.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModels:
+  """The models of one run of the recipe.
+
+  Attributes:
+    generators: by solution style, the first stage.
+    evaluators: by loss, the second stage.
+    mtsf: by loss, the generator of the third stage.
+    controls: by loss, a generator trained for as many steps without an evaluator stage.
+  """
+
+  generators: dict[str, TrainedModel]
+  evaluators: dict[str, TrainedModel]
+  mtsf: dict[str, TrainedModel]
+  controls: dict[str, TrainedModel]
 
 
 def recipe(
@@ -82,72 +100,72 @@ def recipe(
   *,
   pretrained: epath.PathLike,
   stages: Stages,
-  problems: Problems,
-  solution_examples: Mapping[str, Solutions],
+  problems: ProblemSource,
+  solution_examples: Mapping[str, ExampleSource],
   main_style: str,
-  rules: Sequence[Any],
-  evaluator_examples: Mapping[str, Any] | None = None,
+  rules: Sequence[evaluated_file.VotingRule],
+  evaluator_examples: Mapping[str, ExampleSource] | None = None,
   compared_styles: Sequence[str] = ('terse', 'fine'),
   seeds: Sequence[int] = (0,),
   tables_name: str = 'tables',
 ) -> epath.Path:
-  """The path of tables.md: the paper's tables for one run, or for several seeds.
+  """Returns the path of tables.md: the paper's tables for one run, or for several seeds.
 
   Args:
-    workdir: one folder per stage goes here; per seed and stage with several seeds.
-    pretrained: the weights that the first stage starts from.
+    workdir: each stage writes to its own folder here; with several seeds, to one per seed.
+    pretrained: the initial weights of the first stage.
     stages: the programs.
-    problems: a source of problems; splits 'train' and 'validation' make the evaluators' data, 'test'
-      every number in the tables.
-    solution_examples: by name, the examples of each solution style to compare.
-    main_style: the one of them that goes on to be an evaluator.
+    problems: a source of problems; the evaluators are trained on the splits 'train' and
+      'validation', all numbers in the tables are of the split 'test'.
+    solution_examples: by solution style, the training examples of the generators.
+    main_style: the style whose generator continues to SCR and MTSF.
     rules: the voting rules of the tables.
-    evaluator_examples: by loss, how the evaluators' examples are drawn from graded candidates.
-    compared_styles: a plain and a fine-grained style, whose difference is one of the paper's claims.
-    seeds: of whole runs; training, sampling and draws differ, the problems are the same.
-    tables_name: of tables.md and tables.json; with one each, parts of the paper share a workdir.
+    evaluator_examples: by loss, the training examples of the evaluator; their field `candidates`
+      is set by the recipe.
+    compared_styles: a terse and a fine-grained style, whose difference is a claim of the paper.
+    seeds: of whole runs. Training, sampling and candidate selection differ; problems do not.
+    tables_name: of tables.md and tables.json; with other names, parts of the paper share a workdir.
   """
-  workdir, evaluator_examples = (
-    epath.Path(workdir),
-    {loss: (evaluator_examples or {}).get(loss) for loss in stages.scr},
-  )
-  if main_style not in solution_examples or None in evaluator_examples.values():
-    raise ValueError(
-      f'main_style is {main_style!r}; wanted one of {list(solution_examples)}. '
-      f'evaluator_examples is {evaluator_examples}; wanted examples for each loss of '
-      f'{list(stages.scr)}.'
-    )
-  runs = {}
+  workdir = epath.Path(workdir)
+  _check_inputs(stages, solution_examples, main_style, evaluator_examples)
+  results = {}
   for seed in seeds:
-    folder = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
-    trained = train_all_models(
-      folder,
+    run_dir = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
+    models = train_all_models(
+      run_dir,
       pretrained=pretrained,
       stages=stages,
       problems=problems,
       solution_examples=solution_examples,
       main_style=main_style,
-      evaluator_examples=evaluator_examples,
+      evaluator_examples=evaluator_examples or {},
       seed=seed,
     )
-    runs[seed] = evaluate_all_models(
-      folder,
-      trained,
-      stages=stages,
-      problems=problems('test'),
-      rules=rules,
-      main_style=main_style,
-      compared_styles=compared_styles,
-      seed=seed,
+    test_set = TestSet(run_dir, stages, problems('test'), rules, seed)
+    results[seed] = evaluate_all_models(
+      test_set, models, main_style=main_style, compared_styles=compared_styles
     )
-    _write_tables(
-      folder / tables_name, lambda: paper_tables.make_paper_tables(runs[seed])
-    )
+    _write_tables(run_dir / tables_name, {seed: results[seed]})
   if len(seeds) > 1:
-    _write_tables(
-      workdir / tables_name, lambda: paper_tables.make_tables_over_seeds(runs)
-    )
+    _write_tables(workdir / tables_name, results)
   return workdir / f'{tables_name}.md'
+
+
+def _check_inputs(
+  stages: Stages,
+  solution_examples: Mapping[str, ExampleSource],
+  main_style: str,
+  evaluator_examples: Mapping[str, ExampleSource] | None,
+) -> None:
+  if main_style not in solution_examples:
+    raise ValueError(
+      f'main_style is {main_style!r}; wanted one of {list(solution_examples)}.'
+    )
+  losses = list(stages.scr)
+  if set(losses) - set(evaluator_examples or {}):
+    raise ValueError(
+      f'evaluator_examples is {evaluator_examples}; wanted examples for each loss of {losses}.'
+    )
 
 
 def train_mtsf(
@@ -156,36 +174,47 @@ def train_mtsf(
   *,
   pretrained: epath.PathLike,
   stages: Stages,
-  problems: Sequence[Any],
-  solution_examples: Solutions,
-  evaluator_examples: Any,
+  problems: Sequence[Problem],
+  solution_examples: ExampleSource,
+  evaluator_examples: ExampleSource,
   main_style: str,
   seed: int,
-) -> tuple[epath.Path, epath.Path, epath.Path | None]:
-  """SSFT -> SCR -> SSFT: one set of weights, a generator, an evaluator, a generator again."""
-  generator = stages.ssft(
+) -> tuple[TrainedModel, TrainedModel, TrainedModel | None]:
+  """Trains one set of weights as generator, as evaluator, and as generator again.
+
+  Returns the three models; the last is None without `stages.ssft_again`.
+  """
+  generator = _train(
+    stages.ssft,
     workdir / f'ssft_{main_style}',
     init_from=pretrained,
     examples=solution_examples,
     seed=seed,
   )
   candidates = stages.sample(
-    workdir / 'candidates', checkpoint=generator, problems=problems, seed=seed
+    workdir / 'candidates',
+    checkpoint=generator.checkpoint,
+    problems=problems,
+    seed=seed,
   )
   graded = stages.grade(workdir / 'graded', candidates=candidates)
-  evaluator = stages.scr[loss](
+  evaluator = _train(
+    stages.scr[loss],
     workdir / f'scr_{loss}',
-    init_from=generator,
+    init_from=generator.checkpoint,
+    examples=_set_candidates(evaluator_examples, graded),
     seed=seed,
-    examples=_from_candidates(evaluator_examples, graded),
   )
-  again = stages.ssft_again and stages.ssft_again(
+  if stages.ssft_again is None:
+    return generator, evaluator, None
+  mtsf = _train(
+    stages.ssft_again,
     workdir / f'mtsf_{loss}',
-    init_from=evaluator,
+    init_from=evaluator.checkpoint,
     examples=solution_examples,
     seed=seed,
   )
-  return generator, evaluator, again
+  return generator, evaluator, mtsf
 
 
 def train_all_models(
@@ -193,26 +222,27 @@ def train_all_models(
   *,
   pretrained: epath.PathLike,
   stages: Stages,
-  problems: Problems,
-  solution_examples: Mapping[str, Solutions],
+  problems: ProblemSource,
+  solution_examples: Mapping[str, ExampleSource],
   main_style: str,
-  evaluator_examples: Mapping[str, Any],
+  evaluator_examples: Mapping[str, ExampleSource],
   seed: int,
-) -> TrainedCheckpoints:
-  """MTSF with each loss, SSFT in the other styles, and the control without an evaluator.
+) -> TrainedModels:
+  """Trains SSFT in all styles, MTSF with each loss, and the controls.
 
-  What two of them share (the first stage, its candidates) has one folder and is made once.
+  Runs that share a stage (the first stage, its candidates) use the same folder, so it runs once.
   """
-  trained = TrainedCheckpoints({}, {}, {}, {})
-  for name, examples in solution_examples.items():
-    trained.generators[name] = stages.ssft(
-      workdir / f'ssft_{name}',
+  models = TrainedModels({}, {}, {}, {})
+  for style, examples in solution_examples.items():
+    models.generators[style] = _train(
+      stages.ssft,
+      workdir / f'ssft_{style}',
       init_from=pretrained,
       examples=examples,
       seed=seed,
     )
   for loss in stages.scr:
-    generator, trained.evaluators[loss], again = train_mtsf(
+    generator, models.evaluators[loss], mtsf = train_mtsf(
       workdir,
       loss,
       pretrained=pretrained,
@@ -223,139 +253,144 @@ def train_all_models(
       main_style=main_style,
       seed=seed,
     )
-    if again is None:
+    if mtsf is None:
       continue
-    trained.mtsf[loss] = again
-    if stages.control is None:
-      continue
-    steps = _steps(trained.evaluators[loss]) + _steps(again)
-    trained.controls[loss] = stages.control(
-      workdir / f'control_{steps}',
-      init_from=generator,
-      examples=solution_examples[main_style],
-      train_steps=steps,
-      seed=seed,
-    )
-  return trained
-
-
-def evaluate_all_models(
-  workdir: epath.Path,
-  trained: TrainedCheckpoints,
-  *,
-  stages: Stages,
-  problems: Sequence[Any],
-  rules: Sequence[Any],
-  main_style: str,
-  compared_styles: Sequence[str],
-  seed: int,
-) -> paper_tables.RecipeResults:
-  """Every generator's test candidates, by the evaluators that the tables need."""
-
-  def test(
-    name: str,
-    generator: epath.Path,
-    judge: str | None = None,
-    evaluator: epath.Path | None = None,
-    score: BoundProgram | None = None,
-  ) -> evaluated_file.EvaluatedFile:
-    folder = workdir / 'test' / name
-    graded, greedy = measure_lib.sample_and_grade(
-      folder,
-      generator,
-      problems,
-      sample=stages.sample_test,
-      sample_greedy=stages.sample_greedy,
-      grade=stages.grade,
-      seed=seed,
-    )
-    if score is None:
-      judge = None
-    else:
-      graded = score(
-        folder / f'scored_{judge}', checkpoint=evaluator, candidates=graded
+    models.mtsf[loss] = mtsf
+    if stages.control is not None:
+      steps = _train_steps(models.evaluators[loss]) + _train_steps(mtsf)
+      models.controls[loss] = _train(
+        stages.control,
+        workdir / f'control_{steps}',
+        init_from=generator.checkpoint,
+        examples=solution_examples[main_style],
+        train_steps=steps,
+        seed=seed,
       )
-    stages.evaluate(
-      folder / f'report_{judge or "vote"}',
-      candidates=graded,
-      greedy_candidates=greedy,
-    )
-    return evaluated_file.evaluate_file(graded, rules, greedy)
-
-  losses, start = trained.evaluators, trained.generators[main_style]
-  by_control = None
-  if trained.controls and stages.score and stages.score_by_likelihood:
-    by_control = test(
-      f'ssft_{main_style}',
-      start,
-      'control',
-      next(iter(trained.controls.values())),
-      stages.score_by_likelihood,
-    )
-  return paper_tables.RecipeResults(
-    styles={
-      name: test(f'ssft_{name}', path)
-      for name, path in trained.generators.items()
-    },
-    style=main_style,
-    plain_style=compared_styles[0],
-    fine_style=compared_styles[1],
-    by_control=by_control,
-    evaluators={
-      loss: test(f'ssft_{main_style}', start, loss, losses[loss], stages.score)
-      for loss in (losses if stages.score else ())
-    },
-    mtsf={
-      loss: test(f'mtsf_{loss}', path, loss, losses[loss], stages.score)
-      for loss, path in trained.mtsf.items()
-    },
-    controls={
-      loss: test(
-        path.parent.parent.name, path, loss, losses[loss], stages.score
-      )
-      for loss, path in trained.controls.items()
-    },
-  )
+  return models
 
 
-def _from_candidates(examples: Any, graded: epath.Path) -> Any:
-  """The examples with their field `candidates` filled in, at any depth of a mixture."""
+def _train(
+  train: BoundProgram, workdir: epath.Path, **inputs: Any
+) -> TrainedModel:
+  return TrainedModel(workdir.name, train(workdir, **inputs))
+
+
+def _train_steps(model: TrainedModel) -> int:
+  """Returns the training steps of a checkpoint; its folder is named after them."""
+  return int(model.checkpoint.name)
+
+
+def _set_candidates(examples: Any, graded: epath.Path) -> Any:
+  """Returns the examples with their field `candidates` set, also in the parts of a mixture."""
   names = {field.name for field in dataclasses.fields(examples)}
   if 'candidates' in names:
     return dataclasses.replace(examples, candidates=str(graded))
   if 'examples' in names:
-    return dataclasses.replace(
-      examples,
-      examples=tuple(
-        _from_candidates(each, graded) for each in examples.examples
-      ),
-    )
+    parts = tuple(_set_candidates(part, graded) for part in examples.examples)
+    return dataclasses.replace(examples, examples=parts)
   return examples
 
 
-def _steps(checkpoint: epath.Path) -> int:
-  """Steps of the training that handed this checkpoint over."""
-  return int(checkpoint.name)
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+  """The test problems of one run and the programs that evaluate a generator on them."""
+
+  workdir: epath.Path
+  stages: Stages
+  problems: Sequence[Problem]
+  rules: Sequence[evaluated_file.VotingRule]
+  seed: int
+
+  def evaluate(
+    self,
+    generator: TrainedModel,
+    score: BoundProgram | None = None,
+    evaluator: TrainedModel | None = None,
+    evaluator_name: str = '',
+  ) -> evaluated_file.EvaluatedFile:
+    """Samples and grades a generator's candidates, scores them if `score` is given, and reports.
+
+    Args:
+      generator: the model that is sampled.
+      score: the program `score`; None: the report has only votes.
+      evaluator: the model for `score`.
+      evaluator_name: of the folders of the scores and of the report.
+    """
+    folder = self.workdir / 'test' / generator.name
+    candidates, greedy = measure_lib.sample_and_grade(
+      folder,
+      generator.checkpoint,
+      self.problems,
+      sample=self.stages.sample_test,
+      sample_greedy=self.stages.sample_greedy,
+      grade=self.stages.grade,
+      seed=self.seed,
+    )
+    report = 'report_vote'
+    if score is not None and evaluator is not None:
+      report = f'report_{evaluator_name}'
+      candidates = score(
+        folder / f'scored_{evaluator_name}',
+        checkpoint=evaluator.checkpoint,
+        candidates=candidates,
+      )
+    self.stages.evaluate(
+      folder / report, candidates=candidates, greedy_candidates=greedy
+    )
+    return evaluated_file.evaluate_file(candidates, self.rules, greedy)
+
+
+def evaluate_all_models(
+  test_set: TestSet,
+  models: TrainedModels,
+  *,
+  main_style: str,
+  compared_styles: Sequence[str],
+) -> paper_claims.RecipeResults:
+  """Evaluates every generator on the test problems, with the evaluators that the tables need."""
+  stages, start = test_set.stages, models.generators[main_style]
+
+  scored_by_control = None
+  if models.controls and stages.score and stages.score_by_likelihood:
+    control = next(iter(models.controls.values()))
+    scored_by_control = test_set.evaluate(
+      start, stages.score_by_likelihood, control, 'control'
+    )
+  generators, evaluators, mtsf, controls = {}, {}, {}, {}
+  for style, generator in models.generators.items():
+    generators[style] = test_set.evaluate(generator)
+  for loss, evaluator in models.evaluators.items():
+    inputs = stages.score, evaluator, loss
+    if stages.score:
+      evaluators[loss] = test_set.evaluate(start, *inputs)
+    if loss in models.mtsf:
+      mtsf[loss] = test_set.evaluate(models.mtsf[loss], *inputs)
+    if loss in models.controls:
+      controls[loss] = test_set.evaluate(models.controls[loss], *inputs)
+
+  return paper_claims.RecipeResults(
+    generators=generators,
+    main_style=main_style,
+    plain_style=compared_styles[0],
+    fine_style=compared_styles[1],
+    evaluators=evaluators,
+    mtsf=mtsf,
+    controls=controls,
+    scored_by_control=scored_by_control,
+  )
 
 
 def _write_tables(
-  stem: epath.Path, make: Callable[[], Sequence[tables.Table]]
+  stem: epath.Path, results: Mapping[int, paper_claims.RecipeResults]
 ) -> None:
-  """<stem>.md and <stem>.json, and the tables on the terminal, by the first process."""
+  """Writes <stem>.md and <stem>.json and prints the tables, on the primary process."""
 
-  def write():
-    made = make()
-    text = '\n'.join(map(tables.table_to_markdown, made))
-    (stem.parent / f'{stem.name}.md').write_text(text)
-    (stem.parent / f'{stem.name}.json').write_text(
-      json.dumps(
-        [dataclasses.asdict(table) for table in made],
-        indent=1,
-        ensure_ascii=False,
-      )
-      + '\n'
-    )
-    print(text, flush=True)
+  def write() -> None:
+    if len(results) > 1:
+      made = paper_tables.make_tables_over_seeds(results)
+    else:
+      made = paper_tables.make_paper_tables(*results.values())
+    print(tables.write_tables(stem, made), flush=True)
 
   processes.run_on_primary('recipe: tables', write)
 

@@ -1,21 +1,20 @@
-"""An evaluator by itself: candidates made earlier are scored, re-ranked and reported on.
+"""Scores and re-ranks given candidates with an evaluator, and writes a report.
 
   python -m mathft_jax.rerank --gin_file=programs/rerank.gin --gin_file=models/<evaluator's>.gin \
       --gin.CHECKPOINT_PATH=runs/scr_margin --gin.TEST_CANDIDATES=runs/other/graded/graded.jsonl \
       --gin.EVAL_OUTPUT_DIR=runs/reranked
 
-The candidates may be another model's. With `train` the evaluator is trained first, on graded
-candidates made earlier: so one generation serves every question about evaluators. Running the same
-command again goes on where it stopped.
+The candidates may come from another model. With `train`, the evaluator is trained first on graded
+candidates, so that one set of candidates serves all experiments with evaluators. If it is stopped,
+the same command resumes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from etils import epath
 
-BoundProgram = Callable[
-  ..., epath.Path
-]  # a program with all bound but what is handed over
+from mathft_jax.measure import BoundProgram
+
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 
 
@@ -29,29 +28,28 @@ def rerank(
   train: BoundProgram | None = None,
   greedy_candidates: Paths | None = None,
 ) -> epath.Path:
-  """The path of `<workdir>/report/report.json`.
+  """Returns the path of `<workdir>/report/report.json`.
 
   Args:
-    workdir: one folder per stage goes here.
-    checkpoint: the evaluator; with `train`, the weights that its training starts from.
-    candidates: a graded file of test candidates, or several by name.
-    score, evaluate: as in the recipe.
-    train: trains the evaluator, examples included; None when `checkpoint` is one.
-    greedy_candidates: a graded file of one greedy solution for each problem, or several by the same names.
+    workdir: each program writes to its own folder here.
+    checkpoint: the evaluator; with `train`, the initial weights of its training run.
+    candidates: a graded file of test candidates, or several files by name.
+    score: the program `score`.
+    evaluate: the program `evaluate`.
+    train: the program `train` for the evaluator, with its examples; None if `checkpoint` is one.
+    greedy_candidates: a graded file with one greedy solution of each problem, or several by name.
   """
   workdir = epath.Path(workdir)
-  evaluator = (
-    checkpoint
-    if train is None
-    else train(workdir / 'scr', init_from=checkpoint)
-  )
+  evaluator = checkpoint
+  if train is not None:
+    evaluator = train(workdir / 'scr', init_from=checkpoint)
+
   if isinstance(candidates, Mapping):
-    scored = {
-      name: score(
+    scored = {}
+    for name, path in candidates.items():
+      scored[name] = score(
         workdir / f'scored_{name}', checkpoint=evaluator, candidates=path
       )
-      for name, path in candidates.items()
-    }
   else:
     scored = score(
       workdir / 'scored', checkpoint=evaluator, candidates=candidates

@@ -8,8 +8,8 @@ import pytest
 
 from mathft_jax import grade, recipe
 from mathft_jax.data import schema
-from mathft_jax.evaluation import voting
-from mathft_jax.evaluation.report import paper_tables
+from mathft_jax.evaluation import statistics, voting
+from mathft_jax.evaluation.report import paper_claims
 
 RULES = (
   voting.Majority(),
@@ -311,7 +311,9 @@ def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(
   text = run(tmp_path, Fakes(), seeds=(0, 1)).read_text()
   assert (tmp_path / 'seed_1' / 'tables.md').exists()
   line = next(
-    l for l in text.splitlines() if l.startswith('| RR.All by margin - Maj1')
+    line
+    for line in text.splitlines()
+    if line.startswith('| RR.All by margin - Maj1')
   )
   assert line.rstrip(' |').endswith('2 of 2')
 
@@ -325,10 +327,10 @@ def test_a_style_that_is_not_there_is_refused_before_any_work(tmp_path):
 
 def test_verdicts_need_an_interval_that_excludes_zero():
   def finding(low, high):
-    difference = paper_tables.statistics.PairedDifference(
+    difference = statistics.PairedDifference(
       0.1, low, high, 9, 1, 0, 0.5, 'mcnemar'
     )
-    return paper_tables.Finding('a - b', difference, None).verdict
+    return paper_claims.Finding('a - b', difference, None).verdict
 
   assert [finding(0.01, 0.2), finding(-0.01, 0.2), finding(-0.2, -0.01)] == [
     'shows',

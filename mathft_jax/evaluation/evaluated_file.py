@@ -12,7 +12,8 @@ import numpy as np
 
 from mathft_jax.data import schema
 from mathft_jax.data.schema import CandidateSet
-from mathft_jax.evaluation import rule_results, voting
+from mathft_jax.evaluation import rule_results
+from mathft_jax.evaluation.voting import VotingRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EvaluatedFile:
 
 def evaluate_file(
   path: epath.PathLike,
-  rules: Sequence[voting.VotingRule],
+  rules: Sequence[VotingRule],
   greedy_path: epath.PathLike | None = None,
 ) -> EvaluatedFile:
   """Reads a graded candidate file and applies every rule to it.

@@ -8,8 +8,8 @@ the share of correct samples where several samples are drawn. The problem is the
 interval and test, because samples of one problem are not independent. No interval here covers
 another training run with another seed.
 
-Wilson's interval and Holm's adjustment are computed by statsmodels, McNemar's test by scipy. The paired
-bootstrap and the sign-flip test are written here: all differences of a report must share the same
+Wilson's interval and Holm's adjustment are computed by statsmodels, McNemar's test by scipy. The
+paired bootstrap and the sign-flip test are written here: all differences of a report must share the same
 resampled problems, and a seed must always give the same numbers.
 """
 

@@ -11,7 +11,9 @@ percent, differences in percentage points.
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import html as html_text
+import json
 
+from etils import epath
 import numpy as np
 
 from mathft_jax.evaluation import statistics
@@ -210,3 +212,13 @@ def table_to_html(table: Table) -> str:
 def _html_row(row: Row, tag: str) -> str:
   cells = [f'<{tag}>{html_text.escape(cell)}</{tag}>' for cell in row]
   return f'<tr>{"".join(cells)}</tr>'
+
+
+def write_tables(stem: epath.PathLike, tables: Sequence[Table]) -> str:
+  """Writes <stem>.md and <stem>.json and returns the Markdown text."""
+  text = '\n'.join(map(table_to_markdown, tables))
+  records = [dataclasses.asdict(table) for table in tables]
+  json_text = json.dumps(records, indent=1, ensure_ascii=False)
+  epath.Path(f'{stem}.md').write_text(text)
+  epath.Path(f'{stem}.json').write_text(f'{json_text}\n')
+  return text
