@@ -7,15 +7,14 @@ Use it for the few-shot baseline of a pre-trained model, or for a generator with
 candidates, temperature or prompt. If it is stopped, the same command resumes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from etils import epath
 
+from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.data import problem_sources
 from mathft_jax.data.schema import Problem
 
-# A program whose settings are bound by gin; the caller passes the rest, first the work directory.
-BoundProgram = Callable[..., epath.Path]
 Problems = problem_sources.ProblemSource | Sequence[Problem]
 
 

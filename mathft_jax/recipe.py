@@ -2,7 +2,7 @@
 
   python -m mathft_jax.recipe --gin_file=recipes/tiny_cpu.gin
 
-Three ideas of the paper, each with the baseline that it is compared with:
+The ideas of the paper, and what they are compared with:
 
 - SSFT: a generator is fine-tuned on step-by-step solutions; solution styles are compared.
 - SCR: an evaluator is trained on the generator's graded candidates and re-ranks its test
@@ -21,21 +21,20 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from mathft_jax import measure as measure_lib
+from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.data.examples import ExampleSource
 from mathft_jax.data.problem_sources import ProblemSource
 from mathft_jax.data.schema import Problem
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation import evaluated_file
 from mathft_jax.evaluation.report import paper_claims, paper_tables, tables
-from mathft_jax.measure import BoundProgram
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stages:
-  """The programs of a recipe; the recipe passes their work directory, inputs and seed.
+  """The programs of a recipe, which passes their work directory, inputs and seed.
 
-  To run a part of the paper, leave out programs: only `ssft` compares solution styles; without
-  `ssft_again` the recipe stops after SCR.
+  Without `ssft_again` the recipe stops after SCR, without `scr` after comparing solution styles.
 
   Attributes:
     ssft: `train`, for MLE on solutions.
@@ -76,6 +75,10 @@ class TrainedModel(NamedTuple):
 
   name: str
   checkpoint: epath.Path
+
+  @property
+  def train_steps(self) -> int:
+    return int(self.checkpoint.name)  # checkpoints are named after their steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +260,7 @@ def train_all_models(
       continue
     models.mtsf[loss] = mtsf
     if stages.control is not None:
-      steps = _train_steps(models.evaluators[loss]) + _train_steps(mtsf)
+      steps = models.evaluators[loss].train_steps + mtsf.train_steps
       models.controls[loss] = _train(
         stages.control,
         workdir / f'control_{steps}',
@@ -273,11 +276,6 @@ def _train(
   train: BoundProgram, workdir: epath.Path, **inputs: Any
 ) -> TrainedModel:
   return TrainedModel(workdir.name, train(workdir, **inputs))
-
-
-def _train_steps(model: TrainedModel) -> int:
-  """Returns the training steps of a checkpoint; its folder is named after them."""
-  return int(model.checkpoint.name)
 
 
 def _set_candidates(examples: Any, graded: epath.Path) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from etils import epath
 
-from mathft_jax.measure import BoundProgram
+from mathft_jax.config.bound_program import BoundProgram
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 

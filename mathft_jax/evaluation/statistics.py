@@ -3,14 +3,14 @@
   estimate = estimate_mean(np.array([1, 0, 1, 1]))     # Estimate(mean=0.75, low=..., high=..., n=4)
   difference = paired_difference(rerank_P, vote_P)     # mean, interval, McNemar's p-value
 
-`values_P` has one number in [0, 1] per problem: 1 where a voting rule is right, 0 where it is wrong,
-the share of correct samples where several samples are drawn. The problem is the unit of every
-interval and test, because samples of one problem are not independent. No interval here covers
+`values_P` has one number in [0, 1] per problem: 1 where a voting rule is right, 0 where it is
+wrong, the share of correct samples where several samples are drawn. The problem is the unit of
+every interval and test, because samples of one problem are not independent. No interval here covers
 another training run with another seed.
 
 Wilson's interval and Holm's adjustment are computed by statsmodels, McNemar's test by scipy. The
-paired bootstrap and the sign-flip test are written here: all differences of a report must share the same
-resampled problems, and a seed must always give the same numbers.
+paired bootstrap and the sign-flip test are written here, because all differences of a report must
+share the same resampled problems, and a seed must always give the same numbers.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
