@@ -27,10 +27,7 @@ from mathft_jax.grading.parsing.token_cursor import (
   ParseError,
 )
 
-_INVERSE_FUNCTIONS = {
-  name: f'a{name}'
-  for name in ('sin', 'cos', 'tan', 'cot', 'sec', 'csc', 'sinh', 'cosh', 'tanh')
-}
+_INVERTIBLE = frozenset('sin cos tan cot sec csc sinh cosh tanh'.split())
 _ROOT_DEGREES = {'sqrt': 2, 'cbrt': 3}
 
 
@@ -42,8 +39,8 @@ def parse_function_call(cursor: Cursor, name: str) -> Tree:
       base = parse_script(cursor)
     elif cursor.accept('^'):
       exponent = parse_script(cursor)
-  if exponent == MINUS_ONE and name in _INVERSE_FUNCTIONS:
-    name, exponent = _INVERSE_FUNCTIONS[name], None
+  if exponent == MINUS_ONE and name in _INVERTIBLE:
+    name, exponent = f'a{name}', None
 
   cursor.enter()
   arguments = _parse_arguments(cursor, name)

@@ -115,21 +115,21 @@ class _Lexer:
     self.wrapper: str | None = None
 
   def tokenize(self) -> list[Token]:
-    add_token = {
-      'space': self._space,
-      'environment': self._environment,
-      'command': self._command,
-      'number': self._number,
-      'letters': self._letters,
-      'operator': self._operator,
-      'other': self._other,
+    readers = {
+      'space': self._read_space,
+      'environment': self._read_environment,
+      'command': self._read_command,
+      'number': self._read_number,
+      'letters': self._read_letters,
+      'operator': self._read_operator,
+      'other': self._read_other,
     }
     while self.position < len(self.text):
       match = self._match_thousands() or _TOKEN.match(self.text, self.position)
       assert match is not None  # `other` matches any character
       kind = match.lastgroup or 'number'
       self.position = match.end()
-      add_token[kind](match[match.lastgroup or 0])
+      readers[kind](match[match.lastgroup or 0])
     return self.tokens
 
   def _match_thousands(self) -> re.Match[str] | None:
@@ -145,10 +145,10 @@ class _Lexer:
     self.tokens.append(Token(kind, text, self.gap))
     self.gap = False
 
-  def _space(self, _: str) -> None:
+  def _read_space(self, _: str) -> None:
     self.gap = True
 
-  def _number(self, text: str) -> None:
+  def _read_number(self, text: str) -> None:
     digits = re.sub(r'[^\d.eE+-]', '', text)
     previous = self._previous()
     if (
@@ -162,7 +162,7 @@ class _Lexer:
     else:
       self._add('number', digits)
 
-  def _environment(self, text: str) -> None:
+  def _read_environment(self, text: str) -> None:
     name = text[text.index('{') + 1 : -1].strip().rstrip('*')
     is_begin = text.startswith('\\begin')
     if name == 'array' and is_begin:
@@ -176,12 +176,12 @@ class _Lexer:
     if match:
       self.position = match.end()
 
-  def _command(self, name: str) -> None:
+  def _read_command(self, name: str) -> None:
     if name == 'not' and self.text.startswith('=', self.position):
       self.position += 1
-      self._operator('≠')
+      self._read_operator('≠')
     elif name in notation.COMMAND_TOKENS:
-      self._operator(notation.COMMAND_TOKENS[name])
+      self._read_operator(notation.COMMAND_TOKENS[name])
     elif name in notation.IGNORED_COMMANDS:
       self.gap = True
       if name in ('left', 'right'):
@@ -204,7 +204,7 @@ class _Lexer:
       kind = 'name' if name.isalpha() else 'other'
       self._add(kind, notation.SYMBOL_NAMES.get(name, name))
 
-  def _letters(self, run: str) -> None:
+  def _read_letters(self, run: str) -> None:
     in_text = 'text' in self.braces or self.wrapper == 'text'
     self.wrapper = None
     previous = self._previous()
@@ -243,7 +243,7 @@ class _Lexer:
       return len(self.tokens) > 1 and self.tokens[-2].kind == 'word'
     return previous.text == 'pi' and run != 'in'
 
-  def _operator(self, text: str) -> None:
+  def _read_operator(self, text: str) -> None:
     text = _OPERATOR_SPELLINGS.get(text, text)
     kind = None  # of a brace
     if text == '{':
@@ -269,7 +269,7 @@ class _Lexer:
         f'The answer has more than {MAX_DEPTH} open brackets.'
       )
 
-  def _other(self, character: str) -> None:
+  def _read_other(self, character: str) -> None:
     ends_abbreviation = character == '.' and self._previous().kind == 'word'
     if character not in '$%`"' and not ends_abbreviation:
       self._add('other', character)

@@ -1,5 +1,6 @@
 """Tables of spellings: LaTeX commands, function names and Unicode characters of mathematics."""
 
+from collections.abc import Callable
 import re
 import unicodedata
 
@@ -8,11 +9,14 @@ def _words(text: str) -> frozenset[str]:
   return frozenset(text.split())
 
 
-def _by_spelling(spellings: dict[str, str]) -> dict[str, str]:
+def _by_spelling(
+  spellings: dict[str, str],
+  split: Callable[[str], list[str]] = str.split,
+) -> dict[str, str]:
   """Returns spelling -> meaning for a table meaning -> spellings, separated by spaces."""
   table = {}
-  for meaning, words in spellings.items():
-    table.update(dict.fromkeys(words.split(), meaning))
+  for meaning, text in spellings.items():
+    table.update(dict.fromkeys(split(text), meaning))
   return table
 
 
@@ -97,50 +101,32 @@ STRUCTURE_COMMANDS = (
 )
 
 # Spelling of a function -> name of the function in the expression tree.
-FUNCTION_NAMES = _by_spelling(
+FUNCTION_NAMES = {
+  name: name
+  for name in (
+    'sin cos tan cot sec csc asin acos atan sinh cosh tanh coth sech csch asinh acosh atanh '
+    'exp ln log abs floor ceil gcd lcm max min binomial factorial sqrt cbrt arg det sgn conj cis'
+  ).split()
+} | _by_spelling(
   {
-    'sin': 'sin',
-    'cos': 'cos',
-    'tan': 'tan tg',
-    'cot': 'cot ctg',
-    'sec': 'sec',
-    'csc': 'csc cosec',
-    'asin': 'asin arcsin',
-    'acos': 'acos arccos',
-    'atan': 'atan arctan arctg',
+    'tan': 'tg',
+    'cot': 'ctg',
+    'csc': 'cosec',
+    'asin': 'arcsin',
+    'acos': 'arccos',
+    'atan': 'arctan arctg',
     'acot': 'arccot',
     'asec': 'arcsec',
     'acsc': 'arccsc',
-    'sinh': 'sinh',
-    'cosh': 'cosh',
-    'tanh': 'tanh',
-    'coth': 'coth',
-    'sech': 'sech',
-    'csch': 'csch',
-    'asinh': 'asinh arcsinh',
-    'acosh': 'acosh arccosh',
-    'atanh': 'atanh arctanh',
-    'exp': 'exp',
-    'ln': 'ln',
-    'log': 'log lg',
-    'abs': 'abs',
-    'floor': 'floor',
-    'ceil': 'ceil ceiling',
-    'gcd': 'gcd',
-    'lcm': 'lcm',
-    'max': 'max',
-    'min': 'min',
-    'binomial': 'binomial binom',
-    'factorial': 'factorial',
-    'sqrt': 'sqrt',
-    'cbrt': 'cbrt',
+    'asinh': 'arcsinh',
+    'acosh': 'arccosh',
+    'atanh': 'arctanh',
+    'log': 'lg',
+    'ceil': 'ceiling',
+    'binomial': 'binom',
     're': 'Re',
     'im': 'Im',
-    'arg': 'arg',
-    'det': 'det',
-    'sgn': 'sgn sign',
-    'conj': 'conj',
-    'cis': 'cis',
+    'sgn': 'sign',
   }
 )
 TRIGONOMETRIC_FUNCTIONS = _words('sin cos tan cot sec csc')
@@ -166,64 +152,67 @@ GREEK_LETTERS = _words(
   'upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega'
 )
 
-# Unicode character -> LaTeX or ASCII.
-UNICODE_CHARACTERS = {
-  **dict.fromkeys('−–—‐‑', '-'),
-  **dict.fromkeys('⁄∕÷', '/'),
-  **dict.fromkeys('×·⋅∙•∗', '*'),
-  **dict.fromkeys('′’‘', "'"),
-  **dict.fromkeys('“”', '"'),
-  **dict.fromkeys('…⋯', '...'),
-  **dict.fromkeys('：∶', ':'),
-  **dict.fromkeys('€£¥₹¢\u200b\ufeff✓✅', ''),
-  **dict.fromkeys('≤⩽', '\\le '),
-  **dict.fromkeys('≥⩾', '\\ge '),
-  **dict.fromkeys('∅Ø', '\\emptyset '),
-  **dict.fromkeys('°º', '\\degree '),
-  **dict.fromkeys('⟨〈', '\\langle '),
-  **dict.fromkeys('⟩〉', '\\rangle '),
-  **dict.fromkeys('→⇒', '\\to '),
-  '″': "''",
-  '±': '\\pm ',
-  '∓': '\\mp ',
-  '≠': '\\ne ',
-  '≈': '\\approx ',
-  '≡': '\\equiv ',
-  '∞': '\\infty ',
-  '√': ' sqrt ',
-  '∛': ' cbrt ',
-  '∈': '\\in ',
-  '∪': '\\cup ',
-  '∩': '\\cap ',
-  '∖': '\\setminus ',
-  'ℝ': '\\mathbb{R}',
-  'ℤ': '\\mathbb{Z}',
-  'ℕ': '\\mathbb{N}',
-  'ℚ': '\\mathbb{Q}',
-  'ℂ': '\\mathbb{C}',
-  '∣': '|',
-  '∠': '\\angle ',
-  '△': '\\triangle ',
-  '⌊': '\\lfloor ',
-  '⌋': '\\rfloor ',
-  '⌈': '\\lceil ',
-  '⌉': '\\rceil ',
-  '∧': ' and ',
-  '∨': ' or ',
-  'µ': '\\mu ',
-  'ϕ': '\\phi ',
-  'ϵ': '\\epsilon ',
-  '∑': '\\sum ',
-  '∏': '\\prod ',
-  '∫': '\\int ',
-  '，': ',',
-  '；': ';',
-  '（': '(',
-  '）': ')',
-  '。': '.',
-  '【': '[',
-  '】': ']',
-}
+# Unicode characters by their spelling in LaTeX or ASCII; the table maps each character to it.
+UNICODE_CHARACTERS = _by_spelling(
+  {
+    '-': '−–—‐‑',
+    '/': '⁄∕÷',
+    '*': '×·⋅∙•∗',
+    "'": '′’‘',
+    '"': '“”',
+    '...': '…⋯',
+    ':': '：∶',
+    '': '€£¥₹¢\u200b\ufeff✓✅',
+    '\\le ': '≤⩽',
+    '\\ge ': '≥⩾',
+    '\\emptyset ': '∅Ø',
+    '\\degree ': '°º',
+    '\\langle ': '⟨〈',
+    '\\rangle ': '⟩〉',
+    '\\to ': '→⇒',
+    "''": '″',
+    '\\pm ': '±',
+    '\\mp ': '∓',
+    '\\ne ': '≠',
+    '\\approx ': '≈',
+    '\\equiv ': '≡',
+    '\\infty ': '∞',
+    ' sqrt ': '√',
+    ' cbrt ': '∛',
+    '\\in ': '∈',
+    '\\cup ': '∪',
+    '\\cap ': '∩',
+    '\\setminus ': '∖',
+    '\\mathbb{R}': 'ℝ',
+    '\\mathbb{Z}': 'ℤ',
+    '\\mathbb{N}': 'ℕ',
+    '\\mathbb{Q}': 'ℚ',
+    '\\mathbb{C}': 'ℂ',
+    '|': '∣',
+    '\\angle ': '∠',
+    '\\triangle ': '△',
+    '\\lfloor ': '⌊',
+    '\\rfloor ': '⌋',
+    '\\lceil ': '⌈',
+    '\\rceil ': '⌉',
+    ' and ': '∧',
+    ' or ': '∨',
+    '\\mu ': 'µ',
+    '\\phi ': 'ϕ',
+    '\\epsilon ': 'ϵ',
+    '\\sum ': '∑',
+    '\\prod ': '∏',
+    '\\int ': '∫',
+    ',': '，',
+    ';': '；',
+    '(': '（',
+    ')': '）',
+    '.': '。',
+    '[': '【',
+    ']': '】',
+  },
+  split=list,
+)
 _KNOWN_COMMANDS = frozenset().union(
   IGNORED_COMMANDS,
   TEXT_WRAPPERS,
