@@ -64,6 +64,7 @@ _ENVIRONMENTS = (
   'matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array cases aligned align '
   'gathered split equation'
 ).split()
+_union = functools.partial(SetOperation, '∪')
 
 
 def parse_answer(tokens: Sequence[Token]) -> Tree:
@@ -81,6 +82,7 @@ def parse_answer(tokens: Sequence[Token]) -> Tree:
   if cursor.kind != 'end':
     raise ParseError(f'Found {cursor.text!r} after the end of the answer.')
 
+  # A list of intervals, such as `(-∞, 1), [2, 3]`, is their union.
   if isinstance(tree, Collection) and tree.kind == 'list':
     if len(tree.items) <= MAX_NESTING and all(map(_is_interval, tree.items)):
       return functools.reduce(_union, tree.items)
@@ -95,10 +97,6 @@ def _is_capital_word(tokens: Sequence[Token]) -> bool:
     if token.kind != 'name' or not token.text.isupper() or token.gap:
       return False
   return True
-
-
-def _union(left: Tree, right: Tree) -> SetOperation:
-  return SetOperation('∪', left, right)
 
 
 def _list_items(tree: Tree) -> tuple[Tree, ...]:
