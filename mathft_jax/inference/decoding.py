@@ -234,9 +234,9 @@ def _with_more_slots(plan: DecodeConfig, state: DecodeState) -> DecodeState:
   more = min(
     state.tokens_BU.shape[1], plan.max_decode_length - state.tokens_BU.shape[1]
   )
-  own = cache_lib.grow_key_values(state.cache.suffix, more)
+  suffix = state.cache.suffix.grow(more)
   return state._replace(
-    cache=dataclasses.replace(state.cache, suffix=own),
+    cache=dataclasses.replace(state.cache, suffix=suffix),
     tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))),
   )
 

@@ -1,171 +1,420 @@
-"""What the tokens of one call may see: masks and rotations of each kind of layer, and the cache."""
+"""Multi-head attention with rotary embeddings, masks and an optional KV cache.
 
-import functools
+For one call of the model, `make_attention_inputs` computes what all layers of one kind share: the
+rotary table and the masks. `Attention` then maps [B, T, D] to [B, T, D] and returns the KV cache
+with the keys and values of the new tokens appended.
 
+  inputs = make_attention_inputs(config, 'global', positions_BT)
+  out_BTD, cache = attention(x_BTD, inputs, cache)
+
+Shapes: B sequences, T new tokens, S keys, N query heads, K key/value heads, H head size, P shared
+prompts, X = T * B / P new tokens per prompt.
+"""
+
+import math
+from typing import NamedTuple
+
+from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import layers as layers_lib
-from mathft_jax.models import splash_attention
+from mathft_jax.models import config as config_lib
+from mathft_jax.models import kv_cache, splash_attention
+from mathft_jax.models.lora import einsum_with_lora
+from mathft_jax.models.norm import Norm
 
+# Score of a masked key. It is finite: a set of keys without a visible key gets weight 0, not NaN.
+MASKED_SCORE = -1e30
 
-class LookBack:
-  """What the tokens of one call may see; the arguments are those of `transformer.hidden_states`."""
-
-  def __init__(
-    self,
-    config,
-    positions_BT,
-    segment_ids_BT,
-    branch_ids_BT,
-    cache,
-    kernel_sharding,
-  ):
-    self.length = positions_BT.shape[1]
-    self.start = 0 if cache is None else cache.length
-    own = None if cache is None else cache.suffix
-    prefix = None if cache is None else cache.prefix
-    self.prefix = None if prefix is None else (prefix.key, prefix.value)
-    self.prefix_position_BS = None if prefix is None else prefix.position_BS
-    self.slots = self.own_position_BS = None
-    if own is not None:
-      _check_room(own, self.length, branch_ids_BT)
-      self.slots = own.key, own.value
-      new = (
-        positions_BT
-        if segment_ids_BT is None
-        else jnp.where(segment_ids_BT != 0, positions_BT, -1)
-      )
-      self.own_position_BS = jax.lax.dynamic_update_slice(
-        own.position_BS, new, (0, self.start)
-      )
-    kinds = sorted(set(config.attention_pattern))
-    self.rotations = {
-      kind: layers_lib.rotary_table(config, kind, positions_BT)
-      for kind in kinds
-    }
-    windows = {
-      kind: config.sliding_window if kind == 'local' else None for kind in kinds
-    }
-    self.visible = {
-      kind: self._new_visible(
-        window, positions_BT, segment_ids_BT, branch_ids_BT
-      )
-      for kind, window in windows.items()
-    }
-    self.prefix_visible = {
-      kind: self._prefix_visible(window, positions_BT)
-      for kind, window in windows.items()
-    }
-    self.flash = dict.fromkeys(kinds)
-    whole = branch_ids_BT is None and (
-      cache is None or cache_lib.is_empty(cache)
-    )
-    if (
-      config.attention_kernel == 'splash'
-      and whole
-      and splash_attention.is_supported(kernel_sharding)
-    ):
-      if own is not None and segment_ids_BT is not None:
-        segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
-      self.flash = {
-        kind: functools.partial(
-          splash_attention.splash_attention,
-          segment_ids_BT=segment_ids_BT,
-          window=window,
-          kernel_sharding=kernel_sharding,
-        )
-        for kind, window in windows.items()
-      }
-
-  def parts(self, kind, prefix_layer, slots, layer, key_BKTH, value_BKTH):
-    """The parts that a layer's queries see, and the own slots with the new keys written."""
-    parts = []
-    if prefix_layer is not None:
-      parts.append(layers_lib.Keys(*prefix_layer, self.prefix_visible[kind]))
-    if slots is not None:
-      new = key_BKTH, value_BKTH
-      if layer is None:
-        slots = tuple(
-          jax.lax.dynamic_update_slice(slot, x, (0, 0, self.start, 0))
-          for slot, x in zip(slots, new)
-        )
-        key_BKTH, value_BKTH = slots
-      else:
-        slots = tuple(
-          jax.lax.dynamic_update_slice(
-            slot, x[None], (layer, 0, 0, self.start, 0)
-          )
-          for slot, x in zip(slots, new)
-        )
-        key_BKTH, value_BKTH = (slot[layer] for slot in slots)
-    return [
-      *parts,
-      layers_lib.Keys(
-        key_BKTH, value_BKTH, self.visible[kind], self.flash[kind]
-      ),
-    ], slots
-
-  def cache(self, slots) -> cache_lib.KVCache | None:
-    """The cache with the new slots in it."""
-    if slots is None:
-      return None
-    own = cache_lib.KeyValues(*slots, self.own_position_BS)
-    prefix = (
-      None
-      if self.prefix is None
-      else cache_lib.KeyValues(*self.prefix, self.prefix_position_BS)
-    )
-    return cache_lib.KVCache(own, prefix, jnp.int32(self.start + self.length))
-
-  def _new_visible(self, window, positions_BT, segment_ids_BT, branch_ids_BT):
-    """[B, T, S]: which of the own slots, or of the new tokens where there are none, are seen."""
-    queries = self.start + jnp.arange(self.length)
-    if self.own_position_BS is not None:
-      seen = (self.own_position_BS >= 0)[:, None]
-      seen &= _near(window, positions_BT, self.own_position_BS)
-      return seen & (
-        jnp.arange(self.own_position_BS.shape[1]) <= queries[:, None]
-      )
-    seen = _near(window, positions_BT, positions_BT) & (
-      queries <= queries[:, None]
-    )
-    if segment_ids_BT is not None:
-      seen &= segment_ids_BT[:, :, None] == segment_ids_BT[:, None]
-    if branch_ids_BT is not None:
-      seen &= (branch_ids_BT[:, None] == 0) | (
-        branch_ids_BT[:, :, None] == branch_ids_BT[:, None]
-      )
-    return seen
-
-  def _prefix_visible(self, window, positions_BT):
-    """[rows of the prefix, queries or 1, S]: which of the prefix is seen."""
-    if self.prefix_position_BS is None:
-      return None
-    rows = self.prefix_position_BS.shape[0]
-    written = (self.prefix_position_BS >= 0)[:, None]
-    if window is None:
-      return written
-    return written & _near(
-      window, positions_BT.reshape(rows, -1), self.prefix_position_BS
-    )
+scaled_init = jax.nn.initializers.variance_scaling
 
 
-def _near(window: int | None, query_RX, key_RS):
-  """[R, X, S] or [1, 1, 1]: whether the key's position is within the window of the query's."""
+# --- rotary embeddings
+
+
+class RotaryTable(NamedTuple):
+  """Cosines and sines [B, T, 1, R / 2] of the rotation angles; R dimensions are rotated."""
+
+  cos: jax.Array
+  sin: jax.Array
+
+
+def rotary_table(
+  config: config_lib.TransformerConfig, kind: str, positions_BT: jax.Array
+) -> RotaryTable:
+  """Returns the rotation angles of a 'global' or 'local' layer (RoPE, arXiv 2104.09864)."""
+  theta = config.rope_theta
+  scaling = config.rope_scaling
+  if kind == 'local' and config.local_rope_theta is not None:
+    theta = config.local_rope_theta
+    scaling = None
+
+  dims = np.arange(0, config.rotated_dim, 2, dtype=np.float64)
+  inverse_wavelengths = theta ** -(dims / config.rotated_dim)
+  if scaling is not None:
+    inverse_wavelengths = scaling(inverse_wavelengths)
+
+  positions = positions_BT[..., None, None].astype(jnp.float32)
+  angles = positions * inverse_wavelengths.astype(np.float32)
+  return RotaryTable(jnp.cos(angles), jnp.sin(angles))
+
+
+def apply_rotary(x_BTNH: jax.Array, table: RotaryTable) -> jax.Array:
+  """Rotates dimensions (i, i + R / 2) of each head; dimensions from R on are unchanged."""
+  cos = table.cos.astype(x_BTNH.dtype)
+  sin = table.sin.astype(x_BTNH.dtype)
+  half = cos.shape[-1]
+  left, right, rest = jnp.split(x_BTNH, [half, 2 * half], axis=-1)
+
+  rotated_left = left * cos - right * sin
+  rotated_right = right * cos + left * sin
+  return jnp.concatenate([rotated_left, rotated_right, rest], axis=-1)
+
+
+# --- masks: True where a query may attend to a key
+
+
+def causal_mask(query_index_T: jax.Array, key_index_S: jax.Array) -> jax.Array:
+  """[T, S]: the key is not after the query."""
+  return key_index_S <= query_index_T[:, None]
+
+
+def sliding_window_mask(
+  window: int | None, query_position_BT: jax.Array, key_position_BS: jax.Array
+) -> jax.Array:
+  """[B, T, S]: the key is fewer than `window` positions before the query; None: no limit."""
   if window is None:
     return jnp.ones((1, 1, 1), bool)
-  return query_RX[:, :, None] - key_RS[:, None] < window
+  return query_position_BT[:, :, None] - key_position_BS[:, None] < window
 
 
-def _check_room(own: cache_lib.KeyValues, length: int, branch_ids_BT):
-  if length > own.position_BS.shape[1]:
-    raise ValueError(
-      f'{length} tokens for a cache of {own.position_BS.shape[1]} own slots; make '
-      'it with more `slots`.'
-    )
+def segment_mask(segment_ids_BT: jax.Array) -> jax.Array:
+  """[B, T, T]: key and query are of one packed example."""
+  return segment_ids_BT[:, :, None] == segment_ids_BT[:, None]
+
+
+def branch_mask(branch_ids_BT: jax.Array) -> jax.Array:
+  """[B, T, T]: the key is on the trunk (branch 0) or on the query's branch."""
+  on_trunk = branch_ids_BT[:, None] == 0
+  on_same_branch = branch_ids_BT[:, :, None] == branch_ids_BT[:, None]
+  return on_trunk | on_same_branch
+
+
+def new_tokens_mask(
+  window: int | None,
+  positions_BT: jax.Array,
+  segment_ids_BT: jax.Array | None,
+  branch_ids_BT: jax.Array | None,
+) -> jax.Array:
+  """[B or 1, T, T]: which of the new tokens each new token attends to, without a cache."""
+  index_T = jnp.arange(positions_BT.shape[1])
+  mask = sliding_window_mask(window, positions_BT, positions_BT)
+  mask &= causal_mask(index_T, index_T)
+  if segment_ids_BT is not None:
+    mask &= segment_mask(segment_ids_BT)
   if branch_ids_BT is not None:
-    raise ValueError(
-      'branch_ids_BT with own slots; use cache.shared(..., slots=0) for branches.'
+    mask &= branch_mask(branch_ids_BT)
+  return mask
+
+
+def suffix_mask(
+  window: int | None,
+  positions_BT: jax.Array,
+  cache: kv_cache.KVCache,
+  key_position_BS: jax.Array,
+) -> jax.Array:
+  """[B, T, S]: which slots of the cache's suffix each new token attends to."""
+  query_index_T = cache.length + jnp.arange(positions_BT.shape[1])
+  key_index_S = jnp.arange(key_position_BS.shape[1])
+
+  mask = (key_position_BS >= 0)[:, None]
+  mask &= sliding_window_mask(window, positions_BT, key_position_BS)
+  return mask & causal_mask(query_index_T, key_index_S)
+
+
+def prefix_mask(
+  window: int | None, positions_BT: jax.Array, key_position_PS: jax.Array
+) -> jax.Array:
+  """[P, X or 1, S]: which slots of its prompt's cache each new token attends to."""
+  mask = (key_position_PS >= 0)[:, None]
+  if window is None:
+    return mask
+  position_PX = positions_BT.reshape(key_position_PS.shape[0], -1)
+  return mask & sliding_window_mask(window, position_PX, key_position_PS)
+
+
+# --- what the layers of one kind share in one call
+
+
+class SplashInputs(NamedTuple):
+  """Arguments of `splash_attention` besides queries, keys and values."""
+
+  segment_ids_BT: jax.Array | None
+  window: int | None
+  kernel_sharding: splash_attention.KernelSharding | None
+
+
+class AttentionInputs(NamedTuple):
+  """Rotary table and masks of one call for all layers of one kind.
+
+  Attributes:
+    rotary: rotation angles of the new tokens.
+    mask_BTS: over the suffix of the cache, or over the new tokens if there is no suffix.
+    prefix_mask_PXS: over the shared prompts in the cache.
+    splash: if set, the TPU kernel is used instead of the masks.
+  """
+
+  rotary: RotaryTable
+  mask_BTS: jax.Array
+  prefix_mask_PXS: jax.Array | None = None
+  splash: SplashInputs | None = None
+
+
+def make_attention_inputs(
+  config: config_lib.TransformerConfig,
+  kind: str,
+  positions_BT: jax.Array,
+  segment_ids_BT: jax.Array | None = None,
+  branch_ids_BT: jax.Array | None = None,
+  cache: kv_cache.KVCache | None = None,
+  key_position_BS: jax.Array | None = None,
+  kernel_sharding: splash_attention.KernelSharding | None = None,
+) -> AttentionInputs:
+  """Returns the rotary table and the masks of 'global' or 'local' layers.
+
+  Args:
+    key_position_BS: positions in the suffix of the cache, those of the new tokens included; None
+      if the cache has no suffix.
+    The others are the arguments of `transformer.hidden_states`.
+  """
+  window = config.sliding_window if kind == 'local' else None
+  rotary = rotary_table(config, kind, positions_BT)
+
+  if cache is None or key_position_BS is None:
+    mask = new_tokens_mask(window, positions_BT, segment_ids_BT, branch_ids_BT)
+  else:
+    mask = suffix_mask(window, positions_BT, cache, key_position_BS)
+
+  mask_of_prefix = None
+  if cache is not None and cache.prefix is not None:
+    positions_PS = cache.prefix.position_BS
+    mask_of_prefix = prefix_mask(window, positions_BT, positions_PS)
+
+  splash = None
+  has_past = cache is not None and not kv_cache.is_empty(cache)
+  if (
+    config.attention_kernel == 'splash'
+    and branch_ids_BT is None
+    and not has_past
+    and splash_attention.is_supported(kernel_sharding)
+  ):
+    if cache is not None and segment_ids_BT is not None:
+      segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
+    splash = SplashInputs(segment_ids_BT, window, kernel_sharding)
+
+  return AttentionInputs(rotary, mask, mask_of_prefix, splash)
+
+
+# --- softmax attention
+
+
+class PartialAttention(NamedTuple):
+  """Softmax sums over one set of keys, [B, T, K, G, 1 or H] in float32.
+
+  Sets are combined by scaling `total` and `weighted` to a common maximum and adding them.
+  """
+
+  maximum: jax.Array  # of the scores
+  total: jax.Array  # sum of exp(score - maximum)
+  weighted: jax.Array  # sum of exp(score - maximum) * value
+
+
+def attend(
+  q_BTNH: jax.Array,
+  key_BKSH: jax.Array,
+  value_BKSH: jax.Array,
+  mask_BTS: jax.Array,
+  *,
+  scale: float,
+  cap: float | None = None,
+) -> jax.Array:
+  """Returns softmax(cap(q k scale)) v, [B, T, N, H]; scores and sums are float32."""
+  sums = _attend_partially(q_BTNH * scale, key_BKSH, value_BKSH, mask_BTS, cap)
+  out = sums.weighted / sums.total
+  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
+
+
+def attend_with_shared_prefix(
+  q_BTNH: jax.Array,
+  prefix: kv_cache.KeyValuePair,
+  prefix_mask_PXS: jax.Array,
+  key_BKSH: jax.Array,
+  value_BKSH: jax.Array,
+  mask_BTS: jax.Array,
+  *,
+  scale: float,
+  cap: float | None = None,
+) -> jax.Array:
+  """Returns `attend` over two sets of keys: a prompt that B / P sequences share, and their own.
+
+  The scores of all sequences of a prompt are one matmul: the prompt's keys are read once.
+  """
+  left = _attend_partially(
+    q_BTNH * scale, prefix.key, prefix.value, prefix_mask_PXS, cap
+  )
+  right = _attend_partially(q_BTNH * scale, key_BKSH, value_BKSH, mask_BTS, cap)
+
+  maximum = jnp.maximum(left.maximum, right.maximum)
+  left_factor = jnp.exp(left.maximum - maximum)
+  right_factor = jnp.exp(right.maximum - maximum)
+  total = left_factor * left.total + right_factor * right.total
+  weighted = left_factor * left.weighted + right_factor * right.weighted
+
+  out = weighted / total
+  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
+
+
+def _attend_partially(
+  q_BTNH: jax.Array,
+  key_PKSH: jax.Array,
+  value_PKSH: jax.Array,
+  mask_PXS: jax.Array,
+  cap: float | None,
+) -> PartialAttention:
+  """Returns the softmax sums over one set of keys; P divides B, X = T * B / P."""
+  batch, length, heads, head_size = q_BTNH.shape
+  num_prefixes, kv_heads, _, _ = key_PKSH.shape
+  queries = batch // num_prefixes * length
+  groups = heads // kv_heads
+  q_PXKGH = q_BTNH.reshape(num_prefixes, queries, kv_heads, groups, head_size)
+
+  scores_PKGXS = jnp.einsum(
+    'PXKGH,PKSH->PKGXS', q_PXKGH, key_PKSH, preferred_element_type=jnp.float32
+  )
+  scores_PKGXS = softcap(scores_PKGXS, cap)
+  scores_PKGXS = jnp.where(mask_PXS[:, None, None], scores_PKGXS, MASKED_SCORE)
+
+  maximum = jnp.max(scores_PKGXS, axis=-1, keepdims=True)
+  maximum = jax.lax.stop_gradient(maximum)
+  exps_PKGXS = jnp.exp(scores_PKGXS - maximum)
+  weighted_PXKGH = jnp.einsum(
+    'PKGXS,PKSH->PXKGH',
+    exps_PKGXS.astype(value_PKSH.dtype),
+    value_PKSH,
+    preferred_element_type=jnp.float32,
+  )
+
+  def to_sequences(x_PKGX1: jax.Array) -> jax.Array:
+    x_PXKG1 = jnp.moveaxis(x_PKGX1, 3, 1)
+    return x_PXKG1.reshape(batch, length, kv_heads, groups, 1)
+
+  return PartialAttention(
+    to_sequences(maximum),
+    to_sequences(jnp.sum(exps_PKGXS, axis=-1, keepdims=True)),
+    weighted_PXKGH.reshape(batch, length, kv_heads, groups, head_size),
+  )
+
+
+def softcap(x: jax.Array, cap: float | None) -> jax.Array:
+  """cap * tanh(x / cap), or x without a cap."""
+  return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+class Attention(nnx.Module):
+  """Grouped-query attention over the new tokens and, if given, a KV cache."""
+
+  def __init__(self, config: config_lib.TransformerConfig, *, rngs: nnx.Rngs):
+    D, N, K, H = (
+      config.embed_dim,
+      config.num_heads,
+      config.kv_heads,
+      config.head_size,
     )
+    to_heads = scaled_init(
+      1.0, 'fan_in', 'truncated_normal', in_axis=0, out_axis=(1, 2)
+    )
+    from_heads = scaled_init(
+      1 / (2 * config.num_layers),
+      'fan_in',
+      'truncated_normal',
+      in_axis=(0, 1),
+      out_axis=2,
+    )
+    query_axes = 'embed', 'heads', 'kv'
+    kv_axes = 'embed', 'kv_heads', 'kv'
+
+    self.query = nnx.Param(to_heads(rngs.params(), (D, N, H)), axes=query_axes)
+    self.key = nnx.Param(to_heads(rngs.params(), (D, K, H)), axes=kv_axes)
+    self.value = nnx.Param(to_heads(rngs.params(), (D, K, H)), axes=kv_axes)
+    self.out = nnx.Param(
+      from_heads(rngs.params(), (N, H, D)), axes=('heads', 'kv', 'embed')
+    )
+    if config.qkv_bias:
+      self.query_bias = nnx.Param(jnp.zeros((N, H)), axes=query_axes[1:])
+      self.key_bias = nnx.Param(jnp.zeros((K, H)), axes=kv_axes[1:])
+      self.value_bias = nnx.Param(jnp.zeros((K, H)), axes=kv_axes[1:])
+    if config.qk_norm:
+      self.query_norm = Norm(config, H, 'kv')
+      self.key_norm = Norm(config, H, 'kv')
+    self.config = config
+
+  def __call__(
+    self,
+    x_BTD: jax.Array,
+    inputs: AttentionInputs,
+    cache: kv_cache.LayerCache | None = None,
+  ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
+    """Returns the attention output [B, T, D] and the cache with the new tokens appended."""
+    q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
+    k_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.key)
+    v_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.value)
+    if self.config.qkv_bias:
+      q_BTNH += self.query_bias.astype(q_BTNH.dtype)
+      k_BTKH += self.key_bias.astype(k_BTKH.dtype)
+      v_BTKH += self.value_bias.astype(v_BTKH.dtype)
+    if self.config.qk_norm:
+      q_BTNH = self.query_norm(q_BTNH)
+      k_BTKH = self.key_norm(k_BTKH)
+    q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
+    k_BTKH = apply_rotary(k_BTKH, inputs.rotary)
+
+    key_BKSH = jnp.swapaxes(k_BTKH, 1, 2)
+    value_BKSH = jnp.swapaxes(v_BTKH, 1, 2)
+    if cache is not None and cache.suffix is not None:
+      cache = cache.append(key_BKSH, value_BKSH)
+      key_BKSH, value_BKSH = cache.suffix_of_layer()
+
+    scale = self.config.query_scale or 1 / math.sqrt(self.config.head_size)
+    cap = self.config.attention_softcap
+    kernel = self.config.attention_kernel
+    if inputs.splash is not None:
+      out_BTNH = splash_attention.splash_attention(
+        q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap, **inputs.splash._asdict()
+      )
+    elif cache is not None and cache.prefix is not None:
+      out_BTNH = attend_with_shared_prefix(
+        q_BTNH,
+        cache.prefix,
+        inputs.prefix_mask_PXS,
+        key_BKSH,
+        value_BKSH,
+        inputs.mask_BTS,
+        scale=scale,
+        cap=cap,
+      )
+    elif kernel in ('xla', 'cudnn') and cap is None and cache is None:
+      out_BTNH = jax.nn.dot_product_attention(
+        q_BTNH,
+        k_BTKH,
+        v_BTKH,
+        mask=inputs.mask_BTS[:, None],
+        scale=scale,
+        implementation=kernel,
+      )
+    else:
+      out_BTNH = attend(
+        q_BTNH, key_BKSH, value_BKSH, inputs.mask_BTS, scale=scale, cap=cap
+      )
+
+    return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache

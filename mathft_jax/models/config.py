@@ -1,4 +1,4 @@
-"""What a decoder-only language model is, as fields: every trait of a family is a value here."""
+"""Configuration of decoder-only Transformers. Each trait of a model family is a field."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-RopeScaling = Callable[
-  [np.ndarray], np.ndarray
-]  # inverse wavelengths of the rotations, [H/2]
+Json = Mapping[str, Any]
+# Maps the inverse wavelengths [R / 2] of rotary embeddings to scaled ones.
+RopeScaling = Callable[[np.ndarray], np.ndarray]
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
 REMAT_MODES = ('none', 'dots', 'full')
 LAYER_KINDS = ('global', 'local')
 ATTENTION_KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
-# Fields that say how to compute or how to lay out, not what the model is.
+# Fields that say how the model is computed or stored. Checkpoints fit whatever their values are.
 NON_ARCHITECTURE_FIELDS = frozenset(
   {'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'}
 )
@@ -24,24 +24,27 @@ NON_ARCHITECTURE_FIELDS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class LinearRopeScaling:
-  """Rotations `factor` times slower (Gemma 3: 8 on its global layers)."""
+  """Makes all rotations `factor` times slower (Gemma 3: 8 in global layers)."""
 
   factor: float
 
-  def __call__(self, inverse_wavelengths):
+  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
     return inverse_wavelengths / self.factor
 
 
 @dataclasses.dataclass(frozen=True)
 class Llama3RopeScaling:
-  """Slow rotations slowed by `factor`, fast ones kept, a ramp between (Llama 3.1 and later)."""
+  """Makes slow rotations `factor` times slower, keeps fast ones, and interpolates between.
+
+  As in Llama 3.1 and later. The frequencies are in turns per `original_max_position` tokens.
+  """
 
   factor: float = 8.0
   low_freq_factor: float = 1.0
   high_freq_factor: float = 4.0
   original_max_position: int = 8192
 
-  def __call__(self, inverse_wavelengths):
+  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
     turns = self.original_max_position * inverse_wavelengths / (2 * math.pi)
     span = self.high_freq_factor - self.low_freq_factor
     kept = np.clip((turns - self.low_freq_factor) / span, 0.0, 1.0)
@@ -50,33 +53,36 @@ class Llama3RopeScaling:
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-  """Sizes and traits; the defaults describe a plain Llama-like model.
+  """Sizes and traits of a decoder-only Transformer. Defaults: a Llama-like model.
 
   Attributes:
-    num_kv_heads: key/value heads; None: one per query head, 1: multi-query (PaLM).
+    num_kv_heads: key/value heads. None: one per query head; 1: multi-query attention (PaLM).
     head_dim: None: embed_dim / num_heads.
     mlp_activation: 'silu', 'gelu' (exact), 'gelu_tanh', 'relu' or 'relu2' (squared).
-    gated_mlp: activation(x gate) * (x up), against activation(x up).
-    norm: 'rms', or 'layer' (mean removed, no bias: PaLM).
+    gated_mlp: activation(x gate) * (x up) instead of activation(x up).
+    norm: 'rms', or 'layer' (layer norm without bias: PaLM).
     norm_unit_offset: the scale is 1 + w (Gemma).
-    post_norms: also normalise what attention and MLP give back (Gemma 2 and 3).
+    post_norms: also normalise the outputs of attention and MLP (Gemma 2 and 3).
     qk_norm: normalise each query and key head (Qwen 3, Gemma 3).
+    qkv_bias: add biases to queries, keys and values (Qwen 2).
     parallel_block: x + attention(norm(x)) + mlp(norm(x)), with one norm (PaLM).
     attention_pattern: 'global' or 'local' for each layer, repeated over the depth.
-    sliding_window: tokens a 'local' layer sees, itself included.
-    local_rope_theta: another theta, and no scaling, for 'local' layers (Gemma 3).
-    rope_fraction: share of each head that is rotated, from the front.
+    sliding_window: tokens that a token of a 'local' layer attends to, itself included.
+    rope_theta, rope_scaling: base and scaling of the rotary embeddings.
+    rope_fraction: fraction of each head that is rotated, from its first dimension on.
+    local_rope_theta: another base, without scaling, for 'local' layers (Gemma 3).
     query_scale: None: 1 / sqrt(head_dim).
-    attention_softcap, final_softcap: cap * tanh(x / cap) of scores, of logits (Gemma 2).
-    scaled_embeddings: inputs times sqrt(embed_dim) (Gemma, PaLM).
-    vocab_multiple: embeddings get rows up to a multiple of it, so that a mesh can split them;
-      no logit sees the rows from vocab_size on, and an export leaves them out.
-    dtype: of the computation; parameters stay float32 unless loaded otherwise.
-    remat: what the backward pass computes again: 'none', 'dots' (all but matmuls), 'full'.
-    scan_unroll: pattern periods unrolled in one step of the scan over layers.
-    attention_kernel: 'einsum', or 'xla' / 'cudnn' of jax.nn.dot_product_attention, which serve
-      full rows without soft cap, or 'splash' (models/flash.py), which serves full rows without
-      branches, and prompts that fill a new cache, on TPU; all else falls back to 'einsum'.
+    attention_softcap, final_softcap: cap * tanh(x / cap) of scores and logits (Gemma 2).
+    tied_embeddings: the output head is the embedding.
+    scaled_embeddings: inputs are multiplied by sqrt(embed_dim) (Gemma, PaLM).
+    vocab_multiple: embedding rows are padded to a multiple of it, so that a mesh can shard them.
+      Logits and exports do not contain the padding.
+    dtype: of the computation. Parameters are float32 unless they are loaded in another dtype.
+    remat: what the backward pass recomputes: 'none', 'dots' (all except matmuls) or 'full'.
+    scan_unroll: pattern periods per step of the scan over layers.
+    attention_kernel: 'einsum'; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole
+      sequences without soft cap; 'splash' (TPU, models/splash_attention.py), for whole sequences
+      without branches and prompts in an empty cache. All other calls use 'einsum'.
   """
 
   vocab_size: int
@@ -114,20 +120,14 @@ class TransformerConfig:
 
   def __post_init__(self):
     object.__setattr__(self, 'attention_pattern', tuple(self.attention_pattern))
-    for name, allowed in (
-      ('mlp_activation', ACTIVATIONS),
-      ('norm', NORMS),
-      ('remat', REMAT_MODES),
-      ('attention_kernel', ATTENTION_KERNELS),
-    ):
-      if getattr(self, name) not in allowed:
-        raise ValueError(
-          f'TransformerConfig.{name} is {getattr(self, name)!r}; wanted one of {allowed}.'
-        )
+    _check_choice('mlp_activation', self.mlp_activation, ACTIVATIONS)
+    _check_choice('norm', self.norm, NORMS)
+    _check_choice('remat', self.remat, REMAT_MODES)
+    _check_choice('attention_kernel', self.attention_kernel, ATTENTION_KERNELS)
     self._check_heads()
     self._check_pattern()
 
-  def _check_heads(self):
+  def _check_heads(self) -> None:
     if self.head_dim is None and self.embed_dim % self.num_heads:
       raise ValueError(
         f'embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}; set head_dim.'
@@ -139,18 +139,19 @@ class TransformerConfig:
     if self.rotated_dim % 2 or not 0 <= self.rotated_dim <= self.head_size:
       raise ValueError(
         f'rope_fraction {self.rope_fraction} rotates {self.rotated_dim} of '
-        f'{self.head_size} numbers of a head; wanted an even share within it.'
+        f'{self.head_size} dimensions of a head; it must rotate an even number.'
       )
 
-  def _check_pattern(self):
+  def _check_pattern(self) -> None:
     unknown = set(self.attention_pattern) - set(LAYER_KINDS)
     if unknown or not self.attention_pattern:
       raise ValueError(
-        f'attention_pattern {self.attention_pattern}; wanted at least one of {LAYER_KINDS}.'
+        f'attention_pattern is {self.attention_pattern}; it must contain at least one '
+        f'of {LAYER_KINDS}, and nothing else.'
       )
     if 'local' in self.attention_pattern and not self.sliding_window:
       raise ValueError(
-        "attention_pattern has 'local' layers; set sliding_window, in tokens."
+        "attention_pattern has 'local' layers; set sliding_window (in tokens)."
       )
 
   @property
@@ -159,18 +160,18 @@ class TransformerConfig:
 
   @property
   def head_size(self) -> int:
-    return (
-      self.embed_dim // self.num_heads
-      if self.head_dim is None
-      else self.head_dim
-    )
+    if self.head_dim is None:
+      return self.embed_dim // self.num_heads
+    return self.head_dim
 
   @property
   def rotated_dim(self) -> int:
+    """Dimensions of a head that rotary embeddings rotate."""
     return round(self.head_size * self.rope_fraction)
 
   @property
   def embedding_rows(self) -> int:
+    """Vocabulary size with padding."""
     return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
   @property
@@ -182,83 +183,83 @@ class TransformerConfig:
 def repeat_attention_pattern(
   pattern: Sequence[str], num_layers: int
 ) -> tuple[str, ...]:
-  """The pattern repeated over the depth."""
-  return tuple(pattern[layer % len(pattern)] for layer in range(num_layers))
+  """Returns the kind of each layer."""
+  repeats = -(-num_layers // len(pattern))
+  return (tuple(pattern) * repeats)[:num_layers]
 
 
-def canonical_model_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """Fields of a TransformerConfig as two spellings of one model have them alike.
+def canonical_model_fields(fields: Json) -> dict[str, Any]:
+  """Returns fields of a TransformerConfig so that equal models have equal fields.
 
-  What None stands for is filled in, the attention pattern stands for each layer, and the fields of
-  HOW_TO_COMPUTE are left out.
+  Values that None stands for are filled in, the attention pattern has an entry for each layer, and
+  NON_ARCHITECTURE_FIELDS are left out. Fields of another class are returned without the latter.
   """
-  fields = {
-    name: value
-    for name, value in fields.items()
-    if name not in NON_ARCHITECTURE_FIELDS
-  }
+  canonical = dict(fields)
+  for name in NON_ARCHITECTURE_FIELDS:
+    canonical.pop(name, None)
   if 'num_heads' not in fields:
-    return fields
-  head = fields['head_dim'] or fields['embed_dim'] // fields['num_heads']
-  kinds = list(
-    repeat_attention_pattern(fields['attention_pattern'], fields['num_layers'])
+    return canonical
+
+  num_heads = fields['num_heads']
+  head_dim = fields['head_dim'] or fields['embed_dim'] // num_heads
+  kinds = repeat_attention_pattern(
+    fields['attention_pattern'], fields['num_layers']
   )
-  local = (
-    {}
-    if 'local' in kinds
-    else {'sliding_window': None, 'local_rope_theta': None}
-  )
-  return {
-    **fields,
-    'head_dim': head,
-    'num_kv_heads': fields['num_kv_heads'] or fields['num_heads'],
-    'query_scale': fields['query_scale'] or head**-0.5,
-    'attention_pattern': kinds,
-    **local,
-  }
+  canonical['head_dim'] = head_dim
+  canonical['num_kv_heads'] = fields['num_kv_heads'] or num_heads
+  canonical['query_scale'] = fields['query_scale'] or head_dim**-0.5
+  canonical['attention_pattern'] = list(kinds)
+  if 'local' not in kinds:
+    canonical['sliding_window'] = None
+    canonical['local_rope_theta'] = None
+  return canonical
 
 
 def diff_model_configs(
   left: TransformerConfig, right: TransformerConfig
 ) -> dict[str, tuple[Any, Any]]:
-  """{field: (left, right)} where two models differ."""
-  left, right = (
-    canonical_model_fields(
-      {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-      }
-    )
-    for config in (left, right)
-  )
-  return {
-    name: (left[name], right[name])
-    for name in left
-    if not _same(left[name], right[name])
-  }
+  """Returns {field: (left value, right value)} of the fields in which two models differ."""
+  left_fields = canonical_model_fields(vars(left))
+  right_fields = canonical_model_fields(vars(right))
+  differences = {}
+  for name, left_value in left_fields.items():
+    right_value = right_fields[name]
+    if not _is_equal(left_value, right_value):
+      differences[name] = left_value, right_value
+  return differences
 
 
-def model_config_from_json(fields: Mapping[str, Any]) -> TransformerConfig:
-  """The config whose fields a checkpoint's metadata has as json."""
+def model_config_from_json(fields: Json) -> TransformerConfig:
+  """Returns the config that a checkpoint's metadata contains.
+
+  Raises:
+    ValueError: a field is unknown.
+  """
   fields = dict(fields)
-  unknown = sorted(
-    set(fields)
-    - {field.name for field in dataclasses.fields(TransformerConfig)}
-  )
+  known = {field.name for field in dataclasses.fields(TransformerConfig)}
+  unknown = sorted(set(fields) - known)
   if unknown:
     raise ValueError(
-      f'The checkpoint has a model with fields {unknown}, which this version of '
-      'mathft_jax does not know; use the version that wrote it.'
+      f'The model config in the checkpoint has unknown fields {unknown}. Use the '
+      'version of mathft_jax that wrote the checkpoint.'
     )
-  if (scaling := fields.get('rope_scaling')) is not None:
-    kind = (
-      LinearRopeScaling if set(scaling) == {'factor'} else Llama3RopeScaling
-    )
-    fields['rope_scaling'] = kind(**scaling)
+
+  scaling = fields.get('rope_scaling')
+  if scaling is not None:
+    is_linear = set(scaling) == {'factor'}
+    scaling_class = LinearRopeScaling if is_linear else Llama3RopeScaling
+    fields['rope_scaling'] = scaling_class(**scaling)
   return TransformerConfig(**fields)
 
 
-def _same(left: Any, right: Any) -> bool:
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+  if value not in allowed:
+    raise ValueError(
+      f'TransformerConfig.{name} is {value!r}; it must be one of {allowed}.'
+    )
+
+
+def _is_equal(left: object, right: object) -> bool:
   if isinstance(left, float) and isinstance(right, float):
     return math.isclose(left, right, rel_tol=1e-12)
   return left == right

@@ -1,11 +1,15 @@
-"""Products with a matrix of the model, and a matrix with a low-rank change beside it."""
+"""LoRA in the forward pass: matrix products with an optional low-rank update (arXiv 2106.09685).
+
+`training/lora.py` creates, trains and merges the updates.
+"""
 
 import dataclasses
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 
-# The matrices of a layer that may have a change, and how many of their axes are inputs.
+# Matrices of a layer that can have an update: how many of their axes are inputs.
 NUM_INPUT_AXES = {
   'query': 1,
   'key': 1,
@@ -20,34 +24,41 @@ NUM_INPUT_AXES = {
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LoraWeight:
-  """W + narrow wide, in the place of W among the parameters.
+  """A matrix W + A B, in the parameters instead of W.
 
-  `narrow` has W's input axes and then the rank r, `wide` has r and then W's output axes; stacked
-  layers stand in front of all three.
+  Attributes:
+    weight: W: its input axes, then its output axes.
+    a: A: the input axes of W, then the rank.
+    b: B: the rank, then the output axes of W; multiplied by alpha / rank.
+    Stacked layers are a leading axis of all three.
   """
 
   weight: jax.Array
-  narrow: jax.Array
-  wide: jax.Array
+  a: jax.Array
+  b: jax.Array
 
 
-def einsum_with_lora(spec: str, x, parameter):
-  """einsum(spec, x, W) in the dtype of x, where W is an array or `LowRank`.
+def einsum_with_lora(
+  spec: str, x: jax.Array, parameter: nnx.Param
+) -> jax.Array:
+  """Returns einsum(spec, x, W) in the dtype of x; W is an array or a `LoraWeight`.
 
-  A change goes a way of its own beside W: neither the sum nor a gradient of W is ever made.
+  A LoraWeight gives x @ W + (x @ A) @ B: the sum W + A B and a gradient of W are never computed.
   """
   weight = parameter.get_value()
   if not isinstance(weight, LoraWeight):
     return jnp.einsum(spec, x, weight.astype(x.dtype))
+
   operands, result = spec.split('->')
-  left, right = operands.split(',')
-  summed = ''.join(axis for axis in right if axis not in result)
-  without = str.maketrans('', '', summed)
-  short, outputs = left.translate(without) + 'r', right.translate(without)
-  short_x = jnp.einsum(
-    f'{left},{summed}r->{short}', x, weight.narrow.astype(x.dtype)
+  x_axes, weight_axes = operands.split(',')
+  inputs = ''.join(axis for axis in weight_axes if axis not in result)
+  outputs = weight_axes.removeprefix(inputs)
+  x_a_axes = x_axes.removesuffix(inputs) + 'r'
+
+  x_a = jnp.einsum(
+    f'{x_axes},{inputs}r->{x_a_axes}', x, weight.a.astype(x.dtype)
   )
-  change = jnp.einsum(
-    f'{short},r{outputs}->{result}', short_x, weight.wide.astype(x.dtype)
+  update = jnp.einsum(
+    f'{x_a_axes},r{outputs}->{result}', x_a, weight.b.astype(x.dtype)
   )
-  return jnp.einsum(spec, x, weight.weight.astype(x.dtype)) + change
+  return jnp.einsum(spec, x, weight.weight.astype(x.dtype)) + update

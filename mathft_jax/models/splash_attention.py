@@ -1,7 +1,9 @@
-"""Attention of whole rows through a TPU kernel that holds no scores: jax's splash attention.
+"""Attention of whole sequences by JAX's splash attention, a TPU kernel that stores no scores.
 
-The kernel goes over blocks of queries and keys, leaves out those that the causal mask or the window
-hides, and computes the scores again in the backward pass.
+The kernel iterates over blocks of queries and keys, skips blocks that the causal mask or the window
+masks completely, and recomputes the scores in the backward pass.
+
+Shapes: B sequences, T tokens, N query heads, K key/value heads, H head size.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,147 +21,166 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 import jax.numpy as jnp
 import numpy as np
 
-RESIDUALS_NAME = (
-  'attention_residuals'  # what the backward kernels read besides their inputs
-)
-# Most queries and most keys of a block; 512 compiles for v4 to v6e with float32 heads of 256.
+# Checkpoint name of what the backward kernels read in addition to their inputs.
+RESIDUALS_NAME = 'attention_residuals'
+# Most queries and keys of a block; 512 compiles for v4 to v6e with float32 heads of 256.
 MAX_BLOCK_SIZE = 512
-LANES = 128  # of a TPU: a block is a multiple of them
-_NO_SEGMENT = -1  # of the rows' filling up to whole blocks
-_INTERPRETED = {
-  'tpu': False,
-  'interpret': True,
-}  # platform: whether Pallas interprets the kernel
-_BLOCKS = [
-  part
-  for part in splash.BlockSizes.__dataclass_fields__
-  if part.startswith('block_')
-]
+LANES = 128  # of a TPU; the block size is a multiple of it
+PADDING_SEGMENT = -1  # segment id of the padding to whole blocks
+# Platform -> whether Pallas interprets the kernel.
+INTERPRETED = {'tpu': False, 'interpret': True}
 
 
 class KernelSharding(Protocol):
-  """How a function runs on many devices at once: `partitioning.KernelSharding`.
+  """Runs a function on each device's part of the arrays: `partitioning.KernelSharding`.
 
-  XLA splits everything else by itself, but not a kernel.
+  XLA partitions everything else, but not a kernel.
   """
 
-  platform: str
+  @property
+  def platform(self) -> str: ...
 
   def __call__(
     self, function: Callable, axes: Sequence[tuple[str | None, ...]]
   ) -> Callable:
-    """`function`, each device with its part of the arguments; the result lies like the first."""
+    """Returns the sharded function.
+
+    Args:
+      axes: logical axes of each argument. The result has the sharding of the first.
+    """
+    ...
 
 
 def is_supported(kernel_sharding: KernelSharding | None) -> bool:
-  """Whether the program's devices have the kernel: TPUs, or 'interpret' in tests."""
-  return (
-    jax.default_backend()
-    if kernel_sharding is None
-    else kernel_sharding.platform
-  ) in _INTERPRETED
+  """Whether the program's devices support the kernel: TPUs, or 'interpret' in tests."""
+  if kernel_sharding is None:
+    return jax.default_backend() in INTERPRETED
+  return kernel_sharding.platform in INTERPRETED
 
 
 def splash_attention(
-  q_BTNH,
-  k_BTKH,
-  v_BTKH,
+  q_BTNH: jax.Array,
+  k_BTKH: jax.Array,
+  v_BTKH: jax.Array,
   *,
   scale: float,
   cap: float | None = None,
-  segment_ids_BT=None,
+  segment_ids_BT: jax.Array | None = None,
   window: int | None = None,
   kernel_sharding: KernelSharding | None = None,
-):
-  """Softmax attention [B, T, N, H]: a token sees itself and the earlier ones of its segment.
+) -> jax.Array:
+  """Returns causal softmax attention [B, T, N, H] within segments.
 
-  Sums are float32; exponentials enter the backward matmuls in the dtype of the queries.
+  Sums are float32. Exponentials enter the backward matmuls in the dtype of the queries.
 
   Args:
     cap: scores become cap * tanh(score / cap).
-    segment_ids_BT: int32; None: a row is one segment.
-    window: tokens that one sees, itself included, counted in the row.
+    segment_ids_BT: int32. None: each sequence is one segment.
+    window: number of tokens that a token attends to, itself included.
+    kernel_sharding: None: a single TPU.
   """
-  heads, kv_heads = q_BTNH.shape[2], k_BTKH.shape[2]
-  heads_N = jnp.arange(heads, dtype=jnp.int32) // (heads // kv_heads)
-  arrays = [q_BTNH * scale, k_BTKH, v_BTKH, heads_N]
-  cut = (
-    'batch',
-    None,
-    'heads',
-    None,
-  )  # keys too: with their queries, or not at all
-  axes = [cut, cut, cut, ('heads',)]
+  num_heads, num_kv_heads = q_BTNH.shape[2], k_BTKH.shape[2]
+  kv_head_of_head_N = jnp.arange(num_heads, dtype=jnp.int32) // (
+    num_heads // num_kv_heads
+  )
+  arrays = [q_BTNH * scale, k_BTKH, v_BTKH, kv_head_of_head_N]
+  # Keys have the logical axis of queries: they are sharded with their queries or not at all.
+  head_axes = 'batch', None, 'heads', None
+  axes = [head_axes, head_axes, head_axes, ('heads',)]
   if segment_ids_BT is not None:
     arrays.append(segment_ids_BT)
     axes.append(('batch', None))
+
   platform = 'tpu' if kernel_sharding is None else kernel_sharding.platform
-  part = functools.partial(
-    _attend_part, _INTERPRETED[platform], window, cap, (heads, kv_heads)
+  attend = functools.partial(
+    _attend_on_device,
+    INTERPRETED[platform],
+    window,
+    cap,
+    (num_heads, num_kv_heads),
   )
-  return (part if kernel_sharding is None else kernel_sharding(part, axes))(
-    *arrays
-  )
+  if kernel_sharding is not None:
+    attend = kernel_sharding(attend, axes)
+  return attend(*arrays)
 
 
-def _attend_part(
+def _attend_on_device(
   interpret: bool,
   window: int | None,
   cap: float | None,
-  whole: tuple[int, int],
-  q_BTNH,
-  k_BTKH,
-  v_BTKH,
-  heads_N,
-  segment_ids_BT=None,
-):
-  """The attention of one device's rows and query heads; `heads_N` says which keys those read."""
+  global_heads: tuple[int, int],
+  q_BTNH: jax.Array,
+  k_BTKH: jax.Array,
+  v_BTKH: jax.Array,
+  kv_head_of_head_N: jax.Array,
+  segment_ids_BT: jax.Array | None = None,
+) -> jax.Array:
+  """Returns the attention of one device's sequences and query heads.
+
+  Args:
+    global_heads: query and key/value heads of all devices.
+    kv_head_of_head_N: index of the key/value head of each query head.
+  """
   length, heads = q_BTNH.shape[1:3]
-  if (
-    heads < whole[0] and k_BTKH.shape[2] == whole[1]
-  ):  # keys of all heads, queries of some
-    mine = heads_N[:: math.gcd(heads, whole[0] // whole[1])]
-    k_BTKH, v_BTKH = (jnp.take(x, mine, axis=2) for x in (k_BTKH, v_BTKH))
-  block, filling = block_size_and_padding(length)
-  fill = lambda x, value=0: jnp.pad(
-    x, ((0, 0), (0, filling), *((0, 0),) * (x.ndim - 2)), constant_values=value
+  num_heads, num_kv_heads = global_heads
+  if heads < num_heads and k_BTKH.shape[2] == num_kv_heads:
+    # The device has some query heads, but all key/value heads.
+    stride = math.gcd(heads, num_heads // num_kv_heads)
+    own_kv_heads = kv_head_of_head_N[::stride]
+    k_BTKH = jnp.take(k_BTKH, own_kv_heads, axis=2)
+    v_BTKH = jnp.take(v_BTKH, own_kv_heads, axis=2)
+  block_size, padding = block_size_and_padding(length)
+
+  def pad(x_BT: jax.Array, value: int = 0) -> jax.Array:
+    widths = [(0, 0)] * x_BT.ndim
+    widths[1] = 0, padding
+    return jnp.pad(x_BT, widths, constant_values=value)
+
+  q_BNTH = jnp.swapaxes(pad(q_BTNH), 1, 2)
+  k_BKTH = jnp.swapaxes(pad(k_BTKH), 1, 2)
+  v_BKTH = jnp.swapaxes(pad(v_BTKH), 1, 2)
+  kernel = jax.vmap(
+    _make_kernel(heads, length + padding, block_size, window, cap, interpret)
   )
-  rows = [jnp.swapaxes(fill(x), 1, 2) for x in (q_BTNH, k_BTKH, v_BTKH)]
-  if segment_ids_BT is not None:
-    rows.append(splash.SegmentIds(*[fill(segment_ids_BT, _NO_SEGMENT)] * 2))
-  kernel = _kernel(heads, length + filling, block, window, cap, interpret)
-  out_BNTH = jax.vmap(kernel)(*rows)
+  if segment_ids_BT is None:
+    out_BNTH = kernel(q_BNTH, k_BKTH, v_BKTH)
+  else:
+    padded_BT = pad(segment_ids_BT, PADDING_SEGMENT)
+    segment_ids = splash.SegmentIds(padded_BT, padded_BT)
+    out_BNTH = kernel(q_BNTH, k_BKTH, v_BKTH, segment_ids)
   return jnp.swapaxes(out_BNTH, 1, 2)[:, :length]
 
 
 def block_size_and_padding(length: int) -> tuple[int, int]:
-  """(size of a block, tokens to add to a row): the fewest blocks, of at most `BLOCK` tokens."""
+  """Returns the block size and the tokens to add for the fewest blocks of at most MAX_BLOCK_SIZE."""
   count = -(-length // MAX_BLOCK_SIZE)
-  block = -(-length // (count * LANES)) * LANES
-  return block, count * block - length
+  block_size = -(-length // (count * LANES)) * LANES
+  return block_size, count * block_size - length
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel(
+def _make_kernel(
   heads: int,
   length: int,
-  block: int,
+  block_size: int,
   window: int | None,
   cap: float | None,
   interpret: bool,
-):
-  """The kernel of a shape; its tables of blocks are host arrays, so that any trace may use it."""
+) -> Callable[..., jax.Array]:
+  """Returns the kernel of a shape. Its block tables are NumPy arrays: any trace can use them."""
   shape = length, length
-  mask = (
-    masks.CausalMask(shape)
-    if window is None
-    else masks.LocalMask(shape, (window - 1, 0), 0)
-  )
-  sizes = splash.BlockSizes(**dict.fromkeys(_BLOCKS, block))
+  if window is None:
+    mask = masks.CausalMask(shape)
+  else:
+    mask = masks.LocalMask(shape, (window - 1, 0), 0)
+  fields = splash.BlockSizes.__dataclass_fields__
+  block_fields = [name for name in fields if name.startswith('block_')]
+  block_sizes = splash.BlockSizes(**dict.fromkeys(block_fields, block_size))
+
   with jax.ensure_compile_time_eval():
     kernel = splash.make_splash_mha(
       masks.MultiHeadMask([mask] * heads),
-      block_sizes=sizes,
+      block_sizes=block_sizes,
       head_shards=1,
       q_seq_shards=1,
       attn_logits_soft_cap=cap,

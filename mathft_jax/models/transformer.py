@@ -1,32 +1,39 @@
-"""A decoder-only language model of any family, as pure functions of plain trees of arrays.
+"""Decoder-only Transformer of any supported family, as pure functions of nested dicts of arrays.
 
-Parameters are nested dicts; those of the layers are stacked on a leading axis and the layers are
-scanned, so that compile time does not grow with depth. Inside, the layers are Flax NNX modules;
-outside of this folder and on disk there are none.
+  params = init_params(config, jax.random.key(0))
+  hidden_BTD, _ = hidden_states(config, params, tokens_BT, positions_BT=positions_BT)
+  logits_BTV = logits(config, params, hidden_BTD)
+
+Parameters of the layers are stacked on a leading axis, and the layers are scanned: compile time
+does not grow with depth. Layers are Flax NNX modules; no other package and no file contains them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
-import itertools
-import types
 from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import layers as layers_lib
 from mathft_jax.models import splash_attention
-from mathft_jax.models.attention import LookBack
 from mathft_jax.models.config import (
   LinearRopeScaling,  # noqa: F401 (for gin files)
   Llama3RopeScaling,  # noqa: F401 (for gin files)
   TransformerConfig,
 )
+from mathft_jax.models.norm import Norm
 
-Params = dict[str, Any]
+Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
+ApplyBlock = Callable[
+  [layers_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
+  tuple[jax.Array, cache_lib.LayerCache | None],
+]
+ACTIVATION_AXES = 'batch', 'length', None
 
 REMAT_POLICIES = {
   'full': jax.checkpoint_policies.nothing_saveable,
@@ -40,222 +47,295 @@ REMAT_POLICIES = {
 
 
 class Transformer(nnx.Module):
-  """Embeddings, a stack of blocks, a last norm, and logits by the embeddings or a head."""
+  """Token embedding, blocks, final norm, and logits from the embedding or a separate head."""
 
   def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
-    draw = jax.nn.initializers.normal(config.embed_dim**-0.5)
-    rows = config.embedding_rows
+    init = jax.nn.initializers.normal(config.embed_dim**-0.5)
+    width, rows = config.embed_dim, config.embedding_rows
+
     self.embedding = nnx.Param(
-      draw(rngs.params(), (rows, config.embed_dim)), axes=('vocab', 'embed')
+      init(rngs.params(), (rows, width)), axes=('vocab', 'embed')
     )
-    layer = lambda key: layers_lib.Block(config, rngs=nnx.Rngs(params=key))
-    self.layers = jax.vmap(layer)(
-      jax.random.split(rngs.params(), config.num_layers)
-    )
-    self.final_norm = layers_lib.Norm(config, config.embed_dim, 'embed')
+
+    def make_block(key: jax.Array) -> layers_lib.Block:
+      return layers_lib.Block(config, rngs=nnx.Rngs(params=key))
+
+    keys = jax.random.split(rngs.params(), config.num_layers)
+    self.layers = jax.vmap(make_block)(keys)
+    self.final_norm = Norm(config, width, 'embed')
     if not config.tied_embeddings:
       self.head = nnx.Param(
-        draw(rngs.params(), (config.embed_dim, rows)), axes=('embed', 'vocab')
+        init(rngs.params(), (width, rows)), axes=('embed', 'vocab')
       )
     self.config = config
 
-  def embed(self, tokens_BT):
-    """The vectors that enter the first layer."""
+  def embed(self, tokens_BT: jax.Array) -> jax.Array:
+    """Returns the inputs [B, T, D] of the first layer."""
     x_BTD = self.embedding[...][tokens_BT].astype(self.config.dtype)
     if self.config.scaled_embeddings:
       x_BTD *= jnp.asarray(self.config.embed_dim**0.5, self.config.dtype)
     return x_BTD
 
-  def logits(self, hidden):
-    """Float32 logits [..., V] of last hidden states [..., D]."""
-    head = (
-      self.embedding[...].T if self.config.tied_embeddings else self.head[...]
-    )
+  def logits(self, hidden: jax.Array) -> jax.Array:
+    """Returns float32 logits [..., V] of final hidden states [..., D]."""
+    if self.config.tied_embeddings:
+      head_DV = self.embedding[...].T
+    else:
+      head_DV = self.head[...]
     logits = jnp.matmul(
-      hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32
+      hidden, head_DV.astype(hidden.dtype), preferred_element_type=jnp.float32
     )
     logits = logits[..., : self.config.vocab_size]
-    return layers_lib.softcap(logits, self.config.final_softcap)
+    return attention_lib.softcap(logits, self.config.final_softcap)
 
 
 def init_params(config: TransformerConfig, key: jax.Array) -> Params:
-  """Fresh float32 parameters; jit it with `out_shardings` to make them where they shall live."""
-  return nnx.to_pure_dict(
-    nnx.state(Transformer(config, rngs=nnx.Rngs(params=key)), nnx.Param)
-  )
+  """Returns new float32 parameters. Jit it with `out_shardings` to create them on a mesh."""
+  model = Transformer(config, rngs=nnx.Rngs(params=key))
+  return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
 def abstract_params(config: TransformerConfig) -> Params:
-  """The shapes and dtypes of `init_params`, as jax.ShapeDtypeStruct."""
-  return nnx.to_pure_dict(_skeleton(config)[1])
+  """Returns the shapes and dtypes of `init_params` as jax.ShapeDtypeStruct."""
+  _, shapes = _graph_and_shapes(config)
+  return nnx.to_pure_dict(shapes)
 
 
 def param_logical_axes(config: TransformerConfig) -> Params:
-  """For every parameter a tuple of t5x's names of its axes, `layers` first where stacked."""
+  """Returns the logical axis names of each parameter (t5x's names), 'layers' first if stacked."""
+  _, shapes = _graph_and_shapes(config)
+  tree: Params = {}
+  for path, variable in nnx.to_flat_state(shapes):
+    axes = variable.get_metadata('axes')
+    if path[0] == 'layers':
+      axes = 'layers', *axes
 
-  def name(path, variable):
-    stacked = ('layers',) if path[0] == 'layers' else ()
-    return stacked + variable.get_metadata('axes')
-
-  state = _skeleton(config)[1]
-  named = [
-    (path, name(path, variable)) for path, variable in nnx.to_flat_state(state)
-  ]
-  return _nested(named)
+    node = tree
+    for name in path[:-1]:
+      node = node.setdefault(name, {})
+    node[path[-1]] = axes
+  return tree
 
 
 def hidden_states(
   config: TransformerConfig,
   params: Params,
-  tokens_BT,
+  tokens_BT: jax.Array,
   *,
-  positions_BT,
-  segment_ids_BT=None,
-  branch_ids_BT=None,
+  positions_BT: jax.Array,
+  segment_ids_BT: jax.Array | None = None,
+  branch_ids_BT: jax.Array | None = None,
   cache: cache_lib.KVCache | None = None,
   constrain: Constrain = lambda x, axes: x,
   kernel_sharding: splash_attention.KernelSharding | None = None,
-):
-  """(hidden_BTD, cache): last hidden states, normalised, and the cache with these tokens in it.
+) -> tuple[jax.Array, cache_lib.KVCache | None]:
+  """Returns the normalised final hidden states [B, T, D] and the updated cache.
 
-  A token sees itself and earlier tokens of its row that have its segment id and lie on the trunk
-  (branch 0) or on its own branch. With a cache it also sees the cache: the whole prefix, and the
-  own slots, into which these tokens are written.
+  A token attends to itself and to earlier tokens of its sequence that have its segment id and are
+  on the trunk (branch 0) or on its own branch. With a cache it also attends to its whole prefix and
+  to the earlier tokens of its suffix; the new tokens are appended to the suffix.
 
   Args:
     tokens_BT: int32 token ids.
-    positions_BT: int32, what the rotations turn by and what sliding windows measure.
-    segment_ids_BT: int32, 0 is padding; with own slots only padding or not is read from it.
-    branch_ids_BT: int32; not with own slots.
-    cache: of `cache.new_cache` or `cache.shared`, with room for T more tokens.
-    constrain: gives activations the sharding of their logical axes; nothing by default.
-    kernel_sharding: runs a kernel on each device with its part of the arrays; None: there is one device.
+    positions_BT: int32, for rotary embeddings and sliding windows.
+    segment_ids_BT: int32; 0 is padding. If the cache has a suffix, it only distinguishes tokens
+      from padding.
+    branch_ids_BT: int32; not with a cache that has a suffix.
+    cache: of `kv_cache.allocate_cache` or `share_prefix`, with room for T more tokens.
+    constrain: (array, logical axes) -> the array with a sharding constraint. Default: none.
+    kernel_sharding: runs a kernel on each device's part of the arrays. None: a single device.
+
+  Raises:
+    ValueError: the tokens do not fit in the cache, or branches are given with a suffix.
   """
-  model = _module(config, params)
-  look_back = LookBack(
-    config, positions_BT, segment_ids_BT, branch_ids_BT, cache, kernel_sharding
-  )
-  x_BTD = constrain(model.embed(tokens_BT), ('batch', 'length', None))
+  key_position_BS = None
+  if cache is not None and cache.suffix is not None:
+    if branch_ids_BT is not None:
+      raise ValueError(
+        'branch_ids_BT is given, but the KV cache has a suffix; use share_prefix '
+        'with max_length=0.'
+      )
+    key_position_BS = cache_lib.append_positions(
+      cache, positions_BT, segment_ids_BT
+    )
 
-  def run(x_BTD, slots, block, prefix, layer, kind):
-    store = functools.partial(look_back.parts, kind, prefix, slots, layer)
-    x_BTD, slots = block(x_BTD, look_back.rotations[kind], store)
-    return constrain(x_BTD, ('batch', 'length', None)), slots
+  inputs_by_kind = {}
+  for kind in sorted(set(config.attention_pattern)):
+    inputs_by_kind[kind] = attention_lib.make_attention_inputs(
+      config,
+      kind,
+      positions_BT,
+      segment_ids_BT,
+      branch_ids_BT,
+      cache,
+      key_position_BS,
+      kernel_sharding,
+    )
 
-  go = _one_by_one if isinstance(params['layers'], tuple) else _scan_periods
-  x_BTD, slots = go(
-    config, run, model, x_BTD, look_back.slots, look_back.prefix
-  )
-  return model.final_norm(x_BTD), look_back.cache(slots)
+  def apply_block(block, kind, x_BTD, layer_cache):
+    x_BTD, layer_cache = block(x_BTD, inputs_by_kind[kind], layer_cache)
+    return constrain(x_BTD, ACTIVATION_AXES), layer_cache
+
+  model, blocks = _build_modules(config, params)
+  x_BTD = constrain(model.embed(tokens_BT), ACTIVATION_AXES)
+  if isinstance(blocks, tuple):
+    x_BTD, suffix = _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
+  else:
+    x_BTD, suffix = _scan_layers(config, apply_block, blocks, x_BTD, cache)
+  hidden_BTD = model.final_norm(x_BTD)
+
+  if cache is None or suffix is None or key_position_BS is None:
+    return hidden_BTD, None
+  length = jnp.int32(cache.length + positions_BT.shape[1])
+  suffix = cache_lib.KeyValues(suffix.key, suffix.value, key_position_BS)
+  return hidden_BTD, cache_lib.KVCache(suffix, cache.prefix, length)
 
 
-def logits(config: TransformerConfig, params: Params, hidden):
-  """Float32 logits [..., V] of last hidden states [..., D], soft cap included."""
-  return _module(config, params).logits(hidden)
+def logits(
+  config: TransformerConfig, params: Params, hidden: jax.Array
+) -> jax.Array:
+  """Returns float32 logits [..., V] of final hidden states [..., D], soft cap included."""
+  model, _ = _build_modules(config, params)
+  return model.logits(hidden)
 
 
 def unstack_layers(params: Params, *, donate: bool = False) -> Params:
-  """The same parameters with a tuple of layers in place of stacked ones.
+  """Returns the parameters with a tuple of layers instead of stacked layers.
 
-  `hidden_states` then runs the layers one after the other, and its cache (`stacked=False`) has an
-  array per layer too: no layer's weights or slots are copied out of a stack. Decoding is bound by
-  just that traffic; it takes half the time or less on CPU. Compile time grows with depth.
+  `hidden_states` then runs the layers one by one, with a cache of one array per layer
+  (`stacked=False`): neither weights nor keys and values are copied out of a stack. A decode step is
+  bound by this memory traffic; on CPU it takes at most half the time. Compile time grows with
+  depth.
 
-  With `donate` each stack is freed once it is taken apart, and `params` cannot be used any more.
+  Args:
+    donate: frees each stack after it is copied; `params` cannot be used afterwards.
   """
   stacks, structure = jax.tree.flatten(params['layers'])
-  parts = []
+  arrays_by_stack = []
   for stack in stacks:
-    parts.append([stack[i] for i in range(stack.shape[0])])
+    arrays = [stack[layer] for layer in range(stack.shape[0])]
     if donate:
-      jax.block_until_ready(parts[-1])
+      jax.block_until_ready(arrays)
       stack.delete()
-  return {
-    **params,
-    'layers': tuple(structure.unflatten(layer) for layer in zip(*parts)),
-  }
+    arrays_by_stack.append(arrays)
+
+  layers = map(structure.unflatten, zip(*arrays_by_stack))
+  return {**params, 'layers': tuple(layers)}
 
 
-def _one_by_one(config: TransformerConfig, run, model, x_BTD, slots, prefix):
-  """(x_BTD, own slots) after the layers, each with arrays of its own."""
-  kinds = itertools.cycle(config.attention_pattern)
-  after = []
-  for i, (block, kind) in enumerate(zip(model.layers, kinds)):
-    own, shared = (
-      None if part is None else tuple(stack[i] for stack in part)
-      for part in (slots, prefix)
-    )
-    x_BTD, own = run(x_BTD, own, block, shared, None, kind)
-    after.append(own)
-  return x_BTD, None if slots is None else tuple(zip(*after))
+def _apply_unstacked(
+  config: TransformerConfig,
+  apply_block: ApplyBlock,
+  blocks: Sequence[layers_lib.Block],
+  x_BTD: jax.Array,
+  cache: cache_lib.KVCache | None,
+) -> tuple[jax.Array, cache_lib.KeyValuePair | None]:
+  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
+  suffixes = []
+  for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
+    layer_cache = None if cache is None else cache.layer(index)
+    x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache)
+    if layer_cache is not None and layer_cache.suffix is not None:
+      suffixes.append(layer_cache.suffix)
+
+  if not suffixes:
+    return x_BTD, None
+  return x_BTD, cache_lib.KeyValuePair(*zip(*suffixes))
 
 
-def _scan_periods(config: TransformerConfig, run, model, x_BTD, slots, prefix):
-  """(x_BTD, own slots) after the layers: whole pattern periods in one scan, the rest after it."""
-  size = len(config.attention_pattern)
-  count = config.num_layers // size
-  scanned = model.layers, prefix, jnp.arange(config.num_layers)
+def _scan_layers(
+  config: TransformerConfig,
+  apply_block: ApplyBlock,
+  blocks: layers_lib.Block,
+  x_BTD: jax.Array,
+  cache: cache_lib.KVCache | None,
+) -> tuple[jax.Array, cache_lib.KeyValuePair | None]:
+  """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
 
-  def period(carry, scanned):
-    for i, kind in enumerate(config.attention_pattern[: scanned[-1].shape[0]]):
-      carry = run(*carry, *jax.tree.map(lambda a: a[i], scanned), kind)  # noqa: B023
-    return carry, None
+  One scan step is a whole period of the attention pattern. Layers that are left over follow the
+  scan.
+  """
+  suffix = prefix = None
+  if cache is not None and cache.suffix is not None:
+    suffix = cache_lib.KeyValuePair(cache.suffix.key, cache.suffix.value)
+  if cache is not None and cache.prefix is not None:
+    prefix = cache_lib.KeyValuePair(cache.prefix.key, cache.prefix.value)
+  period = len(config.attention_pattern)
+  num_periods = config.num_layers // period
+  stacked = blocks, prefix, jnp.arange(config.num_layers)
+
+  def apply_period(carry, stacked):
+    x_BTD, suffix = carry
+    num_layers = stacked[-1].shape[0]
+    for index, kind in enumerate(config.attention_pattern[:num_layers]):
+      block, prefix, layer = _take(stacked, index)
+      layer_cache = None
+      if cache is not None:
+        layer_cache = cache_lib.LayerCache(suffix, prefix, cache.length, layer)
+      x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache)
+      if layer_cache is not None:
+        suffix = layer_cache.suffix
+    return (x_BTD, suffix), None
 
   if config.remat != 'none':
-    period = jax.checkpoint(
-      period, policy=REMAT_POLICIES[config.remat], prevent_cse=False
+    policy = REMAT_POLICIES[config.remat]
+    apply_period = jax.checkpoint(
+      apply_period, policy=policy, prevent_cse=False
     )
-  carry = x_BTD, slots
-  if count:
-    whole = jax.tree.map(
-      lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), scanned
-    )
+
+  def split_periods(array: jax.Array) -> jax.Array:
+    whole = array[: num_periods * period]
+    return whole.reshape(num_periods, period, *array.shape[1:])
+
+  carry = x_BTD, suffix
+  if num_periods:
     carry, _ = jax.lax.scan(
-      period, carry, whole, unroll=min(config.scan_unroll, count)
+      apply_period,
+      carry,
+      jax.tree.map(split_periods, stacked),
+      unroll=min(config.scan_unroll, num_periods),
     )
-  if config.num_layers % size:
-    carry, _ = period(carry, jax.tree.map(lambda a: a[count * size :], scanned))
+  if config.num_layers % period:
+    rest = _take(stacked, slice(num_periods * period, None))
+    carry, _ = apply_period(carry, rest)
   return carry
 
 
+def _take(tree: Any, index: int | slice) -> Any:
+  """Indexes the first axis of all arrays."""
+  return jax.tree.map(lambda array: array[index], tree)
+
+
 @functools.lru_cache(maxsize=32)
-def _skeleton(config: TransformerConfig):
-  """The module's graph definition, and its state with shapes for arrays."""
-  make = lambda: Transformer(config, rngs=nnx.Rngs(params=jax.random.key(0)))
-  return nnx.split(nnx.eval_shape(make))
+def _graph_and_shapes(
+  config: TransformerConfig,
+) -> tuple[nnx.GraphDef, nnx.State]:
+  """Returns the graph definition of the module and its state with shapes instead of arrays."""
+
+  def make_model() -> Transformer:
+    return Transformer(config, rngs=nnx.Rngs(params=jax.random.key(0)))
+
+  return nnx.split(nnx.eval_shape(make_model))
 
 
-def _module(config: TransformerConfig, params: Params) -> Transformer:
-  """The module that these parameters make; its layers are a tuple where the parameters' are."""
-  definition, shapes = _skeleton(config)
+def _build_modules(
+  config: TransformerConfig, params: Params
+) -> tuple[Transformer, layers_lib.Block | tuple[layers_lib.Block, ...]]:
+  """Returns the model and its blocks: one stacked Block, or a tuple after `unstack_layers`."""
+  graph, shapes = _graph_and_shapes(config)
   layers = params['layers']
-  if isinstance(layers, tuple):
-    model = _filled(definition, shapes, {**params, 'layers': layers[0]})
-    block = nnx.split(model.layers)
-    blocks = tuple(_filled(*block, layer) for layer in layers)
-    return types.SimpleNamespace(
-      embed=model.embed,
-      final_norm=model.final_norm,
-      logits=model.logits,
-      layers=blocks,
-    )
-  return _filled(definition, shapes, params)
+  if not isinstance(layers, tuple):
+    model = _fill(graph, shapes, params)
+    return model, model.layers
+
+  model = _fill(graph, shapes, {**params, 'layers': layers[0]})
+  block_graph, block_shapes = nnx.split(model.layers)
+  blocks = [_fill(block_graph, block_shapes, layer) for layer in layers]
+  return model, tuple(blocks)
 
 
-def _filled(definition, shapes, params: Params) -> nnx.Module:
-  state = jax.tree.map(
-    lambda shape: shape, shapes
-  )  # a copy: replacing is in place
+def _fill(graph: nnx.GraphDef, shapes: nnx.State, params: Params) -> Any:
+  """Returns the module with these parameters."""
+  state = jax.tree.map(lambda shape: shape, shapes)  # a copy
   nnx.replace_by_pure_dict(state, params)
-  return nnx.merge(definition, state)
-
-
-def _nested(named: list[tuple[tuple[str, ...], Any]]) -> Params:
-  """Nested dicts from (path, value) pairs."""
-  tree: Params = {}
-  for path, value in named:
-    branch = functools.reduce(
-      lambda node, name: node.setdefault(name, {}), path[:-1], tree
-    )
-    branch[path[-1]] = value
-  return tree
+  return nnx.merge(graph, state)

@@ -13,7 +13,7 @@ from mathft_jax.aot import topologies
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import abstract_programs, decoding, sampling
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import layers, splash_attention, transformer
+from mathft_jax.models import attention, splash_attention, transformer
 from mathft_jax.training import lora, losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
@@ -114,8 +114,8 @@ def by_einsum(q, k, v, *, scale, cap, segment_ids_BT, window):
   if segment_ids_BT is not None:
     visible = visible & (segment_ids_BT[:, :, None] == segment_ids_BT[:, None])
   visible = jnp.broadcast_to(visible, (q.shape[0], *visible.shape[-2:]))
-  keys = layers.Keys(jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), visible)
-  return layers.attend(q, [keys], scale=scale, cap=cap)
+  keys, values = jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)
+  return attention.attend(q, keys, values, visible, scale=scale, cap=cap)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -144,7 +144,7 @@ def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
 
   if spread is None:  # the kernel as a program for one TPU has it, with no mesh
     part = functools.partial(
-      splash_attention._attend_part, True, None, None, shape[2:4]
+      splash_attention._attend_on_device, True, None, None, shape[2:4]
     )
     kernel = lambda *x, **_: part(x[0] * 0.3, *x[1:], None)
   else:

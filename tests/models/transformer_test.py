@@ -378,7 +378,7 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
   )
   cache = cache_lib.share_prefix(cache, config, copies=1, max_length=2)
   cache = dataclasses.replace(
-    cache, suffix=cache_lib.grow_key_values(cache.suffix, 2)
+    cache, suffix=cache.suffix.grow(2)
   )
   second, _ = forward(
     config,

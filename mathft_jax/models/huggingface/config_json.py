@@ -1,13 +1,16 @@
-"""The families of published models, as rows; a config.json to a TransformerConfig and back.
+"""Conversion between config.json and TransformerConfig for all supported families.
 
-To add a family that has no trait of its own, add a row. PaLM has no row: its sizes are gin files
-(`models/palm_8b.gin`), and no program but this one reads such weights.
+  family, config = from_config_json(json.loads(text), where='gemma/config.json')
+  family, keys = to_config_json(config)
+
+To add a family without new traits, add a row to FAMILIES. PaLM has no row: its weights are not
+published; its sizes are in gin files (`models/palm_8b.gin`).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models.config import Json
 from mathft_jax.models.huggingface import (
   rope_fields,
   sliding_window_fields,
@@ -112,8 +115,7 @@ FAMILIES = (
   ),
 )
 
-
-# What a model that also sees says of its language model at the outer level of config.json alone.
+# Keys of a multimodal config.json that are not in its `text_config`.
 OUTER_KEYS = (
   'bos_token_id',
   'eos_token_id',
@@ -121,95 +123,125 @@ OUTER_KEYS = (
   'torch_dtype',
   'dtype',
 )
+# Keys that an export writes anew, whatever the published config.json contains.
+REPLACED_KEYS = (
+  'rope_parameters',
+  'torch_dtype',
+  'dtype',
+  'layer_types',
+  'sliding_window_pattern',
+)
 
 
-def text_model_config(found: Mapping[str, Any]) -> dict[str, Any]:
-  """The config.json of the language model in it: of Gemma 3 that also sees, its `text_config`.
+def text_model_config(keys: Json) -> dict[str, Any]:
+  """Returns the config.json of the language model in it: `text_config` of multimodal Gemma 3.
 
-  Special tokens and the dtype are those of the outer level where it has them.
+  Special tokens and the dtype are taken from the outer level if it has them.
   """
-  if found.get('model_type') == 'gemma3' and 'text_config' in found:
-    outer = {
-      key: found[key] for key in OUTER_KEYS if found.get(key) is not None
-    }
-    return {**found['text_config'], **outer, 'model_type': 'gemma3_text'}
-  return dict(found)
+  if keys.get('model_type') != 'gemma3' or 'text_config' not in keys:
+    return dict(keys)
+  text_keys = dict(keys['text_config'])
+  for key in OUTER_KEYS:
+    if keys.get(key) is not None:
+      text_keys[key] = keys[key]
+  text_keys['model_type'] = 'gemma3_text'
+  return text_keys
 
 
 def from_config_json(
-  found: Mapping[str, Any], *, where: str
+  keys: Json, *, where: str
 ) -> tuple[ModelFamily, config_lib.TransformerConfig]:
-  """(family, model) of a config.json; ValueError for another family or an unsupported value."""
-  found = text_model_config(found)
-  known = {family.model_type: family for family in FAMILIES}
-  family = known.get(found.get('model_type'))
-  if family is None:
+  """Returns the family and the model of a config.json.
+
+  Args:
+    where: path of the config.json, for error messages.
+
+  Raises:
+    ValueError: the family is unknown, or a value is missing or not supported.
+  """
+  keys = text_model_config(keys)
+  model_type = keys.get('model_type')
+  families = {family.model_type: family for family in FAMILIES}
+  if model_type not in families:
     raise ValueError(
-      f'{where}: model_type is {found.get("model_type")!r}; the families known are '
-      f'{", ".join(known)}.'
+      f'{where}: model_type is {model_type!r}; it must be one of '
+      f'{", ".join(families)}.'
     )
+
+  family = families[model_type]
   try:
-    return family, family.read(found)
+    return family, family.from_config_json(keys)
   except KeyError as error:
     raise ValueError(
-      f'{where}: no {error} in it; wanted the config.json of a whole model.'
+      f'{where}: key {error} is missing; this must be the config.json of a complete model.'
     ) from error
   except ValueError as error:
     raise ValueError(f'{where}: {error}') from error
 
 
 def to_config_json(
-  config: config_lib.TransformerConfig,
-  published: Mapping[str, Any] | None = None,
+  config: config_lib.TransformerConfig, published: Json | None = None
 ) -> tuple[ModelFamily, dict[str, Any]]:
-  """(family, config.json) of a model.
+  """Returns a family and a config.json that describe a model.
 
-  A family fits when what it writes reads back as the same model. `published` is the config.json
-  that the weights once came with: its family is tried first, and what we do not know of it kept.
+  A family describes the model if its config.json reads back as the same model.
+
+  Args:
+    published: the config.json that the weights once came with. Its family is tried first, and its
+      other keys are kept.
+
+  Raises:
+    ValueError: no family describes the model.
   """
   published = text_model_config(published or {})
-  told = []
-  first = lambda family: family.model_type != published.get('model_type')
-  for family in sorted(FAMILIES, key=first):
+  published_type = published.get('model_type')
+  families = list(FAMILIES)
+  families.sort(key=lambda family: family.model_type != published_type)
+
+  reasons = []
+  for family in families:
     try:
-      keys = family.write(config)
-      differ = config_lib.diff_model_configs(family.read(keys), config)
-    except ValueError as error:
-      told.append(f'{family.model_type}: {error}')
-      continue
-    if not differ:
-      kept = (
-        published if family.model_type == published.get('model_type') else {}
+      keys = family.to_config_json(config)
+      differences = config_lib.diff_model_configs(
+        family.from_config_json(keys), config
       )
-      return family, _with_published(family, config, keys, kept)
-    told.append(f'{family.model_type}: {differ}')
+    except ValueError as error:
+      reasons.append(f'{family.model_type}: {error}')
+      continue
+    if differences:
+      reasons.append(f'{family.model_type}: {differences}')
+      continue
+    if family.model_type == published_type:
+      keys = _with_published_keys(family, config, keys, published)
+    return family, keys
+
   raise ValueError(
-    'No family of Hugging Face transformers has this model; what each would change '
-    '(theirs, ours):\n  ' + '\n  '.join(told)
+    'No family of Hugging Face transformers can describe this model. What each '
+    'would change (its value, value of this model):\n  ' + '\n  '.join(reasons)
   )
 
 
-def _with_published(
+def _with_published_keys(
   family: ModelFamily,
   config: config_lib.TransformerConfig,
-  keys: Mapping[str, Any],
-  published: Mapping[str, Any],
+  keys: Json,
+  published: Json,
 ) -> dict[str, Any]:
-  """`keys` with what the published config.json says besides, or says of windows that are off."""
-  old = {
-    'rope_parameters',
-    'torch_dtype',
-    'dtype',
-    'layer_types',
-    'sliding_window_pattern',
-  }
-  besides = {key: value for key, value in published.items() if key not in old}
-  idle = {
-    key: published[key]
-    for key in sliding_window_fields.DISABLED_WINDOW_KEYS
-    if key in published
-  }
-  counts = 'local' in config.layer_kinds or config_lib.diff_model_configs(
-    family.read({**keys, **idle}), config
-  )
-  return {**besides, **keys, **({} if counts else idle)}
+  """Returns `keys` and the other keys of the published config.json.
+
+  Published keys of windows that no layer uses replace those in `keys`.
+  """
+  merged = dict(published)
+  for key in REPLACED_KEYS:
+    merged.pop(key, None)
+  merged.update(keys)
+
+  disabled = {}
+  for key in sliding_window_fields.DISABLED_WINDOW_KEYS:
+    if key in published:
+      disabled[key] = published[key]
+  if 'local' not in config.layer_kinds and not config_lib.diff_model_configs(
+    family.from_config_json({**keys, **disabled}), config
+  ):
+    merged.update(disabled)
+  return merged

@@ -1,101 +1,97 @@
-"""Rotations in a config.json: `rope_theta` and `rope_scaling`, or the newer `rope_parameters`."""
+"""Rotary embeddings in config.json: `rope_theta` and `rope_scaling`, or `rope_parameters` (newer)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models.config import Json
 
-Json = Mapping[str, Any]
 DEFAULT_THETA = 10_000.0
-GLOBAL, LOCAL = (
-  'full_attention',
-  'sliding_attention',
-)  # keys of nested rope_parameters
-LLAMA3 = {
+# Keys of rope_parameters if it has an entry for each kind of layer.
+GLOBAL, LOCAL = 'full_attention', 'sliding_attention'
+# Field of Llama3RopeScaling -> key in config.json.
+LLAMA3_KEYS = {
   'factor': 'factor',
-  'low_freq_factor': 'low_freq_factor',  # our field, their key
+  'low_freq_factor': 'low_freq_factor',
   'high_freq_factor': 'high_freq_factor',
   'original_max_position': 'original_max_position_embeddings',
 }
 
 
-def read_rope(found: Json) -> dict[str, Any]:
-  """`rope_theta` and `rope_scaling` of a model whose layers all rotate alike."""
+def read_rope(keys: Json) -> dict[str, Any]:
+  """Returns `rope_theta` and `rope_scaling` of a model whose layers all have the same."""
   parameters = {
-    'rope_theta': found.get('rope_theta', DEFAULT_THETA),
-    **(found.get('rope_scaling') or {}),
-    **(found.get('rope_parameters') or {}),
+    'rope_theta': keys.get('rope_theta', DEFAULT_THETA),
+    **(keys.get('rope_scaling') or {}),
+    **(keys.get('rope_parameters') or {}),
   }
   return {
     'rope_theta': float(parameters['rope_theta']),
-    'rope_scaling': _scaling(parameters),
+    'rope_scaling': _read_scaling(parameters),
   }
 
 
 def write_rope(config: config_lib.TransformerConfig) -> dict[str, Any]:
-  """The keys that `read` reads, in the form that every version of transformers takes."""
+  """Returns the keys that `read_rope` reads, in the form that all versions of transformers read."""
   return {
     'rope_theta': config.rope_theta,
-    'rope_scaling': _their_scaling(config.rope_scaling),
+    'rope_scaling': _write_scaling(config.rope_scaling),
   }
 
 
-def read_rope_by_layer_kind(found: Json) -> dict[str, Any]:
-  """The same with another theta, and no scaling, in local layers (Gemma 3)."""
-  nested = found.get('rope_parameters') or {}
-  inner = {
-    'rope_theta': found.get('rope_theta', 1_000_000.0),
-    **(found.get('rope_scaling') or {}),
-    **nested.get(GLOBAL, {}),
+def read_rope_by_layer_kind(keys: Json) -> dict[str, Any]:
+  """Returns the fields of a model with another theta and no scaling in local layers (Gemma 3)."""
+  by_kind = keys.get('rope_parameters') or {}
+  global_parameters = {
+    'rope_theta': keys.get('rope_theta', 1_000_000.0),
+    **(keys.get('rope_scaling') or {}),
+    **by_kind.get(GLOBAL, {}),
   }
-  local = {
-    'rope_theta': found.get('rope_local_base_freq', 10_000.0),
-    **nested.get(LOCAL, {}),
+  local_parameters = {
+    'rope_theta': keys.get('rope_local_base_freq', 10_000.0),
+    **by_kind.get(LOCAL, {}),
   }
-  if _scaling(local) is not None:
+  if _read_scaling(local_parameters) is not None:
     raise ValueError(
-      f'rope_parameters of {LOCAL} layers are {local}; wanted no scaling there.'
+      f'rope_parameters of {LOCAL} layers are {local_parameters}; scaling is not '
+      'supported there.'
     )
   return {
-    'rope_theta': float(inner['rope_theta']),
-    'rope_scaling': _scaling(inner),
-    'local_rope_theta': float(local['rope_theta']),
+    'rope_theta': float(global_parameters['rope_theta']),
+    'rope_scaling': _read_scaling(global_parameters),
+    'local_rope_theta': float(local_parameters['rope_theta']),
   }
 
 
 def write_rope_by_layer_kind(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
-  """The keys that `read_by_kind` reads."""
-  local = (
-    config.rope_theta
-    if config.local_rope_theta is None
-    else config.local_rope_theta
-  )
-  return {**write_rope(config), 'rope_local_base_freq': local}
+  """Returns the keys that `read_rope_by_layer_kind` reads."""
+  local_theta = config.local_rope_theta
+  if local_theta is None:
+    local_theta = config.rope_theta
+  return {**write_rope(config), 'rope_local_base_freq': local_theta}
 
 
-def _scaling(parameters: Json) -> config_lib.RopeScaling | None:
-  kind = parameters.get('rope_type', parameters.get('type', 'default'))
+def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
+  rope_type = parameters.get('rope_type', parameters.get('type', 'default'))
   if parameters.get('partial_rotary_factor', 1.0) != 1.0:
     raise ValueError(
-      f'partial_rotary_factor is {parameters["partial_rotary_factor"]}; wanted 1.'
+      f'partial_rotary_factor is {parameters["partial_rotary_factor"]}; only 1 is supported.'
     )
-  if kind == 'default':
+  if rope_type == 'default':
     return None
-  if kind == 'linear':
+  if rope_type == 'linear':
     return config_lib.LinearRopeScaling(float(parameters['factor']))
-  if kind == 'llama3':
-    return config_lib.Llama3RopeScaling(
-      **{ours: parameters[key] for ours, key in LLAMA3.items()}
-    )
+  if rope_type == 'llama3':
+    fields = {field: parameters[key] for field, key in LLAMA3_KEYS.items()}
+    return config_lib.Llama3RopeScaling(**fields)
   raise ValueError(
-    f"rope_type is {kind!r}; wanted 'default', 'linear' or 'llama3'. Set it to null "
-    'where the model was trained without.'
+    f"rope_type is {rope_type!r}; it must be 'default', 'linear' or 'llama3'. If the "
+    'model was trained without it, set it to null.'
   )
 
 
-def _their_scaling(
+def _write_scaling(
   scaling: config_lib.RopeScaling | None,
 ) -> dict[str, Any] | None:
   if scaling is None:
@@ -103,8 +99,8 @@ def _their_scaling(
   if isinstance(scaling, config_lib.LinearRopeScaling):
     return {'rope_type': 'linear', 'factor': scaling.factor}
   if isinstance(scaling, config_lib.Llama3RopeScaling):
-    return {
-      'rope_type': 'llama3',
-      **{key: getattr(scaling, ours) for ours, key in LLAMA3.items()},
-    }
-  raise ValueError(f'rope_scaling {scaling} has no name in a config.json.')
+    keys: dict[str, Any] = {'rope_type': 'llama3'}
+    for field, key in LLAMA3_KEYS.items():
+      keys[key] = getattr(scaling, field)
+    return keys
+  raise ValueError(f'rope_scaling {scaling} has no form in a config.json.')

@@ -1,14 +1,16 @@
-"""Sliding windows in a config.json: which layers are local, and how far they see."""
+"""Sliding windows in config.json: which layers are local, and the size of their window."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models.config import Json
 
-Json = Mapping[str, Any]
-KINDS = {'sliding_attention': 'local', 'full_attention': 'global'}
-NAMES = {ours: theirs for theirs, ours in KINDS.items()}
-# May say something of windows that are off; then they have no effect, and stay as published.
+DEFAULT_WINDOW = 4096
+# Entry of `layer_types` -> kind of layer in TransformerConfig.
+KIND_BY_LAYER_TYPE = {'sliding_attention': 'local', 'full_attention': 'global'}
+LAYER_TYPE_BY_KIND = {'local': 'sliding_attention', 'global': 'full_attention'}
+# Published models have these keys even if no layer uses a window; they are kept unchanged then.
 DISABLED_WINDOW_KEYS = (
   'use_sliding_window',
   'sliding_window',
@@ -16,52 +18,49 @@ DISABLED_WINDOW_KEYS = (
 )
 
 
-def read_no_window(found: Json) -> dict[str, Any]:
-  """Llama: every layer sees everything."""
-  del found
-  return {'attention_pattern': ('global',), 'sliding_window': None}
+def read_no_window(keys: Json) -> dict[str, Any]:
+  """Llama: all layers are global."""
+  del keys
+  return _window_fields(['global'], None)
 
 
 def write_no_window(config: config_lib.TransformerConfig) -> dict[str, Any]:
-  """No key."""
+  """Returns no keys."""
   del config
   return {}
 
 
-def read_window_of_all_layers(found: Json) -> dict[str, Any]:
-  """Mistral: all layers are local when there is a window."""
-  window = found.get('sliding_window', 4096)
-  return _fields(['global' if window is None else 'local'], window)
+def read_window_of_all_layers(keys: Json) -> dict[str, Any]:
+  """Mistral: all layers are local if there is a window."""
+  window = keys.get('sliding_window', DEFAULT_WINDOW)
+  return _window_fields(['global' if window is None else 'local'], window)
 
 
 def write_window_of_all_layers(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
-  """The key that `read_everywhere` reads."""
-  return {
-    'sliding_window': config.sliding_window
-    if 'local' in config.attention_pattern
-    else None
-  }
+  """Returns the key that `read_window_of_all_layers` reads."""
+  is_local = 'local' in config.attention_pattern
+  return {'sliding_window': config.sliding_window if is_local else None}
 
 
-def read_window_of_upper_layers(found: Json) -> dict[str, Any]:
-  """Qwen: layers from `max_window_layers` on are local, when windows are used at all."""
-  window = (
-    found.get('sliding_window', 4096)
-    if found.get('use_sliding_window', False)
-    else None
-  )
-  first = found.get('max_window_layers', 28)
-  return _read(
-    found, window, lambda layer: window is not None and layer >= first
-  )
+def read_window_of_upper_layers(keys: Json) -> dict[str, Any]:
+  """Qwen: if windows are used, layers from `max_window_layers` on are local."""
+  window = None
+  if keys.get('use_sliding_window', False):
+    window = keys.get('sliding_window', DEFAULT_WINDOW)
+  first = keys.get('max_window_layers', 28)
+
+  def is_local(layer: int) -> bool:
+    return window is not None and layer >= first
+
+  return _read_layer_types(keys, window, is_local)
 
 
 def write_window_of_upper_layers(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
-  """The keys that `read_upper` reads."""
+  """Returns the keys that `read_window_of_upper_layers` reads."""
   kinds = list(config.layer_kinds)
   if 'local' not in kinds:
     return {
@@ -76,16 +75,19 @@ def write_window_of_upper_layers(
   }
 
 
-def read_periodic_windows(period: int) -> Callable[[Json], dict[str, Any]]:
-  """Gemma: the last layer of each period is global; `layer_types` counts where it is given."""
+def read_periodic_windows(
+  default_period: int,
+) -> Callable[[Json], dict[str, Any]]:
+  """Gemma: the last layer of each period is global; `layer_types` takes precedence."""
 
-  def read(found: Json) -> dict[str, Any]:
-    every = found.get('sliding_window_pattern', period)
-    return _read(
-      found,
-      found.get('sliding_window', 4096),
-      lambda layer: (layer + 1) % every,
-    )
+  def read(keys: Json) -> dict[str, Any]:
+    period = keys.get('sliding_window_pattern', default_period)
+
+    def is_local(layer: int) -> bool:
+      return (layer + 1) % period != 0
+
+    window = keys.get('sliding_window', DEFAULT_WINDOW)
+    return _read_layer_types(keys, window, is_local)
 
   return read
 
@@ -93,45 +95,55 @@ def read_periodic_windows(period: int) -> Callable[[Json], dict[str, Any]]:
 def write_periodic_windows(
   config: config_lib.TransformerConfig,
 ) -> dict[str, Any]:
-  """The keys that `read_periodic` reads, `sliding_window_pattern` for older versions."""
-  kinds, keys = list(config.layer_kinds), {}
-  every = kinds.index('global') + 1 if 'global' in kinds else len(kinds) + 1
-  if all(
-    (kind == 'local') == bool((layer + 1) % every)
-    for layer, kind in enumerate(kinds)
-  ):
-    keys['sliding_window_pattern'] = every
-  return {
-    **keys,
-    'sliding_window': config.sliding_window,
-    'layer_types': [NAMES[kind] for kind in kinds],
-  }
+  """Returns the keys that `read_periodic_windows` reads.
+
+  `sliding_window_pattern`, for older versions of transformers, only if the layers are periodic.
+  """
+  kinds = list(config.layer_kinds)
+  period = len(kinds) + 1
+  if 'global' in kinds:
+    period = kinds.index('global') + 1
+
+  keys: dict[str, Any] = {}
+  pattern = ('local',) * (period - 1) + ('global',)
+  periodic = config_lib.repeat_attention_pattern(pattern, len(kinds))
+  if config.layer_kinds == periodic:
+    keys['sliding_window_pattern'] = period
+  keys['sliding_window'] = config.sliding_window
+  keys['layer_types'] = [LAYER_TYPE_BY_KIND[kind] for kind in kinds]
+  return keys
 
 
-def _read(
-  found: Json, window: int | None, is_local: Callable[[int], Any]
+def _read_layer_types(
+  keys: Json, window: int | None, is_local: Callable[[int], bool]
 ) -> dict[str, Any]:
-  names = found.get('layer_types')
-  if names is None:
-    layers = range(found['num_hidden_layers'])
+  """Returns the fields from `layer_types`, or from `is_local` if it is absent."""
+  num_layers = keys['num_hidden_layers']
+  layer_types = keys.get('layer_types')
+  if layer_types is None:
+    layers = range(num_layers)
     kinds = ['local' if is_local(layer) else 'global' for layer in layers]
-    return _fields(kinds, window)
-  unknown = sorted(set(names) - set(KINDS))
-  if unknown or len(names) != found['num_hidden_layers']:
+    return _window_fields(kinds, window)
+
+  unknown = sorted(set(layer_types) - set(KIND_BY_LAYER_TYPE))
+  if unknown or len(layer_types) != num_layers:
     raise ValueError(
-      f'layer_types has {len(names)} entries, unknown are {unknown}; wanted one of '
-      f'{list(KINDS)} for each of {found["num_hidden_layers"]} layers.'
+      f'layer_types has {len(layer_types)} entries (unknown: {unknown}); it must have '
+      f'one of {list(KIND_BY_LAYER_TYPE)} for each of {num_layers} layers.'
     )
-  return _fields([KINDS[name] for name in names], window)
+  kinds = [KIND_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
+  return _window_fields(kinds, window)
 
 
-def _fields(kinds: Sequence[str], window: int | None) -> dict[str, Any]:
-  """The fields, with the shortest pattern that repeats to `kinds`."""
+def _window_fields(kinds: Sequence[str], window: int | None) -> dict[str, Any]:
+  """Returns the fields with the shortest pattern that repeats to `kinds`."""
   if 'local' not in kinds:
     return {'attention_pattern': ('global',), 'sliding_window': None}
-  size = next(
-    size
-    for size in range(1, len(kinds) + 1)
-    if all(kind == kinds[i % size] for i, kind in enumerate(kinds))
-  )
-  return {'attention_pattern': tuple(kinds[:size]), 'sliding_window': window}
+
+  pattern = tuple(kinds)
+  for size in range(1, len(kinds)):
+    start = tuple(kinds[:size])
+    if config_lib.repeat_attention_pattern(start, len(kinds)) == tuple(kinds):
+      pattern = start
+      break
+  return {'attention_pattern': pattern, 'sliding_window': window}

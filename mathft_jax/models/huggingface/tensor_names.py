@@ -1,8 +1,11 @@
-"""Names and layouts of published tensors: one table, read in both directions.
+"""Names and layouts of published tensors, as one table that is read in both directions.
 
-A row joins one of our parameters to a tensor of a Hugging Face folder. Ours keep heads as an axis
-and have matrices as [inputs, outputs], layers stacked in front; theirs are one tensor per layer,
-heads joined, matrices as [outputs, inputs].
+A row maps a parameter of `models/transformer.py` to tensors of a Hugging Face folder:
+
+             parameter                            tensors of the folder
+  layers     stacked on the first axis            one tensor per layer
+  heads      an axis of their own                 merged into inputs or outputs
+  matrices   [inputs, outputs]                    [outputs, inputs]
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +14,7 @@ import math
 
 import numpy as np
 
-LAYERS_PREFIX = (
-  'layers/'  # our names that begin so have the layers as their first axis
-)
+LAYERS_PREFIX = 'layers/'  # of the names of stacked parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,88 +22,104 @@ class TensorMapping:
   """A row of the table.
 
   Attributes:
-    ours: flat name of a parameter.
-    theirs: their name; {} stands for the layer's number.
-    inputs: how many of our first axes (without the layers') are a matrix's inputs; 0 for vectors;
-      None where both are laid out alike.
+    param_name: flat name of a parameter.
+    tensor_name_format: name in the folder; {} is replaced by the number of the layer.
+    num_input_axes: how many axes of a matrix (without the layers') are inputs; 0 for vectors; None
+      if both layouts are the same.
   """
 
-  ours: str
-  theirs: str
-  inputs: int | None = 0
+  param_name: str
+  tensor_name_format: str
+  num_input_axes: int | None = 0
 
   @property
   def is_stacked(self) -> bool:
-    return self.ours.startswith(LAYERS_PREFIX)
+    return self.param_name.startswith(LAYERS_PREFIX)
 
-  def their_name(self, layer: int | None) -> str:
-    return self.theirs.format(layer)
+  def layers(self, num_layers: int) -> Sequence[int | None]:
+    """Returns the layers that have a tensor; (None,) if the parameter is not stacked."""
+    return range(num_layers) if self.is_stacked else (None,)
 
-  def their_shape(self, ours: Sequence[int]) -> tuple[int, ...]:
-    """The shape of their tensor; `ours` is without the layers' axis."""
-    if self.inputs is None:
-      return tuple(ours)
-    outputs = math.prod(ours[self.inputs :])
-    return (
-      (outputs, math.prod(ours[: self.inputs])) if self.inputs else (outputs,)
-    )
+  def tensor_name(self, layer: int | None) -> str:
+    return self.tensor_name_format.format(layer)
 
-  def to_ours(self, theirs: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Their tensor as ours of that shape: a view, nothing is copied."""
-    return theirs if self.inputs is None else theirs.T.reshape(shape)
+  def tensor_shape(self, param_shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of the tensor of a parameter (shape without the layers' axis)."""
+    if self.num_input_axes is None:
+      return tuple(param_shape)
+    outputs = math.prod(param_shape[self.num_input_axes :])
+    if self.num_input_axes == 0:
+      return (outputs,)
+    return outputs, math.prod(param_shape[: self.num_input_axes])
 
-  def to_theirs(self, ours: np.ndarray) -> np.ndarray:
-    """Our parameter of one layer as theirs."""
-    if self.inputs is None:
-      return ours
-    outputs, inputs = (*self.their_shape(ours.shape), 1)[:2]
-    return ours.reshape(inputs, outputs).T.reshape(self.their_shape(ours.shape))
+  def to_param(
+    self, tensor: np.ndarray, param_shape: Sequence[int]
+  ) -> np.ndarray:
+    """Returns a tensor in the layout of the parameter: a view, without a copy."""
+    if self.num_input_axes is None:
+      return tensor
+    return tensor.T.reshape(param_shape)
+
+  def to_tensor(self, param: np.ndarray) -> np.ndarray:
+    """Returns the parameter (of one layer) in the layout of the tensor."""
+    if self.num_input_axes is None:
+      return param
+    shape = self.tensor_shape(param.shape)
+    return param.reshape(shape[::-1]).T.reshape(shape)
 
 
-def _layer(ours: str, theirs: str, inputs: int = 0) -> TensorMapping:
+def _of_layer(
+  param_name: str, tensor_name: str, num_input_axes: int = 0
+) -> TensorMapping:
   return TensorMapping(
-    f'{LAYERS_PREFIX}{ours}', f'model.layers.{{}}.{theirs}', inputs
+    LAYERS_PREFIX + param_name, f'model.layers.{{}}.{tensor_name}', num_input_axes
   )
 
 
 COMMON_TENSORS = (
   TensorMapping('embedding', 'model.embed_tokens.weight', None),
-  _layer('attention_norm/scale', 'input_layernorm.weight'),
-  _layer('attention/query', 'self_attn.q_proj.weight', 1),
-  _layer('attention/key', 'self_attn.k_proj.weight', 1),
-  _layer('attention/value', 'self_attn.v_proj.weight', 1),
-  _layer('attention/out', 'self_attn.o_proj.weight', 2),
-  _layer('attention/query_bias', 'self_attn.q_proj.bias'),
-  _layer('attention/key_bias', 'self_attn.k_proj.bias'),
-  _layer('attention/value_bias', 'self_attn.v_proj.bias'),
-  _layer('attention/query_norm/scale', 'self_attn.q_norm.weight'),
-  _layer('attention/key_norm/scale', 'self_attn.k_norm.weight'),
-  _layer('mlp/gate', 'mlp.gate_proj.weight', 1),
-  _layer('mlp/up', 'mlp.up_proj.weight', 1),
-  _layer('mlp/down', 'mlp.down_proj.weight', 1),
+  _of_layer('attention_norm/scale', 'input_layernorm.weight'),
+  _of_layer('attention/query', 'self_attn.q_proj.weight', 1),
+  _of_layer('attention/key', 'self_attn.k_proj.weight', 1),
+  _of_layer('attention/value', 'self_attn.v_proj.weight', 1),
+  _of_layer('attention/out', 'self_attn.o_proj.weight', 2),
+  _of_layer('attention/query_bias', 'self_attn.q_proj.bias'),
+  _of_layer('attention/key_bias', 'self_attn.k_proj.bias'),
+  _of_layer('attention/value_bias', 'self_attn.v_proj.bias'),
+  _of_layer('attention/query_norm/scale', 'self_attn.q_norm.weight'),
+  _of_layer('attention/key_norm/scale', 'self_attn.k_norm.weight'),
+  _of_layer('mlp/gate', 'mlp.gate_proj.weight', 1),
+  _of_layer('mlp/up', 'mlp.up_proj.weight', 1),
+  _of_layer('mlp/down', 'mlp.down_proj.weight', 1),
   TensorMapping('final_norm/scale', 'model.norm.weight'),
   TensorMapping('head', 'lm_head.weight', 1),
 )
+# Families with one norm before attention and one before the MLP.
 PRE_NORM_TENSORS = (
   *COMMON_TENSORS,
-  _layer('mlp_norm/scale', 'post_attention_layernorm.weight'),
+  _of_layer('mlp_norm/scale', 'post_attention_layernorm.weight'),
 )
+# Families that also normalise the outputs of attention and MLP.
 PRE_AND_POST_NORM_TENSORS = (
   *COMMON_TENSORS,
-  _layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
-  _layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
-  _layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
+  _of_layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
+  _of_layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
+  _of_layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
 )
 
 
 def select_mappings(
-  table: Sequence[TensorMapping], shapes: Mapping[str, Sequence[int]]
+  table: Sequence[TensorMapping], param_names: Mapping[str, object]
 ) -> list[TensorMapping]:
-  """The table's rows for the parameters in `shapes` (flat names), in the order of the table."""
-  known = {row.ours: row for row in table}
-  missing = sorted(set(shapes) - set(known))
+  """Returns the rows of the given parameters (flat names), in the order of the table.
+
+  Raises:
+    ValueError: a parameter has no row.
+  """
+  known = {row.param_name for row in table}
+  missing = sorted(set(param_names) - known)
   if missing:
     raise ValueError(
-      f'Parameters {missing} have no name in the table of published tensors.'
+      f'Parameters {missing} have no row in the table of published tensors.'
     )
-  return [row for row in table if row.ours in shapes]
+  return [row for row in table if row.param_name in param_names]
