@@ -57,11 +57,11 @@ def make_folder(folder: pathlib.Path, sizes: dict) -> tuple[int, int]:
     np.random.default_rng(0).normal(0, 0.02, 1 << 22).astype(ml_dtypes.bfloat16)
   )
   wanted = {}
-  for row in tensor_names.select_mappings(family.table, shapes):
-    ours = shapes[row.ours][1:] if row.is_stacked else shapes[row.ours]
+  for row in tensor_names.select_mappings(family.tensors, shapes):
+    ours = shapes[row.param_name][1:] if row.is_stacked else shapes[row.param_name]
     for layer in range(config.num_layers) if row.is_stacked else (None,):
-      wanted[row.their_name(layer)] = np.broadcast_to(
-        block[:1], row.their_shape(ours)
+      wanted[row.tensor_name(layer)] = np.broadcast_to(
+        block[:1], row.tensor_shape(ours)
       )
   shards, size = [{}], 0
   for name, each in wanted.items():

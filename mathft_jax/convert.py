@@ -1,4 +1,4 @@
-"""Weights from one form to another: Hugging Face folder, checkpoint, one native file.
+"""Converts weights between Hugging Face folders, checkpoints and single safetensors files.
 
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=base.safetensors
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=runs/base
@@ -6,23 +6,26 @@
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft_hf \\
       --tokenizer=<Hugging Face folder>
 
-`checkpoint` is a workdir (its last step), a step, a native file or a Hugging Face folder. An output
-that ends in .safetensors is one native file: flat names (`layers/attention/query`), the metadata in
-its header. Another output is a folder: of a Hugging Face folder a checkpoint as orbax writes them,
-of anything else a Hugging Face folder. Each can be named wherever a checkpoint can.
+`checkpoint` is a workdir (its last step), a step, a safetensors file or a Hugging Face folder.
+`output` determines the format:
 
-Files are read and written one tensor at a time, by the first of several processes. Only an orbax
-folder is written from the devices' memory, over all of which the parameters are spread.
+  a name that ends in .safetensors    one file: flat names (`layers/attention/query`), metadata in
+                                      its header
+  any other name                      from a Hugging Face folder: an orbax checkpoint
+                                      from anything else: a Hugging Face folder
+
+All programs accept each of these as a checkpoint.
+
+Files are read and written one tensor at a time, by the primary process. Only an orbax checkpoint is
+written from device memory, with the parameters sharded over all devices.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 from absl import logging
 from etils import epath
 import jax
 
 from mathft_jax import checkpoints
+from mathft_jax.checkpoints import lazy_params
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
@@ -40,69 +43,83 @@ def convert(
   tokenizer: epath.PathLike | None = None,
   shard_bytes: int | None = None,
 ) -> epath.Path:
-  """The path of what was written.
+  """Converts a checkpoint and returns the path of the output.
 
   Args:
-    checkpoint: what is read.
+    checkpoint: path of the input.
     output: a name that ends in .safetensors, or a new folder.
-    dtype: of the numbers written, one of DTYPES; 'bfloat16' halves a file of float32; None keeps
-      each parameter's own.
+    dtype: of the values in the output, one of DTYPES; 'bfloat16' halves a float32 file. None: of
+      each parameter.
     tokenizer: a folder whose tokenizer files are copied into a Hugging Face folder.
-    shard_bytes: of a file in a Hugging Face folder at most; None: as transformers, 5 GB.
+    shard_bytes: largest file of a Hugging Face folder, in bytes. None: 5 GB, as transformers.
 
-  ValueError before anything is written, and for an output that is there already.
+  Raises:
+    ValueError: arguments do not fit, or the output exists. Nothing has been written.
   """
   if dtype is not None and dtype not in DTYPES:
     raise ValueError(
-      f'dtype is {dtype!r}; wanted one of {", ".join(DTYPES)}, or none to keep that '
-      'of each parameter.'
+      f'dtype is {dtype!r}; it must be one of {", ".join(DTYPES)}, or absent to keep '
+      'the dtype of each parameter.'
     )
   if processes.process_count() > 1:
-    jax.devices()  # found by all together: not possible while one works and the others wait
+    # Device discovery is collective; it cannot run while other processes wait for the primary.
+    jax.devices()
   processes.run_on_primary(
-    'convert: checked',
-    lambda: _check(checkpoint, output, tokenizer, shard_bytes),
+    'convert: check arguments',
+    lambda: _check_arguments(checkpoint, output, tokenizer, shard_bytes),
   )
-  if not _is_native(output) and checkpoints.is_huggingface_checkpoint(
-    checkpoint
-  ):
-    path = _write_step(checkpoint, output, dtype)
+
+  is_huggingface = checkpoints.is_huggingface_checkpoint(checkpoint)
+  if is_huggingface and not _is_safetensors(output):
+    path = _write_orbax_checkpoint(checkpoint, output, dtype)
   else:
     processes.run_on_primary(
-      'convert: written',
+      'convert: write files',
       lambda: _write_files(checkpoint, output, dtype, tokenizer, shard_bytes),
     )
     path = epath.Path(output)
-  logging.info(
-    '%d parameters: %s',
-    sum(
-      each.size
-      for each in jax.tree.leaves(checkpoints.load_abstract_params(path))
-    ),
-    path,
-  )
+
+  arrays = jax.tree.leaves(checkpoints.load_abstract_params(path))
+  num_params = sum(array.size for array in arrays)
+  logging.info('Wrote %d parameters to %s', num_params, path)
   return path
 
 
-def _is_native(output: epath.PathLike) -> bool:
+def _is_safetensors(output: epath.PathLike) -> bool:
   return str(output).endswith('.safetensors')
 
 
-def _check(
+def _check_arguments(
   checkpoint: epath.PathLike,
   output: epath.PathLike,
   tokenizer: epath.PathLike | None,
   shard_bytes: int | None,
 ) -> None:
-  """ValueError for what does not go together, for an output that is there, for no tokenizer."""
-  if _is_native(output) or checkpoints.is_huggingface_checkpoint(checkpoint):
-    _check_plain(
-      output,
-      'native file' if _is_native(output) else 'folder that orbax writes',
-      {'tokenizer': tokenizer, 'shard_bytes': shard_bytes},
+  """Raises ValueError if arguments do not fit the output, if it exists, or without a tokenizer."""
+  if _is_safetensors(output):
+    kind = 'native file'
+  elif checkpoints.is_huggingface_checkpoint(checkpoint):
+    kind = 'orbax checkpoint'
+  else:
+    if tokenizer is not None:
+      checkpoints.find_tokenizer_files(tokenizer)
+    return
+
+  given = []
+  if tokenizer is not None:
+    given.append('tokenizer')
+  if shard_bytes is not None:
+    given.append('shard_bytes')
+  if given:
+    raise ValueError(
+      f'{" and ".join(given)} given, but {output} will be a {kind}; only a Hugging '
+      'Face folder has them. Leave them out. A checkpoint or a native file becomes a '
+      'Hugging Face folder if the output does not end in .safetensors.'
     )
-  elif tokenizer is not None:
-    checkpoints.find_tokenizer_files(tokenizer)
+  if epath.Path(output).exists():
+    raise ValueError(
+      f'{output} exists; the output must be a new {kind}. Delete it or name another output.'
+    )
 
 
 def _write_files(
@@ -112,35 +129,19 @@ def _write_files(
   tokenizer: epath.PathLike | None,
   shard_bytes: int | None,
 ) -> None:
-  """A native file, or a Hugging Face folder."""
+  """Writes a safetensors file or a Hugging Face folder."""
   remote_paths.check_writable(epath.Path(output).parent)
   source = checkpoints.open_lazy_params(checkpoint)
-  if _is_native(output):
+  if _is_safetensors(output):
     checkpoints.export_safetensors(output, source, dtype=dtype)
   else:
-    _export(source, output, dtype, tokenizer, shard_bytes)
+    _export_huggingface(source, output, dtype, tokenizer, shard_bytes)
 
 
-def _check_plain(
-  output: epath.PathLike, kind: str, unused: Mapping[str, Any]
-) -> None:
-  """ValueError for an output that is there, and for what only a Hugging Face folder has."""
-  if given := [name for name, value in unused.items() if value is not None]:
-    raise ValueError(
-      f'{" and ".join(given)} given, but {output} will be a {kind}, which has no '
-      'use for it. Leave it out; a Hugging Face folder is what a checkpoint or a '
-      'native file becomes, under a name that does not end in .safetensors.'
-    )
-  if epath.Path(output).exists():
-    raise ValueError(
-      f'{output} is there already; wanted a new {kind}. Delete it or name another output.'
-    )
-
-
-def _write_step(
+def _write_orbax_checkpoint(
   checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None
 ) -> epath.Path:
-  """An orbax folder, by way of all devices."""
+  """Writes an orbax checkpoint from parameters that are sharded over all devices."""
   config = checkpoints.load_model_config(checkpoint)
   shapes = checkpoints.load_abstract_params(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
@@ -151,40 +152,37 @@ def _write_step(
     rules=partitioner.rules,
   )
   params = checkpoints.load_params(checkpoint, shapes, shardings)
-  return checkpoints.save_orbax_checkpoint(
-    output, params, checkpoints.read_metadata(checkpoint)
-  )
+  metadata = checkpoints.read_metadata(checkpoint)
+  return checkpoints.save_orbax_checkpoint(output, params, metadata)
 
 
-def _export(
-  source,
+def _export_huggingface(
+  source: lazy_params.LazyParams,
   output: epath.PathLike,
   dtype: str | None,
   tokenizer: epath.PathLike | None,
   shard_bytes: int | None,
-) -> epath.Path:
-  """A Hugging Face folder."""
+) -> None:
+  """Writes a Hugging Face folder, with the tokenizer's files if given."""
   fields = source.metadata.get('model')
   if not fields:
     raise ValueError(
-      'The checkpoint does not say what model it holds; only one of `train` or of '
-      '`convert` can be exported.'
+      'The checkpoint contains no model config; only a checkpoint of `train` or '
+      '`convert` can be exported to a Hugging Face folder.'
     )
-  sizes = {} if shard_bytes is None else {'shard_bytes': int(shard_bytes)}
   config = config_lib.model_config_from_json(fields)
+  sizes = {}
+  if shard_bytes is not None:
+    sizes['shard_bytes'] = int(shard_bytes)
   path = checkpoints.export_huggingface(
     output, source, config, dtype=dtype, **sizes
   )
-  copied = (
-    []
-    if tokenizer is None
-    else checkpoints.copy_tokenizer_files(tokenizer, path)
-  )
-  logging.info(
-    'tokenizer files: %s',
-    ', '.join(copied) or 'none; name their folder: --tokenizer',
-  )
-  return path
+
+  if tokenizer is None:
+    logging.info('No tokenizer files; --tokenizer=<folder> copies them.')
+  else:
+    names = checkpoints.copy_tokenizer_files(tokenizer, path)
+    logging.info('Tokenizer files: %s', ', '.join(names))
 
 
 if __name__ == '__main__':

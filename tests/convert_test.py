@@ -95,7 +95,7 @@ def test_a_native_file_that_is_there_is_not_overwritten(checkpoint, tmp_path):
   output = tmp_path / 'x.safetensors'
   output.write_text('mine')
   with pytest.raises(
-    ValueError, match='there already.*Delete it or name another'
+    ValueError, match='exists.*Delete it or name another'
   ):
     convert.convert(checkpoint=checkpoint, output=output)
   assert output.read_text() == 'mine'
@@ -126,7 +126,7 @@ def test_flags_of_a_hugging_face_folder_are_refused_for_another_output(
 @pytest.mark.parametrize(
   'files, message',
   [
-    (None, 'is no folder'),
+    (None, 'is not a folder'),
     ([], 'none of tokenizer.json'),
     (['generation_config.json', 'merges.txt'], 'none of tokenizer.json'),
   ],

@@ -87,11 +87,11 @@ def make_folder(
   )
   arrays = {}
   for row in tensor_names.select_mappings(
-    family.table, {name: array.shape for name, array in params.items()}
+    family.tensors, {name: array.shape for name, array in params.items()}
   ):
-    array = np.asarray(params[row.ours].astype('bfloat16'))
+    array = np.asarray(params[row.param_name].astype('bfloat16'))
     for layer in range(config.num_layers) if row.is_stacked else (None,):
-      arrays[row.their_name(layer)] = row.to_theirs(
+      arrays[row.tensor_name(layer)] = row.to_tensor(
         array if layer is None else array[layer]
       )
   halves = [dict(list(arrays.items())[i::2]) for i in range(2)]

@@ -1,18 +1,18 @@
-"""Folders of Hugging Face `transformers`: config.json and safetensors files, read and written.
+"""Reads and writes Hugging Face folders: config.json and safetensors files.
 
-Everything about a folder is checked from its json and the headers of its files, before any number
-is read: names, shapes, dtypes, and that each file is as long as it says.
+A folder is checked from its JSON files and the headers of its safetensors files before values are
+read: names, shapes, dtypes and the length of each file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import dataclasses
 import json
 import math
 import re
-from typing import Any
 
 from etils import epath
 import jax
+from jax.typing import DTypeLike
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
@@ -21,86 +21,76 @@ from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 from mathft_jax.storage import remote_paths
 
-CONFIG, INDEX, SINGLE = (
-  'config.json',
-  'model.safetensors.index.json',
-  'model.safetensors',
-)
-SHARD_BYTES = (
-  5 * 10**9
-)  # of an exported file; the size that transformers writes
-# Where the language model's tensors lie in a model that also sees; and what does not belong to it.
-INSIDE = (
-  ('language_model.model.', 'model.'),
-  ('language_model.lm_head.', 'lm_head.'),
-  ('model.language_model.', 'model.'),
-)
-BESIDE = (
+CONFIG_FILE = 'config.json'
+INDEX_FILE = 'model.safetensors.index.json'
+SINGLE_FILE = 'model.safetensors'
+# Largest file of an export in bytes; the default of transformers.
+SHARD_BYTES = 5 * 10**9
+# Prefix in a multimodal model -> prefix in a folder of its language model alone.
+MULTIMODAL_PREFIXES = {
+  'language_model.model.': 'model.',
+  'language_model.lm_head.': 'lm_head.',
+  'model.language_model.': 'model.',
+}
+# Prefixes of tensors that are not part of the language model.
+VISION_PREFIXES = (
   'vision_tower.',
   'multi_modal_projector.',
   'model.vision_tower.',
   'model.multi_modal_projector.',
 )
-COMPUTED = (
-  '.rotary_emb.inv_freq'  # old folders store what follows from config.json
-)
-VOCABULARY_FILES = (
-  'tokenizer.json',
-  'tokenizer.model',
-  'vocab.json',
-)  # no tokenizer without one
-TOKENIZER_FILES = (
-  *VOCABULARY_FILES,
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'merges.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-  'generation_config.json',
-)
+# Old folders contain this tensor, which config.json determines.
+COMPUTED_TENSOR = '.rotary_emb.inv_freq'
+
+Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 def is_huggingface_folder(path: epath.Path) -> bool:
-  """Whether a path is such a folder."""
-  return (path / CONFIG).is_file()
+  """Whether a path is a folder with a config.json."""
+  return (path / CONFIG_FILE).is_file()
+
+
+def weight_files(path: epath.Path) -> list[epath.Path]:
+  """Returns the files of a folder that `open_huggingface_folder` reads, sorted."""
+  names = CONFIG_FILE, INDEX_FILE
+  files = []
+  for file in path.iterdir():
+    if file.name in names or file.suffix == '.safetensors':
+      files.append(file)
+  return sorted(files)
 
 
 def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
-  """The parameters of a folder; ValueError, with names and shapes, where anything is wrong."""
+  """Returns the parameters of a folder.
+
+  Raises:
+    ValueError: config.json is not supported, or tensors do not fit it.
+  """
   path = epath.Path(path)
-  published = json.loads((path / CONFIG).read_text())
+  published = json.loads((path / CONFIG_FILE).read_text())
   family, config = config_json.from_config_json(
-    published, where=str(path / CONFIG)
+    published, where=str(path / CONFIG_FILE)
   )
-  entries = _entries(path)
-  shapes = {
-    name: array.shape
-    for name, array in lazy_params.flatten_params(
-      transformer.abstract_params(config)
-    ).items()
-  }
-  rows = {
-    row.ours: row for row in tensor_names.select_mappings(family.table, shapes)
-  }
-  _check(path, entries, rows.values(), shapes, config)
+  entries = _find_tensors(path)
 
-  def read(name: str, layer: int | None) -> np.ndarray:
-    row, shape = rows[name], shapes[name] if layer is None else shapes[name][1:]
-    return row.to_ours(entries[row.their_name(layer)].read(), shape)
+  params = lazy_params.flatten_params(transformer.abstract_params(config))
+  mappings = {}
+  for mapping in tensor_names.select_mappings(family.tensors, params):
+    mappings[mapping.param_name] = mapping
+  _check_tensors(path, entries, mappings, params, config)
 
-  first = {
-    name: entries[row.their_name(0 if row.is_stacked else None)]
-    for name, row in rows.items()
-  }
-  return lazy_params.LazyParams(
-    {
-      name: jax.ShapeDtypeStruct(shapes[name], entry.dtype)
-      for name, entry in first.items()
-    },
-    {'model': dataclasses.asdict(config), 'published': published},
-    read,
-  )
+  def read_array(name: str, layer: int | None) -> np.ndarray:
+    mapping, shape = mappings[name], params[name].shape
+    tensor = entries[mapping.tensor_name(layer)].read()
+    return mapping.to_param(tensor, shape if layer is None else shape[1:])
+
+  shapes = {}
+  for name, mapping in mappings.items():
+    first_layer = 0 if mapping.is_stacked else None
+    dtype = entries[mapping.tensor_name(first_layer)].dtype
+    shapes[name] = jax.ShapeDtypeStruct(params[name].shape, dtype)
+  metadata = {'model': dataclasses.asdict(config), 'published': published}
+  return lazy_params.LazyParams(shapes, metadata, read_array)
 
 
 def export_huggingface(
@@ -108,43 +98,44 @@ def export_huggingface(
   source: lazy_params.LazyParams,
   config: config_lib.TransformerConfig,
   *,
-  dtype: Any = None,
+  dtype: DTypeLike | None = None,
   shard_bytes: int = SHARD_BYTES,
 ) -> epath.Path:
-  """The path of a folder that `transformers` loads; it appears whole or not at all.
+  """Writes a folder that `transformers` can load, atomically, and returns its path.
 
-  In a bucket it has its config.json last, without which it is no such folder.
+  In a bucket config.json is written last; a folder without it is not a Hugging Face folder.
 
   Args:
-    source: parameters; padding of the vocabulary is left out.
-    config: the model; ValueError when no family of `transformers` has it.
-    dtype: of the exported numbers; None keeps each parameter's own.
-    shard_bytes: of a file at most, unless one tensor alone is larger.
+    source: parameters. Padding of the vocabulary is left out.
+    config: the model.
+    dtype: of the exported tensors. None: of each parameter.
+    shard_bytes: largest size of a file, unless one tensor alone is larger.
+
+  Raises:
+    ValueError: the folder exists and is not empty, or no family of `transformers` has the model.
   """
   path = epath.Path(path)
-  if path.exists() and not _is_free(path):
+  if path.exists() and not _can_be_overwritten(path):
     raise ValueError(
-      f'{path} is there already and not empty; wanted a new folder for the export.'
+      f'{path} exists and is not empty; the export needs a new folder.'
     )
   source = lazy_params.resize_vocab(source, config.vocab_size)
   family, keys = config_json.to_config_json(
     config, source.metadata.get('published')
   )
-  shapes = _their_shapes(family, source, dtype)
+  shapes = _tensor_shapes(family, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
-  partial = (
-    path
-    if remote_paths.is_remote(path)
-    else path.parent / f'{path.name}.partial'
-  )
+
+  partial = path
+  if not remote_paths.is_remote(path):
+    partial = path.parent / f'{path.name}.partial'
   if partial.exists():
     partial.rmtree()
   partial.mkdir(parents=True)
-  parts = _their_parts(family, source)
-  _write_shards(partial, shapes, parts, shard_bytes)
-  (partial / CONFIG).write_text(
-    json.dumps(keys, indent=2, sort_keys=True) + '\n'
-  )
+  _write_shards(partial, shapes, _iter_tensors(family, source), shard_bytes)
+  config_text = json.dumps(keys, indent=2, sort_keys=True)
+  (partial / CONFIG_FILE).write_text(config_text + '\n')
+
   if partial == path:
     return path
   if path.exists():
@@ -152,188 +143,173 @@ def export_huggingface(
   return partial.rename(path)
 
 
-def _is_free(path: epath.Path) -> bool:
-  """Whether a folder may be written: empty, or in a bucket what a stopped export has left."""
+def _can_be_overwritten(path: epath.Path) -> bool:
+  """Whether a folder is empty or contains an incomplete export to a bucket."""
   names = [child.name for child in path.iterdir()]
-  begun = remote_paths.is_remote(path) and CONFIG not in names
-  return (
-    not names
-    or begun
-    and all(
-      name == INDEX or re.fullmatch(r'model.*\.safetensors(\.partial)?', name)
-      for name in names
-    )
-  )
-
-
-def find_tokenizer_files(folder: epath.PathLike) -> list[str]:
-  """The names of a folder's tokenizer files; ValueError where it has no tokenizer."""
-  folder = epath.Path(folder)
-  if not folder.is_dir():
-    raise ValueError(
-      f'tokenizer {folder} is no folder; wanted one with a tokenizer in it '
-      f'({", ".join(VOCABULARY_FILES)}), as published models have.'
-    )
-  found = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-  if not set(found) & set(VOCABULARY_FILES):
-    raise ValueError(
-      f'tokenizer {folder} has none of {", ".join(VOCABULARY_FILES)}; wanted the '
-      'folder of a tokenizer, as published models have.'
-    )
-  return found
-
-
-def copy_tokenizer_files(
-  source: epath.PathLike, target: epath.PathLike
-) -> list[str]:
-  """The names of the tokenizer files that were copied from one folder to another."""
-  names = find_tokenizer_files(source)
+  if not names:
+    return True
+  if not remote_paths.is_remote(path) or CONFIG_FILE in names:
+    return False
   for name in names:
-    (epath.Path(source) / name).copy(epath.Path(target) / name)
-  return names
+    is_shard = re.fullmatch(r'model.*\.safetensors(\.partial)?', name)
+    if name != INDEX_FILE and not is_shard:
+      return False
+  return True
 
 
-def _entries(path: epath.Path) -> dict[str, safetensors_format.TensorEntry]:
-  """The language model's tensors by the names that a folder of it alone would have."""
-  if (path / INDEX).is_file():
-    where = json.loads((path / INDEX).read_text())['weight_map']
-  elif (path / SINGLE).is_file():
-    where = {
-      name: SINGLE for name in safetensors_format.read_header(path / SINGLE)[0]
-    }
+def _find_tensors(
+  path: epath.Path,
+) -> dict[str, safetensors_format.TensorEntry]:
+  """Returns the language model's tensors by the names of a folder without other parts."""
+  if (path / INDEX_FILE).is_file():
+    index = json.loads((path / INDEX_FILE).read_text())
+    file_by_name = index['weight_map']
+  elif (path / SINGLE_FILE).is_file():
+    header, _ = safetensors_format.read_header(path / SINGLE_FILE)
+    file_by_name = dict.fromkeys(header, SINGLE_FILE)
   else:
     raise ValueError(
-      f'{path} has neither {SINGLE} nor {INDEX}; wanted weights as safetensors '
-      'files. Older formats (pytorch_model.bin) are not read.'
+      f'{path} has neither {SINGLE_FILE} nor {INDEX_FILE}; the weights must be safetensors '
+      'files. Older formats (pytorch_model.bin) are not supported.'
     )
-  found = {}
-  for file in sorted(set(where.values())):
-    names = sorted(name for name, each in where.items() if each == file)
+
+  names_by_file: dict[str, list[str]] = {}
+  for name in sorted(file_by_name):
+    names_by_file.setdefault(file_by_name[name], []).append(name)
+  entries = {}
+  for file, names in sorted(names_by_file.items()):
     if not (path / file).is_file():
       raise ValueError(
-        f'{path / file} is missing, which {INDEX} names for {len(names)} tensors '
+        f'{path / file} is missing; {INDEX_FILE} lists {len(names)} tensors in it '
         f'({names[0]}, ...). Copy it again.'
       )
     header, _ = safetensors_format.read_header(path / file)
-    if absent := [name for name in names if name not in header]:
+    missing = [name for name in names if name not in header]
+    if missing:
       raise ValueError(
-        f'{path / file} lacks {absent[0]} ({len(absent)} tensors), which {INDEX} says is in it.'
+        f'{path / file} lacks {missing[0]} ({len(missing)} tensors), which {INDEX_FILE} lists.'
       )
-    found.update({_plain_name(name): header[name] for name in names})
-  return found
+    for name in names:
+      entries[_language_model_name(name)] = header[name]
+  return entries
 
 
-def _plain_name(name: str) -> str:
-  for inside, alone in INSIDE:
-    if name.startswith(inside):
-      return alone + name.removeprefix(inside)
+def _language_model_name(name: str) -> str:
+  for prefix, replacement in MULTIMODAL_PREFIXES.items():
+    if name.startswith(prefix):
+      return replacement + name.removeprefix(prefix)
   return name
 
 
-def _check(
+def _check_tensors(
   path: epath.Path,
   entries: Mapping[str, safetensors_format.TensorEntry],
-  rows: Sequence[tensor_names.TensorMapping],
-  shapes: Mapping[str, Sequence[int]],
+  mappings: Mapping[str, tensor_names.TensorMapping],
+  params: Mapping[str, jax.ShapeDtypeStruct],
   config: config_lib.TransformerConfig,
 ) -> None:
-  """ValueError for tensors that are missing, that are too many, or of a wrong shape."""
+  """Checks that each tensor of the model exists with its shape, and no other."""
   wanted = {}
-  for row in rows:
-    shape = shapes[row.ours][1:] if row.is_stacked else shapes[row.ours]
-    for layer in range(config.num_layers) if row.is_stacked else (None,):
-      wanted[row.their_name(layer)] = row.their_shape(shape)
-  wrong = [
-    f'{name}: shape {entries[name].shape}, wanted {shape}'
-    for name, shape in wanted.items()
-    if name in entries and entries[name].shape != shape
-  ]
-  wrong += [
-    f'{name}: missing, wanted shape {shape}'
-    for name, shape in wanted.items()
-    if name not in entries
-  ]
-  wrong += [
-    f'{name}: shape {entries[name].shape}, the model of config.json has no such tensor'
-    for name in sorted(set(entries) - set(wanted))
-    if not _may_be_there(name, config)
-  ]
-  wrong += [
-    f'{name}: {entries[name].dtype}, wanted floating point'
-    for name in wanted
-    if name in entries and entries[name].dtype.kind == 'i'
-  ]
-  if wrong:
-    more = f'\n  and {len(wrong) - 10} more' if len(wrong) > 10 else ''
+  for name, mapping in mappings.items():
+    shape = params[name].shape
+    if mapping.is_stacked:
+      shape = shape[1:]
+    for layer in mapping.layers(config.num_layers):
+      wanted[mapping.tensor_name(layer)] = mapping.tensor_shape(shape)
+
+  wrong_shapes, missing, unknown, wrong_dtypes = [], [], [], []
+  for name, shape in wanted.items():
+    entry = entries.get(name)
+    if entry is None:
+      missing.append(f'{name}: missing, must have shape {shape}')
+      continue
+    if entry.shape != shape:
+      wrong_shapes.append(f'{name}: shape {entry.shape}, must be {shape}')
+    if entry.dtype.kind == 'i':
+      wrong_dtypes.append(f'{name}: {entry.dtype}, must be floating point')
+  for name in sorted(set(entries) - set(wanted)):
+    if not _is_ignored(name, config):
+      unknown.append(
+        f'{name}: shape {entries[name].shape}, not in the model of config.json'
+      )
+
+  errors = wrong_shapes + missing + unknown + wrong_dtypes
+  if errors:
+    message = '\n  '.join(errors[:10])
+    if len(errors) > 10:
+      message += f'\n  and {len(errors) - 10} more'
     raise ValueError(
-      f'{path}: {len(wrong)} tensors do not fit its config.json:\n  '
-      + '\n  '.join(wrong[:10])
-      + more
+      f'{path}: {len(errors)} tensors do not fit its config.json:\n  {message}'
     )
 
 
-def _may_be_there(name: str, config: config_lib.TransformerConfig) -> bool:
-  """Whether a tensor that we do not read does no harm."""
-  tied = config.tied_embeddings and name == 'lm_head.weight'
-  return tied or name.startswith(BESIDE) or name.endswith(COMPUTED)
+def _is_ignored(name: str, config: config_lib.TransformerConfig) -> bool:
+  """Whether a tensor is not needed: the head of tied embeddings, vision, computed tables."""
+  if config.tied_embeddings and name == 'lm_head.weight':
+    return True
+  return name.startswith(VISION_PREFIXES) or name.endswith(COMPUTED_TENSOR)
 
 
-def _their_shapes(
-  family: config_json.ModelFamily, source: lazy_params.LazyParams, dtype: Any
-) -> dict[str, jax.ShapeDtypeStruct]:
-  """By name the shapes of the tensors to write, in the order of `_their_parts`."""
+def _tensor_shapes(
+  family: config_json.ModelFamily,
+  source: lazy_params.LazyParams,
+  dtype: DTypeLike | None,
+) -> Shapes:
+  """Returns shapes and dtypes of the exported tensors, in the order of `_iter_tensors`."""
+  params = lazy_params.cast_shapes(source.shapes, dtype)
   shapes = {}
-  for row in tensor_names.select_mappings(
-    family.table, {name: each.shape for name, each in source.shapes.items()}
-  ):
-    each = source.shapes[row.ours]
-    ours = each.shape[1:] if row.is_stacked else each.shape
-    for layer in range(each.shape[0]) if row.is_stacked else (None,):
-      shapes[row.their_name(layer)] = jax.ShapeDtypeStruct(
-        row.their_shape(ours), dtype or each.dtype
-      )
+  for mapping in tensor_names.select_mappings(family.tensors, params):
+    param = params[mapping.param_name]
+    shape = param.shape[1:] if mapping.is_stacked else param.shape
+    tensor = jax.ShapeDtypeStruct(mapping.tensor_shape(shape), param.dtype)
+    for layer in mapping.layers(param.shape[0]):
+      shapes[mapping.tensor_name(layer)] = tensor
   return shapes
 
 
-def _their_parts(
+def _iter_tensors(
   family: config_json.ModelFamily, source: lazy_params.LazyParams
 ) -> Iterator[np.ndarray]:
-  """The tensors, parameter by parameter, so that a source may read all layers of one at once."""
-  for row in tensor_names.select_mappings(
-    family.table, {name: each.shape for name, each in source.shapes.items()}
-  ):
-    yield from map(row.to_theirs, source.parts(row.ours))
+  """Yields the tensors parameter by parameter: a source may read all layers of one at once."""
+  for mapping in tensor_names.select_mappings(family.tensors, source.shapes):
+    for array in source.iter_layers(mapping.param_name):
+      yield mapping.to_tensor(array)
 
 
 def _write_shards(
   folder: epath.Path,
-  shapes: Mapping[str, jax.ShapeDtypeStruct],
-  parts: Iterator[np.ndarray],
+  shapes: Shapes,
+  tensors: Iterator[np.ndarray],
   shard_bytes: int,
 ) -> None:
-  """One file, or several and an index."""
-  shards: list[dict[str, jax.ShapeDtypeStruct]] = [{}]
-  size = lambda shard: sum(
-    math.prod(each.shape) * each.dtype.itemsize for each in shard.values()
-  )
-  for name, each in shapes.items():
-    if shards[-1] and size(shards[-1]) + size({name: each}) > shard_bytes:
+  """Writes one file, or several files and an index."""
+  shards: list[Shapes] = [{}]
+  for name, shape in shapes.items():
+    if shards[-1] and _num_bytes({**shards[-1], name: shape}) > shard_bytes:
       shards.append({})
-    shards[-1][name] = each
-  where = {}
+    shards[-1][name] = shape
+
+  file_by_name = {}
   for number, shard in enumerate(shards, 1):
-    file = (
-      f'model-{number:05}-of-{len(shards):05}.safetensors'
-      if len(shards) > 1
-      else SINGLE
-    )
+    file = SINGLE_FILE
+    if len(shards) > 1:
+      file = f'model-{number:05}-of-{len(shards):05}.safetensors'
     safetensors_format.write_safetensors(
-      folder / file, shard, parts, {'format': 'pt'}
+      folder / file, shard, tensors, {'format': 'pt'}
     )
-    where.update(dict.fromkeys(shard, file))
+    file_by_name.update(dict.fromkeys(shard, file))
+
   if len(shards) > 1:
     index = {
-      'metadata': {'total_size': size(shapes)},
-      'weight_map': dict(sorted(where.items())),
+      'metadata': {'total_size': _num_bytes(shapes)},
+      'weight_map': dict(sorted(file_by_name.items())),
     }
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+    index_text = json.dumps(index, indent=2)
+    (folder / INDEX_FILE).write_text(index_text + '\n')
+
+
+def _num_bytes(shapes: Shapes) -> int:
+  total = 0
+  for shape in shapes.values():
+    total += math.prod(shape.shape) * shape.dtype.itemsize
+  return total

@@ -1,85 +1,97 @@
-"""Parameters that lie in files: their shapes at once, their numbers one tensor at a time."""
+"""Parameters in files: all shapes are known, arrays are read one at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 from typing import Any
 
 import jax
+from jax.typing import DTypeLike
 import numpy as np
 
+from mathft_jax.models.config import Json
 from mathft_jax.models.huggingface import tensor_names
 
+ArrayTree = Any  # nested dict of arrays or of jax.ShapeDtypeStruct
+# Flat name of a parameter -> its vocabulary axis.
 VOCAB_AXIS = {'embedding': 0, 'head': 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class LazyParams:
-  """Parameters under flat names (`layers/attention/query`).
+  """Parameters of a checkpoint under flat names (`layers/attention/query`).
 
   Attributes:
-    shapes: of all parameters, layers stacked.
-    metadata: what the files say about themselves.
-    read: (name, layer) -> the numbers of one layer of a stacked parameter; of another parameter,
-      with layer None, all of them. A view of a file where that is possible.
+    shapes: of all parameters, with stacked layers.
+    metadata: of the checkpoint.
+    read_array: (name, layer) -> one layer of a stacked parameter, or with layer None a whole
+      parameter. A view of a file if possible.
   """
 
   shapes: Mapping[str, jax.ShapeDtypeStruct]
-  metadata: Mapping[str, Any]
-  read: Callable[[str, int | None], np.ndarray]
+  metadata: Json
+  read_array: Callable[[str, int | None], np.ndarray]
 
-  def parts(self, name: str) -> Iterator[np.ndarray]:
-    """The layers of a stacked parameter one after the other; of another, the whole of it."""
-    for layer in (
-      range(self.shapes[name].shape[0])
-      if name.startswith(tensor_names.LAYERS_PREFIX)
-      else (None,)
-    ):
-      yield self.read(name, layer)
+  def iter_layers(self, name: str) -> Iterator[np.ndarray]:
+    """Yields the layers of a stacked parameter, or another parameter as a whole."""
+    if not name.startswith(tensor_names.LAYERS_PREFIX):
+      yield self.read_array(name, None)
+      return
+    for layer in range(self.shapes[name].shape[0]):
+      yield self.read_array(name, layer)
 
 
-def resize_vocab(stored: LazyParams, rows: int) -> LazyParams:
-  """The same with `rows` rows of embeddings: zeros after the vocabulary, or padding left out."""
+def resize_vocab(params: LazyParams, num_rows: int) -> LazyParams:
+  """Returns the parameters with `num_rows` embedding rows: padded with zeros or truncated."""
 
-  def resized(name: str, layer: int | None) -> np.ndarray:
-    array = stored.read(name, layer)
+  def read_resized(name: str, layer: int | None) -> np.ndarray:
+    array = params.read_array(name, layer)
     if name not in VOCAB_AXIS:
       return array
     axis = VOCAB_AXIS[name]
-    widths = [
-      (0, max(0, rows - array.shape[axis]) if i == axis else 0)
-      for i in range(array.ndim)
-    ]
-    array = array[(slice(None),) * axis + (slice(rows),)]
-    return np.pad(array, widths) if any(after for _, after in widths) else array
+    missing = num_rows - array.shape[axis]
+    if missing <= 0:
+      return array[:num_rows] if axis == 0 else array[:, :num_rows]
+    padding = [(0, 0), (0, 0)]
+    padding[axis] = 0, missing
+    return np.pad(array, padding)
 
-  shapes = dict(stored.shapes)
+  shapes = dict(params.shapes)
   for name, axis in VOCAB_AXIS.items():
     if name in shapes:
       shape = list(shapes[name].shape)
-      shape[axis] = rows
+      shape[axis] = num_rows
       shapes[name] = jax.ShapeDtypeStruct(tuple(shape), shapes[name].dtype)
-  return LazyParams(shapes, stored.metadata, resized)
+  return LazyParams(shapes, params.metadata, read_resized)
 
 
-def flatten_params(tree: Any, prefix: str = '') -> dict[str, Any]:
-  """{'layers/attention/query': leaf} of a nested dict."""
+def cast_shapes(
+  shapes: Mapping[str, jax.ShapeDtypeStruct], dtype: DTypeLike | None
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shapes with another dtype; None keeps each dtype."""
+  cast = {}
+  for name, shape in shapes.items():
+    cast[name] = jax.ShapeDtypeStruct(shape.shape, dtype or shape.dtype)
+  return cast
+
+
+def flatten_params(tree: ArrayTree, prefix: str = '') -> dict[str, Any]:
+  """Returns {'layers/attention/query': leaf} of a nested dict."""
   if not isinstance(tree, Mapping):
     return {prefix: tree}
-  found = {}
+  flat = {}
   for name, branch in tree.items():
-    found.update(
-      flatten_params(branch, f'{prefix}/{name}' if prefix else str(name))
-    )
-  return found
+    path = f'{prefix}/{name}' if prefix else str(name)
+    flat.update(flatten_params(branch, path))
+  return flat
 
 
-def unflatten_params(found: Mapping[str, Any]) -> dict[str, Any]:
-  """The nested dict of flat names."""
+def unflatten_params(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the nested dict of flat names."""
   tree: dict[str, Any] = {}
-  for name, leaf in found.items():
-    *branches, last = name.split('/')
+  for path, leaf in flat.items():
+    *branches, name = path.split('/')
     node = tree
     for branch in branches:
       node = node.setdefault(branch, {})
-    node[last] = leaf
+    node[name] = leaf
   return tree

@@ -1,12 +1,12 @@
-"""What a path means, what a checkpoint says about itself, and its parameters on the devices."""
+"""Restores checkpoints: finds the step of a path, reads its metadata and its parameters."""
 
-from collections.abc import Mapping
-import dataclasses
+import functools
 import json
 from typing import Any
 
 from etils import epath
 import jax
+from jax.typing import DTypeLike
 import numpy as np
 from orbax import checkpoint as ocp
 
@@ -16,49 +16,52 @@ from mathft_jax.checkpoints import (
   restore_sharded,
   safetensors_format,
 )
-from mathft_jax.models import config as config_lib
+from mathft_jax.checkpoints.lazy_params import ArrayTree
 from mathft_jax.storage import remote_paths
 
-COMMIT_MARKER = 'commit_success.txt'  # what orbax writes last into a step's folder in a bucket
+# Orbax writes this file last into a step's folder in a bucket.
+COMMIT_MARKER = 'commit_success.txt'
 
 
 def load_params(
-  path: epath.PathLike, abstract_params: Any, shardings: Any = None
-) -> Any:
-  """The params of a checkpoint, read straight into the given shardings.
+  path: epath.PathLike,
+  abstract_params: ArrayTree,
+  shardings: ArrayTree | None = None,
+) -> ArrayTree:
+  """Returns the parameters of a checkpoint, read directly into the given shardings.
 
   Args:
-    path: a step's folder, a folder of steps or a workdir (the last step counts), a safetensors
-      file, or a Hugging Face folder.
-    abstract_params: nested dict of ShapeDtypeStructs: names, shapes and dtypes wanted.
-    shardings: a tree like it; by default everything on the first device.
+    path: the folder of a step, a folder of steps or a workdir (its last step), a safetensors file,
+      or a Hugging Face folder.
+    abstract_params: nested dict of ShapeDtypeStructs: names, shapes and dtypes to return.
+    shardings: the sharding of each of them. Default: all on the first device.
+
+  Raises:
+    ValueError: there is no checkpoint, or it has other parameters.
   """
   if shardings is None:
-    one_device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shardings = jax.tree.map(lambda _: one_device, abstract_params)
-  wanted = jax.tree.map(
-    lambda array, sharding: jax.ShapeDtypeStruct(
-      array.shape, array.dtype, sharding=sharding
-    ),
-    abstract_params,
-    shardings,
-  )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shardings = jax.tree.map(lambda _: device, abstract_params)
+  wanted = jax.tree.map(_with_sharding, abstract_params, shardings)
   path = resolve_checkpoint(path)
+
   if not _is_step(path):
-    source = _with_rows_of(wanted, _open_files(path))
-    check_param_shapes(
-      wanted, lazy_params.unflatten_params(source.shapes), where=str(path)
-    )
+    source = _fit_vocab(_open_files(path), wanted)
+    found = lazy_params.unflatten_params(source.shapes)
+    check_param_shapes(wanted, found, where=str(path))
     return restore_sharded.create_sharded_arrays(source, wanted)
+
   check_param_shapes(wanted, load_abstract_params(path), where=str(path))
-  with ocp.StandardCheckpointer(
-    multiprocessing_options=_alone()
-  ) as checkpointer:
+  with _standard_checkpointer() as checkpointer:
     return checkpointer.restore(path / 'params', wanted)
 
 
 def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
-  """The safetensors file, Hugging Face folder or step that a path means; ValueError for none."""
+  """Returns the safetensors file, the Hugging Face folder or the step that a path names.
+
+  Raises:
+    ValueError: there is no checkpoint.
+  """
   path = epath.Path(path)
   if path.suffix == '.safetensors' and path.is_file():
     return path
@@ -67,46 +70,44 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   if huggingface.is_huggingface_folder(path):
     return path
   for folder in (path, path / 'checkpoints'):
-    steps = (
-      [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-      if folder.is_dir()
-      else []
-    )
-    if remote_paths.is_remote(path):
-      steps = [step for step in steps if _is_step(folder / str(step))]
+    steps = _complete_steps(folder)
     if steps:
       return resolve_checkpoint(folder / str(max(steps)))
-  what = 'has no checkpoint in it' if path.exists() else 'does not exist'
+
+  problem = 'contains no checkpoint' if path.exists() else 'does not exist'
   if remote_paths.is_remote(path) and path.exists():
-    what += (
-      f' (a step without {COMMIT_MARKER} was not written to its end; it is written again when '
-      'the same command is run again)'
+    problem += (
+      f' (a step without {COMMIT_MARKER} is not complete; run the same command again '
+      'to write it again)'
     )
   raise ValueError(
-    f'Checkpoint {path} {what}. Wanted a folder <workdir>/checkpoints/<step>, a workdir, a '
+    f'Checkpoint {path} {problem}. It must be a folder <workdir>/checkpoints/<step>, a workdir, a '
     '.safetensors file, or a Hugging Face folder with config.json (INITIAL_CHECKPOINT_PATH or '
     'CHECKPOINT_PATH).'
   )
 
 
 def is_huggingface_checkpoint(path: epath.PathLike) -> bool:
-  """Whether a path means a Hugging Face folder."""
+  """Whether a path names a Hugging Face folder."""
   path = resolve_checkpoint(path)
   return path.suffix != '.safetensors' and not _is_step(path)
 
 
-def load_abstract_params(path: epath.PathLike, dtype: Any = None) -> Any:
-  """Nested dict of ShapeDtypeStructs: what a checkpoint's params are, in `dtype` if given."""
+def load_abstract_params(
+  path: epath.PathLike, dtype: DTypeLike | None = None
+) -> ArrayTree:
+  """Returns the ShapeDtypeStructs of a checkpoint's parameters, with `dtype` if given."""
   path = resolve_checkpoint(path)
-  cast = lambda each: jax.ShapeDtypeStruct(each.shape, dtype or each.dtype)
   if not _is_step(path):
-    return jax.tree.map(
-      cast, lazy_params.unflatten_params(_open_files(path).shapes)
-    )
-  with ocp.StandardCheckpointer(
-    multiprocessing_options=_alone()
-  ) as checkpointer:
+    shapes = lazy_params.cast_shapes(_open_files(path).shapes, dtype)
+    return lazy_params.unflatten_params(shapes)
+
+  with _standard_checkpointer() as checkpointer:
     metadata = checkpointer.metadata(path / 'params').item_metadata
+
+  def cast(array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, dtype or array.dtype)
+
   return jax.tree.map(
     cast,
     getattr(metadata, 'tree', metadata),
@@ -115,184 +116,151 @@ def load_abstract_params(path: epath.PathLike, dtype: Any = None) -> Any:
 
 
 def open_lazy_params(path: epath.PathLike) -> lazy_params.LazyParams:
-  """The params of a checkpoint, to be read one after the other on this host.
+  """Returns the parameters of a checkpoint, to be read one at a time on this host.
 
-  Of a step's folder all layers of a parameter are read together, as orbax has written them.
+  All layers of a parameter in an orbax step are read at once, and kept until another is read.
   """
   path = resolve_checkpoint(path)
   if not _is_step(path):
     return _open_files(path)
-  found = lazy_params.flatten_params(load_abstract_params(path))
-  last: dict[str, np.ndarray] = {}
+  shapes = lazy_params.flatten_params(load_abstract_params(path))
+  latest: dict[str, np.ndarray] = {}
 
-  def read(name: str, layer: int | None) -> np.ndarray:
-    if name not in last:
-      last.clear()
-      last[name] = _read_leaf(path, name, found[name])
-    return last[name] if layer is None else last[name][layer]
+  def read_array(name: str, layer: int | None) -> np.ndarray:
+    if name not in latest:
+      latest.clear()
+      latest[name] = _read_parameter(path, name, shapes[name])
+    return latest[name] if layer is None else latest[name][layer]
 
-  return lazy_params.LazyParams(found, read_metadata(path), read)
+  return lazy_params.LazyParams(shapes, read_metadata(path), read_array)
 
 
 def read_metadata(path: epath.PathLike) -> dict[str, Any]:
-  """What a checkpoint says about itself: `model`, `fingerprint`, `step`, `metrics`, ..."""
+  """Returns the metadata of a checkpoint: `model`, `fingerprint`, `step`, `metrics`, ..."""
   path = resolve_checkpoint(path)
   if _is_step(path):
     return json.loads((path / 'metadata' / 'metadata').read_text())
   return dict(_open_files(path).metadata)
 
 
-def load_model_config(
-  path: epath.PathLike, **how_to_compute: Any
-) -> config_lib.TransformerConfig:
-  """The model that a checkpoint or a Hugging Face folder holds, for `MODEL` in a gin file.
-
-  Args:
-    path: as for `load_params`.
-    how_to_compute: fields of TransformerConfig that may differ: dtype, remat, vocab_multiple, ...
-  """
-  fields = read_metadata(path).get('model')
-  if not fields or 'num_heads' not in fields:
-    raise ValueError(
-      f'{path} does not say what model it holds; bind MODEL to one of models/*.gin.'
-    )
-  if wrong := sorted(set(how_to_compute) - config_lib.NON_ARCHITECTURE_FIELDS):
-    raise ValueError(
-      f'{wrong} belong to the model of {path}; only {sorted(config_lib.NON_ARCHITECTURE_FIELDS)} may differ.'
-    )
-  return dataclasses.replace(
-    config_lib.model_config_from_json(fields), **how_to_compute
-  )
-
-
-def check_metadata(
-  path: epath.PathLike,
-  *,
-  model: Any = None,
-  fingerprint: Mapping[str, str] | None = None,
+def check_param_shapes(
+  wanted: ArrayTree, found: ArrayTree, *, where: str
 ) -> None:
-  """ValueError with the two lists that differ, when a checkpoint was made for something else.
+  """Checks that two nested dicts have the same names and shapes.
 
-  `model` is compared field by field except for those that only say how to compute or to lay out
-  (`HOW_TO_COMPUTE`), `fingerprint` entry by entry. A file without metadata, made elsewhere, is
-  checked by its shapes alone.
+  Raises:
+    ValueError: they differ; the message lists both.
   """
-  saved = read_metadata(path)
-  for name, wanted in (('model', model), ('fingerprint', fingerprint)):
-    if wanted is None or not saved.get(name):
-      continue
-    theirs, ours = (
-      lazy_params.flatten_params(
-        config_lib.canonical_model_fields(to_json_value(value))
-      )
-      for value in (saved[name], wanted)
-    )
-    names = sorted(
-      key
-      for key in theirs.keys() | ours.keys()
-      if theirs.get(key) != ours.get(key)
-    )
-    if names:
-      raise ValueError(
-        f'{path} was made with another {name}:\n'
-        f'  checkpoint: { ({key: theirs.get(key) for key in names}) }\n'
-        f'  this run:   { ({key: ours.get(key) for key in names}) }\n'
-        'Give the MODEL, VOCABULARY and TEMPLATE of the checkpoint, or another checkpoint.'
-      )
+  wanted_shapes = _shapes_by_name(wanted)
+  found_shapes = _shapes_by_name(found)
+  wanted_only, found_only = {}, {}
+  for name in sorted(wanted_shapes.keys() | found_shapes.keys()):
+    if wanted_shapes.get(name) != found_shapes.get(name):
+      wanted_only[name] = wanted_shapes.get(name)
+      found_only[name] = found_shapes.get(name)
 
-
-def check_param_shapes(wanted: Any, found: Any, *, where: str) -> None:
-  """ValueError with the two lists that differ, unless names and shapes are the same."""
-  wanted = {
-    name: list(array.shape)
-    for name, array in lazy_params.flatten_params(wanted).items()
-  }
-  found = {
-    name: list(array.shape)
-    for name, array in lazy_params.flatten_params(found).items()
-  }
-  differ = sorted(
-    name
-    for name in wanted.keys() | found.keys()
-    if wanted.get(name) != found.get(name)
-  )
-  if differ:
+  if wanted_only:
     raise ValueError(
-      f'{where}: the parameters do not fit the model (name: shape, None is absent):'
-      f'\n  checkpoint: { ({name: found.get(name) for name in differ}) }'
-      f'\n  model:      { ({name: wanted.get(name) for name in differ}) }'
+      f'{where}: the parameters do not fit the model (name: shape; None: absent):'
+      f'\n  checkpoint: {found_only}'
+      f'\n  model:      {wanted_only}'
     )
 
 
-def to_json_value(value: Any) -> Any:
-  """`value` as json knows it: dataclasses become objects, tuples lists, types their names."""
-  if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    value = {
-      field.name: getattr(value, field.name)
-      for field in dataclasses.fields(value)
-    }
-  if isinstance(value, Mapping):
-    return {str(key): to_json_value(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [to_json_value(item) for item in value]
-  if value is None or isinstance(value, (bool, int, float, str)):
-    return value
-  if isinstance(value, (np.generic, np.ndarray, jax.Array)):
-    return value.tolist()
-  try:
-    return np.dtype(value).name
-  except TypeError:
-    return repr(value)
+def _shapes_by_name(tree: ArrayTree) -> dict[str, list[int]]:
+  flat = lazy_params.flatten_params(tree)
+  return {name: list(array.shape) for name, array in flat.items()}
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
-  """Makes orbax read in this process without waiting for others, who may read something else."""
-  own = jax.process_index()
+def _with_sharding(
+  array: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding
+) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+
+def _this_process_only() -> ocp.options.MultiprocessingOptions:
+  """Returns options with which orbax reads in this process and waits for no other."""
+  index = jax.process_index()
   return ocp.options.MultiprocessingOptions(
-    primary_host=own, active_processes={own}
+    primary_host=index, active_processes={index}
   )
+
+
+def _standard_checkpointer() -> ocp.StandardCheckpointer:
+  return ocp.StandardCheckpointer(multiprocessing_options=_this_process_only())
+
+
+def _complete_steps(folder: epath.Path) -> list[int]:
+  if not folder.is_dir():
+    return []
+  steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+  if remote_paths.is_remote(folder):
+    steps = [step for step in steps if _is_step(folder / str(step))]
+  return steps
 
 
 def _is_step(path: epath.Path) -> bool:
-  """Whether this is a step that was written to its end; on a disk half ones have other names."""
-  is_whole = not remote_paths.is_remote(path) or (path / COMMIT_MARKER).exists()
-  return is_whole and (path / 'params').is_dir()
+  """Whether this is the folder of a complete step. Incomplete local steps have other names."""
+  if remote_paths.is_remote(path) and not (path / COMMIT_MARKER).exists():
+    return False
+  return (path / 'params').is_dir()
 
 
 def _open_files(path: epath.Path) -> lazy_params.LazyParams:
-  if path.suffix == '.safetensors':
+  """Opens a safetensors file or a Hugging Face folder; the last one is kept open.
+
+  A program asks for the model, the shapes, the metadata and the parameters of one folder. Its
+  headers are read once, unless a file has changed.
+  """
+  files = [path]
+  if path.suffix != '.safetensors':
+    files = huggingface.weight_files(path)
+  versions = []
+  for file in files:
+    stat = file.stat()
+    versions.append((file.name, stat.length, stat.mtime))
+  return _open_version(str(path), tuple(versions))
+
+
+@functools.lru_cache(maxsize=1)
+def _open_version(
+  path: str, versions: tuple[tuple[str, int, float], ...]
+) -> lazy_params.LazyParams:
+  """Opens files of these (name, size in bytes, modification time)."""
+  del versions
+  if path.endswith('.safetensors'):
     return safetensors_format.open_safetensors(path)
   return huggingface.open_huggingface_folder(path)
 
 
-def _with_rows_of(
-  wanted: Any, source: lazy_params.LazyParams
+def _fit_vocab(
+  source: lazy_params.LazyParams, wanted: ArrayTree
 ) -> lazy_params.LazyParams:
-  """The source with as many rows of embeddings as wanted, where the others are padding."""
-  size = source.metadata.get('model', {}).get('vocab_size')
-  rows = wanted['embedding'].shape[0] if 'embedding' in wanted else 0
-  return (
-    lazy_params.resize_vocab(source, rows) if size and rows >= size else source
-  )
+  """Returns the source with as many embedding rows as wanted, if only the padding differs."""
+  vocab_size = source.metadata.get('model', {}).get('vocab_size')
+  num_rows = 0
+  if 'embedding' in wanted:
+    num_rows = wanted['embedding'].shape[0]
+  if vocab_size and num_rows >= vocab_size:
+    return lazy_params.resize_vocab(source, num_rows)
+  return source
 
 
-def _read_leaf(
+def _read_parameter(
   path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
 ) -> np.ndarray:
-  """One parameter of a step's folder, in this host's memory."""
+  """Reads one parameter of an orbax step into host memory."""
   item = lazy_params.unflatten_params({name: shape})
+  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
   args = ocp.args.PyTreeRestore(
     item=item,
     partial_restore=True,
-    restore_args=jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item
-    ),
+    restore_args=jax.tree.map(lambda _: as_numpy, item),
   )
-  alone = _alone()
+  options = _this_process_only()
+  handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
   with ocp.Checkpointer(
-    ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
-    multiprocessing_options=alone,
+    handler, multiprocessing_options=options
   ) as checkpointer:
-    return lazy_params.flatten_params(
-      checkpointer.restore(path / 'params', args=args)
-    )[name]
+    restored = checkpointer.restore(path / 'params', args=args)
+  return lazy_params.flatten_params(restored)[name]

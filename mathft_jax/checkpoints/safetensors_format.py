@@ -1,16 +1,16 @@
-"""Files of tensors in the safetensors format, read and written one tensor at a time.
+"""Reads and writes safetensors files one tensor at a time.
 
-  8 bytes: n, little endian | n bytes: json of names, dtypes, shapes, offsets | the numbers
+  8 bytes: header length n, little endian | n bytes: JSON of names, dtypes, shapes, offsets | data
 
-The package of that name writes only what is in memory as a whole, and says of a file that was cut
-off only that it was; both matter here.
+The `safetensors` package only writes files that are completely in memory, and its error for a
+truncated file names neither file nor tensor.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 from etils import epath
 import jax
@@ -29,154 +29,181 @@ DTYPES = {
   'I32': np.dtype('int32'),
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-MAX_HEADER_BYTES = 100_000_000  # bytes; the format's own limit
-FORMAT_NAME = 'mathft_jax'  # the `format` of a header that we wrote
+MAX_HEADER_BYTES = 100_000_000  # limit of the format
+FORMAT_NAME = (
+  'mathft_jax'  # `format` in the header of files that this package writes
+)
+
+
+class HasShape(Protocol):
+  """An array or a jax.ShapeDtypeStruct."""
+
+  @property
+  def shape(self) -> tuple[int, ...]: ...
+
+  @property
+  def dtype(self) -> np.dtype: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorEntry:
-  """One tensor in a file."""
+  """One tensor of a file; `start` is its offset from the beginning of the file, in bytes."""
 
   path: epath.Path
   dtype: np.dtype
   shape: tuple[int, ...]
-  start: int  # bytes from the beginning of the file
+  start: int
 
   def read(self) -> np.ndarray:
-    """The numbers: a map of the file, or its bytes where the file is remote."""
-    count = math.prod(self.shape)
-    if not count:
+    """Returns the tensor: a memory map of a local file, or the bytes of a remote file."""
+    size = math.prod(self.shape)
+    if not size:
       return np.zeros(self.shape, self.dtype)
     if not remote_paths.is_remote(self.path):
       return np.memmap(self.path, self.dtype, 'r', self.start, self.shape)
     with self.path.open('rb') as file:
       file.seek(self.start)
-      return np.frombuffer(
-        file.read(count * self.dtype.itemsize), self.dtype
-      ).reshape(self.shape)
+      data = file.read(size * self.dtype.itemsize)
+    return np.frombuffer(data, self.dtype).reshape(self.shape)
 
 
 def read_header(
   path: epath.PathLike,
 ) -> tuple[dict[str, TensorEntry], dict[str, str]]:
-  """(tensors by name, metadata); ValueError for a file that is cut off or of another format."""
+  """Returns the tensors of a file by name, and the metadata of its header.
+
+  Raises:
+    ValueError: the file is truncated or not a safetensors file.
+  """
   path = epath.Path(path)
-  size = path.stat().length
+  file_size = path.stat().length
   with path.open('rb') as file:
-    length = int.from_bytes(file.read(8), 'little')
-    if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+    header_size = int.from_bytes(file.read(8), 'little')
+    if file_size < 8 or header_size > min(MAX_HEADER_BYTES, file_size - 8):
       raise ValueError(
-        f'{path} has {size} bytes, its header would need {length + 8}; wanted a '
-        'whole safetensors file: it was cut off, or is of another format.'
+        f'{path} is not a complete safetensors file: it has {file_size} bytes, its '
+        f'header would need {header_size + 8}. It is truncated or has another format.'
       )
     try:
-      header = json.loads(file.read(length))
+      header = json.loads(file.read(header_size))
     except ValueError as error:
       raise ValueError(
-        f'{path}: the header is no json ({error}); wanted a safetensors file.'
+        f'{path} is not a safetensors file: its header is not valid JSON ({error}).'
       ) from error
+
   metadata = header.pop('__metadata__', {})
-  return {
-    name: _entry(path, name, found, 8 + length, size)
-    for name, found in header.items()
-  }, metadata
+  entries = {}
+  for name, fields in header.items():
+    entries[name] = _make_entry(path, name, fields, 8 + header_size, file_size)
+  return entries, metadata
 
 
 def open_safetensors(path: epath.PathLike) -> lazy_params.LazyParams:
-  """The parameters of a file that `write` made, or of any other with our flat names."""
+  """Returns the parameters of a file with flat parameter names."""
   entries, header = read_header(path)
 
-  def read(name: str, layer: int | None) -> np.ndarray:
+  def read_array(name: str, layer: int | None) -> np.ndarray:
     array = entries[name].read()
     return array if layer is None else array[layer]
 
-  shapes = {
-    name: jax.ShapeDtypeStruct(entry.shape, entry.dtype)
-    for name, entry in entries.items()
-  }
-  return lazy_params.LazyParams(
-    shapes, json.loads(header.get('metadata', '{}')), read
-  )
+  shapes = {}
+  for name, entry in entries.items():
+    shapes[name] = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
+  metadata = json.loads(header.get('metadata', '{}'))
+  return lazy_params.LazyParams(shapes, metadata, read_array)
 
 
 def write_safetensors(
   path: epath.PathLike,
-  shapes: Mapping[str, Any],
-  parts: Iterable[np.ndarray],
+  shapes: Mapping[str, HasShape],
+  arrays: Iterable[np.ndarray],
   metadata: Mapping[str, str],
 ) -> epath.Path:
-  """The path of a file that appears whole or not at all.
+  """Writes a file atomically and returns its path.
 
   Args:
-    shapes: by name what has a shape and a dtype, in the order of writing.
-    parts: the numbers of all tensors in that order; a tensor may come in several parts, by its
-      first axis. Each is cast to the dtype of its tensor.
-    metadata: of the header, strings.
+    shapes: shape and dtype by name, in the order of writing.
+    arrays: the values of all tensors in this order. A tensor may be split on its first axis. Each
+      array is cast to the dtype of its tensor.
+    metadata: of the header.
+
+  Raises:
+    ValueError: the format does not have a dtype, or an array does not fit its tensor.
   """
   path = epath.Path(path)
+  arrays = iter(arrays)
   with atomic_files.open_atomically(path) as file:
-    file.write(_header(shapes, metadata))
-    parts = iter(parts)
-    for name, each in shapes.items():
-      _write_tensor(file, name, each, parts)
+    file.write(_make_header(shapes, metadata))
+    for name, tensor in shapes.items():
+      _write_tensor(file, name, tensor, arrays)
   return path
 
 
 def _write_tensor(
-  file: Any, name: str, each: Any, parts: Iterator[np.ndarray]
+  file: BinaryIO, name: str, tensor: HasShape, arrays: Iterator[np.ndarray]
 ) -> None:
-  left = math.prod(each.shape)
-  while left > 0:
-    part = next(parts)
-    left -= part.size
-    array = np.ascontiguousarray(part, dtype=each.dtype)
+  missing = math.prod(tensor.shape)
+  while missing > 0:
+    array = next(arrays)
+    missing -= array.size
+    array = np.ascontiguousarray(array, dtype=tensor.dtype)
     file.write(memoryview(array.reshape(-1).view(np.uint8)))
-  if left:
+  if missing:
     raise ValueError(
-      f'{name}: {-left} numbers more than its shape {tuple(each.shape)} holds.'
+      f'{name}: its arrays have {-missing} values more than its shape '
+      f'{tuple(tensor.shape)}.'
     )
 
 
-def _header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+def _make_header(
+  shapes: Mapping[str, HasShape], metadata: Mapping[str, str]
+) -> bytes:
   header: dict[str, Any] = {'__metadata__': dict(metadata)}
   start = 0
-  for name, each in shapes.items():
-    dtype = np.dtype(each.dtype)
+  for name, tensor in shapes.items():
+    dtype = np.dtype(tensor.dtype)
     if dtype not in DTYPE_NAMES:
       raise ValueError(
-        f'{name} has dtype {dtype}; wanted one of {list(map(str, DTYPE_NAMES))}.'
+        f'{name} has dtype {dtype}; it must be one of {list(map(str, DTYPE_NAMES))}.'
       )
-    end = start + math.prod(each.shape) * dtype.itemsize
+    stop = start + math.prod(tensor.shape) * dtype.itemsize
     header[name] = {
       'dtype': DTYPE_NAMES[dtype],
-      'shape': list(each.shape),
-      'data_offsets': [start, end],
+      'shape': list(tensor.shape),
+      'data_offsets': [start, stop],
     }
-    start = end
+    start = stop
+
   text = json.dumps(header, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % 8)
   return len(text).to_bytes(8, 'little') + text
 
 
-def _entry(
-  path: epath.Path, name: str, found: Mapping[str, Any], first: int, size: int
+def _make_entry(
+  path: epath.Path,
+  name: str,
+  fields: Mapping[str, Any],
+  data_start: int,
+  file_size: int,
 ) -> TensorEntry:
-  """One tensor of a header, checked against the file's size."""
-  dtype, shape = DTYPES.get(found['dtype']), tuple(found['shape'])
+  """Returns one tensor of a header after checks against its shape and the size of the file."""
+  shape = tuple(fields['shape'])
+  dtype = DTYPES.get(fields['dtype'])
   if dtype is None:
     raise ValueError(
-      f'{path}: {name} has dtype {found["dtype"]}; wanted one of {list(DTYPES)}. '
-      'Quantised weights are not read.'
+      f'{path}: {name} has dtype {fields["dtype"]}; it must be one of {list(DTYPES)}. '
+      'Quantized weights are not supported.'
     )
-  start, end = found['data_offsets']
-  if end - start != math.prod(shape) * dtype.itemsize:
+
+  start, stop = fields['data_offsets']
+  num_bytes = math.prod(shape) * dtype.itemsize
+  if stop - start != num_bytes:
     raise ValueError(
-      f'{path}: {name} of shape {shape} has {end - start} bytes; wanted '
-      f'{math.prod(shape) * dtype.itemsize}.'
+      f'{path}: {name} of shape {shape} has {stop - start} bytes; it must have {num_bytes}.'
     )
-  if first + end > size:
+  if data_start + stop > file_size:
     raise ValueError(
-      f'{path} is cut off: {name} of shape {shape} ends at byte {first + end}, the '
-      f'file at byte {size}. Copy it again.'
+      f'{path} is truncated: {name} of shape {shape} ends at byte {data_start + stop}, the '
+      f'file at byte {file_size}. Copy it again.'
     )
-  return TensorEntry(path, dtype, shape, first + start)
+  return TensorEntry(path, dtype, shape, data_start + start)

@@ -1,66 +1,72 @@
-"""Parameters written as one file, or as a folder that orbax reads."""
+"""Saves parameters as one safetensors file or as an orbax checkpoint."""
 
-from collections.abc import Mapping
-import itertools
+from collections.abc import Iterator, Mapping
 import json
-from typing import Any
 
 from etils import epath
 import jax
+from jax.typing import DTypeLike
+import numpy as np
 from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
-from mathft_jax.checkpoints.restore import to_json_value
+from mathft_jax.checkpoints.json_values import to_json_value
+from mathft_jax.checkpoints.lazy_params import ArrayTree
+from mathft_jax.models.config import Json
 from mathft_jax.storage import remote_paths
 
 
 def export_safetensors(
-  path: epath.PathLike, source: lazy_params.LazyParams, *, dtype: Any = None
+  path: epath.PathLike,
+  source: lazy_params.LazyParams,
+  *,
+  dtype: DTypeLike | None = None,
 ) -> epath.Path:
-  """The path of one safetensors file with flat names, written one layer's tensor at a time.
+  """Writes one safetensors file with flat names, one layer at a time, and returns its path.
 
-  `dtype` is that of the file; None keeps each parameter's own.
+  Args:
+    dtype: of the file. None: of each parameter.
   """
-  shapes = {
-    name: jax.ShapeDtypeStruct(each.shape, dtype or each.dtype)
-    for name, each in source.shapes.items()
-  }
-  parts = itertools.chain.from_iterable(map(source.parts, shapes))
+  shapes = lazy_params.cast_shapes(source.shapes, dtype)
+
+  def iter_arrays() -> Iterator[np.ndarray]:
+    for name in shapes:
+      yield from source.iter_layers(name)
+
   return safetensors_format.write_safetensors(
-    path, shapes, parts, _header(source.metadata)
+    path, shapes, iter_arrays(), _header_metadata(source.metadata)
   )
 
 
 def save_safetensors(
-  path: epath.PathLike, params: Any, metadata: Mapping[str, Any]
+  path: epath.PathLike, params: ArrayTree, metadata: Json
 ) -> epath.Path:
-  """The same of params in memory."""
+  """Writes parameters in memory as one safetensors file and returns its path."""
   flat = lazy_params.flatten_params(params)
+  arrays = map(jax.device_get, flat.values())
   return safetensors_format.write_safetensors(
-    path, flat, map(jax.device_get, flat.values()), _header(metadata)
+    path, flat, arrays, _header_metadata(metadata)
   )
 
 
 def save_orbax_checkpoint(
-  path: epath.PathLike, params: Any, metadata: Mapping[str, Any]
+  path: epath.PathLike, params: ArrayTree, metadata: Json
 ) -> epath.Path:
-  """The path of a folder with params and metadata, as a training's steps have them.
+  """Writes parameters and metadata as a training run does for a step; returns the folder.
 
-  The arrays may be spread over a mesh; each process writes what its devices hold.
+  The arrays may be sharded over a mesh; each process writes the shards of its devices.
   """
   path = remote_paths.absolute_path(path)
+  args = ocp.args.Composite(
+    params=ocp.args.StandardSave(params),
+    metadata=ocp.args.JsonSave(to_json_value(metadata)),
+  )
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-    checkpointer.save(
-      path,
-      args=ocp.args.Composite(
-        params=ocp.args.StandardSave(params),
-        metadata=ocp.args.JsonSave(to_json_value(metadata)),
-      ),
-    )
+    checkpointer.save(path, args=args)
   return path
 
 
-def _header(metadata: Mapping[str, Any]) -> dict[str, str]:
+def _header_metadata(metadata: Json) -> Mapping[str, str]:
   return {
     'format': safetensors_format.FORMAT_NAME,
     'metadata': json.dumps(to_json_value(metadata)),

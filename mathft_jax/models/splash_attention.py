@@ -152,7 +152,7 @@ def _attend_on_device(
 
 
 def block_size_and_padding(length: int) -> tuple[int, int]:
-  """Returns the block size and the tokens to add for the fewest blocks of at most MAX_BLOCK_SIZE."""
+  """Returns the block size, and the tokens to add, for the fewest blocks within MAX_BLOCK_SIZE."""
   count = -(-length // MAX_BLOCK_SIZE)
   block_size = -(-length // (count * LANES)) * LANES
   return block_size, count * block_size - length

@@ -100,7 +100,7 @@ class StateSource:
       params = lora_lib.LoraParams(self._load_or_init_params(), adapters)
       self.config.lora.check_merged(
         params,
-        checkpoints.open_lazy_params(path).read,
+        checkpoints.open_lazy_params(path).read_array,
         where=f'{path}, resumed with {self.init_from}',
       )
 

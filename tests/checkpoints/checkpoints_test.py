@@ -110,7 +110,7 @@ def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
 ):
   store = checkpoints.CheckpointManager(tmp_path, keep=1)
   monkeypatch.setattr(
-    checkpoints.CheckpointManager, '_empty_deleted', lambda self: None
+    checkpoints.CheckpointManager, '_empty_trash', lambda self: None
   )
   for step in (1, 2):
     store.save(step, make_params(), make_params(), {})
@@ -160,7 +160,7 @@ def test_a_step_folder_a_folder_of_steps_and_a_workdir_are_all_found(tmp_path):
 
 def test_a_path_without_a_checkpoint_says_what_is_wanted(tmp_path):
   with pytest.raises(
-    ValueError, match='has no checkpoint in it.*INITIAL_CHECKPOINT_PATH'
+    ValueError, match='contains no checkpoint.*INITIAL_CHECKPOINT_PATH'
   ):
     checkpoints.resolve_checkpoint(tmp_path)
   with pytest.raises(ValueError, match='does not exist'):

@@ -37,7 +37,7 @@ def assert_done(ended):
 def params_of(path):
   """All parameters, in this process's memory."""
   source = checkpoints.open_lazy_params(path)
-  return {name: source.read(name, None) for name in source.shapes}
+  return {name: source.read_array(name, None) for name in source.shapes}
 
 
 def lines(workdir):

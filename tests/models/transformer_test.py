@@ -338,7 +338,7 @@ def test_bad_configs_are_refused_with_what_is_wanted():
     dataclasses.replace(PLAIN, num_kv_heads=3)
   with pytest.raises(ValueError, match='silu'):
     dataclasses.replace(PLAIN, mlp_activation='swish')
-  with pytest.raises(ValueError, match='own slots'):
+  with pytest.raises(ValueError, match='has a suffix'):
     cache = cache_lib.allocate_cache(PLAIN, batch_size=BATCH, max_length=3)
     transformer.hidden_states(
       PLAIN,
@@ -377,9 +377,7 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
     cache=cache,
   )
   cache = cache_lib.share_prefix(cache, config, copies=1, max_length=2)
-  cache = dataclasses.replace(
-    cache, suffix=cache.suffix.grow(2)
-  )
+  cache = dataclasses.replace(cache, suffix=cache.suffix.grow(2))
   second, _ = forward(
     config,
     params,

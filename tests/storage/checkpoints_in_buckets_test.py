@@ -77,7 +77,7 @@ def test_a_step_that_was_not_written_to_its_end_is_not_there(bucket):
   with checkpoints.CheckpointManager(folder) as store:
     assert store.latest_step() == 1
   with pytest.raises(
-    ValueError, match='2 has no checkpoint in it .*without commit_success.txt'
+    ValueError, match='2 contains no checkpoint .*without commit_success.txt'
   ):
     checkpoints.resolve_checkpoint(f'{folder}/2')
   save_all(folder, [2])  # over what is left of it
@@ -164,14 +164,14 @@ def test_an_export_that_was_stopped_is_no_folder_of_weights_and_is_made_again(
     )
   monkeypatch.undo()
   assert 'exported/model-00001-of-00003.safetensors' in bucket[1]
-  with pytest.raises(ValueError, match='has no checkpoint in it'):
+  with pytest.raises(ValueError, match='contains no checkpoint'):
     checkpoints.resolve_checkpoint(f'{bucket[0]}/exported')
   exported = convert.convert(checkpoint=native, output=f'{bucket[0]}/exported')
   assert sorted(child.name for child in exported.iterdir()) == [
     'config.json',
     'model.safetensors',
   ]
-  with pytest.raises(ValueError, match='there already and not empty'):
+  with pytest.raises(ValueError, match='exists and is not empty'):
     convert.convert(checkpoint=native, output=exported)
 
 
@@ -180,5 +180,5 @@ def test_a_file_that_was_cut_off_is_refused(bucket, published):
   bucket[1]['published/model.safetensors'] = dataclasses.replace(
     whole, content=whole.content[:-1000]
   )
-  with pytest.raises(ValueError, match='is cut off'):
+  with pytest.raises(ValueError, match='is truncated'):
     checkpoints.open_lazy_params(published[0])

@@ -1,4 +1,4 @@
-"""Rotary embeddings in config.json: `rope_theta` and `rope_scaling`, or `rope_parameters` (newer)."""
+"""Rotary embeddings in config.json: `rope_theta`, `rope_scaling`, newer `rope_parameters`."""
 
 from typing import Any
 

@@ -72,7 +72,9 @@ def _of_layer(
   param_name: str, tensor_name: str, num_input_axes: int = 0
 ) -> TensorMapping:
   return TensorMapping(
-    LAYERS_PREFIX + param_name, f'model.layers.{{}}.{tensor_name}', num_input_axes
+    LAYERS_PREFIX + param_name,
+    f'model.layers.{{}}.{tensor_name}',
+    num_input_axes,
   )
 
 

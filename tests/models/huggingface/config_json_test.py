@@ -332,9 +332,9 @@ def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
 def test_a_layout_there_and_back_is_the_same(inputs, shape):
   row = tensor_names.TensorMapping('layers/x', 'x.{}', inputs)
   array = np.arange(math.prod(shape)).reshape(shape)
-  theirs = row.to_theirs(array)
-  assert theirs.shape == row.their_shape(shape)
-  np.testing.assert_array_equal(row.to_ours(theirs, shape), array)
+  theirs = row.to_tensor(array)
+  assert theirs.shape == row.tensor_shape(shape)
+  np.testing.assert_array_equal(row.to_param(theirs, shape), array)
   if inputs == 1:
     np.testing.assert_array_equal(
       theirs @ np.ones(3), array.reshape(3, 8).T @ np.ones(3)
