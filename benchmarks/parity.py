@@ -1,27 +1,27 @@
-"""Logits of small models of every family against those of `transformers`: a table.
+"""Compares logits of small models of every family with those of `transformers`; prints a table.
 
   python -m benchmarks.parity
 
-The models and the logits of `transformers` are the files that tests/models/make_goldens.py wrote.
+`tests/models/make_goldens.py` wrote the models and the logits of `transformers`.
 """
 
 from tests.models import make_goldens, parity_test
 
 
 def main() -> None:
-  print(
-    '| model | largest logit | full forward | prefill and decoding |\n|---|---:|---:|---:|'
-  )
+  print('| model | largest logit | full forward | prefill and decoding |')
+  print('|---|---:|---:|---:|')
   for case in make_goldens.CASES:
     config, params = parity_test.load(parity_test.GOLDENS / case)
     golden = parity_test.expected(case)
     tokens, wanted = golden['tokens'], golden['logits']
-    found = [
-      parity_test.difference(logits(config, params, tokens), wanted)
-      for logits in (parity_test.full_logits, parity_test.decoded_logits)
-    ]
+
+    full = parity_test.full_logits(config, params, tokens)
+    decoded = parity_test.decoded_logits(config, params, tokens)
+    full_error = parity_test.difference(full, wanted)
+    decoded_error = parity_test.difference(decoded, wanted)
     print(
-      f'| `{case}` | {abs(wanted).max():.2f} | {found[0]:.1e} | {found[1]:.1e} |',
+      f'| `{case}` | {abs(wanted).max():.2f} | {full_error:.1e} | {decoded_error:.1e} |',
       flush=True,
     )
 

@@ -163,7 +163,7 @@ class CheckpointManager:
     if abstract_params is not None:
       items['params'] = ocp.args.StandardRestore(abstract_params)
     restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-    return restored.get('params'), restored.optimizer
+    return restored.get('params'), restored['optimizer']
 
   def _empty_trash(self) -> None:
     if processes.is_primary() and not self._is_remote and self._trash.exists():

@@ -29,7 +29,7 @@ def create_sharded_arrays(
   STREAM_BYTES of stacked ones.
   """
 
-  def create(keys: tuple[jax.tree_util.DictKey, ...], array):
+  def create(keys: tuple, array: jax.ShapeDtypeStruct):
     name = '/'.join(key.key for key in keys)
     return jax.block_until_ready(_create_array(source, name, array))
 
@@ -125,9 +125,10 @@ def _layer_sharding(sharding: Sharding) -> Sharding | None:
 
 
 def _bounds(
-  index: tuple[slice, ...], shape: tuple[int, ...]
+  index: tuple[slice, ...] | None, shape: tuple[int, ...]
 ) -> tuple[Bounds, ...]:
   """Returns (start, stop) of each axis, which unlike slices can be keys of a cache."""
+  assert index is not None
   bounds = []
   for axis_slice, size in zip(index, shape):
     start, stop, _ = axis_slice.indices(size)

@@ -147,7 +147,7 @@ def _write_tensor(
     array = next(arrays)
     missing -= array.size
     array = np.ascontiguousarray(array, dtype=tensor.dtype)
-    file.write(memoryview(array.reshape(-1).view(np.uint8)))
+    file.write(array.reshape(-1).view(np.uint8).data)
   if missing:
     raise ValueError(
       f'{name}: its arrays have {-missing} values more than its shape '

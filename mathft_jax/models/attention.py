@@ -393,6 +393,7 @@ class Attention(nnx.Module):
         q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap, **inputs.splash._asdict()
       )
     elif cache is not None and cache.prefix is not None:
+      assert inputs.prefix_mask_PXS is not None
       out_BTNH = attend_with_shared_prefix(
         q_BTNH,
         cache.prefix,

@@ -28,6 +28,13 @@ from mathft_jax.models import config as config_lib
 LayerArrays = jax.Array | tuple[jax.Array, ...]
 
 
+class KeyValuePair(NamedTuple):
+  """Keys and values of one layer [B, K, S, H], or of stacked layers [L, B, K, S, H]."""
+
+  key: jax.Array
+  value: jax.Array
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KeyValues:
@@ -36,6 +43,16 @@ class KeyValues:
   key: LayerArrays
   value: LayerArrays
   position_BS: jax.Array  # int32
+
+  def stacked(self) -> KeyValuePair:
+    """Returns the arrays of stacked layers."""
+    assert not isinstance(self.key, tuple)
+    assert not isinstance(self.value, tuple)
+    return KeyValuePair(self.key, self.value)
+
+  def layer(self, index: int) -> KeyValuePair:
+    """Returns the arrays of one layer."""
+    return KeyValuePair(self.key[index], self.value[index])
 
   def grow(self, num_slots: int) -> 'KeyValues':
     """Returns the same with room for `num_slots` more tokens."""
@@ -50,13 +67,6 @@ class KeyValues:
     )
     key, value = jax.tree.map(pad, (self.key, self.value))
     return KeyValues(key, value, positions_BS)
-
-
-class KeyValuePair(NamedTuple):
-  """Keys and values of one layer [B, K, S, H], or of all layers, stacked or as tuples."""
-
-  key: LayerArrays
-  value: LayerArrays
 
 
 class LayerCache(NamedTuple):
@@ -119,9 +129,9 @@ class KVCache:
     """Returns the cache of one layer of a cache that is not stacked."""
     suffix = prefix = None
     if self.suffix is not None:
-      suffix = KeyValuePair(self.suffix.key[index], self.suffix.value[index])
+      suffix = self.suffix.layer(index)
     if self.prefix is not None:
-      prefix = KeyValuePair(self.prefix.key[index], self.prefix.value[index])
+      prefix = self.prefix.layer(index)
     return LayerCache(suffix, prefix, self.length)
 
 

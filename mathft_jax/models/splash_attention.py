@@ -9,7 +9,7 @@ Shapes: B sequences, T tokens, N query heads, K key/value heads, H head size.
 from collections.abc import Callable, Sequence
 import functools
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import (
@@ -175,7 +175,8 @@ def _make_kernel(
     mask = masks.LocalMask(shape, (window - 1, 0), 0)
   fields = splash.BlockSizes.__dataclass_fields__
   block_fields = [name for name in fields if name.startswith('block_')]
-  block_sizes = splash.BlockSizes(**dict.fromkeys(block_fields, block_size))
+  sizes: dict[str, Any] = dict.fromkeys(block_fields, block_size)
+  block_sizes = splash.BlockSizes(**sizes)
 
   with jax.ensure_compile_time_eval():
     kernel = splash.make_splash_mha(

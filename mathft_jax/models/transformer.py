@@ -33,6 +33,8 @@ ApplyBlock = Callable[
   [layers_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
   tuple[jax.Array, cache_lib.LayerCache | None],
 ]
+# Keys and values of all layers.
+Suffix = tuple[cache_lib.LayerArrays, cache_lib.LayerArrays]
 ACTIVATION_AXES = 'batch', 'length', None
 
 REMAT_POLICIES = {
@@ -110,10 +112,11 @@ def param_logical_axes(config: TransformerConfig) -> Params:
     if path[0] == 'layers':
       axes = 'layers', *axes
 
+    *branches, name = map(str, path)
     node = tree
-    for name in path[:-1]:
-      node = node.setdefault(name, {})
-    node[path[-1]] = axes
+    for branch in branches:
+      node = node.setdefault(branch, {})
+    node[name] = axes
   return tree
 
 
@@ -187,8 +190,8 @@ def hidden_states(
   if cache is None or suffix is None or key_position_BS is None:
     return hidden_BTD, None
   length = jnp.int32(cache.length + positions_BT.shape[1])
-  suffix = cache_lib.KeyValues(suffix.key, suffix.value, key_position_BS)
-  return hidden_BTD, cache_lib.KVCache(suffix, cache.prefix, length)
+  new_suffix = cache_lib.KeyValues(*suffix, key_position_BS)
+  return hidden_BTD, cache_lib.KVCache(new_suffix, cache.prefix, length)
 
 
 def logits(
@@ -229,7 +232,7 @@ def _apply_unstacked(
   blocks: Sequence[layers_lib.Block],
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, cache_lib.KeyValuePair | None]:
+) -> tuple[jax.Array, Suffix | None]:
   """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
   suffixes = []
   for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
@@ -240,7 +243,8 @@ def _apply_unstacked(
 
   if not suffixes:
     return x_BTD, None
-  return x_BTD, cache_lib.KeyValuePair(*zip(*suffixes))
+  keys, values = zip(*suffixes)
+  return x_BTD, (keys, values)
 
 
 def _scan_layers(
@@ -249,7 +253,7 @@ def _scan_layers(
   blocks: layers_lib.Block,
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, cache_lib.KeyValuePair | None]:
+) -> tuple[jax.Array, Suffix | None]:
   """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
 
   One scan step is a whole period of the attention pattern. Layers that are left over follow the
@@ -257,9 +261,9 @@ def _scan_layers(
   """
   suffix = prefix = None
   if cache is not None and cache.suffix is not None:
-    suffix = cache_lib.KeyValuePair(cache.suffix.key, cache.suffix.value)
+    suffix = cache.suffix.stacked()
   if cache is not None and cache.prefix is not None:
-    prefix = cache_lib.KeyValuePair(cache.prefix.key, cache.prefix.value)
+    prefix = cache.prefix.stacked()
   period = len(config.attention_pattern)
   num_periods = config.num_layers // period
   stacked = blocks, prefix, jnp.arange(config.num_layers)

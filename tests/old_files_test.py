@@ -1,0 +1,150 @@
+"""Checkpoints and candidate files from before the renaming give the same results today."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from mathft_jax import checkpoints, evaluate, grade, sample, score, train
+from mathft_jax.config import entry_point
+from mathft_jax.models import transformer
+
+OLD = pathlib.Path(__file__).parent / 'goldens' / 'before_renaming'
+MODEL = f'--gin_file={OLD}/model.gin'
+ALL_DEVICES = (
+  '--gin.NUM_PARTITIONS=8'  # tests have 8 devices; batches here are smaller
+)
+DATA = ('--gin_file=data/jsonl.gin', f'--gin.DATA_PATH={OLD}/problems.jsonl')
+
+
+def read_jsonl(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(program, *flags):
+  argv = [program.__module__, *flags]
+  assert entry_point.main(program, argv) == 0
+
+
+def assert_close(found, wanted, **tolerance):
+  """Compares nested JSON values: floats up to the tolerance, everything else exactly."""
+  if isinstance(wanted, dict):
+    assert sorted(found) == sorted(wanted)
+    for key, value in wanted.items():
+      assert_close(found[key], value, **tolerance)
+  elif isinstance(wanted, list):
+    assert len(found) == len(wanted)
+    for found_item, wanted_item in zip(found, wanted):
+      assert_close(found_item, wanted_item, **tolerance)
+  elif isinstance(wanted, float):
+    assert found == pytest.approx(wanted, **tolerance)
+  else:
+    assert found == wanted
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  shutil.copytree(OLD / 'workdir', tmp_path / 'workdir')
+  return tmp_path / 'workdir'
+
+
+def test_an_old_checkpoint_restores():
+  config = checkpoints.load_model_config(OLD / 'workdir')
+  abstract_params = transformer.abstract_params(config)
+  params = checkpoints.load_params(OLD / 'workdir', abstract_params)
+
+  assert config == transformer.TransformerConfig(259, 8, 2, 2, 16)
+  for found, wanted in zip(
+    jax.tree.leaves(params), jax.tree.leaves(abstract_params), strict=True
+  ):
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    assert np.isfinite(found).all()
+
+
+def test_an_old_training_run_resumes_with_the_same_losses(workdir):
+  run(
+    train.train,
+    '--gin_file=stages/ssft.gin',
+    MODEL,
+    ALL_DEVICES,
+    *DATA,
+    f'--gin.MODEL_DIR={workdir}',
+    '--gin.INITIAL_CHECKPOINT_PATH=random',
+    '--gin.TRAIN_STEPS=4',
+    '--gin.BATCH_SIZE=2',
+    '--gin.MAX_LENGTH=160',
+    '--gin.LEARNING_RATE=0.01',
+    '--gin.WARMUP_STEPS=1',
+    '--gin.CHECKPOINT_PERIOD=2',
+    '--gin.TENSORBOARD=False',
+  )
+
+  old, new = read_jsonl(workdir / 'metrics.jsonl')[-2:]
+  [wanted] = read_jsonl(OLD / 'resumed_metrics.jsonl')
+  assert (old['step'], new['step']) == (2, 4)
+  for name in ('loss', 'token_nll', 'gradient_norm', 'learning_rate'):
+    assert new[name] == pytest.approx(wanted[name], rel=1e-5)
+
+
+def test_an_old_checkpoint_gives_the_same_samples(tmp_path):
+  run(
+    sample.sample,
+    '--gin_file=programs/sample.gin',
+    MODEL,
+    ALL_DEVICES,
+    *DATA,
+    '--gin.SPLIT=train',
+    f'--gin.CHECKPOINT_PATH={OLD}/workdir',
+    f'--gin.INFER_OUTPUT_DIR={tmp_path}',
+    '--gin.NUM_DECODES=2',
+    '--gin.MAX_DECODE_LENGTH=6',
+    '--gin.DECODE_BATCH_SIZE=2',
+  )
+
+  found = read_jsonl(tmp_path / 'candidates.jsonl')
+  assert_close(found, read_jsonl(OLD / 'sampled.jsonl'), abs=1e-4)
+
+
+def test_old_candidates_have_the_same_grades(tmp_path):
+  run(
+    grade.grade,
+    '--gin_file=programs/grade.gin',
+    f'--gin.CANDIDATES={OLD}/candidates.jsonl',
+    f'--gin.INFER_OUTPUT_DIR={tmp_path}',
+  )
+
+  found = (tmp_path / 'graded.jsonl').read_bytes()
+  assert found == (OLD / 'graded.jsonl').read_bytes()
+
+
+def test_old_graded_candidates_have_the_same_scores(tmp_path):
+  run(
+    score.score,
+    '--gin_file=programs/score.gin',
+    MODEL,
+    ALL_DEVICES,
+    f'--gin.CHECKPOINT_PATH={OLD}/workdir',
+    f'--gin.CANDIDATES={OLD}/graded.jsonl',
+    f'--gin.INFER_OUTPUT_DIR={tmp_path}',
+    '--gin.SCORE_BATCH_SIZE=2',
+  )
+
+  found = read_jsonl(tmp_path / 'scored.jsonl')
+  assert_close(found, read_jsonl(OLD / 'scored.jsonl'), rel=1e-4)
+
+
+def test_old_scored_candidates_have_the_same_report(tmp_path):
+  run(
+    evaluate.evaluate,
+    '--gin_file=programs/evaluate.gin',
+    f'--gin.CANDIDATES={OLD}/scored.jsonl',
+    f'--gin.EVAL_OUTPUT_DIR={tmp_path}',
+  )
+
+  found = json.loads((tmp_path / 'report.json').read_text())
+  wanted = json.loads((OLD / 'report.json').read_text())
+  del found['inputs']['scored']['path'], wanted['inputs']['scored']['path']
+  assert found == wanted
