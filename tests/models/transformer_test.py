@@ -338,7 +338,7 @@ def test_bad_configs_are_refused_with_what_is_wanted():
     dataclasses.replace(PLAIN, num_kv_heads=3)
   with pytest.raises(ValueError, match='silu'):
     dataclasses.replace(PLAIN, mlp_activation='swish')
-  with pytest.raises(ValueError, match='has a suffix'):
+  with pytest.raises(ValueError, match='do not fit in a KV cache'):
     cache = cache_lib.allocate_cache(PLAIN, batch_size=BATCH, max_length=3)
     transformer.hidden_states(
       PLAIN,
