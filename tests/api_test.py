@@ -83,7 +83,7 @@ def test_a_checkpoint_without_its_tokenizer_asks_for_one(work_folder):
   source = checkpoints.open_lazy_params('runs/ssft/params.safetensors')
   metadata = dict(source.metadata)
   metadata['fingerprint'] = {'vocabulary': 'tokenizer, sha256 0'}
-  params = {name: source.read(name, None) for name in source.shapes}
+  params = {name: source.read_array(name, None) for name in source.shapes}
   checkpoints.save_safetensors(path, params, metadata)
 
   with pytest.raises(
