@@ -1,4 +1,4 @@
-"""Trainings in a row: each starts from the one before, the last one's weights are the file."""
+"""Training stages run in a row; the weights of the last are exported."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ from mathft_jax import checkpoints, curriculum
 
 
 def adding(amount):
-  """A training that adds a number to its one weight and says where it began."""
+  """A training stage that adds a number to its only weight and records where it started."""
 
   def stage(workdir, *, init_from):
     start = (
@@ -41,7 +41,7 @@ def weights(path):
   return jax.tree.map(np.asarray, checkpoints.load_params(path, abstract))
 
 
-def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(
+def test_each_stage_starts_from_the_one_before_and_the_last_is_exported(
   tmp_path,
 ):
   path = curriculum.curriculum(
@@ -59,11 +59,11 @@ def test_each_lesson_starts_from_the_one_before_and_the_last_is_exported(
   )  # no path of this machine
 
 
-def test_without_export_the_last_checkpoint_is_handed_over(tmp_path):
+def test_without_export_the_last_checkpoint_is_returned(tmp_path):
   path = curriculum.curriculum(tmp_path, stages={'facts': adding(2.0)})
   assert path == tmp_path / 'facts' / 'checkpoints' / '1'
 
 
-def test_no_lessons_are_refused(tmp_path):
+def test_no_stages_are_an_error(tmp_path):
   with pytest.raises(ValueError, match='no stages'):
     curriculum.curriculum(tmp_path, stages={})

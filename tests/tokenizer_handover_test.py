@@ -1,4 +1,4 @@
-"""A checkpoint knows its tokenizer and template; train, sample and score refuse others."""
+"""Programs refuse a checkpoint with another tokenizer or template."""
 
 import dataclasses
 import shutil
@@ -34,7 +34,7 @@ def vocabulary_at(path, **changed):
 
 @pytest.fixture(scope='module')
 def trained(tokenizer_paths, tmp_path_factory):
-  """A checkpoint of one step with a tokenizer of Qwen's kind and its turns."""
+  """A checkpoint of one step with a Qwen-like tokenizer and chat template."""
   return run_training(
     tmp_path_factory.mktemp('trained'),
     'random',
@@ -115,7 +115,7 @@ CHANGES = {
 
 @pytest.mark.parametrize('program', [run_training, run_sampling, run_scoring])
 @pytest.mark.parametrize('change', CHANGES)
-def test_a_stage_that_disagrees_is_refused_with_both_sides(
+def test_the_error_for_another_tokenizer_or_template_shows_both_sides(
   tmp_path, trained, make_tokenizer, tokenizer_paths, program, change
 ):
   special, fields, message = CHANGES[change]
@@ -129,7 +129,7 @@ def test_a_stage_that_disagrees_is_refused_with_both_sides(
     program(tmp_path, trained, vocabulary, dataclasses.replace(CHAT, **fields))
 
 
-def test_the_same_tokenizer_in_another_place_is_the_same(
+def test_the_same_tokenizer_in_another_folder_is_accepted(
   tmp_path, trained, tokenizer_paths
 ):
   shutil.copy(tokenizer_paths['qwen'], tmp_path / 'copy.json')
@@ -149,7 +149,7 @@ def test_the_same_tokenizer_in_another_place_is_the_same(
   assert params['embedding'].shape == (640, 8)
 
 
-def test_training_and_scoring_see_the_same_ids(tmp_path, tokenizer_paths):
+def test_training_and_scoring_have_the_same_ids(tmp_path, tokenizer_paths):
   vocabulary = vocabulary_at(tokenizer_paths['qwen'])
   sets = [
     schema.CandidateSet(

@@ -27,7 +27,7 @@ SHORT_WORDS = LabelWords(((6,), (5,)))
 
 
 def solve(number, inputs=3, targets=2):
-  """An example whose tokens all name it: 100 * number + position."""
+  """A solution example; each token id is 100 * number + position."""
   ids = 100 * number + np.arange(inputs + targets)
   return SolutionExample(ids[:inputs], [*ids[inputs:-1], EOS])
 
@@ -42,7 +42,7 @@ def contrast(number, targets, label):
 
 
 def numbers(batch):
-  """Which example each row begins with."""
+  """The number of the first example of each row."""
   return batch['decoder_input_tokens'][:, 0] // 100
 
 
@@ -56,7 +56,7 @@ def assert_equal_batches(left, right):
     np.testing.assert_array_equal(left[key], right[key], err_msg=key)
 
 
-def test_a_row_is_the_sequence_and_the_same_shifted_by_one():
+def test_inputs_and_targets_are_the_sequence_shifted_by_one():
   batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_input_tokens'], [[100, 101, 102, 103, PAD, PAD]]
@@ -72,13 +72,13 @@ def test_a_row_is_the_sequence_and_the_same_shifted_by_one():
   )
 
 
-def test_loss_weights_cover_the_targets_with_their_end_and_nothing_else():
+def test_loss_weights_cover_targets_and_eos_only():
   batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
   trained = batch['decoder_target_tokens'][batch['decoder_loss_weights'] > 0]
   np.testing.assert_array_equal(trained, [103, EOS])
 
 
-def test_target_weights_go_with_their_tokens():
+def test_target_weights_become_loss_weights():
   example = dataclasses.replace(solve(1), target_weights=[0.25, 3])
   batch = next(batching.eval_batches([example], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
@@ -86,7 +86,7 @@ def test_target_weights_go_with_their_tokens():
   )
 
 
-def test_an_example_without_inputs_trains_all_but_its_first_token():
+def test_without_inputs_all_but_the_first_token_are_trained():
   batch = next(
     batching.eval_batches(
       [SolutionExample([], [7, 8, EOS])], batch_size=1, max_length=3
@@ -96,7 +96,7 @@ def test_an_example_without_inputs_trains_all_but_its_first_token():
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[1, 1, 0]])
 
 
-def test_target_weights_without_inputs_skip_the_first_token_too():
+def test_target_weights_without_inputs_skip_the_first_token():
   example = SolutionExample([], [7, 8, EOS], [5, 2, 3])
   batch = next(batching.eval_batches([example], batch_size=1, max_length=3))
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[2, 3, 0]])
@@ -104,9 +104,7 @@ def test_target_weights_without_inputs_skip_the_first_token_too():
 
 @pytest.mark.parametrize('pack', [False, True])
 @pytest.mark.parametrize('step', [1, 4, 9, 17])
-def test_a_stream_resumed_at_a_step_goes_on_like_the_uninterrupted_one(
-  pack, step
-):
+def test_resumed_batches_equal_those_of_an_uninterrupted_run(pack, step):
   random = np.random.default_rng(0)
   examples = [
     solve(n, targets=int(random.integers(1, 9))) for n in range(1, 20)
@@ -120,7 +118,7 @@ def test_a_stream_resumed_at_a_step_goes_on_like_the_uninterrupted_one(
     assert_equal_batches(left, right)
 
 
-def test_another_seed_is_another_order():
+def test_another_seed_gives_another_order():
   examples = [solve(n) for n in range(1, 30)]
   first = [
     next(
@@ -131,7 +129,7 @@ def test_another_seed_is_another_order():
   assert not np.array_equal(*first)
 
 
-def test_each_epoch_shows_every_example_once_and_in_another_order():
+def test_each_epoch_has_every_example_once_in_a_new_order():
   examples = [solve(n) for n in range(1, 13)]
   stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
   epochs = [
@@ -142,14 +140,14 @@ def test_each_epoch_shows_every_example_once_and_in_another_order():
   assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_a_batch_may_span_two_epochs_and_none_is_lost():
+def test_a_batch_may_span_two_epochs_without_losing_examples():
   examples = [solve(n) for n in range(1, 6)]
   stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
   shown = np.concatenate([numbers(batch) for batch in take(stream, 5)])
   assert np.bincount(shown).tolist() == [0, 4, 4, 4, 4, 4]
 
 
-def test_batches_larger_than_the_data_repeat_it():
+def test_a_batch_larger_than_the_data_repeats_examples():
   batch = next(
     batching.train_batches(
       [solve(1), solve(2)], batch_size=6, max_length=6, seed=0
@@ -158,7 +156,7 @@ def test_batches_larger_than_the_data_repeat_it():
   assert np.bincount(numbers(batch)).tolist() == [0, 3, 3]
 
 
-def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions():
+def test_packed_rows_have_whole_examples_with_own_segment_and_positions():
   random = np.random.default_rng(1)
   examples = [
     solve(
@@ -195,7 +193,7 @@ def test_packed_rows_hold_whole_examples_under_their_own_segment_and_positions()
   assert len(set(seen)) == len(seen) and batch['decoder_segment_ids'].max() > 1
 
 
-def test_packing_wastes_little():
+def test_packing_has_less_than_ten_percent_padding():
   random = np.random.default_rng(0)
   examples = [
     solve(n, targets=int(t)) for n, t in enumerate(random.integers(2, 60, 300))
@@ -224,7 +222,7 @@ def test_pairs_stay_adjacent_with_the_correct_one_first():
     np.testing.assert_array_equal(batch['is_correct'], [1, 0] * 3)
 
 
-def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the_verdict():
+def test_a_verdict_row_is_the_prompt_and_word_positions_are_its_last_token():
   example = VerdictExample([9, 9, 4], 1)
   batch = next(
     batching.eval_batches(
@@ -240,7 +238,7 @@ def test_a_verdict_row_is_the_prompt_and_its_word_positions_the_token_before_the
   assert 'decoder_branch_ids' not in batch
 
 
-def test_words_of_several_tokens_are_branches_that_continue_the_prompt():
+def test_label_words_of_several_tokens_are_branches_after_the_prompt():
   example = VerdictExample([9, 9, 4], 0)
   batch = next(
     batching.eval_batches(
@@ -266,7 +264,7 @@ def test_words_of_several_tokens_are_branches_that_continue_the_prompt():
   )
 
 
-def test_two_long_words_are_two_branches_from_the_same_position():
+def test_two_long_label_words_are_branches_at_the_same_positions():
   words = LabelWords(((3, 4), (5, 6)))
   example = VerdictExample([9, 9], 1)
   batch = next(
@@ -280,7 +278,7 @@ def test_two_long_words_are_two_branches_from_the_same_position():
   np.testing.assert_array_equal(batch['word_positions'], [[[1, 2], [1, 3]]])
 
 
-def test_rows_without_a_verdict_weigh_nothing_beside_rows_with_one():
+def test_rows_without_a_verdict_have_verdict_weight_zero():
   examples = [*pair(1), solve(2), solve(3)]
   batch = next(
     batching.train_batches(
@@ -299,7 +297,7 @@ def test_rows_without_a_verdict_weigh_nothing_beside_rows_with_one():
   np.testing.assert_array_equal(batch['label_words'], LONG_WORDS.ids_WM)
 
 
-def test_contrast_rows_have_labels_and_trained_tokens_but_no_words():
+def test_contrast_rows_have_labels_and_trained_tokens_but_no_label_words():
   examples = [contrast(1, 2, 1), contrast(1, 4, 0)]
   batch = next(
     batching.train_batches(
@@ -311,7 +309,7 @@ def test_contrast_rows_have_labels_and_trained_tokens_but_no_words():
   assert 'word_positions' not in batch
 
 
-def test_one_pass_is_in_order_and_fills_the_last_batch_with_weightless_rows():
+def test_eval_batches_are_in_order_and_pad_the_last_batch_with_weight_zero():
   passed = list(
     batching.eval_batches(
       [solve(n) for n in (1, 2, 3)], batch_size=2, max_length=6
@@ -325,7 +323,7 @@ def test_one_pass_is_in_order_and_fills_the_last_batch_with_weightless_rows():
   assert not passed[1]['decoder_segment_ids'][1].any()
 
 
-def test_one_pass_of_pairs_fills_with_rows_without_verdict():
+def test_eval_batches_of_pairs_pad_with_verdict_weight_zero():
   passed = list(
     batching.eval_batches(
       pair(1), batch_size=4, max_length=6, group_size=2, label_words=SHORT_WORDS
@@ -334,7 +332,9 @@ def test_one_pass_of_pairs_fills_with_rows_without_verdict():
   np.testing.assert_array_equal(passed[0]['verdict_weights'], [1, 1, 0, 0])
 
 
-def test_targets_that_do_not_fit_are_cut_or_the_example_is_left_out(caplog):
+def test_targets_that_do_not_fit_are_truncated_or_the_example_is_dropped(
+  caplog,
+):
   caplog.set_level(logging.INFO)
   examples = [solve(1, targets=2), solve(2, targets=9), solve(3, inputs=20)]
   cut = next(batching.eval_batches(examples, batch_size=2, max_length=6))
@@ -349,7 +349,7 @@ def test_targets_that_do_not_fit_are_cut_or_the_example_is_left_out(caplog):
   )
 
 
-def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
+def test_a_verdict_that_does_not_fit_is_dropped_with_its_pair():
   long_pair = pair(1)
   long_pair[1] = VerdictExample([7] * 9, 0)
   batch = next(
@@ -364,7 +364,7 @@ def test_a_verdict_row_that_does_not_fit_is_left_out_with_its_pair():
   np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 
-def test_a_contrast_pair_is_never_cut():
+def test_a_contrast_pair_is_never_truncated():
   examples = [
     contrast(n, size, label)
     for n, size, label in ((1, 3, 1), (1, 9, 0), (2, 3, 1), (2, 4, 0))
@@ -391,7 +391,7 @@ def test_nothing_to_learn_from_is_an_error():
     batching.train_batches([], batch_size=1, max_length=4, seed=0)
 
 
-def test_an_example_without_targets_or_verdict_is_named():
+def test_the_error_names_an_example_without_targets():
   with pytest.raises(ValueError, match='example 1'):
     batching.train_batches(
       [solve(1), SolutionExample([3, 4], [])],
@@ -402,7 +402,7 @@ def test_an_example_without_targets_or_verdict_is_named():
 
 
 @pytest.mark.parametrize('batch_size, group_size', [(3, 2), (0, 1)])
-def test_a_batch_that_would_tear_a_group_is_refused(batch_size, group_size):
+def test_a_batch_size_that_splits_a_group_is_an_error(batch_size, group_size):
   examples = [row for n in range(4) for row in pair(n)]
   with pytest.raises(ValueError, match='batch_size'):
     batching.train_batches(
@@ -422,7 +422,7 @@ def test_verdicts_without_label_words_are_an_error():
     )
 
 
-def test_pairs_and_verdict_rows_are_not_packed():
+def test_packing_pairs_or_verdicts_is_an_error():
   with pytest.raises(ValueError, match='pack'):
     batching.train_batches(
       pair(1),
@@ -434,7 +434,7 @@ def test_pairs_and_verdict_rows_are_not_packed():
     )
 
 
-def test_the_log_names_each_epoch_and_its_padding(caplog):
+def test_each_epoch_is_logged_with_its_padding(caplog):
   caplog.set_level(logging.INFO)
   take(
     batching.train_batches(

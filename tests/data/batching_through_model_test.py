@@ -1,4 +1,4 @@
-"""What batches promise, seen by the model: rows mean the same however they are laid out."""
+"""Model outputs do not depend on how examples are arranged in rows."""
 
 import jax
 import numpy as np
@@ -65,7 +65,9 @@ def sequence_log_prob(params, inputs, targets):
 @pytest.mark.parametrize(
   'words', [(' correct', ' incorrect'), ('yes', 'no'), ('1', '0')]
 )
-def test_branches_give_each_word_the_probability_it_has_alone(params, words):
+def test_label_words_on_branches_have_the_probabilities_of_separate_sequences(
+  params, words
+):
   template = prompt_templates.Template(
     verify_problem='{question} |', label_words=words
   )
@@ -88,7 +90,7 @@ def test_branches_give_each_word_the_probability_it_has_alone(params, words):
   np.testing.assert_allclose(log_probs_BW[0], alone, rtol=1e-5)
 
 
-def test_packed_examples_have_the_likelihoods_they_have_alone(params):
+def test_packed_examples_have_the_likelihoods_of_separate_sequences(params):
   problems = [
     schema.Problem(f'p{n}', 'Q' * n, 'A' * (n % 3 + 1) + str(n))
     for n in range(1, 8)

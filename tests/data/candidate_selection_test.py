@@ -8,7 +8,7 @@ from mathft_jax.data import candidate_selection, schema
 
 
 def graded(name, correct, incorrect, split='train', solution='the reference'):
-  """A problem with so many different correct and incorrect candidates, mixed."""
+  """A problem with the given numbers of distinct correct and incorrect candidates, shuffled."""
   candidates = [
     schema.Candidate(f'{kind} {index}', is_correct=kind == 'right')
     for index in range(max(correct, incorrect))
@@ -29,7 +29,9 @@ def kinds(examples):
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 100))
-def test_pairs_differ_and_use_every_candidate_evenly(rows, columns, limit):
+def test_pairs_are_distinct_and_use_all_candidates_equally_often(
+  rows, columns, limit
+):
   pairs = candidate_selection.pair_candidates_evenly(rows, columns, limit)
   assert len(pairs) == len(set(pairs)) == min(limit, rows * columns)
   for axis, size in enumerate((rows, columns)):
@@ -52,7 +54,7 @@ def test_a_pair_is_a_correct_and_an_incorrect_candidate_of_one_problem(write):
     assert correct.is_correct and not incorrect.is_correct
 
 
-def test_a_repeated_text_counts_once_unless_wanted(write):
+def test_repeated_texts_are_deduplicated_by_default(write):
   repeated = graded('a', 1, 1)
   path = write(schema.CandidateSet(repeated.problem, repeated.candidates * 3))
   assert (
@@ -73,7 +75,7 @@ def test_a_repeated_text_counts_once_unless_wanted(write):
   )
 
 
-def test_candidates_on_their_own_are_balanced_or_as_sampled(write):
+def test_single_candidates_are_balanced_or_as_sampled(write):
   path = write(graded('a', 2, 30))
   equal = candidate_selection.select_candidates(
     candidate_selection.CandidateSelection(paired=False), path, 'train'
@@ -89,7 +91,7 @@ def test_candidates_on_their_own_are_balanced_or_as_sampled(write):
   assert sum(kinds(natural)) == 2 and len(natural) == 32
 
 
-def test_single_candidates_are_drawn_without_repetition(write):
+def test_single_candidates_are_selected_without_repetition(write):
   path = write(graded('a', 20, 20))
   examples = candidate_selection.select_candidates(
     candidate_selection.CandidateSelection(paired=False), path, 'train'
@@ -114,7 +116,7 @@ def test_single_candidates_are_drawn_without_repetition(write):
     ),
   ],
 )
-def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
+def test_single_class_problems_are_skipped_kept_or_get_the_reference(
   write, rule, expected
 ):
   path = write(
@@ -129,7 +131,7 @@ def test_problems_with_one_kind_are_skipped_kept_or_given_the_reference(
     assert examples[2][1].solution == 'the reference' and examples[2][2] == 1
 
 
-def test_what_was_left_out_is_counted_in_the_log(write, caplog):
+def test_the_log_counts_what_was_left_out(write, caplog):
   caplog.set_level(logging.INFO)
   candidate_selection.select_candidates(
     candidate_selection.CandidateSelection(),
@@ -147,7 +149,7 @@ def test_what_was_left_out_is_counted_in_the_log(write, caplog):
     assert count in caplog.text
 
 
-def test_a_draw_depends_on_its_seed_and_the_problem_and_not_on_the_others(
+def test_a_selection_depends_on_seed_and_problem_only(
   write,
 ):
   a, b = graded('a', 20, 20), graded('b', 20, 20)
@@ -166,7 +168,7 @@ def test_a_draw_depends_on_its_seed_and_the_problem_and_not_on_the_others(
   )
 
 
-def test_two_problems_do_not_share_their_draw(write):
+def test_two_problems_have_different_selections(write):
   examples = candidate_selection.select_candidates(
     candidate_selection.CandidateSelection(),
     write(graded('a', 20, 20), graded('b', 20, 20)),
@@ -178,7 +180,7 @@ def test_two_problems_do_not_share_their_draw(write):
   assert chosen[0] != chosen[1]
 
 
-def test_only_problems_of_the_split_are_drawn_from(write):
+def test_only_problems_of_the_split_are_used(write):
   path = write(
     graded('a', 1, 1, split='train'), graded('b', 1, 1, split='validation')
   )
@@ -197,7 +199,7 @@ def test_only_problems_of_the_split_are_drawn_from(write):
     )
 
 
-def test_a_file_without_splits_serves_every_split(write):
+def test_a_file_without_splits_is_used_for_every_split(write):
   path = write(graded('a', 1, 1, split=''))
   assert (
     len(
@@ -220,9 +222,7 @@ def test_a_file_that_is_not_graded_is_an_error(write):
     )
 
 
-def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
-  write, caplog
-):
+def test_ungraded_candidates_are_left_out_and_counted(write, caplog):
   caplog.set_level(logging.INFO)
   a = graded('a', 1, 1)
   unknown = schema.CandidateSet(
@@ -244,7 +244,7 @@ def test_candidates_that_nobody_could_judge_are_left_out_and_counted(
   assert '1 with no judged candidates: skipped' in caplog.text
 
 
-def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
+def test_a_file_that_gives_no_example_is_an_error(write):
   with pytest.raises(ValueError, match='no example can be built'):
     candidate_selection.select_candidates(
       candidate_selection.CandidateSelection(),
@@ -261,6 +261,6 @@ def test_a_file_from_which_nothing_can_be_built_is_an_error(write):
     {'paired': True, 'single_class_problems': 'keep'},
   ],
 )
-def test_fields_that_make_no_sense_are_refused(fields):
+def test_invalid_fields_are_an_error(fields):
   with pytest.raises(ValueError, match='balance must be'):
     candidate_selection.CandidateSelection(**fields)

@@ -39,7 +39,7 @@ def candidates(tmp_path):
   return str(schema.write_jsonl(tmp_path / 'graded.jsonl', sets))
 
 
-def test_a_solution_example_is_the_prompt_then_the_solution_with_its_end():
+def test_a_solution_example_has_the_prompt_and_the_solution_with_eos():
   made = examples.SolutionExamples(problems, TEMPLATE, BYTES)('train')
   assert len(made) == 5
   assert BYTES.decode(made[1].inputs) == 'Problem:\nWhat is 1+1?\n\nSolution:\n'
@@ -48,7 +48,7 @@ def test_a_solution_example_is_the_prompt_then_the_solution_with_its_end():
   )
 
 
-def test_problems_without_a_solution_are_left_out_and_none_left_is_an_error():
+def test_problems_without_a_solution_are_left_out():
   unsolved = schema.Problem('u', 'Why?')
   rule = examples.SolutionExamples(
     lambda split: [*PROBLEMS, unsolved], TEMPLATE, BYTES
@@ -74,7 +74,7 @@ def test_a_verdict_example_is_the_evaluator_prompt_of_its_candidate(candidates):
   assert isinstance(made[0], example_types.VerdictExample)
 
 
-def test_verdict_examples_on_their_own_are_no_pairs(candidates):
+def test_single_verdict_examples_have_group_size_one(candidates):
   rule = examples.VerdictExamples(
     candidates=candidates,
     template=TEMPLATE,
@@ -85,7 +85,7 @@ def test_verdict_examples_on_their_own_are_no_pairs(candidates):
   assert rule.group_size == 1 and len(rule('train')) == 10
 
 
-def test_a_contrast_pair_shares_its_prompt_and_a_cut_candidate_has_no_end(
+def test_a_contrast_pair_has_one_prompt_and_a_cut_candidate_no_eos(
   candidates,
 ):
   made = examples.ContrastExamples(
@@ -102,14 +102,14 @@ def test_a_contrast_pair_shares_its_prompt_and_a_cut_candidate_has_no_end(
   }
 
 
-def test_contrast_needs_pairs(candidates):
+def test_contrast_examples_that_are_not_paired_are_an_error(candidates):
   with pytest.raises(ValueError, match='paired=True'):
     examples.ContrastExamples(
       candidates=candidates, template=TEMPLATE, vocabulary=BYTES, paired=False
     )
 
 
-def test_correct_candidates_are_solutions_to_learn(candidates):
+def test_correct_candidates_become_solution_examples(candidates):
   made = examples.CorrectCandidateExamples(
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES
   )('train')
@@ -131,7 +131,7 @@ def mixed(candidates, rates):
   )
 
 
-def test_mixed_groups_hold_every_kind_in_fixed_proportion(candidates):
+def test_mixed_groups_have_every_source_in_fixed_proportion(candidates):
   rule = mixed(candidates, (2, 4))
   made = rule('train')
   assert rule.group_size == 6 and len(made) == 10 * 6
@@ -141,7 +141,9 @@ def test_mixed_groups_hold_every_kind_in_fixed_proportion(candidates):
     ] == [1, 0] + 4 * [None]
 
 
-def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
+def test_mixed_examples_have_every_example_of_the_longest_source_once(
+  candidates,
+):
   made = mixed(candidates, (2, 2))('train')
   assert len(made) == 40
   solves = [bytes(row.targets) for row in made if hasattr(row, 'targets')]
@@ -155,7 +157,9 @@ def test_mixed_shows_every_example_of_the_longest_kind_once(candidates):
   assert verdicts == sorted(bytes(row.inputs) for row in alone)
 
 
-def test_every_batch_of_a_mixture_has_the_same_share_of_verdicts(candidates):
+def test_every_batch_of_mixed_examples_has_the_same_share_of_verdicts(
+  candidates,
+):
   rule = mixed(candidates, (2, 2))
   stream = batching.train_batches(
     rule('train'),
@@ -172,6 +176,6 @@ def test_every_batch_of_a_mixture_has_the_same_share_of_verdicts(candidates):
 
 
 @pytest.mark.parametrize('rates', [(1, 1), (2,), (2, 0)])
-def test_rates_that_would_tear_pairs_are_refused(candidates, rates):
+def test_rates_that_split_pairs_are_an_error(candidates, rates):
   with pytest.raises(ValueError, match='multiples of 2'):
     mixed(candidates, rates)

@@ -1,4 +1,4 @@
-"""The files of gin_configs/data build the sources and examples that they promise."""
+"""The files of gin_configs/data bind problem and example sources."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ VOCABULARY = @vocabularies.ByteVocabulary()
 
 @pytest.fixture
 def build():
-  """Builds the object that a macro names after parsing a file and bindings."""
+  """Returns a function that parses a gin file and returns the object of a macro."""
 
   def built(name, bindings, macro):
     gin.clear_config()
@@ -62,7 +62,7 @@ def test_each_data_set_binds_its_examples_and_its_problems(
   )
 
 
-def test_the_users_jsonl_needs_a_path_and_no_more(build, tmp_path):
+def test_user_jsonl_needs_only_a_path(build, tmp_path):
   path = tmp_path / 'mine.jsonl'
   path.write_text('{"problem": "1+1?", "solution": "2"}\n')
   bindings = [f"DATA_PATH = '{path}'"]

@@ -5,7 +5,7 @@ from mathft_jax.data import packing
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
-def test_every_item_has_one_row_and_no_row_overflows(lengths):
+def test_every_item_is_in_one_row_and_no_row_overflows(lengths):
   rows = packing.pack_first_fit(lengths, 20)
   assert sorted(index for row in rows for index in row) == list(
     range(len(lengths))
@@ -14,7 +14,7 @@ def test_every_item_has_one_row_and_no_row_overflows(lengths):
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
-def test_an_item_lies_in_the_first_row_with_room(lengths):
+def test_an_item_is_in_the_first_row_with_room(lengths):
   rows = packing.pack_first_fit(lengths, 20)
   for row, items in enumerate(rows):
     for item in items:
@@ -23,5 +23,5 @@ def test_an_item_lies_in_the_first_row_with_room(lengths):
         assert before + lengths[item] > 20
 
 
-def test_small_items_fill_the_gap_that_a_large_one_left():
+def test_small_items_fill_gaps_before_large_items():
   assert packing.pack_first_fit([6, 7, 4, 3], 10) == [[0, 2], [1, 3]]

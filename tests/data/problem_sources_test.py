@@ -21,7 +21,7 @@ def row(number, **more):
   }
 
 
-def test_the_users_rows_become_problems(tmp_path):
+def test_user_records_become_problems(tmp_path):
   path = write(
     tmp_path / 'mine.jsonl',
     [row(1), row(2, answer=7, id=5, type='Algebra', level=3)],
@@ -35,7 +35,7 @@ def test_the_users_rows_become_problems(tmp_path):
   )
 
 
-def test_files_of_records_are_read(tmp_path):
+def test_files_of_write_jsonl_are_read(tmp_path):
   problems = [schema.Problem('a', 'Q?', 'S', '1', 'Algebra', '2', 'test')]
   schema.write_jsonl(tmp_path / 'p.jsonl', problems)
   assert (
@@ -53,7 +53,7 @@ def test_a_file_for_each_split_is_found_by_its_name(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['all.jsonl', '{split}.jsonl'])
-def test_a_share_of_the_training_problems_becomes_validation(tmp_path, name):
+def test_a_fraction_of_the_training_problems_becomes_validation(tmp_path, name):
   path = write(
     tmp_path / name.replace('{split}', 'train'), [row(n) for n in range(200)]
   )
@@ -65,7 +65,7 @@ def test_a_share_of_the_training_problems_becomes_validation(tmp_path, name):
   assert not {p.id for p in train} & {p.id for p in validation}
 
 
-def test_test_problems_stay_what_their_file_says(tmp_path):
+def test_test_problems_keep_their_split(tmp_path):
   path = write(
     tmp_path / 'all.jsonl', [row(n, split='test') for n in range(50)]
   )
@@ -75,7 +75,7 @@ def test_test_problems_stay_what_their_file_says(tmp_path):
   )
 
 
-def test_a_missing_split_says_what_to_do(tmp_path):
+def test_the_error_for_a_missing_split_says_what_to_do(tmp_path):
   path = write(tmp_path / 'all.jsonl', [row(1)])
   with pytest.raises(
     ValueError, match="no problem of split 'validation'.*validation_fraction"
@@ -83,13 +83,13 @@ def test_a_missing_split_says_what_to_do(tmp_path):
     problem_sources.JsonlProblems(path)('validation')
 
 
-def test_a_row_without_a_text_is_named_by_file_and_line(tmp_path):
+def test_the_error_for_a_record_without_question_has_file_and_line(tmp_path):
   path = write(tmp_path / 'bad.jsonl', [row(1), {'solution': 'x'}])
   with pytest.raises(ValueError, match=r'bad.jsonl:2: fields \[.solution.\]'):
     problem_sources.JsonlProblems(path)('train')
 
 
-def test_a_limit_keeps_the_order_and_the_choice_whatever_stands_beside(
+def test_a_limit_keeps_the_order_and_selects_by_id_only(
   tmp_path,
 ):
   rows = [row(n, id=f'id{n}') for n in range(50)]
@@ -106,7 +106,7 @@ def test_a_limit_keeps_the_order_and_the_choice_whatever_stands_beside(
   assert {p.id for p in fewer} < {p.id for p in few}
 
 
-def test_correct_candidates_become_solutions_each_text_once(tmp_path):
+def test_each_distinct_correct_candidate_becomes_a_problem(tmp_path):
   problem = schema.Problem('a', 'Q?', 'reference', split='train')
   texts = [('x', True), ('wrong', False), ('x', True), ('y', True), ('z', True)]
   solved = schema.CandidateSet(
@@ -138,7 +138,7 @@ def test_demonstrations_are_solved_problems_of_the_source():
     problem_sources.select_demonstrations(lambda split: problems, count=11)
 
 
-def test_concatenated_sources_follow_one_another():
+def test_concatenated_sources_are_in_order():
   parts = [
     lambda split, n=n: [schema.Problem(f'{split}{n}', 'Q?')] for n in (1, 2)
   ]

@@ -27,7 +27,7 @@ class WithoutBos:
     return 'letters'
 
 
-def test_the_evaluator_prompt_is_the_papers():
+def test_the_evaluator_prompt_is_that_of_the_paper():
   ids = prompt_templates.encode_evaluator_problem(
     TEMPLATE, BYTES, PROBLEM
   ) + prompt_templates.encode_evaluator_solution(TEMPLATE, BYTES, 'x = 2')
@@ -37,7 +37,7 @@ def test_the_evaluator_prompt_is_the_papers():
   )
 
 
-def test_begin_stands_once_and_first():
+def test_bos_is_the_first_token_and_occurs_once():
   for ids in (
     prompt_templates.encode_prompt(TEMPLATE, BYTES, PROBLEM),
     prompt_templates.encode_evaluator_problem(TEMPLATE, BYTES, PROBLEM),
@@ -48,12 +48,12 @@ def test_begin_stands_once_and_first():
   )
 
 
-def test_a_vocabulary_without_begin_gets_none():
+def test_a_vocabulary_without_bos_gets_none():
   ids = prompt_templates.encode_prompt(TEMPLATE, WithoutBos(), PROBLEM)
   assert WithoutBos().decode(ids).startswith('Problem:')
 
 
-def test_a_solution_ends_in_the_end_token():
+def test_a_solution_ends_with_eos():
   assert prompt_templates.encode_solution(BYTES, 'ab') == [
     *BYTES.encode('ab'),
     BYTES.eos_id,
@@ -73,7 +73,7 @@ def test_demonstrations_come_before_the_problem():
   assert hash(template)
 
 
-def test_label_words_are_padded_rows():
+def test_label_words_are_padded():
   vocabulary = vocabularies.WordVocabulary(('right', 'not'))
   template = prompt_templates.Template(label_words=('right', 'not right'))
   words = prompt_templates.encode_label_words(template, vocabulary)
@@ -83,7 +83,7 @@ def test_label_words_are_padded_rows():
 
 
 @pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])
-def test_label_words_of_which_one_begins_the_other_are_refused(words):
+def test_label_words_that_start_with_each_other_are_an_error(words):
   with pytest.raises(ValueError, match='cannot be told apart'):
     prompt_templates.encode_label_words(
       prompt_templates.Template(label_words=words), BYTES
@@ -93,12 +93,12 @@ def test_label_words_of_which_one_begins_the_other_are_refused(words):
 @pytest.mark.parametrize(
   'field, text', [('solve', 'no slot'), ('verify_solution', '{question}')]
 )
-def test_a_template_without_its_slot_is_refused(field, text):
+def test_a_template_without_its_slot_is_an_error(field, text):
   with pytest.raises(ValueError, match=field):
     prompt_templates.Template(**{field: text})
 
 
-def test_the_fingerprint_names_what_changed():
+def test_the_fingerprint_shows_what_changed():
   before = prompt_templates.template_fingerprint(TEMPLATE, BYTES)
   after = prompt_templates.template_fingerprint(
     dataclasses.replace(TEMPLATE, label_words=(' yes', ' no')), BYTES
@@ -109,14 +109,14 @@ def test_the_fingerprint_names_what_changed():
   assert before != prompt_templates.template_fingerprint(TEMPLATE, WithoutBos())
 
 
-def test_demonstrations_leave_the_fingerprint_alone():
+def test_demonstrations_do_not_change_the_fingerprint():
   shots = dataclasses.replace(TEMPLATE, shots=(('1+1', '2'),))
   assert prompt_templates.template_fingerprint(
     shots, BYTES
   ) == prompt_templates.template_fingerprint(TEMPLATE, BYTES)
 
 
-def test_a_solution_ends_where_the_next_problem_begins_after_demonstrations():
+def test_with_demonstrations_a_solution_is_truncated_at_the_next_problem():
   plain = prompt_templates.Template()
   few_shot = prompt_templates.Template(shots=(('1 + 1?', '2'),))
   text = (

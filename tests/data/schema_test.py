@@ -1,4 +1,4 @@
-"""Records survive the disk; bad ones are named by file and line."""
+"""Records are read as they were written; errors have file and line."""
 
 import gzip
 
@@ -9,7 +9,7 @@ from mathft_jax.data import schema
 PROBLEM = schema.Problem(id='a/1', question='What is $2+2$?', answer='4')
 
 
-def test_candidate_sets_come_back_as_they_were_written(tmp_path):
+def test_candidate_sets_are_read_as_written(tmp_path):
   candidates = (
     schema.Candidate(
       'so \\boxed{4}', token_ids=(1, 2), log_prob=-1.5, cluster=0
@@ -21,7 +21,7 @@ def test_candidate_sets_come_back_as_they_were_written(tmp_path):
   assert schema.read_candidate_sets(path) == sets
 
 
-def test_an_empty_solution_is_a_solution(tmp_path):
+def test_an_empty_solution_is_accepted(tmp_path):
   sets = [schema.CandidateSet(PROBLEM, (schema.Candidate(''),))]
   path = schema.write_jsonl(tmp_path / 'c.jsonl', sets)
   assert schema.read_candidate_sets(path) == sets
@@ -33,7 +33,7 @@ def test_gzipped_files_are_read(tmp_path):
   assert schema.read_problems(tmp_path / 'p.jsonl.gz') == [PROBLEM]
 
 
-def test_files_named_gz_are_written_gzipped(tmp_path):
+def test_files_with_suffix_gz_are_gzipped(tmp_path):
   path = schema.write_jsonl(tmp_path / 'p.jsonl.gz', [PROBLEM])
   assert (
     gzip.decompress(path.read_bytes()).decode()
@@ -42,7 +42,7 @@ def test_files_named_gz_are_written_gzipped(tmp_path):
   assert schema.read_problems(path) == [PROBLEM]
 
 
-def test_unknown_fields_of_foreign_samples_are_dropped(tmp_path):
+def test_unknown_fields_are_dropped(tmp_path):
   path = tmp_path / 'c.jsonl'
   path.write_text(
     '{"problem": {"id": "1", "question": "q"}, "model": "m",'
@@ -53,7 +53,7 @@ def test_unknown_fields_of_foreign_samples_are_dropped(tmp_path):
   )
 
 
-def test_clusters_are_largest_first_and_the_first_sampled_wins_ties():
+def test_clusters_are_sorted_by_size_then_first_appearance():
   labels = [0, 1, 2, 1, 2, None]
   candidates = tuple(schema.Candidate('s', cluster=label) for label in labels)
   assert schema.CandidateSet(PROBLEM, candidates).clusters() == [
@@ -79,14 +79,14 @@ def test_clusters_are_largest_first_and_the_first_sampled_wins_ties():
     ),
   ],
 )
-def test_bad_records_name_file_and_line(tmp_path, line, complaint):
+def test_errors_for_bad_records_have_file_and_line(tmp_path, line, complaint):
   path = tmp_path / 'c.jsonl'
   path.write_text('\n' + line)
   with pytest.raises(ValueError, match=complaint):
     schema.read_candidate_sets(path)
 
 
-def test_text_that_is_not_utf_8_names_file_and_line(tmp_path):
+def test_the_error_for_invalid_utf_8_has_file_and_line(tmp_path):
   path = tmp_path / 'c.jsonl'
   path.write_bytes('\n{"id": "ü"}'.encode('latin-1'))
   with pytest.raises(ValueError, match='c.jsonl:2: not json'):

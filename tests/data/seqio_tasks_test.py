@@ -7,12 +7,12 @@ import pytest
 seqio = pytest.importorskip('seqio')
 tf = pytest.importorskip('tensorflow')
 
-from mathft_jax.data import (
+from mathft_jax.data import (  # noqa: E402
   candidate_selection,
   examples,
   problem_sources,
   prompt_templates,
-  schema,  # noqa: E402
+  schema,
   seqio_tasks,
   vocabularies,
 )
@@ -35,7 +35,7 @@ def registered_as_at_import():
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-  """Small MATH and PRM800K in a manual folder, and where TFDS may put them."""
+  """A manual folder with small MATH and PRM800K files, and a TFDS folder."""
   manual = tmp_path_factory.mktemp('manual')
   for name, rows in (
     (
@@ -118,7 +118,7 @@ def test_the_tasks_are_registered_by_name(name, features):
 @pytest.mark.parametrize(
   'template', [prompt_templates.Template(), OWN_TEMPLATE]
 )
-def test_a_task_gives_the_ids_that_every_other_stage_gives(folders, template):
+def test_a_task_has_the_ids_of_plain_example_sources(folders, template):
   made = seqio_tasks.TaskExamples(
     mixture_or_task_name='math_ssft', template=template, **folders
   )
@@ -130,7 +130,7 @@ def test_a_task_gives_the_ids_that_every_other_stage_gives(folders, template):
   assert made.group_size == 1
 
 
-def test_a_task_follows_the_vocabulary_it_is_given(folders):
+def test_a_task_uses_the_given_vocabulary(folders):
   words = tuple(
     sorted(
       {
@@ -150,7 +150,7 @@ def test_a_task_follows_the_vocabulary_it_is_given(folders):
   assert vocabulary.decode(made[0].inputs).startswith('Q: What is')
 
 
-def test_seqio_reads_the_task_itself_after_registration(folders):
+def test_seqio_reads_a_registered_task(folders):
   prepared_datasets.prepare_dataset(
     'math', prepared_datasets.TfdsConfig(**folders)
   )
@@ -171,7 +171,7 @@ def test_seqio_reads_the_task_itself_after_registration(folders):
   ].decode('utf-8')
 
 
-def test_a_mixture_in_proportion_shows_every_example_of_its_tasks_once(folders):
+def test_a_proportional_mixture_has_every_example_once(folders):
   def make(name):
     return seqio_tasks.TaskExamples(mixture_or_task_name=name, **folders)(
       'train'
@@ -182,7 +182,7 @@ def test_a_mixture_in_proportion_shows_every_example_of_its_tasks_once(folders):
   )
 
 
-def test_a_mixture_repeats_the_smaller_task_as_its_rate_says(folders):
+def test_a_mixture_oversamples_the_smaller_task_to_its_rate(folders):
   seqio_tasks.TaskExamples(mixture_or_task_name='math_ssft', **folders)('train')
   seqio.MixtureRegistry.remove('half_half')
   seqio.MixtureRegistry.add(
@@ -200,7 +200,7 @@ def test_a_mixture_repeats_the_smaller_task_as_its_rate_says(folders):
   assert same(made, (math + (small * 9)[: len(math)]))
 
 
-def test_a_limit_takes_so_many_of_each_task_and_a_rate_by_number_follows_it(
+def test_rates_by_number_count_examples_after_the_limit(
   folders,
 ):
   def make(name):
@@ -212,7 +212,7 @@ def test_a_limit_takes_so_many_of_each_task_and_a_rate_by_number_follows_it(
   assert len(make('math_prm800k_ssft')) == 10
 
 
-def test_a_mixture_made_earlier_follows_the_template_of_now(folders):
+def test_a_mixture_registered_earlier_uses_the_current_template(folders):
   seqio.MixtureRegistry.remove('mine')
   seqio.MixtureRegistry.add('mine', [('math_ssft', 1.0)])
   made = seqio_tasks.TaskExamples(
@@ -224,7 +224,7 @@ def test_a_mixture_made_earlier_follows_the_template_of_now(folders):
   assert same(made('train'), task('train'))
 
 
-def test_a_mixture_within_a_mixture_keeps_its_rates(folders):
+def test_a_nested_mixture_keeps_its_rates(folders):
   for name in ('inner', 'outer'):
     seqio.MixtureRegistry.remove(name)
   seqio_tasks.TaskExamples(mixture_or_task_name='math_ssft', **folders)('train')
@@ -237,7 +237,7 @@ def test_a_mixture_within_a_mixture_keeps_its_rates(folders):
 
 
 def write_cache(folder, task, elements):
-  """Files as `seqio_cache_tasks` writes them."""
+  """Writes files in the format of `seqio_cache_tasks`."""
   (folder / task).mkdir()
 
   def feature(value):
@@ -269,9 +269,7 @@ def write_cache(folder, task, elements):
   (folder / task / 'COMPLETED').write_text('')
 
 
-def test_a_cached_task_is_read_and_one_cached_with_another_template_refused(
-  folders, tmp_path
-):
+def test_a_task_cached_with_another_template_is_an_error(folders, tmp_path):
   prepared_datasets.prepare_dataset(
     'math', prepared_datasets.TfdsConfig(**folders)
   )
@@ -303,7 +301,9 @@ def test_a_cached_task_is_read_and_one_cached_with_another_template_refused(
     ('math_contrast', lambda **k: examples.ContrastExamples(**k)),
   ],
 )
-def test_evaluator_tasks_give_what_the_plain_rules_give(candidates, name, rule):
+def test_evaluator_tasks_have_the_examples_of_plain_sources(
+  candidates, name, rule
+):
   made = seqio_tasks.TaskExamples(
     mixture_or_task_name=name,
     candidates=candidates,
@@ -321,7 +321,7 @@ def test_evaluator_tasks_give_what_the_plain_rules_give(candidates, name, rule):
   assert made.group_size == plain.group_size
 
 
-def test_seqio_reads_evaluator_tasks_of_the_registered_candidates(candidates):
+def test_seqio_reads_evaluator_tasks(candidates):
   seqio_tasks.register_all_tasks(seqio_tasks.TaskConfig(candidates=candidates))
   pairs = seqio.get_mixture_or_task('math_scr_margin').get_dataset(
     split='train', shuffle=True, seed=0, sequence_length=None
@@ -331,14 +331,14 @@ def test_seqio_reads_evaluator_tasks_of_the_registered_candidates(candidates):
     assert 'wrong' in BYTES.decode(pair['incorrect_inputs'])
 
 
-def test_evaluator_tasks_without_candidates_say_what_to_bind():
+def test_the_error_for_missing_candidates_says_what_to_bind():
   with pytest.raises(
     ValueError, match='math_scr_xent .*TaskExamples.candidates'
   ):
     seqio_tasks.TaskExamples(mixture_or_task_name='math_scr_xent')('train')
 
 
-def test_the_users_jsonl_becomes_a_task(tmp_path):
+def test_user_jsonl_becomes_a_task(tmp_path):
   path = tmp_path / 'mine.jsonl'
   path.write_text(
     '{"problem": "1+1?", "solution": "2"}\n{"problem": "2+2?", "solution": "4"}\n'
@@ -353,7 +353,7 @@ def test_the_users_jsonl_becomes_a_task(tmp_path):
   )
 
 
-def test_a_task_of_another_vocabulary_is_refused():
+def test_a_task_with_another_vocabulary_is_an_error():
   other = seqio.PassThroughVocabulary(77)
   seqio.TaskRegistry.remove('foreign')
   seqio.TaskRegistry.add(
@@ -371,7 +371,7 @@ def test_a_task_of_another_vocabulary_is_refused():
     seqio_tasks.TaskExamples(mixture_or_task_name='foreign')('train')
 
 
-def test_the_seqio_vocabulary_is_ours():
+def test_the_seqio_vocabulary_has_the_same_ids():
   adapted = seqio_vocabulary.SeqioVocabulary(BYTES)
   text = 'x² = 4'
   assert (
@@ -421,7 +421,9 @@ def test_a_task_has_the_ids_of_a_published_tokenizer(
     assert adapted.decode(adapted.encode(text)) == text
 
 
-def test_a_foreign_vocabulary_matches_when_it_gives_our_ids(tokenizer_paths):
+def test_another_seqio_vocabulary_matches_if_it_gives_the_same_ids(
+  tokenizer_paths,
+):
   made = {
     kind: vocabularies.TokenizerVocabulary(
       str(tokenizer_paths[kind]), **special

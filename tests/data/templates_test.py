@@ -1,4 +1,4 @@
-"""The gin files of templates/ and vocabularies/, with small tokenizers of their kinds."""
+"""Gin files of templates/ and vocabularies/, with small tokenizers of the same kinds."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ SOLUTION = 'We add:\n\n\\boxed{2}'
 
 @pytest.fixture
 def build(tokenizer_paths):
-  """(vocabulary, template) of a gin file, with a tokenizer of its kind."""
+  """Returns a function: gin file -> (vocabulary, template), with a small tokenizer of its kind."""
 
   def built(file, kind):
     gin.clear_config()
@@ -31,15 +31,20 @@ def build(tokenizer_paths):
       ['from __gin__ import dynamic_registration', f"include '{file}.gin'"]
     )
     gin.parse_config(f"TOKENIZER_PATH = '{tokenizer_paths[kind]}'")
-    make = lambda name: gin.query_parameter(f'%{name}').scoped_configurable_fn()
-    return make('VOCABULARY'), make('TEMPLATE') if 'templates' in file else None
+    template = make('TEMPLATE') if 'templates' in file else None
+    return make('VOCABULARY'), template
 
   yield built
   gin.clear_config()
 
 
+def make(macro):
+  """Returns the object that a macro is bound to."""
+  return gin.query_parameter(f'%{macro}').scoped_configurable_fn()
+
+
 def text_of(vocabulary, ids):
-  """The text of ids, special tokens by their names."""
+  """Decodes ids; special tokens become their names."""
   names = {index: name for name, index in vocabulary.special_ids.items()}
   parts, run = [], []
   for index in ids:
@@ -52,9 +57,7 @@ def text_of(vocabulary, ids):
 
 
 @pytest.mark.parametrize('name', VOCABULARIES)
-def test_each_base_vocabulary_ends_documents_and_never_pads_with_the_end(
-  build, name
-):
+def test_each_base_vocabulary_has_eos_that_differs_from_padding(build, name):
   vocabulary, _ = build(f'vocabularies/{name}', VOCABULARIES[name])
   assert (
     vocabulary.special_ids[vocabulary.eos]
@@ -96,7 +99,7 @@ def chat(build, request):
   return build(f'templates/{request.param}', CHATS[request.param])
 
 
-def test_a_chat_prompt_is_its_text_with_one_id_for_each_special_token(chat):
+def test_a_chat_prompt_has_one_id_for_each_special_token(chat):
   vocabulary, template = chat
   ids = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
   begin = vocabulary.bos or ''
@@ -109,7 +112,7 @@ def test_a_chat_prompt_is_its_text_with_one_id_for_each_special_token(chat):
     )
 
 
-def test_a_turn_ends_where_a_solution_ends(chat):
+def test_eos_is_the_end_of_a_turn(chat):
   vocabulary, template = chat
   assert template.special_tokens.count(vocabulary.eos) == 1
   assert (
@@ -120,7 +123,7 @@ def test_a_turn_ends_where_a_solution_ends(chat):
   assert vocabulary.eos_id in prompt and vocabulary.pad_id not in prompt
 
 
-def test_the_evaluators_pieces_are_its_prompt(chat):
+def test_the_parts_of_the_evaluator_prompt_are_the_prompt(chat):
   vocabulary, template = chat
   ids = prompt_templates.encode_evaluator_problem(
     template, vocabulary, PROBLEM
@@ -131,7 +134,7 @@ def test_the_evaluators_pieces_are_its_prompt(chat):
   assert text_of(vocabulary, ids) == (vocabulary.bos or '') + text
 
 
-def test_special_tokens_in_a_problem_or_solution_stay_text(chat):
+def test_names_of_special_tokens_in_a_problem_or_solution_are_text(chat):
   vocabulary, template = chat
   names = ''.join(
     (
@@ -156,7 +159,7 @@ def test_special_tokens_in_a_problem_or_solution_stay_text(chat):
   assert vocabulary.decode(solution) == f'{names} 2'
 
 
-def test_special_tokens_in_demonstrations_are_the_templates_alone(chat):
+def test_names_of_special_tokens_in_demonstrations_are_text(chat):
   vocabulary, template = chat
   name = template.special_tokens[0]
   template = dataclasses.replace(
@@ -169,7 +172,7 @@ def test_special_tokens_in_demonstrations_are_the_templates_alone(chat):
   assert ids.count(vocabulary.special_ids[name]) == in_template
 
 
-def test_a_name_that_a_problem_and_the_template_make_together_is_text(chat):
+def test_a_special_name_across_template_and_problem_is_text(chat):
   vocabulary, template = chat
   name = template.special_tokens[0]
   torn = dataclasses.replace(template, solve='{question}' + name[3:])
@@ -181,7 +184,7 @@ def test_a_name_that_a_problem_and_the_template_make_together_is_text(chat):
   )
 
 
-def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
+def test_the_error_for_another_model_family_shows_both_sides(build):
   vocabulary, _ = build('vocabularies/qwen', 'qwen')
   _, template = build('templates/gemma_chat', 'gemma')
   with pytest.raises(
@@ -190,7 +193,7 @@ def test_a_template_of_another_family_is_refused_with_both_sides_shown(build):
     prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
 
 
-def test_label_words_of_several_tokens_stay_apart(chat):
+def test_label_words_of_several_tokens_can_be_told_apart(chat):
   vocabulary, template = chat
   words = prompt_templates.encode_label_words(template, vocabulary)
   for word, ids in zip(template.label_words, words.token_ids, strict=True):
@@ -200,7 +203,7 @@ def test_label_words_of_several_tokens_stay_apart(chat):
   assert min(map(len, words.token_ids)) > 1
 
 
-def test_special_tokens_are_in_the_fingerprint_where_there_are_any(chat):
+def test_special_tokens_are_in_the_fingerprint(chat):
   vocabulary, template = chat
   found = prompt_templates.template_fingerprint(template, vocabulary)
   assert found['template.special_tokens'] == ' '.join(template.special_tokens)
@@ -209,7 +212,7 @@ def test_special_tokens_are_in_the_fingerprint_where_there_are_any(chat):
   )
 
 
-def test_a_first_space_stands_before_the_prompt_and_nowhere_else(build):
+def test_only_the_start_of_a_prompt_gets_the_tokenizer_space(build):
   sentencepiece = pytest.importorskip('sentencepiece')
   vocabulary, _ = build('vocabularies/mistral', 'llama2')
   published = sentencepiece.SentencePieceProcessor(model_file=vocabulary.path)

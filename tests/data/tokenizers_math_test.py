@@ -1,4 +1,4 @@
-"""Tokenizers trained on MATH, against the published libraries, on MATH's texts."""
+"""Compares tokenizers trained on MATH with the published libraries."""
 
 import dataclasses
 import gzip
@@ -76,7 +76,7 @@ def published(kind, paths):
   return getattr(transformers, name).from_pretrained(str(paths[kind].parent))
 
 
-def test_math_comes_back(vocabulary, problems):
+def test_decoding_restores_math(vocabulary, problems):
   for problem in problems:
     for text in (problem.question, problem.solution):
       ids = vocabulary.encode(text)
@@ -99,7 +99,7 @@ def test_ids_are_those_of_transformers(kind, vocabulary, published, problems):
     )
 
 
-def test_the_json_that_transformers_saves_gives_the_same_ids(
+def test_json_saved_by_transformers_gives_the_same_ids(
   kind, vocabulary, published, problems, tmp_path
 ):
   published.save_pretrained(str(tmp_path))
@@ -112,7 +112,7 @@ def test_the_json_that_transformers_saves_gives_the_same_ids(
       assert saved.decode(saved.encode(text)) == text
 
 
-def test_pieces_have_the_ids_of_the_joint_text(vocabulary, problems):
+def test_parts_have_the_ids_of_the_joint_text(vocabulary, problems):
   for problem in problems:
     question, solution = problem.question, problem.solution.lstrip()
     prompt = prompt_templates.encode_prompt(TEMPLATE, vocabulary, problem)

@@ -1,4 +1,4 @@
-"""TokenizerVocabulary on small tokenizers of the published kinds; see conftest.py."""
+"""TokenizerVocabulary with small tokenizers of the published kinds (conftest.py)."""
 
 import json
 
@@ -52,7 +52,7 @@ def vocabulary(request, tokenizer_paths):
   )
 
 
-def test_special_tokens_are_those_that_were_named(vocabulary):
+def test_eos_pad_and_bos_are_the_bound_tokens(vocabulary):
   for name, index in (
     ('eos', vocabulary.eos_id),
     ('pad', vocabulary.pad_id),
@@ -68,33 +68,33 @@ def test_special_tokens_are_those_that_were_named(vocabulary):
 
 
 @pytest.mark.parametrize('text', TEXTS)
-def test_any_text_comes_back(vocabulary, text):
+def test_decoding_restores_any_text(vocabulary, text):
   ids = vocabulary.encode(text)
   assert vocabulary.decode(ids) == text
   assert not set(vocabulary.special_ids.values()) & set(ids)
 
 
-def test_pieces_come_back_as_one_text_without_spaces_of_their_own(vocabulary):
+def test_parts_are_decoded_without_extra_spaces(vocabulary):
   pieces = ['1', '+', '1', ' = 2', '.\n']
   assert vocabulary.decode(sum(map(vocabulary.encode, pieces), [])) == ''.join(
     pieces
   )
 
 
-def test_the_name_of_a_special_token_in_a_text_is_text(vocabulary):
+def test_the_name_of_a_special_token_in_a_text_stays_text(vocabulary):
   for text in (NAMES, *vocabulary.special_ids):
     ids = vocabulary.encode(text)
     assert not set(vocabulary.special_ids.values()) & set(ids)
     assert vocabulary.decode(ids) == text
 
 
-def test_a_text_around_such_a_name_has_its_usual_tokens(vocabulary):
+def test_text_around_a_special_name_has_its_usual_tokens(vocabulary):
   name = next(iter(vocabulary.special_ids))
   ids = vocabulary.encode(f'The answer is correct {name}')
   assert ids[:3] == vocabulary.encode('The answer is correct')[:3]
 
 
-def test_decoding_stops_at_the_end_and_drops_padding_and_begin(vocabulary):
+def test_decoding_stops_at_eos_and_drops_padding_and_bos(vocabulary):
   begin = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
   ids = vocabulary.encode(' x²')
   assert (
@@ -105,7 +105,7 @@ def test_decoding_stops_at_the_end_and_drops_padding_and_begin(vocabulary):
   )
 
 
-def test_a_name_that_only_normalisation_makes_is_text_as_well(
+def test_a_special_name_created_by_normalization_is_text(
   tmp_path, tokenizer_paths
 ):
   tokenizers = pytest.importorskip('tokenizers')
@@ -123,7 +123,7 @@ def test_a_name_that_only_normalisation_makes_is_text_as_well(
   assert vocabulary.decode(vocabulary.encode(fullwidth)) == '<end>'
 
 
-def test_only_a_tokenizer_that_adds_a_first_space_has_a_prefix(tokenizer_paths):
+def test_only_a_tokenizer_that_adds_a_space_has_a_prefix(tokenizer_paths):
   made = {
     kind: vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).text_prefix
     for kind, path in tokenizer_paths.items()
@@ -172,7 +172,7 @@ def test_with_the_prefix_a_text_has_the_ids_of_the_published_tokenizer(
     ),
   ],
 )
-def test_either_way_to_add_a_first_space_in_a_json_is_taken_out(
+def test_both_ways_to_add_a_first_space_are_removed(
   tmp_path, normalizer, pre_tokenizer
 ):
   tokenizers = pytest.importorskip('tokenizers')
@@ -217,7 +217,7 @@ def test_either_way_to_add_a_first_space_in_a_json_is_taken_out(
   )
 
 
-def test_a_tokenizer_that_loses_white_space_is_refused(tmp_path):
+def test_a_tokenizer_that_loses_white_space_is_an_error(tmp_path):
   sentencepiece = pytest.importorskip('sentencepiece')
   sentencepiece.SentencePieceTrainer.train(
     sentence_iterator=iter(['1 +1', '+ 1'] * 9),
@@ -233,7 +233,7 @@ def test_a_tokenizer_that_loses_white_space_is_refused(tmp_path):
     )
 
 
-def test_padding_and_length_that_a_file_names_are_ignored(
+def test_padding_and_truncation_of_a_file_are_ignored(
   tmp_path, tokenizer_paths
 ):
   tokenizers = pytest.importorskip('tokenizers')
@@ -252,7 +252,7 @@ def test_padding_and_length_that_a_file_names_are_ignored(
   assert plain.fingerprint() == other.fingerprint()
 
 
-def test_a_fingerprint_depends_on_content_and_special_tokens_alone(
+def test_a_fingerprint_depends_on_content_and_special_tokens_only(
   tmp_path, tokenizer_paths
 ):
   pytest.importorskip('tokenizers')
@@ -287,7 +287,7 @@ def test_a_fingerprint_depends_on_content_and_special_tokens_alone(
   )
 
 
-def test_every_kind_has_a_fingerprint_of_its_own(tokenizer_paths):
+def test_every_kind_of_tokenizer_has_another_fingerprint(tokenizer_paths):
   made = [
     vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).fingerprint()
     for kind, path in tokenizer_paths.items()
@@ -295,7 +295,7 @@ def test_every_kind_has_a_fingerprint_of_its_own(tokenizer_paths):
   assert len(set(made)) == 4
 
 
-def test_wrong_tokens_are_refused_with_the_names_that_there_are(
+def test_the_error_for_an_unknown_token_lists_known_tokens(
   tokenizer_paths,
 ):
   path = str(tokenizer_paths['gemma'])
@@ -312,7 +312,7 @@ def test_wrong_tokens_are_refused_with_the_names_that_there_are(
     ).special_ids
 
 
-def test_ids_that_the_model_lacks_are_left_out(tokenizer_paths):
+def test_ids_above_max_vocab_size_are_left_out(tokenizer_paths):
   vocabulary = vocabularies.TokenizerVocabulary(
     str(tokenizer_paths['llama3']),
     **BOUND['llama3'] | dict(pad=0, max_vocab_size=605),
@@ -324,7 +324,7 @@ def test_ids_that_the_model_lacks_are_left_out(tokenizer_paths):
   assert max(vocabulary.encode(NAMES)) < 600
 
 
-def test_a_text_that_needs_the_padding_token_is_refused(tmp_path):
+def test_a_text_that_needs_the_padding_token_is_an_error(tmp_path):
   tokenizers = pytest.importorskip('tokenizers')
   letters = {
     '<unk>': 0,
@@ -353,7 +353,7 @@ def test_a_text_that_needs_the_padding_token_is_refused(tmp_path):
     ('{"model": {"type": "Unheard"}}', 'not a tokenizer that can be read'),
   ],
 )
-def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
+def test_files_that_are_not_tokenizers_are_an_error(tmp_path, content, message):
   pytest.importorskip('tokenizers')
   if content is not None:
     (tmp_path / 'tokenizer.json').write_text(content)
@@ -361,7 +361,7 @@ def test_files_that_are_no_tokenizer_are_refused(tmp_path, content, message):
     tokenizer_files.load_tokenizer(tmp_path)
 
 
-def test_a_broken_sentence_piece_model_is_refused(tmp_path):
+def test_a_broken_sentencepiece_model_is_an_error(tmp_path):
   pytest.importorskip('sentencepiece')
   (tmp_path / 'tokenizer.model').write_bytes(b'nothing of the kind')
   with pytest.raises(ValueError, match='not a tokenizer that can be read'):

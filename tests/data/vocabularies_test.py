@@ -13,7 +13,7 @@ WORDS = vocabularies.WordVocabulary(('check', ':', 'A', '1', '2', 'correct'))
 
 @settings(deadline=None)  # the first call may wait for a busy machine
 @given(st.text())
-def test_bytes_bring_back_any_text(text):
+def test_bytes_restore_any_text(text):
   ids = BYTES.encode(text)
   assert BYTES.decode(ids) == text
   assert all(
@@ -21,7 +21,7 @@ def test_bytes_bring_back_any_text(text):
   )
 
 
-def test_bytes_bring_back_all_of_math(shared_data):
+def test_bytes_restore_all_of_math(shared_data):
   for name in ('train', 'test'):
     with gzip.open(
       shared_data / 'math' / f'{name}.jsonl.gz', 'rt', encoding='utf-8'
@@ -32,11 +32,11 @@ def test_bytes_bring_back_all_of_math(shared_data):
 
 
 @pytest.mark.parametrize('vocabulary', [BYTES, WORDS])
-def test_padding_is_not_the_end(vocabulary):
+def test_padding_differs_from_eos(vocabulary):
   assert len({vocabulary.pad_id, vocabulary.eos_id, vocabulary.bos_id}) == 3
 
 
-def test_decoding_stops_at_the_first_end_and_drops_padding_and_begin():
+def test_byte_decoding_stops_at_eos_and_drops_padding_and_bos():
   ids = [
     BYTES.bos_id,
     *BYTES.encode('ab'),
@@ -47,7 +47,7 @@ def test_decoding_stops_at_the_first_end_and_drops_padding_and_begin():
   assert BYTES.decode(ids + BYTES.encode('never')) == 'abc'
 
 
-def test_half_a_character_becomes_a_replacement():
+def test_half_a_character_becomes_a_replacement_character():
   assert BYTES.decode(BYTES.encode('é')[:1]) == '\ufffd'
 
 
@@ -63,13 +63,13 @@ def test_words_are_numbered_in_their_order():
   assert WORDS.vocab_size == 9
 
 
-def test_an_unknown_word_is_named():
+def test_the_error_names_an_unknown_word():
   with pytest.raises(ValueError, match="'zwei'"):
     WORDS.encode('A zwei')
 
 
 @pytest.mark.parametrize('words', [('a', 'a'), ('a b',), ('',)])
-def test_words_that_cannot_be_told_apart_are_refused(words):
+def test_words_that_cannot_be_told_apart_are_an_error(words):
   with pytest.raises(ValueError, match='distinct'):
     vocabularies.WordVocabulary(words)
 

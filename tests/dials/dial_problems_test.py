@@ -1,4 +1,4 @@
-"""Generated problems: what they say is true, splits share nothing, seeds mean what they say."""
+"""Generated problems are true, splits are disjoint, seeds are reproducible."""
 
 import re
 
@@ -27,7 +27,7 @@ def simulated(question: str) -> list[int]:
 
 
 @pytest.mark.parametrize('style', dial_problems.STYLES)
-def test_answers_are_where_the_dials_end(style):
+def test_answers_are_the_final_positions(style):
   for problem in small(style=style)('train'):
     ends = simulated(problem.question)
     assert problem.answer == f'({ends[0]}, {ends[1]}, {ends[2]})'
@@ -43,7 +43,7 @@ def test_every_step_of_a_fine_solution_is_true():
       assert (int(middle) + int(second)) % 16 == int(end)
 
 
-def test_a_terse_solution_skips_the_middle_and_is_as_long():
+def test_a_terse_solution_has_no_middle_and_the_same_length():
   fine, terse = small()('test'), small(style='terse')('test')
   assert [p.question for p in fine] == [p.question for p in terse]
   assert all(p.solution.count('=') == 3 for p in terse)
@@ -51,7 +51,7 @@ def test_a_terse_solution_skips_the_middle_and_is_as_long():
   assert {len(p.solution.split()) for p in fine + terse} == {31}
 
 
-def test_the_mix_has_every_second_solution_in_either_style():
+def test_mix_alternates_between_both_styles():
   fine, terse, mix = (
     small(style=style)('train') for style in ('fine', 'terse', 'mix')
   )
@@ -72,28 +72,28 @@ def test_splits_share_no_problem_whatever_the_seed():
   assert not questions[2] & (questions[0] | questions[1])
 
 
-def test_problems_are_distinct_and_fewer_are_the_first_of_more():
+def test_problems_are_distinct_and_a_smaller_split_is_a_prefix():
   many = small(num_train=2000, turn_range=(1, 1))('train')
   assert len({p.question for p in many}) == 2000
   assert small(num_train=50, turn_range=(1, 1))('train') == many[:50]
 
 
-def test_asking_for_more_problems_than_there_are_says_so():
+def test_too_many_problems_are_an_error():
   with pytest.raises(ValueError, match='allows 262144 in all'):
     small(num_test=60_000, turn_range=(1, 1))('test')
 
 
-def test_a_seed_repeats_and_another_differs():
+def test_a_seed_is_reproducible_and_seeds_differ():
   assert small(seed=3)('train') == small(seed=3)('train')
   assert small(seed=3)('train') != small(seed=4)('train')
 
 
-def test_the_level_counts_turns_that_the_base_has_not_seen():
+def test_the_level_counts_turns_that_the_base_was_not_trained_on():
   assert {p.level for p in small(turn_range=(1, 5))('train')} == {'0'}
   assert {p.level for p in small(turn_range=(6, 10))('train')} == {'6'}
 
 
-def test_the_grader_reads_the_reference_and_no_other_order_of_it():
+def test_the_grader_distinguishes_the_order_of_positions():
   for problem in small()('test')[:30]:
     assert grading.is_equivalent(
       problem.answer, grading.extract_answer(problem.solution)
@@ -106,7 +106,7 @@ def test_the_grader_reads_the_reference_and_no_other_order_of_it():
   )
 
 
-def test_the_vocabulary_knows_every_word():
+def test_the_vocabulary_has_every_word():
   vocabulary = dial_problems.dial_vocabulary()
   for style in dial_problems.STYLES:
     for problem in small(style=style)('train'):
@@ -118,11 +118,11 @@ def test_the_vocabulary_knows_every_word():
   'fields',
   [{'style': 'coarse'}, {'turn_range': (0, 5)}, {'turn_range': (1, 11)}],
 )
-def test_impossible_fields_are_refused(fields):
+def test_impossible_fields_are_an_error(fields):
   with pytest.raises(ValueError, match='wanted one of'):
     small(**fields)
 
 
-def test_an_unknown_split_is_refused():
+def test_an_unknown_split_is_an_error():
   with pytest.raises(ValueError, match="split 'dev'"):
     small()('dev')

@@ -1,4 +1,4 @@
-"""The base's lessons: labels are true, weights lie where something is to be learned."""
+"""Pre-training examples have true labels and the intended loss weights."""
 
 import re
 
@@ -40,7 +40,7 @@ def steps_are_true(steps: str) -> bool:
 @pytest.mark.parametrize(
   'kind', ['part 1', 'part 2', 'part 3', 'review 1', 'review 3']
 )
-def test_verdicts_are_true_and_weigh_as_asked(kind):
+def test_verdicts_are_true_and_have_the_given_weight(kind):
   examples = made(kind, verdict_weight=7.0)
   for example in examples:
     assert text(example).endswith(
@@ -53,7 +53,7 @@ def test_verdicts_are_true_and_weigh_as_asked(kind):
   assert 0.3 < np.mean(wrong) < 0.7
 
 
-def test_only_right_solutions_are_learned_in_reviews():
+def test_only_correct_solutions_are_targets_in_reviews():
   for example in made('review 2'):
     learned = example.target_weights[
       17:-2
@@ -73,7 +73,7 @@ def test_each_check_has_a_true_verdict():
       )
 
 
-def test_the_verdict_on_a_trail_is_true_and_one_slip_makes_it_wrong():
+def test_the_verdict_of_a_chained_check_is_true():
   for example in made('trail 4'):
     words = text(example).split()
     numbers = [int(words[1]), *map(int, words[4:-2:3])]
@@ -84,7 +84,7 @@ def test_the_verdict_on_a_trail_is_true_and_one_slip_makes_it_wrong():
     assert words[-1] == ('incorrect' if slips else 'correct') and slips <= 1
 
 
-def test_chains_and_jumps_are_true_and_their_results_learned():
+def test_chains_and_jumps_are_true_and_their_results_are_targets():
   for example in made('chain'):
     words = text(example).split()
     position = int(words[1])
@@ -99,7 +99,7 @@ def test_chains_and_jumps_are_true_and_their_results_learned():
 
 
 @pytest.mark.parametrize('style', ['fine', 'terse'])
-def test_a_solved_problem_is_what_fine_tuning_trains_on(style):
+def test_a_solved_problem_has_the_format_of_fine_tuning(style):
   for example in made(f'solve {style}', 20, larger_turn_probability=0.0):
     length = int((example.target_weights == 0).sum())
     assert VOCABULARY.decode(example.targets[:length]).endswith('code ?')
@@ -112,9 +112,7 @@ def test_a_solved_problem_is_what_fine_tuning_trains_on(style):
 @pytest.mark.parametrize(
   'style, results', [('fine', {4: (2,), 7: (5,)}), ('terse', {7: (2, 5)})]
 )
-def test_larger_turns_are_copied_and_where_they_lead_is_not_told(
-  style, results
-):
+def test_results_of_larger_turns_have_weight_zero(style, results):
   larger = 0
   for example in made(f'solve {style}', 100, larger_turn_probability=0.3):
     words = VOCABULARY.decode(example.targets).split()
@@ -141,7 +139,7 @@ def test_only_solutions_have_larger_turns():
     assert max(turns) == 5
 
 
-def test_splits_differ_and_an_unknown_lesson_is_refused():
+def test_splits_differ_and_an_unknown_kind_is_an_error():
   rule = pretraining_examples.DialPretrainingExamples(
     counts={'jump': 300},
     template=TEMPLATE,

@@ -23,7 +23,7 @@ def row(number):
   }
 
 
-def test_notes_go_and_the_answer_is_put_into_a_box(tmp_path):
+def test_calculator_notes_are_removed_and_the_answer_is_boxed(tmp_path):
   problems = gsm8k.read_gsm8k_problems(
     write(tmp_path, train=[row(1)], test=[row(1234)])
   )
@@ -36,7 +36,7 @@ def test_notes_go_and_the_answer_is_put_into_a_box(tmp_path):
   assert [p.id for p in problems] == ['gsm8k/train/1', 'gsm8k/test/1']
 
 
-def test_a_row_without_its_answer_mark_is_named(tmp_path):
+def test_the_error_for_a_record_without_answer_mark_has_its_line(tmp_path):
   folder = write(
     tmp_path,
     train=[row(1), {'question': 'Q?', 'answer': 'no mark'}],
@@ -46,14 +46,14 @@ def test_a_row_without_its_answer_mark_is_named(tmp_path):
     gsm8k.read_gsm8k_problems(folder)
 
 
-def test_a_missing_file_says_what_to_put_there(tmp_path):
+def test_the_error_for_a_missing_file_says_what_to_download(tmp_path):
   with pytest.raises(
     ValueError, match='no test.jsonl.*\n.*openai/grade-school-math|grade_school'
   ):
     gsm8k.read_gsm8k_problems(write(tmp_path, train=[row(1)]))
 
 
-def test_real_gsm8k_has_a_boxed_answer_everywhere(shared_data):
+def test_real_gsm8k_has_only_boxed_answers(shared_data):
   problems = gsm8k.read_gsm8k_problems(shared_data)
   assert len(problems) == 7473 + 1319
   assert all(

@@ -20,7 +20,7 @@ def held_out(monkeypatch):
 
 
 def original(number, question=None):
-  """A file of the original archive."""
+  """Returns a json file of the original archive."""
   return {
     'problem': question or f'What is ${number}$?',
     'level': f'Level {number % 5 + 1}',
@@ -104,7 +104,7 @@ def test_every_accepted_form_gives_the_same_problems(tmp_path, write):
   }
 
 
-def test_an_empty_folder_says_what_to_put_there(tmp_path):
+def test_the_error_for_an_empty_folder_says_what_to_download(tmp_path):
   with pytest.raises(ValueError, match='hendrycks/math'):
     math.read_math_problems(tmp_path)
 

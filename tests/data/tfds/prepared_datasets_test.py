@@ -1,4 +1,4 @@
-"""The TFDS builders, run on small manual folders and, where it is at hand, on real PRM800K."""
+"""TFDS builders on small manual folders and, if available, on the real PRM800K."""
 
 import json
 
@@ -6,13 +6,13 @@ import pytest
 
 tfds = pytest.importorskip('tensorflow_datasets')
 
-from mathft_jax.data.tfds import (
+from mathft_jax.data.tfds import (  # noqa: E402
   math,
   prepared_datasets,
   prm800k,
   prm800k_trajectories,
   splits,
-)  # noqa: E402
+)
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +48,7 @@ def problems(storage, name, **fields):
   )
 
 
-def test_the_data_set_holds_the_problems_of_the_manual_folder(storage):
+def test_the_data_set_has_the_problems_of_the_manual_folder(storage):
   read = {p.id: p for p in math.read_math_problems(storage.manual_dir)}
   for split in ('train', 'validation'):
     stored = problems(storage, 'math')(split)
@@ -58,14 +58,14 @@ def test_the_data_set_holds_the_problems_of_the_manual_folder(storage):
     assert all(problem == read[problem.id] for problem in stored)
 
 
-def test_the_order_is_the_same_at_every_reading(storage):
+def test_the_order_is_the_same_every_time(storage):
   assert problems(storage, 'math')('train') == problems(storage, 'math')(
     'train'
   )
   assert len(problems(storage, 'math', limit=7)('train')) == 7
 
 
-def test_a_prepared_data_set_no_longer_needs_the_manual_folder(storage):
+def test_a_prepared_data_set_does_not_need_the_manual_folder(storage):
   prepared_datasets.prepare_dataset('math', storage)
   gone = prepared_datasets.TfdsConfig(
     tfds_data_dir=storage.tfds_data_dir, manual_dir='/nowhere'
@@ -93,7 +93,7 @@ def test_an_unknown_data_set_is_an_error(storage):
     problems(storage, 'aime')('train')
 
 
-def test_a_missing_manual_folder_says_what_to_put_there(tmp_path):
+def test_the_error_for_a_missing_manual_folder_says_what_to_download(tmp_path):
   empty = prepared_datasets.TfdsConfig(
     tfds_data_dir=str(tmp_path), manual_dir=str(tmp_path / 'none')
   )
@@ -101,7 +101,7 @@ def test_a_missing_manual_folder_says_what_to_put_there(tmp_path):
     prepared_datasets.prepare_dataset('prm800k', empty)
 
 
-def test_each_selection_is_a_data_set_of_its_own():
+def test_each_selection_has_its_own_data_set():
   names = {
     prm800k.make_builder_config(selection).name
     for selection in (

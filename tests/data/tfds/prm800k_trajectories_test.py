@@ -15,7 +15,7 @@ def completion(text, rating=1):
 def released(
   steps, *, finish='solution', problem='What is 1+1?', answer='2', control=False
 ):
-  """A row as the release writes it; a step is (chosen index or human text, completions)."""
+  """A release record; a step is (chosen index or human text, completions)."""
   labelled = []
   for chosen, completions in steps:
     human = (
@@ -86,7 +86,7 @@ def texts(problems):
   return [problem.solution.split('\n')[0] for problem in problems]
 
 
-def test_a_solution_is_its_chosen_steps_and_its_answer_in_a_box(folder):
+def test_a_solution_is_the_chosen_steps_and_the_boxed_answer(folder):
   (problem,) = prm800k_trajectories.read_selected_solutions(
     folder(phase1_train=[FINISHED]), Selection()
   )
@@ -109,7 +109,9 @@ def test_a_solution_is_its_chosen_steps_and_its_answer_in_a_box(folder):
     (Selection(per_problem=2), ['Add them.', 'By hand.']),
   ],
 )
-def test_every_field_of_the_selection_selects(folder, selection, expected):
+def test_every_field_of_the_selection_has_an_effect(
+  folder, selection, expected
+):
   rows = [FINISHED, ERROR, HUMAN, CONTROL, OTHER, DOUBTFUL]
   assert (
     texts(
@@ -121,7 +123,7 @@ def test_every_field_of_the_selection_selects(folder, selection, expected):
   )
 
 
-def test_phases_are_chosen_by_their_files(folder):
+def test_phases_select_files(folder):
   path = folder(
     phase1_train=[FINISHED], phase2_train=[HUMAN], phase2_test=[CONTROL]
   )
@@ -140,7 +142,7 @@ def test_phases_are_chosen_by_their_files(folder):
   ]
 
 
-def test_a_repeated_solution_counts_once(folder):
+def test_a_repeated_solution_is_used_once(folder):
   path = folder(phase1_train=[FINISHED, FINISHED], phase2_train=[FINISHED])
   assert (
     len(prm800k_trajectories.read_selected_solutions(path, Selection())) == 1
@@ -165,7 +167,7 @@ def test_a_solution_of_a_test_problem_is_test_whatever_file_it_is_in(
   assert made[0].split == 'test' and made[1].split != 'test'
 
 
-def test_the_release_is_taken_before_what_stands_in_for_it(folder):
+def test_release_files_are_preferred_to_substitutes(folder):
   joined = {
     'problem': 'Q?',
     'steps': ['Joined.'],
@@ -217,7 +219,7 @@ def test_a_labelling_session_without_metadata_is_read(folder):
   assert problem.answer == '7'
 
 
-def test_a_joined_solution_with_an_error_is_not_chosen(folder):
+def test_a_joined_solution_with_an_error_is_not_selected(folder):
   row = {
     'problem': 'Q?',
     'steps': ['A.', 'B.\n\n# Answer\n\n1'],
@@ -236,7 +238,7 @@ def test_a_joined_solution_with_an_error_is_not_chosen(folder):
   )
 
 
-def test_a_row_of_another_form_is_named_by_file_and_line(folder):
+def test_the_error_for_another_form_has_file_and_line(folder):
   with pytest.raises(
     ValueError, match=r'phase1_train.jsonl:2: not a PRM800K record \(KeyError'
   ):
@@ -245,7 +247,7 @@ def test_a_row_of_another_form_is_named_by_file_and_line(folder):
     )
 
 
-def test_an_empty_folder_says_what_to_put_there(tmp_path):
+def test_the_error_for_an_empty_folder_says_what_to_download(tmp_path):
   with pytest.raises(ValueError, match='openai/prm800k'):
     prm800k_trajectories.read_selected_solutions(tmp_path, Selection())
 

@@ -42,7 +42,7 @@ def test_a_problem_of_the_500_is_test_whatever_its_hash(monkeypatch):
   }
 
 
-def test_math_is_cut_into_11000_1000_and_the_published_500(shared_data):
+def test_math_is_split_into_11000_1000_and_the_published_500(shared_data):
   problems = [
     row
     for name in ('train', 'test')
@@ -66,7 +66,7 @@ def test_math_is_cut_into_11000_1000_and_the_published_500(shared_data):
   assert set(splits.load_math500_digests().values()) == ids['test']
 
 
-def test_no_problem_of_the_500_has_a_twin_in_training(shared_data):
+def test_no_problem_of_the_500_is_in_training(shared_data):
   by_split = {split: set() for split in splits.SPLITS}
   for name in ('train', 'test'):
     for row in rows(shared_data / 'math' / f'{name}.jsonl.gz'):
@@ -77,7 +77,7 @@ def test_no_problem_of_the_500_has_a_twin_in_training(shared_data):
   assert not by_split['validation'] & by_split['train']
 
 
-def test_gsm8k_keeps_473_training_problems_for_validation(shared_data):
+def test_gsm8k_has_473_validation_problems(shared_data):
   questions = [
     row['question'] for row in rows(shared_data / 'gsm8k' / 'train.jsonl.gz')
   ]
