@@ -4,6 +4,7 @@ The paper draws 64 candidates per problem and builds 10 examples for the margin 
 say how. Every choice is a field of `CandidateSelection`. The log counts what each field left out.
 """
 
+import collections
 from collections import Counter
 import dataclasses
 import logging
@@ -12,21 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mathft_jax.data import schema
+from mathft_jax.data.schema import Candidate, CandidateSet, Problem
 
 
 class LabelledCandidate(NamedTuple):
   """A selected candidate with its problem and its label (1 if correct, else 0)."""
 
-  problem: schema.Problem
-  candidate: schema.Candidate
+  problem: Problem
+  candidate: Candidate
   is_correct: int
-
-
-class _Candidates(NamedTuple):
-  """Graded candidates of one problem by class."""
-
-  incorrect: list[schema.Candidate]
-  correct: list[schema.Candidate]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,15 +78,19 @@ def select_candidates(
   selected = []
   counts = Counter()
   for candidate_set in read_candidate_sets_of_split(path, split):
+    problem = candidate_set.problem
     graded = _graded_candidates(candidate_set, selection, counts)
-    usable = _handle_single_class(
-      candidate_set.problem, graded, selection, counts
-    )
-    if usable is not None:
-      chosen = _choose(candidate_set.problem, usable, selection)
+    correct = [c for c in graded if c.is_correct is True]
+    incorrect = [c for c in graded if c.is_correct is False]
+    if not (correct and incorrect):
+      correct, incorrect = _handle_single_class(
+        problem, correct, incorrect, selection, counts
+      )
+    if correct or incorrect:
+      chosen = _choose(problem, correct, incorrect, selection)
       counts['examples'] += len(chosen)
       counts['of correct candidates'] += sum(each.is_correct for each in chosen)
-      selected.extend(chosen)
+      selected += chosen
 
   summary = [f'{count} {name}' for name, count in counts.items()]
   logging.info('%s, split %s: %s', path, split, ', '.join(summary))
@@ -107,14 +106,12 @@ def select_candidates(
   return selected
 
 
-def read_candidate_sets_of_split(
-  path: str, split: str
-) -> list[schema.CandidateSet]:
+def read_candidate_sets_of_split(path: str, split: str) -> list[CandidateSet]:
   """Returns the candidate sets of a split; all sets if no problem of the file has a split."""
   candidate_sets = schema.read_candidate_sets(path)
-  by_split: dict[str, list[schema.CandidateSet]] = {}
+  by_split = collections.defaultdict(list)
   for candidate_set in candidate_sets:
-    by_split.setdefault(candidate_set.problem.split, []).append(candidate_set)
+    by_split[candidate_set.problem.split].append(candidate_set)
 
   if set(by_split) <= {''}:
     return candidate_sets
@@ -127,74 +124,69 @@ def read_candidate_sets_of_split(
 
 
 def _graded_candidates(
-  candidate_set: schema.CandidateSet,
+  candidate_set: CandidateSet,
   selection: CandidateSelection,
   counts: Counter,
-) -> _Candidates:
-  """Returns the graded candidates by class."""
+) -> list[Candidate]:
+  """Returns the graded candidates, without repeated texts if they are deduplicated."""
   graded = [c for c in candidate_set.candidates if c.is_correct is not None]
   counts['problems'] += 1
   counts['candidates'] += len(candidate_set.candidates)
   counts['judged'] += len(graded)
+  if not selection.deduplicate:
+    return graded
 
-  if selection.deduplicate:
-    distinct: dict[str, schema.Candidate] = {}
-    for candidate in graded:
-      distinct.setdefault(candidate.solution, candidate)
-    counts['repeated texts left out'] += len(graded) - len(distinct)
-    graded = list(distinct.values())
-
-  incorrect = [c for c in graded if c.is_correct is False]
-  correct = [c for c in graded if c.is_correct is True]
-  return _Candidates(incorrect, correct)
+  distinct = {}
+  for candidate in graded:
+    distinct.setdefault(candidate.solution, candidate)
+  counts['repeated texts left out'] += len(graded) - len(distinct)
+  return list(distinct.values())
 
 
 def _handle_single_class(
-  problem: schema.Problem,
-  candidates: _Candidates,
+  problem: Problem,
+  correct: list[Candidate],
+  incorrect: list[Candidate],
   selection: CandidateSelection,
   counts: Counter,
-) -> _Candidates | None:
-  """Returns the candidates to choose from; None if the problem is skipped."""
-  incorrect, correct = candidates
-  if incorrect and correct:
-    return candidates
-
+) -> tuple[list[Candidate], list[Candidate]]:
+  """Returns the (correct, incorrect) candidates to use; none if the problem is skipped."""
   found = 'no judged'
   if correct:
     found = 'only correct'
   elif incorrect:
     found = 'only incorrect'
 
-  rule = selection.single_class_problems
+  rule, outcome = selection.single_class_problems, 'skipped'
   if rule == 'reference' and incorrect and problem.solution:
-    counts[f'with {found} candidates: reference solution taken'] += 1
-    reference = schema.Candidate(problem.solution, is_correct=True)
-    return _Candidates(incorrect, [reference])
-  if rule == 'keep' and (incorrect or correct):
-    counts[f'with {found} candidates: kept'] += 1
-    return candidates
-  counts[f'with {found} candidates: skipped'] += 1
-  return None
+    outcome = 'reference solution taken'
+    correct = [Candidate(problem.solution, is_correct=True)]
+  elif rule == 'keep' and (correct or incorrect):
+    outcome = 'kept'
+  else:
+    correct, incorrect = [], []
+  counts[f'with {found} candidates: {outcome}'] += 1
+  return correct, incorrect
 
 
 def _choose(
-  problem: schema.Problem,
-  candidates: _Candidates,
+  problem: Problem,
+  correct: list[Candidate],
+  incorrect: list[Candidate],
   selection: CandidateSelection,
 ) -> list[LabelledCandidate]:
   """Returns the selected candidates of one problem, at random by seed and problem id."""
   rng = np.random.default_rng([selection.seed, *problem.id.encode('utf-8')])
-  incorrect = _shuffle(candidates.incorrect, rng)
-  correct = _shuffle(candidates.correct, rng)
+  incorrect = _shuffle(incorrect, rng)
+  correct = _shuffle(correct, rng)
   limit = selection.examples_per_problem
 
   if selection.paired:
-    chosen = []
+    pairs = []
     for i, j in pair_candidates_evenly(len(correct), len(incorrect), limit):
-      chosen.append(LabelledCandidate(problem, correct[i], 1))
-      chosen.append(LabelledCandidate(problem, incorrect[j], 0))
-    return chosen
+      pairs.append(LabelledCandidate(problem, correct[i], 1))
+      pairs.append(LabelledCandidate(problem, incorrect[j], 0))
+    return pairs
 
   if selection.balance == 'equal' and incorrect and correct:
     num_each = min(limit // 2, len(correct), len(incorrect))

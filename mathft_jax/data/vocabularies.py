@@ -169,10 +169,6 @@ class TokenizerVocabulary:
 
   @property
   def special_ids(self) -> dict[str, int]:
-    return self._special_ids
-
-  @functools.cached_property
-  def _special_ids(self) -> dict[str, int]:
     special_ids = {}
     for name, index in self._tokenizer.special_ids.items():
       if index < self.vocab_size:
@@ -192,7 +188,7 @@ class TokenizerVocabulary:
   @functools.cached_property
   def _inside_name(self) -> re.Pattern:
     """Matches after the first letter of the name of each special token."""
-    alternatives: list[str] = []
+    alternatives = []
     for name in self._forbidden_ids:
       if len(name) > 1:
         first, rest = re.escape(name[0]), re.escape(name[1:])

@@ -23,15 +23,23 @@ import dataclasses
 import numpy as np
 from numpy.random import Generator
 
-from mathft_jax.data import prompt_templates
 from mathft_jax.data.example_types import SolutionExample
-from mathft_jax.dials import dial_problems
-from mathft_jax.dials.dial_problems import Dial, Dials
+from mathft_jax.data.prompt_templates import Template, Vocabulary
+from mathft_jax.dials.dial_problems import (
+  DIAL_NAMES,
+  NUM_POSITIONS,
+  Dial,
+  Dials,
+  format_boxed_answer,
+  format_question,
+  format_solution,
+  format_steps,
+  sample_dials,
+  sample_turns,
+)
 
 Piece = tuple[str, float]  # text, loss weight of each of its tokens; '' is EOS
 Pieces = list[Piece]
-NUM_POSITIONS = dial_problems.NUM_POSITIONS
-DIAL_NAMES = dial_problems.DIAL_NAMES
 # With these two a chain and a row of checks are as long as a solved problem.
 CHAIN_LENGTH = 18
 CHECKS_PER_EXAMPLE = 11
@@ -59,8 +67,8 @@ class DialPretrainingExamples:
   """
 
   counts: Mapping[str, int]
-  template: prompt_templates.Template
-  vocabulary: prompt_templates.Vocabulary
+  template: Template
+  vocabulary: Vocabulary
   turn_range: tuple[int, int] = (1, 5)
   larger_turn_probability: float = 0.3
   verdict_weight: float = 3.0
@@ -72,7 +80,7 @@ class DialPretrainingExamples:
     fraction = 1.0 if split == 'train' else self.validation_fraction
     texts = []
     for kind, count in sorted(self.counts.items()):
-      name, _, option = kind.partition(' ')
+      name, *option = kind.split(' ')
       if name not in EXAMPLE_MAKERS:
         raise ValueError(
           f'DialPretrainingExamples: kind {kind!r}; wanted one of {tuple(EXAMPLE_MAKERS)}.'
@@ -80,7 +88,7 @@ class DialPretrainingExamples:
       seed = [self.seed, *f'{split} {kind}'.encode('utf-8')]
       rng = np.random.default_rng(seed)
       num_examples = max(1, int(count * fraction))
-      texts.extend(EXAMPLE_MAKERS[name](self, rng, num_examples, option))
+      texts.extend(EXAMPLE_MAKERS[name](self, rng, num_examples, *option))
     return list(map(self._encode, texts))
 
   def verdict(self, is_wrong: bool) -> Piece:
@@ -107,14 +115,10 @@ def make_fact_chains(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
 ) -> list[Pieces]:
   """Returns chains of true facts."""
-  del option
   starts = rng.integers(0, NUM_POSITIONS, count)
-  turns = dial_problems.sample_turns(
-    rng, (count, CHAIN_LENGTH), config.turn_range
-  )
+  turns = sample_turns(rng, (count, CHAIN_LENGTH), config.turn_range)
   ends = (starts[:, None] + np.cumsum(turns, axis=1)) % NUM_POSITIONS
 
   texts = []
@@ -128,12 +132,10 @@ def make_two_turn_steps(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
 ) -> list[Pieces]:
   """Returns single dials of terse solutions."""
-  del option
   names = rng.integers(0, len(DIAL_NAMES), count)
-  problems = dial_problems.sample_dials(rng, count, 1, config.turn_range)
+  problems = sample_dials(rng, count, 1, config.turn_range)
 
   texts = []
   for name, (dial,) in zip(names, problems):
@@ -147,13 +149,11 @@ def make_fact_checks(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
 ) -> list[Pieces]:
   """Returns rows of unrelated facts, half of them wrong, each with its verdict."""
-  del option
   shape = (count, CHECKS_PER_EXAMPLE)
   starts = rng.integers(0, NUM_POSITIONS, shape)
-  turns = dial_problems.sample_turns(rng, shape, config.turn_range)
+  turns = sample_turns(rng, shape, config.turn_range)
   is_wrong = rng.random(shape) < 0.5
   errors = is_wrong * rng.integers(1, NUM_POSITIONS, shape)
   ends = (starts + turns + errors) % NUM_POSITIONS
@@ -175,7 +175,7 @@ def make_chained_checks(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
+  option: str = '1',
 ) -> list[Pieces]:
   """Returns chains of facts with one verdict at the end; half of them have one error.
 
@@ -183,7 +183,7 @@ def make_chained_checks(
   """
   num_facts = int(option)
   starts = rng.integers(0, NUM_POSITIONS, count)
-  turns = dial_problems.sample_turns(rng, (count, num_facts), config.turn_range)
+  turns = sample_turns(rng, (count, num_facts), config.turn_range)
   is_wrong = rng.random(count) < 0.5
   error_places = rng.integers(0, num_facts, count)
   error_sizes = rng.integers(1, NUM_POSITIONS, count)
@@ -211,7 +211,7 @@ def make_solution_verdicts(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
+  option: str = '3',
 ) -> list[Pieces]:
   """Returns the steps of fine-grained solutions with a verdict.
 
@@ -220,7 +220,7 @@ def make_solution_verdicts(
   suffix = config.template.verify_solution
   texts = []
   for dials, wrong in _sample_judged(config, rng, count, int(option)):
-    steps = dial_problems.format_steps(dials, fine=True)
+    steps = format_steps(dials, fine=True)
     text = suffix.replace('{solution}', steps)
     texts.append([(text, 0.0), config.verdict(wrong)])
   return texts
@@ -230,7 +230,7 @@ def make_solved_problems(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
+  option: str = 'fine',
 ) -> list[Pieces]:
   """Returns problems with solutions, as in SSFT.
 
@@ -238,7 +238,7 @@ def make_solved_problems(
   """
   # Unused numbers: the base model in the package was trained on what follows them.
   rng.random((count, len(DIAL_NAMES), 2))
-  problems = dial_problems.sample_dials(
+  problems = sample_dials(
     rng,
     count,
     len(DIAL_NAMES),
@@ -247,12 +247,12 @@ def make_solved_problems(
   )
   texts = []
   for dials in problems:
-    question = dial_problems.format_question(dials)
+    question = format_question(dials)
     prompt = config.template.solve.replace('{question}', question)
     pieces = [(prompt, 0.0)]
     for name, dial in zip(DIAL_NAMES, dials):
       pieces.extend(_weigh_words(config, name, dial, option == 'fine'))
-    pieces.append((dial_problems.format_boxed_answer(dials), 1.0))
+    pieces.append((format_boxed_answer(dials), 1.0))
     pieces.append(('', 1.0))
     texts.append(pieces)
   return texts
@@ -262,7 +262,7 @@ def make_evaluator_prompts(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
-  option: str,
+  option: str = '3',
 ) -> list[Pieces]:
   """Returns evaluator prompts with verdicts; correct solutions are targets, too.
 
@@ -271,9 +271,9 @@ def make_evaluator_prompts(
   before, after = config.template.verify_solution.split('{solution}')
   texts = []
   for dials, wrong in _sample_judged(config, rng, count, int(option)):
-    question = dial_problems.format_question(dials)
+    question = format_question(dials)
     prompt = config.template.verify_problem.replace('{question}', question)
-    solution = dial_problems.format_solution(dials, fine=True)
+    solution = format_solution(dials, fine=True)
     texts.append(
       [
         (prompt + before, 0.0),
@@ -285,10 +285,7 @@ def make_evaluator_prompts(
   return texts
 
 
-ExampleMaker = Callable[
-  [DialPretrainingExamples, Generator, int, str], list[Pieces]
-]
-EXAMPLE_MAKERS: Mapping[str, ExampleMaker] = {
+EXAMPLE_MAKERS: Mapping[str, Callable[..., list[Pieces]]] = {
   'chain': make_fact_chains,
   'jump': make_two_turn_steps,
   'check': make_fact_checks,
@@ -330,9 +327,7 @@ def _sample_judged(
   num_dials: int,
 ) -> list[tuple[Dials, bool]]:
   """Returns (dials, is wrong) pairs; in half of them one result is wrong."""
-  problems = dial_problems.sample_dials(
-    rng, count, num_dials, config.turn_range
-  )
+  problems = sample_dials(rng, count, num_dials, config.turn_range)
   is_wrong = rng.random(count) < 0.5
   error_places = rng.integers(0, 2 * num_dials, count)
   error_sizes = rng.integers(1, NUM_POSITIONS, count)
