@@ -1,19 +1,18 @@
-r"""Scored candidates -> a report: every rule with its interval, tests, curves and costs.
+r"""Reports on scored candidates: every voting rule with its interval, tests, curves and costs.
 
   python -m mathft_jax.evaluate --gin_file=programs/evaluate.gin \
       --gin.CANDIDATES=runs/scored/scored.jsonl --gin.EVAL_OUTPUT_DIR=runs/report
 
-Writes into the workdir: report.json (docs/report.md says what each field is), report.md,
-report.html (one self-contained page), plots/*.png, and outcomes.jsonl: for each problem what each
-rule got right, to look up the problems where two rules differ.
+Writes to the work directory: report.json (docs/report.md documents each field), report.md,
+report.html (one self-contained page), plots/*.png, and outcomes.jsonl, which has the correctness of
+each rule on each problem (to find the problems where two rules differ).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
 import time
-from typing import Any
 
 from absl import logging
 from etils import epath
@@ -29,16 +28,21 @@ from mathft_jax.evaluation.report import (
   report_tables,
   tables,
 )
+from mathft_jax.evaluation.report.report_contents import JsonObject
 from mathft_jax.storage import atomic_files, remote_paths
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
+PathsByName = Mapping[str, epath.Path]
+Files = Mapping[str, evaluated_file.EvaluatedFile]
+
+CURRENT_GRADER = f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
 
 
 def evaluate(
   workdir: epath.PathLike,
   *,
   candidates: Paths,
-  rules: Sequence[Any],
+  rules: Sequence[evaluated_file.VotingRule],
   greedy_candidates: Paths | None = None,
   baseline: str = 'Maj1@N',
   confidence: float = 0.95,
@@ -47,200 +51,193 @@ def evaluate(
   seed: int = 0,
   print_tables: bool = True,
 ) -> epath.Path:
-  """The path of report.json, written unless it is there for the same inputs and settings.
+  """Returns the path of report.json, which is written unless one of the same inputs exists.
 
-  Of several processes the first one works.
+  With several processes, only the primary process works.
 
   Args:
-    workdir: where the report goes.
-    candidates: a scored (or only graded) candidate file, or several by name; the first of several
-      is the one that the others are compared with, problem by problem.
-    rules: `Rule`s of evaluation/voting.py, or your own.
-    greedy_candidates: a graded file of one greedy candidate for each of the same problems, for Pass@1 as the
-      paper defines it; by name when `candidates` is by name.
-    baseline: the row that the other rows of a file are compared with.
-    confidence: of every interval.
+    workdir: directory of the report.
+    candidates: a scored (or only graded) candidate file, or several by name. The others are
+      compared with the first, problem by problem.
+    rules: voting rules of evaluation/voting.py, or other callables of the same kind.
+    greedy_candidates: a graded file with one greedy candidate for each of the same problems, for
+      Pass@1 as the paper defines it; by name if `candidates` is by name.
+    baseline: name of the row that the other rows of a file are compared with.
+    confidence: coverage of every interval.
     resamples: bootstrap resamples of the problems.
-    draws: random orders of the candidates for those curves over k that have no formula.
-    seed: of the bootstrap and of the draws.
-    print_tables: whether to show the main tables on standard output.
+    draws: random orders of the candidates, for curves over k that have no formula.
+    seed: of the bootstrap and of the random orders.
+    print_tables: whether to print the main tables.
   """
   workdir = epath.Path(workdir)
   settings = report_contents.ReportSettings(
     baseline, confidence, resamples, draws, seed
   )
-  processes.run_on_primary(
-    'evaluate',
-    lambda: _evaluate(
-      workdir, candidates, greedy_candidates, rules, settings, print_tables
-    ),
-  )
+
+  def work() -> None:
+    files = _by_name(candidates)
+    greedy_files = _greedy_by_name(greedy_candidates, files)
+    report = _write_report(workdir, files, greedy_files, rules, settings)
+    for table in report_tables.make_main_tables(report) if print_tables else []:
+      print(tables.table_to_markdown(table))
+    for name, section in report['files'].items():
+      for note in section['notes']:
+        logging.warning('evaluate: %s: %s', name, note)
+
+  processes.run_on_primary('evaluate', work)
   return workdir / 'report.json'
 
 
-def _evaluate(
-  workdir: epath.Path,
-  candidates: Paths,
-  greedy: Paths | None,
-  rules: Sequence[Any],
-  settings: report_contents.ReportSettings,
-  print_tables: bool,
-) -> None:
-  begun = time.monotonic()
-  files, greedy_files = (
-    _by_name(candidates),
-    _greedy_by_name(greedy, _by_name(candidates)),
-  )
-  head = _head(workdir, files, greedy_files, rules, settings)
-  done = workdir / 'report.json'
-  if (
-    done.exists()
-    and head.items() <= (found := json.loads(done.read_text())).items()
-  ):
-    _show(found, print_tables)
-    logging.info('evaluate: %s is there for the same inputs and settings', done)
-    return
-  measured = {
-    name: evaluated_file.evaluate_file(path, rules, greedy_files.get(name))
-    for name, path in files.items()
-  }
-  whole = {
-    **head,
-    'comparisons': report_contents.compare_files(measured, settings),
-    'files': {
-      name: report_contents.make_file_section(each, rules, settings)
-      for name, each in measured.items()
-    },
-  }
-  for each in whole['files'].values():
-    each['notes'] += _stale(each['graders'])
-  _write(workdir, whole, measured)
-  _show(whole, print_tables)
-  counts = [section['statistics'] for section in whole['files'].values()]
-  total, seconds = (
-    sum(count['candidates'] for count in counts),
-    time.monotonic() - begun,
-  )
-  logging.info(
-    'evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
-    total,
-    sum(count['problems'] for count in counts),
-    seconds,
-    total / seconds,
-    workdir,
-  )
-
-
 def _by_name(paths: Paths) -> dict[str, epath.Path]:
-  """One file is named after its stem."""
+  """Returns the paths by name; a single file is named after its stem."""
   if isinstance(paths, Mapping):
     return {name: epath.Path(path) for name, path in paths.items()}
-  return {epath.Path(paths).name.split('.')[0]: epath.Path(paths)}
+  path = epath.Path(paths)
+  return {path.name.split('.')[0]: path}
 
 
 def _greedy_by_name(
-  greedy: Paths | None, files: Mapping[str, epath.Path]
+  greedy: Paths | None, files: PathsByName
 ) -> dict[str, epath.Path]:
   if greedy is None:
     return {}
-  if not isinstance(greedy, Mapping):
-    if len(files) > 1:
+  if isinstance(greedy, Mapping):
+    unknown = sorted(set(greedy) - set(files))
+    if unknown:
       raise ValueError(
-        f'greedy_candidates is one path, {greedy}, for the files {list(files)}; '
-        'wanted a mapping from their names to their greedy files.'
+        f'greedy_candidates names {unknown}; the candidate files are {list(files)}.'
       )
-    greedy = {name: greedy for name in files}
-  unknown = sorted(set(greedy) - set(files))
-  if unknown:
+    return _by_name(greedy)
+  if len(files) > 1:
     raise ValueError(
-      f'greedy_candidates names {unknown}; the candidate files are {list(files)}.'
+      f'greedy_candidates is one path, {greedy}, for the files {list(files)}; '
+      'wanted a mapping from their names to their greedy files.'
     )
-  return {name: epath.Path(path) for name, path in greedy.items()}
+  return {name: epath.Path(greedy) for name in files}
 
 
-def _head(
+def _write_report(
   workdir: epath.Path,
-  files: Mapping[str, epath.Path],
-  greedy: Mapping[str, epath.Path],
-  rules: Sequence[Any],
+  paths: PathsByName,
+  greedy_paths: PathsByName,
+  rules: Sequence[evaluated_file.VotingRule],
   settings: report_contents.ReportSettings,
-) -> dict[str, Any]:
-  """What the report is made from; the same head, the same report."""
+) -> JsonObject:
+  """Returns the contents of report.json, after writing all files unless they are up to date."""
+  start = time.monotonic()
+  head = _report_head(workdir, paths, greedy_paths, rules, settings)
+  path = workdir / 'report.json'
+  if path.exists():
+    found = json.loads(path.read_text())
+    if head.items() <= found.items():
+      logging.info(
+        'evaluate: %s exists with the same inputs and settings', path
+      )
+      return found
 
-  def inputs(paths: Mapping[str, epath.Path]) -> dict[str, dict[str, str]]:
-    return {
-      name: {
-        'path': remote_paths.relative_path(path, workdir),
-        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-      }
-      for name, path in paths.items()
-    }
+  files, sections = {}, {}
+  for name, candidates_path in paths.items():
+    greedy_path = greedy_paths.get(name)
+    file = evaluated_file.evaluate_file(candidates_path, rules, greedy_path)
+    section = report_contents.make_file_section(file, rules, settings)
+    section['notes'] += _note_outdated_graders(section['graders'])
+    files[name], sections[name] = file, section
+  comparisons = report_contents.compare_files(files, settings)
+  report = {**head, 'comparisons': comparisons, 'files': sections}
+  _write_files(workdir, report, files)
+  _log_throughput(workdir, files, time.monotonic() - start)
+  return report
 
+
+def _report_head(
+  workdir: epath.Path,
+  paths: PathsByName,
+  greedy_paths: PathsByName,
+  rules: Sequence[evaluated_file.VotingRule],
+  settings: report_contents.ReportSettings,
+) -> JsonObject:
+  """Returns the inputs and settings; two reports with the same head have the same numbers."""
   return {
     'schema': 'mathft_jax.report',
     'version': report_contents.REPORT_VERSION,
     'mathft_jax': mathft_jax.__version__,
-    'grader': f'{grading.GRADER_NAME} {grading.GRADER_VERSION}',
-    'inputs': inputs(files),
-    'greedy': inputs(greedy),
-    'rules': [str(rule) for rule in rules],
+    'grader': CURRENT_GRADER,
+    'inputs': _describe_inputs(paths, workdir),
+    'greedy': _describe_inputs(greedy_paths, workdir),
+    'rules': [*map(str, rules)],
     'settings': dataclasses.asdict(settings),
   }
 
 
-def _stale(graders: Sequence[str]) -> list[str]:
-  """A note where another version of the grader has graded a file."""
-  here = f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
-  return [
-    f'graded by {grader}; the grader here is {here}: run grade again.'
-    for grader in graders
-    if grader.split()[0] == grading.GRADER_NAME and grader != here
-  ]
-
-
-def _write(
-  workdir: epath.Path,
-  whole: Mapping[str, Any],
-  measured: Mapping[str, evaluated_file.EvaluatedFile],
-) -> None:
-  """Writes all files; report.json last, for its presence says that all are there."""
-  images = rendering.render_plots(whole)
-  (workdir / 'plots').mkdir(parents=True, exist_ok=True)
-  for name, data in (item for each in images.values() for item in each.items()):
-    (workdir / 'plots' / name).write_bytes(data)
-  (workdir / 'report.md').write_text(rendering.render_markdown(whole, images))
-  (workdir / 'report.html').write_text(rendering.render_html(whole, images))
-  schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_rows(measured))
-  atomic_files.write_text_atomically(
-    workdir / 'report.json',
-    json.dumps(whole, indent=1, ensure_ascii=False) + '\n',
-  )
-
-
-def _outcome_rows(measured: Mapping[str, evaluated_file.EvaluatedFile]):
-  """One row per file and problem: what each rule got right."""
-  for name, each in measured.items():
-    columns = {
-      row: values_P.tolist() for row, values_P in each.values().items()
+def _describe_inputs(
+  paths: PathsByName, workdir: epath.Path
+) -> dict[str, dict[str, str]]:
+  described = {}
+  for name, path in paths.items():
+    described[name] = {
+      'path': remote_paths.relative_path(path, workdir),
+      'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    for index, candidate_set in enumerate(each.candidate_sets):
+  return described
+
+
+def _note_outdated_graders(graders: Sequence[str]) -> list[str]:
+  """Returns a note for each other version of the grader that graded the file."""
+  notes = []
+  for grader in graders:
+    if grader.split()[0] == grading.GRADER_NAME and grader != CURRENT_GRADER:
+      notes.append(
+        f'graded by {grader}; the grader here is {CURRENT_GRADER}: run grade again.'
+      )
+  return notes
+
+
+def _write_files(workdir: epath.Path, report: JsonObject, files: Files) -> None:
+  """Writes all files; report.json last, because it marks a complete report."""
+  images = rendering.render_plots(report)
+  plots = workdir / 'plots'
+  plots.mkdir(parents=True, exist_ok=True)
+  for file_images in images.values():
+    for name, data in file_images.items():
+      (plots / name).write_bytes(data)
+  markdown = rendering.render_markdown(report, images)
+  (workdir / 'report.md').write_text(markdown)
+  (workdir / 'report.html').write_text(rendering.render_html(report, images))
+  schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_records(files))
+  text = json.dumps(report, indent=1, ensure_ascii=False)
+  atomic_files.write_text_atomically(workdir / 'report.json', f'{text}\n')
+
+
+def _outcome_records(files: Files) -> Iterator[JsonObject]:
+  """Yields one record per file and problem: the correctness of each rule."""
+  for name, file in files.items():
+    for index, candidate_set in enumerate(file.candidate_sets):
       problem = candidate_set.problem
+      correct = {}
+      for result in file.results:
+        correct[result.name] = float(result.values_P[index])
       yield {
         'file': name,
         'id': problem.id,
         'subject': problem.subject,
         'level': problem.level,
-        'correct': {row: values[index] for row, values in columns.items()},
+        'correct': correct,
       }
 
 
-def _show(whole: Mapping[str, Any], print_tables: bool) -> None:
-  """Prints the main tables; logs what the notes say."""
-  for table in report_tables.make_main_tables(whole) if print_tables else []:
-    print(tables.table_to_markdown(table))
-  for name, section in whole['files'].items():
-    for note in section['notes']:
-      logging.warning('evaluate: %s: %s', name, note)
+def _log_throughput(workdir: epath.Path, files: Files, seconds: float) -> None:
+  problems = candidates = 0
+  for file in files.values():
+    problems += len(file.candidate_sets)
+    candidates += sum(len(each.candidates) for each in file.candidate_sets)
+  logging.info(
+    'evaluate: %d candidates of %d problems in %.1f s (%.0f candidates/s); report in %s',
+    candidates,
+    problems,
+    seconds,
+    candidates / seconds,
+    workdir,
+  )
 
 
 if __name__ == '__main__':

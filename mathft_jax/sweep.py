@@ -1,21 +1,21 @@
-"""One command again and again, each time with another answer to one question, and a table of all.
+"""Runs one command with each gin overlay of a sweep and compares the reports in a table.
 
   python -m mathft_jax.sweep --question=margin --workdir=runs/margin -- \
       python -m mathft_jax.rerank --gin_file=stages/scr_margin.gin ...
 
-A question is a folder of gin files of a few lines, one an answer: a name in gin_configs/sweeps/,
-or a folder of your own. What follows `--` is the base command; each run gets it with one of the
-files and a folder of its own, `<workdir>/<answer>`. Runs go one after another; a failed one is named,
-does not stop the others, and makes the exit status 1. Running the same command again goes on where
-it stopped. Writes `<workdir>/comparison.md` and `.json`: the runs' reports side by side. A launcher
-of several processes may stand before the sweep or in the base command.
+A sweep is a folder of small gin files (overlays), one per value of the setting: a name in
+gin_configs/sweeps/, or the path of another folder. The command after `--` runs once with each
+overlay, in the folder `<workdir>/<overlay>`. Runs are sequential. If a run fails, the others still
+run, the comparison names it, and the exit status is 1. If the sweep is stopped, the same command
+resumes. It writes `<workdir>/comparison.md` and `.json`: the reports of the runs side by side. A
+launcher of several processes may start the sweep or be part of the command.
 
-  --print_commands   prints the runs' commands for a cluster, and runs nothing
-  --collect          runs nothing and compares what is there
+  --print_commands   prints the commands of the runs, for a cluster, and runs nothing
+  --collect          runs nothing and compares the reports that exist
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import json
 import os
@@ -26,204 +26,225 @@ import sys
 
 from etils import epath
 
-from mathft_jax.config import entry_point
+from mathft_jax.config import gin_files
+from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.evaluation import sweep_comparison
 from mathft_jax.evaluation.report import tables
 from mathft_jax.storage import remote_paths
 
-NO_REPORT = 'no report'
+DONE, NO_REPORT = 'done', 'no report'
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepRun:
-  """One answer: its name, its folder, the whole command."""
+  """One run of a sweep: the overlay's name, its work directory and the whole command."""
 
   name: str
   workdir: epath.Path
   command: tuple[str, ...]
 
 
-def run_sweep(question: str, workdir: str, base: Sequence[str]) -> int:
-  """The exit status after all runs: 1 when one failed, else 0."""
-  planned = plan_runs(question, workdir, base)
-  check_configurations_differ(planned)
+def run_sweep(question: str, workdir: str, base_command: Sequence[str]) -> int:
+  """Runs all overlays and compares their reports.
+
+  Args:
+    question: the name or the path of a folder of overlays.
+    workdir: each run writes to its own folder here.
+    base_command: the command that each overlay is added to.
+
+  Returns:
+    The exit status: 1 if a run failed or has no report, else 0.
+  """
+  runs = plan_runs(question, workdir, base_command)
+  check_configurations_differ(runs)
   failed = {}
-  for number, run in enumerate(planned, 1):
-    _say(
-      f'{question} = {run.name} ({number} of {len(planned)}): {shlex.join(run.command)}'
-    )
+  for number, run in enumerate(runs, 1):
+    setting = f'{question} = {run.name}'
+    command = shlex.join(run.command)
+    _log(f'{setting} ({number} of {len(runs)}): {command}')
     status = subprocess.run(run.command, check=False).returncode
     if status:
       failed[run.name] = f'failed with status {status}'
-      _say(f'{question} = {run.name}: {failed[run.name]}')
-  return (
-    write_comparison(question, workdir, planned, failed)
-    if _writes(base)
-    else int(bool(failed))
-  )
+      _log(f'{setting}: {failed[run.name]}')
+  if _is_primary(base_command):
+    return write_comparison(question, workdir, runs, failed)
+  return int(bool(failed))
 
 
 def write_comparison(
   question: str,
   workdir: str,
-  planned: Sequence[SweepRun],
-  failed: dict[str, str],
+  runs: Sequence[SweepRun],
+  failed: Mapping[str, str],
 ) -> int:
-  """Writes and prints the comparison of all reports; 1 when a run failed or has none, else 0."""
-  found = sweep_comparison.compare_reports(
-    {run.name: run.workdir for run in planned if run.name not in failed}
-  )
-  missing = {
-    run.name: NO_REPORT
-    for run in planned
-    if run.name not in failed
-    and not any(run.name in each.rows for each in found)
+  """Writes and prints the comparison of all reports.
+
+  Args:
+    question: the name of the sweep.
+    workdir: directory of comparison.md and comparison.json.
+    runs: all runs.
+    failed: the failure of each failed run, by name.
+
+  Returns:
+    The exit status: 1 if a run failed or has no report, else 0.
+  """
+  folders = {run.name: run.workdir for run in runs if run.name not in failed}
+  comparisons = sweep_comparison.compare_reports(folders)
+  reported = set().union(*(each.rows for each in comparisons))
+  states, commands = {}, {}
+  for run in runs:
+    state = DONE if run.name in reported else NO_REPORT
+    states[run.name] = failed.get(run.name, state)
+    commands[run.name] = shlex.join(run.command)
+
+  lines = []
+  for comparison in comparisons:
+    made = sweep_comparison.make_comparison_tables(question, comparison)
+    lines += map(tables.table_to_markdown, made)
+  for name, state in states.items():
+    if state != DONE:
+      lines.append(f'{question} = {name}: {state}\n')
+  text = '\n'.join(lines)
+  record = {
+    'schema': 'mathft_jax.comparison',
+    'question': question,
+    'states': states,
+    'commands': commands,
+    'reports': [*map(dataclasses.asdict, comparisons)],
   }
-  states = {
-    run.name: failed.get(run.name) or missing.get(run.name) or 'done'
-    for run in planned
-  }
-  made = [
-    table
-    for each in found
-    for table in sweep_comparison.make_comparison_tables(question, each)
-  ]
-  lines = [tables.table_to_markdown(table) for table in made]
-  lines += [
-    f'{question} = {name}: {state}\n'
-    for name, state in states.items()
-    if state != 'done'
-  ]
+
   folder = epath.Path(workdir)
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'comparison.md').write_text('\n'.join(lines))
-  (folder / 'comparison.json').write_text(
-    json.dumps(
-      {
-        'schema': 'mathft_jax.comparison',
-        'question': question,
-        'states': states,
-        'commands': {run.name: shlex.join(run.command) for run in planned},
-        'reports': [dataclasses.asdict(each) for each in found],
-      },
-      indent=1,
-    )
-    + '\n'
-  )
-  print('\n'.join(lines), flush=True)
-  return int(any(state != 'done' for state in states.values()))
+  (folder / 'comparison.md').write_text(text)
+  (folder / 'comparison.json').write_text(json.dumps(record, indent=1) + '\n')
+  print(text, flush=True)
+  return int(set(states.values()) != {DONE})
 
 
 def plan_runs(
-  question: str, workdir: str, base: Sequence[str]
+  question: str, workdir: str, base_command: Sequence[str]
 ) -> list[SweepRun]:
-  """The base command with each answer; ConfigError for an unknown question or base."""
-  prefix, program = _program(base)
-  name = program.rpartition('.')[2]
-  made = []
+  """Returns the base command with each overlay.
+
+  Raises:
+    ConfigError: the question is unknown, or the base command runs no program of this package.
+  """
+  prefix, module = _program_of(base_command)
+  name = module.rpartition('.')[2]
+  runs = []
   for overlay in find_overlays(question):
     folder = epath.Path(workdir) / pathlib.Path(overlay).stem
     command = (
       *prefix,
-      *base,
+      *base_command,
       f'--gin_file={overlay}',
       f'--gin.{name}.{name}.workdir={folder}',
     )
-    made.append(SweepRun(folder.name, folder, command))
-  return made
+    runs.append(SweepRun(folder.name, folder, command))
+  return runs
 
 
 def find_overlays(question: str) -> list[str]:
-  """The gin files of a question as a command names them, numbers in their order."""
-  package = entry_point.sources.package_configs()
+  """Returns the gin files of a question as a command names them, in numeric order."""
+  package_sweeps = gin_files.package_gin_directory() / 'sweeps'
   for folder, shown in (
     (pathlib.Path(question), pathlib.Path(question)),
-    (package / 'sweeps' / question, pathlib.Path('sweeps') / question),
+    (package_sweeps / question, pathlib.Path('sweeps') / question),
   ):
-    found = sorted(folder.glob('*.gin'), key=_natural)
+    found = sorted(folder.glob('*.gin'), key=_numeric_sort_key)
     if found:
       return [str(shown / path.name) for path in found]
-  known = sorted(
-    path.name for path in (package / 'sweeps').iterdir() if path.is_dir()
-  )
-  raise entry_point.ConfigError(
-    f'No question {question!r}: wanted a folder of gin files, or one of {", ".join(known)}.'
-    f'{entry_point.did_you_mean(question, known)}'
+  known = [path.name for path in package_sweeps.iterdir() if path.is_dir()]
+  raise ConfigError(
+    f'--question={question} is not a folder of gin files and not one of '
+    f'{", ".join(sorted(known))}.{did_you_mean(question, known)}'
   )
 
 
-def check_configurations_differ(planned: Sequence[SweepRun]) -> None:
-  """ConfigError unless every run assembles, each to another configuration."""
-  seen: dict[str, str] = {}
-  for run in planned:
-    done = subprocess.run(
+def check_configurations_differ(runs: Sequence[SweepRun]) -> None:
+  """Raises ConfigError unless every run has a valid configuration of its own."""
+  names: dict[str, str] = {}
+  for run in runs:
+    dry_run = subprocess.run(
       (*run.command, '--dry_run'), check=False, capture_output=True, text=True
     )
-    if done.returncode:
-      raise entry_point.ConfigError(
-        f'{run.name} does not assemble, so nothing was run.\n'
-        f'{shlex.join(run.command)}\n{done.stderr[-2000:].rstrip()}'
+    if dry_run.returncode:
+      raise ConfigError(
+        f'{run.name}: the configuration is not valid, so nothing was run.\n'
+        f'{shlex.join(run.command)}\n{dry_run.stderr[-2000:].rstrip()}'
       )
-    text = done.stdout.replace(repr(str(run.workdir)), '')
-    text = ''.join(
-      text.replace('\\\n', '').split()
-    )  # gin breaks lines by their length
-    if text in seen:
-      raise entry_point.ConfigError(
-        f'{seen[text]} and {run.name} make the same configuration, so nothing was run: the base '
-        'command does not use what they set, or sets it again by a flag.'
+    text = dry_run.stdout.replace(repr(str(run.workdir)), '')
+    # gin breaks lines by their length: compare without line breaks and blanks.
+    text = ''.join(text.replace('\\\n', '').split())
+    if text in names:
+      raise ConfigError(
+        f'{names[text]} and {run.name} make the same configuration, so nothing was run. The base '
+        'command does not use what they set, or overrides it by a flag.'
       )
-    seen[text] = run.name
+    names[text] = run.name
 
 
 def main(argv: Sequence[str]) -> int:
-  """The exit status: of the runs, or 2 for a wrong command line."""
-  own, base = _split(argv[1:])
+  """Returns the exit status of the runs, or 2 for a wrong command line."""
+  own_arguments, base_command = _split_at_dashes(argv[1:])
+  arguments = _make_argument_parser().parse_args(own_arguments)
+  question, workdir = arguments.question, arguments.workdir
+  try:
+    if not base_command:
+      raise ConfigError(
+        'No base command; wanted `-- python -m mathft_jax.<program>`.'
+      )
+    runs = plan_runs(question, workdir, base_command)
+    if arguments.print_commands:
+      check_configurations_differ(runs)
+      for run in runs:
+        print(shlex.join(run.command))
+      return 0
+    _check_writable(workdir)
+    if not arguments.collect:
+      return run_sweep(question, workdir, base_command)
+    if not _is_primary(base_command):
+      return 0
+    return write_comparison(question, workdir, runs, {})
+  except ConfigError as error:
+    print(f'sweep: {error}', file=sys.stderr)
+    return 2
+
+
+def _make_argument_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog='python -m mathft_jax.sweep',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('--question', required=True, help='a folder of gin files')
   parser.add_argument(
-    '--workdir', required=True, help='one folder per run goes here'
+    '--question', required=True, help='a folder of gin files (overlays)'
   )
   parser.add_argument(
-    '--print_commands', action='store_true', help='for a cluster; runs nothing'
+    '--workdir', required=True, help='each run writes to its own folder here'
   )
   parser.add_argument(
-    '--collect', action='store_true', help='compares what is there'
+    '--print_commands',
+    action='store_true',
+    help='print the commands of the runs and run nothing',
   )
-  arguments = parser.parse_args(own)
-  try:
-    if not base:
-      raise entry_point.ConfigError(
-        'No base command; wanted `-- python -m mathft_jax.<program>`.'
-      )
-    planned = plan_runs(arguments.question, arguments.workdir, base)
-    if arguments.print_commands:
-      check_configurations_differ(planned)
-      print('\n'.join(shlex.join(run.command) for run in planned))
-      return 0
-    _check_writable(arguments.workdir)
-    if arguments.collect:
-      return (
-        write_comparison(arguments.question, arguments.workdir, planned, {})
-        if _writes(base)
-        else 0
-      )
-    return run_sweep(arguments.question, arguments.workdir, base)
-  except entry_point.ConfigError as error:
-    print(f'sweep: {error}', file=sys.stderr)
-    return 2
+  parser.add_argument(
+    '--collect',
+    action='store_true',
+    help='run nothing and compare the reports that exist',
+  )
+  return parser
 
 
-def _writes(base: Sequence[str]) -> bool:
-  """Whether this sweep compares: of those that a launcher started, one for each process, the first.
+def _is_primary(base_command: Sequence[str]) -> bool:
+  """Returns whether this sweep writes the comparison.
 
-  Their runs are the processes; the sweeps themselves know nothing of each other.
+  If a launcher starts one sweep per process, their runs form one distributed program, but the
+  sweeps do not communicate: only the sweep of process 0 compares.
   """
-  words = [word for each in base for word in each.lstrip('-').split('=', 1)]
+  words = []
+  for argument in base_command:
+    words += argument.lstrip('-').split('=', 1)
   if 'process_index' in words[:-1]:
     return int(words[words.index('process_index') + 1]) == 0
   return int(os.environ.get('SLURM_PROCID', 0)) == 0
@@ -233,37 +254,39 @@ def _check_writable(workdir: str) -> None:
   try:
     remote_paths.check_writable(workdir)
   except ValueError as error:
-    raise entry_point.ConfigError(str(error)) from error
+    raise ConfigError(str(error)) from error
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-  """What stands before and after the first `--`."""
+def _split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Returns the arguments before and after the first `--`."""
   arguments = list(arguments)
-  at = arguments.index('--') if '--' in arguments else len(arguments)
-  return arguments[:at], arguments[at + 1 :]
+  if '--' not in arguments:
+    return arguments, []
+  position = arguments.index('--')
+  return arguments[:position], arguments[position + 1 :]
 
 
-def _program(base: Sequence[str]) -> tuple[list[str], str]:
-  """(what is missing before the base command, the module that it runs)."""
-  if base[0].startswith('mathft_jax.'):
-    return [sys.executable, '-m'], base[0]
-  if '-m' in base[:-1]:
-    return [], base[base.index('-m') + 1]
-  raise entry_point.ConfigError(
-    f'The base command is {shlex.join(base)}; wanted '
+def _program_of(base_command: Sequence[str]) -> tuple[list[str], str]:
+  """Returns what to put before the base command, and the module that it runs."""
+  if base_command[0].startswith('mathft_jax.'):
+    return [sys.executable, '-m'], base_command[0]
+  if '-m' in base_command[:-1]:
+    return [], base_command[base_command.index('-m') + 1]
+  raise ConfigError(
+    f'The base command is {shlex.join(base_command)}; wanted '
     '`python -m mathft_jax.<program> ...`, or a launcher before that.'
   )
 
 
-def _natural(path: pathlib.Path) -> tuple[int, float, str]:
-  """Numbers by size before words by letter."""
+def _numeric_sort_key(path: pathlib.Path) -> tuple[int, float, str]:
+  """Returns a key that sorts numbers by value, before words."""
   try:
     return 0, float(path.stem), ''
   except ValueError:
     return 1, 0.0, path.stem
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
   print(f'sweep: {line}', file=sys.stderr, flush=True)
 
 

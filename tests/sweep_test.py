@@ -70,8 +70,8 @@ def toy(workdir, *, right: int = 1, fails: bool = False):
   return workdir
 
 if __name__ == '__main__':
-  from mathft_jax import gin_utils
-  gin_utils.run(toy)
+  from mathft_jax.config import entry_point
+  entry_point.run_program(toy)
 '''
 HEAD = 'from __gin__ import dynamic_registration\nimport toy\n'
 

@@ -1,9 +1,13 @@
-"""Reports of runs that differ in one answer, side by side."""
+"""Comparison of the reports of several runs that differ in one setting.
 
-from collections.abc import Mapping, Sequence
+for comparison in compare_reports({'0.1': 'runs/0.1', '0.5': 'runs/0.5'}):
+  tables = make_comparison_tables('margin', comparison)
+"""
+
+from collections.abc import Mapping
 import dataclasses
 import json
-from typing import Any
+from typing import NamedTuple
 
 from etils import epath
 import numpy as np
@@ -13,170 +17,151 @@ from mathft_jax.evaluation.report import tables
 from mathft_jax.storage import remote_paths
 
 CONFIDENCE = 0.95
-COMPARED_KINDS = (
-  'sample',
-  'rule',
-  'ceiling',
-)  # kinds of rows; controls stay in each run's own report
+# Kinds of rows that are compared; controls are only in each run's own report.
+COMPARED_KINDS = ('sample', 'rule', 'ceiling')
+
+ValuesByRule = dict[str, dict[str, float]]  # rule -> problem id -> correctness
+
+
+AccuracyByRule = dict[str, statistics.Estimate]
+DifferenceByRule = dict[str, statistics.PairedDifference]
+
+
+class RunSection(NamedTuple):
+  """The numbers of one candidate file in the report of one run."""
+
+  accuracies: AccuracyByRule
+  values: ValuesByRule
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportComparison:
-  """One report that the runs have in common.
+  """One report that several runs have; stored in comparison.json.
 
   Attributes:
-    label: where it lies in each run's folder, and the candidate file if it has several.
-    rows: {run: {rule: {'mean', 'low', 'high', 'n'}}}, shares in [0, 1] with Wilson intervals.
-    differences: {run: {rule: {'mean', 'low', 'high', 'n', 'p_value', ...}}}: the run minus the
-      first one, paired on the problems; only where both runs have the same problems.
+    label: path of the report in each run's folder, and the candidate file if it has several.
+    rows: by run and rule, the accuracy with its Wilson interval.
+    differences: by run and rule, the run minus the first run, paired by problem; only if both have
+      the same problems.
   """
 
   label: str
-  rows: dict[str, dict[str, dict[str, Any]]]
-  differences: dict[str, dict[str, dict[str, Any]]]
+  rows: dict[str, AccuracyByRule]
+  differences: dict[str, DifferenceByRule]
 
 
 def compare_reports(
   folders: Mapping[str, epath.PathLike],
 ) -> list[ReportComparison]:
-  """A comparison for every report that some run has, in the order of their labels."""
-  by_label: dict[str, dict[str, tuple[Any, Any]]] = {}
+  """Returns a comparison for each report that a run has, sorted by label.
+
+  Args:
+    folders: the work directory of each run by its name; the others are compared with the first.
+  """
+  sections: dict[str, dict[str, RunSection]] = {}
   for run, folder in folders.items():
     for path in remote_paths.find_files(folder, 'report.json'):
-      for label, section, values in _sections(
-        path, str(path.parent.relative_to(folder))
-      ):
-        by_label.setdefault(label, {})[run] = section, values
+      label = str(path.parent.relative_to(folder))
+      for name, section in _read_report(path, label).items():
+        sections.setdefault(name, {})[run] = section
   return [
-    _comparison(label, found) for label, found in sorted(by_label.items())
+    _compare_runs(label, runs) for label, runs in sorted(sections.items())
   ]
 
 
 def make_comparison_tables(
-  question: str, found: ReportComparison
+  question: str, comparison: ReportComparison
 ) -> list[tables.Table]:
-  """Accuracies by run, and differences to the first run where they are paired."""
-  columns = list(
-    dict.fromkeys(name for row in found.rows.values() for name in row)
-  )
+  """Returns accuracies by run, and paired differences to the first run if there are any."""
+  columns = tables.unique_names(comparison.rows.values())
+  title = f'{question}: {comparison.label}'
   body = []
-  for run, row in found.rows.items():
-    sizes = ' / '.join(map(str, sorted({each['n'] for each in row.values()})))
-    body.append(
-      (
-        run,
-        *(_cell(row, name, tables.format_percent) for name in columns),
-        sizes,
-      )
+  for run, row in comparison.rows.items():
+    cells = []
+    for name in columns:
+      cells.append(tables.format_percent(row[name]) if name in row else '-')
+    sizes = sorted({accuracy.n for accuracy in row.values()})
+    body.append((run, *cells, ' / '.join(map(str, sizes))))
+  note = f'Accuracy in % with its {CONFIDENCE:.0%} Wilson interval; n problems.'
+  header = (question, *columns, 'n')
+  made = [tables.Table(title, header, tuple(body), note)]
+
+  body = []
+  for run, row in comparison.differences.items():
+    cells = []
+    for name in columns:
+      cells.append(tables.format_points(row[name]) if name in row else '-')
+    body.append((run, *cells))
+  if body:
+    first = next(iter(comparison.rows))
+    note = (
+      f'Percentage points on the same problems, with the {CONFIDENCE:.0%} interval of a paired '
+      'bootstrap over problems. One run each: the interval does not cover another training run.'
     )
-  made = [
-    tables.Table(
-      f'{question}: {found.label}',
-      (question, *columns, 'n'),
-      tuple(body),
-      f'Accuracy in % with its {CONFIDENCE:.0%} Wilson interval; n problems.',
-    )
-  ]
-  if found.differences:
-    first = next(iter(found.rows))
-    body = tuple(
-      (run, *(_cell(row, name, tables.format_points) for name in columns))
-      for run, row in found.differences.items()
-    )
+    header = (question, *columns)
     made.append(
-      tables.Table(
-        f'{question}: {found.label}, minus {first}',
-        (question, *columns),
-        body,
-        f'Percentage points on the same problems, with the {CONFIDENCE:.0%} interval of a paired '
-        'bootstrap over problems. One run each: the spread of whole runs is not in it.',
-      )
+      tables.Table(f'{title}, minus {first}', header, tuple(body), note)
     )
   return made
 
 
-def _sections(path: epath.Path, label: str) -> list[tuple[str, Any, Any]]:
-  """(label, accuracies, {rule: {problem: value}}) of each candidate file of a report."""
-  whole = json.loads(path.read_text(encoding='utf-8'))
-  if whole.get('schema') != 'mathft_jax.report':
-    return []
-  values: dict[str, dict[str, dict[str, float]]] = {
-    name: {} for name in whole['files']
-  }
-  for line in (
-    (path.parent / 'outcomes.jsonl').read_text(encoding='utf-8').splitlines()
-  ):
-    row = json.loads(line)
-    for rule, value in row['correct'].items():
-      values[row['file']].setdefault(rule, {})[row['id']] = value
-  several = len(whole['files']) > 1
-  return [
-    (
-      f'{label} {name}' if several else label,
-      [row for row in section['accuracies'] if row['kind'] in COMPARED_KINDS],
-      values[name],
-    )
-    for name, section in whole['files'].items()
-  ]
+def _read_report(path: epath.Path, label: str) -> dict[str, RunSection]:
+  """Returns the section of each candidate file of a report, by label."""
+  report = json.loads(path.read_text(encoding='utf-8'))
+  if report.get('schema') != 'mathft_jax.report':
+    return {}
+  values = _read_outcomes(path.parent / 'outcomes.jsonl')
+  sections = {}
+  for name, section in report['files'].items():
+    accuracies = {}
+    for entry in section['accuracies']:
+      if entry['kind'] in COMPARED_KINDS:
+        accuracies[entry['name']] = statistics.Estimate(
+          entry['mean'], entry['low'], entry['high'], entry['n']
+        )
+    file_label = f'{label} {name}' if len(report['files']) > 1 else label
+    sections[file_label] = RunSection(accuracies, values.get(name, {}))
+  return sections
 
 
-def _comparison(
-  label: str, found: Mapping[str, tuple[Any, Any]]
+def _read_outcomes(path: epath.Path) -> dict[str, ValuesByRule]:
+  """Returns the correctness of each rule on each problem, by candidate file."""
+  values: dict[str, ValuesByRule] = {}
+  for line in path.read_text(encoding='utf-8').splitlines():
+    record = json.loads(line)
+    by_rule = values.setdefault(record['file'], {})
+    for rule, value in record['correct'].items():
+      by_rule.setdefault(rule, {})[record['id']] = value
+  return values
+
+
+def _compare_runs(
+  label: str, runs: Mapping[str, RunSection]
 ) -> ReportComparison:
-  rows = {
-    run: {
-      row['name']: {key: row[key] for key in ('mean', 'low', 'high', 'n')}
-      for row in section
-    }
-    for run, (section, _) in found.items()
-  }
-  first, *others = found
+  first, *others = runs
   differences = {}
   for run in others:
-    shared = [rule for rule in rows[run] if rule in rows[first]]
-    made = _differences(found[run][1], found[first][1], shared)
-    if made:
-      differences[run] = made
+    found = _differences(runs[run], runs[first])
+    if found:
+      differences[run] = found
+  rows = {run: section.accuracies for run, section in runs.items()}
   return ReportComparison(label, rows, differences)
 
 
-def _differences(
-  a: Mapping[str, Mapping[str, float]],
-  b: Mapping[str, Mapping[str, float]],
-  rules: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-  """The paired difference of each rule; nothing where the problems are not the same."""
-  rules = [rule for rule in rules if a[rule].keys() == b[rule].keys()]
-  if not rules:
+def _differences(a: RunSection, b: RunSection) -> DifferenceByRule:
+  """Returns the paired difference a - b of each rule for which both have the same problems."""
+  values, pairs = {}, []
+  for rule in a.accuracies:
+    if rule in b.accuracies and a.values[rule].keys() == b.values[rule].keys():
+      pair = ('a', rule), ('b', rule)
+      ids = sorted(a.values[rule])
+      values[pair[0]] = np.array([a.values[rule][id_] for id_ in ids])
+      values[pair[1]] = np.array([b.values[rule][id_] for id_ in ids])
+      pairs.append(pair)
+  if not pairs:
     return {}
-  values = {
-    (side, rule): np.array([each[rule][id_] for id_ in sorted(each[rule])])
-    for side, each in (('a', a), ('b', b))
-    for rule in rules
-  }
-  made = statistics.paired_differences(
-    values,
-    [(('a', rule), ('b', rule)) for rule in rules],
-    seed=0,
-    resamples=10_000,
-    confidence=CONFIDENCE,
-  )
-  return {
-    rule: dataclasses.asdict(difference)
-    for rule, difference in zip(rules, made)
-  }
-
-
-def _cell(row: Mapping[str, Mapping[str, Any]], name: str, shown: Any) -> str:
-  """`56.3 [53.6, 58.9]`, or - where the run has no such row."""
-  if name not in row:
-    return '-'
-  kind = (
-    statistics.PairedDifference
-    if 'p_value' in row[name]
-    else statistics.Estimate
-  )
-  fields = {field.name for field in dataclasses.fields(kind)}
-  return shown(
-    kind(**{key: value for key, value in row[name].items() if key in fields})
-  )
+  differences = {}
+  found = statistics.paired_differences(values, pairs, confidence=CONFIDENCE)
+  for ((_, rule), _), difference in zip(pairs, found):
+    differences[rule] = difference
+  return differences
