@@ -188,13 +188,8 @@ def _part_paths(
 
 def _write_part(folder: epath.Path, part: Part) -> None:
   graded_path, rest_path = _part_paths(folder, processes.process_index())
-  rest = {
-    'counts': part.counts,
-    'limits': part.limits,
-    'tables': part.tables,
-    'disagreements': part.disagreements,
-  }
-  schema.write_jsonl(graded_path, part.graded)
+  rest = dict(vars(part))
+  schema.write_jsonl(graded_path, rest.pop('graded'))
   schema.write_jsonl(rest_path, [rest])
 
 

@@ -12,9 +12,7 @@ from mathft_jax.grading.canonical.mp_arithmetic import MpArithmetic, is_integer
 from mathft_jax.grading.canonical.sample_points import PointValue
 
 MAX_FACTORIAL = 9000  # argument of a factorial that is computed exactly
-_FACTORIAL_STEP = (
-  1024  # between larger factorials that are represented by an opaque value
-)
+_FACTORIAL_STEP = 1024  # between larger factorials that are opaque
 _MAX_FACTORIAL_BITS = 64  # of the argument of a larger factorial
 _MAX_CHOSEN = 500  # k of binomial(n, k) for any n
 _MAX_ARGUMENT_BITS = 100  # of the integer part of the argument of sin, exp, ...
