@@ -1,6 +1,7 @@
 """Shuffled training batches and one-pass evaluation batches of numpy arrays.
 
-  for batch in train_batches(examples, batch_size=32, max_length=512, seed=0): ...
+  layout = BatchLayout(batch_size=32, max_length=512)
+  for batch in train_batches(examples, layout, seed=0): ...
 
 A batch is a pure function of (seed, step): a run that resumes at step k gets the batches of an
 uninterrupted run. Every process creates the same whole batch; `partitioning.shard_batch` uploads
@@ -44,111 +45,81 @@ from mathft_jax.data.label_words import LabelWords
 Row = tuple[Segment, ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchLayout:
+  """Shape of the batches.
+
+  Attributes:
+    batch_size: B, rows of a batch; a multiple of group_size.
+    max_length: T, tokens of a row.
+    group_size: so many neighbouring examples stay neighbours.
+    label_words: from `prompt_templates.encode_label_words`; needed for verdict examples.
+    too_long: 'truncate' cuts targets that do not fit; 'drop' drops the example. Verdict and
+      contrast examples that do not fit are always dropped, with their whole group.
+    pad_id: token id of empty positions.
+  """
+
+  batch_size: int
+  max_length: int
+  group_size: int = 1
+  label_words: LabelWords | None = None
+  too_long: str = 'truncate'
+  pad_id: int = 0
+
+  def __post_init__(self):
+    if self.batch_size <= 0 or self.batch_size % self.group_size:
+      raise ValueError(
+        f'batch_size is {self.batch_size}; it must be a positive multiple of the group size, '
+        f'{self.group_size} examples.'
+      )
+    if self.too_long not in ('truncate', 'drop'):
+      raise ValueError(
+        f"too_long is {self.too_long!r}; wanted 'truncate' or 'drop'."
+      )
+
+
 def train_batches(
   examples: Sequence[Example],
+  layout: BatchLayout,
   *,
-  batch_size: int,
-  max_length: int,
   seed: int,
   start_step: int = 0,
   pack: bool = False,
-  group_size: int = 1,
-  label_words: LabelWords | None = None,
-  too_long: str = 'truncate',
-  pad_id: int = 0,
 ) -> Iterator[Batch]:
   """Returns endless shuffled batches from `start_step` on.
 
   Args:
-    examples: a finite list; groups of `group_size` neighbours stay neighbours.
-    batch_size: B, rows of a batch; a multiple of group_size.
-    max_length: T, tokens of a row.
-    seed: seed of the order. Every epoch is another permutation of all examples.
+    examples: a finite list.
+    layout: shape of the batches.
+    seed: seed of the order. Every epoch is another permutation of all groups.
     start_step: step of the first batch returned.
     pack: put several whole examples into a row, isolated by segment ids.
-    label_words: from `prompt_templates.encode_label_words`; needed for verdict examples.
-    too_long: 'truncate' cuts targets that do not fit; 'drop' drops the example. Verdict and
-      contrast examples that do not fit are always dropped, with their whole group.
 
   Raises:
-    ValueError: options that do not fit the examples, or no example has anything to learn.
+    ValueError: the layout does not fit the examples, or no example has anything to learn.
   """
-  layout = _make_layout(
-    examples, batch_size, max_length, group_size, label_words, pad_id
-  )
-  segments = _make_segments(examples, layout, too_long)
-  if pack and (group_size > 1 or layout.has_labels):
+  segments = _make_segments(examples, layout)
+  kinds = frozenset(map(type, examples))
+  if pack and (layout.group_size > 1 or kinds - {SolutionExample}):
     raise ValueError(
       'pack=True with pairs, verdict or contrast examples; these need one example per row. '
       'Bind pack=False.'
     )
-  return _shuffled_batches(segments, layout, seed, start_step, pack)
+  return _shuffled_batches(segments, layout, kinds, seed, start_step, pack)
 
 
 def eval_batches(
-  examples: Sequence[Example],
-  *,
-  batch_size: int,
-  max_length: int,
-  group_size: int = 1,
-  label_words: LabelWords | None = None,
-  too_long: str = 'truncate',
-  pad_id: int = 0,
+  examples: Sequence[Example], layout: BatchLayout
 ) -> Iterator[Batch]:
   """Returns every example once and in order; rows of weight 0 fill the last batch."""
-  layout = _make_layout(
-    examples, batch_size, max_length, group_size, label_words, pad_id
-  )
-  rows = [(segment,) for segment in _make_segments(examples, layout, too_long)]
-  return _full_batches(rows, layout)
-
-
-@dataclasses.dataclass(frozen=True)
-class _BatchLayout:
-  """Shape of the batches and the kinds of examples in them."""
-
-  batch_size: int
-  max_length: int
-  group_size: int
-  label_words: LabelWords | None
-  pad_id: int
-  has_labels: bool  # some example is a verdict or contrast example
-  has_verdicts: bool  # some example is a verdict example
-
-
-def _make_layout(
-  examples: Sequence[Example],
-  batch_size: int,
-  max_length: int,
-  group_size: int,
-  label_words: LabelWords | None,
-  pad_id: int,
-) -> _BatchLayout:
-  if batch_size <= 0 or batch_size % group_size:
-    raise ValueError(
-      f'batch_size is {batch_size}; it must be a positive multiple of the group size, '
-      f'{group_size} examples.'
-    )
-  kinds = set(map(type, examples))
-  return _BatchLayout(
-    batch_size,
-    max_length,
-    group_size,
-    label_words,
-    pad_id,
-    has_labels=bool(kinds - {SolutionExample}),
-    has_verdicts=VerdictExample in kinds,
-  )
+  rows = [(segment,) for segment in _make_segments(examples, layout)]
+  return _make_batches(rows, layout, frozenset(map(type, examples)))
 
 
 def _make_segments(
-  examples: Sequence[Example],
-  layout: _BatchLayout,
-  too_long: str,
+  examples: Sequence[Example], layout: BatchLayout
 ) -> list[Segment]:
   """Returns the segments of the examples that fit, in whole groups."""
-  if too_long not in ('truncate', 'drop'):
-    raise ValueError(f"too_long is {too_long!r}; wanted 'truncate' or 'drop'.")
   if len(examples) % layout.group_size:
     raise ValueError(
       f'{len(examples)} examples; wanted a multiple of the group size, {layout.group_size}.'
@@ -163,7 +134,7 @@ def _make_segments(
       segment = batch_arrays.make_segment(
         examples[index], index, layout.label_words
       )
-      fitted = _fit(segment, layout.max_length, too_long)
+      fitted = _fit(segment, layout)
       if fitted is not None:
         group.append(fitted)
         group_truncated += fitted is not segment
@@ -175,13 +146,13 @@ def _make_segments(
   return kept
 
 
-def _fit(segment: Segment, max_length: int, too_long: str) -> Segment | None:
+def _fit(segment: Segment, layout: BatchLayout) -> Segment | None:
   """Returns the segment in at most `max_length` tokens; None if it must be dropped."""
-  if segment.length <= max_length:
+  if segment.length <= layout.max_length:
     return segment
-  if too_long == 'drop' or segment.is_correct is not None:
+  if layout.too_long == 'drop' or segment.is_correct is not None:
     return None
-  shorter = batch_arrays.truncate_segment(segment, max_length)
+  shorter = batch_arrays.truncate_segment(segment, layout.max_length)
   return shorter if shorter.num_trained > 0 else None
 
 
@@ -217,7 +188,8 @@ def _log_kept(
 
 def _shuffled_batches(
   segments: list[Segment],
-  layout: _BatchLayout,
+  layout: BatchLayout,
+  kinds: frozenset[type],
   seed: int,
   start_step: int,
   pack: bool,
@@ -243,7 +215,7 @@ def _shuffled_batches(
     pending += rows[rows_to_skip:]
     rows_to_skip = 0
     num_whole = len(pending) - len(pending) % layout.batch_size
-    for batch in _full_batches(pending[:num_whole], layout):
+    for batch in _make_batches(pending[:num_whole], layout, kinds):
       yield batch
       step += 1
     pending = pending[num_whole:]
@@ -251,7 +223,7 @@ def _shuffled_batches(
 
 def _epoch_rows(
   segments: list[Segment],
-  layout: _BatchLayout,
+  layout: BatchLayout,
   seed: int,
   epoch: int,
   pack: bool,
@@ -272,7 +244,7 @@ def _epoch_rows(
   return rows
 
 
-def _log_epoch(epoch: int, step: int, rows: list[Row], layout: _BatchLayout):
+def _log_epoch(epoch: int, step: int, rows: list[Row], layout: BatchLayout):
   num_used = 0
   for row in rows:
     num_used += sum(segment.length for segment in row)
@@ -287,19 +259,20 @@ def _log_epoch(epoch: int, step: int, rows: list[Row], layout: _BatchLayout):
   )
 
 
-def _full_batches(rows: list[Row], layout: _BatchLayout) -> Iterator[Batch]:
-  for start in range(0, len(rows), layout.batch_size):
-    yield _make_batch(rows[start : start + layout.batch_size], layout)
-
-
-def _make_batch(rows: Sequence[Row], layout: _BatchLayout) -> Batch:
-  """Returns the rows as arrays; every batch of a stream has the same keys."""
+def _make_batches(
+  rows: list[Row], layout: BatchLayout, kinds: frozenset[type]
+) -> Iterator[Batch]:
+  """Yields the rows as arrays; `kinds` of examples decide which arrays every batch has."""
   shape = (layout.batch_size, layout.max_length)
-  batch = batch_arrays.make_token_arrays(rows, shape, layout.pad_id)
-  segments = [row[0] for row in rows]  # rows with labels have one segment
-  if layout.has_labels:
-    batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
-  if layout.has_verdicts:
-    assert layout.label_words is not None  # `make_segment` checks it
-    batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)
-  return batch
+  for start in range(0, len(rows), layout.batch_size):
+    batch_rows = rows[start : start + layout.batch_size]
+    batch = batch_arrays.make_token_arrays(batch_rows, shape, layout.pad_id)
+    segments = [
+      row[0] for row in batch_rows
+    ]  # rows with labels have one segment
+    if kinds - {SolutionExample}:
+      batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
+    if VerdictExample in kinds:
+      assert layout.label_words is not None  # `make_segment` checks it
+      batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)
+    yield batch

@@ -40,25 +40,25 @@ class TrainInputs:
     """Returns endless shuffled batches from `start_step` on."""
     return batching.train_batches(
       self._examples,
-      start_step=start_step,
+      self._layout(self._source, self._examples),
       seed=seed,
+      start_step=start_step,
       pack=self._data.pack,
-      **self._options(self._source, self._examples),
     )
 
   def eval_batches(self, num_batches: int | None) -> list[batching.Batch]:
     """Returns at most `num_batches` batches of the validation split; None: all."""
     source = self._data.eval_examples or self._source
     examples = source('validation')
-    batches = batching.eval_batches(examples, **self._options(source, examples))
+    batches = batching.eval_batches(examples, self._layout(source, examples))
     return list(itertools.islice(batches, num_batches))
 
-  def _options(
+  def _layout(
     self,
     source: examples_lib.ExampleSource,
     examples: Sequence[example_types.Example],
-  ) -> dict:
-    """Returns the arguments of `data.batching` that describe a batch."""
+  ) -> batching.BatchLayout:
+    """Returns the shape of the batches of these examples."""
     data = self._data
     has_verdicts = any(
       isinstance(example, example_types.VerdictExample) for example in examples
@@ -68,7 +68,7 @@ class TrainInputs:
       label_words = prompt_templates.encode_label_words(
         data.template, data.vocabulary
       )
-    return dict(
+    return batching.BatchLayout(
       batch_size=data.batch_size,
       max_length=data.sequence_length,
       label_words=label_words,

@@ -46,6 +46,20 @@ def numbers(batch):
   return batch['decoder_input_tokens'][:, 0] // 100
 
 
+def train_batches(examples, *, seed=0, start_step=0, pack=False, **layout):
+  return batching.train_batches(
+    examples,
+    batching.BatchLayout(**layout),
+    seed=seed,
+    start_step=start_step,
+    pack=pack,
+  )
+
+
+def eval_batches(examples, **layout):
+  return batching.eval_batches(examples, batching.BatchLayout(**layout))
+
+
 def take(stream, count):
   return list(itertools.islice(stream, count))
 
@@ -57,7 +71,7 @@ def assert_equal_batches(left, right):
 
 
 def test_inputs_and_targets_are_the_sequence_shifted_by_one():
-  batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
+  batch = next(eval_batches([solve(1)], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_input_tokens'], [[100, 101, 102, 103, PAD, PAD]]
   )
@@ -73,14 +87,14 @@ def test_inputs_and_targets_are_the_sequence_shifted_by_one():
 
 
 def test_loss_weights_cover_targets_and_eos_only():
-  batch = next(batching.eval_batches([solve(1)], batch_size=1, max_length=6))
+  batch = next(eval_batches([solve(1)], batch_size=1, max_length=6))
   trained = batch['decoder_target_tokens'][batch['decoder_loss_weights'] > 0]
   np.testing.assert_array_equal(trained, [103, EOS])
 
 
 def test_target_weights_become_loss_weights():
   example = dataclasses.replace(solve(1), target_weights=[0.25, 3])
-  batch = next(batching.eval_batches([example], batch_size=1, max_length=6))
+  batch = next(eval_batches([example], batch_size=1, max_length=6))
   np.testing.assert_array_equal(
     batch['decoder_loss_weights'], [[0, 0, 0.25, 3, 0, 0]]
   )
@@ -88,9 +102,7 @@ def test_target_weights_become_loss_weights():
 
 def test_without_inputs_all_but_the_first_token_are_trained():
   batch = next(
-    batching.eval_batches(
-      [SolutionExample([], [7, 8, EOS])], batch_size=1, max_length=3
-    )
+    eval_batches([SolutionExample([], [7, 8, EOS])], batch_size=1, max_length=3)
   )
   np.testing.assert_array_equal(batch['decoder_target_tokens'], [[8, EOS, PAD]])
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[1, 1, 0]])
@@ -98,7 +110,7 @@ def test_without_inputs_all_but_the_first_token_are_trained():
 
 def test_target_weights_without_inputs_skip_the_first_token():
   example = SolutionExample([], [7, 8, EOS], [5, 2, 3])
-  batch = next(batching.eval_batches([example], batch_size=1, max_length=3))
+  batch = next(eval_batches([example], batch_size=1, max_length=3))
   np.testing.assert_array_equal(batch['decoder_loss_weights'], [[2, 3, 0]])
 
 
@@ -110,10 +122,8 @@ def test_resumed_batches_equal_those_of_an_uninterrupted_run(pack, step):
     solve(n, targets=int(random.integers(1, 9))) for n in range(1, 20)
   ]
   options = dict(batch_size=3, max_length=16, seed=5, pack=pack)
-  whole = take(batching.train_batches(examples, **options), 20)
-  resumed = take(
-    batching.train_batches(examples, start_step=step, **options), 20 - step
-  )
+  whole = take(train_batches(examples, **options), 20)
+  resumed = take(train_batches(examples, start_step=step, **options), 20 - step)
   for left, right in zip(whole[step:], resumed, strict=True):
     assert_equal_batches(left, right)
 
@@ -121,9 +131,9 @@ def test_resumed_batches_equal_those_of_an_uninterrupted_run(pack, step):
 def test_another_seed_gives_another_order():
   examples = [solve(n) for n in range(1, 30)]
   first = [
-    next(
-      batching.train_batches(examples, batch_size=8, max_length=6, seed=seed)
-    )['decoder_input_tokens']
+    next(train_batches(examples, batch_size=8, max_length=6, seed=seed))[
+      'decoder_input_tokens'
+    ]
     for seed in (0, 1)
   ]
   assert not np.array_equal(*first)
@@ -131,7 +141,7 @@ def test_another_seed_gives_another_order():
 
 def test_each_epoch_has_every_example_once_in_a_new_order():
   examples = [solve(n) for n in range(1, 13)]
-  stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
+  stream = train_batches(examples, batch_size=4, max_length=6, seed=0)
   epochs = [
     np.concatenate([numbers(batch) for batch in take(stream, 3)])
     for _ in range(3)
@@ -142,16 +152,14 @@ def test_each_epoch_has_every_example_once_in_a_new_order():
 
 def test_a_batch_may_span_two_epochs_without_losing_examples():
   examples = [solve(n) for n in range(1, 6)]
-  stream = batching.train_batches(examples, batch_size=4, max_length=6, seed=0)
+  stream = train_batches(examples, batch_size=4, max_length=6, seed=0)
   shown = np.concatenate([numbers(batch) for batch in take(stream, 5)])
   assert np.bincount(shown).tolist() == [0, 4, 4, 4, 4, 4]
 
 
 def test_a_batch_larger_than_the_data_repeats_examples():
   batch = next(
-    batching.train_batches(
-      [solve(1), solve(2)], batch_size=6, max_length=6, seed=0
-    )
+    train_batches([solve(1), solve(2)], batch_size=6, max_length=6, seed=0)
   )
   assert np.bincount(numbers(batch)).tolist() == [0, 3, 3]
 
@@ -170,9 +178,7 @@ def test_packed_rows_have_whole_examples_with_own_segment_and_positions():
     )
   )
   batch = next(
-    batching.train_batches(
-      examples, batch_size=rows, max_length=24, seed=0, pack=True
-    )
+    train_batches(examples, batch_size=rows, max_length=24, seed=0, pack=True)
   )
   seen = []
   for row in range(rows):
@@ -181,7 +187,7 @@ def test_packed_rows_have_whole_examples_with_own_segment_and_positions():
       here = {key: batch[key][row][segments == segment] for key in KEYS}
       number = here['decoder_input_tokens'][0] // 100
       alone = next(
-        batching.eval_batches(
+        eval_batches(
           [examples[number - 1]],
           batch_size=1,
           max_length=len(here['decoder_positions']),
@@ -198,7 +204,7 @@ def test_packing_has_less_than_ten_percent_padding():
   examples = [
     solve(n, targets=int(t)) for n, t in enumerate(random.integers(2, 60, 300))
   ]
-  stream = batching.train_batches(
+  stream = train_batches(
     examples, batch_size=10, max_length=100, seed=0, pack=True
   )
   used = np.mean(
@@ -209,7 +215,7 @@ def test_packing_has_less_than_ten_percent_padding():
 
 def test_pairs_stay_adjacent_with_the_correct_one_first():
   examples = [row for n in range(1, 12) for row in pair(n)]
-  stream = batching.train_batches(
+  stream = train_batches(
     examples,
     batch_size=6,
     max_length=8,
@@ -225,9 +231,7 @@ def test_pairs_stay_adjacent_with_the_correct_one_first():
 def test_a_verdict_row_is_the_prompt_and_word_positions_are_its_last_token():
   example = VerdictExample([9, 9, 4], 1)
   batch = next(
-    batching.eval_batches(
-      [example], batch_size=1, max_length=5, label_words=SHORT_WORDS
-    )
+    eval_batches([example], batch_size=1, max_length=5, label_words=SHORT_WORDS)
   )
   np.testing.assert_array_equal(
     batch['decoder_input_tokens'], [[9, 9, 4, PAD, PAD]]
@@ -241,9 +245,7 @@ def test_a_verdict_row_is_the_prompt_and_word_positions_are_its_last_token():
 def test_label_words_of_several_tokens_are_branches_after_the_prompt():
   example = VerdictExample([9, 9, 4], 0)
   batch = next(
-    batching.eval_batches(
-      [example], batch_size=1, max_length=7, label_words=LONG_WORDS
-    )
+    eval_batches([example], batch_size=1, max_length=7, label_words=LONG_WORDS)
   )
   # Word 0 has one token, hence no input of its own; word 1 = 5 7 8 has two, 5 and 7.
   np.testing.assert_array_equal(
@@ -268,9 +270,7 @@ def test_two_long_label_words_are_branches_at_the_same_positions():
   words = LabelWords(((3, 4), (5, 6)))
   example = VerdictExample([9, 9], 1)
   batch = next(
-    batching.eval_batches(
-      [example], batch_size=1, max_length=4, label_words=words
-    )
+    eval_batches([example], batch_size=1, max_length=4, label_words=words)
   )
   np.testing.assert_array_equal(batch['decoder_input_tokens'], [[9, 9, 3, 5]])
   np.testing.assert_array_equal(batch['decoder_positions'], [[0, 1, 2, 2]])
@@ -281,7 +281,7 @@ def test_two_long_label_words_are_branches_at_the_same_positions():
 def test_rows_without_a_verdict_have_verdict_weight_zero():
   examples = [*pair(1), solve(2), solve(3)]
   batch = next(
-    batching.train_batches(
+    train_batches(
       examples,
       batch_size=4,
       max_length=8,
@@ -300,9 +300,7 @@ def test_rows_without_a_verdict_have_verdict_weight_zero():
 def test_contrast_rows_have_labels_and_trained_tokens_but_no_label_words():
   examples = [contrast(1, 2, 1), contrast(1, 4, 0)]
   batch = next(
-    batching.train_batches(
-      examples, batch_size=2, max_length=8, seed=0, group_size=2
-    )
+    train_batches(examples, batch_size=2, max_length=8, seed=0, group_size=2)
   )
   np.testing.assert_array_equal(batch['verdict_weights'], [1, 1])
   np.testing.assert_array_equal(batch['decoder_loss_weights'].sum(1), [2, 4])
@@ -311,9 +309,7 @@ def test_contrast_rows_have_labels_and_trained_tokens_but_no_label_words():
 
 def test_eval_batches_are_in_order_and_pad_the_last_batch_with_weight_zero():
   passed = list(
-    batching.eval_batches(
-      [solve(n) for n in (1, 2, 3)], batch_size=2, max_length=6
-    )
+    eval_batches([solve(n) for n in (1, 2, 3)], batch_size=2, max_length=6)
   )
   assert [b['decoder_input_tokens'][:, 0].tolist() for b in passed] == [
     [100, 200],
@@ -325,7 +321,7 @@ def test_eval_batches_are_in_order_and_pad_the_last_batch_with_weight_zero():
 
 def test_eval_batches_of_pairs_pad_with_verdict_weight_zero():
   passed = list(
-    batching.eval_batches(
+    eval_batches(
       pair(1), batch_size=4, max_length=6, group_size=2, label_words=SHORT_WORDS
     )
   )
@@ -337,12 +333,12 @@ def test_targets_that_do_not_fit_are_truncated_or_the_example_is_dropped(
 ):
   caplog.set_level(logging.INFO)
   examples = [solve(1, targets=2), solve(2, targets=9), solve(3, inputs=20)]
-  cut = next(batching.eval_batches(examples, batch_size=2, max_length=6))
+  cut = next(eval_batches(examples, batch_size=2, max_length=6))
   np.testing.assert_array_equal(cut['decoder_input_tokens'][:, 0], [100, 200])
   np.testing.assert_array_equal(cut['decoder_loss_weights'].sum(1), [2, 4])
   assert '3 examples: 2 kept, 1 of them truncated, 1 dropped' in caplog.text
   dropped = next(
-    batching.eval_batches(examples, batch_size=2, max_length=6, too_long='drop')
+    eval_batches(examples, batch_size=2, max_length=6, too_long='drop')
   )
   np.testing.assert_array_equal(
     dropped['decoder_input_tokens'][:, 0], [100, PAD]
@@ -353,7 +349,7 @@ def test_a_verdict_that_does_not_fit_is_dropped_with_its_pair():
   long_pair = pair(1)
   long_pair[1] = VerdictExample([7] * 9, 0)
   batch = next(
-    batching.eval_batches(
+    eval_batches(
       long_pair + pair(2),
       batch_size=2,
       max_length=8,
@@ -369,31 +365,27 @@ def test_a_contrast_pair_is_never_truncated():
     contrast(n, size, label)
     for n, size, label in ((1, 3, 1), (1, 9, 0), (2, 3, 1), (2, 4, 0))
   ]
-  batch = next(
-    batching.eval_batches(examples, batch_size=2, max_length=8, group_size=2)
-  )
+  batch = next(eval_batches(examples, batch_size=2, max_length=8, group_size=2))
   np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 
 def test_nothing_to_learn_from_is_an_error():
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.train_batches(
-      [solve(1, inputs=9)], batch_size=1, max_length=4, seed=0
-    )
+    train_batches([solve(1, inputs=9)], batch_size=1, max_length=4, seed=0)
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.train_batches(
+    train_batches(
       [dataclasses.replace(solve(1), target_weights=[0, 0])],
       batch_size=1,
       max_length=9,
       seed=0,
     )
   with pytest.raises(ValueError, match='Nothing to learn from'):
-    batching.train_batches([], batch_size=1, max_length=4, seed=0)
+    train_batches([], batch_size=1, max_length=4, seed=0)
 
 
 def test_the_error_names_an_example_without_targets():
   with pytest.raises(ValueError, match='example 1'):
-    batching.train_batches(
+    train_batches(
       [solve(1), SolutionExample([3, 4], [])],
       batch_size=1,
       max_length=9,
@@ -405,7 +397,7 @@ def test_the_error_names_an_example_without_targets():
 def test_a_batch_size_that_splits_a_group_is_an_error(batch_size, group_size):
   examples = [row for n in range(4) for row in pair(n)]
   with pytest.raises(ValueError, match='batch_size'):
-    batching.train_batches(
+    train_batches(
       examples,
       batch_size=batch_size,
       max_length=8,
@@ -417,14 +409,12 @@ def test_a_batch_size_that_splits_a_group_is_an_error(batch_size, group_size):
 
 def test_verdicts_without_label_words_are_an_error():
   with pytest.raises(ValueError, match='label_words'):
-    batching.train_batches(
-      pair(1), batch_size=2, max_length=8, seed=0, group_size=2
-    )
+    train_batches(pair(1), batch_size=2, max_length=8, seed=0, group_size=2)
 
 
 def test_packing_pairs_or_verdicts_is_an_error():
   with pytest.raises(ValueError, match='pack'):
-    batching.train_batches(
+    train_batches(
       pair(1),
       batch_size=2,
       max_length=8,
@@ -437,9 +427,7 @@ def test_packing_pairs_or_verdicts_is_an_error():
 def test_each_epoch_is_logged_with_its_padding(caplog):
   caplog.set_level(logging.INFO)
   take(
-    batching.train_batches(
-      [solve(1), solve(2)], batch_size=2, max_length=8, seed=0
-    ),
+    train_batches([solve(1), solve(2)], batch_size=2, max_length=8, seed=0),
     2,
   )
   assert (

@@ -56,7 +56,8 @@ def word_log_probs(params, batch):
 def sequence_log_prob(params, inputs, targets):
   """log p(targets | inputs) of one sequence alone."""
   example = SolutionExample(inputs, targets)
-  batch = next(batching.eval_batches([example], batch_size=1, max_length=96))
+  layout = batching.BatchLayout(batch_size=1, max_length=96)
+  batch = next(batching.eval_batches([example], layout))
   return float(
     (target_log_probs(params, batch) * batch['decoder_loss_weights']).sum()
   )
@@ -75,14 +76,12 @@ def test_label_words_on_branches_have_the_probabilities_of_separate_sequences(
   prompt = prompt_templates.encode_evaluator_problem(
     template, BYTES, problem
   ) + prompt_templates.encode_evaluator_solution(template, BYTES, 'It is 2')
-  batch = next(
-    batching.eval_batches(
-      [VerdictExample(prompt, 1)],
-      batch_size=2,
-      max_length=100,
-      label_words=prompt_templates.encode_label_words(template, BYTES),
-    )
+  layout = batching.BatchLayout(
+    batch_size=2,
+    max_length=100,
+    label_words=prompt_templates.encode_label_words(template, BYTES),
   )
+  batch = next(batching.eval_batches([VerdictExample(prompt, 1)], layout))
   log_probs_BW = word_log_probs(params, batch)
   alone = [
     sequence_log_prob(params, prompt, BYTES.encode(word)) for word in words
@@ -98,9 +97,8 @@ def test_packed_examples_have_the_likelihoods_of_separate_sequences(params):
   made = examples.SolutionExamples(
     lambda split: problems, prompt_templates.Template(), BYTES
   )('train')
-  batch = next(
-    batching.train_batches(made, batch_size=3, max_length=96, seed=0, pack=True)
-  )
+  layout = batching.BatchLayout(batch_size=3, max_length=96)
+  batch = next(batching.train_batches(made, layout, seed=0, pack=True))
   assert batch['decoder_segment_ids'].max() > 1
   weighted_BT = (
     np.asarray(target_log_probs(params, batch)) * batch['decoder_loss_weights']

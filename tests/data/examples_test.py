@@ -161,14 +161,13 @@ def test_every_batch_of_mixed_examples_has_the_same_share_of_verdicts(
   candidates,
 ):
   rule = mixed(candidates, (2, 2))
-  stream = batching.train_batches(
-    rule('train'),
+  layout = batching.BatchLayout(
     batch_size=8,
     max_length=200,
-    seed=0,
     group_size=rule.group_size,
     label_words=prompt_templates.encode_label_words(TEMPLATE, BYTES),
   )
+  stream = batching.train_batches(rule('train'), layout, seed=0)
   for _ in range(7):
     batch = next(stream)
     np.testing.assert_array_equal(batch['verdict_weights'], [1, 1, 0, 0] * 2)

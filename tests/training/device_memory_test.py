@@ -7,8 +7,8 @@ from mathft_jax import train
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.training import device_memory, losses, optimizers
-from tests.train_arguments import group_train_arguments
 from mathft_jax.training import train_step as step_lib
+from tests.train_arguments import group_train_arguments
 
 SMALL = transformer.TransformerConfig(
   vocab_size=64,

@@ -84,7 +84,10 @@ def batch():
   ]
   return next(
     batching.train_batches(
-      examples, pack=True, seed=0, batch_size=16, max_length=16
+      examples,
+      batching.BatchLayout(batch_size=16, max_length=16),
+      pack=True,
+      seed=0,
     )
   )
 

@@ -79,19 +79,25 @@ def pair(random, targets):
 def make_batch(kind):
   """16 rows of 16 tokens, unlike each other in length."""
   random = np.random.default_rng(0)
-  shape = dict(batch_size=16, max_length=16, label_words=WORDS)
+
+  def first_batch(examples, pack=False, group_size=1):
+    layout = batching.BatchLayout(
+      batch_size=16, max_length=16, label_words=WORDS, group_size=group_size
+    )
+    return next(batching.train_batches(examples, layout, seed=0, pack=pack))
+
   if kind == 'packed':
     examples = [solution(random) for _ in range(60)]
-    return next(batching.train_batches(examples, pack=True, seed=0, **shape))
+    return first_batch(examples, pack=True)
   if kind == 'joint':
     examples = [
       row
       for _ in range(4)
       for row in (*pair(random, False), solution(random), solution(random))
     ]
-    return next(batching.train_batches(examples, seed=0, group_size=4, **shape))
+    return first_batch(examples, group_size=4)
   examples = [row for _ in range(8) for row in pair(random, kind == 'contrast')]
-  return next(batching.train_batches(examples, seed=0, group_size=2, **shape))
+  return first_batch(examples, group_size=2)
 
 
 CASES = {
