@@ -3,7 +3,13 @@
 # Written for bash 3.2 (macOS) and later.
 
 # shellcheck disable=SC2034 # for the scripts that read this file
-readonly USAGE_ERROR=2 PROCESS_GONE=75
+readonly USAGE_ERROR=2
+
+# lost_process STATUS: whether a process exited because another one is lost: 75 by mathft_jax,
+# 134 (SIGABRT) by jax itself.
+lost_process() {
+  [[ $1 == 75 || $1 == 134 ]]
+}
 
 program=() # what stands after `--`: the command to launch
 

@@ -76,7 +76,7 @@ watch() {
       wait "${pids[index]}" || status=$?
       pids[index]=''
       left=$((left - 1))
-      if [[ $status -ne 0 && (-z $failed || $failed == "$PROCESS_GONE") ]]; then
+      if [[ $status -ne 0 ]] && { [[ -z $failed ]] || lost_process "$failed"; }; then
         failed=$status culprit=$index
       fi
     done

@@ -152,8 +152,8 @@ keep() {
     [[ $status -ne 0 ]] || break
     sleep "$poll_seconds" # a preemption shows in the state only after a while
     look
-    if [[ -n $started && $meaning == up && $status -ne $LOST_CONNECTION &&
-      $status -ne $PROCESS_GONE ]]; then
+    if [[ -n $started && $meaning == up && $status -ne $LOST_CONNECTION ]] &&
+      ! lost_process "$status"; then
       die "$status" "the command failed with status $status and $name is well, so running it" \
         'again would not help. Its machines say why: logs --to=FOLDER.'
     fi

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import importlib.metadata
 import logging as python_logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,8 +18,9 @@ from mathft_jax.distributed import cluster_detection, processes
 
 SEEN_BY_ALL = 'seen_by_all'
 PLACE_S = 10.0  # network disks may show new files late
-BROKEN_S = (
-  10.0  # who broke a connection between devices is known by then, or never
+# Status codes of jax errors that a lost process may cause. jax raises them as several types.
+LOST_CONNECTION = re.compile(
+  'UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|FAILED_PRECONDITION|DEADLINE_EXCEEDED'
 )
 
 
@@ -84,10 +86,8 @@ def abort_all_processes(error: BaseException) -> None:
   """Ends all processes because of an error that nobody foresaw; returns where there is one only."""
   if processes.process_count() == 1:
     return
-  if (
-    type(error).__name__ == 'JaxRuntimeError'
-  ):  # as when another process died: then we end here
-    time.sleep(BROKEN_S)
+  if LOST_CONNECTION.match(str(error)):
+    processes.wait_for_lost_processes(error)
   processes.delay_unless_primary()
   traceback.print_exception(error)
   processes.abort_all_processes(

@@ -1,11 +1,9 @@
-"""How the processes of a run find each other: by flags; by themselves on TPU pods, under SLURM."""
+"""The processes of a run: from flags, or detected on TPU pods and under SLURM."""
 
 from collections.abc import Mapping
 import dataclasses
 import glob
 import os
-
-from mathft_jax.distributed.lifeline import World
 
 TPU_VARIABLES = (
   'TPU_WORKER_HOSTNAMES',
@@ -24,13 +22,14 @@ SLURM_VARIABLES = (
 
 @dataclasses.dataclass(frozen=True)
 class ProcessConfig:
-  """What flags say about this process; None where they say nothing.
+  """The flags of this process; None if a flag is not given.
 
   Attributes:
-    coordinator_address, process_count, process_index: t5x's: HOST:PORT of process 0, how many, and
-      which this one is.
-    start_timeout_s: how long to wait for the others.
-    heartbeat_timeout_s: how long another process may give no sign of life.
+    coordinator_address: HOST:PORT of process 0, as in t5x.
+    process_count: the number of processes in the run.
+    process_index: the index of this process, from 0.
+    start_timeout_s: how long to wait for the other processes to connect, in seconds.
+    heartbeat_timeout_s: after how many seconds without a heartbeat a process counts as lost.
   """
 
   coordinator_address: str | None = None
@@ -40,119 +39,117 @@ class ProcessConfig:
   heartbeat_timeout_s: float = 100.0
 
 
-def check_process_config(place: ProcessConfig) -> None:
-  """ValueError unless the three are all given, or none, and fit together."""
-  given = {
-    f'--{name}': value
-    for name in ('coordinator_address', 'process_count', 'process_index')
-    if (value := getattr(place, name)) is not None
-  }
-  if place.start_timeout_s <= 0 or place.heartbeat_timeout_s <= 0:
+def check_process_config(config: ProcessConfig) -> None:
+  """Raises ValueError unless the three process flags are all valid, or none is given."""
+  if config.start_timeout_s <= 0 or config.heartbeat_timeout_s <= 0:
     raise ValueError(
-      f'--start_timeout_s={place.start_timeout_s} --heartbeat_timeout_s='
-      f'{place.heartbeat_timeout_s}: wanted seconds above 0.'
+      f'--start_timeout_s={config.start_timeout_s} --heartbeat_timeout_s='
+      f'{config.heartbeat_timeout_s}: wanted seconds above 0.'
     )
+  address, count, index = (
+    config.coordinator_address,
+    config.process_count,
+    config.process_index,
+  )
+  flags = {
+    '--coordinator_address': address,
+    '--process_count': count,
+    '--process_index': index,
+  }
+  given = [
+    f'{name}={value}' for name, value in flags.items() if value is not None
+  ]
   if not given:
     return
-  text = ' '.join(f'{name}={value}' for name, value in given.items())
-  wanted = (
-    'wanted --coordinator_address=HOST:PORT of process 0, --process_count=N and '
-    '--process_index=0 to N - 1, or none of the three where processes find each other.'
-  )
-  if len(given) < 3:
-    raise ValueError(f'{text}: {wanted}')
-  host, _, port = place.coordinator_address.rpartition(':')
-  in_range = 0 <= place.process_index < place.process_count
-  if (
-    not host or not port.isdigit() or not 0 < int(port) < 65536 or not in_range
-  ):
-    raise ValueError(f'{text}: {wanted}')
+
+  if address is None or count is None or index is None:
+    is_valid = False
+  else:
+    host, _, port = address.rpartition(':')
+    is_valid = bool(host) and port.isdigit() and 0 < int(port) < 65536
+    is_valid = is_valid and 0 <= index < count
+  if not is_valid:
+    raise ValueError(
+      f'{" ".join(given)}: wanted --coordinator_address=HOST:PORT of process 0, '
+      '--process_count=N and --process_index=0 to N - 1; or none of the three on TPU pods and '
+      'under SLURM, where processes are detected.'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class DetectedCluster:
-  """The processes of the run; of a node's GPUs those that are this process's, None for all."""
+  """The processes of a run and the place of this one among them.
 
-  world: World
+  Attributes:
+    local_device_ids: the GPUs of the host that this process uses; None for all.
+  """
+
+  coordinator_address: str
+  process_count: int
+  process_index: int
   local_device_ids: list[int] | None = None
 
 
 def detect_cluster(
-  place: ProcessConfig, environment: Mapping[str, str] = os.environ
+  config: ProcessConfig, environment: Mapping[str, str] = os.environ
 ) -> DetectedCluster | None:
-  """The processes of this run; None where this one is alone.
+  """The processes of this run; None if this is the only one.
 
-  jax is imported only under SLURM and where there are signs of a TPU.
+  Imports jax only under SLURM and if there are signs of a TPU.
   """
-  if place.process_count is not None:
-    return _found(
-      place, place.coordinator_address, place.process_count, place.process_index
+  if config.process_count is not None:
+    assert config.coordinator_address is not None
+    assert config.process_index is not None
+    cluster = DetectedCluster(
+      config.coordinator_address, config.process_count, config.process_index
     )
-  if _slurm_tasks(environment) > 1:
-    found = _by_jax(place, 'slurm')
-    return (
-      dataclasses.replace(found, local_device_ids=[0])
-      if _one_gpu(environment)
-      else found
-    )
-  if any(name in environment for name in TPU_VARIABLES) or any(
-    map(glob.glob, TPU_DEVICES)
-  ):
-    return _by_jax(place, 'tpu')
-  return None
+  elif _num_slurm_tasks(environment) > 1:
+    cluster = _detect_by_jax(config, 'slurm')
+    if cluster is not None and _has_one_visible_gpu(environment):
+      cluster = dataclasses.replace(cluster, local_device_ids=[0])
+  elif _has_signs_of_tpu(environment):
+    cluster = _detect_by_jax(config, 'tpu')
+  else:
+    return None
+
+  if cluster is None or cluster.process_count == 1:
+    return None
+  return cluster
 
 
-def _found(
-  place: ProcessConfig,
-  address: str,
-  count: int,
-  index: int,
-  local_device_ids: list[int] | None = None,
-) -> DetectedCluster | None:
-  host, _, port = address.rpartition(':')
-  return (
-    None
-    if count == 1
-    else DetectedCluster(
-      World(
-        address=(host.strip('[]'), int(port)),
-        count=count,
-        index=index,
-        start_timeout_s=place.start_timeout_s,
-        heartbeat_timeout_s=place.heartbeat_timeout_s,
-      ),
-      local_device_ids,
-    )
-  )
+def _has_signs_of_tpu(environment: Mapping[str, str]) -> bool:
+  has_variables = any(name in environment for name in TPU_VARIABLES)
+  return has_variables or any(map(glob.glob, TPU_DEVICES))
 
 
-def _slurm_tasks(environment: Mapping[str, str]) -> int:
-  """The tasks of the step that srun has started us in; 0 outside of a step."""
+def _num_slurm_tasks(environment: Mapping[str, str]) -> int:
+  """The number of tasks of the SLURM step that this process is in; 0 outside of a step."""
   if any(name not in environment for name in SLURM_VARIABLES):
     return 0
-  return int(
-    environment.get('SLURM_STEP_NUM_TASKS', environment['SLURM_NTASKS'])
-  )
+  tasks = environment.get('SLURM_STEP_NUM_TASKS', environment['SLURM_NTASKS'])
+  return int(tasks)
 
 
-def _one_gpu(environment: Mapping[str, str]) -> bool:
-  """Whether SLURM shows each process one GPU; else jax takes the i-th in a node's i-th process."""
+def _has_one_visible_gpu(environment: Mapping[str, str]) -> bool:
+  """Whether SLURM shows one GPU to each process. Else process i of a host uses its i-th GPU."""
   visible = environment.get('CUDA_VISIBLE_DEVICES', '')
   return bool(visible) and ',' not in visible
 
 
-def _by_jax(place: ProcessConfig, kind: str) -> DetectedCluster | None:
-  """What jax finds out about the cluster that we are in."""
+def _detect_by_jax(config: ProcessConfig, kind: str) -> DetectedCluster | None:
+  """The cluster that jax detects, of one kind; None if it detects none."""
   from jax._src import (
     clusters,
-  )  # not at the top: grade and evaluate do without jax
+  )  # not at the top: grade and evaluate run without jax
 
-  for each in clusters.ClusterEnv._cluster_types:
-    if kind in each.name and each.is_env_present():
-      return _found(
-        place,
-        *clusters.ClusterEnv.auto_detect_unset_distributed_params(
-          None, None, None, None, each.name, int(place.start_timeout_s)
-        ),
+  for cluster_type in clusters.ClusterEnv._cluster_types:
+    if kind in cluster_type.name and cluster_type.is_env_present():
+      address, count, index, device_ids = (
+        clusters.ClusterEnv.auto_detect_unset_distributed_params(
+          None, None, None, None, cluster_type.name, int(config.start_timeout_s)
+        )
       )
+      assert address is not None and count is not None and index is not None
+      ids = None if device_ids is None else list(device_ids)
+      return DetectedCluster(address, count, index, ids)
   return None

@@ -1,141 +1,209 @@
-"""The processes of one run, often one per host: who they are, and the little they tell each other.
+"""The processes of one run, usually one per host: start, barriers, broadcasts, abort and shutdown.
 
-What is told goes through jax's coordination service, not through the devices: so it works while
-processes do different work, and a process that died ends the wait of the others.
+  processes.initialize(config, settings)     # before jax touches a device
+  text = processes.broadcast_from_primary('name', text)
+  processes.run_on_primary('name', write_file)
+  processes.shutdown()
+
+Everything goes through jax's coordination service (`jax.distributed`), not through the devices, so
+processes may run different programs meanwhile. If a process dies or its host is lost, jax aborts
+the others: at once if it is the primary process (index 0), else after the heartbeat timeout.
 """
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+import os
+import socket
 import sys
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from absl import logging
 
-from mathft_jax.distributed import cluster_detection, lifeline, relay
+from mathft_jax.distributed import cluster_detection
 
-DAY_S = 24 * 3600.0
-SEEN_S = (
-  100.0  # until a disk that hosts share shows all of them what one has written
+if TYPE_CHECKING:  # grade and evaluate run without jax
+  from jax._src.distributed import State
+
+T = TypeVar('T')
+
+RESTART_STATUS = (
+  75  # exit status if another process is lost: the command may be run again
 )
-GRACE_S = 1.0  # what all processes refuse is told by the first one
-
-_lifeline: lifeline.Lifeline | None = None
+RESTART = 'Run the same command again to resume.'
+ABORT_KEY = (
+  'mathft_jax/abort'  # in the key-value store: why all processes must exit
+)
+DAY_S = 24 * 3600.0
+VISIBLE_S = (
+  100.0  # how late a shared disk may show a file that another host has written
+)
+GRACE_S = 1.0  # by which the primary process is first to report what all processes refuse
+ABORT_S = (
+  3.0  # how long an aborting process waits for the others to read the reason
+)
 
 _uses: collections.Counter[str] = (
   collections.Counter()
-)  # names may be used again, in every process
+)  # calls by name, equal on all processes
+_abort_thread: threading.Thread | None = None
+_heartbeat_timeout_s = 0.0
 
 
 def initialize(
-  place: cluster_detection.ProcessConfig = cluster_detection.ProcessConfig(),
-  about: Mapping[str, str] | None = None,
+  config: cluster_detection.ProcessConfig = cluster_detection.ProcessConfig(),
+  settings: Mapping[str, str] | None = None,
 ) -> None:
-  """Meets the other processes of the run, where there are any; before any device is touched.
+  """Connects the processes of the run, if there are several. Call it before any device is used.
+
+  Exits with `RESTART_STATUS` if not all processes connect in time.
 
   Args:
-    place: what the flags say.
-    about: texts by name that must be the same in all processes, as the configuration.
-  """
-  global _lifeline
-  found = cluster_detection.detect_cluster(place)
-  if found is None:
-    return
-  world = found.world
-  _lifeline = lifeline.Lifeline(world, about or {})
-  port = _lifeline.meet()
-  address = (
-    ('localhost', port)
-    if world.index == 0
-    else (
-      '127.0.0.1',
-      relay.open_relay(world.address[0], port, seconds=world.start_timeout_s),
-    )
-  )
-  import jax  # not at the top: grade and evaluate do without jax
+    config: the flags of this process.
+    settings: texts by name that must be equal on all processes, such as the configuration.
 
+  Raises:
+    ValueError: the port is in use, or a setting differs from that of the primary process.
+  """
+  global _abort_thread, _heartbeat_timeout_s
+  cluster = cluster_detection.detect_cluster(config)
+  if cluster is None:
+    return
+  import jax  # not at the top: grade and evaluate run without jax
+
+  if cluster.process_index == 0:
+    _check_port_is_free(cluster.coordinator_address)
+  _heartbeat_timeout_s = config.heartbeat_timeout_s
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   jax.config.update(
     'jax_enable_preemption_service', False
-  )  # it would swallow SIGTERM
+  )  # it catches SIGTERM
+
+  reason = (
+    f'not all of {cluster.process_count} processes connected to process 0 at '
+    f'{cluster.coordinator_address} within {config.start_timeout_s:.0f} s. Check that all are '
+    f'running and can reach this address. {RESTART}'
+  )
+  timer = threading.Timer(
+    config.start_timeout_s, _exit, [reason, RESTART_STATUS]
+  )
+  timer.daemon = True
+  timer.start()
   jax.distributed.initialize(
-    f'{address[0]}:{address[1]}',
-    world.count,
-    world.index,
-    local_device_ids=found.local_device_ids,
+    cluster.coordinator_address,
+    cluster.process_count,
+    cluster.process_index,
+    local_device_ids=cluster.local_device_ids,
     cluster_detection_method='deactivate',
-    initialization_timeout=int(world.start_timeout_s) + 60,
-    heartbeat_timeout_seconds=3 * int(world.heartbeat_timeout_s) + 10,
-  )  # ours comes first
-  if world.index == 0:
-    hosts = collections.Counter(_lifeline.hosts)
-    logging.info(
-      '%d processes on %d hosts: %s',
-      world.count,
-      len(hosts),
-      ', '.join(f'{host} x {times}' for host, times in hosts.items()),
-    )
+    initialization_timeout=int(config.start_timeout_s) + 60,  # after the timer
+    heartbeat_timeout_seconds=max(1, int(config.heartbeat_timeout_s)),
+  )
+  timer.cancel()
+
+  _abort_thread = threading.Thread(target=_exit_when_aborted, daemon=True)
+  _abort_thread.start()
+  count = {'process count': str(cluster.process_count)}
+  _check_settings({**(settings or {}), **count})
+  _log_hosts()
 
 
 def shutdown() -> None:
-  """A clean end of this process, when all others have come to theirs."""
-  if _lifeline is not None:
-    wait_at_barrier('finish')
-    sys.modules[
-      'jax'
-    ].distributed.shutdown()  # a death in it is still told, and does not wait
-    _lifeline.close()
+  """Disconnects this process when all processes have called it."""
+  if process_count() == 1:
+    return
+  wait_at_barrier('shutdown')
+  if is_primary():
+    _client().key_value_set(ABORT_KEY, '')  # ends `_exit_when_aborted`
+  if _abort_thread is not None:
+    _abort_thread.join()  # a thread inside jax must not outlive the interpreter
+
+  try:
+    sys.modules['jax'].distributed.shutdown()
+  except Exception as error:  # noqa: BLE001 (jax raises different types)
+    _exit(
+      f'a process was lost during shutdown ({error}). {RESTART}', RESTART_STATUS
+    )
 
 
 def abort_all_processes(reason: str, status: int) -> None:
-  """Ends this process and all others, which print the reason; returns where there is one only."""
-  if _lifeline is not None:
-    _lifeline.end(reason, status)
+  """Exits all processes; the others print the reason. Returns if there is only one process."""
+  if process_count() == 1:
+    return
+  message = {
+    'process': process_index(),
+    'reason': f'process {process_index()} ({socket.gethostname()}) stopped: {reason}',
+    'status': status,
+  }
+
+  try:
+    _client().key_value_set(ABORT_KEY, json.dumps(message))
+  except Exception:  # noqa: BLE001 (another process was first)
+    time.sleep(3 * ABORT_S)  # `_exit_when_aborted` exits with its reason
+  _exit_together(status)
+
+
+def wait_for_lost_processes(error: BaseException) -> None:
+  """Waits until jax must have noticed a lost process and aborted this one.
+
+  Call it if an error may be the result of a lost connection. It returns if no process is lost.
+  """
+  seconds = _heartbeat_timeout_s + 10
+  print(
+    f'process {process_index()}: a connection may be lost ({_first_line(error)}). If another '
+    f'process has failed, jax aborts this one within {seconds:.0f} s. {RESTART}',
+    file=sys.stderr,
+    flush=True,
+  )
+  time.sleep(seconds)
 
 
 def delay_unless_primary() -> None:
-  """Waits a moment in the other processes, so that what all of them refuse is told once."""
+  """Waits for a moment on other processes, so that the primary process reports a common error."""
   if not is_primary():
     time.sleep(GRACE_S)
 
 
 def process_index() -> int:
-  """The number of this process, from 0; 0 where there is one only."""
-  return _state().process_id if _client() else 0
+  """The index of this process, from 0."""
+  return _state().process_id if _is_connected() else 0
 
 
 def process_count() -> int:
-  """How many processes the run has."""
-  return _state().num_processes if _client() else 1
+  """The number of processes in the run."""
+  return _state().num_processes if _is_connected() else 1
 
 
 def is_primary() -> bool:
-  """Whether this process writes what is written once."""
+  """Whether this is process 0, which writes files and logs for all."""
   return process_index() == 0
 
 
 def wait_at_barrier(
   name: str, *, among: Sequence[int] | None = None, seconds: float = DAY_S
 ) -> None:
-  """Returns when all processes, or those `among` whom this one is, have come to here.
+  """Returns when all processes, or those in `among`, have called this.
 
-  Raises RuntimeError when `seconds` have passed. A death ends this process (`lifeline`).
+  Raises:
+    RuntimeError: not all have called it within `seconds`.
   """
   if process_count() > 1:
     _client().wait_at_barrier(
-      _unique(f'{name}/{among}'),
+      _unique_key(f'{name}/{among}'),
       int(seconds * 1000),
       process_ids=None if among is None else list(among),
     )
 
 
 def broadcast_from_primary(
-  name: str, text: str | None = None, *, seconds: float = DAY_S
-) -> str | None:
-  """What the first process gave as `text`; that of the others does not count."""
+  name: str, text: str, *, seconds: float = DAY_S
+) -> str:
+  """The `text` of the primary process. The `text` of other processes is ignored."""
   if process_count() == 1:
     return text
-  key = _unique(name)
+  key = _unique_key(name)
   if is_primary():
     _client().key_value_set(key, text)
     return text
@@ -143,34 +211,35 @@ def broadcast_from_primary(
 
 
 def wait_until_visible(
-  is_there: Callable[[], bool], *, seconds: float = SEEN_S
+  is_visible: Callable[[], bool], *, seconds: float = VISIBLE_S
 ) -> bool:
-  """Whether what another process has written shows here within `seconds`."""
-  until = time.monotonic() + seconds
-  while not (found := is_there()) and time.monotonic() < until:
+  """Whether a file that another process has written becomes visible within `seconds`."""
+  deadline = time.monotonic() + seconds
+  while not (visible := is_visible()) and time.monotonic() < deadline:
     time.sleep(0.2)
-  return found
+  return visible
 
 
-def assert_equal_across_processes(what: str, found: str) -> None:
-  """ValueError unless `found` is in this process what it is in the first."""
-  first = broadcast_from_primary(what, found)
-  if found != first:
+def assert_equal_across_processes(what: str, value: str) -> None:
+  """Raises ValueError if a value differs from that of the primary process."""
+  primary_value = broadcast_from_primary(what, value)
+  if value != primary_value:
     raise ValueError(
-      f'{what}: process {process_index()} has {found}, process 0 has {first}. All processes '
-      'must read the same files: put them on a disk that all see, or in a bucket.'
+      f'{what}: process {process_index()} has {value}, process 0 has {primary_value}. All '
+      'processes must read the same files: put them on a shared disk or in a bucket.'
     )
 
 
-def run_on_primary(name: str, work: Callable[[], Any]) -> Any:
-  """What `work` returns, in the first process, which alone does it; the others wait and get None.
+def run_on_primary(name: str, work: Callable[[], T]) -> T | None:
+  """Runs `work` on the primary process only. Returns its result there, and None elsewhere.
 
-  Its ValueErrors, which refuse an input, are raised in all.
+  The other processes wait for it. A ValueError of `work` is raised on all processes.
   """
   if not is_primary():
-    if refused := broadcast_from_primary(name):
-      raise ValueError(refused)
+    if error_text := broadcast_from_primary(name, ''):
+      raise ValueError(error_text)
     return None
+
   try:
     result = work()
   except ValueError as error:
@@ -180,19 +249,106 @@ def run_on_primary(name: str, work: Callable[[], Any]) -> Any:
   return result
 
 
-def _unique(name: str) -> str:
+def _check_port_is_free(address: str) -> None:
+  port = int(address.rpartition(':')[2])
+  try:
+    socket.create_server(('', port)).close()
+  except OSError as error:
+    raise ValueError(
+      f'Process 0 cannot listen at port {port} ({error}). If this run is already running, wait '
+      'for its end; else choose another port.'
+    ) from error
+
+
+def _check_settings(settings: Mapping[str, str]) -> None:
+  """Raises ValueError if a setting differs from that of the primary process."""
+  primary = json.loads(broadcast_from_primary('settings', json.dumps(settings)))
+  for name in sorted(settings):
+    here = set(settings[name].splitlines())
+    there = set(primary.get(name, '').splitlines())
+    if here != there:
+      raise ValueError(
+        f'process {process_index()} has another {name} than process 0:\n'
+        f'  process 0: {"; ".join(sorted(there - here))}\n'
+        f'  process {process_index()}: {"; ".join(sorted(here - there))}\n'
+        'Start all processes with the same code and flags.'
+      )
+
+
+def _log_hosts() -> None:
+  """Logs the hosts on the primary process, after all processes have accepted the settings."""
+  _client().key_value_set(
+    f'mathft_jax/hosts/{process_index()}', socket.gethostname()
+  )
+  wait_at_barrier('settings are equal')
+  if is_primary():
+    entries = _client().key_value_dir_get('mathft_jax/hosts/')
+    hosts = collections.Counter(host for _, host in entries)
+    text = ', '.join(f'{host} x {times}' for host, times in hosts.items())
+    logging.info(
+      '%d processes on %d hosts: %s', process_count(), len(hosts), text
+    )
+
+
+def _exit_when_aborted() -> None:
+  """Exits this process when another one calls `abort_all_processes`; runs in a thread."""
+  try:
+    text = _client().blocking_key_value_get(ABORT_KEY, int(1000 * DAY_S * 1000))
+  except Exception as error:  # noqa: BLE001 (jax raises different types)
+    _exit(f'lost process 0 ({_first_line(error)}). {RESTART}', RESTART_STATUS)
+  message = json.loads(text or '{}')
+  if message and message['process'] != process_index():
+    _print(message['reason'])
+    _exit_together(message['status'])
+
+
+def _exit_together(status: int) -> None:
+  """Exits when all processes do, or after `ABORT_S`; the primary process, which serves, last."""
+  with contextlib.suppress(Exception):  # a process may be lost
+    _client().wait_at_barrier('mathft_jax/aborted', int(ABORT_S * 1000))
+  if is_primary():
+    time.sleep(GRACE_S)
+  _exit('', status)
+
+
+def _exit(reason: str, status: int) -> None:
+  """Exits this process at once, whatever its main thread waits for."""
+  if reason:
+    _print(reason)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)
+
+
+def _print(reason: str) -> None:
+  state = _state()
+  line = f'process {state.process_id} of {state.num_processes}: {reason}'
+  print(line, file=sys.stderr, flush=True)
+
+
+def _first_line(error: BaseException) -> str:
+  return str(error).partition('\n')[0]
+
+
+def _unique_key(name: str) -> str:
   _uses[name] += 1
   return f'mathft_jax/{name}/{_uses[name]}'
 
 
-def _client() -> Any:
-  """The connection to the coordination service; None where there is one process."""
-  return _state().client if 'jax' in sys.modules else None
+def _is_connected() -> bool:
+  return 'jax' in sys.modules and _state().client is not None
 
 
-def _state() -> Any:
+def _client():
+  """The client of jax's coordination service."""
+  client = _state().client
+  assert client is not None
+  return client
+
+
+def _state() -> 'State':
   from jax._src import (
     distributed,
-  )  # the service has no public door; orbax enters here too
+  )  # jax has no public access to the client; orbax does the same
 
   return distributed.global_state

@@ -25,7 +25,7 @@ class Ended:
 
 
 @dataclasses.dataclass
-class World:
+class StartedProcesses:
   """Processes that were started together. Their output lies in files, so that none ever blocks."""
 
   processes: list[subprocess.Popen]
@@ -76,14 +76,14 @@ class World:
 
 @pytest.fixture(scope='session')
 def start_processes(tmp_path_factory) -> Iterator[Any]:
-  """start_processes(count, devices, arguments): a World, ended at the latest with the tests.
+  """start_processes(count, devices, arguments): StartedProcesses, ended at the latest with the tests.
 
   `arguments` follow `python`: ['-m', 'mathft_jax.train', ...] or [script, ...]; with more than one
   process each gets its --coordinator_address, --process_count and --process_index before its other
   flags. `devices` of each process; `environment` adds to ours, `folder` is that to work in. Of
   `arguments`, `environment` and `folder` functions give those of process i.
   """
-  worlds: list[World] = []
+  started_so_far: list[StartedProcesses] = []
   cache = tmp_path_factory.mktemp('compiled')
 
   def start(
@@ -94,12 +94,15 @@ def start_processes(tmp_path_factory) -> Iterator[Any]:
     environment: Any = None,
     folder: Any = REPOSITORY,
     flags: bool = True,
-  ) -> World:
-    logs, address = tmp_path_factory.mktemp('world'), f'localhost:{free_port()}'
-    world = World(
+  ) -> StartedProcesses:
+    logs, address = (
+      tmp_path_factory.mktemp('processes'),
+      f'localhost:{free_port()}',
+    )
+    started = StartedProcesses(
       [], [logs / f'{index}.log' for index in range(count)], address
     )
-    worlds.append(world)
+    started_so_far.append(started)
     for index in range(count):
       own, added, place = (
         each(index) if callable(each) else each
@@ -115,21 +118,21 @@ def start_processes(tmp_path_factory) -> Iterator[Any]:
         if count > 1 and flags
         else []
       )
-      world.processes.append(
+      started.processes.append(
         _start(
           [*own[:head], *where, *own[head:]],
           devices,
-          world.logs[index],
+          started.logs[index],
           cache,
           added or {},
           place,
         )
       )
-    return world
+    return started
 
   yield start
-  for world in worlds:
-    world.kill()
+  for started in started_so_far:
+    started.kill()
 
 
 @pytest.fixture(scope='session')

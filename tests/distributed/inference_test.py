@@ -14,7 +14,7 @@ from mathft_jax.models import transformer
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
-import infer  # noqa: E402 (the program that the processes run)
+import inference_program  # noqa: E402 (the program that the processes run)
 
 SOLUTIONS = ('so \\boxed{4}', 'so \\boxed{4.0}', 'it is \\boxed{5}', 'no idea')
 
@@ -22,16 +22,16 @@ SOLUTIONS = ('so \\boxed{4}', 'so \\boxed{4.0}', 'it is \\boxed{5}', 'no idea')
 @pytest.fixture(scope='module', name='inputs')
 def _inputs(tmp_path_factory):
   folder = tmp_path_factory.mktemp('inputs')
-  params = transformer.init_params(infer.MODEL, jax.random.key(0))
-  eos_id = infer.VOCABULARY.eos_id
+  params = transformer.init_params(inference_program.MODEL, jax.random.key(0))
+  eos_id = inference_program.VOCABULARY.eos_id
   params['embedding'] = (
     params['embedding'].at[eos_id].mul(3)
   )  # some candidates end
   checkpoints.save_orbax_checkpoint(
-    folder / 'step', params, {'model': infer.MODEL}
+    folder / 'step', params, {'model': inference_program.MODEL}
   )
   checkpoints.save_safetensors(
-    folder / 'one.safetensors', params, {'model': infer.MODEL}
+    folder / 'one.safetensors', params, {'model': inference_program.MODEL}
   )
   rng = np.random.default_rng(0)
   schema.write_jsonl(
@@ -57,7 +57,7 @@ def _inputs(tmp_path_factory):
 
 @pytest.fixture(scope='module', name='run')
 def _run(run_processes, inputs):
-  """run(workdir, count, work): `infer` on so many processes, which have four devices together."""
+  """run(workdir, count, work): `inference_program` on so many processes, which have four devices together."""
 
   def run(workdir, count, work, dies=''):
     return run_processes(
@@ -65,11 +65,12 @@ def _run(run_processes, inputs):
       4 // count,
       [
         '-m',
-        'infer',
-        f'--gin.infer.infer.workdir={workdir}',
-        f'--gin.infer.infer.work="{work}"',
-        f'--gin.infer.infer.inputs={inputs}',
-        f'--gin.infer.infer.dies="{dies}"',
+        'inference_program',
+        f'--gin.inference_program.run.workdir={workdir}',
+        f'--gin.inference_program.run.work="{work}"',
+        f'--gin.inference_program.run.inputs={inputs}',
+        f'--gin.inference_program.run.dies="{dies}"',
+        '--heartbeat_timeout_s=10',
       ],
       seconds=500,
       environment={'PYTHONPATH': f'{HERE.parent.parent}:{HERE}'},
@@ -141,7 +142,7 @@ def test_fewer_problems_than_groups_are_sampled_by_those_that_get_one(made):
   assert same_bytes(made, 'few/candidates.jsonl', (1, 2, 4))
   whole = dict(
     zip(
-      [(problem.id, c) for problem in infer.PROBLEMS for c in range(3)],
+      [(problem.id, c) for problem in inference_program.PROBLEMS for c in range(3)],
       candidates(made, 'sample', 1),
     )
   )

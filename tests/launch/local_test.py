@@ -83,13 +83,12 @@ def test_a_failed_process_ends_the_others_and_gives_the_status(script):
   assert not (bench.folder / 'finished').exists()
 
 
-def test_of_processes_that_end_together_the_one_that_was_not_left_alone_counts(
-  script,
-):
+@pytest.mark.parametrize('lost', [75, 134])
+def test_the_status_is_that_of_the_process_that_failed_first(script, lost):
   bench = script(
     'if [[ $index == 1 ]]; then echo $$ >pid; sleep 0.3; exit 7; fi\n'
     'until [[ -s pid ]]; do sleep 0.05; done\n'
-    'while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done; exit 75'
+    f'while kill -0 "$(cat pid)" 2>/dev/null; do sleep 0.01; done; exit {lost}'
   )
   done = bench.run('local.sh', '--processes=3', '--', 'program')
   assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr

@@ -132,9 +132,10 @@ def test_a_lost_connection_is_made_again_without_touching_the_machines(pod):
   assert story(pod) == ['scp', 'install', 'run', 'run', 'run']
 
 
-def test_programs_that_missed_another_process_are_run_again(pod):
+@pytest.mark.parametrize('status', [75, 134])
+def test_programs_that_lost_another_process_are_run_again(pod, status):
   pod.states('READY')
-  pod.answer(RUN, status=75, times=1)
+  pod.answer(RUN, status=status, times=1)
   done = keep(pod)
   assert done.returncode == 0, done.stderr
   assert story(pod) == ['scp', 'install', 'run', 'run']

@@ -1,6 +1,6 @@
 """A program for tests: several small samplings and scorings in one run of one or more processes.
 
-`python -m infer --gin.infer.infer.workdir=... --gin.infer.infer.inputs=... and so on`.
+`python -m inference_program --gin.inference_program.run.workdir=... --gin.inference_program.run.inputs=... and so on`.
 """
 
 import os
@@ -24,7 +24,7 @@ PROBLEMS = tuple(
 )
 
 
-def infer(workdir, *, inputs, work: str, dies: str = ''):
+def run(workdir, *, inputs, work: str, dies: str = ''):
   """Does the pieces of work named in `work`, each into a folder of its name.
 
   Args:
@@ -132,4 +132,4 @@ def _die_later(process: int, parts: int) -> None:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run_program(infer)
+  entry_point.run_program(run)

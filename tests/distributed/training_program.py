@@ -1,6 +1,6 @@
-"""A program for tests: small trainings one after the other, in one run of one or more processes.
+"""A program for tests: small training_program one after the other, in one run of one or more processes.
 
-`python -m trainings --gin.trainings.run.workdir=... --gin.trainings.run.which=data,model`
+`python -m training_program --gin.training_program.run.workdir=... --gin.training_program.run.which=data,model`
 """
 
 import os

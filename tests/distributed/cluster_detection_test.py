@@ -1,4 +1,4 @@
-"""How a process learns which one of how many it is."""
+"""Process flags, and detection of TPU pods and SLURM steps."""
 
 import socket
 
@@ -6,7 +6,7 @@ import pytest
 
 from mathft_jax.config import flags
 from mathft_jax.config.errors import ConfigError
-from mathft_jax.distributed import cluster_detection, lifeline
+from mathft_jax.distributed import cluster_detection, processes
 
 ADDRESS = '--coordinator_address=node1:1234'
 STEP = {
@@ -18,20 +18,21 @@ STEP = {
 }
 
 
-def place_of(*given):
+def config_of(*given):
   return flags.parse_command_line(['program', *given]).place
 
 
-def test_three_flags_say_it_with_t5xs_names():
-  place = place_of(
+def test_the_three_flags_have_the_names_of_t5x():
+  config = config_of(
     ADDRESS, '--process_count=4', '--process_index=3', '--start_timeout_s=7'
   )
-  assert place == cluster_detection.ProcessConfig(
+  assert config == cluster_detection.ProcessConfig(
     'node1:1234', 4, 3, start_timeout_s=7
   )
-  world = cluster_detection.detect_cluster(place).world
-  assert (world.address, world.count, world.index) == (('node1', 1234), 4, 3)
-  assert (world.start_timeout_s, world.heartbeat_timeout_s) == (7, 100)
+  assert config.heartbeat_timeout_s == 100
+  assert cluster_detection.detect_cluster(
+    config
+  ) == cluster_detection.DetectedCluster('node1:1234', 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +62,9 @@ def test_three_flags_say_it_with_t5xs_names():
     ],
   ],
 )
-def test_flags_that_are_missing_or_do_not_fit_are_refused(given):
+def test_missing_or_invalid_flags_are_refused(given):
   with pytest.raises(ConfigError) as error:
-    place_of(*given)
+    config_of(*given)
   assert (
     '--process_count' in str(error.value)
     or '--process_index' in str(error.value)
@@ -72,27 +73,31 @@ def test_flags_that_are_missing_or_do_not_fit_are_refused(given):
   assert given[-1].partition('=')[2] in str(error.value)
 
 
-def test_one_process_of_one_is_alone():
+def test_one_process_needs_no_cluster():
   assert (
     cluster_detection.detect_cluster(
-      place_of(ADDRESS, '--process_count=1', '--process_index=0')
+      config_of(ADDRESS, '--process_count=1', '--process_index=0')
     )
     is None
   )
 
 
-def test_without_flags_and_cluster_a_process_is_alone():
+def test_without_flags_and_cluster_there_is_one_process():
   assert (
     cluster_detection.detect_cluster(cluster_detection.ProcessConfig(), {})
     is None
   )
 
 
-def test_a_step_of_slurm_is_found(monkeypatch):
+def test_a_slurm_step_is_detected(monkeypatch):
   for name, value in STEP.items():
     monkeypatch.setenv(name, value)
   found = cluster_detection.detect_cluster(cluster_detection.ProcessConfig())
-  assert (found.world.address[0], found.world.count, found.world.index) == (
+  assert (
+    found.coordinator_address.partition(':')[0],
+    found.process_count,
+    found.process_index,
+  ) == (
     'node03',
     8,
     5,
@@ -113,7 +118,7 @@ def test_a_step_of_slurm_is_found(monkeypatch):
     {'SLURM_STEP_NUM_TASKS': '1'},  # `srun --ntasks=1` in a job of eight
   ],
 )
-def test_a_single_task_of_slurm_is_alone(changes):
+def test_a_single_slurm_task_needs_no_cluster(changes):
   assert (
     cluster_detection.detect_cluster(
       cluster_detection.ProcessConfig(), STEP | changes
@@ -122,7 +127,7 @@ def test_a_single_task_of_slurm_is_alone(changes):
   )
 
 
-def test_a_batch_script_of_slurm_is_no_step():
+def test_a_slurm_batch_script_is_not_a_step():
   job = {
     name: value for name, value in STEP.items() if name != 'SLURM_STEP_NODELIST'
   }
@@ -132,7 +137,7 @@ def test_a_batch_script_of_slurm_is_no_step():
   )
 
 
-def test_a_tpu_pod_of_gke_is_found(monkeypatch):
+def test_a_tpu_pod_on_gke_is_detected(monkeypatch):
   for name, value in {
     'TPU_WORKER_HOSTNAMES': 'localhost,other',
     'TPU_WORKER_ID': '1',
@@ -146,8 +151,12 @@ def test_a_tpu_pod_of_gke_is_found(monkeypatch):
     cloud_tpu_cluster, 'get_metadata', lambda key: ('', 200)
   )  # one slice
   found = cluster_detection.detect_cluster(cluster_detection.ProcessConfig())
-  assert (found.world.address, found.world.count, found.world.index) == (
-    ('localhost', 8482),
+  assert (
+    found.coordinator_address,
+    found.process_count,
+    found.process_index,
+  ) == (
+    'localhost:8482',
     2,
     1,
   )
@@ -158,17 +167,13 @@ def test_a_tpu_pod_of_gke_is_found(monkeypatch):
   )
 
 
-def test_a_port_that_is_taken_is_named():
+def test_a_port_in_use_is_reported():
   with socket.create_server(('', 0)) as taken:
     port = taken.getsockname()[1]
-    world = cluster_detection.detect_cluster(
-      place_of(
-        f'--coordinator_address=localhost:{port}',
-        '--process_count=2',
-        '--process_index=0',
-      )
-    ).world
-    lines = lifeline.Lifeline(world, {})
+    config = config_of(
+      f'--coordinator_address=localhost:{port}',
+      '--process_count=2',
+      '--process_index=0',
+    )
     with pytest.raises(ValueError, match=f'cannot listen at port {port}'):
-      lines.meet()
-    lines.close()
+      processes.initialize(config)
