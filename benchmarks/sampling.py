@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from benchmarks import training
+from mathft_jax.distributed import partitioning
 from mathft_jax.inference import decoding, sampling
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
@@ -41,6 +42,7 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
     max_decode_length=new_tokens,
     eos_id=-1,
     vocab_size=training.V,
+    mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
   )
   params = transformer.unstack_layers(
     transformer.init_params(config, jax.random.key(0))

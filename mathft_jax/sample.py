@@ -1,16 +1,17 @@
-"""Problems and a checkpoint in, N candidate solutions of each problem out.
+"""Samples N candidate solutions of each problem from a checkpoint.
 
   python -m mathft_jax.sample --gin_file=models/tiny.gin --gin_file=data/math.gin \
-      --gin_file=programs/sample.gin --gin.CHECKPOINT_PATH=runs/ssft --gin.INFER_OUTPUT_DIR=runs/samples
+      --gin_file=programs/sample.gin --gin.CHECKPOINT_PATH=runs/ssft \
+      --gin.INFER_OUTPUT_DIR=runs/samples
 
-Writes <workdir>/candidates.jsonl (docs/report.md says what is in it). Each candidate has a random key
-of its own, made from the seed, the problem's id and its number: the text does not depend on batches,
-order or restarts. A stopped run goes on where it stopped.
+Writes <workdir>/candidates.jsonl (its fields: docs/report.md). Each candidate has its own random
+key, from the seed, the problem's id and the sample index. Therefore its text does not depend on
+batches, order or restarts. A stopped run resumes.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Any
 
 from etils import epath
 import numpy as np
@@ -28,16 +29,29 @@ from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.storage import remote_paths
 
+Problems = (
+  Sequence[schema.Problem]
+  | Callable[[str], Sequence[schema.Problem]]
+  | str
+  | epath.Path
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prompt:
+  """A problem and the token ids of its prompt."""
+
+  problem: schema.Problem
+  ids: Sequence[int]
+
 
 def sample(
   workdir: epath.PathLike,
   *,
   checkpoint: epath.PathLike,
-  problems: Sequence[schema.Problem]
-  | Callable[[str], Sequence[schema.Problem]]
-  | str,
+  problems: Problems,
   model: transformer.TransformerConfig,
-  vocabulary: Any,
+  vocabulary: prompt_templates.Vocabulary,
   template: prompt_templates.Template,
   method: SamplingMethod,
   max_decode_length: int,
@@ -48,43 +62,44 @@ def sample(
   unroll_layers: bool = True,
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
 ) -> epath.Path:
-  """The path of `<workdir>/candidates.jsonl`, at once when it is there already.
+  """Returns the path of `<workdir>/candidates.jsonl`, at once if it is complete.
 
   Args:
-    workdir: where the output goes, and finished batches of an interrupted run.
+    workdir: for the output, and for finished batches of a stopped run.
     checkpoint: of `train`, or a safetensors file.
-    problems: a list, a source that is asked for `split`, or the path of a file of problems.
-    method: of `inference.sampling`; the paper's is Nucleus(p=0.95, temperature=0.9).
-    max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut there.
+    problems: a list, a source that is called with `split`, or the path of a problem file.
+    method: of `inference.sampling`; the paper uses Nucleus(p=0.95, temperature=0.9).
+    max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut.
     num_decodes: candidates of each problem, N.
-    batch_size: problems decoded at once over all devices of all processes, batch_size x num_decodes
-      rows; no text depends on it.
-    unroll_layers: decode layer by layer instead of scanning over a stack of them; faster (in two
-      thirds of the time on a CPU), but takes longer to compile for deep models.
+    batch_size: problems decoded at once over all devices of all processes, that is batch_size *
+      num_decodes sequences. The texts do not depend on it.
+    unroll_layers: decode with one program per layer instead of a scan over stacked layers. This
+      takes two thirds of the time on a CPU, but deep models take longer to compile.
   """
-  workdir, problems = epath.Path(workdir), _problems(problems, split)
-  prompt_ids = [
-    prompt_templates.encode_prompt(template, vocabulary, problem)
-    for problem in problems
-  ]
-  job = batch_jobs.BatchJob(
-    workdir / 'candidates.jsonl',
-    {
-      'checkpoint': remote_paths.relative_path(checkpoint, workdir),
-      'method': repr(method),
-      'num_decodes': num_decodes,
-      'max_decode_length': max_decode_length,
-      'seed': seed,
-      'problems': batch_jobs.content_digest(
-        zip([problem.id for problem in problems], prompt_ids)
-      ),
-      **prompt_templates.template_fingerprint(template, vocabulary),
-    },
+  workdir = epath.Path(workdir)
+  problems = _read_problems(problems, split)
+  fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
+  settings = {
+    'checkpoint': remote_paths.relative_path(checkpoint, workdir),
+    'method': repr(method),
+    'num_decodes': num_decodes,
+    'max_decode_length': max_decode_length,
+    'seed': seed,
+  }
+  output = workdir / 'candidates.jsonl'
+  if batch_jobs.is_output_of(output, {**settings, **fingerprint}, problems):
+    return output  # without tokenizing the prompts
+
+  prompts = _encode_prompts(problems, template, vocabulary)
+  settings['problems'] = batch_jobs.content_digest(
+    (prompt.problem.id, prompt.ids) for prompt in prompts
   )
+  job = batch_jobs.BatchJob(output, {**settings, **fingerprint})
   if job.is_complete():
     return job.output
+
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
-  plan = decoding.DecodeConfig(
+  config = decoding.DecodeConfig(
     model=model,
     method=method,
     num_candidates=num_decodes,
@@ -97,141 +112,150 @@ def sample(
   params = load_params.load_inference_params(
     checkpoint,
     model,
-    fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
-    mesh=plan.mesh,
+    fingerprint=fingerprint,
+    mesh=group.mesh,
     rules=partitioner.rules,
   )
   if unroll_layers:
     params = transformer.unstack_layers(params, donate=True)
-  _decode_all(
-    job,
-    group,
-    plan,
-    params,
-    problems,
-    prompt_ids,
-    vocabulary,
-    template,
-    batch_size,
-    seed,
+  _Sampler(config, params, seed, vocabulary, template).run(
+    job, group, prompts, batch_size
   )
   return job.finish([problem.id for problem in problems])
 
 
-def _decode_all(
-  job: batch_jobs.BatchJob,
-  group: replica_groups.ReplicaGroup,
-  plan: decoding.DecodeConfig,
-  params: Any,
-  problems: Sequence[schema.Problem],
-  prompt_ids: Sequence[Sequence[int]],
-  vocabulary: Any,
-  template: prompt_templates.Template,
-  batch_size: int,
-  seed: int,
-) -> None:
-  """Decodes what the job lacks of the group's part, prompts of like length together."""
-  finished = job.begin()
-  is_done = lambda i: problems[i].id in finished
-  order = sorted(range(len(problems)), key=lambda i: (len(prompt_ids[i]), i))
-  mine = replica_groups.items_of_group(group, order, batch_size)
-  watch, tokens, candidates = progress.CompilationCounter(), 0, 0
-  with progress.ProgressBar(
-    group.log_name('sample'),
-    total=len(mine),
-    unit='problems',
-    done=sum(map(is_done, mine)),
-  ) as bar:
-    for share in replica_groups.iter_group_batches(
-      group, order, batch_size, is_done
-    ):
-      longest = max(len(prompt_ids[i]) for i in share.batch)
-      samples = _decode(
-        plan,
-        params,
-        [problems[i] for i in share.rows],
-        [prompt_ids[i] for i in share.rows],
-        batch_jobs.round_up_to_power_of_two(longest),
-        seed,
-      )
-      if group.is_writer:
-        job.add(
-          [
-            make_candidate_set(
-              problems[i], samples, row, plan, vocabulary, template
-            )
-            for row, i in share.new
-          ]
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+  """Samples candidates of prompts."""
+
+  config: decoding.DecodeConfig
+  params: transformer.Params
+  seed: int
+  vocabulary: prompt_templates.Vocabulary
+  template: prompt_templates.Template
+
+  def run(
+    self,
+    job: batch_jobs.BatchJob,
+    group: replica_groups.ReplicaGroup,
+    prompts: Sequence[_Prompt],
+    batch_size: int,
+  ) -> None:
+    """Samples the group's part of the unfinished prompts; prompts of similar length together."""
+    finished = job.begin()
+
+    def is_done(prompt: _Prompt) -> bool:
+      return prompt.problem.id in finished
+
+    prompts = sorted(prompts, key=lambda prompt: len(prompt.ids))
+    own_prompts = replica_groups.items_of_group(group, prompts, batch_size)
+    compilations = progress.CompilationCounter()
+    num_tokens = num_candidates = 0
+    with progress.ProgressBar(
+      group.log_name('sample'),
+      total=len(own_prompts),
+      unit='problems',
+      done=sum(map(is_done, own_prompts)),
+    ) as bar:
+      for part in replica_groups.iter_group_batches(
+        group, prompts, batch_size, is_done
+      ):
+        samples = self._sample_part(part)
+        if group.is_writer:
+          job.add(self._to_candidate_sets(part, samples))
+
+        for row, _ in part.new_items:
+          num_tokens += int(samples.lengths_PC[row].sum())
+        num_candidates += len(part.new_items) * self.config.num_candidates
+        speeds = {
+          'compiling s': compilations.seconds,
+          'tokens/s': num_tokens / bar.seconds(),
+          'candidates/s': num_candidates / bar.seconds(),
+        }
+        bar.advance(
+          len(part.new_items), compilations=compilations.count, **speeds
         )
-      tokens += int(samples.lengths_PC[[row for row, _ in share.new]].sum())
-      candidates += len(share.new) * plan.num_candidates
-      bar.advance(
-        len(share.new),
-        compilations=watch.count,
-        **{
-          'compiling s': watch.seconds,
-          'tokens/s': tokens / bar.seconds(),
-          'candidates/s': candidates / bar.seconds(),
-        },
+
+  def _sample_part(
+    self, part: replica_groups.GroupBatch[_Prompt]
+  ) -> decoding.Samples:
+    """Samples candidates of a group's prompts, padded to the longest of the whole batch."""
+    prompts = part.padded_items
+    longest = max(len(prompt.ids) for prompt in part.all_items)
+    slots = batch_jobs.round_up_to_power_of_two(longest)
+    prompts_PS = np.zeros((len(prompts), slots), np.int32)
+    lengths_P = np.zeros(len(prompts), np.int32)
+    for p, prompt in enumerate(prompts):
+      lengths_P[p] = len(prompt.ids)
+      prompts_PS[p, : len(prompt.ids)] = prompt.ids
+
+    num_candidates = self.config.num_candidates
+    samples_PC = np.tile(np.arange(num_candidates), (len(prompts), 1))
+    problem_ids = [prompt.problem.id for prompt in prompts]
+    keys_PC = decoding.candidate_prng_keys(self.seed, problem_ids, samples_PC)
+    return decoding.decode(
+      self.config, self.params, prompts_PS, lengths_P, keys_PC
+    )
+
+  def _to_candidate_sets(
+    self,
+    part: replica_groups.GroupBatch[_Prompt],
+    samples: decoding.Samples,
+  ) -> list[schema.CandidateSet]:
+    return [
+      make_candidate_set(
+        prompt.problem, samples, row, self.vocabulary, self.template
       )
-
-
-def _decode(
-  plan: decoding.DecodeConfig,
-  params: Any,
-  problems: Sequence[schema.Problem],
-  prompt_ids: Sequence[Sequence[int]],
-  slots: int,
-  seed: int,
-) -> decoding.Samples:
-  """The candidates of these rows, with prompts padded to `slots` tokens."""
-  lengths_P = np.array(list(map(len, prompt_ids)), np.int32)
-  prompts_PS = np.zeros((len(problems), slots), np.int32)
-  for row, ids in enumerate(prompt_ids):
-    prompts_PS[row, : len(ids)] = ids
-  samples_PC = np.tile(np.arange(plan.num_candidates), (len(problems), 1))
-  keys_PC = decoding.candidate_prng_keys(
-    seed, [problem.id for problem in problems], samples_PC
-  )
-  return decoding.decode(plan, params, prompts_PS, lengths_P, keys_PC)
+      for row, prompt in part.new_items
+    ]
 
 
 def make_candidate_set(
   problem: schema.Problem,
   samples: decoding.Samples,
   row: int,
-  plan: decoding.DecodeConfig,
-  vocabulary: Any,
+  vocabulary: prompt_templates.Vocabulary,
   template: prompt_templates.Template,
 ) -> schema.CandidateSet:
-  """One problem's candidates as records.
+  """The record of one problem with its candidates, from row `row` of the samples.
 
-  One that went on with a further problem, as models do after demonstrations, is cut there and keeps
-  neither the tokens nor the log-probability of the whole.
+  After demonstrations, models may continue with another problem. Such a candidate is cut there and
+  has no token ids and no log-probability.
   """
   candidates = []
-  for c in range(plan.num_candidates):
+  for c, token_row in enumerate(samples.tokens_PCU[row]):
     finished = bool(samples.finished_PC[row, c])
     length = int(samples.lengths_PC[row, c]) - finished  # without EOS
-    ids = tuple(map(int, samples.tokens_PCU[row, c, :length]))
+    ids = tuple(map(int, token_row[:length]))
     text = vocabulary.decode(ids)
-    own = prompt_templates.truncate_at_next_problem(template, text)
-    if own != text:
-      candidates.append(schema.Candidate(solution=own, finished=True))
-      continue
-    candidates.append(
-      schema.Candidate(
+    solution = prompt_templates.truncate_at_next_problem(template, text)
+    if solution != text:
+      candidate = schema.Candidate(solution=solution, finished=True)
+    else:
+      candidate = schema.Candidate(
         solution=text,
         token_ids=ids,
         finished=finished,
         log_prob=float(samples.log_probs_PC[row, c]),
       )
-    )
+    candidates.append(candidate)
   return schema.CandidateSet(problem, tuple(candidates))
 
 
-def _problems(problems: Any, split: str) -> list[schema.Problem]:
-  """The problems that are meant; ValueError for none, or for ids that come twice."""
+def _encode_prompts(
+  problems: Sequence[schema.Problem],
+  template: prompt_templates.Template,
+  vocabulary: prompt_templates.Vocabulary,
+) -> list[_Prompt]:
+  prompts = []
+  for problem in problems:
+    ids = prompt_templates.encode_prompt(template, vocabulary, problem)
+    prompts.append(_Prompt(problem, ids))
+  return prompts
+
+
+def _read_problems(problems: Problems, split: str) -> list[schema.Problem]:
+  """The problems. Raises ValueError if there are none, or if two have the same id."""
   if isinstance(problems, str | epath.Path):
     found = schema.read_problems(problems)
   elif callable(problems):
@@ -241,16 +265,13 @@ def _problems(problems: Any, split: str) -> list[schema.Problem]:
     ]
   else:
     found = list(problems)
-  ids = [problem.id for problem in found]
-  twice = (
-    sorted({each for each in ids if ids.count(each) > 1})
-    if len(set(ids)) < len(ids)
-    else []
-  )
-  if twice or not found:
+
+  counts = collections.Counter(problem.id for problem in found)
+  repeated = sorted(name for name, count in counts.items() if count > 1)
+  if repeated or not found:
     raise ValueError(
-      f'{len(found)} problems, of which these ids come twice: {twice[:5]}; wanted at '
-      'least one problem, each with an id of its own.'
+      f'Found {len(found)} problems; ids that are used more than once: {repeated[:5]}. Wanted at '
+      'least one problem, each with its own id.'
     )
   return found
 

@@ -1,18 +1,18 @@
-"""Graded candidates and an evaluator's checkpoint in, a score of each candidate out.
+"""Scores graded candidates with an evaluator's checkpoint.
 
   python -m mathft_jax.score --gin_file=models/tiny.gin --gin_file=programs/score.gin \
       --gin.CHECKPOINT_PATH=runs/scr --gin.CANDIDATES=runs/graded/graded.jsonl \
       --gin.INFER_OUTPUT_DIR=runs/scored
 
 Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)). Each
-problem is read once, each distinct text of it is scored once, and with `top_clusters` only the
-candidates of the largest clusters are.
+problem is prefilled once and each distinct text of a problem is scored once. With `top_clusters`,
+only the candidates of the largest clusters are scored.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Any
+from typing import Literal, get_args
 
 from absl import logging
 from etils import epath
@@ -30,20 +30,20 @@ from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.storage import remote_paths
 
-QUANTITIES = ('verdict', 'likelihood')
+Quantity = Literal['verdict', 'likelihood']
 
 
 @dataclasses.dataclass(frozen=True)
-class _Work:
-  """One problem: its candidates, the texts to score, their tokens after the prefix."""
+class _ScoreTask:
+  """One problem: its candidates, the distinct texts to score, and token ids."""
 
   candidate_set: schema.CandidateSet
-  prefix: Sequence[int]
+  prefix: Sequence[int]  # token ids of the problem
   texts: tuple[str, ...]
-  tails: tuple[Sequence[int], ...]
+  tails: tuple[Sequence[int], ...]  # token ids of each text after the prefix
 
-  def shape(self) -> tuple[int, int, int]:
-    """(copies, prefix length, row length), rounded so that there are few."""
+  def padded_shape(self) -> tuple[int, int, int]:
+    """(texts, prefix length, tail length), rounded up so that there are few shapes."""
     longest = max(map(len, self.tails), default=1) + 1
     return (
       batch_jobs.round_up_to_power_of_two(len(self.tails), 4),
@@ -58,188 +58,204 @@ def score(
   checkpoint: epath.PathLike,
   candidates: epath.PathLike,
   model: transformer.TransformerConfig,
-  vocabulary: Any,
+  vocabulary: prompt_templates.Vocabulary,
   template: prompt_templates.Template,
   top_clusters: int | None = None,
-  quantity: str = 'verdict',
+  quantity: Quantity = 'verdict',
   batch_size: int = 16,
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
 ) -> epath.Path:
-  """The path of `<workdir>/scored.jsonl`, at once when it is there already.
+  """Returns the path of `<workdir>/scored.jsonl`, at once if it is complete.
 
   Args:
-    workdir: where the output goes, and finished batches of an interrupted run.
+    workdir: for the output, and for finished batches of a stopped run.
     checkpoint: of `train`, or a safetensors file.
-    candidates: a file of candidates; graded, if `top_clusters` is given.
-    top_clusters: score only the members of the so many largest clusters of each problem (the
-      paper's K is 8); None: all candidates.
+    candidates: a candidate file; it must be graded if `top_clusters` is given.
+    top_clusters: score only candidates of this many largest clusters of each problem (the paper's
+      K is 8); None: all candidates.
     quantity: 'verdict': S_cls; 'likelihood': p(X|P) under the checkpoint as a generator, divided by
-      that of the problem's most probable candidate, a control that needs no evaluator.
+      that of the most probable candidate of the problem. It is a control without an evaluator.
     batch_size: problems scored at once over all devices of all processes.
   """
   workdir, candidates = epath.Path(workdir), epath.Path(candidates)
-  if quantity not in QUANTITIES or (
-    top_clusters is not None and top_clusters < 1
-  ):
-    raise ValueError(
-      f'quantity is {quantity!r}, top_clusters {top_clusters}; wanted one of '
-      f'{QUANTITIES}, and at least 1 or None.'
-    )
-  job = batch_jobs.BatchJob(
-    workdir / 'scored.jsonl',
-    {
-      'checkpoint': remote_paths.relative_path(checkpoint, workdir),
-      'quantity': quantity,
-      'top_clusters': top_clusters,
-      'candidates': batch_jobs.content_digest([candidates.read_bytes()]),
-      **prompt_templates.template_fingerprint(template, vocabulary),
-    },
-  )
+  _check_arguments(quantity, top_clusters)
+  fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
+  settings = {
+    'checkpoint': remote_paths.relative_path(checkpoint, workdir),
+    'quantity': quantity,
+    'top_clusters': top_clusters,
+    'candidates': batch_jobs.content_digest([candidates.read_bytes()]),
+    **fingerprint,
+  }
+  job = batch_jobs.BatchJob(workdir / 'scored.jsonl', settings)
   if job.is_complete():
     return job.output
+
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
-  plan = scoring.ScoreConfig(
-    model,
-    prompt_templates.encode_label_words(template, vocabulary).token_ids
-    if quantity == 'verdict'
-    else None,
-    group.mesh,
-    partitioner.rules,
+  label_words = None
+  if quantity == 'verdict':
+    words = prompt_templates.encode_label_words(template, vocabulary)
+    label_words = words.token_ids
+  config = scoring.ScoreConfig(
+    model, label_words, group.mesh, partitioner.rules
   )
   params = load_params.load_inference_params(
     checkpoint,
     model,
-    fingerprint=prompt_templates.template_fingerprint(template, vocabulary),
+    fingerprint=fingerprint,
     mesh=group.mesh,
     rules=partitioner.rules,
   )
   sets = schema.read_candidate_sets(candidates)
   _check_clusters(sets, top_clusters, candidates)
-  work = [
-    _work(each, top_clusters, quantity, vocabulary, template) for each in sets
+  tasks = [
+    _make_task(each, top_clusters, quantity, vocabulary, template)
+    for each in sets
   ]
-  _say_savings(work, top_clusters)
-  _score_all(job, group, plan, params, work, batch_size)
+  _log_savings(tasks, top_clusters)
+  _score_tasks(job, group, config, params, tasks, batch_size)
   return job.finish([each.problem.id for each in sets])
 
 
-def _work(
-  each: schema.CandidateSet,
+def _make_task(
+  candidate_set: schema.CandidateSet,
   top_clusters: int | None,
-  quantity: str,
-  vocabulary: Any,
+  quantity: Quantity,
+  vocabulary: prompt_templates.Vocabulary,
   template: prompt_templates.Template,
-) -> _Work:
-  """What is to be scored of one problem."""
-  chosen = (
-    range(len(each.candidates))
-    if top_clusters is None
-    else sorted(
-      index for cluster in each.clusters()[:top_clusters] for index in cluster
-    )
-  )
-  first = {
-    each.candidates[index].solution: each.candidates[index]
-    for index in reversed(chosen)
-  }
-  texts = tuple(reversed(first))
+) -> _ScoreTask:
+  """The texts of one problem that are to be scored."""
+  candidates = candidate_set.candidates
+  indices = range(len(candidates))
+  if top_clusters is not None:
+    clusters = candidate_set.clusters()[:top_clusters]
+    indices = sorted(index for cluster in clusters for index in cluster)
+
+  first_by_text: dict[
+    str, schema.Candidate
+  ] = {}  # the first candidate with each text
+  for index in reversed(indices):
+    first_by_text[candidates[index].solution] = candidates[index]
+  texts = tuple(reversed(first_by_text))
+
+  problem = candidate_set.problem
   if quantity == 'verdict':
     prefix = prompt_templates.encode_evaluator_problem(
-      template, vocabulary, each.problem
+      template, vocabulary, problem
     )
     tails = [
       prompt_templates.encode_evaluator_solution(template, vocabulary, text)
       for text in texts
     ]
   else:
-    prefix = prompt_templates.encode_prompt(template, vocabulary, each.problem)
-    tails = [_sampled_ids(first[text], vocabulary) for text in texts]
-  return _Work(each, prefix, texts, tuple(tails))
+    prefix = prompt_templates.encode_prompt(template, vocabulary, problem)
+    tails = [_sampled_ids(first_by_text[text], vocabulary) for text in texts]
+  return _ScoreTask(candidate_set, prefix, texts, tuple(tails))
 
 
-def _sampled_ids(candidate: schema.Candidate, vocabulary: Any) -> Sequence[int]:
-  """The tokens whose probability is that of the candidate; EOS only where it ended by itself."""
+def _sampled_ids(
+  candidate: schema.Candidate, vocabulary: prompt_templates.Vocabulary
+) -> Sequence[int]:
+  """The token ids of a candidate, with EOS unless it was cut at the length limit."""
   ids = prompt_templates.encode_solution(vocabulary, candidate.solution)
   return ids[:-1] if candidate.finished is False else ids
 
 
-def _score_all(
+def _score_tasks(
   job: batch_jobs.BatchJob,
   group: replica_groups.ReplicaGroup,
-  plan: scoring.ScoreConfig,
-  params: Any,
-  work: Sequence[_Work],
+  config: scoring.ScoreConfig,
+  params: transformer.Params,
+  tasks: Sequence[_ScoreTask],
   batch_size: int,
 ) -> None:
-  """Scores what the job lacks of the group's part, problems of like shape together."""
+  """Scores the group's part of the unfinished problems; problems of similar shape together."""
   finished = job.begin()
-  is_done = lambda each: each.candidate_set.problem.id in finished
-  nothing = [
-    each.candidate_set for each in work if not each.texts and not is_done(each)
+
+  def is_done(task: _ScoreTask) -> bool:
+    return task.candidate_set.problem.id in finished
+
+  without_texts = [
+    task.candidate_set for task in tasks if not task.texts and not is_done(task)
   ]
-  if nothing and processes.is_primary():
-    job.add(nothing)
-  order = sorted((each for each in work if each.texts), key=_Work.shape)
-  mine = replica_groups.items_of_group(group, order, batch_size)
-  watch, scored = progress.CompilationCounter(), 0
+  if without_texts and processes.is_primary():
+    job.add(without_texts)
+
+  tasks = [task for task in tasks if task.texts]
+  tasks.sort(key=_ScoreTask.padded_shape)
+  own_tasks = replica_groups.items_of_group(group, tasks, batch_size)
+  compilations = progress.CompilationCounter()
+  num_scored = 0
   with progress.ProgressBar(
     group.log_name('score'),
-    total=len(mine),
+    total=len(own_tasks),
     unit='problems',
-    done=sum(map(is_done, mine)),
+    done=sum(map(is_done, own_tasks)),
   ) as bar:
-    for share in replica_groups.iter_group_batches(
-      group, order, batch_size, is_done
+    for part in replica_groups.iter_group_batches(
+      group, tasks, batch_size, is_done
     ):
-      scores_PC = _score(plan, params, share)
+      scores_PC = _score_part(config, params, part)
+      scored_sets = []
+      for row, task in part.new_items:
+        scored_sets.append(_with_scores(config, task, scores_PC[row]))
+        num_scored += len(task.candidate_set.candidates)
       if group.is_writer:
-        job.add(
-          [_scored(plan, each, scores_PC[row]) for row, each in share.new]
-        )
-      scored += sum(len(each.candidate_set.candidates) for _, each in share.new)
+        job.add(scored_sets)
+
+      speeds = {
+        'compiling s': compilations.seconds,
+        'candidates/s': num_scored / bar.seconds(),
+      }
       bar.advance(
-        len(share.new),
-        compilations=watch.count,
-        **{
-          'compiling s': watch.seconds,
-          'candidates/s': scored / bar.seconds(),
-        },
+        len(part.new_items), compilations=compilations.count, **speeds
       )
 
 
-def _score(
-  plan: scoring.ScoreConfig, params: Any, share: replica_groups.GroupBatch
+def _score_part(
+  config: scoring.ScoreConfig,
+  params: transformer.Params,
+  part: replica_groups.GroupBatch[_ScoreTask],
 ) -> np.ndarray:
-  """[P, C]: the scores of a group's rows, in the shape of the whole batch."""
-  copies, prefix_length, length = map(
-    max, zip(*(each.shape() for each in share.batch))
-  )
-  rows = scoring.make_score_inputs(
-    [each.prefix for each in share.rows],
-    [each.tails for each in share.rows],
-    num_prefixes=len(share.rows),
-    num_candidates=copies,
+  """Scores [P, C] of a group's problems, padded to the shape of the whole batch."""
+  shapes = [task.padded_shape() for task in part.all_items]
+  num_candidates, prefix_length, length = map(max, zip(*shapes))
+  inputs = scoring.make_score_inputs(
+    [task.prefix for task in part.padded_items],
+    [task.tails for task in part.padded_items],
+    num_prefixes=len(part.padded_items),
+    num_candidates=num_candidates,
     prefix_length=prefix_length,
     length=length,
   )
-  return scoring.score_candidates(plan, params, rows)
+  return scoring.score_candidates(config, params, inputs)
 
 
-def _scored(
-  plan: scoring.ScoreConfig, work: _Work, scores_C: np.ndarray
+def _with_scores(
+  config: scoring.ScoreConfig, task: _ScoreTask, scores_C: np.ndarray
 ) -> schema.CandidateSet:
-  """One problem with its scores."""
-  values = list(map(float, scores_C[: len(work.texts)]))
-  if plan.label_words is None:
-    values = [math.exp(value - max(values)) for value in values]
-  by_text = dict(zip(work.texts, values))
-  return dataclasses.replace(
-    work.candidate_set,
-    candidates=tuple(
-      dataclasses.replace(candidate, score=by_text.get(candidate.solution))
-      for candidate in work.candidate_set.candidates
-    ),
-  )
+  """The candidates of one problem with their scores."""
+  values = [float(score) for score in scores_C[: len(task.texts)]]
+  if config.label_words is None:  # log-probabilities
+    largest = max(values)
+    values = [math.exp(value - largest) for value in values]
+
+  scores = dict(zip(task.texts, values))
+  candidates = [
+    dataclasses.replace(candidate, score=scores.get(candidate.solution))
+    for candidate in task.candidate_set.candidates
+  ]
+  return dataclasses.replace(task.candidate_set, candidates=tuple(candidates))
+
+
+def _check_arguments(quantity: str, top_clusters: int | None) -> None:
+  quantities = get_args(Quantity)
+  if quantity not in quantities:
+    raise ValueError(f'quantity is {quantity!r}; wanted one of {quantities}.')
+  if top_clusters is not None and top_clusters < 1:
+    raise ValueError(
+      f'top_clusters is {top_clusters}; it must be at least 1, or None for all candidates.'
+    )
 
 
 def _check_clusters(
@@ -247,28 +263,29 @@ def _check_clusters(
   top_clusters: int | None,
   path: epath.Path,
 ) -> None:
-  if top_clusters is not None and not any(each.clusters() for each in sets):
+  has_clusters = any(each.clusters() for each in sets)
+  if top_clusters is not None and not has_clusters:
     raise ValueError(
-      f'{path}: no candidate has a cluster, and top_clusters = {top_clusters} needs '
-      'them; run grade on the file first.'
+      f'{path}: no candidate has a cluster, but top_clusters = {top_clusters} needs them. '
+      'Run grade on this file first.'
     )
 
 
-def _say_savings(work: Sequence[_Work], top_clusters: int | None) -> None:
-  """How many candidates need no pass of their own, and why."""
-  total = sum(len(each.candidate_set.candidates) for each in work)
-  texts = sum(len(each.texts) for each in work)
-  chosen = sum(
-    sum(c.solution in set(each.texts) for c in each.candidate_set.candidates)
-    for each in work
-  )
+def _log_savings(tasks: Sequence[_ScoreTask], top_clusters: int | None) -> None:
+  """Logs how many candidates are not scored separately, and why."""
+  num_texts = num_candidates = num_chosen = 0
+  for task in tasks:
+    num_texts += len(task.texts)
+    num_candidates += len(task.candidate_set.candidates)
+    for candidate in task.candidate_set.candidates:
+      num_chosen += candidate.solution in task.texts
   logging.info(
-    'score: %d texts for %d candidates; saved: %d that are repeated, %d outside of the '
-    '%s largest clusters',
-    texts,
-    total,
-    chosen - texts,
-    total - chosen,
+    'score: %d texts for %d candidates; not scored separately: %d repeated texts, %d '
+    'outside of the %s largest clusters',
+    num_texts,
+    num_candidates,
+    num_chosen - num_texts,
+    num_candidates - num_chosen,
     top_clusters,
   )
 

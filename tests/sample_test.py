@@ -1,7 +1,5 @@
 """Candidates depend on seed, problem and number alone, and a stopped run loses none."""
 
-import types
-
 import jax
 import numpy as np
 import pytest
@@ -65,7 +63,7 @@ def texts(found):
   }
 
 
-def test_the_text_does_not_depend_on_batches_order_or_company(run):
+def test_the_text_does_not_depend_on_batch_size_order_or_other_problems(run):
   found = texts(run('a'))
   assert texts(run('b', batch_size=16)) == found
   assert texts(run('c', problems=PROBLEMS[::-1])) == found
@@ -82,13 +80,13 @@ def test_another_seed_gives_other_texts(run):
   assert texts(run('a')) != texts(run('b', seed=6))
 
 
-def test_problems_come_in_the_order_given_and_keep_their_fields(run, tmp_path):
+def test_the_output_has_the_order_and_all_fields_of_the_problems(run, tmp_path):
   assert list(run()) == [problem.id for problem in PROBLEMS]
   sets = schema.read_candidate_sets(tmp_path / 'samples' / 'candidates.jsonl')
   assert [each.problem for each in sets] == PROBLEMS
 
 
-def test_log_prob_is_that_of_the_sampled_tokens(run, params):
+def test_log_prob_is_the_sum_over_the_sampled_tokens(run, params):
   (candidates,) = run(problems=PROBLEMS[:1]).values()
   prompt = prompt_templates.encode_prompt(TEMPLATE, VOCABULARY, PROBLEMS[0])
   for candidate in candidates:
@@ -112,7 +110,7 @@ def test_log_prob_is_that_of_the_sampled_tokens(run, params):
     )
 
 
-def test_candidates_end_at_eos_or_at_the_limit_and_no_id_is_beyond_the_vocabulary(
+def test_candidates_end_at_eos_or_the_limit_and_ids_are_in_the_vocabulary(
   run,
 ):
   every = [c for candidates in run(num_decodes=8).values() for c in candidates]
@@ -122,8 +120,10 @@ def test_candidates_end_at_eos_or_at_the_limit_and_no_id_is_beyond_the_vocabular
   assert max(max(c.token_ids, default=0) for c in every) < VOCABULARY.vocab_size
 
 
-def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
-  whole, decode, calls = run('whole'), sample._decode, []
+def test_a_stopped_run_resumes_and_gives_the_same_candidates(
+  run, monkeypatch, tmp_path
+):
+  whole, decode, calls = run('whole'), decoding.decode, []
 
   def stops(*arguments):
     calls.append(arguments)
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
     return decode(*arguments)
 
   with monkeypatch.context() as patch:
-    patch.setattr(sample, '_decode', stops)
+    patch.setattr(decoding, 'decode', stops)
     with pytest.raises(KeyboardInterrupt):
       run('stopped')
     assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
@@ -142,22 +142,30 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
   )  # 8 problems, the stop; then the other 8 of the first 16, the last 4
 
 
-def test_finished_work_is_not_done_again_and_other_settings_are_refused(
+def test_a_complete_run_does_nothing_and_other_settings_are_refused(
   run, monkeypatch
 ):
   whole = run()
-  monkeypatch.setattr(sample, '_decode', None)
-  assert run() == whole
+  monkeypatch.setattr(decoding, 'decode', None)
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      prompt_templates, 'encode_prompt', None
+    )  # nothing is tokenized
+    assert run() == whole
+    with pytest.raises(TypeError):
+      run(problems=PROBLEMS[::-1])
   with pytest.raises(ValueError, match="'seed': 5"):
     run(seed=6)
+  with pytest.raises(ValueError, match='was created with other settings'):
+    run(problems=PROBLEMS[::-1])
 
 
-def test_problems_without_ids_of_their_own_are_refused(run):
-  with pytest.raises(ValueError, match="twice: \\['p0'\\]"):
+def test_repeated_problem_ids_are_refused(run):
+  with pytest.raises(ValueError, match="more than once: \\['p0'\\]"):
     run(problems=[PROBLEMS[0], PROBLEMS[0]])
 
 
-def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_probability():
+def test_a_candidate_that_continues_with_another_problem_is_cut_and_has_no_log_probability():
   texts_C = ['So 2.', 'So 2.\n\nProblem:\n3 + 3?\n\nSolution:\n6']
   ids_C = [VOCABULARY.encode(text) for text in texts_C]
   tokens_PCU = np.zeros((1, 2, 64), np.int32)
@@ -169,11 +177,10 @@ def test_a_candidate_that_goes_on_with_another_problem_is_cut_and_loses_its_log_
     finished_PC=np.zeros((1, 2), bool),
     log_probs_PC=np.array([[-1.0, -9.0]]),
   )
-  plan = types.SimpleNamespace(num_candidates=2)
 
   def candidates(template):
     return sample.make_candidate_set(
-      PROBLEMS[0], samples, 0, plan, VOCABULARY, template
+      PROBLEMS[0], samples, 0, VOCABULARY, template
     ).candidates
 
   whole = candidates(prompt_templates.Template())

@@ -1,4 +1,4 @@
-"""Scores are those of training's readout, whatever the batches; the work is done once."""
+"""Scores are equal to those of plain forward passes, for any batch; stopped runs resume."""
 
 import dataclasses
 
@@ -82,7 +82,7 @@ def log_prob(params, ids, start):
 
 
 @pytest.mark.parametrize('template', [TEMPLATE, ONE_TOKEN])
-def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(
+def test_s_cls_compares_whole_label_words_after_the_whole_prompt(
   run, params, template
 ):
   scored = run(template=template)
@@ -100,7 +100,7 @@ def test_the_verdict_is_that_of_whole_words_after_the_whole_prompt(
       assert candidate.score == pytest.approx(words[0] / sum(words), rel=1e-4)
 
 
-def test_the_likelihood_is_that_of_the_solution_after_the_generators_prompt(
+def test_the_likelihood_is_of_the_solution_after_the_prompt_of_the_generator(
   run, params
 ):
   scored = run(quantity='likelihood')[0]
@@ -134,8 +134,10 @@ def test_only_members_of_the_largest_clusters_are_scored(run):
   ]  # the third repeats the text of the first
 
 
-def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
-  whole, scored, calls = run('whole'), score._score, []
+def test_a_stopped_run_resumes_and_gives_the_same_scores(
+  run, monkeypatch, tmp_path
+):
+  whole, scored, calls = run('whole'), score._score_part, []
 
   def stops(*arguments):
     if calls:
@@ -144,7 +146,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
     return scored(*arguments)
 
   with monkeypatch.context() as patch:
-    patch.setattr(score, '_score', stops)
+    patch.setattr(score, '_score_part', stops)
     patch.setattr(
       score.partitioning, 'check_batch_divisible', lambda *_, **__: None
     )
@@ -154,6 +156,23 @@ def test_a_stopped_run_goes_on_and_ends_the_same(run, monkeypatch, tmp_path):
   assert all_scores(run('stopped')) == pytest.approx(
     all_scores(whole), rel=1e-5
   )
+
+
+def test_the_attention_kernel_gets_the_axis_rules_of_the_partitioner(
+  run, monkeypatch
+):
+  rules = (('kv', None), *score.partitioning.DEFAULT_AXIS_RULES)
+  partitioner = score.partitioning.Partitioner(rules=rules)
+  kernel_sharding = score.partitioning.KernelSharding
+  found = []
+
+  def record(mesh, rules):
+    found.append(rules)
+    return kernel_sharding(mesh, rules)
+
+  monkeypatch.setattr(score.partitioning, 'KernelSharding', record)
+  run(partitioner=partitioner)
+  assert set(found) == {partitioner.rules}
 
 
 def test_other_settings_in_the_same_folder_are_refused(run):

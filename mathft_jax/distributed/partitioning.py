@@ -1,4 +1,7 @@
-"""Where arrays live: a mesh, logical axis rules and the shardings of a tree of shapes.
+"""Device meshes, logical axis rules and the shardings of arrays.
+
+  mesh = Partitioner(num_partitions=2).mesh()
+  shardings = logical_to_shardings(axes, shapes, mesh=mesh, rules=partitioner.rules)
 
 Model code is written for one device. Each parameter has logical axis names (`('layers', 'embed',
 'mlp')`), a table of rules maps names to mesh axes, and the mesh has t5x's axes: `data` and `model`.
@@ -9,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from absl import logging
 import jax
@@ -27,11 +30,15 @@ import numpy as np
 from mathft_jax.distributed import processes
 
 AxisRules = tuple[tuple[str, str | None], ...]
+AxisNames = tuple[str | None, ...]
+AnyMesh = Mesh | AbstractMesh
+Device: TypeAlias = Any  # jax.Device, which type checkers do not know
+ShapeTree = TypeVar('ShapeTree')
 
 # Arrays of a batch without a batch axis; all others are sharded over `data`.
 REPLICATED_BATCH_ARRAYS = frozenset({'label_words', 'label_word_mask'})
 
-# t5x's standard rules: parameters over `model`, rows over `data`, the rest on every device.
+# t5x's standard rules: parameters over `model`, batches over `data`, all else replicated.
 DEFAULT_AXIS_RULES: AxisRules = (
   ('batch', 'data'),
   ('vocab', 'model'),
@@ -44,20 +51,20 @@ DEFAULT_AXIS_RULES: AxisRules = (
   ('length', None),
   ('layers', None),
 )
-# Before them: parameters and optimizer spread over `data` too, which others call FSDP or ZeRO-3.
+# Before the others: shards parameters and optimizer state over `data` too (FSDP, ZeRO-3).
 FSDP_AXIS_RULES: AxisRules = (('embed', 'data'),)
 
 
 @dataclasses.dataclass(frozen=True)
 class Partitioner:
-  """A mesh to be: its shape and the rules that put arrays on it.
+  """The shape of a mesh and the rules that place arrays on it.
 
   Attributes:
     num_partitions: devices along `model`; the others are along `data`.
-    rules: pairs (logical axis, mesh axis or None); the first rule that fits counts.
-    fsdp: also spread parameters and optimizer over `data` (`FSDP_RULES` before `rules`).
-    ici_mesh_shape: (data, model) within a slice; None leaves it to `num_partitions`.
-    dcn_mesh_shape: (data, model) between slices that a slow network joins; None for one slice.
+    rules: pairs (logical axis, mesh axis or None); the first one that applies is used.
+    fsdp: also shard parameters and optimizer state over `data` (`FSDP_AXIS_RULES` before `rules`).
+    ici_mesh_shape: (data, model) within a slice; None: from `num_partitions`.
+    dcn_mesh_shape: (data, model) between slices, which a slower network connects; None: one slice.
   """
 
   num_partitions: int = 1
@@ -68,172 +75,179 @@ class Partitioner:
 
   def __post_init__(self):
     rules = (*FSDP_AXIS_RULES, *self.rules) if self.fsdp else self.rules
-    object.__setattr__(
-      self, 'rules', tuple(dict.fromkeys(tuple(rule) for rule in rules))
-    )
+    unique_rules = dict.fromkeys(tuple(rule) for rule in rules)
+    object.__setattr__(self, 'rules', tuple(unique_rules))
     for name in ('ici_mesh_shape', 'dcn_mesh_shape'):
-      if getattr(self, name) is not None:
+      if getattr(self, name) is not None:  # gin gives lists
         object.__setattr__(self, name, tuple(getattr(self, name)))
 
   @property
   def num_slices(self) -> int:
     return math.prod(self.dcn_mesh_shape or (1,))
 
-  def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh (`data`, `model`) over `devices`, by default all of them.
+  def mesh(self, devices: Sequence[Device] | None = None) -> Mesh:
+    """The mesh (`data`, `model`) over `devices`, by default all devices of all processes.
 
-    ValueError where processes have different numbers of devices, or jax sees others than we do.
+    Raises:
+      ValueError: the shape needs another number of devices, or processes have different numbers.
     """
     if devices is None:
       devices = jax.devices()
-      _check_processes(devices)
-      _tell_once(_in_words(devices, *self._shapes(len(devices))))
+      _check_devices_of_processes(devices)
+      _log_once(_describe_mesh(devices, *self._shapes(len(devices))))
     devices = list(devices)
-    ici, dcn = self._shapes(len(devices))
-    make = functools.partial(mesh_utils.create_device_mesh, ici, devices)
-    if math.prod(dcn) > 1:
-      make = functools.partial(
+    ici_shape, dcn_shape = self._shapes(len(devices))
+    if math.prod(dcn_shape) > 1:
+      create = functools.partial(
         mesh_utils.create_hybrid_device_mesh,
-        ici,
-        dcn,
+        ici_shape,
+        dcn_shape,
         devices,
-        process_is_granule=_slices_are_processes(devices, dcn),
+        process_is_granule=_processes_are_slices(devices, dcn_shape),
       )
+    else:
+      create = functools.partial(
+        mesh_utils.create_device_mesh, ici_shape, devices
+      )
+
     try:
-      array = make()
+      array = create()
     except (
       NotImplementedError
-    ):  # a mesh axis that is no product of whole axes of the torus
-      array = make(allow_split_physical_axes=True)
+    ):  # a mesh axis is no product of axes of the torus
+      array = create(allow_split_physical_axes=True)
     return Mesh(array, ('data', 'model'))
 
   def abstract_mesh(self, num_devices: int) -> AbstractMesh:
-    """The mesh over so many devices that nobody has to own: shardings of shapes, no arrays."""
-    ici, dcn = self._shapes(num_devices)
+    """The mesh over `num_devices` devices that need not exist, for shardings of shapes."""
+    ici_shape, dcn_shape = self._shapes(num_devices)
     return AbstractMesh(
-      (ici[0] * dcn[0], ici[1] * dcn[1]),
+      (ici_shape[0] * dcn_shape[0], ici_shape[1] * dcn_shape[1]),
       ('data', 'model'),
-      axis_types=(AxisType.Auto, AxisType.Auto),
-    )  # as `mesh`'s are
+      axis_types=(AxisType.Auto, AxisType.Auto),  # as in `mesh`
+    )
 
   def _shapes(
     self, num_devices: int
   ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(data, model) within a slice and between slices; ValueError when they need other devices."""
-    dcn = self.dcn_mesh_shape or (1, 1)
-    ici = self.ici_mesh_shape or _within_slice(
-      num_devices // math.prod(dcn), self.num_partitions
+    """(data, model) within a slice and between slices, for this number of devices."""
+    dcn_shape = self.dcn_mesh_shape or (1, 1)
+    ici_shape = self.ici_mesh_shape or _shape_within_slice(
+      num_devices // math.prod(dcn_shape), self.num_partitions
     )
-    if math.prod(ici) * math.prod(dcn) != num_devices:
+    needed = math.prod(ici_shape) * math.prod(dcn_shape)
+    if needed != num_devices:
       raise ValueError(
-        f'Partitioner: a mesh of {ici} x {dcn} (data, model; within x between slices) needs '
-        f'{math.prod(ici) * math.prod(dcn)} devices, there are {num_devices}. '
-        'Change num_partitions, ici_mesh_shape or dcn_mesh_shape.'
+        f'Partitioner: a mesh of {ici_shape} within slices x {dcn_shape} between slices (data, '
+        f'model) needs {needed} devices, there are {num_devices}. Change num_partitions, '
+        'ici_mesh_shape or dcn_mesh_shape.'
       )
-    return ici, dcn
+    return ici_shape, dcn_shape
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelSharding:
-  """Runs a function on each device with its part of the arrays: XLA cannot split a kernel.
+  """Runs a kernel that XLA cannot partition on each device, with that device's shards.
 
-  `Spread(mesh, rules)(function, axes)(*arrays)`: `axes` are the logical axes of each array; where
-  no rule splits one, every device has all of it. The result lies like the first array.
+  `KernelSharding(mesh, rules)(function, axes)(*arrays)`: `axes` has the logical axes of each array.
+  The result has the sharding of the first array.
   """
 
-  mesh: Mesh
+  mesh: AnyMesh
   rules: AxisRules = DEFAULT_AXIS_RULES
 
   @property
   def platform(self) -> str:
-    """'tpu', 'gpu' or 'cpu': what the program is compiled for, maybe on another machine.
-
-    '' where that is not known: a mesh of no devices, for programs that are only counted.
-    """
-    return (
-      ''
-      if isinstance(self.mesh, AbstractMesh)
-      else self.mesh.devices.flat[0].platform
-    )
+    """'tpu', 'gpu' or 'cpu': the target of compilation; '' for an abstract mesh."""
+    if isinstance(self.mesh, AbstractMesh):
+      return ''
+    return self.mesh.devices.flat[0].platform
 
   def __call__(
-    self, function: Callable, axes: Sequence[tuple[str | None, ...]]
-  ) -> Callable:
-    def on_all(*arrays):
-      specs = tuple(
-        logical_to_partition_spec(
-          names, array.shape, mesh=self.mesh, rules=self.rules
+    self, function: Callable[..., jax.Array], axes: Sequence[AxisNames]
+  ) -> Callable[..., jax.Array]:
+    def run_sharded(*arrays: jax.Array) -> jax.Array:
+      specs = []
+      for names, array in zip(axes, arrays, strict=True):
+        specs.append(
+          logical_to_partition_spec(
+            names, array.shape, mesh=self.mesh, rules=self.rules
+          )
         )
-        for names, array in zip(axes, arrays, strict=True)
-      )
-      return jax.shard_map(
+      sharded = jax.shard_map(
         function,
         mesh=self.mesh,
-        in_specs=specs,
+        in_specs=tuple(specs),
         out_specs=specs[0],
-        check_vma=False,
-      )(*arrays)  # a kernel does not say over what it varies
+        check_vma=False,  # kernels do not declare over which axes they vary
+      )
+      return sharded(*arrays)
 
-    return on_all
+    return run_sharded
 
 
 def logical_to_shardings(
-  tree_of_axes: Any,
-  shapes: Any,
+  axes: Any,
+  shapes: ShapeTree,
   *,
-  mesh: Mesh,
+  mesh: AnyMesh,
   rules: AxisRules = DEFAULT_AXIS_RULES,
-) -> Any:
-  """A NamedSharding for each array of `shapes`, from the tree of its logical axis names."""
+) -> ShapeTree:
+  """A NamedSharding for each array of `shapes`, from a tree of its logical axis names."""
 
-  def one(axes, array):
-    return NamedSharding(
-      mesh, logical_to_partition_spec(axes, array.shape, mesh=mesh, rules=rules)
-    )
+  def make_sharding(names: AxisNames, array: jax.ShapeDtypeStruct):
+    spec = logical_to_partition_spec(names, array.shape, mesh=mesh, rules=rules)
+    return NamedSharding(mesh, spec)
 
-  is_axes = lambda node: (
-    isinstance(node, tuple) and all(isinstance(a, str | None) for a in node)
+  return jax.tree.map(make_sharding, axes, shapes, is_leaf=_is_axis_names)
+
+
+def _is_axis_names(node: object) -> bool:
+  return isinstance(node, tuple) and all(
+    isinstance(name, str | None) for name in node
   )
-  return jax.tree.map(one, tree_of_axes, shapes, is_leaf=is_axes)
 
 
 def logical_to_partition_spec(
   axes: Sequence[str | None],
   shape: Sequence[int],
   *,
-  mesh: Mesh,
+  mesh: AnyMesh,
   rules: AxisRules = DEFAULT_AXIS_RULES,
 ) -> PartitionSpec:
-  """The mesh axis of each dimension.
+  """The mesh axis of each dimension of an array.
 
-  A mesh axis serves one dimension of an array only, and only one whose size it divides: a single
-  key/value head or an odd vocabulary stays on every device.
+  A mesh axis is used for one dimension only, and only if it divides the size. A single key/value
+  head or a vocabulary of odd size is replicated.
+
+  Raises:
+    ValueError: no rule names an axis, or the numbers of names and dimensions differ.
   """
   if len(axes) != len(shape):
     raise ValueError(
       f'{len(axes)} axis names {tuple(axes)} for a shape of {tuple(shape)}.'
     )
-  taken: list[str | None] = []
+  used: list[str | None] = []
   for axis, size in zip(axes, shape):
-    taken.append(_mesh_axis(axis, size, mesh=mesh, rules=rules, taken=taken))
-  return PartitionSpec(*taken)
+    used.append(_mesh_axis(axis, size, mesh=mesh, rules=rules, used=used))
+  return PartitionSpec(*used)
 
 
-def replicated_sharding(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds whole."""
+def replicated_sharding(mesh: AnyMesh) -> NamedSharding:
+  """The sharding of an array that every device stores whole."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """The sharding of a batch: its first axis over `data`."""
+def batch_sharding(mesh: AnyMesh) -> NamedSharding:
+  """The sharding of a batch: its first dimension over `data`."""
   return NamedSharding(mesh, PartitionSpec('data'))
 
 
-def check_batch_divisible(count: int, mesh: Mesh, *, knob: str) -> None:
-  """ValueError unless `count` rows divide over the devices of the mesh's `data` axis."""
+def check_batch_divisible(count: int, mesh: AnyMesh, *, knob: str) -> None:
+  """Raises ValueError unless a batch of `count` divides over the mesh's `data` axis."""
   if count % mesh.shape['data']:
     raise ValueError(
-      f'{count} rows do not divide over {mesh.shape["data"]} devices along `data`; '
+      f'A batch of {count} does not divide over {mesh.shape["data"]} devices along `data`; '
       f'change {knob} or the partitioner.'
     )
 
@@ -241,117 +255,117 @@ def check_batch_divisible(count: int, mesh: Mesh, *, knob: str) -> None:
 def shard_batch(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:
-  """The batch on the mesh, rows over `data`; except for REPLICATED_BATCH_ARRAYS.
+  """Places a batch on the mesh, sharded over `data` except for `REPLICATED_BATCH_ARRAYS`.
 
-  Every process has the same whole batch (batches are functions of the seed) and uploads the rows
-  of its own devices only.
+  Every process has the same whole batch (batches are functions of the seed). It uploads only what
+  its own devices need.
   """
+  shardings = {name: batch_sharding(mesh) for name in batch}
+  for name in REPLICATED_BATCH_ARRAYS & batch.keys():
+    shardings[name] = replicated_sharding(mesh)
   return {
-    name: shard_array(
-      value,
-      replicated_sharding(mesh)
-      if name in REPLICATED_BATCH_ARRAYS
-      else batch_sharding(mesh),
-    )
-    for name, value in batch.items()
+    name: shard_array(array, shardings[name]) for name, array in batch.items()
   }
 
 
 def shard_array(
-  value: np.ndarray | jax.Array, sharding: NamedSharding
+  array: np.ndarray | jax.Array, sharding: NamedSharding
 ) -> jax.Array:
-  """A host array that every process has, or random keys, laid out as `sharding` says."""
+  """Places a host array, or PRNG keys, that all processes have."""
   if sharding.is_fully_addressable:
-    return jax.device_put(value, sharding)
-  if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-    numbers = shard_array(np.asarray(jax.random.key_data(value)), sharding)
-    return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(value))
+    return jax.device_put(array, sharding)
+
+  if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    key_data = np.asarray(jax.random.key_data(array))
+    impl = jax.random.key_impl(array)
+    return jax.random.wrap_key_data(shard_array(key_data, sharding), impl=impl)
+
   return jax.make_array_from_callback(
-    value.shape, sharding, lambda index: value[index]
+    array.shape, sharding, lambda index: array[index]
   )
 
 
 def gather_to_host(arrays: Any) -> Any:
-  """The tree's arrays, whole, in this host's memory; all processes of their mesh must ask."""
-  spread = [
-    not array.is_fully_addressable and not array.is_fully_replicated
-    for array in jax.tree.leaves(arrays)
-  ]
-  if any(spread):
-    mesh = jax.tree.leaves(arrays)[spread.index(True)].sharding.mesh
-    arrays = jax.jit(
-      lambda tree: tree, out_shardings=replicated_sharding(mesh)
-    )(arrays)
+  """A tree of arrays as whole NumPy arrays. All processes of their mesh must call it."""
+  for array in jax.tree.leaves(arrays):
+    if not array.is_fully_addressable and not array.is_fully_replicated:
+      gather = jax.jit(
+        lambda tree: tree,
+        out_shardings=replicated_sharding(array.sharding.mesh),
+      )
+      arrays = gather(arrays)
+      break
   return jax.tree.map(np.asarray, jax.device_get(arrays))
 
 
 def bytes_per_device(tree: Any) -> int:
-  """Bytes of the fullest device's share of a tree of ShapeDtypeStructs with shardings."""
-  return sum(
-    math.prod(array.sharding.shard_shape(array.shape))
-    * np.dtype(array.dtype).itemsize
-    for array in jax.tree.leaves(tree)
-  )
+  """Bytes of a tree of ShapeDtypeStructs with shardings on the fullest device."""
+  total = 0
+  for array in jax.tree.leaves(tree):
+    shard_shape = array.sharding.shard_shape(array.shape)
+    total += math.prod(shard_shape) * np.dtype(array.dtype).itemsize
+  return total
 
 
-def _check_processes(devices: Sequence[jax.Device]) -> None:
-  """ValueError for a world of devices that is not the one of this run's processes."""
+def _check_devices_of_processes(devices: Sequence[Device]) -> None:
+  """Raises ValueError unless each process of the run has the same number of devices."""
   counts = collections.Counter(device.process_index for device in devices)
   if len(counts) != processes.process_count():
     raise ValueError(
-      f'jax sees devices of {len(counts)} processes, this run has '
-      f'{processes.process_count()}: start it on all hosts, by launch/ or with '
+      f'jax has devices of {len(counts)} processes, but this run has '
+      f'{processes.process_count()}. Start it on all hosts, with launch/ or with '
       '--coordinator_address, --process_count and --process_index.'
     )
   if len(set(counts.values())) > 1:
+    numbers = ', '.join(
+      f'process {index} has {number}'
+      for index, number in sorted(counts.items())
+    )
     raise ValueError(
-      'The processes have different numbers of devices: '
-      + ', '.join(
-        f'process {index} has {number}'
-        for index, number in sorted(counts.items())
-      )
-      + '. Wanted the same number in each.'
+      f'The processes have different numbers of devices: {numbers}. All must have the same number.'
     )
 
 
-def _slices_are_processes(
-  devices: Sequence[jax.Device], dcn: tuple[int, int]
+def _processes_are_slices(
+  devices: Sequence[Device], dcn_shape: tuple[int, int]
 ) -> bool:
-  """Whether processes, on hosts without slices, are what a slow network joins; else slices are."""
-  slices = len({getattr(device, 'slice_index', 0) for device in devices})
-  hosts = len({device.process_index for device in devices})
-  if math.prod(dcn) not in (slices, hosts):
+  """Whether `dcn_shape` counts processes, on hosts without slices, and not slices."""
+  num_slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  num_processes = len({device.process_index for device in devices})
+  wanted = math.prod(dcn_shape)
+  if wanted not in (num_slices, num_processes):
     raise ValueError(
-      f'dcn_mesh_shape = {dcn} is for {math.prod(dcn)} slices; there are {slices} '
-      f'slices and {hosts} processes. Change dcn_mesh_shape.'
+      f'dcn_mesh_shape = {dcn_shape} is for {wanted} slices; there are {num_slices} slices and '
+      f'{num_processes} processes. Change dcn_mesh_shape.'
     )
-  return math.prod(dcn) != slices
+  return wanted != num_slices
 
 
-def _in_words(
-  devices: Sequence[jax.Device], ici: tuple[int, int], dcn: tuple[int, int]
+def _describe_mesh(
+  devices: Sequence[Device],
+  ici_shape: tuple[int, int],
+  dcn_shape: tuple[int, int],
 ) -> str:
   """`8 devices (TPU v4), 4 in each of 2 processes; mesh data 4 x model 2`."""
-  where = (
-    ''
-    if processes.process_count() == 1
-    else (
-      f', {len(devices) // processes.process_count()} in each of {processes.process_count()} processes'
-    )
-  )
-  slices = f' in {math.prod(dcn)} slices' if math.prod(dcn) > 1 else ''
-  return (
-    f'{len(devices)} devices ({devices[0].device_kind}){where}; mesh data '
-    f'{ici[0] * dcn[0]} x model {ici[1] * dcn[1]}{slices}'
-  )
+  text = f'{len(devices)} devices ({devices[0].device_kind})'
+  count = processes.process_count()
+  if count > 1:
+    text += f', {len(devices) // count} in each of {count} processes'
+  data, model = ici_shape[0] * dcn_shape[0], ici_shape[1] * dcn_shape[1]
+  text += f'; mesh data {data} x model {model}'
+  if math.prod(dcn_shape) > 1:
+    text += f' in {math.prod(dcn_shape)} slices'
+  return text
 
 
 @functools.cache
-def _tell_once(line: str) -> None:
+def _log_once(line: str) -> None:
   logging.info('%s', line)
 
 
-def _within_slice(num_devices: int, num_partitions: int) -> tuple[int, int]:
+def _shape_within_slice(
+  num_devices: int, num_partitions: int
+) -> tuple[int, int]:
   if num_partitions < 1 or num_devices % num_partitions:
     raise ValueError(
       f'Partitioner: num_partitions = {num_partitions} does not divide {num_devices} devices.'
@@ -363,25 +377,27 @@ def _mesh_axis(
   axis: str | None,
   size: int,
   *,
-  mesh: Mesh,
+  mesh: AnyMesh,
   rules: AxisRules,
-  taken: Sequence[str | None],
+  used: Sequence[str | None],
 ) -> str | None:
+  """The mesh axis of one dimension; None if it is not sharded."""
   if axis is None:
     return None
-  known = [mesh_axis for name, mesh_axis in rules if name == axis]
-  if not known:
+  mesh_axes = [mesh_axis for name, mesh_axis in rules if name == axis]
+  if not mesh_axes:
     raise ValueError(
       f'No rule for the logical axis {axis!r}; the rules name '
       f'{sorted({name for name, _ in rules})}. Add (name, mesh axis or None).'
     )
-  for mesh_axis in known:
+
+  for mesh_axis in mesh_axes:
     if mesh_axis is None:
       return None
     if mesh_axis not in mesh.shape:
       raise ValueError(
-        f'Rule ({axis!r}, {mesh_axis!r}): the mesh has {tuple(mesh.shape)}.'
+        f'Rule ({axis!r}, {mesh_axis!r}): the mesh has the axes {tuple(mesh.shape)}.'
       )
-    if mesh_axis not in taken and size % mesh.shape[mesh_axis] == 0:
+    if mesh_axis not in used and size % mesh.shape[mesh_axis] == 0:
       return mesh_axis
   return None

@@ -1,23 +1,22 @@
-"""Long work over problems that a stop does not undo: finished problems lie in small whole files.
+"""Resumable batch jobs: finished problems are written to atomic part files.
 
-  job = Job(workdir / 'candidates.jsonl', settings)
+  job = BatchJob(workdir / 'candidates.jsonl', settings)
   if not job.is_complete():
-    done = job.begin()
-    for batch in batches_of(problems that `done` lacks):
-      job.add(sets made of it)
+    finished = job.begin()
+    for batch in batches_of(problems that `finished` does not contain):
+      job.add(candidate sets of the batch)
     job.finish(ids)
 
-A job that was begun with other settings is refused: its file would hold a mixture. Of several
-processes all call all of it, but `add` only with what nobody else has made; the folder must be one
-that all of them see.
+A job with other settings than those of existing files is an error. In a run of several processes
+all call all methods; `add` gets only results that no other process adds. The folder must be shared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
-from typing import Any
 
 from etils import epath
 
@@ -25,138 +24,132 @@ from mathft_jax.data import schema
 from mathft_jax.distributed import processes
 from mathft_jax.storage import atomic_files
 
+Settings = Mapping[str, object]
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchJob:
-  """One output file of candidate sets, and all that decides what is in it.
+  """One output file of candidate sets and the settings that determine its contents.
 
-  `<stem>.settings.json` lies beside the output from the beginning on, finished batches in
-  `<stem>.parts/` until the output is whole.
+  `<stem>.settings.json` is written next to the output when the job begins. Finished batches are
+  stored in `<stem>.parts/` until the output is complete.
   """
 
   output: epath.Path
-  settings: Mapping[str, Any]
+  settings: Settings
 
   def is_complete(self) -> bool:
-    """Whether the output is there; ValueError when it was made, or begun, with other settings.
+    """Whether the output exists. The primary process decides for all.
 
-    The first process looks, for the file may come while others look.
+    Raises:
+      ValueError: the output or its parts were created with other settings.
     """
-    processes.run_on_primary(f'{self.output} checked', self._check)
-    first = json.loads(
+    processes.run_on_primary(f'{self.output} checked', self._check_settings)
+    state = {
+      'settings': self.settings,
+      'complete': processes.is_primary() and self.output.exists(),
+    }
+    primary = json.loads(
       processes.broadcast_from_primary(
-        f'{self.output} complete',
-        json.dumps(
-          {
-            'settings': self.settings,
-            'complete': processes.is_primary() and self.output.exists(),
-          }
-        ),
+        f'{self.output} complete', json.dumps(state)
       )
     )
-    self._refuse_others(
-      first['settings'],
-      f'Process {processes.process_index()} was started with other settings than the first one:',
-      'Start all with the same command.',
+    self._compare_settings(
+      primary['settings'],
+      f'Process {processes.process_index()} was started with other settings than the primary '
+      'process:',
+      'Start all processes with the same command.',
     )
-    return first['complete']
+    return primary['complete']
 
   def begin(self) -> dict[str, schema.CandidateSet]:
-    """Finished problems by id, the same in all processes."""
-    processes.run_on_primary(f'{self.output} claimed', self._claim)
-    wanted = processes.broadcast_from_primary(
-      f'{self.output} parts', self._listing()
+    """The finished problems by id, the same on all processes."""
+    processes.run_on_primary(f'{self.output} claimed', self._create_parts)
+    primary_digest = processes.broadcast_from_primary(
+      f'{self.output} parts', self._digest_of_parts()
     )
-    if not processes.wait_until_visible(
-      lambda: self._settings_file.exists() and self._listing() == wanted
-    ):
+
+    def is_visible() -> bool:
+      has_settings = self._settings_file.exists()
+      return has_settings and self._digest_of_parts() == primary_digest
+
+    if not processes.wait_until_visible(is_visible):
       raise ValueError(
-        f'Process {processes.process_index()} does not see what the first one sees in '
-        f'{self.output.parent}; wanted a folder that all hosts share.'
+        f'Process {processes.process_index()} does not see the files that the primary process '
+        f'sees in {self.output.parent}. It must be a folder that all hosts share.'
       )
-    done = self._done()
-    processes.wait_at_barrier(
-      f'{self.output} begun'
-    )  # before anybody adds to it
-    return done
+    finished = self._read_parts()
+    processes.wait_at_barrier(f'{self.output} begun')  # before any process adds
+    return finished
 
   def add(self, sets: Iterable[schema.CandidateSet]) -> None:
-    """Keeps a batch of finished problems, under a name that no other process uses."""
-    mine = f'{processes.process_index():04d}.jsonl'
-    number = len(list(self._parts.glob(f'*.{mine}')))
-    schema.write_jsonl(self._parts / f'{number:06d}.{mine}', sets)
+    """Writes a batch of finished problems to a part file that no other process uses."""
+    suffix = f'{processes.process_index():04d}.jsonl'
+    number = len(list(self._parts.glob(f'*.{suffix}')))
+    schema.write_jsonl(self._parts / f'{number:06d}.{suffix}', sets)
 
   def finish(self, ids: Sequence[str]) -> epath.Path:
-    """Writes all problems in the given order and deletes the parts, when all processes are here."""
+    """Writes the output in the order of `ids` and deletes the parts, after all processes."""
     processes.wait_at_barrier(f'{self.output} made')
-    processes.run_on_primary(f'{self.output} written', lambda: self._merge(ids))
+    processes.run_on_primary(
+      f'{self.output} written', lambda: self._merge_parts(ids)
+    )
     return self.output
 
-  def _check(self) -> None:
+  def _check_settings(self) -> None:
     if self._settings_file.exists():
-      self._refuse_others(
+      self._compare_settings(
         json.loads(self._settings_file.read_text()),
-        f'{self.output.parent} was made with other settings:',
-        'Give these settings another folder, or delete this one.',
+        f'{self.output.parent} was created with other settings:',
+        'Use another folder for these settings, or delete this one.',
       )
     elif self.output.exists():
       raise ValueError(
-        f'{self.output} is there without {self._settings_file.name}: another '
-        'program made it. Use another folder.'
+        f'{self.output} exists without {self._settings_file.name}, so another program wrote it. '
+        'Use another folder.'
       )
 
-  def _refuse_others(
-    self, found: Mapping[str, Any], what: str, advice: str
-  ) -> None:
-    """ValueError unless these are the job's settings."""
+  def _compare_settings(self, found: Settings, what: str, advice: str) -> None:
+    """Raises ValueError unless `found` is equal to the settings of the job."""
     wanted = json.loads(json.dumps(self.settings))
-    differ = [
-      name
-      for name in wanted.keys() | found.keys()
-      if wanted.get(name) != found.get(name)
-    ]
-    if differ:
-      raise ValueError(
-        f'{what}\n'
-        f'  there: { ({name: found.get(name) for name in sorted(differ)}) }\n'
-        f'  now:   { ({name: wanted.get(name) for name in sorted(differ)}) }\n{advice}'
-      )
+    names = sorted(wanted.keys() | found.keys())
+    differing = [name for name in names if wanted.get(name) != found.get(name)]
+    if differing:
+      there = {name: found.get(name) for name in differing}
+      now = {name: wanted.get(name) for name in differing}
+      raise ValueError(f'{what}\n  there: {there}\n  now:   {now}\n{advice}')
 
-  def _claim(self) -> None:
-    """Makes the folder of parts, and says whose they are."""
+  def _create_parts(self) -> None:
     self._parts.mkdir(parents=True, exist_ok=True)
     if not self._settings_file.exists():
-      atomic_files.write_text_atomically(
-        self._settings_file, json.dumps(self.settings, indent=1) + '\n'
+      text = json.dumps(self.settings, indent=1) + '\n'
+      atomic_files.write_text_atomically(self._settings_file, text)
+
+  def _read_parts(self) -> dict[str, schema.CandidateSet]:
+    sets = {}
+    for path in sorted(self._parts.glob('*.jsonl')):
+      for candidate_set in schema.read_candidate_sets(path):
+        sets[candidate_set.problem.id] = candidate_set
+    return sets
+
+  def _digest_of_parts(self) -> str:
+    names = [path.name for path in self._parts.glob('*.jsonl')]
+    return content_digest(sorted(names))
+
+  def _merge_parts(self, ids: Sequence[str]) -> None:
+    sets = self._read_parts()
+    if processes.process_count() > 1 and not set(ids) <= sets.keys():
+      processes.wait_until_visible(
+        lambda: set(ids) <= self._read_parts().keys()
       )
-
-  def _done(self) -> dict[str, schema.CandidateSet]:
-    sets = [
-      each
-      for path in sorted(self._parts.glob('*.jsonl'))
-      for each in schema.read_candidate_sets(path)
-    ]
-    return {each.problem.id: each for each in sets}
-
-  def _listing(self) -> str:
-    return content_digest(
-      sorted(path.name for path in self._parts.glob('*.jsonl'))
-    )
-
-  def _merge(self, ids: Sequence[str]) -> None:
-    done = self._done()
-    if processes.process_count() > 1 and not set(ids) <= done.keys():
-      processes.wait_until_visible(lambda: set(ids) <= self._done().keys())
-      done = self._done()
-    missing = [each for each in ids if each not in done]
+      sets = self._read_parts()
+    missing = [each for each in ids if each not in sets]
     if missing:
       raise RuntimeError(
         f'{self.output}: {len(missing)} problems are missing, {missing[:3]}, ...'
       )
-    schema.write_jsonl(self.output, [done[each] for each in ids])
-    self._parts.rmtree(
-      missing_ok=True
-    )  # in a bucket no folder is there without a file
+    schema.write_jsonl(self.output, [sets[each] for each in ids])
+    self._parts.rmtree(missing_ok=True)  # a bucket has no empty folders
 
   @functools.cached_property
   def _parts(self) -> epath.Path:
@@ -164,17 +157,53 @@ class BatchJob:
 
   @functools.cached_property
   def _settings_file(self) -> epath.Path:
-    return self.output.parent / f'{self.output.stem}.settings.json'
+    return _settings_file_of(self.output)
 
 
-def content_digest(texts: Iterable[Any]) -> str:
-  """A short fingerprint of what is read, in order."""
+def is_output_of(
+  output: epath.Path, settings: Settings, problems: Sequence[schema.Problem]
+) -> bool:
+  """Whether a complete output has these settings and problems. The primary process decides.
+
+  Needs no prompts: `problems` in the saved settings, which is their digest, is ignored.
+  """
+
+  def is_equal() -> bool:
+    settings_file = _settings_file_of(output)
+    if not output.exists() or not settings_file.exists():
+      return False
+    saved = json.loads(settings_file.read_text())
+    saved.pop('problems', None)
+    if saved != json.loads(json.dumps(settings)):
+      return False
+
+    with output.open('rb') as lines:
+      for problem, line in itertools.zip_longest(problems, lines):
+        if problem is None or line is None:
+          return False
+        start = f'{{"problem": {schema.to_json_line(problem)}'
+        if not line.startswith(start.encode()):
+          return False
+    return True
+
+  answer = str(processes.is_primary() and is_equal())
+  return (
+    processes.broadcast_from_primary(f'{output} is complete', answer) == 'True'
+  )
+
+
+def _settings_file_of(output: epath.Path) -> epath.Path:
+  return output.parent / f'{output.stem}.settings.json'
+
+
+def content_digest(values: Iterable[object]) -> str:
+  """A short digest (16 hex digits of SHA-256) of values and their order."""
   hashed = hashlib.sha256()
-  for text in texts:
-    hashed.update(repr(text).encode('utf-8'))
+  for value in values:
+    hashed.update(repr(value).encode('utf-8'))
   return hashed.hexdigest()[:16]
 
 
 def round_up_to_power_of_two(length: int, smallest: int = 32) -> int:
-  """The next power of two, `smallest` at least: few shapes, so few compilations."""
+  """The next power of two, at least `smallest`; few shapes mean few compilations."""
   return max(smallest, 1 << (length - 1).bit_length())

@@ -1,7 +1,6 @@
-"""The weights of a checkpoint, ready to sample or score with."""
+"""Loads the parameters of a checkpoint for sampling and scoring."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from etils import epath
 import jax
@@ -19,13 +18,16 @@ def load_inference_params(
   fingerprint: Mapping[str, str],
   mesh: Mesh,
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES,
-) -> Any:
-  """Parameters on the mesh; ValueError when they are those of another model or template."""
+) -> transformer.Params:
+  """Parameters on the mesh, in the dtypes of `inference_param_shapes`.
+
+  Raises:
+    ValueError: the checkpoint is of another model, vocabulary or template.
+  """
   checkpoints.check_metadata(checkpoint, model=config, fingerprint=fingerprint)
-  wanted = inference_param_shapes(config, mesh=mesh, rules=rules)
-  return checkpoints.load_params(
-    checkpoint, wanted, jax.tree.map(lambda array: array.sharding, wanted)
-  )
+  shapes = inference_param_shapes(config, mesh=mesh, rules=rules)
+  shardings = jax.tree.map(lambda array: array.sharding, shapes)
+  return checkpoints.load_params(checkpoint, shapes, shardings)
 
 
 def inference_param_shapes(
@@ -33,19 +35,20 @@ def inference_param_shapes(
   *,
   mesh: Mesh,
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES,
-) -> Any:
-  """Shapes, dtypes and shardings of the parameters that sampling and scoring hold.
+) -> transformer.Params:
+  """Shapes, dtypes and shardings of the parameters of sampling and scoring.
 
-  All but the scales of norms are cast to `config.dtype` before they are used: held in it they give
-  the same numbers, and decoding, which reads them all for each token, half the traffic of float32.
+  All but the scales of norms are cast to `config.dtype` before they are used. Storing them in this
+  dtype gives the same numbers and halves the traffic of decoding, which reads all parameters for
+  each token.
   """
-  abstract = transformer.abstract_params(config)
-  layout = partitioning.logical_to_shardings(
-    transformer.param_logical_axes(config), abstract, mesh=mesh, rules=rules
+  shapes = transformer.abstract_params(config)
+  shardings = partitioning.logical_to_shardings(
+    transformer.param_logical_axes(config), shapes, mesh=mesh, rules=rules
   )
 
-  def held(path, array, sharding):
+  def with_dtype(path, array, sharding):
     dtype = array.dtype if path[-1].key == 'scale' else config.dtype
     return jax.ShapeDtypeStruct(array.shape, dtype, sharding=sharding)
 
-  return jax.tree_util.tree_map_with_path(held, abstract, layout)
+  return jax.tree_util.tree_map_with_path(with_dtype, shapes, shardings)

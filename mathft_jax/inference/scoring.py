@@ -1,13 +1,17 @@
-"""What a model says of given candidates: the problem is read once, the candidates share its cache.
+"""Scoring: S_cls or the log-probability of given candidates, with a KV cache.
 
-A row is what stands after the problem, for one candidate. `Verdicts` reads S_cls at its end,
-`Likelihoods` the log-probability of all its tokens; both through the `Readout` that training uses.
+  inputs = make_score_inputs(prefixes, tails, num_prefixes=..., ...)
+  scores_PC = score_candidates(config, params, inputs)
+
+A prefix is the problem, a tail is what follows it for one candidate. Each prefix is prefilled once;
+its tails share that part of the cache. Log-probabilities come from
+`models.token_log_probs.ChunkedLogProbs`, as in training.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,38 +19,43 @@ from jax.sharding import Mesh
 import numpy as np
 
 from mathft_jax.distributed import partitioning
-from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import token_log_probs, transformer
+from mathft_jax.models import kv_cache, token_log_probs, transformer
+
+Array = np.ndarray | jax.Array | jax.ShapeDtypeStruct
+LabelWords = tuple[tuple[int, ...], ...]
 
 
 class ScoreInputs(NamedTuple):
-  """A batch: P prefixes, each with C rows, candidates of a problem being neighbours (B = P * C).
+  """A batch of P prefixes with C sequences each; B = P * C, those of a prefix are neighbours.
 
   Attributes:
-    prefix_PS, prefix_lengths_P: token ids, padded on the right.
-    tokens_BT, lengths_B: token ids of the rows, the tails of label words left out.
-    targets_BT, weights_BT: for likelihoods: the token that follows each, and 1 where it counts.
+    prefix_PS, prefix_lengths_P: token ids of the prefixes, padded on the right.
+    tokens_BT, lengths_B: token ids of the sequences, without the label words.
+    targets_BT: the token that follows each, for log-probabilities.
+    weights_BT: float32, 1 where the target counts.
   """
 
-  prefix_PS: np.ndarray
-  prefix_lengths_P: np.ndarray
-  tokens_BT: np.ndarray
-  lengths_B: np.ndarray
-  targets_BT: np.ndarray
-  weights_BT: np.ndarray
+  prefix_PS: Array
+  prefix_lengths_P: Array
+  tokens_BT: Array
+  lengths_B: Array
+  targets_BT: Array
+  weights_BT: Array
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
-  """What a compiled scorer depends on besides the shapes; hashable.
+  """Static configuration of a compiled scorer; hashable.
 
   Attributes:
-    label_words: token ids of the two label words, the correct one first; None: likelihoods.
+    label_words: token ids of the two label words, the correct one first, for S_cls; None for
+      log-probabilities.
+    mesh: prefixes are sharded over its `data` axis.
   """
 
   model: transformer.TransformerConfig
-  label_words: tuple[tuple[int, ...], ...] | None = None
-  mesh: Mesh | None = None
+  label_words: LabelWords | None
+  mesh: Mesh
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
 
 
@@ -59,182 +68,182 @@ def make_score_inputs(
   prefix_length: int,
   length: int,
 ) -> ScoreInputs:
-  """The batch of these prefixes and the token ids after them, padded to the given sizes.
+  """Pads prefixes and their tails (token ids) to the given sizes.
 
-  For likelihoods the first token after the prefix counts as well: the prefix's last token is moved
-  to the front of its rows, which changes nothing for verdicts.
+  The last token of a prefix becomes the first token of its sequences, because its hidden state
+  predicts the first token of a tail. This does not change S_cls.
   """
-  rows = ScoreInputs(
-    np.zeros((num_prefixes, prefix_length), np.int32),
-    np.zeros(num_prefixes, np.int32),
-    *(
-      np.zeros((num_prefixes * num_candidates, length), np.int32)
-      for _ in range(1)
-    ),
-    np.zeros(num_prefixes * num_candidates, np.int32),
-    np.zeros((num_prefixes * num_candidates, length), np.int32),
-    np.zeros((num_prefixes * num_candidates, length), np.float32),
+  batch_size = num_prefixes * num_candidates
+  inputs = ScoreInputs(
+    prefix_PS=np.zeros((num_prefixes, prefix_length), np.int32),
+    prefix_lengths_P=np.zeros(num_prefixes, np.int32),
+    tokens_BT=np.zeros((batch_size, length), np.int32),
+    lengths_B=np.zeros(batch_size, np.int32),
+    targets_BT=np.zeros((batch_size, length), np.int32),
+    weights_BT=np.zeros((batch_size, length), np.float32),
   )
-  for p, (prefix, row_tails) in enumerate(zip(prefixes, tails, strict=True)):
-    rows.prefix_PS[p, : len(prefix) - 1] = prefix[:-1]
-    rows.prefix_lengths_P[p] = len(prefix) - 1
-    for c, tail in enumerate(row_tails):
-      b = p * num_candidates + c
-      tokens = [prefix[-1], *tail]
-      rows.tokens_BT[b, : len(tokens)] = tokens
-      rows.lengths_B[b] = len(tokens)
-      rows.targets_BT[b, : len(tail)] = tail
-      rows.weights_BT[b, : len(tail)] = 1
-  return rows
+
+  for p, (prefix, prefix_tails) in enumerate(zip(prefixes, tails, strict=True)):
+    inputs.prefix_PS[p, : len(prefix) - 1] = prefix[:-1]
+    inputs.prefix_lengths_P[p] = len(prefix) - 1
+    for b, tail in enumerate(prefix_tails, start=p * num_candidates):
+      inputs.tokens_BT[b, : len(tail) + 1] = [prefix[-1], *tail]
+      inputs.lengths_B[b] = len(tail) + 1
+      inputs.targets_BT[b, : len(tail)] = tail
+      inputs.weights_BT[b, : len(tail)] = 1
+
+  return inputs
 
 
 def score_candidates(
-  plan: ScoreConfig, params: Any, rows: ScoreInputs
+  config: ScoreConfig, params: transformer.Params, inputs: ScoreInputs
 ) -> np.ndarray:
-  """[P, C]: S_cls in [0, 1] with words, else log p(row|prefix), natural log.
+  """Scores [P, C]: S_cls in [0, 1] with label words, else log p(tail | prefix), natural log.
 
-  All processes of the mesh call this with the same arguments, and get all scores.
+  All processes of the mesh call it with the same arguments and get all scores.
   """
-  if plan.mesh is None:
-    arrays = map(jnp.asarray, rows)
-  else:
-    arrays = (
-      partitioning.shard_array(array, partitioning.batch_sharding(plan.mesh))
-      for array in rows
-    )
-  scores_B = partitioning.gather_to_host(
-    _scores(plan, params, ScoreInputs(*arrays))
-  )
-  return scores_B.reshape(len(rows.prefix_PS), -1)
+  sharding = partitioning.batch_sharding(config.mesh)
+  arrays = [partitioning.shard_array(array, sharding) for array in inputs]
+  scores_B = _scores(config, params, ScoreInputs(*arrays))
+  num_prefixes = len(inputs.prefix_PS)
+  return partitioning.gather_to_host(scores_B).reshape(num_prefixes, -1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(plan: ScoreConfig, params, rows: ScoreInputs):
-  prefixes, slots = rows.prefix_PS.shape
-  copies = rows.tokens_BT.shape[0] // prefixes
-  positions_PS = jnp.broadcast_to(jnp.arange(slots), (prefixes, slots))
+def _scores(config: ScoreConfig, params, inputs: ScoreInputs) -> jax.Array:
+  num_prefixes, prefix_slots = inputs.prefix_PS.shape
+  num_candidates = inputs.tokens_BT.shape[0] // num_prefixes
+  positions_PS = jnp.broadcast_to(
+    jnp.arange(prefix_slots), inputs.prefix_PS.shape
+  )
+  valid_PS = positions_PS < inputs.prefix_lengths_P[:, None]
   _, cache = transformer.hidden_states(
-    plan.model,
+    config.model,
     params,
-    rows.prefix_PS,
+    inputs.prefix_PS,
     positions_BT=positions_PS,
-    segment_ids_BT=(positions_PS < rows.prefix_lengths_P[:, None]).astype(
-      jnp.int32
+    segment_ids_BT=valid_PS.astype(jnp.int32),
+    cache=kv_cache.allocate_cache(
+      config.model, batch_size=num_prefixes, max_length=prefix_slots
     ),
-    cache=cache_lib.allocate_cache(
-      plan.model, batch_size=prefixes, max_length=slots
-    ),
-    kernel_sharding=None
-    if plan.mesh is None
-    else partitioning.KernelSharding(plan.mesh, plan.rules),
+    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
   )
-  cache = cache_lib.share_prefix(cache, plan.model, copies=copies, max_length=0)
-  starts_B = jnp.repeat(rows.prefix_lengths_P, copies)
-  if plan.label_words is None:
-    hidden_BTD = _hidden(
-      plan, params, rows.tokens_BT, rows.lengths_B, starts_B, cache
-    )
-    readout = _readout(plan, params, hidden_BTD)
-    return jnp.sum(
-      readout.target_log_probs(rows.targets_BT) * rows.weights_BT, axis=-1
-    )
-  return _verdicts(plan, params, rows, starts_B, cache)
+  assert cache is not None
+  cache = kv_cache.share_prefix(
+    cache, config.model, copies=num_candidates, max_length=0
+  )
+  starts_B = jnp.repeat(inputs.prefix_lengths_P, num_candidates)
+  if config.label_words is not None:
+    return _class_scores(config, params, inputs, starts_B, cache)
+
+  hidden_BTD = _hidden_states(
+    config, params, inputs.tokens_BT, inputs.lengths_B, starts_B, cache
+  )
+  log_probs = _chunked_log_probs(config, params, hidden_BTD)
+  log_probs_BT = log_probs.target_log_probs(inputs.targets_BT)
+  return jnp.sum(log_probs_BT * inputs.weights_BT, axis=-1)
 
 
-def _verdicts(plan: ScoreConfig, params, rows: ScoreInputs, starts_B, cache):
-  """S_cls = p(correct) / (p(correct) + p(incorrect)) at the end of each row.
+def _class_scores(
+  config: ScoreConfig, params, inputs: ScoreInputs, starts_B, cache
+) -> jax.Array:
+  """S_cls = p(correct) / (p(correct) + p(incorrect)) after the last token of each sequence.
 
-  All but the last token of a label word are input: they follow the row on a branch of their own.
+  All tokens of a label word but its last one are appended to the sequence, on one branch of the
+  attention mask per word.
   """
-  longest = max(map(len, plan.label_words))
-  words_WM = np.array(
-    [[*word, *[0] * (longest - len(word))] for word in plan.label_words],
-    np.int32,
+  assert config.label_words is not None
+  batch_size, length = inputs.tokens_BT.shape
+  words_WM, mask_WM = _pad_words(config.label_words)
+  extra_tokens, branches, steps = [], [], []
+  appended_WM = np.full(
+    words_WM.shape, -1
+  )  # where the previous token of a word is; -1: last token
+  for w, word in enumerate(config.label_words):
+    for m, token in enumerate(word[:-1]):
+      appended_WM[w, m + 1] = length + len(extra_tokens)
+      extra_tokens.append(token)
+      branches.append(w + 1)
+      steps.append(m)
+
+  extra_BX = jnp.broadcast_to(
+    np.array(extra_tokens, np.int32), (batch_size, len(extra_tokens))
   )
-  mask_WM = np.array(
-    [[m < len(word) for m in range(longest)] for word in plan.label_words]
-  )
-  tail_tokens = [
-    (w, m, token)
-    for w, word in enumerate(plan.label_words)
-    for m, token in enumerate(word[:-1])
-  ]
-  tail_index = {(w, m): i for i, (w, m, _) in enumerate(tail_tokens)}
-  length = rows.tokens_BT.shape[1]
-  extra = np.array([token for *_, token in tail_tokens], np.int32)
-  batch = rows.tokens_BT.shape[0]
-  tokens_BT = jnp.concatenate(
-    [rows.tokens_BT, jnp.broadcast_to(extra, (batch, len(extra)))], axis=1
-  )
-  hidden_BTD = _hidden(
-    plan,
+  hidden_BTD = _hidden_states(
+    config,
     params,
-    tokens_BT,
-    rows.lengths_B,
+    jnp.concatenate([inputs.tokens_BT, extra_BX], axis=1),
+    inputs.lengths_B,
     starts_B,
     cache,
-    branches=[w + 1 for w, *_ in tail_tokens],
-    steps=[m for _, m, _ in tail_tokens],
+    branches,
+    steps,
   )
-  after = [
-    [
-      length + tail_index[w, m - 1] if m and m < len(word) else -1
-      for m in range(longest)
-    ]
-    for w, word in enumerate(plan.label_words)
-  ]
-  last_B11 = (rows.lengths_B - 1)[:, None, None]
-  positions_BWM = jnp.where(np.array(after) < 0, last_B11, np.array(after))
-  log_probs_BW = _readout(plan, params, hidden_BTD).word_log_probs(
-    positions_BWM, words_WM, mask_WM
-  )
+
+  last_B11 = (inputs.lengths_B - 1)[:, None, None]
+  positions_BWM = jnp.where(appended_WM < 0, last_B11, appended_WM)
+  log_probs = _chunked_log_probs(config, params, hidden_BTD)
+  log_probs_BW = log_probs.word_log_probs(positions_BWM, words_WM, mask_WM)
   return jax.nn.softmax(log_probs_BW)[:, 0]
 
 
-def _readout(
-  plan: ScoreConfig, params, hidden_BTD
+def _pad_words(words: LabelWords) -> tuple[np.ndarray, np.ndarray]:
+  """Token ids [W, M] padded with zeros, and a mask that is True for tokens."""
+  shape = (len(words), max(map(len, words)))
+  words_WM, mask_WM = np.zeros(shape, np.int32), np.zeros(shape, bool)
+  for w, word in enumerate(words):
+    words_WM[w, : len(word)] = word
+    mask_WM[w, : len(word)] = True
+  return words_WM, mask_WM
+
+
+def _chunked_log_probs(
+  config: ScoreConfig, params, hidden_BTD
 ) -> token_log_probs.ChunkedLogProbs:
-  devices = 1 if plan.mesh is None else plan.mesh.size
   return token_log_probs.ChunkedLogProbs(
-    plan.model, params, hidden_BTD, num_devices=devices
+    config.model, params, hidden_BTD, num_devices=config.mesh.size
   )
 
 
-def _hidden(
-  plan: ScoreConfig,
+def _hidden_states(
+  config: ScoreConfig,
   params,
   tokens_BT,
   lengths_B,
   starts_B,
-  cache,
-  branches=(),
-  steps=(),
-):
-  """Hidden states of rows after their prefix; the last `len(branches)` tokens lie on branches."""
-  batch, length = tokens_BT.shape
-  trunk = length - len(branches)
-  places_BT = jnp.broadcast_to(jnp.arange(trunk), (batch, trunk))
-  valid_BT = places_BT < lengths_B[:, None]
-  tail_BT = lengths_B[:, None] + jnp.array(steps, jnp.int32)
-  positions_BT = starts_B[:, None] + jnp.concatenate(
-    [places_BT, tail_BT], axis=1
+  cache: kv_cache.KVCache,
+  branches: Sequence[int] = (),
+  steps: Sequence[int] = (),
+) -> jax.Array:
+  """Hidden states [B, T, D] of sequences that follow their prefix.
+
+  Args:
+    starts_B: the position of the first token.
+    branches: the mask branch of each token at the end of all sequences, from 1.
+    steps: the positions of these tokens after the end of their sequence, from 0.
+  """
+  batch_size, length = tokens_BT.shape
+  trunk_length = length - len(branches)
+  offsets_BT = jnp.broadcast_to(
+    jnp.arange(trunk_length), (batch_size, trunk_length)
   )
-  segments_BT = jnp.concatenate(
-    [valid_BT, jnp.ones(tail_BT.shape, bool)], axis=1
-  )
-  branch_ids_BT = (
-    jnp.broadcast_to(
-      jnp.array([0] * trunk + list(branches), jnp.int32), (batch, length)
-    )
-    if branches
-    else None
-  )
+  valid_BT = offsets_BT < lengths_B[:, None]
+  branch_offsets = lengths_B[:, None] + jnp.array(steps, jnp.int32)
+  branch_valid = jnp.ones(branch_offsets.shape, bool)
+
+  offsets_BT = jnp.concatenate([offsets_BT, branch_offsets], axis=1)
+  segment_ids_BT = jnp.concatenate([valid_BT, branch_valid], axis=1)
+  branch_ids_BT = None
+  if branches:
+    branch_ids_T = jnp.array([0] * trunk_length + list(branches), jnp.int32)
+    branch_ids_BT = jnp.broadcast_to(branch_ids_T, (batch_size, length))
+
   hidden_BTD, _ = transformer.hidden_states(
-    plan.model,
+    config.model,
     params,
     tokens_BT,
-    positions_BT=positions_BT,
-    segment_ids_BT=segments_BT.astype(jnp.int32),
+    positions_BT=starts_B[:, None] + offsets_BT,
+    segment_ids_BT=segment_ids_BT.astype(jnp.int32),
     branch_ids_BT=branch_ids_BT,
     cache=cache,
   )

@@ -142,7 +142,11 @@ def test_fewer_problems_than_groups_are_sampled_by_those_that_get_one(made):
   assert same_bytes(made, 'few/candidates.jsonl', (1, 2, 4))
   whole = dict(
     zip(
-      [(problem.id, c) for problem in inference_program.PROBLEMS for c in range(3)],
+      [
+        (problem.id, c)
+        for problem in inference_program.PROBLEMS
+        for c in range(3)
+      ],
       candidates(made, 'sample', 1),
     )
   )

@@ -108,10 +108,10 @@ def test_a_batch_is_split_by_rows_and_keeps_its_numbers():
   ).is_fully_replicated
 
 
-def test_rows_that_do_not_divide_name_the_knob():
+def test_a_batch_size_that_does_not_divide_names_the_setting():
   mesh = partitioning.Partitioner().mesh()
   partitioning.check_batch_divisible(16, mesh, knob='batch_size')
   with pytest.raises(
-    ValueError, match='12 rows do not divide over 8 .* change batch_size'
+    ValueError, match='12 does not divide over 8 .* change batch_size'
   ):
     partitioning.check_batch_divisible(12, mesh, knob='batch_size')

@@ -1,4 +1,4 @@
-"""Decoding: the same candidates in any company, their log-probabilities, where they end."""
+"""Decoding: candidates do not depend on the batch; log-probabilities; where candidates end."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.inference import decoding, sampling
 from mathft_jax.models import token_log_probs, transformer
 
-CONFIG = transformer.TransformerConfig(
+MODEL = transformer.TransformerConfig(
   vocab_size=24,
   embed_dim=16,
   num_layers=2,
@@ -21,24 +21,25 @@ CONFIG = transformer.TransformerConfig(
   mlp_dim=32,
 )
 EOS = 1
-PLAN = decoding.DecodeConfig(
-  CONFIG,
+CONFIG = decoding.DecodeConfig(
+  MODEL,
   sampling.TopK(20, temperature=1.2),
   num_candidates=4,
   max_decode_length=12,
   eos_id=EOS,
   vocab_size=24,
+  mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
 )
 LENGTHS = np.array([5, 3, 4, 5], np.int32)
 NAMES = ('a', 'b', 'c', 'd')
 
 
 @functools.lru_cache
-def params_of(config=CONFIG):
+def params_of(model=MODEL):
   rng = np.random.default_rng(0)
   return jax.tree.map(
     lambda x: jnp.asarray(rng.normal(0, 0.5, x.shape), x.dtype),
-    transformer.abstract_params(config),
+    transformer.abstract_params(model),
   )
 
 
@@ -49,7 +50,7 @@ def prompts(slots=5):
 
 
 def run(
-  plan=PLAN,
+  config=CONFIG,
   rows=(0, 1, 2, 3),
   numbers=(0, 1, 2, 3),
   slots=5,
@@ -60,9 +61,9 @@ def run(
   keys = decoding.candidate_prng_keys(
     seed, [NAMES[row] for row in rows], np.tile(numbers, (len(rows), 1))
   )
-  plan = dataclasses.replace(plan, num_candidates=len(numbers))
+  config = dataclasses.replace(config, num_candidates=len(numbers))
   return decoding.decode(
-    plan, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys
+    config, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys
   )
 
 
@@ -114,10 +115,10 @@ def test_log_probs_are_those_of_a_forward_pass_at_temperature_one():
 def _log_probs(params, tokens_BT):
   positions = jnp.arange(tokens_BT.shape[1] - 1)[None]
   hidden, _ = transformer.hidden_states(
-    CONFIG, params, tokens_BT[:, :-1], positions_BT=positions
+    MODEL, params, tokens_BT[:, :-1], positions_BT=positions
   )
   return token_log_probs.ChunkedLogProbs(
-    CONFIG, params, hidden
+    MODEL, params, hidden
   ).target_log_probs(tokens_BT[:, 1:])
 
 
@@ -132,7 +133,7 @@ def test_a_candidate_ends_with_its_first_eos_or_at_the_limit():
     assert (tokens[length:] == 0).all()
     assert EOS not in tokens[: length - 1]
     assert finished == (tokens[length - 1] == EOS)
-    assert finished or length == PLAN.max_decode_length
+    assert finished or length == CONFIG.max_decode_length
     ended += finished
   assert 0 < ended < 16
 
@@ -152,12 +153,12 @@ def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
   monkeypatch.setattr(
     jax.random, 'fold_in', lambda keys, step: step
   )  # keys count the draws
-  plan = dataclasses.replace(
-    PLAN, method=EosAt((0, 2, 3)), num_candidates=3, max_decode_length=100
+  config = dataclasses.replace(
+    CONFIG, method=EosAt((0, 2, 3)), num_candidates=3, max_decode_length=100
   )
   lengths, keys = LENGTHS[:1], jnp.zeros((1, 3), jnp.int32)
-  state = decoding._prefill(plan, params_of(), prompts()[:1], lengths, keys)
-  state, ended = decoding._decode(plan, params_of(), state, lengths, keys)
+  state = decoding._prefill(config, params_of(), prompts()[:1], lengths, keys)
+  state, ended = decoding._decode(config, params_of(), state, lengths, keys)
   assert ended and state.step == 4
   assert state.tokens_BU[:, :5].tolist() == [
     [1, 0, 0, 0, 0],
@@ -167,16 +168,16 @@ def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
   assert state.lengths_B.tolist() == [1, 3, 4]
 
 
-def test_unstacked_parameters_and_a_growing_cache_change_nothing():
-  growing = dataclasses.replace(PLAN, initial_slots=7)
+def test_unstacked_parameters_and_a_growing_cache_give_the_same_candidates():
+  growing = dataclasses.replace(CONFIG, initial_slots=7)
   assert_same(
     run(growing, params=transformer.unstack_layers(params_of())), run()
   )
 
 
-def test_ids_beyond_the_vocabulary_are_never_drawn():
+def test_ids_beyond_the_vocabulary_are_never_sampled():
   samples = run(
-    dataclasses.replace(PLAN, vocab_size=7, eos_id=-1, max_decode_length=6)
+    dataclasses.replace(CONFIG, vocab_size=7, eos_id=-1, max_decode_length=6)
   )
   assert samples.tokens_PCU.max() == 6
   assert not samples.finished_PC.any()
@@ -184,32 +185,32 @@ def test_ids_beyond_the_vocabulary_are_never_drawn():
 
 def test_eight_devices_give_the_candidates_of_one():
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
-  plan = dataclasses.replace(PLAN, mesh=mesh)
+  config = dataclasses.replace(CONFIG, mesh=mesh)
   params = jax.device_put(
     params_of(),
     partitioning.logical_to_shardings(
-      transformer.param_logical_axes(CONFIG),
-      transformer.abstract_params(CONFIG),
+      transformer.param_logical_axes(MODEL),
+      transformer.abstract_params(MODEL),
       mesh=mesh,
     ),
   )
-  assert_same(run(plan, params=params), run())
+  assert_same(run(config, params=params), run())
 
 
-def test_greedy_candidates_of_a_full_batch_are_that_of_one_row():
+def test_greedy_candidates_of_a_large_batch_equal_that_of_one_sequence():
   """1,024 rows and more: XLA's CPU backend was seen to go wrong there with other attention."""
-  plan = dataclasses.replace(
-    PLAN, method=sampling.Greedy(), max_decode_length=24, eos_id=-1
+  config = dataclasses.replace(
+    CONFIG, method=sampling.Greedy(), max_decode_length=24, eos_id=-1
   )
-  many = run(plan, numbers=range(512))
-  one = run(plan, rows=(1,), numbers=(0,))
+  many = run(config, numbers=range(512))
+  one = run(config, rows=(1,), numbers=(0,))
   assert (many.tokens_PCU == many.tokens_PCU[:, :1]).all()
   np.testing.assert_array_equal(many.tokens_PCU[1, 0], one.tokens_PCU[0, 0])
   assert len(set(one.tokens_PCU.ravel())) > 3
 
 
 @pytest.mark.parametrize('sample', [0, 7])
-def test_keys_are_made_of_seed_problem_and_sample_number_alone(sample):
+def test_keys_depend_only_on_seed_problem_and_sample_index(sample):
   key = lambda *args: jax.random.key_data(decoding.candidate_prng_keys(*args))
   numbers = np.array([[sample, 2], [0, sample]])
   both = key(3, ['x', 'y'], numbers)

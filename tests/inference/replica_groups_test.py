@@ -62,7 +62,7 @@ def test_a_group_is_the_fewest_processes_that_hold_whole_copies(
 @pytest.mark.parametrize(
   'changed, message',
   [
-    (dict(batch_size=6), '6 rows do not divide over 8 devices'),
+    (dict(batch_size=6), 'A batch of 6 does not divide over 8 devices'),
     (
       dict(partitioner=Recorded(num_partitions=3)),
       'num_partitions = 3 does not divide 8 devices',
@@ -109,19 +109,19 @@ def test_all_groups_together_do_every_item_once_and_in_the_shape_of_the_whole_ba
     shares = [
       share for group in split('abcdefghijk', 8, count) for share in group
     ]
-    assert sorted(item for share in shares for _, item in share.new) == list(
-      'abcdefghijk'
-    )
-    assert {share.batch for share in shares} == {'abcdefgh', 'ijk'}
-    assert all(len(share.rows) == 8 // count for share in shares)
+    assert sorted(
+      item for share in shares for _, item in share.new_items
+    ) == list('abcdefghijk')
+    assert {share.all_items for share in shares} == {'abcdefgh', 'ijk'}
+    assert all(len(share.padded_items) == 8 // count for share in shares)
 
 
 def test_an_item_keeps_its_row_whatever_was_done_before_and_done_batches_are_left_out():
   first, second = split('abcdefghijk', 8, 2, done='abcdegi')
-  assert [(share.rows, share.new) for share in first] == [
+  assert [(share.padded_items, share.new_items) for share in first] == [
     (['j', 'j', 'k', 'j'], [(1, 'j'), (2, 'k')])
   ]
-  assert [(share.rows, share.new) for share in second] == [
+  assert [(share.padded_items, share.new_items) for share in second] == [
     (['f', 'f', 'f', 'h'], [(1, 'f'), (3, 'h')])
   ]
 
