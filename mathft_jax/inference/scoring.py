@@ -11,7 +11,7 @@ its tails share that part of the cache. Log-probabilities come from
 from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,11 @@ import numpy as np
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import kv_cache, token_log_probs, transformer
 
-Array = np.ndarray | jax.Array | jax.ShapeDtypeStruct
+Array = TypeVar('Array')  # np.ndarray, jax.Array or jax.ShapeDtypeStruct
 LabelWords = tuple[tuple[int, ...], ...]
 
 
-class ScoreInputs(NamedTuple):
+class ScoreInputs(NamedTuple, Generic[Array]):
   """A batch of P prefixes with C sequences each; B = P * C, those of a prefix are neighbours.
 
   Attributes:
@@ -67,7 +67,7 @@ def make_score_inputs(
   num_candidates: int,
   prefix_length: int,
   length: int,
-) -> ScoreInputs:
+) -> ScoreInputs[np.ndarray]:
   """Pads prefixes and their tails (token ids) to the given sizes.
 
   The last token of a prefix becomes the first token of its sequences, because its hidden state
@@ -96,7 +96,9 @@ def make_score_inputs(
 
 
 def score_candidates(
-  config: ScoreConfig, params: transformer.Params, inputs: ScoreInputs
+  config: ScoreConfig,
+  params: transformer.Params,
+  inputs: ScoreInputs[np.ndarray],
 ) -> np.ndarray:
   """Scores [P, C]: S_cls in [0, 1] with label words, else log p(tail | prefix), natural log.
 
@@ -110,7 +112,9 @@ def score_candidates(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(config: ScoreConfig, params, inputs: ScoreInputs) -> jax.Array:
+def _scores(
+  config: ScoreConfig, params, inputs: ScoreInputs[jax.Array]
+) -> jax.Array:
   num_prefixes, prefix_slots = inputs.prefix_PS.shape
   num_candidates = inputs.tokens_BT.shape[0] // num_prefixes
   positions_PS = jnp.broadcast_to(
@@ -145,7 +149,7 @@ def _scores(config: ScoreConfig, params, inputs: ScoreInputs) -> jax.Array:
 
 
 def _class_scores(
-  config: ScoreConfig, params, inputs: ScoreInputs, starts_B, cache
+  config: ScoreConfig, params, inputs: ScoreInputs[jax.Array], starts_B, cache
 ) -> jax.Array:
   """S_cls = p(correct) / (p(correct) + p(incorrect)) after the last token of each sequence.
 
