@@ -94,8 +94,7 @@ def score(
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   label_words = None
   if quantity == 'verdict':
-    words = prompt_templates.encode_label_words(template, vocabulary)
-    label_words = words.token_ids
+    label_words = prompt_templates.encode_label_words(template, vocabulary)
   config = scoring.ScoreConfig(
     model, label_words, group.mesh, partitioner.rules
   )

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
+from mathft_jax.data.label_words import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import kv_cache, token_log_probs, transformer
 
 Array = TypeVar('Array')  # np.ndarray, jax.Array or jax.ShapeDtypeStruct
-LabelWords = tuple[tuple[int, ...], ...]
 
 
 class ScoreInputs(NamedTuple, Generic[Array]):
@@ -48,8 +48,7 @@ class ScoreConfig:
   """Static configuration of a compiled scorer; hashable.
 
   Attributes:
-    label_words: token ids of the two label words, the correct one first, for S_cls; None for
-      log-probabilities.
+    label_words: of the evaluator, for S_cls; None for log-probabilities.
     mesh: prefixes are sharded over its `data` axis.
   """
 
@@ -156,49 +155,31 @@ def _class_scores(
   All tokens of a label word but its last one are appended to the sequence, on one branch of the
   attention mask per word.
   """
-  assert config.label_words is not None
+  words = config.label_words
+  assert words is not None
   batch_size, length = inputs.tokens_BT.shape
-  words_WM, mask_WM = _pad_words(config.label_words)
-  extra_tokens, branches, steps = [], [], []
-  appended_WM = np.full(
-    words_WM.shape, -1
-  )  # where the previous token of a word is; -1: last token
-  for w, word in enumerate(config.label_words):
-    for m, token in enumerate(word[:-1]):
-      appended_WM[w, m + 1] = length + len(extra_tokens)
-      extra_tokens.append(token)
-      branches.append(w + 1)
-      steps.append(m)
-
-  extra_BX = jnp.broadcast_to(
-    np.array(extra_tokens, np.int32), (batch_size, len(extra_tokens))
+  appended_BX = jnp.broadcast_to(
+    words.branch_tokens, (batch_size, len(words.branch_tokens))
   )
   hidden_BTD = _hidden_states(
     config,
     params,
-    jnp.concatenate([inputs.tokens_BT, extra_BX], axis=1),
+    jnp.concatenate([inputs.tokens_BT, appended_BX], axis=1),
     inputs.lengths_B,
     starts_B,
     cache,
-    branches,
-    steps,
+    words.branch_ids,
+    words.branch_positions,
   )
 
   last_B11 = (inputs.lengths_B - 1)[:, None, None]
-  positions_BWM = jnp.where(appended_WM < 0, last_B11, appended_WM)
+  after_WM = words.word_positions_WM  # -1: the last token of the sequence
+  positions_BWM = jnp.where(after_WM < 0, last_B11, length + after_WM)
   log_probs = _chunked_log_probs(config, params, hidden_BTD)
-  log_probs_BW = log_probs.word_log_probs(positions_BWM, words_WM, mask_WM)
+  log_probs_BW = log_probs.word_log_probs(
+    positions_BWM, words.ids_WM, words.mask_WM
+  )
   return jax.nn.softmax(log_probs_BW)[:, 0]
-
-
-def _pad_words(words: LabelWords) -> tuple[np.ndarray, np.ndarray]:
-  """Token ids [W, M] padded with zeros, and a mask that is True for tokens."""
-  shape = (len(words), max(map(len, words)))
-  words_WM, mask_WM = np.zeros(shape, np.int32), np.zeros(shape, bool)
-  for w, word in enumerate(words):
-    words_WM[w, : len(word)] = word
-    mask_WM[w, : len(word)] = True
-  return words_WM, mask_WM
 
 
 def _chunked_log_probs(
@@ -216,30 +197,31 @@ def _hidden_states(
   lengths_B,
   starts_B,
   cache: kv_cache.KVCache,
-  branches: Sequence[int] = (),
-  steps: Sequence[int] = (),
+  branch_ids: np.ndarray | None = None,
+  branch_positions: np.ndarray | None = None,
 ) -> jax.Array:
   """Hidden states [B, T, D] of sequences that follow their prefix.
 
   Args:
     starts_B: the position of the first token.
-    branches: the mask branch of each token at the end of all sequences, from 1.
-    steps: the positions of these tokens after the end of their sequence, from 0.
+    branch_ids: the mask branch of each token at the end of all sequences, from 1; None: no such
+      tokens.
+    branch_positions: the positions of these tokens after the end of their sequence, from 0.
   """
   batch_size, length = tokens_BT.shape
-  trunk_length = length - len(branches)
+  num_appended = 0 if branch_ids is None else len(branch_ids)
   offsets_BT = jnp.broadcast_to(
-    jnp.arange(trunk_length), (batch_size, trunk_length)
+    jnp.arange(length - num_appended), (batch_size, length - num_appended)
   )
   valid_BT = offsets_BT < lengths_B[:, None]
-  branch_offsets = lengths_B[:, None] + jnp.array(steps, jnp.int32)
-  branch_valid = jnp.ones(branch_offsets.shape, bool)
-
-  offsets_BT = jnp.concatenate([offsets_BT, branch_offsets], axis=1)
-  segment_ids_BT = jnp.concatenate([valid_BT, branch_valid], axis=1)
   branch_ids_BT = None
-  if branches:
-    branch_ids_T = jnp.array([0] * trunk_length + list(branches), jnp.int32)
+  if branch_ids is not None and num_appended:
+    appended_BX = lengths_B[:, None] + branch_positions
+    offsets_BT = jnp.concatenate([offsets_BT, appended_BX], axis=1)
+    valid_BT = jnp.pad(
+      valid_BT, ((0, 0), (0, num_appended)), constant_values=True
+    )
+    branch_ids_T = np.pad(branch_ids, (length - num_appended, 0))
     branch_ids_BT = jnp.broadcast_to(branch_ids_T, (batch_size, length))
 
   hidden_BTD, _ = transformer.hidden_states(
@@ -247,7 +229,7 @@ def _hidden_states(
     params,
     tokens_BT,
     positions_BT=starts_B[:, None] + offsets_BT,
-    segment_ids_BT=segment_ids_BT.astype(jnp.int32),
+    segment_ids_BT=valid_BT.astype(jnp.int32),
     branch_ids_BT=branch_ids_BT,
     cache=cache,
   )
