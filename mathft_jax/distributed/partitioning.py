@@ -317,10 +317,8 @@ def _check_devices_of_processes(devices: Sequence[Device]) -> None:
       '--coordinator_address, --process_count and --process_index.'
     )
   if len(set(counts.values())) > 1:
-    numbers = ', '.join(
-      f'process {index} has {number}'
-      for index, number in sorted(counts.items())
-    )
+    texts = [f'process {i} has {n}' for i, n in sorted(counts.items())]
+    numbers = ', '.join(texts)
     raise ValueError(
       f'The processes have different numbers of devices: {numbers}. All must have the same number.'
     )
@@ -353,9 +351,8 @@ def _describe_mesh(
     text += f', {len(devices) // count} in each of {count} processes'
   data, model = ici_shape[0] * dcn_shape[0], ici_shape[1] * dcn_shape[1]
   text += f'; mesh data {data} x model {model}'
-  if math.prod(dcn_shape) > 1:
-    text += f' in {math.prod(dcn_shape)} slices'
-  return text
+  num_slices = math.prod(dcn_shape)
+  return f'{text} in {num_slices} slices' if num_slices > 1 else text
 
 
 @functools.cache

@@ -147,6 +147,8 @@ def _prefill(
     kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
   )
 
+  assert cache is not None
+
   last_P11 = lengths_P[:, None, None] - 1
   last_hidden_PD = jnp.take_along_axis(hidden_PSD, last_P11, axis=1)[:, 0]
   logits_PV = transformer.logits(config.model, params, last_hidden_PD)
@@ -246,31 +248,17 @@ def decode_state_shardings(
 ) -> DecodeState:
   """The sharding of each array: sequences over `data`, key/value heads by the axis rules."""
 
-  def shard(axes: tuple[str | None, ...], array: jax.Array) -> NamedSharding:
+  def shard(array: jax.Array) -> NamedSharding:
+    if array.ndim < 4:
+      axes = ('batch', None, None)[: array.ndim]
+    else:  # keys and values, with or without a first axis for layers
+      axes = (None, 'batch', 'kv_heads', None, None)[-array.ndim :]
     spec = partitioning.logical_to_partition_spec(
       axes, array.shape, mesh=config.mesh, rules=config.rules
     )
     return NamedSharding(config.mesh, spec)
 
-  def shard_batch(array: jax.Array) -> NamedSharding:
-    return shard(('batch',) + (None,) * (array.ndim - 1), array)
-
-  def shard_heads(array: jax.Array) -> NamedSharding:
-    axes = (None, 'batch', 'kv_heads', None, None)
-    return shard(axes[-array.ndim :], array)
-
-  def shard_key_values(part: kv_cache.KeyValues | None) -> kv_cache.KeyValues:
-    assert part is not None
-    key, value = jax.tree.map(shard_heads, (part.key, part.value))
-    return kv_cache.KeyValues(key, value, shard_batch(part.position_BS))
-
-  whole = partitioning.replicated_sharding(config.mesh)
-  cache = kv_cache.KVCache(
-    suffix=shard_key_values(state.cache.suffix),
-    prefix=shard_key_values(state.cache.prefix),
-    length=whole,
-  )
-  return DecodeState(cache, *map(shard_batch, state[1:5]), whole)
+  return jax.tree.map(shard, state)
 
 
 def _constrain(config: DecodeConfig, state: DecodeState) -> DecodeState:
