@@ -10,7 +10,7 @@ batches, order or restarts. A stopped run resumes.
 """
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 from etils import epath
@@ -65,20 +65,15 @@ def sample(
   """Returns the path of `<workdir>/candidates.jsonl`, at once if it is complete.
 
   Args:
-    workdir: for the output, and for finished batches of a stopped run.
     checkpoint: of `train`, or a safetensors file.
     problems: a list, a source that is called with `split`, or the path of a problem file.
     method: of `inference.sampling`; the paper uses Nucleus(p=0.95, temperature=0.9).
-    max_decode_length: tokens of a candidate at most, EOS included; longer ones are cut.
+    max_decode_length: tokens of a candidate at most, EOS included.
     num_decodes: candidates of each problem, N.
-    batch_size: problems decoded at once over all devices of all processes, that is batch_size *
-      num_decodes sequences. The texts do not depend on it.
-    unroll_layers: decode with one program per layer instead of a scan over stacked layers. This
-      takes two thirds of the time on a CPU, but deep models take longer to compile.
+    batch_size: problems decoded at once over all devices; the texts do not depend on it.
+    unroll_layers: decode layer by layer instead of by a scan over stacked layers: two thirds of
+      the time on a CPU, but deep models take longer to compile.
   """
-  workdir = epath.Path(workdir)
-  problems = _read_problems(problems, split)
-  fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
   settings = {
     'checkpoint': remote_paths.relative_path(checkpoint, workdir),
     'method': repr(method),
@@ -86,20 +81,42 @@ def sample(
     'max_decode_length': max_decode_length,
     'seed': seed,
   }
-  output = workdir / 'candidates.jsonl'
-  if batch_jobs.is_output_of(output, {**settings, **fingerprint}, problems):
+  output = epath.Path(workdir) / 'candidates.jsonl'
+  problems = _read_problems(problems, split)
+  fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
+  if batch_jobs.is_output_of(output, settings | fingerprint, problems):
     return output  # without tokenizing the prompts
-
   prompts = _encode_prompts(problems, template, vocabulary)
-  settings['problems'] = batch_jobs.content_digest(
-    (prompt.problem.id, prompt.ids) for prompt in prompts
-  )
-  job = batch_jobs.BatchJob(output, {**settings, **fingerprint})
+  settings['problems'] = _digest(prompts)
+  job = batch_jobs.BatchJob(output, settings | fingerprint)
   if job.is_complete():
-    return job.output
-
+    return output
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
-  config = decoding.DecodeConfig(
+  config = _make_decode_config(
+    model,
+    vocabulary,
+    method,
+    num_decodes,
+    max_decode_length,
+    group,
+    partitioner,
+  )
+  params = _load_params(checkpoint, config, fingerprint, unroll_layers)
+  sampler = _Sampler(config, params, seed, vocabulary, template)
+  sampler.run(job, group, prompts, batch_size)
+  return job.finish([problem.id for problem in problems])
+
+
+def _make_decode_config(
+  model: transformer.TransformerConfig,
+  vocabulary: prompt_templates.Vocabulary,
+  method: SamplingMethod,
+  num_decodes: int,
+  max_decode_length: int,
+  group: replica_groups.ReplicaGroup,
+  partitioner: partitioning.Partitioner,
+) -> decoding.DecodeConfig:
+  return decoding.DecodeConfig(
     model=model,
     method=method,
     num_candidates=num_decodes,
@@ -109,19 +126,24 @@ def sample(
     mesh=group.mesh,
     rules=partitioner.rules,
   )
+
+
+def _load_params(
+  checkpoint: epath.PathLike,
+  config: decoding.DecodeConfig,
+  fingerprint: Mapping[str, str],
+  unroll_layers: bool,
+) -> transformer.Params:
   params = load_params.load_inference_params(
     checkpoint,
-    model,
+    config.model,
     fingerprint=fingerprint,
-    mesh=group.mesh,
-    rules=partitioner.rules,
+    mesh=config.mesh,
+    rules=config.rules,
   )
   if unroll_layers:
-    params = transformer.unstack_layers(params, donate=True)
-  _Sampler(config, params, seed, vocabulary, template).run(
-    job, group, prompts, batch_size
-  )
-  return job.finish([problem.id for problem in problems])
+    return transformer.unstack_layers(params, donate=True)
+  return params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +274,12 @@ def _encode_prompts(
     ids = prompt_templates.encode_prompt(template, vocabulary, problem)
     prompts.append(_Prompt(problem, ids))
   return prompts
+
+
+def _digest(prompts: Sequence[_Prompt]) -> str:
+  return batch_jobs.content_digest(
+    (prompt.problem.id, prompt.ids) for prompt in prompts
+  )
 
 
 def _read_problems(problems: Problems, split: str) -> list[schema.Problem]:

@@ -91,13 +91,12 @@ def score(
   if job.is_complete():
     return job.output
 
+  tasks = _make_tasks(candidates, top_clusters, quantity, vocabulary, template)
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
-  label_words = None
+  words = None
   if quantity == 'verdict':
-    label_words = prompt_templates.encode_label_words(template, vocabulary)
-  config = scoring.ScoreConfig(
-    model, label_words, group.mesh, partitioner.rules
-  )
+    words = prompt_templates.encode_label_words(template, vocabulary)
+  config = scoring.ScoreConfig(model, words, group.mesh, partitioner.rules)
   params = load_params.load_inference_params(
     checkpoint,
     model,
@@ -105,15 +104,25 @@ def score(
     mesh=group.mesh,
     rules=partitioner.rules,
   )
-  sets = schema.read_candidate_sets(candidates)
-  _check_clusters(sets, top_clusters, candidates)
+  _score_tasks(job, group, config, params, tasks, batch_size)
+  return job.finish([task.candidate_set.problem.id for task in tasks])
+
+
+def _make_tasks(
+  path: epath.Path,
+  top_clusters: int | None,
+  quantity: Quantity,
+  vocabulary: prompt_templates.Vocabulary,
+  template: prompt_templates.Template,
+) -> list[_ScoreTask]:
+  sets = schema.read_candidate_sets(path)
+  _check_clusters(sets, top_clusters, path)
   tasks = [
     _make_task(each, top_clusters, quantity, vocabulary, template)
     for each in sets
   ]
   _log_savings(tasks, top_clusters)
-  _score_tasks(job, group, config, params, tasks, batch_size)
-  return job.finish([each.problem.id for each in sets])
+  return tasks
 
 
 def _make_task(

@@ -1,4 +1,4 @@
-"""Sampling methods: which tokens may come, how often, and that rows do not touch each other."""
+"""Sampling methods: frequencies of tokens, and independence of sequences."""
 
 import jax
 import jax.numpy as jnp
@@ -34,18 +34,18 @@ def test_greedy_takes_the_most_probable_token_and_the_first_of_a_tie():
   assert sampling.Greedy()(logits, None).tolist() == [1, 0]
 
 
-def test_temperature_one_draws_the_model_s_own_distribution():
+def test_temperature_one_samples_the_distribution_of_the_model():
   assert_frequencies(sampling.Temperature(1.0), PROBABILITIES)
 
 
-def test_temperature_sharpens_by_powers():
+def test_a_temperature_raises_probabilities_to_a_power():
   assert_frequencies(sampling.Temperature(0.5), PROBABILITIES**2)
 
 
 @pytest.mark.parametrize(
   'k, kept', [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (9, range(5))]
 )
-def test_top_k_draws_among_the_k_largest(k, kept):
+def test_top_k_samples_among_the_k_most_probable(k, kept):
   wanted = np.zeros(5)
   wanted[list(kept)] = PROBABILITIES[list(kept)]
   assert_frequencies(sampling.TopK(k, temperature=1.0), wanted)
@@ -64,13 +64,13 @@ def test_top_k_draws_among_the_k_largest(k, kept):
     (1.0, range(5)),
   ],
 )
-def test_nucleus_keeps_the_fewest_tokens_that_hold_p(p, kept):
+def test_nucleus_keeps_the_fewest_tokens_with_probability_p(p, kept):
   wanted = np.zeros(5)
   wanted[list(kept)] = PROBABILITIES[list(kept)]
   assert_frequencies(sampling.Nucleus(p, temperature=1.0), wanted)
 
 
-def test_nucleus_is_measured_after_the_temperature():
+def test_nucleus_uses_the_probabilities_at_the_temperature():
   cold = PROBABILITIES**2 / np.sum(
     PROBABILITIES**2
   )  # .034 .552 .009 .310 .078 -> sums
@@ -80,7 +80,7 @@ def test_nucleus_is_measured_after_the_temperature():
   )
 
 
-def test_a_large_vocabulary_is_drawn_as_a_small_one():
+def test_a_large_vocabulary_gives_the_frequencies_of_a_small_one():
   rng = np.random.default_rng(0)
   logits = np.full(3000, -30.0, np.float32)
   tokens = rng.choice(3000, 5, replace=False)
@@ -95,10 +95,12 @@ def test_a_large_vocabulary_is_drawn_as_a_small_one():
   }
 
 
-def test_nucleus_of_random_logits_is_that_of_a_sort():
+def test_nucleus_equals_that_of_sorted_probabilities():
   logits = 3 * jax.random.normal(jax.random.key(3), (64, 500))
-  weights = sampling._weights(logits, 1.0)
-  kept = sampling._largest(weights, weights, 0.9 * weights.sum(axis=-1)) > 0
+  weights = sampling._unnormalized_probs(logits, 1.0)
+  kept = (
+    sampling._keep_largest(weights, weights, 0.9 * weights.sum(axis=-1)) > 0
+  )
   for row in range(64):
     probabilities = np.asarray(jax.nn.softmax(logits[row]), np.float64)
     order = np.argsort(-probabilities)
@@ -106,15 +108,17 @@ def test_nucleus_of_random_logits_is_that_of_a_sort():
     assert set(np.flatnonzero(kept[row])) == set(order[:count])
 
 
-def test_a_token_of_probability_zero_is_never_drawn():
+def test_a_token_with_probability_zero_is_never_sampled():
   logits = np.full(1000, -np.inf, np.float32)
   logits[[5, 700]] = 0.0
   assert set(draw(sampling.Temperature(1.0), logits)) == {5, 700}
   weights = jnp.array([[0.0, 1.0, 0.0]])
-  assert sampling._invert(weights, jnp.array([1.0]))[0].tolist() == [1]
+  assert sampling._invert_cumulative_sum(weights, jnp.array([1.0]))[
+    0
+  ].tolist() == [1]
 
 
-def test_a_row_depends_on_its_own_logits_and_key_only():
+def test_a_token_depends_only_on_its_own_logits_and_key():
   keys = jax.random.split(jax.random.key(1), 64)
   logits = jax.random.normal(jax.random.key(2), (64, 400))
   method = sampling.Nucleus()
@@ -135,6 +139,6 @@ def test_a_row_depends_on_its_own_logits_and_key_only():
     lambda: sampling.Nucleus(1.5),
   ],
 )
-def test_settings_without_meaning_are_refused(make):
-  with pytest.raises(ValueError, match='wanted'):
+def test_invalid_parameters_are_refused(make):
+  with pytest.raises(ValueError, match='must be|wanted'):
     make()
