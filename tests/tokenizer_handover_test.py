@@ -167,6 +167,6 @@ def test_training_and_scoring_have_the_same_ids(tmp_path, tokenizer_paths):
   )('train')
   seen = {tuple(row.inputs.tolist()) for row in trained_on}
   for each in sets:
-    work = score._work(each, None, 'verdict', vocabulary, CHAT)
-    assert {(*work.prefix, *tail) for tail in work.tails} <= seen
+    task = score._make_task(each, None, 'verdict', vocabulary, CHAT)
+    assert {(*task.prefix, *tail) for tail in task.tails} <= seen
   assert len(seen) == 2 * len(PROBLEMS)

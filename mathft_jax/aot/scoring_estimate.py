@@ -10,11 +10,13 @@ from mathft_jax.aot import (
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
+from mathft_jax.data import label_words
 from mathft_jax.inference import abstract_programs, batch_jobs, scoring
 
 # Arguments of `score.score` that an estimate needs.
 SCORE_PARAMETERS = ('model', 'quantity', 'batch_size', 'partitioner')
-_LABEL_WORDS = ((1,), (2,))  # one token each; the ids do not matter
+# One token each; the ids do not matter.
+_LABEL_WORDS = label_words.LabelWords(((1,), (2,)))
 
 
 def estimate_scoring(
