@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# How every launcher reads its flags and calls other programs; sourced, never run.
+# Functions of all launchers: flags, messages, and calls of other programs. Source this file.
 # Written for bash 3.2 (macOS) and later.
 
 # shellcheck disable=SC2034 # for the scripts that read this file
@@ -11,7 +11,7 @@ lost_process() {
   [[ $1 == 75 || $1 == 134 ]]
 }
 
-program=() # what stands after `--`: the command to launch
+program=() # the arguments after `--`: the command to launch
 
 say() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2
@@ -25,12 +25,12 @@ die() {
   exit "$status"
 }
 
-# The comment at the top of the script.
+# Prints the comment at the top of the script.
 usage() {
   sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
 }
 
-# The arguments as one line that a POSIX shell on another machine reads back as the same arguments.
+# Prints the arguments as one line that a POSIX shell reads as the same arguments.
 quoted() {
   local line='' word
   local quote="'" escaped="'\\''"
@@ -43,8 +43,8 @@ quoted() {
   printf '%s\n' "$line"
 }
 
-# read_flags NAMES SWITCHES ARGUMENTS...: sets the variable of each --name=value, `true` for each
-# switch, and `program` to what follows `--`.
+# read_flags NAMES SWITCHES ARGUMENTS...: sets a variable for each --name=value, `true` for each
+# switch, and `program` to the arguments after `--`.
 read_flags() {
   local names=" $1 " switches=" $2 dry_run " argument flag
   shift 2
@@ -74,7 +74,7 @@ read_flags() {
   done
 }
 
-# need FLAG...: each was given.
+# need FLAG...: checks that each flag was given.
 need() {
   local flag
   for flag in "$@"; do
@@ -82,7 +82,7 @@ need() {
   done
 }
 
-# need_number FLAG...: each is a whole number.
+# need_number FLAG...: checks that each flag is a whole number.
 need_number() {
   local flag
   for flag in "$@"; do
@@ -97,7 +97,7 @@ need_program() {
     die "$USAGE_ERROR" 'no command; wanted -- python -m mathft_jax.<program> ... at the end.'
 }
 
-# Makes a call, or with --dry_run prints it, ready to be pasted.
+# Runs a command; with --dry_run prints it, ready to be pasted.
 call() {
   if [[ -n ${dry_run:-} ]]; then
     quoted "$@"
@@ -108,7 +108,7 @@ call() {
   "$@"
 }
 
-# What a dry run has to say between its commands.
+# Prints a comment between the commands of a dry run.
 remark() {
   [[ -z ${dry_run:-} ]] || printf '# %s\n' "$*"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command on TPUs of a GKE cluster, through XPK.
+# Runs one command on TPUs of a GKE cluster with XPK.
 #
 #   gke.sh VERB --cluster=CLUSTER --zone=ZONE [--project=PROJECT] --name=NAME [--dry_run]
 #          [-- COMMAND]
@@ -7,14 +7,14 @@
 #   image   builds and pushes --image=REGISTRY/NAME:TAG from this folder (launch/Dockerfile)
 #   run     submits COMMAND for --type=v5p-128 with --image [--num_slices=1] [--max_restarts=50]
 #           [--env=NAME=VALUE] [--wait]
-#   wait    waits until it ends
-#   status  what the cluster says of it
+#   wait    waits until the run ends
+#   status  prints the state of the run
 #   logs    prints the logs of all its containers
-#   delete  deletes it
+#   delete  deletes the run
 #
-# The cluster was made by `xpk cluster create`. A preempted or evicted run is started again by the
-# cluster with the same COMMAND; one that fails by itself (statuses 1 to 126) is not. Of a run that
-# was waited for, the status is 0, or 125 when it failed.
+# Create the cluster with `xpk cluster create`. The cluster restarts a preempted or evicted run with
+# the same COMMAND. It does not restart a run that fails by itself (statuses 1 to 126). The status of
+# `wait` and `run --wait` is 0, or 125 if the run failed.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,7 +24,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cluster='' zone='' project='' name='' type='' image='' env='' wait='' dry_run=''
 num_slices=1 max_restarts=50
 
-# image: docker calls it a tag.
+# --image is a docker tag.
 image() {
   need image
   call docker build "--tag=$image" "--file=$here/Dockerfile" "$here/.."
@@ -56,7 +56,7 @@ status() {
   call xpk workload list "${where[@]}" "--filter-by-job=$name"
 }
 
-# XPK points kubectl at the cluster in each of its commands.
+# Each XPK command configures kubectl for the cluster.
 logs() {
   need_name
   call kubectl logs "--selector=xpk.google.com/workload=$name" --all-containers --prefix \
@@ -68,7 +68,7 @@ delete() {
   call xpk workload delete "--workload=$name" "${where[@]}" --force
 }
 
-# What Kubernetes takes for a name; XPK's own limit is 40 characters.
+# Checks a name by the rules of Kubernetes; XPK's own limit is 40 characters.
 need_name() {
   need name
   [[ $name =~ ^[a-z]([a-z0-9-]*[a-z0-9])?$ && ${#name} -lt 40 ]] ||

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# N processes of one program on this machine, as if each were a host.
+# Runs N processes of one program on this machine, each like a host of its own.
 #
 #   local.sh --processes=2 [--devices=4] [--gpus=1] [--port=PORT] [--dry_run] -- COMMAND
 #
-#   --processes  how many; each gets --coordinator_address, --process_count and --process_index
-#   --devices    gives each so many pretend CPU devices
-#   --gpus       gives each so many of this machine's GPUs, the first ones to the first process
-#   --port       where process 0 listens; some free one if not given
+#   --processes  their number; each gets --coordinator_address, --process_count, --process_index
+#   --devices    simulated CPU devices of each process
+#   --gpus       GPUs of each process; process 0 gets the first ones
+#   --port       the port of process 0; by default a free one
 #
-# When one process fails the others are ended, and the status is that of the one that failed.
+# If one process fails, the others are stopped. The status is that of the process that failed first.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,13 +18,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 processes=1 devices='' gpus='' port='' dry_run=''
 pids=()
 
-# One that nobody listens at, below those that systems give to callers.
+# Chooses a free port below the range that systems use for outgoing connections.
 choose_port() {
   port=$((20000 + RANDOM % 12000))
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 12000)); done
 }
 
-# The environment of process $1, as NAME=VALUE words in `settings`.
+# Sets `settings` to the environment of process $1, as NAME=VALUE words.
 choose_settings() {
   local gpu visible=''
   settings=()
@@ -40,7 +40,7 @@ choose_settings() {
   fi
 }
 
-# The whole command of process $1, in `command`.
+# Sets `command` to the whole command of process $1.
 choose_command() {
   choose_settings "$1"
   command=(env ${settings[@]+"${settings[@]}"} "${program[@]}")
@@ -63,8 +63,8 @@ label() {
   while IFS= read -r line || [[ -n $line ]]; do printf '[%s] %s\n' "$1" "$line"; done
 }
 
-# The status of the first process that fails, or 0 when all are done. One that ended because another
-# is gone says so by its status; the other one then has ended already.
+# Returns the status of the first process that fails, or 0 when all have finished. The status of a
+# process that lost another one counts only if no other process failed.
 watch() {
   local index status failed='' culprit left=$processes
   while [[ $left -gt 0 ]]; do
@@ -87,7 +87,7 @@ watch() {
   done
 }
 
-# TERM, and KILL for what is left after ten seconds.
+# Sends TERM to all processes, and KILL to those that still run after ten seconds.
 end_all() {
   local signal pid
   for signal in TERM KILL; do

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# One command on the GPUs of a SLURM cluster, one process for each GPU.
+# Runs one command on the GPUs of a SLURM cluster, with one process per GPU.
 #
 #   slurm.sh VERB --name=NAME [--dry_run] [-- COMMAND]
 #
 #   run     submits COMMAND: [--nodes=1] [--gpus_per_node=8] [--cpus_per_task=8] [--time=24:00:00]
 #           [--partition=P] [--account=A] [--setup=FILE] [--wait]
-#   status  what the queue says of it
-#   logs    prints its log, NAME.log
-#   delete  cancels it
+#   status  prints the job's state in the queue
+#   logs    prints the log, NAME.log
+#   delete  cancels the job
 #
-# --setup is sourced first, all processes inherit what it exports: `module load cuda`, a venv.
-# --wait ends when the job does, with its status. A job that is preempted or loses a node is put
-# back into the queue by SLURM and runs the same command again. The programs find the other
-# processes by SLURM's own variables. Run it on a login node, in a folder that all nodes see.
+# --setup names a file to source first, such as `module load cuda` or a venv; all processes inherit
+# its exports. --wait waits for the job and returns its status. SLURM requeues a job that is
+# preempted or loses a node; it runs the same command again. The programs detect the other processes
+# by SLURM's variables. Run this script on a login node, in a folder that all nodes share.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,7 +22,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name='' nodes=1 gpus_per_node=8 cpus_per_task=8 time='' partition='' account='' setup='' wait=''
 dry_run=''
 
-# No --gpus-per-task: jax gives process i the i-th GPU that it sees, so each must see all.
+# No --gpus-per-task: process i of a node uses the i-th visible GPU, so all must be visible.
 run() {
   local flags=("--job-name=$name" "--nodes=$nodes" "--ntasks-per-node=$gpus_per_node"
     "--gpus-per-node=$gpus_per_node" "--cpus-per-task=$cpus_per_task"

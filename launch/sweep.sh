@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# The runs of a sweep, each through a launcher.
+# Starts each run of a sweep with a launcher.
 #
 #   sweep.sh --question=QUESTION --workdir=DIR [--dry_run] -- LAUNCHER... -- COMMAND
 #
-# QUESTION, DIR and COMMAND are those of `python -m mathft_jax.sweep`, which makes the runs and
-# checks them here first. LAUNCHER is any of the others with its flags, {run} in them stands for
-# the run's name:
+# QUESTION, DIR and COMMAND are those of `python -m mathft_jax.sweep`, which creates the runs and
+# checks them on this machine first. LAUNCHER is one of the other scripts with its flags; {run} in
+# them is replaced by the run's name:
 #
 #   sweep.sh --question=margin --workdir=gs://mine/margin -- \
 #       launch/gke.sh run --cluster=c --zone=z --type=v6e-16 --image=i --name=margin-{run} -- \
 #       python -m mathft_jax.rerank --gin_file=...
 #
-# Launchers that submit (gke.sh, slurm.sh) return at once, so their runs go side by side; with the
-# others one goes after another. A run that fails is named and does not stop the others; then the
+# Launchers that submit (gke.sh, slurm.sh) return at once, so their runs run in parallel; with the
+# others they run one after another. A failed run is reported and does not stop the others; then the
 # status is 1. Compare them with `python -m mathft_jax.sweep ... --collect`.
 
 set -euo pipefail
@@ -23,7 +23,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 question='' workdir='' dry_run=''
 launcher=() base=()
 
-# Cuts `program` at its `--`.
+# Splits `program` at its `--`.
 split_program() {
   local word
   for word in ${program[@]+"${program[@]}"}; do
@@ -39,7 +39,7 @@ split_program() {
     die "$USAGE_ERROR" 'wanted -- LAUNCHER... -- COMMAND at the end. See --help.'
 }
 
-# launch COMMAND...: its last word ends in /NAME of the run.
+# launch COMMAND...: its last argument ends in /NAME of the run.
 launch() {
   local run=${*: -1} word words=()
   run=${run##*/}

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154 # the flags are tpu_vm.sh's
-# The states of a Cloud TPU, of a queued resource and of its nodes; sourced by tpu_vm.sh.
+# States of a Cloud TPU, of a queued resource and of its nodes. Sourced by tpu_vm.sh.
 
 readonly TIMED_OUT=4 NO_QUOTA=5
 
-now='' meaning=''  # what `look` saw
-assumed=MISSING # what a dry run takes the state for
+now='' meaning=''  # set by `look`
+assumed=MISSING # the state in a dry run
 
-# tpu VERB FLAGS...: of the VM, or of the queued resource.
+# tpu VERB FLAGS...: calls gcloud for the VM or the queued resource.
 tpu() {
   local verb=$1 kind=tpu-vm
   shift
@@ -14,7 +14,7 @@ tpu() {
   call gcloud compute tpus "$kind" "$verb" "$name" "$@" "${where[@]}"
 }
 
-# The published software of a TPU's type: cloud.google.com/tpu/docs/runtimes
+# Prints the software version of a TPU type: cloud.google.com/tpu/docs/runtimes
 software_of() {
   case $1 in
     v6e-*) echo v2-alpha-tpuv6e ;;
@@ -26,7 +26,8 @@ software_of() {
   esac
 }
 
-# describe KIND NAME FIELD: the field, MISSING where there is no such thing; other errors end it.
+# describe KIND NAME FIELD: prints the field, or MISSING if there is no such resource. Other errors
+# end the script.
 describe() {
   local found
   if found=$(gcloud compute tpus "$1" describe "$2" "--format=value($3)" "${where[@]}" 2>&1); then
@@ -39,7 +40,7 @@ describe() {
   fi
 }
 
-# The state, of the worst node when a queued resource still says ACTIVE of preempted ones.
+# Prints the state. If a queued resource is ACTIVE, prints that of a node that is not READY.
 state() {
   local now node
   [[ -z $dry_run ]] || { echo "$assumed" && return; }
@@ -68,8 +69,9 @@ nodes() {
   for ((index = 0; index < num_slices; index++)); do echo "$name-$index"; done
 }
 
-# each_node FUNCTION ARGUMENTS...: called with each node as the last argument, for all at once,
-# because no slice's programs go on without the others'; the status of one that failed.
+# each_node FUNCTION ARGUMENTS...: calls the function with each node as the last argument, in
+# parallel, because the programs of a slice wait for those of the others. Returns the status of one
+# that failed.
 each_node() {
   local node pid pids='' status=0
   if [[ $num_slices == 1 || -n $dry_run ]]; then
@@ -80,7 +82,7 @@ each_node() {
     "$@" "$node" &
     pids="$pids $!"
   done
-  # shellcheck disable=SC2064,SC2086 # the numbers of now, one word each
+  # shellcheck disable=SC2064,SC2086 # the current pids, one word each
   trap "kill $pids" INT TERM
   for pid in $pids; do
     wait "$pid" || status=$?
@@ -89,7 +91,7 @@ each_node() {
   return "$status"
 }
 
-# How many machines a node has.
+# Prints the number of machines of a node.
 count_workers() {
   local addresses
   [[ -z $dry_run ]] || { echo 1 && return; }
@@ -98,7 +100,7 @@ count_workers() {
   tr ';' '\n' <<<"$addresses" | grep -c .
 }
 
-# up, absent, coming or dead; a state that somebody chose, like STOPPED, is theirs to end.
+# Prints up, absent, coming or dead. A state that a person chose, like STOPPED, is an error.
 meaning_of() {
   case $1 in
     READY | ACTIVE) echo up ;;
@@ -117,7 +119,7 @@ look() {
   meaning=$(meaning_of "$now") || exit
 }
 
-# Looks until it is no longer on its way from one state to another; not for ever.
+# Waits while the state is a transition, up to --wait_minutes.
 settle() {
   local deadline=$((SECONDS + wait_minutes * 60))
   look
@@ -130,7 +132,7 @@ settle() {
   done
 }
 
-# Ends the launcher with the reason that gcloud gives.
+# Ends the script with gcloud's reason.
 will_not_come() {
   local reason
   reason=$(tpu describe 2>&1) || true

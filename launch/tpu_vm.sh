@@ -1,25 +1,24 @@
 #!/usr/bin/env bash
-# One command on all machines of a Cloud TPU, through gcloud.
+# Runs one command on all machines of a Cloud TPU with gcloud.
 #
 #   tpu_vm.sh VERB --name=NAME --zone=ZONE [--project=PROJECT] [--queued] [--dry_run] [-- COMMAND]
 #
-#   create   asks for --type=v5p-128 and waits until it is there [--spot] [--version=SOFTWARE]
+#   create   requests --type=v5p-128 and waits until it is ready [--spot] [--version=SOFTWARE]
 #   prepare  copies this folder's files and installs them on every machine [--extras=tpu,data]
-#   run      runs COMMAND on every machine and ends with its status; run again after a lost
-#            connection, it follows the same command
-#   stop     ends the command
-#   logs     fetches the logs of all machines into --to=FOLDER
+#   run      runs COMMAND on every machine and returns its status; after a lost connection, the
+#            same `run` shows the log of the same command again
+#   stop     stops the command
+#   logs     downloads the logs of all machines to --to=FOLDER
 #   status   prints the state of the TPU
 #   delete   deletes it
-#   keep     all of it: creates and prepares what is not there, runs COMMAND; a preempted TPU is
-#            deleted and created again, in spite of a want of capacity, and the same COMMAND run
-#            again, until it ends by itself
+#   keep     creates and prepares the TPU if needed and runs COMMAND; recreates a preempted TPU,
+#            also while capacity is short, and runs the same COMMAND again until it ends by itself
 #
 # An existing TPU needs no `create`. With --queued the TPU is a queued resource of that name,
-# --num_slices=N of them for multislice. With --dry_run the commands are printed, none is run.
-#   --wait_minutes=60  --poll_seconds=30    how long to wait for a TPU, how often to look
-#   --max_attempts=100  --delete_at_end     of keep
-# Ends with COMMAND's status, or 2: wrong flags, 3: another command runs there, 4: waited too
+# with --num_slices=N slices. With --dry_run the commands are printed and none is run.
+#   --wait_minutes=60  --poll_seconds=30    how long to wait for a TPU, and the interval
+#   --max_attempts=100  --delete_at_end     for keep
+# The status is that of COMMAND, or 2: wrong flags, 3: another command runs there, 4: waited too
 # long, 5: no quota, 6: preempted too often, 255: lost connection, else gcloud's.
 
 set -euo pipefail
@@ -81,7 +80,7 @@ prepare() {
   return "$status"
 }
 
-# The files that git knows of or would add, as they are now.
+# Packs the files that git tracks or would add, with uncommitted edits.
 pack() {
   [[ -z $dry_run ]] || return 0
   git -C "$here/.." ls-files -z --cached --others --exclude-standard |
@@ -90,7 +89,7 @@ pack() {
     done | COPYFILE_DISABLE=1 tar -czf "$1" -C "$here/.." --null -T -
 }
 
-# Files are not changed under a command that runs.
+# Does not change files while a command runs.
 unpack_command() {
   local worker='bash mathft_jax/launch/worker.sh'
   echo "if $worker running 2>/dev/null; then echo 'A command runs here: nothing is changed.';" \
@@ -107,7 +106,7 @@ stop() {
   each_node tell 'bash mathft_jax/launch/worker.sh stop'
 }
 
-# A file per machine, one after another: --output-directory of gcloud 528 writes elsewhere.
+# One file per machine, one after another: --output-directory of gcloud 528 writes elsewhere.
 logs() {
   local node worker workers
   need to
@@ -123,14 +122,14 @@ logs() {
   done
 }
 
-# copy FILE NODE: to all machines of a node.
+# copy FILE NODE: copies a file to all machines of a node.
 copy() {
   call gcloud compute tpus tpu-vm scp "$1" "$2:mathft_jax.tar.gz" --worker=all "${where[@]}"
 }
 
-# tell COMMAND NODE: a shell command for all machines of a node. A machine that is lost is noticed
-# within two minutes. gcloud starts the command again, up to ten times, when the connection is
-# lost, so it must be one that may be started twice.
+# tell COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed within
+# two minutes. After a lost connection gcloud starts the command again, up to ten times, so it must
+# be a command that may be started twice.
 tell() {
   call gcloud compute tpus tpu-vm ssh "$2" --worker=all "--command=$1" \
     --ssh-flag=-oServerAliveInterval=30 --ssh-flag=-oServerAliveCountMax=4 "${where[@]}"
@@ -163,7 +162,8 @@ keep() {
   [[ -z $delete_at_end ]] || delete
 }
 
-# Up and prepared, whatever it was; not, for want of capacity. `prepared` is the caller's.
+# Creates and prepares the TPU if needed. Fails if there is no capacity. `prepared` is a variable of
+# the caller.
 make_ready() {
   local status=0
   settle
@@ -184,7 +184,7 @@ make_ready() {
   prepared=true
 }
 
-# ssh may not be up at once; machines that are busy with the command are prepared.
+# Tries again, because ssh may not be ready at once. Machines that run the command are prepared.
 prepare_soon() {
   local try status
   for try in 1 2 3; do

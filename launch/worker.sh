@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What a machine of a TPU does when tpu_vm.sh tells all of them to; Linux only.
+# Runs on each machine of a TPU, called by tpu_vm.sh; Linux only.
 #
 #   worker.sh prepare [EXTRAS]   installs this folder's project into ~/mathft_jax_env
-#   worker.sh run COMMAND...     starts the command, follows its log and ends with its status
-#   worker.sh stop               ends the command
+#   worker.sh run COMMAND...     starts the command, shows its log and returns its status
+#   worker.sh stop               stops the command
 #   worker.sh logs               prints the logs of all commands so far
 #   worker.sh running            status 0 while a command runs
 #
-# The command outlives the connection: after a lost one, the same `run` follows the same command.
+# The command continues after a lost connection; the same `run` then shows its log again.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,7 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/calls.sh"
 
 readonly BUSY=3 PYTHON_VERSION=3.12
-readonly MARK=mathft_jax_worker # the name of the process that guards the command
+readonly MARK=mathft_jax_worker # the name of the process that waits for the command
 project=$(cd "$here/.." && pwd)
 environment=$HOME/mathft_jax_env
 state=$HOME/mathft_jax_run
@@ -28,7 +28,7 @@ prepare() {
   python3 -m uv pip install --python "$environment/bin/python" --editable "${project}[$extras]"
 }
 
-# True while the last command runs; a process number reused after a reboot does not count.
+# Returns 0 while the last command runs. A pid reused after a reboot does not count.
 running() {
   [[ -f $state/pid ]] && grep -qs "$MARK" "/proc/$(cat "$state/pid")/cmdline" || return 1
 }
@@ -51,10 +51,10 @@ run() {
 start() {
   [[ ! -f $state/log ]] || mv "$state/log" "$state/log.$(date +%Y%m%d-%H%M%S).$$"
   rm -f "$state/status"
-  : >"$state/log" # there before anything follows it
+  : >"$state/log" # must exist before tail reads it
   quoted "$@" >"$state/command"
   cd "$project"
-  # shellcheck disable=SC2016 # the guard expands these
+  # shellcheck disable=SC2016 # the waiting process expands these
   PATH=$environment/bin:$PATH setsid nohup bash -c '
     status=0
     "${@:2}" || status=$?
@@ -66,7 +66,7 @@ start() {
 stop() {
   local pid
   running || { say 'nothing runs.' && return; }
-  pid=$(cat "$state/pid") # of the guard, which leads a group of its own
+  pid=$(cat "$state/pid") # of the waiting process, which leads its own process group
   kill -TERM -- "-$pid"
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     kill -0 -- "-$pid" 2>/dev/null || return 0
