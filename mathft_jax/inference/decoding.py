@@ -236,7 +236,7 @@ def _grow_slots(config: DecodeConfig, state: DecodeState) -> DecodeState:
   slots = state.tokens_BU.shape[1]
   more = min(slots, config.max_decode_length - slots)
   assert state.cache.suffix is not None
-  suffix = kv_cache.grow_key_values(state.cache.suffix, more)
+  suffix = state.cache.suffix.grow(more)
   return state._replace(
     cache=dataclasses.replace(state.cache, suffix=suffix),
     tokens_BU=jnp.pad(state.tokens_BU, ((0, 0), (0, more))),

@@ -177,7 +177,7 @@ def _class_scores(
   positions_BWM = jnp.where(after_WM < 0, last_B11, length + after_WM)
   log_probs = _chunked_log_probs(config, params, hidden_BTD)
   log_probs_BW = log_probs.word_log_probs(
-    positions_BWM, words.ids_WM, words.mask_WM
+    positions_BWM, jnp.asarray(words.ids_WM), jnp.asarray(words.mask_WM)
   )
   return jax.nn.softmax(log_probs_BW)[:, 0]
 
