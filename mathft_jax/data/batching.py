@@ -267,9 +267,8 @@ def _make_batches(
   for start in range(0, len(rows), layout.batch_size):
     batch_rows = rows[start : start + layout.batch_size]
     batch = batch_arrays.make_token_arrays(batch_rows, shape, layout.pad_id)
-    segments = [
-      row[0] for row in batch_rows
-    ]  # rows with labels have one segment
+    # Rows with labels have one segment.
+    segments = [row[0] for row in batch_rows]
     if kinds - {SolutionExample}:
       batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
     if VerdictExample in kinds:

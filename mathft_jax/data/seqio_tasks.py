@@ -192,20 +192,23 @@ def _make_function_source(
   return seqio.FunctionDataSource(dataset, splits=SPLITS)
 
 
+def _encode_texts(
+  question: bytes | np.ndarray, solution: bytes | np.ndarray, config: TaskConfig
+) -> SolutionExample:
+  """Returns the example of two TensorFlow strings."""
+  texts = map(seqio_vocabulary.decode_tf_string, (question, solution))
+  return examples_lib.make_solution_example(
+    config.template, config.vocabulary, schema.Problem('', *texts)
+  )
+
+
 def _encode_problems(
   dataset: tf.data.Dataset, config: TaskConfig
 ) -> tf.data.Dataset:
   """Returns TFDS examples as token ids, with the texts for seqio's inspection tools."""
 
   def encode(question: bytes, solution: bytes) -> list[np.ndarray]:
-    problem = schema.Problem(
-      id='',
-      question=seqio_vocabulary.decode_tf_string(question),
-      solution=seqio_vocabulary.decode_tf_string(solution),
-    )
-    example = examples_lib.make_solution_example(
-      config.template, config.vocabulary, problem
-    )
+    example = _encode_texts(question, solution, config)
     return [example.inputs, example.targets]
 
   def encode_tf(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -363,17 +366,8 @@ class TaskExamples(TaskConfig):
     """ValueError if cached ids have another vocabulary or template than this object."""
     if not {'inputs_pretokenized', 'targets_pretokenized'} <= element.keys():
       return
-    problem = schema.Problem(
-      id='',
-      question=seqio_vocabulary.decode_tf_string(
-        element['inputs_pretokenized']
-      ),
-      solution=seqio_vocabulary.decode_tf_string(
-        element['targets_pretokenized']
-      ),
-    )
-    wanted = examples_lib.make_solution_example(
-      self.template, self.vocabulary, problem
+    wanted = _encode_texts(
+      element['inputs_pretokenized'], element['targets_pretokenized'], self
     )
     same_inputs = np.array_equal(element['inputs'], wanted.inputs)
     same_targets = np.array_equal(element['targets'], wanted.targets)
