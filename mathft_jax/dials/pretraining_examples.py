@@ -111,7 +111,7 @@ class DialPretrainingExamples:
     )
 
 
-def make_fact_chains(
+def make_fact_chain_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -128,7 +128,7 @@ def make_fact_chains(
   return texts
 
 
-def make_two_turn_steps(
+def make_two_turn_step_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -145,7 +145,7 @@ def make_two_turn_steps(
   return texts
 
 
-def make_fact_checks(
+def make_fact_check_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -171,7 +171,7 @@ def make_fact_checks(
   return texts
 
 
-def make_chained_checks(
+def make_chained_check_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -207,7 +207,7 @@ def make_chained_checks(
   return texts
 
 
-def make_solution_verdicts(
+def make_solution_verdict_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -226,7 +226,7 @@ def make_solution_verdicts(
   return texts
 
 
-def make_solved_problems(
+def make_solved_problem_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -258,7 +258,7 @@ def make_solved_problems(
   return texts
 
 
-def make_evaluator_prompts(
+def make_evaluator_prompt_examples(
   config: DialPretrainingExamples,
   rng: Generator,
   count: int,
@@ -286,13 +286,13 @@ def make_evaluator_prompts(
 
 
 EXAMPLE_MAKERS: Mapping[str, Callable[..., list[Pieces]]] = {
-  'chain': make_fact_chains,
-  'jump': make_two_turn_steps,
-  'check': make_fact_checks,
-  'trail': make_chained_checks,
-  'part': make_solution_verdicts,
-  'solve': make_solved_problems,
-  'review': make_evaluator_prompts,
+  'chain': make_fact_chain_examples,
+  'jump': make_two_turn_step_examples,
+  'check': make_fact_check_examples,
+  'trail': make_chained_check_examples,
+  'part': make_solution_verdict_examples,
+  'solve': make_solved_problem_examples,
+  'review': make_evaluator_prompt_examples,
 }
 
 
