@@ -6,6 +6,7 @@ file.values()['Maj1@N']     # values_P: one number in [0, 1] per problem
 
 from collections.abc import Sequence
 import dataclasses
+import itertools
 
 from etils import epath
 import numpy as np
@@ -75,16 +76,16 @@ def read_graded_candidates(
       'problem, each on one line with all its candidates.'
     )
 
-  candidates = [c for each in candidate_sets for c in each.candidates]
-  ungraded = all(c.is_correct is None for c in candidates)
-  unclustered = all(c.cluster is None for c in candidates)
-  if ungraded or (unclustered and any(c.is_correct for c in candidates)):
+  candidates = rule_results.all_candidates(candidate_sets)
+  is_correct = {candidate.is_correct for candidate in candidates}
+  clusters = {candidate.cluster for candidate in candidates}
+  if is_correct <= {None} or (clusters <= {None} and True in is_correct):
     raise ValueError(
       f'{path}: none of {len(candidates)} candidates has "is_correct" and "cluster";'
       ' run grade on the file first.'
     )
 
-  graded = [each for each in candidate_sets if not _is_ungradable(each)]
+  graded = [*itertools.filterfalse(_is_ungradable, candidate_sets)]
   omitted = len(candidate_sets) - len(graded)
   if not omitted:
     return graded, []
@@ -94,9 +95,11 @@ def read_graded_candidates(
 
 def _is_ungradable(candidate_set: CandidateSet) -> bool:
   """Returns whether the correctness is unknown; without any answer all candidates are wrong."""
-  candidates = candidate_set.candidates
-  if any(c.is_correct is not None for c in candidates):
-    return False
+  is_answered = False
+  for candidate in candidate_set.candidates:
+    if candidate.is_correct is not None:
+      return False
+    is_answered |= candidate.cluster is not None
   problem = candidate_set.problem
   has_reference = problem.answer is not None or bool(problem.solution)
-  return not has_reference or any(c.cluster is not None for c in candidates)
+  return is_answered or not has_reference

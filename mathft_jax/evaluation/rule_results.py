@@ -8,13 +8,14 @@ any answered candidate counts as wrong for every rule. A rule that cannot be app
 are missing, has no result, and a note states the reason.
 """
 
-from collections.abc import Callable, Sequence
+import collections
+from collections.abc import Sequence
 import dataclasses
 import functools
 
 import numpy as np
 
-from mathft_jax.data.schema import CandidateSet
+from mathft_jax.data.schema import Candidate, CandidateSet
 from mathft_jax.evaluation import score_baselines, voting
 
 GREEDY_ROW = 'Pass@1 (greedy)'
@@ -109,7 +110,8 @@ def evaluate_rules(
 
 def _check_names(rules: Sequence[voting.VotingRule]) -> None:
   names = [*map(voting.rule_name, rules)]
-  repeated = sorted({name for name in names if names.count(name) > 1})
+  counts = collections.Counter(names)
+  repeated = sorted(name for name in counts if counts[name] > 1)
   if repeated:
     raise ValueError(
       f'{repeated} occur more than once in the rules {names}; rules need different names.'
@@ -139,18 +141,27 @@ def _by_log_prob(rule: voting.VotingRule) -> voting.VotingRule:
 
 def _missing_reason(candidate_sets: Sequence[CandidateSet], field: str) -> str:
   """Returns why results are missing, counted over the whole file."""
-  candidates = [c for each in candidate_sets for c in each.candidates]
+  candidates = all_candidates(candidate_sets)
   if field == 'log_prob':
-    without = sum(c.log_prob is None for c in candidates)
+    log_probs = [candidate.log_prob for candidate in candidates]
+    without = log_probs.count(None)
     return f'{without:,} of {len(candidates):,} candidates carry no log_prob.'
-  answered = [c for c in candidates if c.cluster is not None]
-  without = sum(c.score is None for c in answered)
-  if without == len(answered):
+  scores = [c.score for c in candidates if c.cluster is not None]
+  without = scores.count(None)
+  if without == len(scores):
     return 'The file is not scored.'
   return (
-    f'{without:,} of {len(answered):,} answered candidates have no score; score gives one to '
+    f'{without:,} of {len(scores):,} answered candidates have no score; score gives one to '
     'all of them with top_clusters=None.'
   )
+
+
+def all_candidates(candidate_sets: Sequence[CandidateSet]) -> list[Candidate]:
+  """Returns the candidates of all problems."""
+  candidates = []
+  for candidate_set in candidate_sets:
+    candidates += candidate_set.candidates
+  return candidates
 
 
 def rule_correctness(
@@ -172,17 +183,21 @@ def greedy_correctness(
   candidate_sets: Sequence[CandidateSet], greedy: Sequence[CandidateSet]
 ) -> np.ndarray:
   """Returns values_P of one greedy candidate for each of the same problems, in any order."""
-  by_id = {each.problem.id: each for each in greedy}
-  ids = [each.problem.id for each in candidate_sets]
-  several = [each.problem.id for each in greedy if len(each.candidates) != 1]
-  missing = [id_ for id_ in ids if id_ not in by_id]
-  if several or missing or len(by_id) != len(ids):
+  by_id = {each.problem.id: each.candidates for each in greedy}
+  several = [id_ for id_, found in by_id.items() if len(found) != 1]
+  correct, missing = [], []
+  for candidate_set in candidate_sets:
+    id_ = candidate_set.problem.id
+    if id_ not in by_id:
+      missing.append(id_)
+    elif id_ not in several:
+      correct.append(bool(by_id[id_][0].is_correct))
+  if several or missing or len(by_id) != len(candidate_sets):
     raise ValueError(
-      f'The greedy file has {len(by_id)} problems, the candidate file {len(ids)}; '
+      f'The greedy file has {len(by_id)} problems, the candidate file {len(candidate_sets)}; '
       f'{len(missing)} are missing {missing[:3]}, {len(several)} do not have exactly one '
       f'candidate {several[:3]}. Wanted one greedy candidate for each of the same problems.'
     )
-  correct = [bool(by_id[id_].candidates[0].is_correct) for id_ in ids]
   return np.array(correct, float)
 
 
@@ -190,8 +205,8 @@ def results_by_top_clusters(
   candidate_sets: Sequence[CandidateSet],
 ) -> list[TopClusterResult]:
   """Returns accuracies and cost for K = 1, 2, 4, ... up to all clusters."""
-  total = sum(len(each.candidates) for each in candidate_sets)
-  sizes = [_cluster_sizes(each) for each in candidate_sets]
+  total = len(all_candidates(candidate_sets))
+  sizes = [*map(_cluster_sizes, candidate_sets)]
   answered = sum(map(sum, sizes))
   results = []
   for top_clusters in powers_of_two_up_to(max(map(len, sizes), default=0)):
@@ -235,41 +250,46 @@ def candidate_statistics(
   candidate_sets: Sequence[CandidateSet],
 ) -> dict[str, float | None]:
   """Returns counts and shares that describe the samples, over all problems and samples."""
-  candidates = [c for each in candidate_sets for c in each.candidates]
-  finished = [c.finished for c in candidates if c.finished is not None]
-  sizes_P = np.array([len(each.candidates) for each in candidate_sets])
-  clusters = [*map(_cluster_sizes, candidate_sets)]
+  counts = collections.Counter()
+  sizes, num_clusters, finished, largest_shares = [], [], [], []
+  for candidate_set in candidate_sets:
+    size = len(candidate_set.candidates)
+    clusters = _cluster_sizes(candidate_set)
+    sizes.append(size)
+    num_clusters.append(len(clusters))
+    if clusters:
+      largest_shares.append(clusters[0] / size)
 
-  correct, distinct_texts, ties = [], 0, 0
-  largest_shares = []
-  for candidate_set, cluster_sizes in zip(candidate_sets, clusters):
-    found = candidate_set.candidates
-    correct.append(sum(bool(c.is_correct) for c in found))
-    distinct_texts += len({c.solution for c in found})
-    if cluster_sizes:
-      largest_shares.append(cluster_sizes[0] / len(found))
-    ties += len(cluster_sizes) > 1 and cluster_sizes[0] == cluster_sizes[1]
-  correct_P = np.array(correct)
-  all_correct_P = (correct_P == sizes_P) & (sizes_P > 0)
+    correct, texts = 0, set()
+    for candidate in candidate_set.candidates:
+      correct += bool(candidate.is_correct)
+      texts.add(candidate.solution)
+      counts['scored'] += candidate.score is not None
+      if candidate.finished is not None:
+        finished.append(candidate.finished)
+    counts['answered'] += sum(clusters)
+    counts['texts'] += len(texts)
+    counts['unanswered'] += not clusters
+    counts['all_correct'] += 0 < correct == size
+    counts['none_correct'] += not correct
+    counts['ties'] += len(clusters) > 1 and clusters[0] == clusters[1]
 
-  def share(is_counted: Callable) -> float:
-    return _mean([*map(is_counted, candidates)])
-
+  total = max(sum(sizes), 1)
   return {
-    'problems': len(candidate_sets),
-    'candidates': len(candidates),
-    'candidates_per_problem_min': int(sizes_P.min()),
-    'candidates_per_problem_max': int(sizes_P.max()),
-    'answered': share(lambda c: c.cluster is not None),
+    'problems': len(sizes),
+    'candidates': sum(sizes),
+    'candidates_per_problem_min': min(sizes),
+    'candidates_per_problem_max': max(sizes),
+    'answered': counts['answered'] / total,
     'finished': _mean(finished) if finished else None,
-    'distinct_texts': distinct_texts,
-    'clusters_per_problem': float(np.mean([*map(len, clusters)])),
+    'distinct_texts': counts['texts'],
+    'clusters_per_problem': _mean(num_clusters),
     'largest_cluster_share': _mean(largest_shares),
-    'problems_without_answer': clusters.count([]),
-    'problems_all_correct': int(all_correct_P.sum()),
-    'problems_none_correct': int(np.sum(correct_P == 0)),
-    'majority_ties': ties,
-    'scored': share(lambda c: c.score is not None),
+    'problems_without_answer': counts['unanswered'],
+    'problems_all_correct': counts['all_correct'],
+    'problems_none_correct': counts['none_correct'],
+    'majority_ties': counts['ties'],
+    'scored': counts['scored'] / total,
   }
 
 

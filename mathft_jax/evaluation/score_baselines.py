@@ -51,10 +51,8 @@ def expected_random_accuracy(
 
   It is the share of correct candidates among those that the rule chooses from.
   """
-  members: list[Candidate] = []
-  for cluster in candidate_set.clusters()[:top_clusters]:
-    members += [candidate_set.candidates[index] for index in cluster]
-  return _share_correct(members)
+  members = voting.cluster_members(candidate_set.clusters()[:top_clusters])
+  return _share_correct(map(candidate_set.candidates.__getitem__, members))
 
 
 def mean_correctness(candidate_set: CandidateSet) -> float:

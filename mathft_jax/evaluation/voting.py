@@ -77,14 +77,12 @@ class Majority:
 
   def _keep_highest_scored(self, candidate_set: CandidateSet) -> CandidateSet:
     """Returns the `top_candidates` candidates of highest score in sampling order."""
-    answered = _members(candidate_set.clusters())
+    answered = cluster_members(candidate_set.clusters())
     scores = _scores(candidate_set, answered, self.name)
     best_first = sorted(answered, key=lambda index: -scores[index])
     kept = sorted(best_first[: self.top_candidates])
-    return dataclasses.replace(
-      candidate_set,
-      candidates=tuple(candidate_set.candidates[index] for index in kept),
-    )
+    candidates = map(candidate_set.candidates.__getitem__, kept)
+    return dataclasses.replace(candidate_set, candidates=tuple(candidates))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +101,7 @@ class Rerank:
     return f'RR.Top-{self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    members = _members(candidate_set.clusters()[: self.top_clusters])
+    members = cluster_members(candidate_set.clusters()[: self.top_clusters])
     scores = _scores(candidate_set, members, self.name)
     if not members:
       return None
@@ -128,13 +126,13 @@ class WeightedVote:
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     clusters = candidate_set.clusters()[: self.top_clusters]
-    scores = _scores(candidate_set, _members(clusters), self.name)
+    scores = _scores(candidate_set, cluster_members(clusters), self.name)
     if not clusters:
       return None
 
     def weight(cluster: Cluster) -> float:
       # fsum: the sum, and so the winner of a tie, must not depend on the order of the members.
-      return math.fsum(scores[index] for index in cluster)
+      return math.fsum(map(scores.__getitem__, cluster))
 
     heaviest = max(clusters, key=weight)
     return candidate_set.candidates[max(heaviest, key=scores.__getitem__)]
@@ -161,7 +159,7 @@ class Oracle:
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     indices: Iterable[int] = range(len(candidate_set.candidates))
     if self.top_clusters is not None:
-      indices = _members(candidate_set.clusters()[: self.top_clusters])
+      indices = cluster_members(candidate_set.clusters()[: self.top_clusters])
     for index in indices:
       if candidate_set.candidates[index].is_correct:
         return candidate_set.candidates[index]
@@ -195,7 +193,7 @@ def rule_name(rule: VotingRule) -> str:
   return name or str(rule)
 
 
-def _members(clusters: Sequence[Cluster]) -> list[int]:
+def cluster_members(clusters: Sequence[Cluster]) -> list[int]:
   """Returns the indices of all members of the clusters in sampling order."""
   members = []
   for cluster in clusters:

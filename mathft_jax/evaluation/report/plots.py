@@ -101,7 +101,7 @@ def plot_cost_against_clusters(section: JsonObject, title: str) -> bytes:
   _style(above, title, '', 'accuracy, %')
 
   positions = range(len(entries))
-  shares = _percent([entry['share'] for entry in entries])
+  shares = _percent(_column(entries, 'share'))
   below.bar(positions, shares, color=COLOURS[2], width=0.55)
   for position, share in enumerate(shares):
     below.annotate(
@@ -115,7 +115,7 @@ def plot_cost_against_clusters(section: JsonObject, title: str) -> bytes:
     )
   _style(below, '', 'K, largest clusters scored', 'candidates scored, %')
   below.set_ylim(0, 115)
-  labels = [str(entry['top_clusters']) for entry in entries]
+  labels = [*map(str, _column(entries, 'top_clusters'))]
   if labels:
     labels[-1] = f'all ({labels[-1]})'
   below.set_xticks(positions, labels)
@@ -146,19 +146,21 @@ def _plot_estimates(
 ) -> None:
   """Draws a line with its band at positions 0, 1, ..."""
   positions = range(len(estimates))
-  means = [estimate['mean'] for estimate in estimates]
   axes.plot(
     positions,
-    _percent(means),
+    _percent(_column(estimates, 'mean')),
     color=colour,
     linestyle=line,
     marker='o',
     markersize=3.5,
     linewidth=1.8,
   )
-  lows = [estimate['low'] for estimate in estimates]
-  highs = [estimate['high'] for estimate in estimates]
+  lows, highs = _column(estimates, 'low'), _column(estimates, 'high')
   _fill_band(axes, positions, lows, highs, colour)
+
+
+def _column(entries: Sequence[JsonObject], field: str) -> list[float]:
+  return [entry[field] for entry in entries]
 
 
 def _fill_band(

@@ -56,7 +56,7 @@ def make_file_section(
   candidate_sets = file.candidate_sets
   curves, curve_notes = _curves(candidate_sets, rules, settings)
   graders = {each.grader for each in candidate_sets if each.grader}
-  samples = sum(len(each.candidates) for each in candidate_sets)
+  samples = len(rule_results.all_candidates(candidate_sets))
   return {
     'graders': sorted(graders),
     'statistics': rule_results.candidate_statistics(candidate_sets),
@@ -316,12 +316,8 @@ def _note_scores_outside_unit_interval(
 
 
 def _known_scores(candidate_sets: Sequence[CandidateSet]) -> list[float]:
-  scores = []
-  for candidate_set in candidate_sets:
-    for candidate in candidate_set.candidates:
-      if candidate.score is not None:
-        scores.append(candidate.score)
-  return scores
+  candidates = rule_results.all_candidates(candidate_sets)
+  return [each.score for each in candidates if each.score is not None]
 
 
 def _to_json(
