@@ -69,8 +69,10 @@ def convert(
     lambda: _check_arguments(checkpoint, output, tokenizer, shard_bytes),
   )
 
-  is_huggingface = checkpoints.is_huggingface_checkpoint(checkpoint)
-  if is_huggingface and not _is_safetensors(output):
+  # The order matters: a safetensors output is checked before the checkpoint is opened.
+  if not _is_safetensors(output) and checkpoints.is_huggingface_checkpoint(
+    checkpoint
+  ):
     path = _write_orbax_checkpoint(checkpoint, output, dtype)
   else:
     processes.run_on_primary(

@@ -246,7 +246,7 @@ def test_a_job_in_a_bucket_goes_on_after_a_stop(bucket):
     'run/candidates.jsonl',
     'run/candidates.settings.json',
   ]
-  with pytest.raises(ValueError, match='made with other settings'):
+  with pytest.raises(ValueError, match='created with other settings'):
     batch_jobs.BatchJob(job.output, {'seed': 1}).is_complete()
 
 
