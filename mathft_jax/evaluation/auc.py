@@ -50,7 +50,9 @@ def mean_auc_within_problems(
       values.append(value)
   if not values:
     return None
-  num_candidates = sum(len(each.candidates) for each in candidate_sets)
+  num_candidates = 0
+  for candidate_set in candidate_sets:
+    num_candidates += len(candidate_set.candidates)
   return statistics.estimate_mean(
     np.array(values), confidence=confidence, samples=num_candidates
   )

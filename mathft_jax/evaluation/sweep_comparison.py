@@ -155,8 +155,9 @@ def _differences(a: RunSection, b: RunSection) -> DifferenceByRule:
     if rule in b.accuracies and a.values[rule].keys() == b.values[rule].keys():
       pair = ('a', rule), ('b', rule)
       ids = sorted(a.values[rule])
-      values[pair[0]] = np.array([a.values[rule][id_] for id_ in ids])
-      values[pair[1]] = np.array([b.values[rule][id_] for id_ in ids])
+      for side, section in zip(pair, (a, b)):
+        correct = map(section.values[rule].__getitem__, ids)
+        values[side] = np.array([*correct])
       pairs.append(pair)
   if not pairs:
     return {}

@@ -189,8 +189,8 @@ def _auc_table(results: RecipeResults) -> tables.Table:
   for loss, file in results.evaluators.items():
     scorers.append((f'evaluator, {loss}', file, _score_of))
   generator = next(iter(results.evaluators.values()))
-  candidates = [c for each in generator.candidate_sets for c in each.candidates]
-  if all(c.log_prob is not None for c in candidates):
+  candidates = rule_results.all_candidates(generator.candidate_sets)
+  if None not in map(_log_prob_of, candidates):
     scorers.append(("generator's log-prob", generator, _log_prob_of))
   if results.scored_by_control is not None:
     scorers.append(("control's log-prob", results.scored_by_control, _score_of))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import io
+import operator
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
@@ -160,7 +161,7 @@ def _plot_estimates(
 
 
 def _column(entries: Sequence[JsonObject], field: str) -> list[float]:
-  return [entry[field] for entry in entries]
+  return [*map(operator.itemgetter(field), entries)]
 
 
 def _fill_band(

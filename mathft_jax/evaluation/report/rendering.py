@@ -63,8 +63,10 @@ def render_markdown(report: JsonObject, images: PlotImages) -> str:
       name, section, report['settings']
     ):
       parts.append(tables.table_to_markdown(table))
-    parts += [f'![{image}](plots/{image})\n' for image in images[name]]
-    parts += [f'Note: {note}\n' for note in section['notes']]
+    for image in images[name]:
+      parts.append(f'![{image}](plots/{image})\n')
+    for note in section['notes']:
+      parts.append(f'Note: {note}\n')
   return '\n'.join(parts)
 
 
@@ -89,7 +91,8 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
         f'<img alt="{html_text.escape(image)}" src="data:image/png;base64,'
         f'{base64.b64encode(data).decode()}">'
       )
-    parts += [_paragraph(f'Note: {note}') for note in section['notes']]
+    for note in section['notes']:
+      parts.append(_paragraph(f'Note: {note}'))
   return '\n'.join(parts) + '\n'
 
 

@@ -4,6 +4,7 @@ tables = make_main_tables(json.loads(path.read_text()))
 """
 
 from collections.abc import Mapping, Sequence
+import operator
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
@@ -58,7 +59,7 @@ def _percent(entry: JsonObject | None) -> str:
 
 def _holm(entries: Sequence[JsonObject]) -> list[float]:
   return statistics.holm_adjusted_p_values(
-    [each['p_value'] for each in entries]
+    [*map(operator.itemgetter('p_value'), entries)]
   )
 
 
@@ -242,10 +243,12 @@ def _group_table(
   columns = [*map(_percent_by_name, groups.values())]
   body = []
   for name in _compared_names(section):
-    cells = [column[name] for column in columns]
+    cells = map(operator.itemgetter(name), columns)
     body.append((_with_sample_count(name, section), *cells))
-  sizes = [str(entries[0]['n']) for entries in groups.values()]
-  body.append(('n', *sizes))
+  sizes = ['n']
+  for entries in groups.values():
+    sizes.append(str(entries[0]['n']))
+  body.append(tuple(sizes))
   return [Table(title, ('', *groups), tuple(body))]
 
 

@@ -217,7 +217,7 @@ def _html_row(row: Row, tag: str) -> str:
 def write_tables(stem: epath.PathLike, tables: Sequence[Table]) -> str:
   """Writes <stem>.md and <stem>.json and returns the Markdown text."""
   text = '\n'.join(map(table_to_markdown, tables))
-  records = [dataclasses.asdict(table) for table in tables]
+  records = [*map(dataclasses.asdict, tables)]
   json_text = json.dumps(records, indent=1, ensure_ascii=False)
   epath.Path(f'{stem}.md').write_text(text)
   epath.Path(f'{stem}.json').write_text(f'{json_text}\n')
