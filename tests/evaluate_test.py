@@ -1,4 +1,4 @@
-"""The program: what it writes, when it writes again, and that equal inputs give equal reports."""
+"""Tests of the program evaluate: files, repeated runs, and equal bytes for equal inputs."""
 
 import dataclasses
 import json
@@ -174,7 +174,7 @@ def test_the_gin_form_runs_from_the_command_line(tmp_path):
   assert 'candidates/s' in done.stderr
 
 
-def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path):
+def test_equal_inputs_give_equal_bytes_in_any_folder(tmp_path):
   for place in ('one', 'two'):
     run(
       tmp_path / place / 'out',
@@ -187,9 +187,7 @@ def test_the_same_inputs_give_the_same_bytes_wherever_they_lie(tmp_path):
     assert one == two, name
 
 
-def test_a_finished_report_is_left_alone_and_another_input_makes_another(
-  tmp_path, capsys
-):
+def test_a_complete_report_is_rewritten_only_for_other_inputs(tmp_path, capsys):
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
   marked = path.stat().mtime
@@ -212,9 +210,7 @@ def test_a_finished_report_is_left_alone_and_another_input_makes_another(
   )
 
 
-def test_a_run_that_stopped_half_way_is_not_taken_for_whole(
-  tmp_path, monkeypatch
-):
+def test_an_interrupted_report_is_not_taken_as_complete(tmp_path, monkeypatch):
   candidates = scored_file(tmp_path / 'scored.jsonl')
 
   def stop(*_):
@@ -228,9 +224,7 @@ def test_a_run_that_stopped_half_way_is_not_taken_for_whole(
   assert run(tmp_path / 'out', candidates=candidates).exists()
 
 
-def test_several_files_stand_side_by_side_and_are_compared_with_the_first(
-  tmp_path, capsys
-):
+def test_several_files_are_compared_with_the_first(tmp_path, capsys):
   files = {
     'SSFT / fine': scored_file(tmp_path / 'a.jsonl'),
     'SSFT / terse': scored_file(tmp_path / 'b.jsonl', seed=1),

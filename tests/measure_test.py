@@ -1,4 +1,4 @@
-"""What a checkpoint solves, and what an evaluator makes of candidates: stages handed over."""
+"""Tests of the programs measure and rerank with stand-in programs."""
 
 import json
 

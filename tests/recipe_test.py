@@ -1,4 +1,4 @@
-"""The recipe hands over what it should, makes shared work once, and goes on where it stopped."""
+"""Tests of the recipe: inputs of each stage, shared stages, resuming, and tables."""
 
 import dataclasses
 import random
@@ -142,7 +142,7 @@ def run(workdir, fakes, **changed):
   return recipe.recipe(epath.Path(workdir), **(arguments | changed))
 
 
-def test_each_stage_starts_from_what_the_one_before_handed_over(tmp_path):
+def test_each_stage_starts_from_the_output_of_the_previous_stage(tmp_path):
   fakes = Fakes()
   run(tmp_path, fakes)
   trained = {
@@ -186,7 +186,7 @@ def test_evaluators_learn_from_training_and_validation_problems_only(tmp_path):
   assert {each.problem.split for each in tested} == {'test'}
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_tables(tmp_path):
+def test_a_stopped_recipe_resumes_and_writes_the_same_tables(tmp_path):
   whole = run(tmp_path / 'whole', Fakes()).read_text()
   for stop in (
     'ssft_fine',
@@ -251,7 +251,7 @@ SSFT_ALONE = ('scr', 'ssft_again', 'control', 'score')
   ],
   ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '',
 )
-def test_a_part_of_the_paper_makes_the_tables_that_it_can(
+def test_partial_recipes_write_the_tables_of_their_stages(
   tmp_path, missing, tables, claims
 ):
   fakes = Fakes()
@@ -271,7 +271,7 @@ def test_a_part_of_the_paper_makes_the_tables_that_it_can(
   assert not made & {gone.get(name, name) for name in missing}
 
 
-def test_parts_of_the_paper_share_what_they_have_in_common(tmp_path):
+def test_partial_recipes_share_stages(tmp_path):
   first, second = Fakes(), Fakes()
   styles = run(
     tmp_path,
@@ -288,7 +288,7 @@ def test_parts_of_the_paper_share_what_they_have_in_common(tmp_path):
   )
 
 
-def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
+def test_several_seeds_without_claims_give_one_table(tmp_path):
   fakes = Fakes()
   text = run(
     tmp_path,
@@ -300,12 +300,12 @@ def test_seeds_of_a_part_without_claims_end_in_one_table(tmp_path):
   assert 'SSFT fine: Maj1@N' in text and 'What shows' not in text
 
 
-def test_a_control_of_nothing_is_refused():
+def test_a_control_without_mtsf_is_an_error():
   with pytest.raises(ValueError, match='control'):
     without(Fakes(), 'scr')
 
 
-def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(
+def test_tables_over_seeds_count_the_runs_where_a_claim_shows(
   tmp_path,
 ):
   text = run(tmp_path, Fakes(), seeds=(0, 1)).read_text()
@@ -318,7 +318,7 @@ def test_several_seeds_end_in_one_table_that_counts_where_a_claim_shows(
   assert line.rstrip(' |').endswith('2 of 2')
 
 
-def test_a_style_that_is_not_there_is_refused_before_any_work(tmp_path):
+def test_an_unknown_style_is_an_error_before_any_stage(tmp_path):
   fakes = Fakes()
   with pytest.raises(ValueError, match="main_style is 'long'"):
     run(tmp_path, fakes, main_style='long')

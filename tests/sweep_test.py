@@ -1,4 +1,4 @@
-"""Every question changes its base; runs go on after a failure; their reports stand side by side."""
+"""Tests of sweeps: overlays, failed runs, and the comparison of reports."""
 
 import importlib
 import json
@@ -109,7 +109,7 @@ def run(asked, *base, options=()):
 
 
 @pytest.mark.parametrize('asked', QUESTIONS)
-def test_answers_make_different_configurations_of_their_base(asked, capsys):
+def test_overlays_make_different_configurations(asked, capsys):
   program, files = BASES[asked]
   if 'recipes/paper/ssft.gin' in files:
     pytest.importorskip('seqio', reason='the extra [data] is not installed')
@@ -153,9 +153,7 @@ def test_runs_in_a_bucket_keep_its_address():
     )
 
 
-def test_runs_go_one_after_another_and_their_reports_stand_side_by_side(
-  folder, capsys
-):
+def test_runs_are_sequential_and_their_reports_are_compared(folder, capsys):
   asked = question(
     folder, **{'10': 'toy.toy.right = 9', '2': 'toy.toy.right = 2'}
   )
@@ -178,7 +176,7 @@ def test_runs_go_one_after_another_and_their_reports_stand_side_by_side(
   ).read_text().strip() == said.out.strip()
 
 
-def test_a_failed_run_is_named_does_not_stop_the_others_and_fails_the_whole(
+def test_a_failed_run_does_not_stop_the_others_and_sets_the_exit_status(
   folder, capsys
 ):
   asked = question(folder, a='toy.toy.fails = True', b='toy.toy.right = 3')
@@ -190,25 +188,21 @@ def test_a_failed_run_is_named_does_not_stop_the_others_and_fails_the_whole(
   assert run(asked) == 0
 
 
-def test_answers_that_change_nothing_are_refused_before_any_run(folder, capsys):
+def test_equal_configurations_are_an_error_before_any_run(folder, capsys):
   asked = question(folder, a='toy.toy.right = 3', b='toy.toy.right = 4')
   assert run(asked, '--gin.toy.toy.right=5') == 2
   assert 'a and b make the same configuration' in capsys.readouterr().err
   assert not (folder / 'runs').exists()
 
 
-def test_an_answer_that_does_not_assemble_stops_all_before_any_run(
-  folder, capsys
-):
+def test_an_invalid_overlay_is_an_error_before_any_run(folder, capsys):
   asked = question(folder, a='toy.toy.right = 3', b='toy.toy.wrong = 4')
   assert run(asked) == 2
   assert "no parameter 'wrong'" in capsys.readouterr().err
   assert not (folder / 'runs').exists()
 
 
-def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(
-  folder, capsys
-):
+def test_printed_commands_can_be_run_and_collected(folder, capsys):
   asked = question(folder, a='toy.toy.right = 3', b='toy.toy.right = 4')
   assert run(asked, options=['--print_commands']) == 0
   commands = capsys.readouterr().out.splitlines()
@@ -219,9 +213,7 @@ def test_commands_for_a_cluster_are_whole_and_their_reports_are_collected(
   assert 'how_many = a: no report' in said and '40.0 [' in said
 
 
-def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(
-  folder, monkeypatch
-):
+def test_only_the_sweep_of_process_0_writes_the_comparison(folder, monkeypatch):
   asked = question(folder, a='toy.toy.right = 3')
   assert run(asked) == 0
   made = folder / 'runs' / 'comparison.md'
@@ -255,7 +247,7 @@ def test_of_sweeps_that_a_launcher_started_one_per_process_the_first_compares(
     ),
   ],
 )
-def test_what_cannot_be_run_is_refused_with_a_hint(argv, message, capsys):
+def test_wrong_command_lines_are_errors_with_a_hint(argv, message, capsys):
   assert sweep.main(['sweep', *argv]) == 2
   assert message in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Curves over k: formulas against enumeration, random subsets against the rules themselves."""
+"""Tests of accuracy at k: formulas against enumeration, random subsets against the rules."""
 
 import dataclasses
 import itertools
@@ -108,9 +108,7 @@ def test_random_subsets_have_the_mean_of_all_ordered_subsets(rule, k):
   st.sampled_from(RULES),
   st.integers(1, 9),
 )
-def test_on_every_drawn_subset_the_arrays_choose_as_the_rule_does(
-  sets, rule, k
-):
+def test_array_rules_equal_the_rules_on_every_sampled_subset(sets, rule, k):
   drawn = accuracy_at_k.sample_random_orders(
     sets, 3, np.random.default_rng(0)
   ).first(k)
@@ -136,7 +134,7 @@ def test_on_every_drawn_subset_the_arrays_choose_as_the_rule_does(
     assert found == (choice is not None and choice.is_correct)
 
 
-def test_draws_are_the_candidates_of_each_problem_in_random_orders():
+def test_random_orders_permute_the_candidates_of_each_problem():
   small, large = (
     candidate_set([('a', 0.1)]),
     candidate_set([('b', 0.2), (CORRECT, 0.3)]),
@@ -154,7 +152,7 @@ def test_draws_are_the_candidates_of_each_problem_in_random_orders():
 
 @settings(max_examples=50)
 @given(candidate_sets(8))
-def test_one_sample_is_one_sample_under_every_rule(unit):
+def test_accuracy_at_1_is_equal_for_every_rule(unit):
   wanted = (
     np.mean([c.is_correct for c in unit.candidates]) if unit.candidates else 0.0
   )
@@ -164,7 +162,7 @@ def test_one_sample_is_one_sample_under_every_rule(unit):
     ] == pytest.approx(wanted)
 
 
-def test_problems_of_different_size_use_all_they_have():
+def test_problems_with_fewer_than_k_candidates_use_all_of_them():
   small = candidate_set([(CORRECT, 0.1)], 'small')
   large = candidate_set([('a', 0.9)] * 3 + [(CORRECT, 0.1)] * 4, 'large')
   for rule in RULES:
@@ -178,7 +176,7 @@ def test_problems_of_different_size_use_all_they_have():
   )
 
 
-def test_blocks_of_problems_do_not_change_the_law(monkeypatch):
+def test_blocks_of_problems_do_not_change_the_mean(monkeypatch):
   sets = [TRICKY] * 30
   monkeypatch.setattr(accuracy_at_k, 'MAX_BLOCK_ELEMENTS', 1)
   found = accuracy_at_k.rule_accuracy_at_k(
@@ -207,7 +205,7 @@ def test_empty_and_answerless_problems_count_as_wrong():
     )
 
 
-def test_a_partly_scored_file_has_no_curve_of_a_rule_that_scores():
+def test_partly_scored_files_have_no_curve_of_rules_that_need_scores():
   unit = candidate_set([('a', 0.5), ('b', None), (None, None)])
   for rule in (
     voting.Rerank(1),
@@ -219,7 +217,7 @@ def test_a_partly_scored_file_has_no_curve_of_a_rule_that_scores():
   accuracy_at_k.rule_accuracy_at_k([unit], voting.Majority(), [1])
 
 
-def test_a_rule_of_the_users_own_has_no_curve():
+def test_custom_rules_have_no_curve():
   assert (
     accuracy_at_k.rule_accuracy_at_k(
       [TRICKY], lambda unit: unit.candidates[0], [1]

@@ -1,4 +1,4 @@
-"""AUC against pair counting, and within a problem against pooled."""
+"""Tests of the AUC against pair counting, within a problem and pooled."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,9 @@ import pytest
 from mathft_jax.evaluation import auc
 from tests.evaluation.candidates import CORRECT, candidate_set, scores
 
-SCORE = lambda candidate: candidate.score
+
+def score_of(candidate):
+  return candidate.score
 
 
 def by_pairs(scores_C, correct_C):
@@ -23,7 +25,7 @@ def by_pairs(scores_C, correct_C):
 
 
 @given(st.lists(st.tuples(scores(), st.booleans()), min_size=1, max_size=20))
-def test_auc_is_the_share_of_pairs_in_order(rows):
+def test_auc_equals_the_share_of_correctly_ordered_pairs(rows):
   scores_C, correct_C = map(np.array, zip(*rows))
   assert auc.area_under_roc(scores_C, correct_C) == pytest.approx(
     by_pairs(scores_C, correct_C), nan_ok=True
@@ -39,16 +41,16 @@ def test_weights_count_like_repetitions():
   assert found == pytest.approx(1 / 4)
 
 
-def test_knowing_which_problems_are_hard_is_pooled_auc_only():
+def test_separating_easy_from_hard_problems_raises_only_the_pooled_auc():
   easy = candidate_set([(CORRECT, 0.9)] * 3 + [('a', 0.9)], 'easy')
   hard = candidate_set([(CORRECT, 0.1)] + [('a', 0.1)] * 3, 'hard')
-  assert auc.mean_auc_within_problems([easy, hard], SCORE).mean == 0.5
-  assert auc.pooled_auc([easy, hard], SCORE).mean == pytest.approx(
+  assert auc.mean_auc_within_problems([easy, hard], score_of).mean == 0.5
+  assert auc.pooled_auc([easy, hard], score_of).mean == pytest.approx(
     by_pairs([0.9] * 4 + [0.1] * 4, [1, 1, 1, 0, 1, 0, 0, 0])
   )
 
 
-def test_problems_of_one_kind_and_candidates_without_answer_or_score_do_not_count():
+def test_auc_ignores_one_sided_problems_and_unanswered_or_unscored_candidates():
   sets = [
     candidate_set(
       [(CORRECT, 0.9), ('a', 0.2), (None, 1.0), ('b', None)], 'both'
@@ -56,18 +58,21 @@ def test_problems_of_one_kind_and_candidates_without_answer_or_score_do_not_coun
     candidate_set([(CORRECT, 0.1)], 'right'),
     candidate_set([('a', 0.9)], 'wrong'),
   ]
-  within = auc.mean_auc_within_problems(sets, SCORE)
+  within = auc.mean_auc_within_problems(sets, score_of)
   assert (within.mean, within.n) == (1.0, 1)
-  assert auc.mean_auc_within_problems(sets[1:], SCORE) is None
-  assert auc.pooled_auc(sets[1:2], SCORE) is None
+  assert auc.mean_auc_within_problems(sets[1:], score_of) is None
+  assert auc.pooled_auc(sets[1:2], score_of) is None
 
 
-def test_pooled_interval_holds_the_value_and_narrows_with_more_problems():
+def test_pooled_interval_contains_the_value_and_narrows_with_more_problems():
   rng = np.random.default_rng(0)
   sets = [
     candidate_set([(CORRECT, rng.normal(0.3)), ('a', rng.normal())] * 2, str(i))
     for i in range(400)
   ]
-  few, many = auc.pooled_auc(sets[:50], SCORE), auc.pooled_auc(sets, SCORE)
+  few, many = (
+    auc.pooled_auc(sets[:50], score_of),
+    auc.pooled_auc(sets, score_of),
+  )
   assert few.low < few.mean < few.high and many.low < many.mean < many.high
   assert many.high - many.low < 0.6 * (few.high - few.low)

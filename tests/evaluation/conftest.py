@@ -1,4 +1,4 @@
-"""No deadline per example: on a busy machine it would fail what is right."""
+"""Hypothesis without a deadline per example, which would fail on a busy machine."""
 
 import hypothesis
 

@@ -1,4 +1,4 @@
-"""Rows of a candidate file: what counts as wrong, what is left out, what re-ranking must beat."""
+"""Tests of rule results: wrong problems, omitted rules, baselines and candidate statistics."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_every_rule_is_a_row_and_problems_without_answers_are_wrong():
   assert rows[rule_results.SAMPLE_MEAN_ROW].values_P.tolist() == [0.5, 0, 0]
 
 
-def test_rows_say_what_kind_they_are():
+def test_results_have_their_kind():
   rows, _ = rows_of([candidate_set([(CORRECT, 0.5, -1.0)])])
   assert {name: row.kind for name, row in rows.items()} == {
     rule_results.SAMPLE_MEAN_ROW: 'sample',
@@ -46,7 +46,7 @@ def test_rows_say_what_kind_they_are():
   }
 
 
-def test_two_rules_of_one_name_are_refused():
+def test_two_rules_with_the_same_name_are_an_error():
   with pytest.raises(ValueError, match=r"\['W.RR'\] occur more than once"):
     rows_of(
       [candidate_set([(CORRECT, 0.5)])],
@@ -54,7 +54,7 @@ def test_two_rules_of_one_name_are_refused():
     )
 
 
-def test_an_unscored_file_has_the_rows_that_need_no_score_and_says_why():
+def test_unscored_files_omit_rules_that_need_scores_with_a_note():
   rows, notes = rows_of(
     [candidate_set([(CORRECT, None, -1.0), ('a', None, -2.0)])]
   )
@@ -64,7 +64,7 @@ def test_an_unscored_file_has_the_rows_that_need_no_score_and_says_why():
   ]
 
 
-def test_a_file_scored_for_its_largest_clusters_keeps_the_rules_over_them():
+def test_files_with_scores_of_the_largest_clusters_keep_the_rules_over_them():
   rows, notes = rows_of(
     [candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])]
   )
@@ -76,7 +76,7 @@ def test_a_file_scored_for_its_largest_clusters_keeps_the_rules_over_them():
   ]
 
 
-def test_chance_is_the_share_of_correct_ones_that_the_rule_could_choose():
+def test_random_accuracy_is_the_share_of_correct_candidates_to_choose_from():
   unit = candidate_set([('a', 0.9), ('a', 0.1), (CORRECT, 0.5), (None, 0.5)])
   assert score_baselines.expected_random_accuracy(unit) == pytest.approx(1 / 3)
   assert score_baselines.expected_random_accuracy(unit, top_clusters=1) == 0
@@ -127,7 +127,7 @@ def test_greedy_of_other_problems_is_an_error(greedy, message):
     rows_of(sets, greedy=greedy)
 
 
-def test_sweep_counts_the_members_of_the_largest_clusters():
+def test_top_cluster_results_count_the_scored_candidates():
   sets = [
     candidate_set(
       [('a', 0.1)] * 3 + [(CORRECT, 0.9)] * 2 + [('b', 0.2), (None, None)], 'p'
@@ -142,7 +142,7 @@ def test_sweep_counts_the_members_of_the_largest_clusters():
   assert [row.ceiling_P.tolist() for row in rows] == [[0, 1], [1, 1], [1, 1]]
 
 
-def test_sweep_leaves_out_what_was_not_scored():
+def test_top_cluster_results_are_none_where_scores_are_missing():
   rows = rule_results.results_by_top_clusters(
     [candidate_set([(CORRECT, 0.4), (CORRECT, 0.5), ('a', None)])]
   )
@@ -159,11 +159,11 @@ def test_sweep_leaves_out_what_was_not_scored():
     (64, [1, 2, 4, 8, 16, 32, 64]),
   ],
 )
-def test_powers_of_two_end_at_the_most(most, wanted):
+def test_powers_of_two_end_at_the_limit(most, wanted):
   assert rule_results.powers_of_two_up_to(most) == wanted
 
 
-def test_statistics_count_what_the_samples_are_like():
+def test_candidate_statistics_count_answers_ties_and_clusters():
   sets = [
     candidate_set([('a', 0.5), (CORRECT, 0.5), (None, None), ('a', 0.1)], 'p'),
     candidate_set([(CORRECT, 0.5), ('b', 0.1)], 'q'),

@@ -1,4 +1,4 @@
-"""Intervals and tests against published numbers, visible formulas and simulation."""
+"""Tests of intervals and tests against published numbers, formulas and simulation."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +67,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 @pytest.mark.parametrize(
   'values', [[], [0.5, 1.1], [-0.1], [float('nan')], [[0.0]]]
 )
-def test_values_that_are_no_shares_are_refused(values):
+def test_values_outside_the_unit_interval_are_an_error(values):
   with pytest.raises(ValueError, match=r'wanted one number in \[0, 1\]'):
     statistics.estimate_mean(np.array(values, float))
 
@@ -113,7 +113,7 @@ def test_difference_is_antisymmetric(a_P, shift):
   assert back.p_value == pytest.approx(there.p_value)
 
 
-def test_bootstrap_interval_is_that_of_the_normal_law_for_many_problems():
+def test_bootstrap_interval_is_close_to_normal_for_many_problems():
   rng = np.random.default_rng(0)
   a_P, b_P = rng.integers(0, 2, size=(2, 2000)).astype(float)
   found = statistics.paired_difference(a_P, b_P, resamples=4000)

@@ -59,7 +59,7 @@ def test_each_rule_on_one_example(rule, wanted):
   assert rule(EXAMPLE).solution == wanted
 
 
-def test_a_correct_answer_outside_the_largest_clusters_is_beyond_their_ceiling():
+def test_ceiling_of_top_clusters_ignores_other_clusters():
   assert voting.Oracle(top_clusters=1)(EXAMPLE) is None
 
 
@@ -76,7 +76,7 @@ def test_a_candidate_without_an_answer_is_never_chosen():
 
 
 @pytest.mark.parametrize('rows', [[], [(None, 0.5)]])
-def test_nothing_is_chosen_where_nobody_has_an_answer(rows):
+def test_nothing_is_chosen_without_an_answered_candidate(rows):
   for rule in voting.paper_rules():
     assert rule(candidate_set(rows)) is None
 
@@ -94,7 +94,7 @@ def test_names_are_those_of_the_paper():
   ]
 
 
-def test_a_rule_that_needs_a_missing_score_says_so():
+def test_missing_scores_are_an_error_that_names_the_rule():
   unit = candidate_set([('a', 0.5), ('a', 0.5), ('b', None)])
   for rule in (
     voting.Rerank(),
@@ -123,7 +123,7 @@ def test_a_score_that_is_not_a_number_is_an_error():
 @pytest.mark.parametrize(
   'build', [voting.Majority, voting.Rerank, voting.WeightedVote, voting.Oracle]
 )
-def test_zero_clusters_or_candidates_are_refused(build):
+def test_zero_clusters_or_candidates_are_an_error(build):
   with pytest.raises(ValueError, match='is 0; wanted at least 1'):
     build(0)
 
@@ -148,7 +148,7 @@ def test_a_vote_of_the_best_one_is_reranking_and_of_all_is_the_vote(unit):
 
 
 @given(candidate_sets(), st.floats(0, 1))
-def test_a_constant_evaluator_leaves_the_vote(unit, constant):
+def test_a_constant_evaluator_gives_the_majority_vote(unit, constant):
   unit = with_scores(unit, lambda each: constant)
   assert voting.WeightedVote()(unit) == voting.Majority()(unit)
 
@@ -168,7 +168,7 @@ def test_a_perfect_evaluator_reaches_the_ceilings(unit, top_clusters):
 
 
 @given(candidate_sets(), st.integers(1, 6))
-def test_no_rule_passes_its_ceiling(unit, top_clusters):
+def test_no_rule_exceeds_its_ceiling(unit, top_clusters):
   for rule in (voting.Rerank(top_clusters), voting.WeightedVote(top_clusters)):
     if answer(rule(unit)) == CORRECT:
       assert voting.Oracle(top_clusters)(unit)

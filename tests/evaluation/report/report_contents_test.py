@@ -102,7 +102,7 @@ def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
   assert all(b == 'Maj1@N' for _, b in pairs[: len(names) - 1])
 
 
-def test_a_misspelt_baseline_is_said(tmp_path):
+def test_an_unknown_baseline_is_noted(tmp_path):
   section = report_contents.make_file_section(
     evaluated(tmp_path, some_sets()),
     RULES,
@@ -130,7 +130,7 @@ def test_curves_end_near_the_rules_and_start_at_one_sample(tmp_path):
   )
 
 
-def test_a_rule_of_the_users_own_is_in_every_table_but_the_curves(tmp_path):
+def test_custom_rules_are_in_every_table_except_the_curves(tmp_path):
   def last_sampled(unit):
     return unit.candidates[-1]
 
@@ -143,7 +143,7 @@ def test_a_rule_of_the_users_own_is_in_every_table_but_the_curves(tmp_path):
   assert any('No curve of last_sampled' in note for note in section['notes'])
 
 
-def test_scores_that_are_no_probabilities_are_said(tmp_path):
+def test_scores_outside_the_unit_interval_are_noted(tmp_path):
   section = report_contents.make_file_section(
     evaluated(tmp_path, [candidate_set([(CORRECT, -3.5)])]), RULES, FEW
   )

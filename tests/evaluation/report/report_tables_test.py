@@ -1,4 +1,4 @@
-"""The tables of a report say what report.json says."""
+"""Tests of the tables made from report.json."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def settings_of(whole=SETTINGS):
   return {'baseline': whole.baseline, 'confidence': whole.confidence}
 
 
-def test_each_rule_stands_with_its_interval_and_its_difference_to_the_vote(
+def test_rules_table_has_intervals_and_differences_to_the_baseline(
   section,
 ):
   table = report_tables.make_rules_table('name', section, settings_of())
@@ -72,7 +72,7 @@ def test_each_rule_stands_with_its_interval_and_its_difference_to_the_vote(
   assert rows['MajK@3-4, K=1'][0] == 'ceiling' and rows['Pass@3-4'][2] == ''
 
 
-def test_the_evaluator_is_set_against_log_prob_with_the_evaluator_first(
+def test_log_prob_table_has_the_evaluator_first(
   section,
 ):
   table = by_title(report_tables.make_file_tables('x', section, settings_of()))[
@@ -106,7 +106,7 @@ def test_cost_and_curves_and_groups_have_their_tables(section):
   assert rows_of(tables['AUC'])['evaluator'][1] == '50'
 
 
-def test_several_files_stand_in_one_grid(tmp_path, section):
+def test_several_files_share_one_grid(tmp_path, section):
   other = section_of(tmp_path, 'other', wrong=10)
   whole = {
     'files': {'a': section, 'b': other},
@@ -124,7 +124,7 @@ def test_several_files_stand_in_one_grid(tmp_path, section):
   )
 
 
-def test_facts_count_problems_nobody_can_get_right(section):
+def test_sample_description_counts_unanswered_problems(section):
   text = report_tables.describe_samples(section)
   assert (
     '50 problems x 3-4 candidates: 88.2% of the candidates have an answer'

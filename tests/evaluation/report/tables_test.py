@@ -1,4 +1,4 @@
-"""Tables: what stands in a cell, and that Markdown and HTML keep it."""
+"""Tests of table cells, and of tables as Markdown and HTML."""
 
 import numpy as np
 import pytest
