@@ -272,4 +272,4 @@ def _num_slices(stages: Sequence[Stage]) -> int:
 if __name__ == '__main__':
   from mathft_jax.config import entry_point
 
-  entry_point.run_program(plan, of_stages=PARAMETERS_BY_PROGRAM)
+  entry_point.run_program(plan, stage_parameters=PARAMETERS_BY_PROGRAM)

@@ -52,7 +52,7 @@ def run_plan(tmp_path, capsys):
     status = entry_point.main(
       plan.plan,
       ['plan', f'--gin.PLAN_OUTPUT={output}', *flags],
-      of_stages=plan.PARAMETERS_BY_PROGRAM,
+      stage_parameters=plan.PARAMETERS_BY_PROGRAM,
     )
     captured = capsys.readouterr()
     document = (

@@ -1,15 +1,18 @@
-"""The programs that gin files configure, for a program that is about other programs.
+"""Finds the programs that gin files configure, for a program that is about other programs.
 
-A recipe's stages are the programs that it names as values (`ssft = @ssft/train.train`); files that
-configure a program and name it nowhere are one stage with it.
+  programs = find_configured_programs({'train.train': ('model', 'data.batch_size')})
+
+The stages of a recipe are programs that are values (`ssft = @ssft/train.train`). A program that is
+configured but is no value counts once, without a scope.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import copy
 import dataclasses
 from typing import Any
 
 import gin
+from gin import config as gin_config
 
 from mathft_jax.config import resolved_config
 from mathft_jax.config.errors import ConfigError
@@ -18,12 +21,12 @@ from mathft_jax.config.gin_files import signature_parameters
 
 @dataclasses.dataclass(frozen=True)
 class ConfiguredProgram:
-  """One program with what was asked for of its arguments.
+  """A program with the arguments that gin files give it.
 
   Attributes:
-    scope: of its bindings: 'ssft', or '' where there is one use of the program.
-    program: its gin name, 'train.train'.
-    arguments: as objects; defaults too.
+    scope: gin scope of its bindings, such as 'ssft'; '' if there is only one use of the program.
+    program: gin name, such as 'train.train'.
+    arguments: built values by name, defaults included.
   """
 
   scope: str
@@ -32,102 +35,114 @@ class ConfiguredProgram:
 
   @property
   def name(self) -> str:
+    """The scope, or the program's module if there is no scope."""
     return self.scope or self.program.partition('.')[0]
 
 
 def find_configured_programs(
-  wanted: Mapping[str, Sequence[str]],
+  parameters: Mapping[str, Sequence[str]],
 ) -> list[ConfiguredProgram]:
-  """The stages, in the files' order; ConfigError for an argument that is wanted and not set.
+  """Returns the configured programs in the order of the gin files.
 
   Args:
-    wanted: by gin name of a program, the parameters whose values are needed. 'data.batch_size' is the
-      parameter `batch_size` of the object that is the argument `data`; its value is returned as
-      'batch_size'. A name that begins with '?' is left out if its value cannot be built.
+    parameters: by gin name of a program, the parameters whose values are needed. 'data.batch_size'
+      is the parameter `batch_size` of the object that is the argument `data`; its value is returned
+      as 'batch_size'. A name that starts with '?' is left out if its value cannot be built.
+
+  Raises:
+    ConfigError: a parameter that is needed has no value.
   """
   functions = {}
-  for _, selector in gin.config._CONFIG:
-    found = gin.config._REGISTRY.get_match(selector)
-    if found is not None and (name := _gin_name(found.wrapped)) in wanted:
-      functions[found.wrapped] = name
-  uses = list(dict.fromkeys(_uses(functions)))
-  named = {function for _, function in uses}
-  uses += [('', function) for function in functions if function not in named]
-  return [
-    ConfiguredProgram(scope, name, _arguments(scope, function, wanted[name]))
-    for scope, function in uses
-    for name in [functions[function]]
-  ]
+  for _, selector in gin_config._CONFIG:
+    match = gin_config._REGISTRY.get_match(selector)
+    if match is None:
+      continue
+    function = match.wrapped
+    module = function.__module__.rpartition('.')[2]
+    name = f'{module}.{function.__name__}'
+    if name in parameters:
+      functions[function] = name
+
+  uses = list(dict.fromkeys(_find_uses(functions)))
+  functions_with_scope = {function for _, function in uses}
+  for function in functions:
+    if function not in functions_with_scope:
+      uses.append(('', function))
+
+  programs = []
+  for scope, function in uses:
+    name = functions[function]
+    arguments = _build_arguments(function, scope, parameters[name])
+    programs.append(ConfiguredProgram(scope, name, arguments))
+  return programs
 
 
-def _gin_name(function: Any) -> str:
-  return f'{function.__module__.rpartition(".")[2]}.{function.__name__}'
-
-
-def _uses(functions: Mapping[Any, str]) -> Iterator[tuple[str, Any]]:
-  """(scope, function) wherever one of the functions is a value."""
-  for bindings in gin.config._CONFIG.values():
+def _find_uses(
+  functions: Mapping[Callable, str],
+) -> Iterator[tuple[str, Callable]]:
+  """Yields (scope, function) where one of the functions is a value."""
+  for bindings in gin_config._CONFIG.values():
     for reference in resolved_config.iter_references(list(bindings.values())):
-      function = reference.configurable.wrapped
+      function = resolved_config.referenced_function(reference)
       if not reference.evaluate and function in functions:
         yield '/'.join(reference.scopes), function
 
 
-def _arguments(
-  scope: str, function: Any, wanted: Sequence[str]
+def _build_arguments(
+  function: Callable, scope: str, parameters: Sequence[str]
 ) -> dict[str, Any]:
-  """What is wanted of the function's arguments in a scope, as objects."""
-  values = {}
-  for each in wanted:
-    path, is_needed = (
-      each.removeprefix('?').split('.'),
-      not each.startswith('?'),
-    )
-    where = '/'.join(filter(None, (scope, function.__name__)))
+  where = f'{scope}/{function.__name__}' if scope else function.__name__
+  arguments = {}
+  for parameter in parameters:
+    path = parameter.removeprefix('?').split('.')
     try:
-      values.update(_value(function, scope, path, where))
+      arguments[path[-1]] = _build_value(function, scope, path, where)
     except Exception:
-      if is_needed:
+      if not parameter.startswith('?'):
         raise
-  return values
+  return arguments
 
 
-def _value(
-  function: Any, scope: str, path: Sequence[str], where: str
-) -> dict[str, Any]:
-  """{name: value} of a parameter; a longer path goes through objects that are arguments."""
+def _build_value(
+  configurable: Callable, scope: str, path: Sequence[str], where: str
+) -> Any:
+  """Returns the value of a parameter; a longer path leads through objects that are arguments."""
   name, *inner = path
   where = f'{where}.{name}'
   with gin.config_scope(scope or None):
-    bound = gin.get_bindings(function, resolve_references=False)
-    if name not in bound:
-      parameter = signature_parameters(function)[name]
-      if parameter.default is parameter.empty:
-        raise ConfigError(
-          f'{where} has no value. Set it in a gin file or with --gin.{where}=VALUE.'
-        )
-      value = parameter.default
-      for field in inner:
-        value = getattr(value, field)
-      return {path[-1]: value}
-    value = bound[name]
-    unset = sorted(set(resolved_config.iter_unset_macros(value)))
+    bindings = gin.get_bindings(configurable, resolve_references=False)
+    if name not in bindings:
+      return _default_value(configurable, path, where)
+
+    value = bindings[name]
     if resolved_config.depends_on_unset_macro(value):
+      unset = sorted(set(resolved_config.iter_unset_macros(value)))
       raise ConfigError(
         f'{where} needs {", ".join(unset) or "a macro"}. Set it with --gin.NAME=VALUE or in a gin '
         'file.'
       )
     if inner:
-      value, scope = resolved_config.follow_macros(value, scope)
-      return _value(
-        value.configurable.wrapped,
-        '/'.join(value.scopes) or scope,
-        inner,
-        where,
+      reference, scope = resolved_config.follow_macros(value, scope)
+      scope = '/'.join(reference.scopes) or scope
+      return _build_value(
+        resolved_config.referenced_function(reference), scope, inner, where
       )
     try:
-      return {
-        name: copy.deepcopy(value)
-      }  # copying a reference builds its object
+      return copy.deepcopy(value)  # gin builds a reference when it is copied
     except ValueError as error:
       raise ConfigError(resolved_config.strip_gin_trailer(error)) from error
+
+
+def _default_value(
+  configurable: Callable, path: Sequence[str], where: str
+) -> Any:
+  name, *inner = path
+  parameter = signature_parameters(configurable)[name]
+  if parameter.default is parameter.empty:
+    raise ConfigError(
+      f'{where} has no value. Set it in a gin file or with --gin.NAME=VALUE.'
+    )
+  value = parameter.default
+  for field in inner:
+    value = getattr(value, field)
+  return value

@@ -1,12 +1,12 @@
-"""The door: flags and gin files in, one call of a program out. Gin is nowhere else.
+"""Command-line entry point of all programs: parses flags and gin files and calls a function.
 
   python -m mathft_jax.train --gin_file=stages/ssft.gin --gin.MODEL_DIR=runs/x --gin.TRAIN_STEPS=100
 
-Everything that can be wrong with flags and files is found before the program is called and said in
-one message, with file and line. Functions and dataclasses stay plain: gin files begin with `from
-__gin__ import dynamic_registration` and import the modules they speak of. Programs get built
-objects. The configuration that a run uses is written to `<workdir>/config.gin`; a run of that file
-repeats it.
+Errors in flags and gin files are found before the program is called and reported in one message,
+with file and line. Programs are plain functions with built objects as arguments; only this package
+imports gin. Gin files start with `from __gin__ import dynamic_registration` and import the modules
+whose names they use. The resolved configuration is written to `<workdir>/config.gin`; a run with
+that file repeats the run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,12 @@ import os
 import pathlib
 import sys
 import traceback
-from typing import Any
 
 from absl import logging
 from etils import epath
 import gin
+from gin import config as gin_config
+from gin import config_parser
 
 from mathft_jax.config import (
   configured_programs,
@@ -32,301 +33,338 @@ from mathft_jax.config import (
 )
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import processes
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import atomic_files, remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
+LOG_FORMAT = '%(asctime)s %(levelname).1s %(message)s'
+
+Program = Callable[..., object]
+Arguments = dict[str, object]
 
 
 def run_program(
-  program: Callable[..., Any],
+  program: Program,
   *,
   plain_flags: Sequence[str] = (),
-  of_stages: Mapping[str, Sequence[str]] | None = None,
+  stage_parameters: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-  """Calls a program with what the command line says, and ends the process.
+  """Calls a program with the arguments that the command line gives, then exits.
 
   Args:
     program: a function of a module that was started as `python -m mathft_jax.<module>`.
-    plain_flags: its parameters that are flags of their own, `--checkpoint=PATH`.
-    of_stages: for a program about programs: what it wants to know of those that the gin files
-      configure (`stages.configured`), its parameter `stages`. Its own form, programs/<module>.gin,
-      is then read first and need not be named, and it runs alone, whatever processes there are.
+    plain_flags: parameters that have their own flags, `--checkpoint=PATH`.
+    stage_parameters: only for a program about other programs. It gets the programs that the gin
+      files configure as its argument `stages`, with these parameters (see
+      `configured_programs.find_configured_programs`). programs/<module>.gin is read first, and the
+      program runs in one process.
   """
-  sys.exit(
-    main(
-      _under_real_name(program),
-      sys.argv,
-      plain_flags=plain_flags,
-      of_stages=of_stages,
-    )
+  status = main(
+    _import_by_real_name(program),
+    sys.argv,
+    plain_flags=plain_flags,
+    stage_parameters=stage_parameters,
   )
+  sys.exit(status)
 
 
 def main(
-  program: Callable[..., Any],
+  program: Program,
   argv: Sequence[str],
   *,
   plain_flags: Sequence[str] = (),
-  of_stages: Mapping[str, Sequence[str]] | None = None,
+  stage_parameters: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
-  """The exit status of a program: 0, 1 when it refused its input, 2 for a wrong command line."""
+  """Runs a program and returns its exit status; arguments as for `run_program`.
+
+  The status is 0, 1 if the program rejects its input, or 2 if the command line is wrong.
+  """
   _log_to_stderr()
-  name, supplied = gin_name(program), frozenset({'stages'} if of_stages else ())
+  name = gin_name(program)
+  supplied = frozenset({'stages'} if stage_parameters else ())
   try:
-    arguments = flags.parse_command_line(argv, plain_flags, name)
-    if arguments.help:
+    command_line = flags.parse_command_line(argv, plain_flags, name)
+    if command_line.help:
       print(usage_text(program, plain_flags, supplied))
       return 0
-    flags.apply_library_flags(arguments)
-    if of_stages:
-      form = f'programs/{gin_name(program).partition(".")[0]}.gin'
-      arguments = dataclasses.replace(
-        arguments, gin_files=(form, *arguments.gin_files)
+    flags.apply_library_flags(command_line)
+
+    if stage_parameters:
+      own_file = f'programs/{name.partition(".")[0]}.gin'
+      command_line = dataclasses.replace(
+        command_line, gin_files=(own_file, *command_line.gin_files)
       )
-    found = load_config(program, arguments, supplied)
-    values = resolved_config.build_arguments(program, found)
-    if of_stages:
-      values['stages'] = configured_programs.find_configured_programs(of_stages)
+    config = load_config(program, command_line, supplied)
+    arguments: Arguments = resolved_config.build_arguments(program, config)
+    if stage_parameters:
+      arguments['stages'] = configured_programs.find_configured_programs(
+        stage_parameters
+      )
   except ConfigError as error:
     print(f'{name}: {error}', file=sys.stderr)
     return 2
-  if arguments.dry_run:
-    print(
-      found.text()
-      + _shapes(program, values, found)
-      + '# Dry run: nothing was done.'
-    )
+
+  if command_line.dry_run:
+    comments = _describe_arguments(program, arguments, config)
+    print(f'{config.text()}{comments}# Dry run: nothing was done.')
     return 0
-  if of_stages:
-    return _call(program, values)
+  if stage_parameters:
+    return _call(program, arguments)
   try:
-    return _together(program, values, found.text(), arguments)
+    return _run_in_processes(program, arguments, config.text(), command_line)
   except BaseException as error:
     process_startup.abort_all_processes(error)
     raise
 
 
-def _together(
-  program: Callable[..., Any],
-  values: dict[str, Any],
-  text: str,
-  arguments: flags.CommandLine,
+def _run_in_processes(
+  program: Program,
+  arguments: Arguments,
+  config_text: str,
+  command_line: flags.CommandLine,
 ) -> int:
   """Calls the program in this process, which may be one of several."""
   name = gin_name(program)
   try:
-    process_startup.start_process(arguments.place, name, text)
-    remote_paths.check_remote_clients(text, name)
-    process_startup.check_shared_workdir(values)
-    if 'workdir' in values and processes.is_primary():
-      remote_paths.check_writable(values['workdir'])
-      save_config(values['workdir'], program, text)
+    process_startup.start_process(
+      command_line.process_config, name, config_text
+    )
+    remote_paths.check_remote_clients(config_text, name)
+    process_startup.check_shared_workdir(arguments)
+    if 'workdir' in arguments and processes.is_primary():
+      workdir = epath.Path(str(arguments['workdir']))
+      remote_paths.check_writable(workdir)
+      save_config(workdir, program, config_text)
   except ValueError as error:
     return process_startup.exit_with_message(name, str(error), 1)
-  status = _call(program, values)
+  status = _call(program, arguments)
   processes.shutdown()
   return status
 
 
 def load_config(
-  program: Callable[..., Any],
-  arguments: flags.CommandLine,
+  program: Program,
+  command_line: flags.CommandLine,
   supplied: frozenset[str] = frozenset(),
 ) -> resolved_config.ResolvedConfig:
-  """The checked configuration of a program; `supplied` are parameters that need no value in it."""
-  read = _read(program, arguments)
-  _check_order(read.assignments)
-  _check_macros(read, arguments)
+  """Returns the checked configuration of a program.
+
+  Args:
+    program: the program.
+    command_line: gin files and bindings.
+    supplied: parameters that need no value in gin files.
+
+  Raises:
+    ConfigError: lists what is wrong.
+  """
+  reader = _read_gin_files(program, command_line)
+  _check_order(reader.assignments)
+  _check_macros(reader)
   gin.clear_config()
   resolved_config.register_program(program)
-  _parse(read, arguments)
+  _parse_with_gin(reader, command_line)
   return resolved_config.resolve_config(program, supplied)
 
 
 def save_config(
-  workdir: epath.PathLike, program: Callable[..., Any], text: str
+  workdir: epath.PathLike, program: Program, config_text: str
 ) -> None:
-  """Writes <workdir>/config.gin; one of an earlier run that differs is kept as config.1.gin, ..."""
+  """Writes <workdir>/config.gin; a different earlier one becomes config.<number>.gin."""
   path = epath.Path(workdir) / 'config.gin'
-  text = f'# python -m {program.__module__} --gin_file=config.gin\n{text}'
+  text = (
+    f'# python -m {program.__module__} --gin_file=config.gin\n{config_text}'
+  )
   if path.exists() and (old := path.read_text()) != text:
     changed = sorted(set(text.splitlines()) ^ set(old.splitlines()))
     number = 1 + len(list(path.parent.glob('config.*.gin')))
     path.rename(path.parent / f'config.{number}.gin')
     logging.warning(
-      '%s differs from that of the run before, which is config.%d.gin now: %s',
+      '%s differs from that of the last run, which is now config.%d.gin: %s',
       path,
       number,
       '; '.join(changed)[:2000],
     )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(text)
+  atomic_files.write_text_atomically(path, text)
 
 
 def usage_text(
-  program: Callable[..., Any],
+  program: Program,
   plain_flags: Sequence[str] = (),
   supplied: frozenset[str] = frozenset(),
 ) -> str:
-  """What the program does, its flags and its parameters, but for those that are `supplied`."""
+  """Returns the text of --help: what the program does, its flags and its parameters.
+
+  Args:
+    program: the program.
+    plain_flags: parameters that have their own flags.
+    supplied: parameters that users do not set; they are left out.
+  """
+  name = gin_name(program)
   module = importlib.import_module(program.__module__)
-  lines = []
-  for name, each in gin_files.signature_parameters(program).items():
-    if name in supplied:
+  parameters = []
+  for parameter in gin_files.signature_parameters(program).values():
+    if parameter.name in supplied:
       continue
-    default = (
-      'must be set' if each.default is each.empty else f'{each.default!r}'
-    )
-    lines.append(f'  {gin_name(program)}.{name}: {default}')
+    default = repr(parameter.default)
+    if parameter.default is parameter.empty:
+      default = 'must be set'
+    parameters.append(f'  {name}.{parameter.name}: {default}')
   return '\n'.join(
     [
       (module.__doc__ or '').strip(),
       '',
       'Flags:',
-      flags.describe_flags(plain_flags, gin_name(program)),
+      flags.describe_flags(plain_flags, name),
       '',
-      'Parameters, to set in gin files or by --gin.NAME=VALUE:',
-      *lines,
+      'Parameters, to set in gin files or with --gin.NAME=VALUE:',
+      *parameters,
       '',
       f'Gin files of the package: {gin_files.package_gin_directory()}',
       '',
-      f'{gin_name(program)}: {(program.__doc__ or "").strip()}',
+      f'{name}: {(program.__doc__ or "").strip()}',
     ]
   )
 
 
-def gin_name(program: Callable[..., Any]) -> str:
-  """`train.train`: how gin files that import the program's module call it."""
+def gin_name(program: Program) -> str:
+  """Returns the name of a program in gin files that import its module, such as `train.train`."""
   return f'{program.__module__.rpartition(".")[2]}.{program.__name__}'
 
 
-def _shapes(
-  program: Callable[..., Any],
-  values: dict[str, Any],
-  found: resolved_config.ResolvedConfig,
+def _describe_arguments(
+  program: Program,
+  arguments: Arguments,
+  config: resolved_config.ResolvedConfig,
 ) -> str:
-  """What the modules of the program and of its stages say of their arguments, as gin comments.
+  """Returns what modules of the program and of its stages report on their arguments.
 
-  A program's module may have `describe(**arguments) -> str`, which works on shapes alone.
+  A module may have `describe(**arguments) -> str`, which must work on shapes alone. The result is
+  text in gin comments.
   """
-  if (
-    'jax' in sys.modules
-  ):  # whose backend is asked for constants: never the accelerator's
+  if 'jax' in sys.modules:  # a dry run does not initialize the accelerator
     sys.modules['jax'].config.update('jax_platforms', 'cpu')
-  lines = []
-  for scope, function, arguments in [
-    ([], program, values),
-    *resolved_config.build_subprogram_arguments(found),
-  ]:
+  described = [('', program, arguments)]
+  for subprogram in config.subprograms:
+    scope = ''.join(f'{each}/' for each in subprogram.scope)
+    described.append((scope, subprogram.function, subprogram.build_arguments()))
+
+  text = ''
+  for scope, function, values in described:
     describe = getattr(sys.modules[function.__module__], 'describe', None)
-    if describe is not None:
-      lines.append(
-        f'{"/".join([*scope, gin_name(function)])}: {describe(**arguments)}'
-      )
-  return ''.join(
-    f'# {line}'.rstrip() + '\n' for each in lines for line in each.splitlines()
-  )
+    if describe is None:
+      continue
+    description = f'{scope}{gin_name(function)}: {describe(**values)}'
+    for line in description.splitlines():
+      text += f'# {line}'.rstrip() + '\n'
+  return text
 
 
-def _read(
-  program: Callable[..., Any], arguments: flags.CommandLine
+def _read_gin_files(
+  program: Program, command_line: flags.CommandLine
 ) -> gin_files.GinReader:
-  reader = gin_files.GinReader(arguments.search_paths)
-  for name in arguments.gin_files:
-    path = gin_files.find_gin_file(name, arguments.search_paths)
+  reader = gin_files.GinReader(command_line.search_paths)
+  for name in command_line.gin_files:
+    path = gin_files.find_gin_file(name, command_line.search_paths)
     reader.read(gin_files.GinSource(str(path), path.read_text()))
-  own = gin.config_parser.ImportStatement(
-    program.__module__, '.' in program.__module__, None, None
+
+  module = program.__module__
+  own_import = config_parser.ImportStatement(
+    module, '.' in module, None, config_parser.Location(None, 0, None, '')
   )
-  if own.bound_name() not in {each.bound_name() for each in reader.imports}:
-    reader.imports.append(own)
-  reader.read(gin_files.command_line_source(arguments.bindings, reader.imports))
+  imported = [statement.bound_name() for statement in reader.imports]
+  if own_import.bound_name() not in imported:
+    reader.imports.append(own_import)
+  reader.read(
+    gin_files.command_line_source(command_line.bindings, reader.imports)
+  )
   return reader
 
 
 def _check_order(assignments: Sequence[gin_files.MacroAssignment]) -> None:
-  """ConfigError where a file takes back what an earlier one has set, and nothing sets it again."""
-  last = {each.name: each for each in assignments}
-  for each in assignments:
-    reset = last[each.name]
-    if reset.is_required and not each.is_required:
+  """ConfigError if a later file resets a macro to %gin.REQUIRED that an earlier file has set."""
+  last = {assignment.name: assignment for assignment in assignments}
+  for assignment in assignments:
+    reset = last[assignment.name]
+    if reset.is_required and not assignment.is_required:
       raise ConfigError(
-        f'{reset.where} resets {each.name} to %gin.REQUIRED, after {each.where} has set it to '
-        f'{each.value!r}. Name {reset.source} before {each.source}.'
+        f'{reset.where} resets {assignment.name} to %gin.REQUIRED, after {assignment.where} has '
+        f'set it to {assignment.value!r}. Name {reset.source} before {assignment.source}.'
       )
 
 
-def _check_macros(
-  reader: gin_files.GinReader, arguments: flags.CommandLine
-) -> None:
-  """ConfigError for a macro on the command line that no file knows; a warning for one in a file."""
-  in_files = {
-    each.name for each in reader.assignments if each.source != 'command line'
-  }
-  for each in reader.assignments:
-    if each.name in reader.macros_used:
+def _check_macros(reader: gin_files.GinReader) -> None:
+  """ConfigError for an unknown macro on the command line; a warning for a similar one in a file."""
+  in_files, on_command_line = [], []
+  for assignment in reader.assignments:
+    is_flag = assignment.source == 'command line'
+    (on_command_line if is_flag else in_files).append(assignment)
+
+  known = {*reader.macros_used, *(each.name for each in in_files)}
+  for assignment in on_command_line:
+    if assignment.name not in known:
+      hint = did_you_mean(assignment.name, reader.macros_used)
+      used = ', '.join(sorted(reader.macros_used)) or 'no macro'
+      raise ConfigError(
+        f'{assignment.where}: nothing uses {assignment.name}.{hint} In use: {used}.'
+      )
+  for assignment in in_files:
+    if assignment.name in reader.macros_used:
       continue
-    if each.source == 'command line' and each.name not in in_files:
-      raise ConfigError(
-        f'{each.where}: nothing uses {each.name}.'
-        f'{did_you_mean(each.name, reader.macros_used)} In use: '
-        f'{", ".join(sorted(reader.macros_used)) or "no macro"}.'
-      )
-    meant = did_you_mean(each.name, reader.macros_used, likeness=0.85)
-    if each.source != 'command line' and meant:
+    hint = did_you_mean(assignment.name, reader.macros_used, 0.85)
+    if hint:
       logging.warning(
-        '%s: %s is set and used nowhere.%s', each.where, each.name, meant
+        '%s: %s is set and not used.%s',
+        assignment.where,
+        assignment.name,
+        hint,
       )
 
 
-def _parse(reader: gin_files.GinReader, arguments: flags.CommandLine) -> None:
-  """Gin's own reading of all sources; what it refuses is the person's mistake as well."""
-  for place in (
-    *arguments.search_paths,
-    str(gin_files.package_gin_directory()),
-  ):
-    if place not in gin.config._LOCATION_PREFIXES:
-      gin.add_config_file_search_path(place)
+def _parse_with_gin(
+  reader: gin_files.GinReader, command_line: flags.CommandLine
+) -> None:
+  """Lets gin parse all sources; what gin rejects is a ConfigError."""
+  package = str(gin_files.package_gin_directory())
+  for folder in (*command_line.search_paths, package):
+    if folder not in gin_config._LOCATION_PREFIXES:
+      gin.add_config_file_search_path(folder)
+  bindings = gin_files.command_line_source(
+    command_line.bindings, reader.imports
+  )
   try:
-    for name in arguments.gin_files:
-      path = gin_files.find_gin_file(name, arguments.search_paths)
+    for name in command_line.gin_files:
+      path = gin_files.find_gin_file(name, command_line.search_paths)
       gin.parse_config(path.read_text())
-    gin.parse_config(
-      gin_files.command_line_source(arguments.bindings, reader.imports).text
-    )
+    gin.parse_config(bindings.text)
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error
 
 
-def _call(program: Callable[..., Any], values: dict[str, Any]) -> int:
-  """Runs the program; what it refuses with ValueError is told without a traceback.
-
-  So is a file that is not there: whatever library looked for it, its name is all that is to say.
-  """
+def _call(program: Program, arguments: Arguments) -> int:
+  """Runs the program; a ValueError of this package or a missing file is printed as one line."""
+  name = gin_name(program)
   try:
-    result = program(**values)
+    result = program(**arguments)
   except FileNotFoundError as error:
     return process_startup.exit_with_message(
-      gin_name(program),
-      f'{error.filename or error}: no such file; wanted '
-      'one that an earlier program has written, or data of yours.',
+      name,
+      f'{error.filename or error}: no such file. Name a file that an earlier program has written, '
+      'or your own data.',
       1,
     )
   except ValueError as error:
     frames = traceback.extract_tb(error.__traceback__)
-    if not frames or not pathlib.Path(frames[-1].filename).is_relative_to(
-      PACKAGE
-    ):
+    raised_in = pathlib.Path(frames[-1].filename) if frames else pathlib.Path()
+    if not raised_in.is_relative_to(PACKAGE):
       raise
     return process_startup.exit_with_message(
-      gin_name(program), resolved_config.strip_gin_trailer(error), 1
+      name, resolved_config.strip_gin_trailer(error), 1
     )
-  logging.info('%s: %s', gin_name(program), result)
+  logging.info('%s: %s', name, result)
   return 0
 
 
-def _under_real_name(program: Callable[..., Any]) -> Callable[..., Any]:
-  """The program as its importers know it, also when its module was started as __main__."""
+def _import_by_real_name(program: Program) -> Program:
+  """Returns the program from its module; with `python -m` it is defined in `__main__`."""
   if program.__module__ != '__main__':
     return program
   spec = sys.modules['__main__'].__spec__
@@ -338,29 +376,21 @@ def _under_real_name(program: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _log_to_stderr() -> None:
-  """Our lines from INFO on, other libraries' from WARNING on, each with its time."""
+  """Logs INFO of this package and WARNING of other libraries, with times."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
-  handler.setFormatter(
-    python_logging.Formatter(
-      '%(asctime)s %(levelname).1s %(message)s', '%H:%M:%S'
-    )
-  )
-  if _ours not in handler.filters:
-    handler.addFilter(_ours)
+  handler.setFormatter(python_logging.Formatter(LOG_FORMAT, '%H:%M:%S'))
+  if _is_shown not in handler.filters:
+    handler.addFilter(_is_shown)
 
 
-def _ours(record: python_logging.LogRecord) -> bool:
-  if (
-    record.module == 'resource_reader'
-  ):  # gin calls each search path without the file an error
-    return False
-  if (
-    '_CHECKPOINT_METADATA' in record.getMessage()
-  ):  # orbax, of every item that is read on its own
-    return False
-  return record.levelno >= python_logging.WARNING or pathlib.Path(
-    record.pathname
-  ).is_relative_to(PACKAGE)
+def _is_shown(record: python_logging.LogRecord) -> bool:
+  if record.module == 'resource_reader':
+    return False  # gin logs an error for each search path without the file
+  if '_CHECKPOINT_METADATA' in record.getMessage():
+    return False  # orbax warns about each item that is read alone
+  if record.levelno >= python_logging.WARNING:
+    return True
+  return pathlib.Path(record.pathname).is_relative_to(PACKAGE)

@@ -1,17 +1,27 @@
-"""Mistakes in flags and gin files, told without a traceback."""
+"""Errors of flags and gin files, and suggestions for misspelled names."""
 
 from collections.abc import Iterable
 import difflib
 
 
 class ConfigError(ValueError):
-  """A mistake of the person at the keyboard; its text is all they need."""
+  """User configuration error, printed without a traceback."""
 
 
-def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
-  """' Did you mean x?' for known names that are at least so much like `name`, else ''."""
-  lowered = {each.lower(): each for each in known}
-  near = difflib.get_close_matches(name, lowered.values(), n=3, cutoff=likeness)
-  if not near and name.lower() in lowered:
-    near = [lowered[name.lower()]]
-  return f' Did you mean {" or ".join(near)}?' if near else ''
+def did_you_mean(
+  name: str, known: Iterable[str], min_similarity: float = 0.6
+) -> str:
+  """Returns ' Did you mean x?' for known names that are similar to `name`, else ''.
+
+  Args:
+    name: the unknown name.
+    known: accepted names.
+    min_similarity: from 0 to 1, as in `difflib`.
+  """
+  by_lower = {each.lower(): each for each in known}
+  similar = difflib.get_close_matches(
+    name, by_lower.values(), n=3, cutoff=min_similarity
+  )
+  if not similar and name.lower() in by_lower:
+    similar = [by_lower[name.lower()]]
+  return f' Did you mean {" or ".join(similar)}?' if similar else ''

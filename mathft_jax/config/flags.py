@@ -1,4 +1,9 @@
-"""The flags that all programs share, with t5x's names, and strings that need no escaped quotes."""
+"""Command-line flags that all programs share, named as in t5x.
+
+  command_line = parse_command_line(sys.argv)
+
+Strings in `--gin.NAME=VALUE` need no quotes.
+"""
 
 import ast
 from collections.abc import Sequence
@@ -11,111 +16,131 @@ from absl import flags
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import cluster_detection
 
-BEGINS_A_GIN_VALUE = ('@', '%', '[', '(', '{', "'", '"')
+GIN_VALUE_PREFIXES = ('@', '%', '[', '(', '{', "'", '"')
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-  """What stands on a command line."""
+  """Values of the flags.
+
+  Attributes:
+    gin_files: gin files, later ones win.
+    bindings: gin statements, in order.
+    search_paths: folders with gin files.
+    process_config: flags about processes.
+  """
 
   gin_files: tuple[str, ...] = ()
-  bindings: tuple[str, ...] = ()  # gin statements, in the order given
+  bindings: tuple[str, ...] = ()
   search_paths: tuple[str, ...] = ()
   dry_run: bool = False
   help: bool = False
   tfds_data_dir: str | None = None
   compilation_cache_dir: str | None = None
-  place: cluster_detection.ProcessConfig = cluster_detection.ProcessConfig()
+  process_config: cluster_detection.ProcessConfig = (
+    cluster_detection.ProcessConfig()
+  )
 
 
 def parse_command_line(
-  argv: Sequence[str], plain: Sequence[str] = (), program: str = ''
+  argv: Sequence[str], plain_flags: Sequence[str] = (), program: str = ''
 ) -> CommandLine:
-  """The arguments in `argv[1:]`; ConfigError for unknown flags.
+  """Parses `argv[1:]`.
 
   Args:
     argv: as in sys.argv.
-    plain: parameters of the program that are flags of their own, `--checkpoint=PATH`.
+    plain_flags: parameters of the program that have their own flags, `--checkpoint=PATH`.
     program: the program's gin name, `convert.convert`.
+
+  Raises:
+    ConfigError: a flag is unknown or has a wrong value.
   """
-  values = _definitions()
-  for name in plain:
+  flag_values = _define_flags()
+  for name in plain_flags:
     flags.DEFINE_string(
-      name, None, f'Parameter {program}.{name}.', flag_values=values
+      name, None, f'Parameter {program}.{name}.', flag_values=flag_values
     )
-  rest, bindings = [], []
+
+  other_arguments, bindings = [], []
   for argument in argv[1:]:
     flag, equals, value = argument.partition('=')
     name = flag.lstrip('-').removeprefix('gin.')
-    if argument.startswith('--gin.') or argument.startswith('-gin.'):
+    if argument.startswith(('--gin.', '-gin.')):
       if not equals:
-        raise ConfigError(f'{flag} has no value; wanted {flag}=VALUE.')
+        raise ConfigError(f'{flag} has no value. Write {flag}=VALUE.')
       bindings.append(f'{name} = {quote_as_gin_literal(value)}')
-    elif flag.startswith('-') and name in plain and equals:
+    elif flag.startswith('-') and name in plain_flags and equals:
       bindings.append(f'{program}.{name} = {quote_as_gin_literal(value)}')
     elif flag.startswith('-') and name == 'gin_bindings' and equals:
       bindings.append(value)
     else:
-      rest.append(argument)
+      other_arguments.append(argument)
+
   try:
-    positional = values([argv[0], *rest])[1:]
+    positional = flag_values([argv[0], *other_arguments])[1:]
   except flags.Error as error:
     raise ConfigError(f'{error}. See --help.') from error
   if positional:
     raise ConfigError(
-      f'{positional}: arguments without a name; wanted --flag=value. See --help.'
+      f'{positional}: arguments without a name. Write --flag=VALUE; see --help.'
     )
-  place = cluster_detection.ProcessConfig(
-    **{
-      field.name: getattr(values, field.name)
-      for field in dataclasses.fields(cluster_detection.ProcessConfig)
-    }
-  )
+
+  process_flags = {}
+  for field in dataclasses.fields(cluster_detection.ProcessConfig):
+    process_flags[field.name] = getattr(flag_values, field.name)
+  process_config = cluster_detection.ProcessConfig(**process_flags)
   try:
-    cluster_detection.check_process_config(place)
+    cluster_detection.check_process_config(process_config)
   except ValueError as error:
     raise ConfigError(str(error)) from error
+
   return CommandLine(
-    gin_files=tuple(values.gin_file),
-    bindings=(*values.gin_bindings, *bindings),
-    search_paths=tuple(values.gin_search_paths),
-    dry_run=values.dry_run,
-    help=values.help,
-    tfds_data_dir=values.tfds_data_dir,
-    compilation_cache_dir=values.compilation_cache_dir,
-    place=place,
+    gin_files=tuple(flag_values.gin_file),
+    bindings=(*flag_values.gin_bindings, *bindings),
+    search_paths=tuple(flag_values.gin_search_paths),
+    dry_run=flag_values.dry_run,
+    help=flag_values.help,
+    tfds_data_dir=flag_values.tfds_data_dir,
+    compilation_cache_dir=flag_values.compilation_cache_dir,
+    process_config=process_config,
   )
 
 
-def describe_flags(plain: Sequence[str] = (), program: str = '') -> str:
-  """The flags with a line on each."""
-  values = _definitions()
-  lines = [f'  --{name}: {values[name].help}' for name in sorted(values)]
-  lines.insert(
-    0, '  --gin.NAME=VALUE: sets a macro or parameter; strings need no quotes.'
+def describe_flags(plain_flags: Sequence[str] = (), program: str = '') -> str:
+  """Returns help on the flags, one line each."""
+  lines = []
+  for name in plain_flags:
+    lines.append(f'  --{name}: parameter {program}.{name}.')
+  lines.append(
+    '  --gin.NAME=VALUE: sets a macro or a parameter; strings need no quotes.'
   )
-  lines[:0] = [f'  --{name}: parameter {program}.{name}.' for name in plain]
+  flag_values = _define_flags()
+  for name in sorted(flag_values):
+    lines.append(f'  --{name}: {flag_values[name].help}')
   return '\n'.join(lines)
 
 
-def apply_library_flags(arguments: CommandLine) -> None:
-  """Makes the flags for other libraries known to them."""
-  if arguments.tfds_data_dir:
-    os.environ['TFDS_DATA_DIR'] = arguments.tfds_data_dir
-  if arguments.compilation_cache_dir:
-    os.environ['JAX_COMPILATION_CACHE_DIR'] = arguments.compilation_cache_dir
-    if 'jax' in sys.modules:  # which read its environment when it was imported
-      sys.modules['jax'].config.update(
-        'jax_compilation_cache_dir', arguments.compilation_cache_dir
-      )
+def apply_library_flags(command_line: CommandLine) -> None:
+  """Passes on the flags of TFDS and jax, which read the environment."""
+  if command_line.tfds_data_dir:
+    os.environ['TFDS_DATA_DIR'] = command_line.tfds_data_dir
+  cache = command_line.compilation_cache_dir
+  if cache:
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
+    if 'jax' in sys.modules:  # it has read the environment already
+      sys.modules['jax'].config.update('jax_compilation_cache_dir', cache)
   if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()  # libraries that read absl flags find their defaults
+    # Libraries that read absl flags get the defaults.
+    flags.FLAGS.mark_as_parsed()
 
 
 def quote_as_gin_literal(value: str) -> str:
-  """A command line value as gin reads it: numbers, None, lists, references; else a string."""
+  """Returns a command-line value as gin reads it.
+
+  Numbers, None, lists and references stay; everything else becomes a quoted string.
+  """
   stripped = value.strip()
-  if stripped.startswith(BEGINS_A_GIN_VALUE):
+  if stripped.startswith(GIN_VALUE_PREFIXES):
     return stripped
   try:
     ast.literal_eval(stripped)
@@ -124,66 +149,60 @@ def quote_as_gin_literal(value: str) -> str:
     return repr(value)
 
 
-def _definitions() -> flags.FlagValues:
-  values = flags.FlagValues()
-  flags.DEFINE_multi_string(
-    'gin_file',
-    [],
-    'A gin file; repeat the flag for more, later ones win.',
-    flag_values=values,
-  )
-  flags.DEFINE_multi_string(
-    'gin_bindings', [], 'A line of gin; repeatable.', flag_values=values
-  )
-  flags.DEFINE_multi_string(
+def _define_flags() -> flags.FlagValues:
+  flag_values = flags.FlagValues()
+  defaults = cluster_detection.ProcessConfig()
+
+  def define_list(name: str, help_text: str) -> None:
+    flags.DEFINE_multi_string(name, [], help_text, flag_values=flag_values)
+
+  def define_string(name: str, help_text: str) -> None:
+    flags.DEFINE_string(name, None, help_text, flag_values=flag_values)
+
+  def define_int(name: str, help_text: str) -> None:
+    flags.DEFINE_integer(name, None, help_text, flag_values=flag_values)
+
+  def define_seconds(name: str, default: float, help_text: str) -> None:
+    flags.DEFINE_float(name, default, help_text, flag_values=flag_values)
+
+  define_list('gin_file', 'Gin file. Repeat the flag for more; later ones win.')
+  define_list('gin_bindings', 'One line of gin. Repeatable.')
+  define_list(
     'gin_search_paths',
-    [],
-    "Where gin files are searched, after the current folder and before the package's own.",
-    flag_values=values,
+    'Folders with gin files, searched after the current folder and before those of the package.',
+  )
+  define_string('tfds_data_dir', 'Folder of prepared TFDS data sets.')
+  define_string(
+    'compilation_cache_dir', 'Folder in which jax caches compiled programs.'
+  )
+  define_string(
+    'coordinator_address',
+    'HOST:PORT of process 0 if there are several processes. On TPU pods and under SLURM it is '
+    'detected, like the next two.',
+  )
+  define_int('process_count', 'Number of processes.')
+  define_int('process_index', 'Index of this process, from 0.')
+  define_seconds(
+    'start_timeout_s',
+    defaults.start_timeout_s,
+    'Seconds to wait for the other processes at the start.',
+  )
+  define_seconds(
+    'heartbeat_timeout_s',
+    defaults.heartbeat_timeout_s,
+    'Abort if a process is silent for this many seconds.',
   )
   flags.DEFINE_boolean(
     'dry_run',
     False,
-    'Checks and prints the configuration and the sizes of trainings, then stops.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'tfds_data_dir', None, 'Where TFDS keeps prepared data.', flag_values=values
-  )
-  flags.DEFINE_string(
-    'compilation_cache_dir',
-    None,
-    'Where jax keeps compiled programs between runs.',
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    'coordinator_address',
-    None,
-    'HOST:PORT of process 0, for several processes; TPU pods and SLURM need none of the three.',
-    flag_values=values,
-  )
-  flags.DEFINE_integer(
-    'process_count', None, 'How many processes the run has.', flag_values=values
-  )
-  flags.DEFINE_integer(
-    'process_index',
-    None,
-    'Which of them this one is, from 0.',
-    flag_values=values,
-  )
-  flags.DEFINE_float(
-    'start_timeout_s',
-    cluster_detection.ProcessConfig.start_timeout_s,
-    'How long the processes of a run wait for each other.',
-    flag_values=values,
-  )
-  flags.DEFINE_float(
-    'heartbeat_timeout_s',
-    cluster_detection.ProcessConfig.heartbeat_timeout_s,
-    'All end when one process gives no sign of life for so long.',
-    flag_values=values,
+    'Check and print the configuration and the memory of training runs, then exit.',
+    flag_values=flag_values,
   )
   flags.DEFINE_boolean(
-    'help', False, 'Prints this text.', short_name='h', flag_values=values
+    'help',
+    False,
+    'Print this text and exit.',
+    short_name='h',
+    flag_values=flag_values,
   )
-  return values
+  return flag_values

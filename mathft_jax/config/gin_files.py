@@ -1,35 +1,48 @@
-"""Gin files and flags, found and read statement by statement before gin sees them.
+"""Finds and checks gin files and gin flags before gin parses them.
 
-Gin says little about names that it does not know and nothing about a file that undoes an earlier
-one, so both are looked for here, with file and line.
+  reader = GinReader(search_paths)
+  reader.read(GinSource(str(path), path.read_text()))
+
+Gin reports unknown names without a location, and it accepts a file that resets what an earlier file
+has set. This module checks both and reports file and line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import importlib
 import inspect
 import io
 import pathlib
 import tokenize
+import types
 from typing import Any
 
 from etils import epath
 from gin import config_parser
 
+from mathft_jax.config import renamed_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.storage import remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
-DYNAMIC = 'from __gin__ import dynamic_registration\n'
+DYNAMIC_REGISTRATION = 'from __gin__ import dynamic_registration\n'
+
+Modules = dict[str, types.ModuleType]  # by the name that a gin file uses
 
 
 @dataclasses.dataclass(frozen=True)
 class GinSource:
-  """A gin text to parse: a file, or all of the command line's bindings."""
+  """Gin text: a file, or all bindings of the command line.
+
+  Attributes:
+    name: file name, or 'command line'.
+    text: what gin parses.
+    first_line: first line that the user wrote; earlier lines are generated imports.
+  """
 
   name: str
   text: str
-  first_line: int = 1  # of what the person wrote, after our imports
+  first_line: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,150 +55,171 @@ class GinReference:
 
 @dataclasses.dataclass(frozen=True)
 class MacroAssignment:
-  """NAME = value, of a macro."""
+  """`NAME = value` of a macro.
+
+  Attributes:
+    where: file and line.
+    source: the file on the command line that contains or includes it.
+  """
 
   name: str
-  value: Any
+  value: object
   where: str
-  source: str  # the file named on the command line that this came with
+  source: str
 
   @property
   def is_required(self) -> bool:
+    """Whether the value is %gin.REQUIRED."""
     return self.value == GinReference('gin.REQUIRED', is_macro=True)
 
 
 def package_gin_directory() -> pathlib.Path:
-  """The package's own gin files: inside it when installed, beside it in a checkout."""
-  inside = PACKAGE / 'gin_configs'
-  return inside if inside.is_dir() else PACKAGE.parent / 'gin_configs'
+  """Returns the folder of the package's gin files, installed or in a checkout."""
+  installed = PACKAGE / 'gin_configs'
+  return installed if installed.is_dir() else PACKAGE.parent / 'gin_configs'
 
 
 def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
-  """The gin file of that name in the current folder, on a search path, or in a bucket."""
+  """Returns the path of a gin file.
+
+  Args:
+    name: path relative to the current folder, a search path or the package's gin files; or a URL.
+    search_paths: folders between the current folder and the package's gin files.
+
+  Raises:
+    ConfigError: there is no such file; the message lists the files that exist.
+  """
   if remote_paths.is_remote(name):
-    return _remote_file(name)
-  places = ['.', *search_paths, str(package_gin_directory())]
-  for place in places:
-    path = epath.Path(place) / name
+    return _find_remote_file(name)
+
+  folders = [*search_paths, str(package_gin_directory())]
+  for folder in ('.', *folders):
+    path = epath.Path(folder) / name
     if path.is_file():
       return path
-  known = [
-    str(path.relative_to(place))
-    for place in places[1:]
-    if epath.Path(place).is_dir()
-    for path in sorted(pathlib.Path(place).rglob('*.gin'))
-  ]
+
+  known = []
+  for folder in folders:
+    for path in sorted(pathlib.Path(folder).rglob('*.gin')):
+      known.append(str(path.relative_to(folder)))
   raise ConfigError(
-    f'No gin file {name!r} in {places}.{did_you_mean(name, known)}\nThere are: {", ".join(known)}'
+    f'No gin file {name!r} in {[".", *folders]}.{did_you_mean(name, known)}\n'
+    f'Known gin files: {", ".join(known)}'
   )
 
 
-def _remote_file(name: str) -> epath.Path:
+def _find_remote_file(name: str) -> epath.Path:
   try:
     remote_paths.check_remote_clients(name)
   except ValueError as error:
     raise ConfigError(str(error)) from error
-  if not epath.Path(name).is_file():
+  path = epath.Path(name)
+  if not path.is_file():
     raise ConfigError(f'No gin file {name}.')
-  return epath.Path(name)
+  return path
 
 
 def command_line_source(
   bindings: Sequence[str], imports: Sequence[config_parser.ImportStatement]
 ) -> GinSource:
-  """The bindings of the command line, which know the modules that the gin files import."""
+  """Returns the bindings of the command line; they may use modules that gin files import."""
   lines = list(dict.fromkeys(statement.format() for statement in imports))
-  return GinSource(
-    'command line',
-    DYNAMIC + '\n'.join([*lines, *bindings]) + '\n',
-    len(lines) + 2,
-  )
+  text = DYNAMIC_REGISTRATION + '\n'.join([*lines, *bindings]) + '\n'
+  return GinSource('command line', text, len(lines) + 2)
 
 
 class GinReader:
-  """Walks sources in order; checks names, remembers macros and imports."""
+  """Checks the names in gin sources and collects macros and imports.
+
+  Attributes:
+    assignments: macros that are set, in order.
+    macros_used: where each macro is used first.
+    imports: import statements, one for each bound name.
+  """
 
   def __init__(self, search_paths: Sequence[str]):
     self._search_paths = search_paths
     self.assignments: list[MacroAssignment] = []
-    self.macros_used: dict[str, str] = {}  # name -> where first
+    self.macros_used: dict[str, str] = {}
     self.imports: list[config_parser.ImportStatement] = []
 
   def read(self, source: GinSource, top: str | None = None) -> None:
-    """Checks one source and the files it includes."""
-    modules: dict[str, Any] = {}
-    for statement in self._statements(source):
-      where = self._where(source, statement.location)
-      if isinstance(statement, config_parser.ImportStatement):
-        self._import(statement, modules, where)
-      elif isinstance(statement, config_parser.IncludeStatement):
-        path = find_gin_file(statement.filename, self._search_paths)
-        self.read(GinSource(str(path), path.read_text()), top or source.name)
-      elif isinstance(statement, config_parser.BlockDeclaration):
-        resolve_selector(statement.selector, modules, where)
-      else:
-        self._binding(statement, modules, where, top or source.name)
+    """Checks one source and the files that it includes.
 
-  def _statements(self, source: GinSource) -> Iterator[Any]:
+    Args:
+      source: the text.
+      top: name of the source that includes it; None if none does.
+
+    Raises:
+      ConfigError: a syntax error, or a name that does not exist.
+    """
+    modules: Modules = {}
+    top = top or source.name
+    for statement in self._parse(source):
+      where = _location(source, statement.location)
+      match statement:
+        case config_parser.ImportStatement():
+          self._import(statement, modules, where)
+        case config_parser.IncludeStatement():
+          path = find_gin_file(statement.filename, self._search_paths)
+          self.read(GinSource(str(path), path.read_text()), top)
+        case config_parser.BlockDeclaration():
+          resolve_selector(statement.selector, modules, where)
+        case _:
+          self._bind(statement, modules, where, top)
+
+  def _parse(self, source: GinSource) -> Iterator[Any]:
     try:
       yield from config_parser.ConfigParser(
-        io.StringIO(source.text), _AsWritten()
+        io.StringIO(source.text), _KeepReferences()
       )
     except SyntaxError as error:
-      where = self._where(
-        source,
-        config_parser.Location(None, error.lineno or 0, None, error.text or ''),
-      )
-      raise ConfigError(f'{where}: {error.msg}') from error
-    except tokenize.TokenError as error:
-      where = self._where(
-        source, config_parser.Location(None, error.args[1][0] - 1, None, '')
-      )
+      location = config_parser.Location(None, error.lineno or 0, None, '')
       raise ConfigError(
-        f'{where}: {error.args[0]}: a bracket or quote is not closed.'
+        f'{_location(source, location)}: {error.msg}'
+      ) from error
+    except tokenize.TokenError as error:
+      line = error.args[1][0] - 1
+      location = config_parser.Location(None, line, None, '')
+      raise ConfigError(
+        f'{_location(source, location)}: {error.args[0]}: a bracket or quote is not closed.'
       ) from error
 
-  def _where(self, source: GinSource, location: config_parser.Location) -> str:
-    if source.first_line > 1:
-      lines = source.text.splitlines()
-      return f'{source.name}: {lines[min(location.line_num, len(lines)) - 1]}'
-    return f'{source.name}:{location.line_num}'
-
-  def _import(self, statement, modules: dict[str, Any], where: str) -> None:
+  def _import(
+    self,
+    statement: config_parser.ImportStatement,
+    modules: Modules,
+    where: str,
+  ) -> None:
     if statement.module.startswith('__gin__.'):
       return
-    try:
-      module = importlib.import_module(statement.module)
-    except ModuleNotFoundError as error:
-      if not statement.module.startswith(error.name or ' '):
-        raise ConfigError(f'{where}: {statement.format()}: {error}') from error
-      raise ConfigError(
-        f'{where}: {statement.format()}: no such module.'
-        f'{did_you_mean(statement.module.split(".")[-1], _siblings(statement))}'
-      ) from error
-    if statement.is_from or statement.alias:
-      modules[statement.bound_name()] = module
-    else:
-      modules[statement.bound_name()] = importlib.import_module(
-        statement.bound_name()
-      )
-    if statement.bound_name() not in {
-      known.bound_name() for known in self.imports
-    }:
+    name = statement.bound_name()
+    module = _import_module(statement, where)
+    if not statement.is_from and not statement.alias:
+      module = importlib.import_module(name)
+    modules[name] = module
+    if all(name != known.bound_name() for known in self.imports):
       self.imports.append(statement)
 
-  def _binding(
-    self, statement, modules: Mapping[str, Any], where: str, top: str
+  def _bind(
+    self,
+    statement: config_parser.BindingStatement,
+    modules: Modules,
+    where: str,
+    top: str,
   ) -> None:
     if statement.arg_name:
       configurable = resolve_selector(statement.selector, modules, where)
       _check_parameter(configurable, statement, where)
     else:
-      name = '/'.join(filter(None, (statement.scope, statement.selector)))
+      name = statement.selector
+      if statement.scope:
+        name = f'{statement.scope}/{name}'
       self.assignments.append(
         MacroAssignment(name, statement.value, where, top)
       )
-    for reference in _references(statement.value):
+
+    for reference in _iter_references(statement.value):
       if reference.is_macro:
         self.macros_used.setdefault(reference.name, where)
       else:
@@ -193,34 +227,48 @@ class GinReader:
 
 
 def resolve_selector(
-  selector: str, modules: Mapping[str, Any], where: str
+  selector: str, modules: Mapping[str, types.ModuleType], where: str
 ) -> Any:
-  """The function or class that `module.name` names in a file with these imports."""
+  """Returns the function or class of a selector such as `losses.Mle`; None for gin's own.
+
+  Args:
+    selector: as written in a gin file.
+    modules: modules that the file imports, by name.
+    where: file and line, for the error message.
+
+  Raises:
+    ConfigError: there is no such name.
+  """
   first, *names = selector.split('.')
   if first == 'gin':
     return None
   if first not in modules:
+    hint = did_you_mean(first, modules) or ' Add `from mathft_jax import ...`.'
     raise ConfigError(
-      f'{where}: {selector!r}: no import of {first!r} in this file.'
-      f'{did_you_mean(first, modules) or " Add `from mathft_jax import ...`."}'
+      f'{where}: {selector!r}: no import of {first!r} in this file.{hint}'
     )
-  found = modules[first]
+  value: Any = modules[first]
   for name in names:
-    if not hasattr(found, name):
-      public = [each for each in dir(found) if not each.startswith('_')]
+    if not hasattr(value, name):
+      new = renamed_names.new_symbol_name(getattr(value, '__name__', ''), name)
+      if new:
+        raise ConfigError(f'{where}: {first}.{name} is now {first}.{new}.')
+      public = [each for each in dir(value) if not each.startswith('_')]
       raise ConfigError(
         f'{where}: {first} has no {name!r}.{did_you_mean(name, public)}'
       )
-    found = getattr(found, name)
-  return found
+    value = getattr(value, name)
+  return value
 
 
-def signature_parameters(configurable: Any) -> dict[str, inspect.Parameter]:
-  """The parameters of a function or of a class's constructor."""
+def signature_parameters(
+  configurable: Callable,
+) -> dict[str, inspect.Parameter]:
+  """Returns the parameters of a function or of a class's constructor, by name."""
   return dict(inspect.signature(configurable).parameters)
 
 
-class _AsWritten(config_parser.ParserDelegate):
+class _KeepReferences(config_parser.ParserDelegate):
   """Keeps references as they are written."""
 
   def configurable_reference(self, scoped_configurable_name, evaluate):
@@ -230,38 +278,79 @@ class _AsWritten(config_parser.ParserDelegate):
     return GinReference(macro_name, is_macro=True)
 
 
-def _check_parameter(configurable: Any, statement, where: str) -> None:
+def _location(source: GinSource, location: config_parser.Location) -> str:
+  if source.first_line == 1:
+    return f'{source.name}:{location.line_num}'
+  lines = source.text.splitlines()
+  line = lines[min(location.line_num, len(lines)) - 1]
+  return f'{source.name}: {line}'
+
+
+def _import_module(
+  statement: config_parser.ImportStatement, where: str
+) -> types.ModuleType:
+  try:
+    return importlib.import_module(statement.module)
+  except ModuleNotFoundError as error:
+    if not statement.module.startswith(error.name or ' '):
+      raise ConfigError(f'{where}: {statement.format()}: {error}') from error
+    new = renamed_names.new_module_name(statement.module)
+    if new:
+      parent, _, name = new.rpartition('.')
+      raise ConfigError(
+        f'{where}: {statement.module} is now {new}. Write `from {parent} import {name}` and '
+        f'`{name}.` instead of `{statement.bound_name()}.`.'
+      ) from error
+    hint = did_you_mean(
+      statement.module.split('.')[-1], _sibling_modules(statement.module)
+    )
+    raise ConfigError(
+      f'{where}: {statement.format()}: no such module.{hint}'
+    ) from error
+
+
+def _check_parameter(
+  configurable: Callable | None,
+  statement: config_parser.BindingStatement,
+  where: str,
+) -> None:
   if configurable is None:
     return
-  known = signature_parameters(configurable)
-  takes_any = any(
-    each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values()
+  name, known = statement.arg_name, signature_parameters(configurable)
+  if name in known:
+    return
+  kinds = [parameter.kind for parameter in known.values()]
+  if inspect.Parameter.VAR_KEYWORD in kinds:
+    return
+  new = renamed_names.new_parameter_name(configurable, name)
+  if new:
+    new = new if '.' in new else f'{statement.selector}.{new}'
+    raise ConfigError(f'{where}: {statement.selector}.{name} is now {new}.')
+  raise ConfigError(
+    f'{where}: {statement.selector} has no parameter {name!r}.'
+    f'{did_you_mean(name, known)} It has: {", ".join(known)}.'
   )
-  if statement.arg_name not in known and not takes_any:
-    raise ConfigError(
-      f'{where}: {statement.selector} has no parameter {statement.arg_name!r}.'
-      f'{did_you_mean(statement.arg_name, known)} It has: {", ".join(known)}.'
-    )
 
 
-def _references(value: Any) -> Iterator[GinReference]:
+def _iter_references(value: object) -> Iterator[GinReference]:
   if isinstance(value, GinReference):
     yield value
   elif isinstance(value, Mapping):
-    for item in (*value.keys(), *value.values()):
-      yield from _references(item)
+    for key, item in value.items():
+      yield from _iter_references(key)
+      yield from _iter_references(item)
   elif isinstance(value, (list, tuple)):
     for item in value:
-      yield from _references(item)
+      yield from _iter_references(item)
 
 
-def _siblings(statement) -> list[str]:
-  """Names of the modules beside one that does not exist."""
-  parent = statement.module.rpartition('.')[0]
+def _sibling_modules(module: str) -> list[str]:
+  """Returns names of the modules in the package of a module that does not exist."""
   try:
-    paths = importlib.import_module(parent).__path__
+    paths = importlib.import_module(module.rpartition('.')[0]).__path__
   except (ImportError, AttributeError, ValueError):
     return []
-  return [
-    child.stem for path in paths for child in pathlib.Path(path).iterdir()
-  ]
+  names = []
+  for path in paths:
+    names += [child.stem for child in pathlib.Path(path).iterdir()]
+  return names

@@ -1,4 +1,8 @@
-"""What running a program means when several processes run it: they start, log and end together."""
+"""Starts and stops a program that runs in several processes.
+
+All processes must run the same program with the same configuration. The primary process prints
+errors that all processes have in common.
+"""
 
 from collections.abc import Mapping
 import importlib.metadata
@@ -8,7 +12,6 @@ import re
 import sys
 import time
 import traceback
-from typing import Any
 
 from absl import logging
 from etils import epath
@@ -16,8 +19,8 @@ from etils import epath
 import mathft_jax
 from mathft_jax.distributed import cluster_detection, processes
 
-SEEN_BY_ALL = 'seen_by_all'
-PLACE_S = 10.0  # network disks may show new files late
+PROBE_FILE = 'seen_by_all'
+PROBE_TIMEOUT_S = 10.0  # network disks may show new files late
 # Status codes of jax errors that a lost process may cause. jax raises them as several types.
 LOST_CONNECTION = re.compile(
   'UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|FAILED_PRECONDITION|DEADLINE_EXCEEDED'
@@ -25,57 +28,66 @@ LOST_CONNECTION = re.compile(
 
 
 def start_process(
-  place: cluster_detection.ProcessConfig, program: str, configuration: str
+  process_config: cluster_detection.ProcessConfig,
+  program: str,
+  config_text: str,
 ) -> None:
-  """Meets the other processes, which must run the same thing; then only the first is talkative."""
-  processes.initialize(
-    place,
-    {
-      'program': program,
-      'version': _versions(),
-      'configuration': configuration,
-    },
-  )
-  if not processes.is_primary():
-    handler = logging.get_absl_handler()
-    handler.setFormatter(
-      python_logging.Formatter(
-        f'%(asctime)s %(levelname).1s process {processes.process_index()}: %(message)s',
-        '%H:%M:%S',
-      )
-    )
-    logging.set_verbosity(logging.WARNING)
+  """Connects to the other processes; all but the primary process log warnings only.
 
-
-def check_shared_workdir(values: Mapping[str, Any]) -> None:
-  """ValueError unless a file that the first process writes into the workdir is seen by all."""
-  if processes.process_count() == 1 or 'workdir' not in values:
-    return
-  name = processes.broadcast_from_primary(
-    'place', f'{SEEN_BY_ALL}.{os.getpid()}.{time.time_ns()}'
-  )
-  path = epath.Path(values['workdir']) / name
+  Args:
+    process_config: what the flags say about processes.
+    program: gin name of the program.
+    config_text: resolved configuration; it must be equal in all processes.
+  """
+  about = {
+    'program': program,
+    'version': _versions(),
+    'configuration': config_text,
+  }
+  processes.initialize(process_config, about)
   if processes.is_primary():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(
-      f'{SEEN_BY_ALL}.*'
-    ):  # by a run that was killed here
-      left.unlink(missing_ok=True)
-    path.write_text('Processes of a run look whether they all see this file.\n')
-  processes.wait_at_barrier('place written')
-  if not processes.wait_until_visible(path.exists, seconds=PLACE_S):
+    return
+  index = processes.process_index()
+  formatter = python_logging.Formatter(
+    f'%(asctime)s %(levelname).1s process {index}: %(message)s', '%H:%M:%S'
+  )
+  logging.get_absl_handler().setFormatter(formatter)
+  logging.set_verbosity(logging.WARNING)
+
+
+def check_shared_workdir(arguments: Mapping[str, object]) -> None:
+  """Checks that all processes see a file that the primary process writes into the workdir.
+
+  Raises:
+    ValueError: this process does not see the file.
+  """
+  if processes.process_count() == 1 or 'workdir' not in arguments:
+    return
+  workdir = epath.Path(str(arguments['workdir']))
+  name = processes.broadcast_from_primary(
+    'workdir probe', f'{PROBE_FILE}.{os.getpid()}.{time.time_ns()}'
+  )
+  path = workdir / str(name)
+  if processes.is_primary():
+    workdir.mkdir(parents=True, exist_ok=True)
+    for old in workdir.glob(f'{PROBE_FILE}.*'):  # from a run that was killed
+      old.unlink(missing_ok=True)
+    path.write_text('Tests whether all processes of a run see this file.\n')
+
+  processes.wait_at_barrier('workdir probe written')
+  if not processes.wait_until_visible(path.exists, seconds=PROBE_TIMEOUT_S):
     raise ValueError(
-      f'{values["workdir"]} is not the same place for all processes: process '
-      f'{processes.process_index()} does not see there what process 0 has written. It '
-      'must lie on a disk that all see, or in a bucket (gs://).'
+      f'{workdir} is not the same folder for all processes: process '
+      f'{processes.process_index()} does not see a file that process 0 has written. Use a shared '
+      'disk or a bucket (gs://).'
     )
-  processes.wait_at_barrier('place seen')
+  processes.wait_at_barrier('workdir probe seen')
   if processes.is_primary():
     path.unlink()
 
 
 def exit_with_message(program: str, reason: str, status: int) -> int:
-  """Says why a program ends; the exit status. What all processes refuse, the first one says."""
+  """Prints why a program stops, once for all processes, and returns the exit status."""
   processes.delay_unless_primary()
   print(f'{program}: {reason}', file=sys.stderr)
   processes.abort_all_processes(reason, status)
@@ -83,21 +95,20 @@ def exit_with_message(program: str, reason: str, status: int) -> int:
 
 
 def abort_all_processes(error: BaseException) -> None:
-  """Ends all processes because of an error that nobody foresaw; returns where there is one only."""
+  """Stops all processes after an unexpected error; returns if there is only one process."""
   if processes.process_count() == 1:
     return
   if LOST_CONNECTION.match(str(error)):
     processes.wait_for_lost_processes(error)
   processes.delay_unless_primary()
   traceback.print_exception(error)
-  processes.abort_all_processes(
-    f'{type(error).__name__}: {str(error).partition(chr(10))[0]}', 1
-  )
+  first_line = str(error).partition('\n')[0]
+  processes.abort_all_processes(f'{type(error).__name__}: {first_line}', 1)
 
 
 def _versions() -> str:
   try:
-    jax = importlib.metadata.version('jax')
+    jax_version = importlib.metadata.version('jax')
   except importlib.metadata.PackageNotFoundError:
-    jax = 'none'
-  return f'mathft_jax {mathft_jax.__version__}, jax {jax}'
+    jax_version = 'none'
+  return f'mathft_jax {mathft_jax.__version__}, jax {jax_version}'

@@ -1,7 +1,11 @@
-"""The configuration that a program will really use: checked, built and written down.
+"""The resolved configuration of a program: checked, built into objects and written as a gin file.
 
-A walk from the program over all references that it reaches finds macros that nobody set, parameters
-without a value and values of a wrong kind, all at once and before any work is done.
+  config = resolve_config(program)        raises if something is missing or has a wrong type
+  arguments = build_arguments(program, config)
+  text = config.text()                    a gin file that repeats the run
+
+Starting from the program, `resolve_config` follows every reference and reports all macros without a
+value, parameters without a value and values of a wrong type at once, before any work is done.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,15 +14,15 @@ import dataclasses
 import inspect
 import types
 import typing
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import gin
+from gin import config as gin_config
 
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.config.gin_files import signature_parameters
 
-# What one stage hands to the next; a program that is itself a value (`@ssft/train.train` in a
-# recipe) gets these from its caller.
+# Parameters that a program gets from its caller if it is a value (`@ssft/train.train` in a recipe).
 CALLER_SUPPLIED = frozenset(
   {
     'workdir',
@@ -28,69 +32,89 @@ CALLER_SUPPLIED = frozenset(
     'checkpoint',
     'problems',
     'candidates',
-    'greedy_candidates',
+    'greedy',
     'train_steps',
     'seed',
   }
 )
-SIMPLE = (bool, int, float, str, type(None))
+SIMPLE_TYPES = (bool, int, float, str, type(None))
+
+Scope = list[str]
+Reference: TypeAlias = gin_config.ConfigurableReference
+
+
+@dataclasses.dataclass(frozen=True)
+class Subprogram:
+  """A function that is the value of a parameter, such as a stage of a recipe.
+
+  Attributes:
+    scope: gin scope of its bindings.
+    function: the function.
+    bindings: values and references by parameter, without those that callers supply.
+  """
+
+  scope: Scope
+  function: Callable
+  bindings: dict[str, Any]
+
+  def build_arguments(self) -> dict[str, Any]:
+    """Returns the arguments as objects."""
+    with gin.config_scope(self.scope):
+      return copy.deepcopy(
+        self.bindings
+      )  # gin builds a reference when it is copied
 
 
 @dataclasses.dataclass
 class ResolvedConfig:
-  """What a walk has found.
+  """Everything that a program uses.
 
   Attributes:
-    bindings: {(scope, gin selector): {parameter: value}} of all that is reached, defaults too.
-    problems: sentences for the person.
-    stages: (scope, function, parameters) of the programs that are values.
-    supplied: macros that nobody set and nobody needs, as callers give what they stand for.
+    bindings: {(scope, gin selector): {parameter: value}}, defaults included.
+    unset: macros without a value; the parameter that needs each of them.
+    problems: error messages.
+    subprograms: functions that are values.
+    caller_supplied: macros without a value that are not needed, because callers supply the values.
   """
 
   bindings: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(
     default_factory=dict
   )
-  unset: dict[str, str] = dataclasses.field(
-    default_factory=dict
-  )  # macro -> one who needs it
+  unset: dict[str, str] = dataclasses.field(default_factory=dict)
   problems: list[str] = dataclasses.field(default_factory=list)
-  stages: list[tuple[list[str], Any, dict[str, Any]]] = dataclasses.field(
-    default_factory=list
-  )
-  supplied: set[str] = dataclasses.field(default_factory=set)
+  subprograms: list[Subprogram] = dataclasses.field(default_factory=list)
+  caller_supplied: set[str] = dataclasses.field(default_factory=set)
 
   def text(self) -> str:
-    """As a gin file that repeats the run."""
-    in_order = {
-      key: {name: _in_order(value) for name, value in values.items()}
-      for key, values in self.bindings.items()
-    }
-    return gin.config._config_str(
-      in_order
-    )  # the public ones tell all or what has run
+    """Returns a gin file that repeats the run."""
+    in_order = {}
+    for key, values in self.bindings.items():
+      in_order[key] = _keep_order(values)
+    # gin's public functions print either all bindings or those of functions that have run
+    return gin_config._config_str(in_order)
 
 
-class _InOrder(dict):
-  """A dict that is printed in its own order; gin sorts plain ones."""
+class _OrderedDict(dict):
+  """A dict that is printed in its own order; gin sorts plain dicts."""
 
   def __repr__(self):
-    return (
-      '{'
-      + ', '.join(f'{key!r}: {value!r}' for key, value in self.items())
-      + '}'
-    )
+    items = [f'{key!r}: {value!r}' for key, value in self.items()]
+    return f'{{{", ".join(items)}}}'
 
 
-def _in_order(value: Any) -> Any:
+def _keep_order(value: Any) -> Any:
   if isinstance(value, Mapping):
-    return _InOrder({key: _in_order(item) for key, item in value.items()})
+    ordered = _OrderedDict()
+    for key, item in value.items():
+      ordered[key] = _keep_order(item)
+    return ordered
   if type(value) in (list, tuple):
-    return type(value)(_in_order(item) for item in value)
+    return type(value)(map(_keep_order, value))
   return value
 
 
-def register_program(program: Callable[..., Any]) -> None:
-  """Makes the program known to gin when no gin file speaks of it."""
+def register_program(program: Callable) -> None:
+  """Registers the program with gin, unless a gin file has done so."""
   try:
     gin.get_bindings(program, resolve_references=False)
   except ValueError:
@@ -98,177 +122,208 @@ def register_program(program: Callable[..., Any]) -> None:
 
 
 def resolve_config(
-  program: Callable[..., Any], supplied: frozenset[str] = frozenset()
+  program: Callable, supplied: frozenset[str] = frozenset()
 ) -> ResolvedConfig:
-  """What `program` will use; ConfigError that lists everything that is missing or wrong.
+  """Returns everything that a program uses.
 
-  `supplied` are parameters that get their values elsewhere.
+  Args:
+    program: a function that gin has registered.
+    supplied: parameters that get their values elsewhere.
+
+  Raises:
+    ConfigError: lists everything that is missing or wrong.
   """
-  found = ResolvedConfig()
-  _visit(program, [], supplied, found)
-  if found.unset:
-    found.problems.append(
-      'not set: '
-      + ', '.join(
-        f'{name} (for {needs})' for name, needs in sorted(found.unset.items())
-      )
-      + '. Set them by --gin.NAME=VALUE or in a gin file.'
+  config = ResolvedConfig()
+  _visit(program, [], supplied, config)
+  if config.unset:
+    unset = []
+    for name, needed_by in sorted(config.unset.items()):
+      unset.append(f'{name} (for {needed_by})')
+    config.problems.append(
+      f'not set: {", ".join(unset)}. Set them with --gin.NAME=VALUE or in a gin file.'
     )
-  if found.problems:
-    raise ConfigError('\n'.join(found.problems))
-  for name in (
-    found.supplied
-  ):  # gin builds all values of a stage, also those that its caller gives
+  if config.problems:
+    raise ConfigError('\n'.join(config.problems))
+  for name in config.caller_supplied:
+    # gin builds all values of a subprogram, also those that its caller supplies
     gin.bind_parameter(f'{name}/gin.macro.value', None)
-  return found
+  return config
 
 
 def build_arguments(
-  program: Callable[..., Any], found: ResolvedConfig
+  program: Callable, config: ResolvedConfig
 ) -> dict[str, Any]:
-  """The program's arguments as objects. Those of its stages are built once for trial.
+  """Returns the program's arguments as objects.
 
-  A value that a constructor refuses is found here and not after hours of earlier stages.
+  Arguments of subprograms are also built once, so that a value that a constructor rejects is found
+  now and not after hours of earlier stages.
+
+  Raises:
+    ConfigError: a constructor rejects a value.
   """
   try:
-    build_subprogram_arguments(found)
+    for subprogram in config.subprograms:
+      subprogram.build_arguments()
     return gin.get_bindings(program)
   except ValueError as error:
     raise ConfigError(strip_gin_trailer(error)) from error
 
 
-def build_subprogram_arguments(
-  found: ResolvedConfig,
-) -> list[tuple[list[str], Any, dict[str, Any]]]:
-  """(scope, function, arguments as objects) of the programs that are values."""
-  built = []
-  for scope, function, bound in found.stages:
-    with gin.config_scope(scope):
-      built.append(
-        (scope, function, copy.deepcopy(bound))
-      )  # copying a reference builds it
-  return built
-
-
 def strip_gin_trailer(error: Exception) -> str:
-  """The message without the lines that gin appends for programmers."""
+  """Returns the message of an error without the lines that gin appends."""
   lines = str(error).split('\n')
-  return '\n'.join(
-    line for line in lines if not line.startswith('  In call to configurable')
-  )
+  kept = [line for line in lines if not line.startswith('  In call to config')]
+  return '\n'.join(kept)
 
 
 def _visit(
-  configurable: Any,
-  scope: list[str],
+  configurable: Callable,
+  scope: Scope,
   supplied: frozenset[str],
-  found: ResolvedConfig,
+  config: ResolvedConfig,
 ) -> None:
-  """Records what a function or class gets in a scope, then follows the references in it."""
-  selector = gin.config._inverse_lookup(configurable).selector
+  """Records the bindings of a function or class in a scope and follows their references."""
+  selector = cast(Any, gin_config._inverse_lookup(configurable)).selector
   key = ('/'.join(scope), selector)
-  if key in found.bindings:
+  if key in config.bindings:
     return
   with gin.config_scope(scope):
     bound = dict(gin.get_bindings(configurable, resolve_references=False))
+
+  where = '/'.join([*scope, configurable.__name__])
   known = signature_parameters(configurable)
-  defaults = {
-    name: each.default
-    for name, each in known.items()
-    if each.default is not inspect.Parameter.empty
-  }
-  where = (
-    f'{key[0]}/{configurable.__name__}' if key[0] else configurable.__name__
-  )
-  found.bindings[key] = {**_literal(defaults), **bound}
-  missing = [
-    name
-    for name, each in known.items()
-    if name not in bound
-    and name not in defaults
-    and name not in supplied
-    and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-  ]
+  bindings, missing = {}, []
+  for name, parameter in known.items():
+    default = parameter.default
+    if default is not parameter.empty:
+      if gin_config._is_literally_representable(default):
+        bindings[name] = default
+      continue
+    is_variadic = parameter.kind in (
+      parameter.VAR_POSITIONAL,
+      parameter.VAR_KEYWORD,
+    )
+    if name not in bound and name not in supplied and not is_variadic:
+      missing.append(name)
+  config.bindings[key] = {**bindings, **bound}
   if missing:
-    found.problems.append(f'{where} needs a value for: {", ".join(missing)}.')
+    config.problems.append(f'{where} needs a value for: {", ".join(missing)}.')
+
   for name, value in bound.items():
     if name in supplied and depends_on_unset_macro(value):
-      found.supplied.update(iter_unset_macros(value))
+      config.caller_supplied.update(iter_unset_macros(value))
       continue
-    _check_kind(known.get(name), value, f'{where}.{name}', found)
+    _check_type(known.get(name), value, f'{where}.{name}', config)
     for reference in iter_references(value):
-      _follow(reference, scope, f'{where}.{name}', found)
+      _follow(reference, scope, f'{where}.{name}', config)
 
 
 def _follow(
-  reference: Any, scope: list[str], needed_by: str, found: ResolvedConfig
+  reference: Reference, scope: Scope, needed_by: str, config: ResolvedConfig
 ) -> None:
-  """Goes on to what a reference names."""
-  if (name := _macro_name(reference)) is not None:
-    if not _is_set(name):
-      found.unset.setdefault(name, needed_by)
-      return
-    value = _macro_value(name)
-    found.bindings[name, 'gin.macro'] = {'value': value}
-    for inner in iter_references(
-      value
-    ):  # gin builds what a macro names in the macro's own scope
-      _follow(inner, list(reference.scopes), needed_by, found)
+  name = _macro_name(reference)
+  if name is not None:
+    _follow_macro(name, reference, needed_by, config)
   elif _is_required(reference):
-    found.problems.append(f'{needed_by} is %gin.REQUIRED; set it.')
+    config.problems.append(f'{needed_by} is %gin.REQUIRED; set it.')
   elif reference.evaluate:
-    _visit(
-      reference.configurable.wrapped,
-      reference.scopes or scope,
-      frozenset(),
-      found,
-    )
+    function = referenced_function(reference)
+    _visit(function, reference.scopes or scope, frozenset(), config)
   else:
-    _follow_stage(reference, reference.scopes or scope, found)
+    _follow_subprogram(reference, reference.scopes or scope, config)
 
 
-def _follow_stage(
-  reference: Any, scope: list[str], found: ResolvedConfig
+def _follow_macro(
+  name: str, reference: Reference, needed_by: str, config: ResolvedConfig
 ) -> None:
-  """A function that is a value: a program gets what is handed over, others all from callers."""
-  function = reference.configurable.wrapped
-  known = signature_parameters(function)
+  if not _is_set(name):
+    config.unset.setdefault(name, needed_by)
+    return
+  value = _macro_value(name)
+  config.bindings[name, 'gin.macro'] = {'value': value}
+  for inner in iter_references(value):
+    # gin builds the value of a macro in the scope of the macro
+    _follow(inner, list(reference.scopes), needed_by, config)
+
+
+def _follow_subprogram(
+  reference: Reference, scope: Scope, config: ResolvedConfig
+) -> None:
+  """Visits a function that is a value; callers supply some (programs) or all of its arguments."""
+  function = referenced_function(reference)
+  known = frozenset(signature_parameters(function))
   is_program = 'workdir' in known
-  supplied = CALLER_SUPPLIED if is_program else frozenset(known)
-  _visit(function, scope, supplied, found)
+  supplied = CALLER_SUPPLIED if is_program else known
+  _visit(function, scope, supplied, config)
+
+  bindings = {}
   with gin.config_scope(scope):
     bound = gin.get_bindings(function, resolve_references=False)
-  found.stages.append(
-    (
-      scope,
-      function,
-      {
-        name: value
-        for name, value in bound.items()
-        if not depends_on_unset_macro(value)
-      },
-    )
-  )
+    for name, value in bound.items():
+      if not depends_on_unset_macro(value):
+        bindings[name] = value
+  config.subprograms.append(Subprogram(scope, function, bindings))
 
 
-def iter_references(value: Any) -> Iterator[Any]:
-  """The gin references in a value, at any depth."""
-  if isinstance(value, gin.config.ConfigurableReference):
+def iter_references(value: object) -> Iterator[Reference]:
+  """Yields the gin references in a value, at any depth."""
+  if isinstance(value, Reference):
     yield value
   elif isinstance(value, Mapping):
-    for item in (*value.keys(), *value.values()):
+    for key, item in value.items():
+      yield from iter_references(key)
       yield from iter_references(item)
   elif isinstance(value, (list, tuple)):
     for item in value:
       yield from iter_references(item)
 
 
-def _macro_name(reference: Any) -> str | None:
-  is_macro = reference.configurable.wrapped is gin.config.macro
+def referenced_function(reference: Reference) -> Callable:
+  """Returns the function or class that a reference names."""
+  return cast(Any, reference.configurable).wrapped
+
+
+def depends_on_unset_macro(value: object) -> bool:
+  """Whether a value needs a macro that has no value."""
+  for reference in iter_references(value):
+    if _is_required(reference):
+      return True
+    name = _macro_name(reference)
+    if name is None:
+      continue
+    if not _is_set(name) or depends_on_unset_macro(_macro_value(name)):
+      return True
+  return False
+
+
+def iter_unset_macros(value: object) -> Iterator[str]:
+  """Yields the macros without a value that a value needs."""
+  for reference in iter_references(value):
+    name = _macro_name(reference)
+    if name is None:
+      continue
+    if _is_set(name):
+      yield from iter_unset_macros(_macro_value(name))
+    else:
+      yield name
+
+
+def follow_macros(value: Any, scope: str) -> tuple[Any, str]:
+  """Returns the value at the end of a chain of macros and the scope in which gin builds it."""
+  while isinstance(value, Reference):
+    name = _macro_name(value)
+    if name is None or not _is_set(name):
+      break
+    value, scope = _macro_value(name), name
+  return value, scope
+
+
+def _macro_name(reference: Reference) -> str | None:
+  is_macro = referenced_function(reference) is gin_config.macro
   return '/'.join(reference.scopes) if is_macro else None
 
 
-def _is_required(reference: Any) -> bool:
+def _is_required(reference: Reference) -> bool:
   return repr(reference) == '%gin.REQUIRED'
 
 
@@ -281,80 +336,34 @@ def _is_set(name: str) -> bool:
     value = _macro_value(name)
   except ValueError:
     return False
-  return not any(_is_required(each) for each in iter_references(value))
+  return not any(map(_is_required, iter_references(value)))
 
 
-def depends_on_unset_macro(value: Any) -> bool:
-  """Whether a value rests on a macro that nobody set."""
-  for reference in iter_references(value):
-    name = _macro_name(reference)
-    if (
-      _is_required(reference)
-      or name is not None
-      and (not _is_set(name) or depends_on_unset_macro(_macro_value(name)))
-    ):
-      return True
-  return False
-
-
-def iter_unset_macros(value: Any) -> Iterator[str]:
-  """The macros under a value that nobody set."""
-  for name in filter(None, map(_macro_name, iter_references(value))):
-    if _is_set(name):
-      yield from iter_unset_macros(_macro_value(name))
-    else:
-      yield name
-
-
-def follow_macros(value: Any, scope: str) -> tuple[Any, str]:
-  """Returns the value that a chain of macros names, and the scope in which gin builds it."""
-  while isinstance(value, gin.config.ConfigurableReference):
-    name = _macro_name(value)
-    if name is None:
-      break
-    value, scope = _macro_value(name), name
-  return value, scope
-
-
-def _check_kind(
+def _check_type(
   parameter: inspect.Parameter | None,
-  value: Any,
+  value: object,
   where: str,
-  found: ResolvedConfig,
+  config: ResolvedConfig,
 ) -> None:
-  """Notes a number, string or None where the annotation wants something else."""
-  while references_to_macro := [
-    each
-    for each in iter_references(value)
-    if value is each and _macro_name(each) and _is_set(_macro_name(each))
-  ]:
-    value = _macro_value(_macro_name(references_to_macro[0]))
-  if parameter is None or not isinstance(value, SIMPLE):
+  """Records a problem if a number, string or None does not have the annotated type."""
+  value, _ = follow_macros(value, '')
+  if parameter is None or not isinstance(value, SIMPLE_TYPES):
     return
-  wanted = _simple_kinds(parameter.annotation)
-  if (
-    wanted
-    and type(value) not in wanted
-    and not (float in wanted and type(value) is int)
-  ):
-    names = ' or '.join(kind.__name__ for kind in wanted)
-    found.problems.append(
-      f'{where} = {value!r} ({type(value).__name__}); wanted {names}.'
-    )
+  accepted = _simple_types(parameter.annotation)
+  if not accepted or type(value) in accepted:
+    return
+  if float in accepted and type(value) is int:
+    return
+  names = ' or '.join(each.__name__ for each in accepted)
+  config.problems.append(
+    f'{where} = {value!r} ({type(value).__name__}); it must be {names}.'
+  )
 
 
-def _simple_kinds(annotation: Any) -> Sequence[type]:
-  """The types an annotation allows when all of them are simple, else ()."""
+def _simple_types(annotation: Any) -> Sequence[type]:
+  """Returns the types that an annotation accepts if all of them are simple, else ()."""
   if isinstance(annotation, types.UnionType):
-    kinds = typing.get_args(annotation)
-    return kinds if all(kind in SIMPLE for kind in kinds) else ()
-  return (annotation,) if annotation in SIMPLE else ()
-
-
-def _literal(defaults: Mapping[str, Any]) -> dict[str, Any]:
-  """Defaults that can stand in a gin file."""
-  return {
-    name: value
-    for name, value in defaults.items()
-    if gin.config._is_literally_representable(value)
-  }
+    accepted = typing.get_args(annotation)
+    is_simple = all(each in SIMPLE_TYPES for each in accepted)
+    return accepted if is_simple else ()
+  return (annotation,) if annotation in SIMPLE_TYPES else ()

@@ -1,8 +1,10 @@
 """What people type, and what they are told when it is wrong."""
 
 import importlib
+import json
 import logging
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -136,7 +138,7 @@ def test_a_changed_config_in_the_same_workdir_is_told(toy, caplog):
     '--gin.TRAIN_STEPS=11',
   )
   assert (
-    'which is config.1.gin now: TRAIN_STEPS = 10; TRAIN_STEPS = 11'
+    'which is now config.1.gin: TRAIN_STEPS = 10; TRAIN_STEPS = 11'
     in caplog.text
   )
 
@@ -299,8 +301,14 @@ def test_a_file_that_takes_back_what_was_set_must_come_first(
     ('--gin_fil=form.gin', 'Did you mean: gin_file'),
     ('--gin.MODEL_DIR', '--gin.MODEL_DIR has no value'),
     ('form.gin', 'arguments without a name'),
-    ('--gin.TRAIN_STEPS=ten', "train.train_steps = 'ten' (str); wanted int."),
-    ('--gin.toy.train.name=3', 'train.name = 3 (int); wanted str or NoneType.'),
+    (
+      '--gin.TRAIN_STEPS=ten',
+      "train.train_steps = 'ten' (str); it must be int.",
+    ),
+    (
+      '--gin.toy.train.name=3',
+      'train.name = 3 (int); it must be str or NoneType.',
+    ),
     ('--gin.toy.Loss.over=labels', "over is 'labels'"),
     ('--gin_file=fomr.gin', "No gin file 'fomr.gin'"),
   ],
@@ -353,7 +361,7 @@ def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
     toy.train, '--gin_file=form.gin', '--gin_file=typo.gin', '--gin.MODEL_DIR=a'
   )
   assert (
-    'typo.gin:1: TRAIN_STEP is set and used nowhere. Did you mean TRAIN_STEPS?'
+    'typo.gin:1: TRAIN_STEP is set and not used. Did you mean TRAIN_STEPS?'
     in caplog.text
   )
 
@@ -361,7 +369,9 @@ def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
 def test_package_configs_are_found_from_anywhere_and_near_names_are_listed(
   toy, capsys
 ):
-  (entry_point.gin_files.package_gin_directory() / 'programs' / 'grade.gin').read_text()
+  (
+    entry_point.gin_files.package_gin_directory() / 'programs' / 'grade.gin'
+  ).read_text()
   error = fails(capsys, toy.train, '--gin_file=programs/grad.gin')
   assert 'Did you mean programs/grade.gin' in error
 
@@ -416,7 +426,7 @@ def test_scoped_programs_are_values_with_objects_of_their_own(toy, tmp_path):
   'flag, message',
   [
     ('--gin.toy.train.size=1', 'not set: MARGIN (for scr/Loss.margin)'),
-    ('--gin.MARGIN=big', "scr/Loss.margin = 'big' (str); wanted float."),
+    ('--gin.MARGIN=big', "scr/Loss.margin = 'big' (str); it must be float."),
     ('--gin_bindings=scr/toy.Loss.over = "x"', 'not set: MARGIN'),
   ],
 )
@@ -595,3 +605,67 @@ def test_a_file_that_is_not_there_is_named_without_a_traceback(
   )
   assert status == 1
   assert f'{tmp_path}/none.jsonl: no such file' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    (
+      'from mathft_jax.data import tasks\n',
+      'bad.gin:2: mathft_jax.data.tasks is now mathft_jax.data.seqio_tasks. Write '
+      '`from mathft_jax.data import seqio_tasks` and `seqio_tasks.` instead of `tasks.`.',
+    ),
+    (
+      'from mathft_jax import partitioning\n',
+      'mathft_jax.partitioning is now mathft_jax.distributed.partitioning',
+    ),
+    (
+      'from mathft_jax.data import examples\nX = @examples.Mixed()\n',
+      'bad.gin:3: examples.Mixed is now examples.MixedExamples.',
+    ),
+    (
+      'from mathft_jax import train\nssft/train.train.loss = 1\n',
+      'bad.gin:3: train.train.loss is now train_config.OptimizationConfig.loss.',
+    ),
+    (
+      'from mathft_jax import train\ntrain.train:\n  keep = 3\n',
+      'train.train.keep is now train_config.CheckpointConfig.max_to_keep.',
+    ),
+    (
+      'from mathft_jax import grade\ngrade.grade.workers = 3\n',
+      'grade.grade.workers is now grade.grade.num_workers.',
+    ),
+    (
+      "from mathft_jax.data import examples\nexamples.VerdictExamples.one_kind = 'skip'\n",
+      'examples.VerdictExamples.one_kind is now '
+      'examples.VerdictExamples.single_class_problems.',
+    ),
+  ],
+)
+def test_an_old_name_is_an_error_that_states_the_new_name(
+  toy, tmp_path, capsys, text, message
+):
+  (tmp_path / 'bad.gin').write_text(HEAD.splitlines()[0] + '\n' + text)
+  error = fails(
+    capsys,
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_file=bad.gin',
+    '--gin.MODEL_DIR=a',
+  )
+  assert message in error and 'Traceback' not in error
+
+
+def test_every_new_name_in_the_table_of_old_names_exists():
+  path = pathlib.Path(entry_point.__file__).with_name('renamed_names.json')
+  tables = json.loads(path.read_text())
+
+  for new in tables['modules'].values():
+    module = REPOSITORY / new.replace('.', '/')
+    assert module.is_dir() or module.with_suffix('.py').exists(), new
+
+  for old, new in tables['symbols'].items():
+    module = old.rpartition('.')[0].replace('.', '/')
+    files = (REPOSITORY / f'{module}.py', REPOSITORY / module / '__init__.py')
+    [text] = [file.read_text() for file in files if file.exists()]
+    assert re.search(rf'\b{new}\b', text), old

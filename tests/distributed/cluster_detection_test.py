@@ -19,7 +19,7 @@ STEP = {
 
 
 def config_of(*given):
-  return flags.parse_command_line(['program', *given]).place
+  return flags.parse_command_line(['program', *given]).process_config
 
 
 def test_the_three_flags_have_the_names_of_t5x():
