@@ -5,25 +5,32 @@
 
 The loss decides what is trained: a generator, an evaluator, or both. Run the same command again to
 resume an interrupted run.
+
+A run starts from the first of these that exists:
+  1. a checkpoint of step `train_steps` in the workdir: nothing is done;
+  2. a checkpoint in the workdir: parameters, optimizer state, step and position in the data are
+     restored (with LoRA, the frozen parameters are read from `init_from` again);
+  3. `init_from`, a path: only parameters are read; they must fit model, vocabulary and template;
+  4. `init_from` = 'random': parameters are initialized at random.
 """
 
 from etils import epath
-import jax
 
 from mathft_jax import checkpoints
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.data import prompt_templates
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import transformer
-from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import progress
 from mathft_jax.training import (
   device_memory,
   initial_state,
+  optimizers,
   run_settings,
   train_config,
   train_inputs,
   train_loop,
+  train_step,
 )
 
 
@@ -43,13 +50,6 @@ def train(
 ) -> epath.Path:
   """Trains a model and returns the path of its checkpoint, `<workdir>/checkpoints/<step>`.
 
-  A run starts from the first of these that exists:
-    1. a checkpoint of step `train_steps` in the workdir: nothing is done;
-    2. a checkpoint in the workdir: parameters, optimizer state, step and position in the data are
-       restored (with LoRA, the frozen parameters are read from `init_from` again);
-    3. `init_from`, a path: only parameters are read; they must fit model, vocabulary and template;
-    4. `init_from` = 'random': parameters are initialized at random.
-
   Args:
     workdir: folder for checkpoints, metrics.jsonl and TensorBoard events.
     init_from: checkpoint, Hugging Face folder or safetensors file; 'random' trains from scratch.
@@ -66,81 +66,24 @@ def train(
   Raises:
     ValueError: the workdir was created with other settings, or an input does not fit another.
   """
-  if checkpointing.saves_best and loop.eval_period is None:
-    raise ValueError(
-      "output_checkpoint = 'best' (HAND_OVER) needs evaluations; set eval_period (EVAL_PERIOD)."
-    )
   settings = run_settings.make_run_settings(
     workdir, init_from, data, optimization, seed
   )
-  manager = checkpoints.CheckpointManager(
-    epath.Path(workdir) / 'checkpoints',
-    keep=checkpointing.max_to_keep,
-    higher_is_better=checkpointing.higher_is_better,
-    best_metric=checkpointing.best_metric if checkpointing.saves_best else None,
-  )
-
-  with manager:
-    if _is_complete(manager, train_steps, settings):
-      return _output_checkpoint(manager, checkpointing)
-
-    compilations = progress.CompilationCounter()
-    config = optimization.step_config(
-      model, partitioner.mesh(), partitioner.rules
-    )
-    train_inputs.check_batch_size(config, examples, data)
-    fingerprint = prompt_templates.template_fingerprint(
-      data.template, data.vocabulary
-    )
-    source = initial_state.StateSource(
-      config, manager, init_from, seed, fingerprint
-    )
-    source.check()
-
-    inputs = train_inputs.TrainInputs(examples, data)
-    digest = inputs.digest()
-    _check_same_examples(manager, digest)
-    eval_batches = []
-    if loop.eval_period is not None:
-      eval_batches = inputs.eval_batches(loop.eval_steps)
-
-    state, start_step = source.create()
-    batches = inputs.train_batches(seed=seed, start_step=start_step)
-    metadata = {
-      'model': model,
-      'fingerprint': fingerprint,
-      **source.published_config(),
-      'settings': run_settings.settings_to_json(settings)
-      | {'examples': digest},
-      'optimizer': repr(optimization.optimizer),
-    }
-
-    with (
-      metrics_lib.create_metric_writer(
-        workdir, start_step=start_step, tensorboard=loop.tensorboard
-      ) as writer,
-      progress.ProgressBar(
-        'train', total=train_steps, unit='steps', done=start_step
-      ) as bar,
-    ):
-      state = train_loop.TrainLoop(
-        config,
+  with _open_manager(workdir, loop, checkpointing) as manager:
+    if not _is_complete(manager, train_steps, settings):
+      _run_to_last_step(
+        workdir,
+        manager,
+        optimization.step_config(model, partitioner.mesh(), partitioner.rules),
         optimization.optimizer,
+        examples,
+        data,
         loop,
+        init_from=init_from,
         train_steps=train_steps,
-        checkpoint_manager=manager,
-        writer=writer,
-        progress_bar=bar,
-        compilations=compilations,
-        metadata=metadata,
-        eval_batches=eval_batches,
-        save_evaluated=checkpointing.saves_best,
-      ).run(state, start_step, batches)
-
-    last_step = int(jax.device_get(state.step))
-    if last_step != train_steps:
-      raise RuntimeError(
-        f'{workdir}: the run ended at step {last_step} instead of {train_steps}.'
+        seed=seed,
+        settings=settings,
+        saves_best=checkpointing.saves_best,
       )
     return _output_checkpoint(manager, checkpointing)
 
@@ -177,6 +120,80 @@ def describe(
     f'{batch_size * length:,} tokens a step at most{steps}\n'
     f'{device_memory.device_memory_table(estimates)}'
   )
+
+
+def _open_manager(
+  workdir: epath.PathLike,
+  loop: train_config.LoopConfig,
+  checkpointing: train_config.CheckpointConfig,
+) -> checkpoints.CheckpointManager:
+  if checkpointing.saves_best and loop.eval_period is None:
+    raise ValueError(
+      "output_checkpoint = 'best' (HAND_OVER) needs evaluations; set eval_period (EVAL_PERIOD)."
+    )
+  return checkpoints.CheckpointManager(
+    epath.Path(workdir) / 'checkpoints',
+    keep=checkpointing.max_to_keep,
+    higher_is_better=checkpointing.higher_is_better,
+    best_metric=checkpointing.best_metric if checkpointing.saves_best else None,
+  )
+
+
+def _run_to_last_step(
+  workdir: epath.PathLike,
+  manager: checkpoints.CheckpointManager,
+  config: train_step.TrainStepConfig,
+  optimizer: optimizers.OptimizerConfig,
+  examples: examples_lib.ExampleSource,
+  data: train_config.DataConfig,
+  loop: train_config.LoopConfig,
+  *,
+  init_from: epath.PathLike | None,
+  train_steps: int,
+  seed: int,
+  settings: dict[str, object],
+  saves_best: bool,
+) -> None:
+  """Prepares data and state, then trains up to the last step and saves it."""
+  compilations = progress.CompilationCounter()
+  train_inputs.check_batch_size(config, examples, data)
+  fingerprint = prompt_templates.template_fingerprint(
+    data.template, data.vocabulary
+  )
+  source = initial_state.StateSource(
+    config, manager, init_from, seed, fingerprint
+  )
+  source.check()
+
+  inputs = train_inputs.TrainInputs(examples, data)
+  digest = inputs.digest()
+  _check_same_examples(manager, digest)
+  eval_batches = []
+  if loop.eval_period is not None:
+    eval_batches = inputs.eval_batches(loop.eval_steps)
+
+  state, start_step = source.create()
+  batches = inputs.train_batches(seed=seed, start_step=start_step)
+  metadata = {
+    'model': config.model,
+    'fingerprint': fingerprint,
+    **source.published_config(),
+    'settings': run_settings.settings_to_json(settings) | {'examples': digest},
+    'optimizer': repr(optimizer),
+  }
+
+  train_loop.TrainLoop(
+    config,
+    optimizer,
+    loop,
+    train_steps=train_steps,
+    workdir=workdir,
+    checkpoint_manager=manager,
+    compilations=compilations,
+    metadata=metadata,
+    eval_batches=eval_batches,
+    save_evaluated=saves_best,
+  ).run(state, start_step, batches)
 
 
 def _is_complete(

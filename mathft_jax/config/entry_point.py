@@ -89,10 +89,7 @@ def main(
     flags.apply_library_flags(command_line)
 
     if stage_parameters:
-      own_file = f'programs/{name.partition(".")[0]}.gin'
-      command_line = dataclasses.replace(
-        command_line, gin_files=(own_file, *command_line.gin_files)
-      )
+      command_line = _read_own_gin_file_first(command_line, name)
     config = load_config(program, command_line, supplied)
     arguments: Arguments = resolved_config.build_arguments(program, config)
     if stage_parameters:
@@ -235,11 +232,7 @@ def _describe_arguments(
   arguments: Arguments,
   config: resolved_config.ResolvedConfig,
 ) -> str:
-  """Returns what modules of the program and of its stages report on their arguments.
-
-  A module may have `describe(**arguments) -> str`, which must work on shapes alone. The result is
-  text in gin comments.
-  """
+  """Returns gin comments from `describe(**arguments)` of the program's and its stages' modules."""
   if 'jax' in sys.modules:  # a dry run does not initialize the accelerator
     sys.modules['jax'].config.update('jax_platforms', 'cpu')
   described = [('', program, arguments)]
@@ -256,6 +249,15 @@ def _describe_arguments(
     for line in description.splitlines():
       text += f'# {line}'.rstrip() + '\n'
   return text
+
+
+def _read_own_gin_file_first(
+  command_line: flags.CommandLine, name: str
+) -> flags.CommandLine:
+  own_file = f'programs/{name.partition(".")[0]}.gin'
+  return dataclasses.replace(
+    command_line, gin_files=(own_file, *command_line.gin_files)
+  )
 
 
 def _read_gin_files(

@@ -1,6 +1,7 @@
-"""Published figures of accelerators: what a plan reckons with and a training compares its rate to.
+"""Published peak rates and memory of accelerators, for plans and FLOPs utilization.
 
-TPU: the vendor's system architecture page of each version. GPU: data sheets, dense bfloat16, SXM.
+Sources: for TPUs the vendor's system architecture page of each version; for GPUs the data sheets,
+dense bfloat16, SXM.
 """
 
 import dataclasses
@@ -12,18 +13,19 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """One jax device of a kind of accelerator: a whole chip, but for TPU7x, where it is half of one.
+  """One jax device of an accelerator: a whole chip, or half a chip for TPU7x.
 
   Attributes:
-    kind: what stands in `jax.Device.device_kind`, with no further digit after it.
+    name: name in topologies, such as 'v5p'.
+    kind: start of `jax.Device.device_kind`; no further digit follows it.
     flops: dense bfloat16 FLOP/s.
-    hbm_bytes: memory that programs may use; of TPUs what the compiler allows them.
+    hbm_bytes: memory that programs may use; for TPUs what the compiler allows.
     hbm_bandwidth: bytes/s.
-    link_bandwidth: of TPUs: bytes/s that it can send to the others of its slice, all links together.
-    slow_bandwidth: of TPUs: bytes/s that it can send to other slices.
-    dimensions: of the torus that links the chips of a slice; 0 for all but TPUs.
-    devices_per_chip: jax devices that share one chip's links.
-    config: what libtpu calls the one-device-a-chip mode, where it is not the default.
+    link_bandwidth: TPUs: bytes/s to other chips of the slice, over all links.
+    slow_bandwidth: TPUs: bytes/s to other slices.
+    dimensions: dimensions of the torus that connects a slice; 0 unless it is a TPU.
+    devices_per_chip: jax devices that share the links of one chip.
+    config: libtpu's name of the mode with one device per chip, if it is not the default.
   """
 
   name: str
@@ -42,8 +44,8 @@ class Chip:
     return self.dimensions > 0
 
 
-# Links: half of the published bidirectional figure. Between slices: published per chip, or per pod
-# divided by its chips (v5e); of v4 it is not published, and stands here as v5e's.
+# Links: half of the published bidirectional rate. Rates between slices are published per chip, or
+# per pod (v5e: divided by its chips); v4 has no published rate and gets that of v5e.
 TPUS = (
   Chip(
     'v4',
@@ -71,7 +73,7 @@ TPUS = (
     devices_per_chip=2,
   ),
 )
-# No compiler for it is at hand, so nothing is planned for it; its trainings tell their rate.
+# libtpu cannot compile for v3, so it has no plans; training runs report their utilization.
 TPU_V3 = Chip('v3', 'TPU v3', 61.5e12, 16 * GIB, 450e9, devices_per_chip=2)
 GPUS = (
   Chip('b200', 'B200', 2250e12, 180e9, 8000e9),
@@ -81,19 +83,15 @@ GPUS = (
   Chip('l4', 'L4', 121e12, 24e9, 300e9),
 )
 CHIPS = {chip.name: chip for chip in (*TPUS, *GPUS)}
+DEVICE_KIND_ALIASES = {'TPU v5e': 'TPU v5 lite', 'TPU v6e': 'TPU v6 lite'}
 
 
 def chip_for_device_kind(kind: str) -> Chip | None:
-  """The chip with this `jax.Device.device_kind`; None for one that is not known."""
-  aliases = {'TPU v5e': 'TPU v5 lite', 'TPU v6e': 'TPU v6 lite'}
-  kind = next(
-    (
-      known + kind.removeprefix(alias)
-      for alias, known in aliases.items()
-      if kind.startswith(alias)
-    ),
-    kind,
-  )
+  """Returns the chip of a `jax.Device.device_kind`, or None if it is unknown."""
+  for alias, known in DEVICE_KIND_ALIASES.items():
+    if kind.startswith(alias):
+      kind = known + kind.removeprefix(alias)
+      break
   matching = [
     chip
     for chip in (*CHIPS.values(), TPU_V3)

@@ -1,11 +1,15 @@
-"""Metrics of a run: sums of totals and weights, lines of metrics.jsonl, TensorBoard events."""
+"""Training metrics: accumulation over steps, metrics.jsonl and TensorBoard events.
+
+with create_metric_writer(workdir, start_step=0, tensorboard=True) as writer:
+  writer.write(10, 'train', {'loss': 2.5})
+"""
 
 from collections.abc import Mapping
 import contextlib
 import json
 import tempfile
 import time
-from typing import Any, Self
+from typing import Protocol, Self
 
 from absl import logging
 from etils import epath
@@ -15,41 +19,62 @@ import numpy as np
 from mathft_jax.distributed import processes
 from mathft_jax.storage import remote_paths
 
-LINES = 'metrics.jsonl'
-COPY_SECONDS = 30.0  # at least, between two copies to a bucket, which takes one a second of a name
-MetricPairs = Mapping[str, tuple[Any, Any]]  # name -> (total, weight)
+METRICS_FILE = 'metrics.jsonl'
+COPY_PERIOD_S = (
+  30.0  # between copies to a bucket, which allows one a second per object
+)
+
+Number = jax.Array | np.ndarray | float
+MetricPairs = Mapping[str, tuple[Number, Number]]  # name -> (total, weight)
+
+
+class WeightedLoss(Protocol):
+  """The part of a loss that counts targets."""
+
+  def weight(self, batch: Mapping[str, np.ndarray]) -> Mapping: ...
+
+
+class EventWriter(Protocol):
+  """A TensorBoard writer, such as those of clu."""
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None: ...
+
+  def flush(self) -> None: ...
+
+  def close(self) -> None: ...
 
 
 class MetricAccumulator:
-  """Adds up metrics of several steps; totals and weights are added before they are divided."""
+  """Sums (total, weight) pairs of several steps."""
 
   def __init__(self):
-    self._pairs: dict[str, np.ndarray] = {}
+    self._sums: dict[str, np.ndarray] = {}
 
   def add(self, pairs: MetricPairs) -> None:
-    """Waits for the devices and adds."""
+    """Adds the metrics of a step; waits for the devices."""
     for name, pair in jax.device_get(dict(pairs)).items():
-      self._pairs[name] = self._pairs.get(name, 0.0) + np.asarray(
-        pair, np.float64
-      )
+      total = self._sums.get(name, 0.0)
+      self._sums[name] = total + np.asarray(pair, np.float64)
 
   def means(self) -> dict[str, float]:
-    """total / weight of each metric that has weight."""
-    return {
-      name: float(total / weight)
-      for name, (total, weight) in sorted(self._pairs.items())
-      if weight
-    }
+    """Returns total / weight of each metric whose weight is not 0."""
+    means = {}
+    for name, (total, weight) in sorted(self._sums.items()):
+      if weight:
+        means[name] = float(total / weight)
+    return means
 
 
 class MetricWriter:
-  """Writes numbers by step to <folder>/metrics.jsonl, and to TensorBoard where it can.
+  """Writes metrics to <folder>/metrics.jsonl and to TensorBoard.
 
-  Lines after `start_step`, of a run that was stopped before its next checkpoint, are removed. What
-  goes to a bucket is written here first and copied, as nothing can be appended there.
+  When a run resumes, lines after `start_step` are removed. Files for a bucket are written to a
+  local folder and copied, because objects in a bucket cannot be appended to.
 
   Args:
-    tensorboard: also write events, by clu; says so in the log when it is not installed.
+    folder: local folder or bucket path.
+    start_step: step at which the run starts.
+    tensorboard: also write events; needs clu and TensorFlow.
   """
 
   def __init__(
@@ -57,76 +82,71 @@ class MetricWriter:
   ):
     self._folder = epath.Path(folder)
     self._folder.mkdir(parents=True, exist_ok=True)
-    self._open = contextlib.ExitStack()
-    self._here = (
-      self._folder
-      if not remote_paths.is_remote(folder)
-      else epath.Path(
-        self._open.enter_context(tempfile.TemporaryDirectory(prefix='metrics'))
-      )
-    )
-    self._copied: dict[str, int] = {}  # bytes of a file that lie in the bucket
-    self._copied_at = time.monotonic()
-    kept = [
-      line for line in self._lines() if json.loads(line)['step'] <= start_step
-    ]
-    (self._here / LINES).write_text(''.join(f'{line}\n' for line in kept))
-    self._file = self._open.enter_context((self._here / LINES).open('a'))
-    self._events = _event_writer(self._here) if tensorboard else None
+    self._resources = contextlib.ExitStack()
+    self._local_folder = self._folder
+    if remote_paths.is_remote(folder):
+      temporary = tempfile.TemporaryDirectory(prefix='metrics')
+      self._local_folder = epath.Path(self._resources.enter_context(temporary))
+    self._copied_sizes: dict[str, int] = {}  # bytes of each copied file
+    self._last_copy = time.monotonic()
+
+    path = self._local_folder / METRICS_FILE
+    text = ''
+    for line in self._complete_lines():
+      if json.loads(line)['step'] <= start_step:
+        text += f'{line}\n'
+    path.write_text(text)
+    self._file = self._resources.enter_context(path.open('a'))
+    self._events = None
+    if tensorboard:
+      self._events = _create_event_writer(self._local_folder)
     self.copy()
 
   def __enter__(self) -> Self:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    with self._open:
+    with self._resources:
       if self._events is not None:
         self._events.close()
       self._events = None
       self.copy()
 
   def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
-    """One line {"step": ..., "split": ..., ...}."""
-    self._file.write(
-      json.dumps({'step': step, 'split': split, **numbers}) + '\n'
-    )
+    """Appends one line {"step": ..., "split": ..., ...}."""
+    line = json.dumps({'step': step, 'split': split, **numbers})
+    self._file.write(f'{line}\n')
     self._file.flush()
     if self._events is not None:
-      self._events.write_scalars(
-        step, {f'{split}/{name}': x for name, x in numbers.items()}
-      )
-    if time.monotonic() - self._copied_at > COPY_SECONDS:
+      scalars = {f'{split}/{name}': value for name, value in numbers.items()}
+      self._events.write_scalars(step, scalars)
+    if time.monotonic() - self._last_copy > COPY_PERIOD_S:
       self.copy()
 
   def copy(self) -> None:
-    """Returns when all that was written lies in the folder, also where that is in a bucket.
-
-    To be called before a checkpoint is saved, whose run has these lines when it goes on.
-    """
-    if self._here == self._folder:
+    """Copies new content to a bucket. Call it before saving a checkpoint."""
+    if self._local_folder == self._folder:
       return
     if self._events is not None:
       self._events.flush()
-    for file in self._here.iterdir():
+    for file in self._local_folder.iterdir():
       content = file.read_bytes()
-      if self._copied.get(file.name) != len(content):
+      if self._copied_sizes.get(file.name) != len(content):
         (self._folder / file.name).write_bytes(content)
-        self._copied[file.name] = len(content)
-    self._copied_at = time.monotonic()
+        self._copied_sizes[file.name] = len(content)
+    self._last_copy = time.monotonic()
 
-  def _lines(self) -> list[str]:
-    """The whole lines of an earlier run; the last may have been cut by its end."""
-    if not (self._folder / LINES).exists():
+  def _complete_lines(self) -> list[str]:
+    """Returns the lines of an earlier run; an interrupted run may have cut the last one."""
+    path = self._folder / METRICS_FILE
+    if not path.exists():
       return []
-    return [
-      line
-      for line in (self._folder / LINES).read_text().splitlines()
-      if line.endswith('}')
-    ]
+    lines = path.read_text().splitlines()
+    return [line for line in lines if line.endswith('}')]
 
 
 class NullMetricWriter:
-  """The writer of all processes but the first: writes nothing."""
+  """Writes nothing: the writer of all processes but the primary one."""
 
   def __enter__(self) -> Self:
     return self
@@ -144,50 +164,50 @@ class NullMetricWriter:
 def create_metric_writer(
   folder: epath.PathLike, *, start_step: int, tensorboard: bool
 ) -> MetricWriter | NullMetricWriter:
-  """A writer of which one process of a run writes the numbers that all have."""
+  """Returns a writer that writes in the primary process only; arguments as for `MetricWriter`."""
   if not processes.is_primary():
     return NullMetricWriter()
   return MetricWriter(folder, start_step=start_step, tensorboard=tensorboard)
 
 
 def check_metrics_finite(step: int, pairs: MetricPairs) -> None:
-  """ValueError that names step and quantity when a total is not finite."""
+  """Raises ValueError with step and metric if a total is not finite."""
   for name, (total, _) in jax.device_get(dict(pairs)).items():
     if not np.isfinite(total):
       raise ValueError(
-        f'step {step}: {name} is {float(total)}. Stopped; the last checkpoint is from before. '
-        'Lower the learning rate or max_grad_norm, or look at the data of this step.'
+        f'step {step}: {name} is {float(total)}. The run stops; the last checkpoint is of an '
+        'earlier step. Lower the learning rate or max_grad_norm, or check the data of this step.'
       )
 
 
 def check_batch_has_targets(
-  step: int, loss: Any, batch: Mapping[str, np.ndarray]
+  step: int, loss: WeightedLoss, batch: Mapping[str, np.ndarray]
 ) -> None:
-  """ValueError when a batch has nothing to learn from: no target tokens, verdicts or pairs."""
+  """Raises ValueError if a batch has nothing to learn: no target tokens, verdicts or pairs."""
   try:
     weights = loss.weight(batch)
   except KeyError as error:
     raise ValueError(
-      f'{loss} needs {error} in its batches, which have {sorted(batch)}: these '
-      'examples are for another loss.'
+      f'{loss} needs {error} in its batches, which have {sorted(batch)}. Use examples that fit the '
+      'loss.'
     ) from error
   for path, count in jax.tree_util.tree_leaves_with_path(weights):
     if not count > 0:
       name = '/'.join(str(key.key) for key in path)
       raise ValueError(
-        f'step {step}: a batch with {count} {name} to learn from. Wanted some in every batch: do '
-        'the examples (is_correct, targets, pairs with the correct one first) fit the loss?'
+        f'step {step}: a batch has {count} {name} to learn from; every batch needs some. Check '
+        'that the examples fit the loss (is_correct, targets, pairs with the correct one first).'
       )
 
 
-def _event_writer(folder: epath.PathLike) -> Any:
-  """clu's TensorBoard writer; None where clu, TensorFlow or TensorBoard is missing."""
+def _create_event_writer(folder: epath.Path) -> EventWriter | None:
+  """Returns a TensorBoard writer, or None if clu or TensorFlow is not installed."""
   try:
-    from clu import metric_writers  # not at the top: it imports TensorFlow
+    from clu import metric_writers  # imports TensorFlow
   except ImportError as error:
     logging.info(
-      'No TensorBoard events (%s); metrics.jsonl has the same numbers. '
-      'pip install mathft_jax[data] to have them.',
+      'No TensorBoard events (%s); metrics.jsonl has the same numbers. For events: '
+      'pip install mathft_jax[data]',
       error,
     )
     return None

@@ -1,4 +1,4 @@
-"""How far a long run is and how fast it goes: a bar on a terminal, plain lines in a log.
+"""Progress of long work: a bar on a terminal, lines in a log.
 
 with progress.ProgressBar('sample', total=len(problems), unit='problems') as bar:
   for problem in problems:
@@ -8,7 +8,7 @@ with progress.ProgressBar('sample', total=len(problems), unit='problems') as bar
 
 import sys
 import time
-from typing import Any, Self
+from typing import Self
 
 from absl import logging
 import tqdm
@@ -18,14 +18,14 @@ from mathft_jax.monitoring import hardware
 
 
 class ProgressBar:
-  """Counts units that are done; shows a tqdm bar on a terminal, else a log line now and then.
+  """Counts finished units; shows a tqdm bar on a terminal, else a log line now and then.
 
   Args:
-    what: the name of the work, first on each line.
-    total: units in all, None when it is not known.
+    what: name of the work, at the start of each line.
+    total: number of units; None if unknown.
     unit: what is counted, in the plural.
-    done: units that an earlier, interrupted run has done; not part of the rate.
-    seconds_between_lines: how often a log gets a line; the last one always comes.
+    done: units that an interrupted run has finished; they do not count for the rate.
+    seconds_between_lines: period of log lines; the last one is always logged.
     terminal: whether to draw a bar; by default, whether standard error is a terminal.
   """
 
@@ -41,25 +41,20 @@ class ProgressBar:
   ):
     self._what, self._unit, self._total = what, unit, total
     self._done, self._start = done, done
-    self._period = seconds_between_lines
-    self._begun = self._last_line = time.monotonic()
-    self._numbers: dict[str, Any] = {}
-    on_terminal = (
-      (sys.stderr.isatty() and processes.is_primary())
-      if terminal is None
-      else terminal
-    )
-    self._bar = (
-      tqdm.tqdm(
+    self._line_period = seconds_between_lines
+    self._start_time = self._last_line = time.monotonic()
+    self._numbers: dict[str, object] = {}
+    if terminal is None:
+      terminal = sys.stderr.isatty() and processes.is_primary()
+    self._bar = None
+    if terminal:
+      self._bar = tqdm.tqdm(
         desc=what,
         total=total,
         initial=done,
         unit=f' {unit}',
         dynamic_ncols=True,
       )
-      if on_terminal
-      else None
-    )
 
   def __enter__(self) -> Self:
     return self
@@ -70,25 +65,23 @@ class ProgressBar:
     elif kind is None and self._done > self._start:
       logging.info('%s', self.line())
 
-  def advance(self, count: int = 1, **numbers: Any) -> None:
-    """Counts `count` more units; `numbers` (a loss, a rate) stand beside the count."""
+  def advance(self, count: int = 1, **numbers: object) -> None:
+    """Counts `count` more units and shows `numbers` (a loss, a rate) with the count."""
     self._done += count
     self._numbers.update(numbers)
     if self._bar is not None:
-      self._bar.set_postfix(
-        {name: format_number(value) for name, value in self._numbers.items()},
-        refresh=False,
-      )
+      shown = {name: format_number(x) for name, x in self._numbers.items()}
+      self._bar.set_postfix(shown, refresh=False)
       self._bar.update(count)
-    elif (
-      time.monotonic() - self._last_line >= self._period
-      and self._done != self._total
-    ):
-      self._last_line = time.monotonic()
+      return
+    now = time.monotonic()
+    is_due = now - self._last_line >= self._line_period
+    if is_due and self._done != self._total:
+      self._last_line = now
       logging.info('%s', self.line())
 
   def note(self, line: str) -> None:
-    """One line of text between the bars."""
+    """Logs one line without damaging the bar."""
     if self._bar is not None:
       self._bar.clear()
     logging.info('%s', line)
@@ -96,27 +89,25 @@ class ProgressBar:
       self._bar.refresh()
 
   def seconds(self) -> float:
-    """Since the work began."""
-    return max(time.monotonic() - self._begun, 1e-9)
+    """Returns the seconds since the start of this run."""
+    return max(time.monotonic() - self._start_time, 1e-9)
 
   def rate(self) -> float:
-    """Units a second of this run."""
+    """Returns units per second of this run."""
     return (self._done - self._start) / self.seconds()
 
   def line(self) -> str:
-    """`what: done/total unit, rate, time left, numbers`."""
-    of_total = f'/{self._total}' if self._total is not None else ''
-    parts = [
-      f'{self._what}: {self._done}{of_total} {self._unit}',
-      f'{format_number(self.rate())}/s',
-    ]
-    if self._total is not None and 0 < self.rate() and self._done < self._total:
-      parts.append(
-        f'{format_number((self._total - self._done) / self.rate())} s left'
-      )
-    parts += [
-      f'{name} {format_number(value)}' for name, value in self._numbers.items()
-    ]
+    """Returns `what: done/total unit, rate, time left, numbers`."""
+    rate = self.rate()
+    count = f'{self._done}'
+    if self._total is not None:
+      count += f'/{self._total}'
+    parts = [f'{self._what}: {count} {self._unit}', f'{format_number(rate)}/s']
+    if self._total is not None and rate > 0 and self._done < self._total:
+      seconds_left = (self._total - self._done) / rate
+      parts.append(f'{format_number(seconds_left)} s left')
+    for name, value in self._numbers.items():
+      parts.append(f'{name} {format_number(value)}')
     return ', '.join(parts)
 
 
@@ -124,36 +115,31 @@ class CompilationCounter:
   """Counts XLA compilations of this process and their seconds, from its creation on."""
 
   def __init__(self):
-    import jax  # not at the top: grade and evaluate show progress and do without jax
+    import jax  # not at the top: grade and evaluate show progress without jax
 
     self.count, self.seconds = 0, 0.0
     jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-  def _listen(self, event: str, seconds: float, **_: Any) -> None:
+  def _listen(self, event: str, duration: float, **kwargs: str | int) -> None:
+    del kwargs
     if event == '/jax/core/compile/backend_compile_duration':
       self.count += 1
-      self.seconds += seconds
+      self.seconds += duration
 
 
-def format_number(value: Any) -> str:
-  """A number in at most about five characters; anything else as it is."""
-  if (
-    isinstance(value, bool)
-    or not hasattr(value, '__float__')
-    or isinstance(value, int)
-  ):
+def format_number(value: object) -> str:
+  """Returns a float with about four digits; anything else as str."""
+  if isinstance(value, (bool, int)) or not hasattr(value, '__float__'):
     return str(value)
-  value = float(value)
-  return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+  number = float(value)  # type: ignore[arg-type]
+  return f'{number:.0f}' if abs(number) >= 1000 else f'{number:.4g}'
 
 
 def model_flops_utilization(flops_per_second: float) -> float | None:
-  """Share of the devices' peak bf16 rate that is model arithmetic; None for an unknown chip."""
-  import jax  # not at the top: see CompileWatch
+  """Returns model FLOP/s as a fraction of the devices' bfloat16 peak; None for unknown chips."""
+  import jax  # not at the top: see CompilationCounter
 
   chip = hardware.chip_for_device_kind(jax.devices()[0].device_kind)
-  return (
-    None
-    if chip is None
-    else flops_per_second / (chip.flops * jax.device_count())
-  )
+  if chip is None:
+    return None
+  return flops_per_second / (chip.flops * jax.device_count())

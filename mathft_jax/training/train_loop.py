@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import time
 
+from etils import epath
 import jax
 import numpy as np
 
@@ -31,9 +32,8 @@ class TrainLoop:
     optimizer: optimizer with its learning rate.
     loop: periods of logging, evaluation and saving.
     train_steps: last step.
+    workdir: folder for metrics.
     checkpoint_manager: saves checkpoints.
-    writer: writes metrics.
-    progress_bar: shows progress; counts steps.
     compilations: counts compilations since the program started.
     metadata: is saved with every checkpoint.
     eval_batches: batches of an evaluation.
@@ -45,9 +45,8 @@ class TrainLoop:
   loop: train_config.LoopConfig
   _: dataclasses.KW_ONLY
   train_steps: int
+  workdir: epath.PathLike
   checkpoint_manager: checkpoints.CheckpointManager
-  writer: metrics_lib.MetricWriter | metrics_lib.NullMetricWriter
-  progress_bar: progress.ProgressBar
   compilations: progress.CompilationCounter
   metadata: Mapping[str, object]
   eval_batches: Sequence[Batch] = ()
@@ -68,13 +67,38 @@ class TrainLoop:
   ) -> step_lib.TrainState:
     """Returns the state after the last step.
 
-    Metrics of a step are read after the next step has been dispatched, so that the devices do not
-    wait for the host.
-
     Args:
       state: state at `start_step`; it is donated.
       start_step: number of updates already done.
       batches: batches of the steps that follow.
+    """
+    with (
+      metrics_lib.create_metric_writer(
+        self.workdir, start_step=start_step, tensorboard=self.loop.tensorboard
+      ) as self._writer,
+      progress.ProgressBar(
+        'train', total=self.train_steps, unit='steps', done=start_step
+      ) as self._progress_bar,
+    ):
+      state = self._run_steps(state, start_step, batches)
+
+    last_step = int(jax.device_get(state.step))
+    if last_step != self.train_steps:
+      raise RuntimeError(
+        f'{self.workdir}: the run ended at step {last_step} instead of {self.train_steps}.'
+      )
+    return state
+
+  def _run_steps(
+    self,
+    state: step_lib.TrainState,
+    start_step: int,
+    batches: Iterator[Batch],
+  ) -> step_lib.TrainState:
+    """Runs all steps.
+
+    Metrics of a step are read after the next step has been dispatched, so that the devices do not
+    wait for the host.
     """
     mesh = self.step_config.mesh
     train_step = step_lib.make_train_step(self.step_config)
@@ -122,7 +146,7 @@ class TrainLoop:
       or (eval_metrics and self.save_evaluated)
     ):
       self._read_pending_metrics()  # raises if a metric is not finite
-      self.writer.copy()
+      self._writer.copy()
       params, opt_state = step_lib.params_and_opt_state_to_save(
         self.step_config, state
       )
@@ -142,11 +166,11 @@ class TrainLoop:
     metrics = evaluate_batches(
       self.step_config, state.params, self.eval_batches
     )
-    self.writer.write(step, 'validation', metrics)
+    self._writer.write(step, 'validation', metrics)
     shown = []
     for name, value in metrics.items():
       shown.append(f'{name} {progress.format_number(value)}')
-    self.progress_bar.note(f'step {step}, validation: {", ".join(shown)}')
+    self._progress_bar.note(f'step {step}, validation: {", ".join(shown)}')
     return metrics
 
   def _read_pending_metrics(self) -> None:
@@ -157,11 +181,11 @@ class TrainLoop:
     self._pending = None
     metrics_lib.check_metrics_finite(step, metrics)
     self._metrics.add(metrics)
-    self.progress_bar.advance(1)
+    self._progress_bar.advance(1)
 
   def _finish_first_step(self) -> None:
     self._read_pending_metrics()
-    self.progress_bar.note(
+    self._progress_bar.note(
       f'first step done; {self.compilations.count} compilations took '
       f'{self.compilations.seconds:.1f} s'
     )
@@ -186,8 +210,8 @@ class TrainLoop:
       if utilization is not None:
         metrics['model_flops_utilization'] = shown['MFU'] = utilization
 
-    self.writer.write(step, 'train', metrics)
-    self.progress_bar.advance(0, **shown)
+    self._writer.write(step, 'train', metrics)
+    self._progress_bar.advance(0, **shown)
 
 
 def evaluate_batches(
