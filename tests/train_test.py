@@ -429,7 +429,7 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
   ):
     train(tmp_path, loss=losses.VerifierXent())
   with pytest.raises(
-    ValueError, match='step 1: a batch with 0.0 tokens to learn from'
+    ValueError, match='step 1: a batch has 0.0 tokens to learn from'
   ):
     train(tmp_path, examples=Copies(verdicts=True))
 
