@@ -94,9 +94,7 @@ def test_a_dtype_that_is_no_float_of_ours_is_refused_first(dtype, tmp_path):
 def test_a_native_file_that_is_there_is_not_overwritten(checkpoint, tmp_path):
   output = tmp_path / 'x.safetensors'
   output.write_text('mine')
-  with pytest.raises(
-    ValueError, match='exists.*Delete it or name another'
-  ):
+  with pytest.raises(ValueError, match='exists.*Delete it or name another'):
     convert.convert(checkpoint=checkpoint, output=output)
   assert output.read_text() == 'mine'
 

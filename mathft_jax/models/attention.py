@@ -17,59 +17,21 @@ from typing import NamedTuple
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import kv_cache, splash_attention
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm
+from mathft_jax.models.rotary_embedding import (
+  RotaryTable,
+  apply_rotary,
+  rotary_table,
+)
 
 # Score of a masked key. It is finite: a set of keys without a visible key gets weight 0, not NaN.
 MASKED_SCORE = -1e30
 
 scaled_init = jax.nn.initializers.variance_scaling
-
-
-# --- rotary embeddings
-
-
-class RotaryTable(NamedTuple):
-  """Cosines and sines [B, T, 1, R / 2] of the rotation angles; R dimensions are rotated."""
-
-  cos: jax.Array
-  sin: jax.Array
-
-
-def rotary_table(
-  config: config_lib.TransformerConfig, kind: str, positions_BT: jax.Array
-) -> RotaryTable:
-  """Returns the rotation angles of a 'global' or 'local' layer (RoPE, arXiv 2104.09864)."""
-  theta = config.rope_theta
-  scaling = config.rope_scaling
-  if kind == 'local' and config.local_rope_theta is not None:
-    theta = config.local_rope_theta
-    scaling = None
-
-  dims = np.arange(0, config.rotated_dim, 2, dtype=np.float64)
-  inverse_wavelengths = theta ** -(dims / config.rotated_dim)
-  if scaling is not None:
-    inverse_wavelengths = scaling(inverse_wavelengths)
-
-  positions = positions_BT[..., None, None].astype(jnp.float32)
-  angles = positions * inverse_wavelengths.astype(np.float32)
-  return RotaryTable(jnp.cos(angles), jnp.sin(angles))
-
-
-def apply_rotary(x_BTNH: jax.Array, table: RotaryTable) -> jax.Array:
-  """Rotates dimensions (i, i + R / 2) of each head; dimensions from R on are unchanged."""
-  cos = table.cos.astype(x_BTNH.dtype)
-  sin = table.sin.astype(x_BTNH.dtype)
-  half = cos.shape[-1]
-  left, right, rest = jnp.split(x_BTNH, [half, 2 * half], axis=-1)
-
-  rotated_left = left * cos - right * sin
-  rotated_right = right * cos + left * sin
-  return jnp.concatenate([rotated_left, rotated_right, rest], axis=-1)
 
 
 # --- masks: True where a query may attend to a key
@@ -161,13 +123,13 @@ class AttentionInputs(NamedTuple):
   Attributes:
     rotary: rotation angles of the new tokens.
     mask_BTS: over the suffix of the cache, or over the new tokens if there is no suffix.
-    prefix_mask_PXS: over the shared prompts in the cache.
+    prefix_mask_PXS: over the shared prompts in the cache; empty without prompts.
     splash: if set, the TPU kernel is used instead of the masks.
   """
 
   rotary: RotaryTable
   mask_BTS: jax.Array
-  prefix_mask_PXS: jax.Array | None = None
+  prefix_mask_PXS: jax.Array
   splash: SplashInputs | None = None
 
 
@@ -196,7 +158,7 @@ def make_attention_inputs(
   else:
     mask = suffix_mask(window, positions_BT, cache, key_position_BS)
 
-  mask_of_prefix = None
+  mask_of_prefix = jnp.zeros((1, 1, 0), bool)
   if cache is not None and cache.prefix is not None:
     positions_PS = cache.prefix.position_BS
     mask_of_prefix = prefix_mask(window, positions_BT, positions_PS)
@@ -230,40 +192,37 @@ class PartialAttention(NamedTuple):
   weighted: jax.Array  # sum of exp(score - maximum) * value
 
 
+class KeySet(NamedTuple):
+  """Keys and values of P prompts or, with P = B, of B sequences, and which of them are visible."""
+
+  key_PKSH: jax.Array
+  value_PKSH: jax.Array
+  mask_PXS: jax.Array
+
+
 def attend(
-  q_BTNH: jax.Array,
-  key_BKSH: jax.Array,
-  value_BKSH: jax.Array,
-  mask_BTS: jax.Array,
-  *,
-  scale: float,
-  cap: float | None = None,
+  q_BTNH: jax.Array, keys: KeySet, *, scale: float, cap: float | None = None
 ) -> jax.Array:
   """Returns softmax(cap(q k scale)) v, [B, T, N, H]; scores and sums are float32."""
-  sums = _attend_partially(q_BTNH * scale, key_BKSH, value_BKSH, mask_BTS, cap)
+  sums = _attend_partially(q_BTNH * scale, keys, cap)
   out = sums.weighted / sums.total
   return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
 
 
 def attend_with_shared_prefix(
   q_BTNH: jax.Array,
-  prefix: kv_cache.KeyValuePair,
-  prefix_mask_PXS: jax.Array,
-  key_BKSH: jax.Array,
-  value_BKSH: jax.Array,
-  mask_BTS: jax.Array,
+  prefix: KeySet,
+  own: KeySet,
   *,
   scale: float,
   cap: float | None = None,
 ) -> jax.Array:
-  """Returns `attend` over two sets of keys: a prompt that B / P sequences share, and their own.
+  """Returns `attend` over the keys of a prompt that B / P sequences share, and their own keys.
 
   The scores of all sequences of a prompt are one matmul: the prompt's keys are read once.
   """
-  left = _attend_partially(
-    q_BTNH * scale, prefix.key, prefix.value, prefix_mask_PXS, cap
-  )
-  right = _attend_partially(q_BTNH * scale, key_BKSH, value_BKSH, mask_BTS, cap)
+  left = _attend_partially(q_BTNH * scale, prefix, cap)
+  right = _attend_partially(q_BTNH * scale, own, cap)
 
   maximum = jnp.maximum(left.maximum, right.maximum)
   left_factor = jnp.exp(left.maximum - maximum)
@@ -276,32 +235,32 @@ def attend_with_shared_prefix(
 
 
 def _attend_partially(
-  q_BTNH: jax.Array,
-  key_PKSH: jax.Array,
-  value_PKSH: jax.Array,
-  mask_PXS: jax.Array,
-  cap: float | None,
+  q_BTNH: jax.Array, keys: KeySet, cap: float | None
 ) -> PartialAttention:
   """Returns the softmax sums over one set of keys; P divides B, X = T * B / P."""
   batch, length, heads, head_size = q_BTNH.shape
-  num_prefixes, kv_heads, _, _ = key_PKSH.shape
-  queries = batch // num_prefixes * length
+  num_prompts, kv_heads, _, _ = keys.key_PKSH.shape
+  queries = batch // num_prompts * length
   groups = heads // kv_heads
-  q_PXKGH = q_BTNH.reshape(num_prefixes, queries, kv_heads, groups, head_size)
+  q_PXKGH = q_BTNH.reshape(num_prompts, queries, kv_heads, groups, head_size)
 
   scores_PKGXS = jnp.einsum(
-    'PXKGH,PKSH->PKGXS', q_PXKGH, key_PKSH, preferred_element_type=jnp.float32
+    'PXKGH,PKSH->PKGXS',
+    q_PXKGH,
+    keys.key_PKSH,
+    preferred_element_type=jnp.float32,
   )
   scores_PKGXS = softcap(scores_PKGXS, cap)
-  scores_PKGXS = jnp.where(mask_PXS[:, None, None], scores_PKGXS, MASKED_SCORE)
+  mask_PKGXS = keys.mask_PXS[:, None, None]
+  scores_PKGXS = jnp.where(mask_PKGXS, scores_PKGXS, MASKED_SCORE)
 
   maximum = jnp.max(scores_PKGXS, axis=-1, keepdims=True)
   maximum = jax.lax.stop_gradient(maximum)
   exps_PKGXS = jnp.exp(scores_PKGXS - maximum)
   weighted_PXKGH = jnp.einsum(
     'PKGXS,PKSH->PXKGH',
-    exps_PKGXS.astype(value_PKSH.dtype),
-    value_PKSH,
+    exps_PKGXS.astype(keys.value_PKSH.dtype),
+    keys.value_PKSH,
     preferred_element_type=jnp.float32,
   )
 
@@ -366,24 +325,12 @@ class Attention(nnx.Module):
     cache: kv_cache.LayerCache | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
     """Returns the attention output [B, T, D] and the cache with the new tokens appended."""
-    q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
-    k_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.key)
-    v_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.value)
-    if self.config.qkv_bias:
-      q_BTNH += self.query_bias.astype(q_BTNH.dtype)
-      k_BTKH += self.key_bias.astype(k_BTKH.dtype)
-      v_BTKH += self.value_bias.astype(v_BTKH.dtype)
-    if self.config.qk_norm:
-      q_BTNH = self.query_norm(q_BTNH)
-      k_BTKH = self.key_norm(k_BTKH)
-    q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
-    k_BTKH = apply_rotary(k_BTKH, inputs.rotary)
+    q_BTNH, k_BTKH, v_BTKH = self._project(x_BTD, inputs.rotary)
 
     key_BKSH = jnp.swapaxes(k_BTKH, 1, 2)
     value_BKSH = jnp.swapaxes(v_BTKH, 1, 2)
     if cache is not None and cache.suffix is not None:
-      cache = cache.append(key_BKSH, value_BKSH)
-      key_BKSH, value_BKSH = cache.suffix_of_layer()
+      cache, key_BKSH, value_BKSH = cache.append(key_BKSH, value_BKSH)
 
     scale = self.config.query_scale or 1 / math.sqrt(self.config.head_size)
     cap = self.config.attention_softcap
@@ -391,18 +338,6 @@ class Attention(nnx.Module):
     if inputs.splash is not None:
       out_BTNH = splash_attention.splash_attention(
         q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap, **inputs.splash._asdict()
-      )
-    elif cache is not None and cache.prefix is not None:
-      assert inputs.prefix_mask_PXS is not None
-      out_BTNH = attend_with_shared_prefix(
-        q_BTNH,
-        cache.prefix,
-        inputs.prefix_mask_PXS,
-        key_BKSH,
-        value_BKSH,
-        inputs.mask_BTS,
-        scale=scale,
-        cap=cap,
       )
     elif kernel in ('xla', 'cudnn') and cap is None and cache is None:
       out_BTNH = jax.nn.dot_product_attention(
@@ -414,8 +349,29 @@ class Attention(nnx.Module):
         implementation=kernel,
       )
     else:
-      out_BTNH = attend(
-        q_BTNH, key_BKSH, value_BKSH, inputs.mask_BTS, scale=scale, cap=cap
-      )
+      own = KeySet(key_BKSH, value_BKSH, inputs.mask_BTS)
+      if cache is None or cache.prefix is None:
+        out_BTNH = attend(q_BTNH, own, scale=scale, cap=cap)
+      else:
+        prefix = KeySet(*cache.prefix, inputs.prefix_mask_PXS)
+        out_BTNH = attend_with_shared_prefix(
+          q_BTNH, prefix, own, scale=scale, cap=cap
+        )
 
     return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache
+
+  def _project(
+    self, x_BTD: jax.Array, rotary: RotaryTable
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns rotated queries and keys, and values."""
+    q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
+    k_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.key)
+    v_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.value)
+    if self.config.qkv_bias:
+      q_BTNH += self.query_bias.astype(q_BTNH.dtype)
+      k_BTKH += self.key_bias.astype(k_BTKH.dtype)
+      v_BTKH += self.value_bias.astype(v_BTKH.dtype)
+    if self.config.qk_norm:
+      q_BTNH = self.query_norm(q_BTNH)
+      k_BTKH = self.key_norm(k_BTKH)
+    return apply_rotary(q_BTNH, rotary), apply_rotary(k_BTKH, rotary), v_BTKH

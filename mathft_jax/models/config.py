@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Json = Mapping[str, Any]
+Fields = dict[str, Any]
 # Maps the inverse wavelengths [R / 2] of rotary embeddings to scaled ones.
 RopeScaling = Callable[[np.ndarray], np.ndarray]
 
@@ -188,7 +189,7 @@ def repeat_attention_pattern(
   return (tuple(pattern) * repeats)[:num_layers]
 
 
-def canonical_model_fields(fields: Json) -> dict[str, Any]:
+def canonical_model_fields(fields: Json) -> Fields:
   """Returns fields of a TransformerConfig so that equal models have equal fields.
 
   Values that None stands for are filled in, the attention pattern has an entry for each layer, and

@@ -85,20 +85,20 @@ class LayerCache(NamedTuple):
   start: jax.Array | int
   layer: jax.Array | None = None
 
-  def append(self, key_BKTH: jax.Array, value_BKTH: jax.Array) -> 'LayerCache':
-    """Returns the cache with the keys and values of T new tokens written to the suffix."""
+  def append(
+    self, key_BKTH: jax.Array, value_BKTH: jax.Array
+  ) -> tuple['LayerCache', jax.Array, jax.Array]:
+    """Writes the keys and values of T new tokens to the suffix.
+
+    Returns the cache, and keys and values [B, K, S, H] of this layer's suffix.
+    """
     assert self.suffix is not None
     key = self._write(self.suffix.key, key_BKTH)
     value = self._write(self.suffix.value, value_BKTH)
-    return self._replace(suffix=KeyValuePair(key, value))
-
-  def suffix_of_layer(self) -> tuple[jax.Array, jax.Array]:
-    """Returns keys and values [B, K, S, H] of this layer's suffix."""
-    assert self.suffix is not None
-    key, value = self.suffix
-    if self.layer is None:
-      return key, value
-    return key[self.layer], value[self.layer]
+    cache = self._replace(suffix=KeyValuePair(key, value))
+    if self.layer is not None:
+      key, value = key[self.layer], value[self.layer]
+    return cache, key, value
 
   def _write(self, cached: jax.Array, new_BKTH: jax.Array) -> jax.Array:
     index = 0, 0, self.start, 0
@@ -192,19 +192,25 @@ def is_empty(cache: KVCache) -> bool:
 
 
 def append_positions(
-  cache: KVCache,
+  cache: KVCache | None,
   positions_BT: jax.Array,
   segment_ids_BT: jax.Array | None,
+  branch_ids_BT: jax.Array | None,
 ) -> jax.Array | None:
   """Returns the positions [B, S] in the suffix with those of the new tokens written.
 
-  The position of a padding token (segment id 0) is -1. None if the cache has no suffix.
+  The position of a padding token (segment id 0) is -1. None if there is no suffix.
 
   Raises:
-    ValueError: there are more new tokens than slots.
+    ValueError: there are more new tokens than slots, or the tokens have branches.
   """
-  if cache.suffix is None:
+  if cache is None or cache.suffix is None:
     return None
+  if branch_ids_BT is not None:
+    raise ValueError(
+      'branch_ids_BT is given, but the KV cache has a suffix; use share_prefix '
+      'with max_length=0.'
+    )
   cached_BS = cache.suffix.position_BS
   num_tokens, num_slots = positions_BT.shape[1], cached_BS.shape[1]
   if num_tokens > num_slots:

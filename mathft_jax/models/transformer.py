@@ -139,8 +139,7 @@ def hidden_states(
   to the earlier tokens of its suffix; the new tokens are appended to the suffix.
 
   Args:
-    tokens_BT: int32 token ids.
-    positions_BT: int32, for rotary embeddings and sliding windows.
+    tokens_BT, positions_BT: int32 token ids; positions for rotary embeddings and windows.
     segment_ids_BT: int32; 0 is padding. If the cache has a suffix, it only distinguishes tokens
       from padding.
     branch_ids_BT: int32; not with a cache that has a suffix.
@@ -151,17 +150,9 @@ def hidden_states(
   Raises:
     ValueError: the tokens do not fit in the cache, or branches are given with a suffix.
   """
-  key_position_BS = None
-  if cache is not None and cache.suffix is not None:
-    if branch_ids_BT is not None:
-      raise ValueError(
-        'branch_ids_BT is given, but the KV cache has a suffix; use share_prefix '
-        'with max_length=0.'
-      )
-    key_position_BS = cache_lib.append_positions(
-      cache, positions_BT, segment_ids_BT
-    )
-
+  key_position_BS = cache_lib.append_positions(
+    cache, positions_BT, segment_ids_BT, branch_ids_BT
+  )
   inputs_by_kind = {}
   for kind in sorted(set(config.attention_pattern)):
     inputs_by_kind[kind] = attention_lib.make_attention_inputs(

@@ -12,8 +12,8 @@ import pytest
 from mathft_jax.aot import topologies
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import abstract_programs, decoding, sampling
-from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import attention, splash_attention, transformer
+from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.training import lora, losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
@@ -97,9 +97,10 @@ CASES = {
 def arrays_of(shape, dtype='float32', segments=0):
   rows, length, heads, kv_heads, size = shape
   random = np.random.default_rng(0)
-  draw = lambda n: jnp.asarray(
-    random.normal(size=(rows, length, n, size)), dtype
-  )
+
+  def draw(n):
+    return jnp.asarray(random.normal(size=(rows, length, n, size)), dtype)
+
   ids = (
     np.sort(random.integers(0, segments, (rows, length)))[:, ::-1]
     if segments
@@ -114,8 +115,8 @@ def by_einsum(q, k, v, *, scale, cap, segment_ids_BT, window):
   if segment_ids_BT is not None:
     visible = visible & (segment_ids_BT[:, :, None] == segment_ids_BT[:, None])
   visible = jnp.broadcast_to(visible, (q.shape[0], *visible.shape[-2:]))
-  keys, values = jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)
-  return attention.attend(q, keys, values, visible, scale=scale, cap=cap)
+  keys = attention.KeySet(jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), visible)
+  return attention.attend(q, keys, scale=scale, cap=cap)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -146,7 +147,9 @@ def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
     part = functools.partial(
       splash_attention._attend_on_device, True, None, None, shape[2:4]
     )
-    kernel = lambda *x, **_: part(x[0] * 0.3, *x[1:], None)
+
+    def kernel(*x, **_):
+      return part(x[0] * 0.3, *x[1:], None)
   else:
     kernel = functools.partial(
       splash_attention.splash_attention, kernel_sharding=spread
@@ -297,14 +300,17 @@ def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
     )
     shape = tokens.shape if case == 'prefix' else (2, 5)
   rows = {name: x[: shape[0], : shape[1]] for name, x in rows.items()}
-  run = lambda params, cache, kernel_sharding: transformer.hidden_states(
-    CONFIG,
-    params,
-    tokens[: shape[0], : shape[1]],
-    **rows,
-    cache=cache,
-    kernel_sharding=kernel_sharding,
-  )[0]
+
+  def run(params, cache, kernel_sharding):
+    return transformer.hidden_states(
+      CONFIG,
+      params,
+      tokens[: shape[0], : shape[1]],
+      **rows,
+      cache=cache,
+      kernel_sharding=kernel_sharding,
+    )[0]
+
   assert not uses_kernel(
     functools.partial(run, kernel_sharding=spread), params_of(CONFIG), cache
   )
@@ -344,9 +350,12 @@ def lowered_step(mesh, kernel, **fields):
     rules=partitioning.Partitioner(fsdp=True).rules,
     **fields,
   )
-  make = lambda dtype: jax.ShapeDtypeStruct(
-    (4, ROW), dtype, sharding=partitioning.batch_sharding(mesh)
-  )
+
+  def make(dtype):
+    return jax.ShapeDtypeStruct(
+      (4, ROW), dtype, sharding=partitioning.batch_sharding(mesh)
+    )
+
   batch = {
     f'decoder_{name}': make('int32')
     for name in ('input_tokens', 'target_tokens', 'positions', 'segment_ids')

@@ -82,7 +82,10 @@ def params_of(config):
   """Random parameters without zeros or ones, so that every bias and norm matters."""
   rng = np.random.default_rng(0)
   leaves, tree = jax.tree.flatten(transformer.abstract_params(config))
-  draw = lambda leaf: jnp.asarray(rng.normal(0.3, 0.4, leaf.shape), leaf.dtype)
+
+  def draw(leaf):
+    return jnp.asarray(rng.normal(0.3, 0.4, leaf.shape), leaf.dtype)
+
   return jax.tree.unflatten(tree, map(draw, leaves))
 
 
@@ -284,9 +287,10 @@ def test_one_device_computes_what_eight_compute(config):
   spec = jax.sharding.PartitionSpec
   rules = {'embed': 'data', 'mlp': 'model', 'heads': 'model', 'vocab': 'model'}
   axes = transformer.param_logical_axes(config)
-  place = lambda names: jax.sharding.NamedSharding(
-    mesh, spec(*map(rules.get, names))
-  )
+
+  def place(names):
+    return jax.sharding.NamedSharding(mesh, spec(*map(rules.get, names)))
+
   shardings = jax.tree.map(place, axes, is_leaf=lambda x: isinstance(x, tuple))
   params = jax.device_put(params_of(config), shardings)
   rows = jax.sharding.NamedSharding(mesh, spec('data'))

@@ -7,10 +7,8 @@ To add a family without new traits, add a row to FAMILIES. PaLM has no row: its 
 published; its sizes are in gin files (`models/palm_8b.gin`).
 """
 
-from typing import Any
-
 from mathft_jax.models import config as config_lib
-from mathft_jax.models.config import Json
+from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface import (
   rope_fields,
   sliding_window_fields,
@@ -133,7 +131,7 @@ REPLACED_KEYS = (
 )
 
 
-def text_model_config(keys: Json) -> dict[str, Any]:
+def text_model_config(keys: Json) -> Fields:
   """Returns the config.json of the language model in it: `text_config` of multimodal Gemma 3.
 
   Special tokens and the dtype are taken from the outer level if it has them.
@@ -181,7 +179,7 @@ def from_config_json(
 
 def to_config_json(
   config: config_lib.TransformerConfig, published: Json | None = None
-) -> tuple[ModelFamily, dict[str, Any]]:
+) -> tuple[ModelFamily, Fields]:
   """Returns a family and a config.json that describe a model.
 
   A family describes the model if its config.json reads back as the same model.
@@ -226,7 +224,7 @@ def _with_published_keys(
   config: config_lib.TransformerConfig,
   keys: Json,
   published: Json,
-) -> dict[str, Any]:
+) -> Fields:
   """Returns `keys` and the other keys of the published config.json.
 
   Published keys of windows that no layer uses replace those in `keys`.

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import math
-from typing import Any
 
 from mathft_jax.models import config as config_lib
-from mathft_jax.models.config import Json
+from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface import tensor_names
 
 # Reads fields of TransformerConfig from the keys of a config.json; writes keys from fields.
-ReadFields = Callable[[Json], dict[str, Any]]
-WriteKeys = Callable[[config_lib.TransformerConfig], dict[str, Any]]
+ReadFields = Callable[[Json], Fields]
+WriteKeys = Callable[[config_lib.TransformerConfig], Fields]
 
 # Value in config.json -> TransformerConfig.mlp_activation.
 ACTIVATIONS = {
@@ -106,9 +105,7 @@ class ModelFamily:
       tied_embeddings=keys.get('tie_word_embeddings', self.tied),
     )
 
-  def to_config_json(
-    self, config: config_lib.TransformerConfig
-  ) -> dict[str, Any]:
+  def to_config_json(self, config: config_lib.TransformerConfig) -> Fields:
     """Returns the keys that `from_config_json` reads."""
     activations = {value: key for key, value in ACTIVATIONS.items()}
     keys = {

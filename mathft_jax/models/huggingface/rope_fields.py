@@ -1,9 +1,7 @@
 """Rotary embeddings in config.json: `rope_theta`, `rope_scaling`, newer `rope_parameters`."""
 
-from typing import Any
-
 from mathft_jax.models import config as config_lib
-from mathft_jax.models.config import Json
+from mathft_jax.models.config import Fields, Json
 
 DEFAULT_THETA = 10_000.0
 # Keys of rope_parameters if it has an entry for each kind of layer.
@@ -17,7 +15,7 @@ LLAMA3_KEYS = {
 }
 
 
-def read_rope(keys: Json) -> dict[str, Any]:
+def read_rope(keys: Json) -> Fields:
   """Returns `rope_theta` and `rope_scaling` of a model whose layers all have the same."""
   parameters = {
     'rope_theta': keys.get('rope_theta', DEFAULT_THETA),
@@ -30,7 +28,7 @@ def read_rope(keys: Json) -> dict[str, Any]:
   }
 
 
-def write_rope(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_rope(config: config_lib.TransformerConfig) -> Fields:
   """Returns the keys that `read_rope` reads, in the form that all versions of transformers read."""
   return {
     'rope_theta': config.rope_theta,
@@ -38,7 +36,7 @@ def write_rope(config: config_lib.TransformerConfig) -> dict[str, Any]:
   }
 
 
-def read_rope_by_layer_kind(keys: Json) -> dict[str, Any]:
+def read_rope_by_layer_kind(keys: Json) -> Fields:
   """Returns the fields of a model with another theta and no scaling in local layers (Gemma 3)."""
   by_kind = keys.get('rope_parameters') or {}
   global_parameters = {
@@ -64,7 +62,7 @@ def read_rope_by_layer_kind(keys: Json) -> dict[str, Any]:
 
 def write_rope_by_layer_kind(
   config: config_lib.TransformerConfig,
-) -> dict[str, Any]:
+) -> Fields:
   """Returns the keys that `read_rope_by_layer_kind` reads."""
   local_theta = config.local_rope_theta
   if local_theta is None:
@@ -93,13 +91,13 @@ def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
 
 def _write_scaling(
   scaling: config_lib.RopeScaling | None,
-) -> dict[str, Any] | None:
+) -> Fields | None:
   if scaling is None:
     return None
   if isinstance(scaling, config_lib.LinearRopeScaling):
     return {'rope_type': 'linear', 'factor': scaling.factor}
   if isinstance(scaling, config_lib.Llama3RopeScaling):
-    keys: dict[str, Any] = {'rope_type': 'llama3'}
+    keys: Fields = {'rope_type': 'llama3'}
     for field, key in LLAMA3_KEYS.items():
       keys[key] = getattr(scaling, field)
     return keys

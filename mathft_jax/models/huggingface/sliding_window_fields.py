@@ -1,10 +1,9 @@
 """Sliding windows in config.json: which layers are local, and the size of their window."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from mathft_jax.models import config as config_lib
-from mathft_jax.models.config import Json
+from mathft_jax.models.config import Fields, Json
 
 DEFAULT_WINDOW = 4096
 # Entry of `layer_types` -> kind of layer in TransformerConfig.
@@ -18,19 +17,19 @@ DISABLED_WINDOW_KEYS = (
 )
 
 
-def read_no_window(keys: Json) -> dict[str, Any]:
+def read_no_window(keys: Json) -> Fields:
   """Llama: all layers are global."""
   del keys
   return _window_fields(['global'], None)
 
 
-def write_no_window(config: config_lib.TransformerConfig) -> dict[str, Any]:
+def write_no_window(config: config_lib.TransformerConfig) -> Fields:
   """Returns no keys."""
   del config
   return {}
 
 
-def read_window_of_all_layers(keys: Json) -> dict[str, Any]:
+def read_window_of_all_layers(keys: Json) -> Fields:
   """Mistral: all layers are local if there is a window."""
   window = keys.get('sliding_window', DEFAULT_WINDOW)
   return _window_fields(['global' if window is None else 'local'], window)
@@ -38,13 +37,13 @@ def read_window_of_all_layers(keys: Json) -> dict[str, Any]:
 
 def write_window_of_all_layers(
   config: config_lib.TransformerConfig,
-) -> dict[str, Any]:
+) -> Fields:
   """Returns the key that `read_window_of_all_layers` reads."""
   is_local = 'local' in config.attention_pattern
   return {'sliding_window': config.sliding_window if is_local else None}
 
 
-def read_window_of_upper_layers(keys: Json) -> dict[str, Any]:
+def read_window_of_upper_layers(keys: Json) -> Fields:
   """Qwen: if windows are used, layers from `max_window_layers` on are local."""
   window = None
   if keys.get('use_sliding_window', False):
@@ -59,7 +58,7 @@ def read_window_of_upper_layers(keys: Json) -> dict[str, Any]:
 
 def write_window_of_upper_layers(
   config: config_lib.TransformerConfig,
-) -> dict[str, Any]:
+) -> Fields:
   """Returns the keys that `read_window_of_upper_layers` reads."""
   kinds = list(config.layer_kinds)
   if 'local' not in kinds:
@@ -77,10 +76,10 @@ def write_window_of_upper_layers(
 
 def read_periodic_windows(
   default_period: int,
-) -> Callable[[Json], dict[str, Any]]:
+) -> Callable[[Json], Fields]:
   """Gemma: the last layer of each period is global; `layer_types` takes precedence."""
 
-  def read(keys: Json) -> dict[str, Any]:
+  def read(keys: Json) -> Fields:
     period = keys.get('sliding_window_pattern', default_period)
 
     def is_local(layer: int) -> bool:
@@ -94,7 +93,7 @@ def read_periodic_windows(
 
 def write_periodic_windows(
   config: config_lib.TransformerConfig,
-) -> dict[str, Any]:
+) -> Fields:
   """Returns the keys that `read_periodic_windows` reads.
 
   `sliding_window_pattern`, for older versions of transformers, only if the layers are periodic.
@@ -104,7 +103,7 @@ def write_periodic_windows(
   if 'global' in kinds:
     period = kinds.index('global') + 1
 
-  keys: dict[str, Any] = {}
+  keys: Fields = {}
   pattern = ('local',) * (period - 1) + ('global',)
   periodic = config_lib.repeat_attention_pattern(pattern, len(kinds))
   if config.layer_kinds == periodic:
@@ -116,7 +115,7 @@ def write_periodic_windows(
 
 def _read_layer_types(
   keys: Json, window: int | None, is_local: Callable[[int], bool]
-) -> dict[str, Any]:
+) -> Fields:
   """Returns the fields from `layer_types`, or from `is_local` if it is absent."""
   num_layers = keys['num_hidden_layers']
   layer_types = keys.get('layer_types')
@@ -135,7 +134,7 @@ def _read_layer_types(
   return _window_fields(kinds, window)
 
 
-def _window_fields(kinds: Sequence[str], window: int | None) -> dict[str, Any]:
+def _window_fields(kinds: Sequence[str], window: int | None) -> Fields:
   """Returns the fields with the shortest pattern that repeats to `kinds`."""
   if 'local' not in kinds:
     return {'attention_pattern': ('global',), 'sliding_window': None}

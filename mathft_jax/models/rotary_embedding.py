@@ -1,0 +1,51 @@
+"""Rotary position embeddings (RoPE, arXiv 2104.09864), rotating dimensions (i, i + R / 2).
+
+Shapes: B sequences, T tokens, N heads, H head size, R rotated dimensions of a head.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mathft_jax.models import config as config_lib
+
+
+class RotaryTable(NamedTuple):
+  """Cosines and sines [B, T, 1, R / 2] of the rotation angles; R dimensions are rotated."""
+
+  cos: jax.Array
+  sin: jax.Array
+
+
+def rotary_table(
+  config: config_lib.TransformerConfig, kind: str, positions_BT: jax.Array
+) -> RotaryTable:
+  """Returns the rotation angles of a 'global' or 'local' layer (RoPE, arXiv 2104.09864)."""
+  theta = config.rope_theta
+  scaling = config.rope_scaling
+  if kind == 'local' and config.local_rope_theta is not None:
+    theta = config.local_rope_theta
+    scaling = None
+
+  dims = np.arange(0, config.rotated_dim, 2, dtype=np.float64)
+  inverse_wavelengths = theta ** -(dims / config.rotated_dim)
+  if scaling is not None:
+    inverse_wavelengths = scaling(inverse_wavelengths)
+
+  positions = positions_BT[..., None, None].astype(jnp.float32)
+  angles = positions * inverse_wavelengths.astype(np.float32)
+  return RotaryTable(jnp.cos(angles), jnp.sin(angles))
+
+
+def apply_rotary(x_BTNH: jax.Array, table: RotaryTable) -> jax.Array:
+  """Rotates dimensions (i, i + R / 2) of each head; dimensions from R on are unchanged."""
+  cos = table.cos.astype(x_BTNH.dtype)
+  sin = table.sin.astype(x_BTNH.dtype)
+  half = cos.shape[-1]
+  left, right, rest = jnp.split(x_BTNH, [half, 2 * half], axis=-1)
+
+  rotated_left = left * cos - right * sin
+  rotated_right = right * cos + left * sin
+  return jnp.concatenate([rotated_left, rotated_right, rest], axis=-1)
