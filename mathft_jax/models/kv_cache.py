@@ -26,6 +26,7 @@ from mathft_jax.models import config as config_lib
 
 # Stacked layers [L, B, K, S, H], or a tuple with one [B, K, S, H] for each layer.
 LayerArrays = jax.Array | tuple[jax.Array, ...]
+Suffix = tuple[LayerArrays, LayerArrays]  # keys and values of all layers
 
 
 class KeyValuePair(NamedTuple):
@@ -223,6 +224,22 @@ def append_positions(
     positions_BT = jnp.where(segment_ids_BT != 0, positions_BT, -1)
   return jax.lax.dynamic_update_slice(
     cached_BS, positions_BT, (0, cache.length)
+  )
+
+
+def replace_suffix(
+  cache: KVCache | None,
+  suffix: Suffix | None,
+  position_BS: jax.Array | None,
+  num_tokens: int,
+) -> KVCache | None:
+  """Returns the cache with a suffix to which `num_tokens` tokens were written; None without one."""
+  if cache is None or suffix is None or position_BS is None:
+    return None
+  return KVCache(
+    KeyValues(*suffix, position_BS),
+    cache.prefix,
+    jnp.int32(cache.length + num_tokens),
   )
 
 

@@ -33,8 +33,6 @@ ApplyBlock = Callable[
   [layers_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
   tuple[jax.Array, cache_lib.LayerCache | None],
 ]
-# Keys and values of all layers.
-Suffix = tuple[cache_lib.LayerArrays, cache_lib.LayerArrays]
 ACTIVATION_AXES = 'batch', 'length', None
 
 REMAT_POLICIES = {
@@ -176,13 +174,10 @@ def hidden_states(
     x_BTD, suffix = _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
   else:
     x_BTD, suffix = _scan_layers(config, apply_block, blocks, x_BTD, cache)
-  hidden_BTD = model.final_norm(x_BTD)
 
-  if cache is None or suffix is None or key_position_BS is None:
-    return hidden_BTD, None
-  length = jnp.int32(cache.length + positions_BT.shape[1])
-  new_suffix = cache_lib.KeyValues(*suffix, key_position_BS)
-  return hidden_BTD, cache_lib.KVCache(new_suffix, cache.prefix, length)
+  num_tokens = positions_BT.shape[1]
+  cache = cache_lib.replace_suffix(cache, suffix, key_position_BS, num_tokens)
+  return model.final_norm(x_BTD), cache
 
 
 def logits(
@@ -223,7 +218,7 @@ def _apply_unstacked(
   blocks: Sequence[layers_lib.Block],
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, Suffix | None]:
+) -> tuple[jax.Array, cache_lib.Suffix | None]:
   """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
   suffixes = []
   for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
@@ -244,7 +239,7 @@ def _scan_layers(
   blocks: layers_lib.Block,
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, Suffix | None]:
+) -> tuple[jax.Array, cache_lib.Suffix | None]:
   """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
 
   One scan step is a whole period of the attention pattern. Layers that are left over follow the
