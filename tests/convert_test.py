@@ -1,4 +1,4 @@
-"""A checkpoint as one file and back."""
+"""Conversion of a checkpoint to one file and back."""
 
 import pathlib
 
@@ -29,7 +29,7 @@ def checkpoint(tmp_path):
   return tmp_path / 'run' / 'checkpoints' / '5'
 
 
-def test_the_file_has_the_parameters_and_the_metadata(checkpoint, tmp_path):
+def test_native_file_has_parameters_and_metadata(checkpoint, tmp_path):
   path = convert.convert(
     checkpoint=checkpoint, output=tmp_path / 'out.safetensors'
   )
@@ -40,7 +40,7 @@ def test_the_file_has_the_parameters_and_the_metadata(checkpoint, tmp_path):
   )
 
 
-def test_a_file_in_bfloat16_is_half_as_large_and_converts_back(
+def test_bfloat16_file_is_half_as_large_and_converts_back(
   checkpoint, tmp_path
 ):
   path = convert.convert(
@@ -60,7 +60,7 @@ def test_a_file_in_bfloat16_is_half_as_large_and_converts_back(
   )
 
 
-def test_the_command_line_has_plain_flags(checkpoint, tmp_path, capsys):
+def test_command_line_has_plain_flags(checkpoint, tmp_path, capsys):
   output = str(tmp_path / 'cli.safetensors')
   flags = ['convert', f'--checkpoint={checkpoint}', f'--output={output}']
   assert (
@@ -80,7 +80,7 @@ def test_the_command_line_has_plain_flags(checkpoint, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('dtype', ['int32', 'bf16', 'float8', ''])
-def test_a_dtype_that_is_no_float_of_ours_is_refused_first(dtype, tmp_path):
+def test_unsupported_dtype_raises_an_error_first(dtype, tmp_path):
   with pytest.raises(
     ValueError, match=f'{dtype!r}.*float32, bfloat16, float16, float64'
   ):
@@ -91,7 +91,7 @@ def test_a_dtype_that_is_no_float_of_ours_is_refused_first(dtype, tmp_path):
     )
 
 
-def test_a_native_file_that_is_there_is_not_overwritten(checkpoint, tmp_path):
+def test_existing_native_file_is_not_overwritten(checkpoint, tmp_path):
   output = tmp_path / 'x.safetensors'
   output.write_text('mine')
   with pytest.raises(ValueError, match='exists.*Delete it or name another'):
@@ -102,7 +102,7 @@ def test_a_native_file_that_is_there_is_not_overwritten(checkpoint, tmp_path):
 @pytest.mark.parametrize(
   'flags', [{'tokenizer': '.'}, {'shard_bytes': 5}], ids=str
 )
-def test_flags_of_a_hugging_face_folder_are_refused_for_another_output(
+def test_flags_for_hugging_face_folders_raise_an_error_for_other_outputs(
   flags, checkpoint, tmp_path
 ):
   with pytest.raises(
@@ -129,7 +129,7 @@ def test_flags_of_a_hugging_face_folder_are_refused_for_another_output(
     (['generation_config.json', 'merges.txt'], 'none of tokenizer.json'),
   ],
 )
-def test_a_folder_without_a_tokenizer_is_refused_before_writing(
+def test_folder_without_a_tokenizer_raises_an_error_before_writing(
   files, message, tmp_path
 ):
   native = convert.convert(

@@ -1,4 +1,4 @@
-"""From a Hugging Face folder through the paper's stages to a folder that `transformers` loads.
+"""Trains a Hugging Face folder through the paper's stages and exports it for `transformers`.
 
 A small random model of two families, each with a tokenizer of its real kind: byte-level BPE in a
 tokenizer.json for Qwen2.5, SentencePiece for Gemma 3.
@@ -189,7 +189,7 @@ def journey(request, tmp_path_factory, make_tokenizer):
   return folder, out, vocabulary.vocab_size + 5
 
 
-def test_a_published_model_goes_through_all_stages_and_out_again(journey):
+def test_a_published_model_passes_all_stages_and_is_exported(journey):
   folder, out, vocab_size = journey
   report = json.loads((folder.parent / 'report' / 'report.json').read_text())
   assert 'Maj1' in json.dumps(report)
@@ -209,7 +209,7 @@ def test_a_published_model_goes_through_all_stages_and_out_again(journey):
   assert 0 < max(jax.tree.leaves(moved)) < 0.1
 
 
-def test_transformers_loads_what_came_out(journey):
+def test_installed_transformers_loads_the_result(journey):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
   transformers = pytest.importorskip(
     'transformers', reason='the extra [hf] is not installed'

@@ -166,7 +166,7 @@ def _find_tensors(
     file_by_name = index['weight_map']
   elif (path / SINGLE_FILE).is_file():
     header, _ = safetensors_format.read_header(path / SINGLE_FILE)
-    file_by_name = dict.fromkeys(header, SINGLE_FILE)
+    return {_language_model_name(name): header[name] for name in header}
   else:
     raise ValueError(
       f'{path} has neither {SINGLE_FILE} nor {INDEX_FILE}; the weights must be safetensors '

@@ -1,4 +1,4 @@
-"""Saving, finding, resuming and handing over parameters."""
+"""Saves, resolves and restores checkpoints."""
 
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def save_all(directory, steps, metrics=None, **options):
   return store
 
 
-def test_params_and_optimizer_come_back_as_they_were(tmp_path):
+def test_restored_params_and_opt_state_equal_the_saved_ones(tmp_path):
   save_all(tmp_path / 'checkpoints', [3])
   with checkpoints.CheckpointManager(tmp_path / 'checkpoints') as store:
     assert store.latest_step() == 3
@@ -69,12 +69,12 @@ def test_params_and_optimizer_come_back_as_they_were(tmp_path):
   assert_same(optimizer['m'], make_params(3.0))
 
 
-def test_only_the_last_ones_are_kept(tmp_path):
+def test_only_the_latest_checkpoints_are_kept(tmp_path):
   save_all(tmp_path, [1, 2, 3, 4], keep=2)
   assert sorted(p.name for p in tmp_path.iterdir()) == ['3', '4']
 
 
-def test_the_best_one_is_kept_beside_the_last_also_over_a_restart(tmp_path):
+def test_best_and_latest_checkpoint_are_kept_after_a_restart(tmp_path):
   losses = {
     1: {'loss': 3.0},
     2: {'loss': 1.0},
@@ -89,7 +89,7 @@ def test_the_best_one_is_kept_beside_the_last_also_over_a_restart(tmp_path):
     assert store.best_step() == 2 and store.latest_step() == 5
 
 
-def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
+def test_higher_is_better_and_the_earlier_step_wins_ties(tmp_path):
   scores = {1: {'auc': 0.5}, 2: {'auc': 0.9}, 3: {'auc': 0.9}}
   save_all(
     tmp_path,
@@ -105,7 +105,7 @@ def test_higher_may_be_better_and_the_earlier_of_equals_wins(tmp_path):
     assert store.best_step() == 2
 
 
-def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
+def test_a_kill_during_deletion_leaves_no_partial_checkpoint(
   tmp_path, monkeypatch
 ):
   store = checkpoints.CheckpointManager(tmp_path, keep=1)
@@ -125,7 +125,7 @@ def test_a_kill_while_old_checkpoints_are_removed_leaves_no_half_ones(
   assert [p.name for p in tmp_path.iterdir()] == ['2']
 
 
-def test_no_checkpoint_has_no_step(tmp_path):
+def test_an_empty_directory_has_no_step(tmp_path):
   with checkpoints.CheckpointManager(
     tmp_path / 'new', best_metric='loss'
   ) as store:
@@ -149,7 +149,7 @@ def test_params_restore_on_another_mesh_and_in_another_dtype(tmp_path):
   assert params['layers']['mlp']['up'].dtype == jnp.float32
 
 
-def test_a_step_folder_a_folder_of_steps_and_a_workdir_are_all_found(tmp_path):
+def test_a_step_a_folder_of_steps_and_a_workdir_resolve(tmp_path):
   save_all(tmp_path / 'checkpoints', [9, 10], keep=None)
   assert checkpoints.resolve_checkpoint(tmp_path).name == '10'
   assert checkpoints.resolve_checkpoint(tmp_path / 'checkpoints').name == '10'
@@ -158,7 +158,9 @@ def test_a_step_folder_a_folder_of_steps_and_a_workdir_are_all_found(tmp_path):
   )
 
 
-def test_a_path_without_a_checkpoint_says_what_is_wanted(tmp_path):
+def test_a_path_without_a_checkpoint_raises_an_error_with_accepted_paths(
+  tmp_path,
+):
   with pytest.raises(
     ValueError, match='contains no checkpoint.*INITIAL_CHECKPOINT_PATH'
   ):
@@ -167,7 +169,7 @@ def test_a_path_without_a_checkpoint_says_what_is_wanted(tmp_path):
     checkpoints.resolve_checkpoint(tmp_path / 'nowhere')
 
 
-def test_a_safetensors_file_is_a_checkpoint_too(tmp_path):
+def test_a_safetensors_file_is_a_checkpoint(tmp_path):
   path = checkpoints.save_safetensors(
     tmp_path / 'base.safetensors',
     make_params(0.5),
@@ -197,7 +199,9 @@ def test_a_safetensors_file_is_a_checkpoint_too(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['orbax', 'safetensors'])
-def test_params_of_another_model_are_refused_with_the_two_lists(tmp_path, kind):
+def test_params_of_another_model_raise_an_error_with_both_shapes(
+  tmp_path, kind
+):
   path = tmp_path
   if kind == 'orbax':
     save_all(tmp_path / 'checkpoints', [1])
@@ -214,7 +218,7 @@ def test_params_of_another_model_are_refused_with_the_two_lists(tmp_path, kind):
   assert "model:      {'embedding': [4, 9], 'head': [3]}" in str(error.value)
 
 
-def test_metadata_that_differ_are_shown_side_by_side(tmp_path):
+def test_different_metadata_raises_an_error_with_both_values(tmp_path):
   save_all(tmp_path / 'checkpoints', [1])
   checkpoints.check_metadata(tmp_path, model=Config(), fingerprint={'eos': '2'})
   checkpoints.check_metadata(
@@ -232,7 +236,7 @@ def test_metadata_that_differ_are_shown_side_by_side(tmp_path):
     )
 
 
-def test_metadata_name_step_version_and_metrics(tmp_path):
+def test_metadata_has_step_version_and_metrics(tmp_path):
   save_all(tmp_path, [4], {4: {'loss': 0.25}})
   metadata = checkpoints.read_metadata(tmp_path / '4')
   assert metadata['step'] == 4 and metadata['metrics'] == {'loss': 0.25}
@@ -245,7 +249,7 @@ def test_metadata_name_step_version_and_metrics(tmp_path):
   json.dumps(metadata)
 
 
-def test_a_save_that_fails_in_the_background_is_noticed(tmp_path, monkeypatch):
+def test_a_failed_background_save_raises_its_error(tmp_path, monkeypatch):
   def full(*args, **kwargs):
     raise OSError('disk full')
 
@@ -259,7 +263,7 @@ def test_a_save_that_fails_in_the_background_is_noticed(tmp_path, monkeypatch):
       time.sleep(0.01)
 
 
-def test_a_small_checkpoint_is_saved_in_well_under_a_second(tmp_path):
+def test_a_small_checkpoint_is_saved_in_less_than_a_second(tmp_path):
   params = {
     f'layer{i}': jnp.ones((4, 96, 1200 // 4)) for i in range(4)
   }  # 460k parameters

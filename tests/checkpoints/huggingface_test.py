@@ -1,4 +1,4 @@
-"""Hugging Face folders: the same bytes back, padding trimmed, wrong folders refused by name."""
+"""Hugging Face folders: same bytes after import and export, padding, errors for invalid folders."""
 
 import dataclasses
 import json
@@ -53,7 +53,7 @@ def test_import_and_export_give_the_same_bytes(case, tmp_path):
   assert str(header['model.norm.weight'].dtype) == 'bfloat16'
 
 
-def test_a_step_as_orbax_writes_it_gives_the_same_bytes(tmp_path):
+def test_import_and_export_through_orbax_give_the_same_bytes(tmp_path):
   step = convert.convert(
     checkpoint=GOLDENS / 'gemma3', output=tmp_path / 'step'
   )
@@ -66,7 +66,7 @@ def test_a_step_as_orbax_writes_it_gives_the_same_bytes(tmp_path):
   ) == tensors(GOLDENS / 'gemma3')
 
 
-def test_an_export_keeps_what_the_published_json_says_besides(tmp_path):
+def test_export_keeps_other_keys_of_the_published_config_json(tmp_path):
   folder = copied(
     'qwen2_tied',
     tmp_path,
@@ -108,7 +108,7 @@ def test_padding_of_the_vocabulary_changes_no_logit_and_is_not_exported(
   )  # and a later stage may do without
 
 
-def test_many_files_with_an_index(tmp_path):
+def test_export_in_several_files_has_an_index(tmp_path):
   native = convert.convert(
     checkpoint=GOLDENS / 'gemma2', output=tmp_path / 'x.safetensors'
   )
@@ -126,7 +126,7 @@ def test_many_files_with_an_index(tmp_path):
 @pytest.mark.parametrize(
   'prefix', ['language_model.model.', 'model.language_model.']
 )
-def test_the_language_model_of_one_that_sees(prefix, tmp_path):
+def test_language_model_of_a_multimodal_folder(prefix, tmp_path):
   folder = copied('gemma3', tmp_path)
   entries, _ = safetensors_format.read_header(folder / 'model.safetensors')
   renamed = {
@@ -172,7 +172,7 @@ def test_the_language_model_of_one_that_sees(prefix, tmp_path):
   )  # of the numbers written, whatever was said of them
 
 
-def test_layer_by_layer_onto_a_mesh_as_in_one_piece(monkeypatch):
+def test_streamed_layers_equal_arrays_copied_at_once(monkeypatch):
   folder = GOLDENS / 'qwen2_windows'
   config = checkpoints.load_model_config(folder)
   partitioner = partitioning.Partitioner(num_partitions=2, fsdp=True)
@@ -288,7 +288,7 @@ DAMAGES = {
 @pytest.mark.parametrize(
   'damage, changes, words', DAMAGES.values(), ids=DAMAGES
 )
-def test_a_wrong_folder_is_refused_before_a_device_holds_anything(
+def test_invalid_folders_raise_an_error_before_arrays_are_created(
   damage, changes, words, tmp_path, monkeypatch
 ):
   folder = copied('llama_untied', tmp_path, changes)
@@ -310,7 +310,7 @@ def test_a_wrong_folder_is_refused_before_a_device_holds_anything(
   assert not (tmp_path / 'o.safetensors').exists()
 
 
-def test_another_model_than_asked_for_is_refused_with_both_values():
+def test_another_model_raises_an_error_with_both_values():
   config = checkpoints.load_model_config(GOLDENS / 'llama_untied')
   other = dataclasses.replace(config, rope_theta=1e4)
   with pytest.raises(
@@ -321,7 +321,7 @@ def test_another_model_than_asked_for_is_refused_with_both_values():
   checkpoints.check_metadata(GOLDENS / 'llama_untied', model=spelt)
 
 
-def test_an_export_does_not_overwrite(tmp_path):
+def test_export_does_not_overwrite(tmp_path):
   native = convert.convert(
     checkpoint=GOLDENS / 'mistral', output=tmp_path / 'x.safetensors'
   )
@@ -334,7 +334,7 @@ def test_an_export_does_not_overwrite(tmp_path):
   assert (tmp_path / 'out' / 'mine.txt').read_text() == 'mine'
 
 
-def test_tokenizer_files_travel(tmp_path):
+def test_export_copies_tokenizer_files(tmp_path):
   native = convert.convert(
     checkpoint=GOLDENS / 'mistral', output=tmp_path / 'x.safetensors'
   )
@@ -350,7 +350,7 @@ def test_tokenizer_files_travel(tmp_path):
   ]
 
 
-def test_the_safetensors_package_reads_what_we_write(tmp_path):
+def test_the_safetensors_package_reads_exported_files(tmp_path):
   package = pytest.importorskip(
     'safetensors.numpy', reason='the extra [test] is not installed'
   )
@@ -365,3 +365,27 @@ def test_the_safetensors_package_reads_what_we_write(tmp_path):
   package.save_file(arrays, tmp_path / 'y.safetensors')
   entries, _ = safetensors_format.read_header(tmp_path / 'y.safetensors')
   assert_same({name: entry.read() for name, entry in entries.items()}, arrays)
+
+
+def test_headers_are_read_once_until_a_file_changes(tmp_path, monkeypatch):
+  folder = copied('llama_untied', tmp_path, {})
+  read_header, reads = safetensors_format.read_header, []
+
+  def counted(path):
+    reads.append(path)
+    return read_header(path)
+
+  monkeypatch.setattr(safetensors_format, 'read_header', counted)
+  config = checkpoints.load_model_config(folder)
+  checkpoints.check_metadata(folder, model=config)
+  shapes = checkpoints.load_abstract_params(folder)
+  before = checkpoints.load_params(folder, shapes)
+  assert len(reads) == 1
+
+  rewritten(folder, lambda x: x.update({DOWN: 2 * x[DOWN]}))
+  reads.clear()
+  after = checkpoints.load_params(folder, shapes)
+  assert len(reads) == 1
+  np.testing.assert_array_equal(
+    after['layers']['mlp']['down'][2], 2 * before['layers']['mlp']['down'][2]
+  )

@@ -1,4 +1,4 @@
-"""Small random models of every family with all traits on, and what `transformers` makes of them.
+"""Creates small random models of every family with all traits, and their logits in `transformers`.
 
   python tests/models/make_goldens.py            # writes tests/models/goldens/<case>/
 

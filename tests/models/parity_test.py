@@ -1,4 +1,4 @@
-"""Logits of every family against those of `transformers`, from files that make_goldens.py wrote.
+"""Logits of every family equal those of `transformers`, stored by make_goldens.py.
 
 With `transformers` and torch installed (the extra [hf]) also against models built on the spot.
 """
@@ -127,7 +127,7 @@ def test_prefill_and_decoding_give_the_same(case):
     ('gemma3', {'query_scale': None}),
   ],
 )
-def test_a_trait_left_out_shows(case, change):
+def test_without_one_trait_the_logits_differ(case, change):
   config, params = load(GOLDENS / case)
   golden = expected(case)
   other = dataclasses.replace(config, **change)
@@ -138,7 +138,9 @@ def test_a_trait_left_out_shows(case, change):
 
 
 @each_case
-def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
+def test_logits_equal_installed_transformers_with_and_without_its_cache(
+  case, tmp_path
+):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
   pytest.importorskip('transformers', reason='the extra [hf] is not installed')
   model, tokens = make_goldens.build(case, tmp_path)
@@ -161,7 +163,7 @@ def test_live_transformers_agree_with_and_without_their_cache(case, tmp_path):
 
 
 @each_case
-def test_live_transformers_load_what_we_export(case, tmp_path):
+def test_installed_transformers_loads_exported_folders(case, tmp_path):
   torch = pytest.importorskip('torch', reason='the extra [hf] is not installed')
   transformers = pytest.importorskip(
     'transformers', reason='the extra [hf] is not installed'

@@ -1,4 +1,4 @@
-"""The flash kernel gives what einsum gives, on every layout; programs for TPU have it."""
+"""Splash attention equals einsum attention on every mesh, and programs for TPU use it."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def small_blocks(monkeypatch):
     (4096, (512, 0)),
   ],
 )
-def test_a_row_is_filled_up_to_the_fewest_equal_blocks(length, wanted):
+def test_sequences_are_padded_to_the_fewest_equal_blocks(length, wanted):
   block, filling = splash_attention.block_size_and_padding(length)
   assert (block, filling) == wanted
   assert (
@@ -120,7 +120,7 @@ def by_einsum(q, k, v, *, scale, cap, segment_ids_BT, window):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_outputs_and_gradients_are_those_of_einsum(name, small_blocks):
+def test_outputs_and_gradients_equal_einsum_attention(name, small_blocks):
   shape, traits, layout, tolerance = CASES[name]
   traits = dict(traits)
   arrays, ids = arrays_of(
@@ -219,7 +219,7 @@ def gradient_of(config, spread):
   return jax.value_and_grad(loss)
 
 
-def test_a_model_has_the_same_loss_and_gradients():
+def test_loss_and_gradients_of_a_model_equal_einsum_attention():
   config = dataclasses.replace(CONFIG, remat='dots')
   params = params_of(config)
   loss, gradients = gradient_of(config, make_spread(2, 4))(params)
@@ -234,7 +234,7 @@ def test_a_model_has_the_same_loss_and_gradients():
     )
 
 
-def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
+def test_prefill_by_the_kernel_writes_the_same_cache():
   tokens, _ = rows_of()
   lengths = np.array([20, 13, 1, 6])
   valid = (np.arange(LENGTH) < lengths[:, None]).astype(np.int32)
@@ -277,7 +277,7 @@ def test_a_prompt_fills_a_new_cache_through_the_kernel_as_without():
 @pytest.mark.parametrize(
   'case', ['branches', 'written_cache', 'prefix', 'another_platform']
 )
-def test_what_the_kernel_does_not_serve_goes_through_einsum(case):
+def test_unsupported_calls_use_einsum_attention(case):
   tokens, rows = rows_of()
   spread, cache, shape = make_spread(), None, tokens.shape
   if case == 'branches':
@@ -367,7 +367,7 @@ def lowered_step(mesh, kernel, **fields):
   )
 
 
-def test_a_train_step_compiled_for_tpu_runs_each_kernel_once_and_holds_no_scores(
+def test_train_step_for_tpu_runs_each_kernel_once_and_stores_no_scores(
   tpus,
 ):
   compiled = lowered_step(tpus, 'splash').compile()
@@ -386,7 +386,7 @@ def test_a_train_step_compiled_for_tpu_runs_each_kernel_once_and_holds_no_scores
   assert f'x{ROW}x{ROW}x' in lowered_step(tpus, 'einsum').as_text()
 
 
-def test_adapters_and_microbatches_go_through_the_kernels_on_tpu(tpus):
+def test_lora_and_microbatches_use_the_kernels_on_tpu(tpus):
   text = lowered_step(
     tpus, 'splash', lora=lora.Lora(rank=2), num_microbatches=2
   ).as_text()
@@ -397,7 +397,7 @@ def test_adapters_and_microbatches_go_through_the_kernels_on_tpu(tpus):
   )
 
 
-def test_prompts_are_read_through_the_kernel_on_tpu(tpus):
+def test_prefill_uses_the_kernel_on_tpu(tpus):
   plan = decoding.DecodeConfig(
     model=dataclasses.replace(TRAINED, attention_kernel='splash'),
     mesh=tpus,

@@ -1,4 +1,4 @@
-"""The readout: each log-probability against its formula, and no [B, T, V] in memory."""
+"""Chunked log-probabilities equal their formulas, without [B, T, V] logits in memory."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def wanted_log_probs():
 
 
 @pytest.mark.parametrize('chunk', [None, 1, 3, 7])
-def test_token_likelihoods_are_those_of_the_full_softmax(chunk):
+def test_token_log_probs_equal_the_full_softmax(chunk):
   log_probs, normalizer = wanted_log_probs()
   found = token_log_probs.ChunkedLogProbs(
     CONFIG, PARAMS, HIDDEN_BTD, chunk
@@ -91,7 +91,7 @@ def test_word_log_probs_are_sums_over_the_tokens_of_each_word():
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
-def test_logits_are_those_of_one_position_of_each_row():
+def test_logits_of_one_position_of_each_sequence():
   readout = token_log_probs.ChunkedLogProbs(CONFIG, PARAMS, HIDDEN_BTD)
   log_probs, _ = wanted_log_probs()
   np.testing.assert_allclose(
@@ -101,14 +101,14 @@ def test_logits_are_those_of_one_position_of_each_row():
   )
 
 
-def test_bfloat16_hidden_states_are_read_in_float32():
+def test_log_probs_of_bfloat16_hidden_states_are_float32():
   readout = token_log_probs.ChunkedLogProbs(
     CONFIG, PARAMS, jnp.asarray(HIDDEN_BTD, jnp.bfloat16)
   )
   assert readout.target_log_probs(TOKENS_BT).dtype == jnp.float32
 
 
-def test_logits_of_all_positions_are_never_held_forward_or_backward():
+def test_all_logits_are_never_in_memory_forward_or_backward():
   batch, length, vocab_size, chunk = 4, 256, 256_000, 8
   config = dataclasses.replace(CONFIG, vocab_size=vocab_size)
 
@@ -135,7 +135,7 @@ def test_logits_of_all_positions_are_never_held_forward_or_backward():
   'batch, vocab_size, wanted',
   [(2**6, 2**6, 2**17), (2**3, 2**18, 2**8), (2**13, 2**18, 1)],
 )
-def test_a_chunk_holds_2_26_logits_on_each_of_eight_devices(
+def test_a_chunk_has_2_26_logits_on_each_of_eight_devices(
   batch, vocab_size, wanted
 ):
   assert jax.device_count() == 8

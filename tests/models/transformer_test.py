@@ -1,4 +1,4 @@
-"""The Transformer: what may see what, cached as uncached, packed as unpacked, on any layout."""
+"""The Transformer: masks, KV cache, packing and sharding of all families."""
 
 import dataclasses
 import functools
@@ -147,7 +147,7 @@ def test_hidden_states_depend_on_their_own_and_earlier_tokens_only(config):
 
 
 @each_family
-def test_tokens_given_one_by_one_with_a_cache_are_the_same_as_given_at_once(
+def test_cached_decoding_equals_one_forward_pass(
   config,
 ):
   tokens, wanted = tokens_of(), hidden_of(config, tokens_of())
@@ -166,7 +166,7 @@ def test_tokens_given_one_by_one_with_a_cache_are_the_same_as_given_at_once(
 
 
 @each_family
-def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
+def test_shared_padded_prefix_equals_complete_sequences(config):
   copies, prompt, solution = 3, 5, 4
   lengths = np.array([5, 3], np.int32)
   prompts, solutions = (
@@ -218,7 +218,7 @@ def test_copies_of_a_shared_padded_prefix_are_the_same_as_whole_rows(config):
 
 
 @each_family
-def test_packed_rows_and_branches_are_the_same_as_rows_of_their_own(config):
+def test_packed_segments_and_branches_equal_separate_sequences(config):
   parts = [tokens_of(1, 3, seed=seed) for seed in (5, 6, 7, 8)]
   row = np.concatenate([*parts, np.zeros((1, 1), np.int32)], axis=1)
   segments = np.array([[1] * 3 + [2] * 9 + [0]], np.int32)
@@ -245,7 +245,7 @@ def test_packed_rows_and_branches_are_the_same_as_rows_of_their_own(config):
 
 
 @pytest.mark.parametrize('name', ['gemma2', 'gemma3'])
-def test_scan_gives_the_same_as_one_layer_after_another(name):
+def test_scan_over_periods_equals_scan_over_layers(name):
   config = FAMILIES[name]
   longest = dataclasses.replace(
     config,
@@ -280,7 +280,7 @@ def test_remat_changes_no_gradient(remat):
 
 
 @some_families
-def test_one_device_computes_what_eight_compute(config):
+def test_eight_devices_compute_the_same_as_one(config):
   mesh = jax.sharding.Mesh(
     np.array(jax.devices()).reshape(4, 2), ('data', 'model')
   )
@@ -315,7 +315,7 @@ def test_parameters_are_plain_dicts_and_their_shapes_and_axes_agree(config):
   assert axes['layers']['mlp']['up'] == ('layers', 'embed', 'mlp')
 
 
-def test_fresh_parameters_give_logits_and_activations_of_order_one():
+def test_new_parameters_give_logits_and_activations_of_order_one():
   config = dataclasses.replace(PLAIN, embed_dim=64, num_layers=6)
   params = jax.jit(transformer.init_params, static_argnums=0)(
     config, jax.random.key(0)
@@ -335,7 +335,7 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
   )
 
 
-def test_bad_configs_are_refused_with_what_is_wanted():
+def test_invalid_configs_raise_an_error_with_accepted_values():
   with pytest.raises(ValueError, match='sliding_window'):
     dataclasses.replace(PLAIN, attention_pattern=('local',))
   with pytest.raises(ValueError, match='num_kv_heads'):
@@ -367,7 +367,7 @@ def test_compile_time_does_not_grow_with_depth():
 
 
 @pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma3'])
-def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
+def test_unstacked_layers_and_cache_equal_stacked_ones(name):
   config = FAMILIES[name]
   params = transformer.unstack_layers(params_of(config))
   cache = cache_lib.allocate_cache(
@@ -394,7 +394,7 @@ def test_unstacked_layers_and_cache_give_the_same_as_stacked_ones(name):
   )
 
 
-def test_a_donated_stack_is_freed_and_its_layers_are_kept():
+def test_donated_stacks_are_freed_and_their_layers_kept():
   params = params_of(PLAIN)
   stacks = jax.tree.leaves(params['layers'])
   wanted = [np.asarray(stack[1]) for stack in stacks]

@@ -42,7 +42,7 @@ def assert_same(left, right):
   jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def test_params_and_optimizer_come_back_as_they_were(bucket):
+def test_restored_params_and_opt_state_equal_the_saved_ones(bucket):
   folder = f'{bucket[0]}/run/checkpoints'
   save_all(folder, [3])
   shapes = jax.eval_shape(make_params)

@@ -1,4 +1,4 @@
-"""Published sizes against published facts, and config.json to a model and back."""
+"""Sizes equal published facts; config.json converts to TransformerConfig and back."""
 
 import dataclasses
 import math
@@ -157,14 +157,14 @@ def model(name):
 
 
 @pytest.mark.parametrize('size', ['1_5b', '7b', '72b'])
-def test_a_math_model_is_its_base_with_another_theta(size):
+def test_qwen_math_models_differ_from_their_base_in_theta_only(size):
   differ = config_lib.diff_model_configs(
     model(f'qwen2_5_math_{size}'), model(f'qwen2_5_{size}')
   )
   assert differ == {'rope_theta': (10_000.0, 1_000_000.0)}
 
 
-def test_every_published_size_is_counted_below():
+def test_every_published_size_has_a_parameter_count_below():
   named = {
     path.stem
     for path in (CONFIGS / 'models').glob('*.gin')
@@ -174,20 +174,20 @@ def test_every_published_size_is_counted_below():
 
 
 @pytest.mark.parametrize('name', BILLIONS)
-def test_a_size_has_the_published_number_of_parameters(name):
+def test_sizes_have_the_published_number_of_parameters(name):
   shapes = lazy_params.flatten_params(transformer.abstract_params(model(name)))
   count = sum(math.prod(array.shape) for array in shapes.values()) / 1e9
   assert count == pytest.approx(BILLIONS[name], rel=0.02)  # as they are rounded
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_a_size_is_what_its_published_json_says(name):
+def test_sizes_equal_their_published_config_json(name):
   _, found = config_json.from_config_json(PUBLISHED[name], where=name)
   assert not config_lib.diff_model_configs(found, model(name))
 
 
 @pytest.mark.parametrize('name', BILLIONS)
-def test_a_size_becomes_a_json_and_comes_back(name):
+def test_sizes_survive_conversion_to_config_json_and_back(name):
   config = model(name)
   if name.startswith('palm'):
     with pytest.raises(ValueError, match='(?s)No family.*llama: .*norm'):
@@ -203,7 +203,7 @@ def test_a_size_becomes_a_json_and_comes_back(name):
   )
 
 
-def test_the_family_that_weights_came_with_is_kept():
+def test_export_keeps_the_family_of_the_published_weights():
   config = model('mistral_7b')
   assert (
     config_json.to_config_json(config)[0].model_type == 'llama'
@@ -214,7 +214,7 @@ def test_the_family_that_weights_came_with_is_kept():
   )
 
 
-def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
+def test_language_model_of_multimodal_gemma_keeps_its_special_tokens():
   text = {
     **PUBLISHED['gemma3_4b']['text_config'],
     'eos_token_id': 1,
@@ -246,13 +246,13 @@ def test_the_language_model_of_one_that_sees_keeps_its_special_tokens():
 
 
 @pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
-def test_what_a_published_json_says_of_windows_that_are_off_comes_back(name):
+def test_export_keeps_published_keys_of_disabled_windows(name):
   published = {**PUBLISHED[name], 'max_window_layers': 21}
   _, keys = config_json.to_config_json(model(name), published)
   assert {key: keys[key] for key in published} == published
 
 
-def test_a_published_window_does_not_come_back_where_it_would_count():
+def test_export_drops_a_published_window_that_would_have_an_effect():
   published = {
     **PUBLISHED['qwen2_5_3b'],
     'use_sliding_window': True,
@@ -288,7 +288,7 @@ NEWER = {  # as transformers 5 writes them
 
 
 @pytest.mark.parametrize('case', NEWER)
-def test_newer_names_of_rotations_mean_the_same(case):
+def test_rope_parameters_and_older_keys_give_the_same_model(case):
   older = make_goldens.config_json(case)
   newer = {
     key: value for key, value in older.items() if not key.startswith('rope_')
@@ -317,7 +317,7 @@ def test_newer_names_of_rotations_mean_the_same(case):
     ({'hidden_size': None}, 'x: '),
   ],
 )
-def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
+def test_unsupported_config_json_raises_an_error(changes, message):
   found = {**make_goldens.config_json('qwen2_tied'), **changes}
   if found['hidden_size'] is None:
     del found['hidden_size']
@@ -329,7 +329,7 @@ def test_a_json_with_values_that_are_not_supported_is_refused(changes, message):
   'inputs, shape',
   [(None, (5, 3)), (0, (2, 4)), (1, (3, 2, 4)), (2, (2, 4, 3)), (0, (6,))],
 )
-def test_a_layout_there_and_back_is_the_same(inputs, shape):
+def test_tensor_layouts_convert_back_to_the_same_parameter(inputs, shape):
   row = tensor_names.TensorMapping('layers/x', 'x.{}', inputs)
   array = np.arange(math.prod(shape)).reshape(shape)
   theirs = row.to_tensor(array)
@@ -341,7 +341,7 @@ def test_a_layout_there_and_back_is_the_same(inputs, shape):
     )
 
 
-def test_a_config_comes_back_from_metadata():
+def test_configs_survive_conversion_to_json_and_back():
   for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b'):
     config = model(name)
     assert (
