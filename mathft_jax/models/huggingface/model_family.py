@@ -1,16 +1,17 @@
 """Conversion between config.json and TransformerConfig for one family of published models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import math
 
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
-from mathft_jax.models.huggingface import tensor_names
-
-# Reads fields of TransformerConfig from the keys of a config.json; writes keys from fields.
-ReadFields = Callable[[Json], Fields]
-WriteKeys = Callable[[config_lib.TransformerConfig], Fields]
+from mathft_jax.models.huggingface import (
+  rope_fields,
+  sliding_window_fields,
+  tensor_names,
+)
+from mathft_jax.models.huggingface.field_conversion import FieldConversion
 
 # Value in config.json -> TransformerConfig.mlp_activation.
 ACTIVATIONS = {
@@ -46,8 +47,8 @@ class ModelFamily:
     model_type, architecture: values in config.json.
     traits: fields of TransformerConfig that all models of the family share.
     tensors: names and layouts of its tensors.
-    read_rope, write_rope: rotary embeddings.
-    read_windows, write_windows: sliding windows.
+    rope: keys of rotary embeddings.
+    windows: keys of sliding windows.
     tied: default of `tie_word_embeddings`.
     activation: key of the activation and its default.
     defaults: other defaults that transformers has for absent keys.
@@ -56,12 +57,10 @@ class ModelFamily:
 
   model_type: str
   architecture: str
-  traits: Json
-  tensors: Sequence[tensor_names.TensorMapping]
-  read_rope: ReadFields
-  write_rope: WriteKeys
-  read_windows: ReadFields
-  write_windows: WriteKeys
+  traits: Json = dataclasses.field(default_factory=dict)
+  tensors: Sequence[tensor_names.TensorMapping] = tensor_names.PRE_NORM_TENSORS
+  rope: FieldConversion = rope_fields.SAME_ROPE
+  windows: FieldConversion = sliding_window_fields.NO_WINDOW
   tied: bool = False
   activation: tuple[str, str] = ('hidden_act', 'silu')
   defaults: Json = dataclasses.field(default_factory=dict)
@@ -90,8 +89,8 @@ class ModelFamily:
     num_heads = keys['num_attention_heads']
     fields = {field: keys[key] for field, key in SIZE_KEYS.items()}
     fields.update(self.traits)
-    fields.update(self.read_rope(keys))
-    fields.update(self.read_windows(keys))
+    fields.update(self.rope.read(keys))
+    fields.update(self.windows.read(keys))
     if self.gemma_scales:
       fields['query_scale'] = keys['query_pre_attn_scalar'] ** -0.5
       fields['attention_softcap'] = keys['attn_logit_softcapping']
@@ -119,8 +118,8 @@ class ModelFamily:
     keys['rms_norm_eps'] = config.norm_eps
     keys[self.activation[0]] = activations.get(config.mlp_activation)
     keys['tie_word_embeddings'] = config.tied_embeddings
-    keys.update(self.write_rope(config))
-    keys.update(self.write_windows(config))
+    keys.update(self.rope.write(config))
+    keys.update(self.windows.write(config))
     if self.gemma_scales:
       keys['query_pre_attn_scalar'] = _query_pre_attn_scalar(config)
       keys['attn_logit_softcapping'] = config.attention_softcap

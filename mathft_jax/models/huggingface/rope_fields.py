@@ -2,6 +2,7 @@
 
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
+from mathft_jax.models.huggingface.field_conversion import FieldConversion
 
 DEFAULT_THETA = 10_000.0
 # Keys of rope_parameters if it has an entry for each kind of layer.
@@ -102,3 +103,9 @@ def _write_scaling(
       keys[key] = getattr(scaling, field)
     return keys
   raise ValueError(f'rope_scaling {scaling} has no form in a config.json.')
+
+
+SAME_ROPE = FieldConversion(read_rope, write_rope)
+ROPE_BY_LAYER_KIND = FieldConversion(
+  read_rope_by_layer_kind, write_rope_by_layer_kind
+)

@@ -1,9 +1,11 @@
 """Sliding windows in config.json: which layers are local, and the size of their window."""
 
 from collections.abc import Callable, Sequence
+import functools
 
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
+from mathft_jax.models.huggingface.field_conversion import FieldConversion
 
 DEFAULT_WINDOW = 4096
 # Entry of `layer_types` -> kind of layer in TransformerConfig.
@@ -15,18 +17,6 @@ DISABLED_WINDOW_KEYS = (
   'sliding_window',
   'max_window_layers',
 )
-
-
-def read_no_window(keys: Json) -> Fields:
-  """Llama: all layers are global."""
-  del keys
-  return _window_fields(['global'], None)
-
-
-def write_no_window(config: config_lib.TransformerConfig) -> Fields:
-  """Returns no keys."""
-  del config
-  return {}
 
 
 def read_window_of_all_layers(keys: Json) -> Fields:
@@ -74,21 +64,15 @@ def write_window_of_upper_layers(
   }
 
 
-def read_periodic_windows(
-  default_period: int,
-) -> Callable[[Json], Fields]:
+def read_periodic_windows(default_period: int, keys: Json) -> Fields:
   """Gemma: the last layer of each period is global; `layer_types` takes precedence."""
+  period = keys.get('sliding_window_pattern', default_period)
 
-  def read(keys: Json) -> Fields:
-    period = keys.get('sliding_window_pattern', default_period)
+  def is_local(layer: int) -> bool:
+    return (layer + 1) % period != 0
 
-    def is_local(layer: int) -> bool:
-      return (layer + 1) % period != 0
-
-    window = keys.get('sliding_window', DEFAULT_WINDOW)
-    return _read_layer_types(keys, window, is_local)
-
-  return read
+  window = keys.get('sliding_window', DEFAULT_WINDOW)
+  return _read_layer_types(keys, window, is_local)
 
 
 def write_periodic_windows(
@@ -146,3 +130,20 @@ def _window_fields(kinds: Sequence[str], window: int | None) -> Fields:
       pattern = start
       break
   return {'attention_pattern': pattern, 'sliding_window': window}
+
+
+NO_WINDOW = FieldConversion(  # Llama
+  lambda keys: _window_fields(['global'], None), lambda config: {}
+)
+ALL_LAYERS = FieldConversion(
+  read_window_of_all_layers, write_window_of_all_layers
+)
+UPPER_LAYERS = FieldConversion(
+  read_window_of_upper_layers, write_window_of_upper_layers
+)
+
+
+def periodic_windows(default_period: int) -> FieldConversion:
+  """Returns the conversion of a family that has a global layer in each period."""
+  read = functools.partial(read_periodic_windows, default_period)
+  return FieldConversion(read, write_periodic_windows)
