@@ -14,7 +14,7 @@ from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.training import abstract_train_step, losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
-B, T, D, LAYERS, HEADS, V = 8, 64, 64, 3, 4, 256
+B, T, D, LAYERS, HEADS, V = 8, 64, 64, 2, 4, 256
 TPU = 'v5e:2x2'
 UNROLLED = {'scan_unroll': LAYERS}
 REMAT = {'remat': 'full', 'num_microbatches': 2}
