@@ -13,7 +13,7 @@ settings that reduce its memory are listed. Neither weights nor data are needed.
 from collections.abc import Callable, Sequence
 import dataclasses
 import json
-from typing import Any, Protocol
+from typing import Any
 
 from etils import epath
 import jax
@@ -29,23 +29,11 @@ from mathft_jax.aot import (
 )
 from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
+from mathft_jax.config.configured_programs import ConfiguredProgram as Stage
 from mathft_jax.training import optimizers
 
 # Arguments that do not change the compiled programs.
 _DATA_ARGUMENTS = ('examples', 'train_steps', 'pack', 'split')
-
-
-class Stage(Protocol):
-  """A configured program: its name, its gin name ('train.train') and its arguments."""
-
-  @property
-  def name(self) -> str: ...
-
-  @property
-  def program(self) -> str: ...
-
-  @property
-  def arguments(self) -> Arguments: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +124,7 @@ def plan(
 
   if misfits:
     raise ValueError('\n'.join(misfits))
-  is_compiled = all(result['is_compiled'] for result in results)
-  verdict = 'fit' if is_compiled else 'may fit: nothing was compiled'
+  verdict = 'fit' if target.chip.is_tpu else 'may fit: nothing was compiled'
   file = f'; {output}' if output else ''
   return f'{len(stages)} of {len(stages)} stages {verdict}{file}'
 

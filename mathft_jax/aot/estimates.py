@@ -109,28 +109,20 @@ def throughput_bounds(
   num_chips = estimate.num_devices / chip.devices_per_chip
   peak_flops = estimate.num_devices * chip.flops
 
+  def multiply(factor: float) -> tuple[float, float]:
+    return factor * seconds[0], factor * seconds[1]
+
+  def divide(amount: float) -> tuple[float, float]:
+    return amount / seconds[0], amount / seconds[1]
+
   bounds = {'batch_seconds': seconds}
   if estimate.batches is not None:
-    bounds['stage_seconds'] = _multiply(estimate.batches, seconds)
+    bounds['stage_seconds'] = multiply(estimate.batches)
   if estimate.epoch_batches is not None:
-    bounds['epoch_seconds'] = _multiply(estimate.epoch_batches, seconds)
-  bounds['tokens_per_second_per_chip'] = _divide(
-    estimate.tokens / num_chips, seconds
-  )
-  bounds['model_flops_utilization'] = _divide(
-    estimate.model_flops / peak_flops, seconds
-  )
+    bounds['epoch_seconds'] = multiply(estimate.epoch_batches)
+  bounds['tokens_per_second_per_chip'] = divide(estimate.tokens / num_chips)
+  bounds['model_flops_utilization'] = divide(estimate.model_flops / peak_flops)
   return bounds
-
-
-def _multiply(
-  factor: float, seconds: tuple[float, float]
-) -> tuple[float, float]:
-  return factor * seconds[0], factor * seconds[1]
-
-
-def _divide(amount: float, seconds: tuple[float, float]) -> tuple[float, float]:
-  return amount / seconds[0], amount / seconds[1]
 
 
 def compiled_costs(

@@ -14,9 +14,7 @@ MAX_COLLECTIVES = 6  # per program, in the text
 _LABELS = {
   'tokens a row': 'sequence length',
   'tokens of each': 'tokens per candidate',
-  'prompt': 'prompt tokens',
-  'cache': 'KV cache and decode state',
-  'cache before it grew': 'the same before its last growth',
+  'cache before it grew': 'cache before its last growth',
   'in all, as the compiler says': 'total reported by the compiler',
 }
 
@@ -72,9 +70,7 @@ def format_memory(estimate: StageEstimate, chip: hardware.Chip) -> str:
   if not math.isfinite(capacity):
     return f'at least {used:.2f} GiB per device'
   if not estimate.fits:
-    return (
-      f'DOES NOT FIT: {least}{used:.2f} GiB per device, capacity {capacity:.2f} GiB'
-    )
+    return f'DOES NOT FIT: {least}{used:.2f} GiB per device, capacity {capacity:.2f} GiB'
   if estimate.is_compiled:
     return f'fits: {used:.2f} of {capacity:.2f} GiB per device, {capacity - used:.2f} GiB free'
   return (

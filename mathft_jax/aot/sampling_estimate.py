@@ -51,23 +51,20 @@ class _DecodePrograms:
   batch_size: int
   prompt_length: int
 
+  @property
+  def sizes(self) -> dict[str, int]:
+    return {'batch_size': self.batch_size, 'prompt_length': self.prompt_length}
+
   def prefill(self, unroll_layers: bool = False) -> jax.stages.Traced:
     return abstract_programs.trace_prefill(
-      self.config,
-      batch_size=self.batch_size,
-      prompt_length=self.prompt_length,
-      unroll_layers=unroll_layers,
+      self.config, unroll_layers=unroll_layers, **self.sizes
     )
 
   def decode_loop(
     self, slots: int, unroll_layers: bool = False
   ) -> jax.stages.Traced:
     return abstract_programs.trace_decode_loop(
-      self.config,
-      batch_size=self.batch_size,
-      prompt_length=self.prompt_length,
-      slots=slots,
-      unroll_layers=unroll_layers,
+      self.config, slots=slots, unroll_layers=unroll_layers, **self.sizes
     )
 
   def slot_counts(self) -> list[int]:
@@ -86,10 +83,7 @@ class _DecodePrograms:
     sizes = []
     for slots in slot_counts[-2:]:
       size = abstract_programs.decode_state_bytes_per_device(
-        self.config,
-        batch_size=self.batch_size,
-        prompt_length=self.prompt_length,
-        slots=slots,
+        self.config, slots=slots, **self.sizes
       )
       sizes.append(size)
     config, mesh = self.config, self.config.mesh

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+
 from mathft_jax.aot import (
   compilation,
   estimates,
@@ -9,7 +11,7 @@ from mathft_jax.aot import (
   traced_flops,
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
-from mathft_jax.aot.plan_target import PlanTarget
+from mathft_jax.aot.plan_target import GroupMesh, PlanTarget
 from mathft_jax.data import label_words
 from mathft_jax.inference import abstract_programs, batch_jobs, scoring
 
@@ -64,26 +66,35 @@ def estimate_scoring(
     },
     tokens=arguments['batch_size'] * num_texts * length,
   )
+  return _with_costs(estimate, traced, group, target)
+
+
+def _with_costs(
+  estimate: StageEstimate,
+  traced: jax.stages.Traced,
+  group: GroupMesh,
+  target: PlanTarget,
+) -> StageEstimate:
   costs = traced_flops.count_traced_flops(traced.jaxpr)
   estimate = dataclasses.replace(
     estimate, model_flops=float(costs.flops * group.num_groups)
   )
-
-  if target.chip.is_tpu:
-    compiled = compilation.compile_program(traced, group.mesh.size)
-    estimate = inference_estimate.with_compiled_memory(
-      estimate, [compiled], target
-    )
-    if not estimate.fits:
-      return estimate
-    program, times = estimates.compiled_costs(
-      'score', compiled, group.mesh, target
-    )
-  else:
+  if not target.chip.is_tpu:
     target.check_lowers(traced)
     program, times = estimates.traced_costs(
       'score', costs.flops, costs.bytes, estimate, target
     )
+    return inference_estimate.with_costs(estimate, [(program, times, 1)])
+
+  compiled = compilation.compile_program(traced, group.mesh.size)
+  estimate = inference_estimate.with_compiled_memory(
+    estimate, [compiled], target
+  )
+  if not estimate.fits:
+    return estimate
+  program, times = estimates.compiled_costs(
+    'score', compiled, group.mesh, target
+  )
   return inference_estimate.with_costs(estimate, [(program, times, 1)])
 
 
