@@ -63,7 +63,7 @@ class StageEstimate:
     is_compiled: whether a compiler computed the memory; if not, it is a lower bound.
     programs: costs of each XLA program.
     tokens: tokens of one batch, over all devices.
-    model_flops: FLOPs that the model needs for one batch, over all devices.
+    model_flops: FLOPs that the model needs for one batch, over all devices; None if unknown.
     times: of one batch: a train step, or all candidates or scores of its problems.
     batches: batches of the stage; None if unknown.
     epoch_tokens: tokens of one epoch; None if the data is not available.
@@ -82,8 +82,8 @@ class StageEstimate:
   hbm: Mapping[str, float]
   is_compiled: bool
   programs: tuple[ExecutableCosts, ...] = ()
-  tokens: int = 0
-  model_flops: float = 0.0
+  tokens: int | None = None
+  model_flops: float | None = None
   times: roofline.ResourceTimes | None = None
   batches: int | None = None
   epoch_tokens: int | None = None
@@ -120,8 +120,12 @@ def throughput_bounds(
     bounds['stage_seconds'] = multiply(estimate.batches)
   if estimate.epoch_batches is not None:
     bounds['epoch_seconds'] = multiply(estimate.epoch_batches)
-  bounds['tokens_per_second_per_chip'] = divide(estimate.tokens / num_chips)
-  bounds['model_flops_utilization'] = divide(estimate.model_flops / peak_flops)
+  bounds['tokens_per_second_per_chip'] = divide(
+    (estimate.tokens or 0) / num_chips
+  )
+  bounds['model_flops_utilization'] = divide(
+    (estimate.model_flops or 0) / peak_flops
+  )
   return bounds
 
 
