@@ -13,8 +13,8 @@
 #   delete  deletes the run
 #
 # Create the cluster with `xpk cluster create`. The cluster restarts a preempted or evicted run with
-# the same COMMAND. It does not restart a run that fails by itself (statuses 1 to 126). The status of
-# `wait` and `run --wait` is 0, or 125 if the run failed.
+# the same COMMAND. It does not restart a run that fails by itself (statuses 1 to 126). The status
+# of `wait` and `run --wait` is 0, or 125 if the run failed.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

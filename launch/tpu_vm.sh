@@ -127,8 +127,8 @@ copy() {
   call gcloud compute tpus tpu-vm scp "$1" "$2:mathft_jax.tar.gz" --worker=all "${where[@]}"
 }
 
-# tell COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed within
-# two minutes. After a lost connection gcloud starts the command again, up to ten times, so it must
+# tell COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed
+# within two minutes. After a lost connection gcloud starts the command again, up to ten times, so it must
 # be a command that may be started twice.
 tell() {
   call gcloud compute tpus tpu-vm ssh "$2" --worker=all "--command=$1" \

@@ -27,12 +27,12 @@ def bucket_server():
       f'{", ".join(missing)} not installed: pip install mathft_jax[gcs]'
     )
   sys.path.insert(0, str(HERE))
-  import stand_in
+  import fake_gcs
 
   import mathft_jax  # noqa: F401 (sets which client is used, before the client is imported)
 
-  store = stand_in.Store()
-  with stand_in.serving(store) as environment:
+  store = fake_gcs.Store()
+  with fake_gcs.serving(store) as environment:
     os.environ.update(environment)
     yield store, environment
   sys.path.remove(str(HERE))
