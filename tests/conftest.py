@@ -1,8 +1,10 @@
 """Test set-up: eight CPU devices, fast compilation, real data if present, small tokenizers."""
 
+import gc
 import io
 import os
 import pathlib
+import sys
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 
@@ -50,6 +52,15 @@ CORPUS = [
   for a in range(2, 60)
   for b in range(3, 9)
 ]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def free_compilations():
+  """Frees the compiled programs of a module; the next module rarely uses them."""
+  yield
+  if 'jax' in sys.modules:
+    sys.modules['jax'].clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope='session')
