@@ -1,13 +1,13 @@
-"""Sampling N candidates of each problem, ours against transformers + torch, in one run on one machine.
+"""Sampling N candidates per problem: mathft_jax against transformers + torch in the same run.
 
   python -m benchmarks.sampling            # needs pip install -e .[bench]
 
-Both decode with the same Llama-like model (28M parameters: d=512, 8 layers, 8 heads, tied embeddings,
-float32, random weights) from prompts of the same length: nucleus sampling at the paper's 0.95 and 0.9,
-a fixed number of new tokens (no EOS). transformers gets `num_return_sequences` and its static or
-dynamic cache, whichever was asked for. Rounds of the two alternate, so that other load on the machine
-hits both; each side's time is that of its fastest round. Ours is compiled before, and the seconds of
-that are printed beside.
+Both decode with the same Llama-like model (28M parameters: d=512, 8 layers, 8 heads, tied
+embeddings, float32, random weights) from prompts of the same length: nucleus sampling at the
+paper's 0.95 and 0.9, a fixed number of new tokens (no EOS). transformers gets
+`num_return_sequences` and its static or dynamic cache, as selected by a flag. Rounds of the two
+alternate, so that other load on the machine affects both. The time of each is that of its fastest
+round. mathft_jax is compiled before; the seconds of that are printed separately.
 """
 
 import argparse

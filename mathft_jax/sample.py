@@ -27,7 +27,7 @@ from mathft_jax.inference import (
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import digests, remote_paths
 
 Problems = (
   Sequence[schema.Problem]
@@ -277,7 +277,7 @@ def _encode_prompts(
 
 
 def _digest(prompts: Sequence[_Prompt]) -> str:
-  return batch_jobs.content_digest(
+  return digests.content_digest(
     (prompt.problem.id, prompt.ids) for prompt in prompts
   )
 

@@ -28,7 +28,7 @@ from mathft_jax.inference import (
 )
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import digests, remote_paths
 
 Quantity = Literal['verdict', 'likelihood']
 
@@ -84,7 +84,7 @@ def score(
     'checkpoint': remote_paths.relative_path(checkpoint, workdir),
     'quantity': quantity,
     'top_clusters': top_clusters,
-    'candidates': batch_jobs.content_digest([candidates.read_bytes()]),
+    'candidates': digests.content_digest([candidates.read_bytes()]),
     **fingerprint,
   }
   job = batch_jobs.BatchJob(workdir / 'scored.jsonl', settings)

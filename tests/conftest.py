@@ -128,7 +128,7 @@ def byte_level(kind, texts, vocab_size=600):
 
 
 def sentence_pieces(kind, texts, vocab_size=600):
-  """Returns a SentencePiece model as bytes, like that of Gemma, or of Llama 2 (adds a first space)."""
+  """Returns a SentencePiece model as bytes, like Gemma's or Llama 2's (adds a first space)."""
   sentencepiece = pytest.importorskip('sentencepiece')
   model = io.BytesIO()
   gemma = kind == 'gemma'

@@ -40,9 +40,7 @@ def test_native_file_has_parameters_and_metadata(checkpoint, tmp_path):
   )
 
 
-def test_bfloat16_file_is_half_as_large_and_converts_back(
-  checkpoint, tmp_path
-):
+def test_bfloat16_file_is_half_as_large_and_converts_back(checkpoint, tmp_path):
   path = convert.convert(
     checkpoint=checkpoint,
     output=tmp_path / 'half.safetensors',

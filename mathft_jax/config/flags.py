@@ -85,15 +85,6 @@ def parse_command_line(
       f'{positional}: arguments without a name. Write --flag=VALUE; see --help.'
     )
 
-  process_flags = {}
-  for field in dataclasses.fields(cluster_detection.ProcessConfig):
-    process_flags[field.name] = getattr(flag_values, field.name)
-  process_config = cluster_detection.ProcessConfig(**process_flags)
-  try:
-    cluster_detection.check_process_config(process_config)
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
-
   return CommandLine(
     gin_files=tuple(flag_values.gin_file),
     bindings=(*flag_values.gin_bindings, *bindings),
@@ -102,8 +93,23 @@ def parse_command_line(
     help=flag_values.help,
     tfds_data_dir=flag_values.tfds_data_dir,
     compilation_cache_dir=flag_values.compilation_cache_dir,
-    process_config=process_config,
+    process_config=_process_config(flag_values),
   )
+
+
+def _process_config(
+  flag_values: flags.FlagValues,
+) -> cluster_detection.ProcessConfig:
+  """The flags of a run with several processes; ConfigError if they contradict each other."""
+  process_flags = {}
+  for field in dataclasses.fields(cluster_detection.ProcessConfig):
+    process_flags[field.name] = getattr(flag_values, field.name)
+  process_config = cluster_detection.ProcessConfig(**process_flags)
+  try:
+    cluster_detection.check_process_config(process_config)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  return process_config
 
 
 def describe_flags(plain_flags: Sequence[str] = (), program: str = '') -> str:

@@ -51,16 +51,22 @@ class Constant:
 
 @_node
 class Sum:
+  """A sum of terms."""
+
   terms: tuple['Tree', ...]
 
 
 @_node
 class Product:
+  """A product of factors."""
+
   factors: tuple['Tree', ...]
 
 
 @_node
 class Power:
+  """A power; a quotient has the exponent -1."""
+
   base: 'Tree'
   exponent: 'Tree'
 

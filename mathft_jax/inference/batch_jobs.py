@@ -14,7 +14,6 @@ all call all methods; `add` gets only results that no other process adds. The fo
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 
@@ -22,7 +21,7 @@ from etils import epath
 
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
-from mathft_jax.storage import atomic_files
+from mathft_jax.storage import atomic_files, digests
 
 Settings = Mapping[str, object]
 
@@ -134,7 +133,7 @@ class BatchJob:
 
   def _digest_of_parts(self) -> str:
     names = [path.name for path in self._parts.glob('*.jsonl')]
-    return content_digest(sorted(names))
+    return digests.content_digest(sorted(names))
 
   def _merge_parts(self, ids: Sequence[str]) -> None:
     sets = self._read_parts()
@@ -194,14 +193,6 @@ def is_output_of(
 
 def _settings_file_of(output: epath.Path) -> epath.Path:
   return output.parent / f'{output.stem}.settings.json'
-
-
-def content_digest(values: Iterable[object]) -> str:
-  """A short digest (16 hex digits of SHA-256) of values and their order."""
-  hashed = hashlib.sha256()
-  for value in values:
-    hashed.update(repr(value).encode('utf-8'))
-  return hashed.hexdigest()[:16]
 
 
 def round_up_to_power_of_two(length: int, smallest: int = 32) -> int:

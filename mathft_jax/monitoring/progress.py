@@ -120,11 +120,13 @@ class CompilationCounter:
     self.count, self.seconds = 0, 0.0
     jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-  def _listen(self, event: str, duration: float, **kwargs: str | int) -> None:
+  def _listen(
+    self, event: str, duration_secs: float, **kwargs: str | int
+  ) -> None:
     del kwargs
     if event == '/jax/core/compile/backend_compile_duration':
       self.count += 1
-      self.seconds += duration
+      self.seconds += duration_secs
 
 
 def format_number(value: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from mathft_jax.data import batching, example_types, prompt_templates
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import batch_jobs
+from mathft_jax.storage import digests
 from mathft_jax.training import train_config
 from mathft_jax.training import train_step as step_lib
 
@@ -32,7 +32,7 @@ class TrainInputs:
     for example in self._examples:
       for name, values in sorted(example_types.as_dict(example).items()):
         fields.append((name, np.asarray(values).tolist()))
-    return batch_jobs.content_digest(fields)
+    return digests.content_digest(fields)
 
   def train_batches(
     self, *, seed: int, start_step: int

@@ -76,7 +76,7 @@ class StartedProcesses:
 
 @pytest.fixture(scope='session')
 def start_processes(tmp_path_factory) -> Iterator[Any]:
-  """start_processes(count, devices, arguments): StartedProcesses, ended at the latest with the tests.
+  """start_processes(count, devices, arguments): StartedProcesses, killed after the tests.
 
   `arguments` follow `python`: ['-m', 'mathft_jax.train', ...] or [script, ...]; with more than one
   process each gets its --coordinator_address, --process_count and --process_index before its other

@@ -1,6 +1,6 @@
 """A program for tests: several small samplings and scorings in one run of one or more processes.
 
-`python -m inference_program --gin.inference_program.run.workdir=... --gin.inference_program.run.inputs=... and so on`.
+`python -m inference_program --gin.inference_program.run.workdir=... and so on`.
 """
 
 import os

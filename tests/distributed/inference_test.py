@@ -57,7 +57,7 @@ def _inputs(tmp_path_factory):
 
 @pytest.fixture(scope='module', name='run')
 def _run(run_processes, inputs):
-  """run(workdir, count, work): `inference_program` on so many processes, which have four devices together."""
+  """run(workdir, count, work): `inference_program` in `count` processes, four devices in all."""
 
   def run(workdir, count, work, dies=''):
     return run_processes(

@@ -1,6 +1,6 @@
-"""A program for tests: small training_program one after the other, in one run of one or more processes.
+"""A program for tests: small training runs one after the other, in one or more processes.
 
-`python -m training_program --gin.training_program.run.workdir=... --gin.training_program.run.which=data,model`
+`python -m training_program --gin.training_program.run.which=data,model ...`
 """
 
 import os

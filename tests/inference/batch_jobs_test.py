@@ -21,7 +21,7 @@ def _job(tmp_path):
 
 @pytest.fixture(name='be')
 def _be(monkeypatch):
-  """be(index, count, first={what: text}): this is one of several, the first of whom says `first`."""
+  """be(index, count, first={what: text}): makes this process one of several; `first` is primary."""
 
   def be(index, count, **first):
     def told(name, text=None):

@@ -211,7 +211,10 @@ def test_greedy_candidates_of_a_large_batch_equal_that_of_one_sequence():
 
 @pytest.mark.parametrize('sample', [0, 7])
 def test_keys_depend_only_on_seed_problem_and_sample_index(sample):
-  key = lambda *args: jax.random.key_data(decoding.candidate_prng_keys(*args))
+
+  def key(*args):
+    return jax.random.key_data(decoding.candidate_prng_keys(*args))
+
   numbers = np.array([[sample, 2], [0, sample]])
   both = key(3, ['x', 'y'], numbers)
   np.testing.assert_array_equal(

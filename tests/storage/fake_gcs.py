@@ -317,7 +317,10 @@ def _parts(content_type: str, body: bytes) -> tuple[dict, bytes]:
   _, first, rest = body.split(mark, 2)
   content = rest[: rest.rindex(mark + b'--')]
   content = content.removesuffix(b'\n').removesuffix(b'\r')
-  split = lambda part: re.split(rb'\r?\n\r?\n', part, maxsplit=1)[1]
+
+  def split(part):
+    return re.split(rb'\r?\n\r?\n', part, maxsplit=1)[1]
+
   return json.loads(split(first)), split(content)
 
 

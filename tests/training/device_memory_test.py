@@ -103,10 +103,13 @@ def test_activations_are_not_guessed_where_the_compiler_decides():
 
 
 def test_meshes_are_those_whose_data_axis_divides_the_rows_or_the_one_that_is_bound():
-  shapes = lambda partitioner, rows: [
-    (mesh.shape['data'], mesh.shape['model'])
-    for mesh in device_memory.candidate_meshes(partitioner, rows)
-  ]
+
+  def shapes(partitioner, rows):
+    return [
+      (mesh.shape['data'], mesh.shape['model'])
+      for mesh in device_memory.candidate_meshes(partitioner, rows)
+    ]
+
   assert shapes(partitioning.Partitioner(num_partitions=4), 12) == [
     (1, 4),
     (2, 4),

@@ -189,7 +189,10 @@ def test_merged_weights_are_the_adapted_model(batch):
 
 def test_a_merge_makes_one_layer_s_matrix_on_the_device():
   """A stack of 64 layers of 256 x 512 beside what the compiled merge makes and scratches."""
-  shape = lambda *axes, dtype=jnp.float32: jax.ShapeDtypeStruct(axes, dtype)
+
+  def shape(*axes, dtype=jnp.float32):
+    return jax.ShapeDtypeStruct(axes, dtype)
+
   lowered = lora_lib._merge_layer.lower(
     shape(64, 256, 512, dtype=jnp.bfloat16),
     {'a': shape(64, 256, 4), 'b': shape(64, 4, 512)},

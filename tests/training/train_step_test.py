@@ -111,9 +111,11 @@ CASES = {
 def make_params(plan):
   """Numbers of a usual size, made by numpy: compiling `random_params` takes seconds."""
   random = np.random.default_rng(0)
-  make = lambda x, sharding: jax.device_put(
-    random.normal(size=x.shape, scale=0.3).astype(np.float32), sharding
-  )
+
+  def make(x, sharding):
+    values = random.normal(size=x.shape, scale=0.3).astype(np.float32)
+    return jax.device_put(values, sharding)
+
   return jax.tree.map(
     make,
     transformer.abstract_params(plan.model),
@@ -247,9 +249,10 @@ def test_the_shares_of_evaluation_batches_add_up_to_the_loss_of_all(
     }
     for rows in (slice(0, 8), slice(8, 16))
   ]
-  evaluate = lambda part: step_lib.make_eval_step(plan)(params, part, weight)[
-    'loss'
-  ][0]
+
+  def evaluate(part):
+    return step_lib.make_eval_step(plan)(params, part, weight)['loss'][0]
+
   assert float(sum(map(evaluate, halves))) == pytest.approx(
     float(evaluate(batch)), rel=1e-5
   )

@@ -111,6 +111,7 @@ class MpArithmetic:
 
 
 def is_integer(value: object) -> TypeGuard[Fraction]:
+  """Whether a value is an exact integer."""
   return isinstance(value, Fraction) and value.denominator == 1
 
 
