@@ -24,9 +24,8 @@ from benchmarks import answer_variants, timed_graders
 from mathft_jax import grading
 from mathft_jax.grading import worker_pool
 
-DEADLINE_S = (
-  5.0  # as in the published tables of graders; a slower pair counts as wrong
-)
+# As in the published tables of graders; a slower pair counts as wrong.
+DEADLINE_S = 5.0
 STALL_S = 1.0
 _EXTREME_KINDS = (
   'hostile',

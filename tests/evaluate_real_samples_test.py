@@ -18,9 +18,8 @@ OPENAI = {
   '175b_finetuning': 34.7,
   '175b_verification': 56.3,
 }
-DISTRUSTED = (
-  'math_qwen/3'  # gold "4:30 p.m.", all samples "4:30", all labelled wrong
-)
+# Gold "4:30 p.m.", all samples "4:30", all labelled wrong.
+DISTRUSTED = 'math_qwen/3'
 
 
 @pytest.fixture(scope='module')

@@ -14,9 +14,8 @@ from mathft_jax.models import transformer
 
 OLD = pathlib.Path(__file__).parent / 'goldens' / 'before_renaming'
 MODEL = f'--gin_file={OLD}/model.gin'
-ALL_DEVICES = (
-  '--gin.NUM_PARTITIONS=8'  # tests have 8 devices; batches here are smaller
-)
+# Tests have 8 devices; batches here are smaller.
+ALL_DEVICES = '--gin.NUM_PARTITIONS=8'
 DATA = ('--gin_file=data/jsonl.gin', f'--gin.DATA_PATH={OLD}/problems.jsonl')
 
 

@@ -7,9 +7,8 @@ from mathft_jax.aot.estimates import Json, StageEstimate
 from mathft_jax.monitoring import hardware
 
 MAX_COMPILATIONS = 8
-MAX_FREE_FRACTION = (
-  0.05  # a batch that leaves less of the memory free is accepted
-)
+# A batch that leaves less of the memory free is accepted.
+MAX_FREE_FRACTION = 0.05
 
 # Estimates the stage with changed arguments; raises ValueError if sizes do not divide.
 Estimator = Callable[..., StageEstimate]

@@ -30,9 +30,8 @@ DTYPES = {
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_HEADER_BYTES = 100_000_000  # limit of the format
-FORMAT_NAME = (
-  'mathft_jax'  # `format` in the header of files that this package writes
-)
+# `format` in the header of files that this package writes.
+FORMAT_NAME = 'mathft_jax'
 
 
 class HasShape(Protocol):

@@ -60,9 +60,8 @@ class Subprogram:
   def build_arguments(self) -> dict[str, Any]:
     """Returns the arguments as objects."""
     with gin.config_scope(self.scope):
-      return copy.deepcopy(
-        self.bindings
-      )  # gin builds a reference when it is copied
+      # Gin builds the object of a reference when the reference is copied.
+      return copy.deepcopy(self.bindings)
 
 
 @dataclasses.dataclass

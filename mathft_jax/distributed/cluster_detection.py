@@ -138,9 +138,8 @@ def _has_one_visible_gpu(environment: Mapping[str, str]) -> bool:
 
 def _detect_by_jax(config: ProcessConfig, kind: str) -> DetectedCluster | None:
   """The cluster that jax detects, of one kind; None if it detects none."""
-  from jax._src import (
-    clusters,
-  )  # not at the top: grade and evaluate run without jax
+  # Not at the top: grade and evaluate run without jax.
+  from jax._src import clusters
 
   for cluster_type in clusters.ClusterEnv._cluster_types:
     if kind in cluster_type.name and cluster_type.is_env_present():

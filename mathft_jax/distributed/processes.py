@@ -30,25 +30,20 @@ if TYPE_CHECKING:  # grade and evaluate run without jax
 
 T = TypeVar('T')
 
-RESTART_STATUS = (
-  75  # exit status if another process is lost: the command may be run again
-)
+# Exit status if another process is lost: the command may be run again.
+RESTART_STATUS = 75
 RESTART = 'Run the same command again to resume.'
-ABORT_KEY = (
-  'mathft_jax/abort'  # in the key-value store: why all processes must exit
-)
+# In the key-value store: why all processes must exit.
+ABORT_KEY = 'mathft_jax/abort'
 DAY_S = 24 * 3600.0
-VISIBLE_S = (
-  100.0  # how late a shared disk may show a file that another host has written
-)
+# How late a shared disk may show a file that another host has written.
+VISIBLE_S = 100.0
 GRACE_S = 1.0  # by which the primary process is first to report what all processes refuse
-ABORT_S = (
-  3.0  # how long an aborting process waits for the others to read the reason
-)
+# How long an aborting process waits for the others to read the reason.
+ABORT_S = 3.0
 
-_uses: collections.Counter[str] = (
-  collections.Counter()
-)  # calls by name, equal on all processes
+# Calls by name; equal on all processes.
+_uses: collections.Counter[str] = collections.Counter()
 _abort_thread: threading.Thread | None = None
 _heartbeat_timeout_s = 0.0
 
@@ -78,9 +73,8 @@ def initialize(
     _check_port_is_free(cluster.coordinator_address)
   _heartbeat_timeout_s = config.heartbeat_timeout_s
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-  jax.config.update(
-    'jax_enable_preemption_service', False
-  )  # it catches SIGTERM
+  # The preemption service would catch SIGTERM.
+  jax.config.update('jax_enable_preemption_service', False)
 
   reason = (
     f'not all of {cluster.process_count} processes connected to process 0 at '
@@ -347,8 +341,7 @@ def _client():
 
 
 def _state() -> 'State':
-  from jax._src import (
-    distributed,
-  )  # jax has no public access to the client; orbax does the same
+  # jax has no public access to the client; orbax does the same.
+  from jax._src import distributed
 
   return distributed.global_state

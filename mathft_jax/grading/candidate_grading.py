@@ -8,9 +8,8 @@ from mathft_jax import grading
 from mathft_jax.data import schema
 from mathft_jax.grading import worker_pool
 
-FinalAnswers = list[
-  grading.FinalAnswer | None
-]  # of the candidates of one problem
+# The final answers of the candidates of one problem.
+FinalAnswers = list[grading.FinalAnswer | None]
 KeyTable = dict[str | None, Hashable | None]
 
 

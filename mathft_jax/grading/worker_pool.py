@@ -129,9 +129,8 @@ class WorkerPool:
       return
     for worker in self._workers:
       worker.pipe.close()
-      worker.process.returncode = (
-        0  # no child of this process: never wait for it
-      )
+      # No child of this process: never wait for it.
+      worker.process.returncode = 0
     self._reset()
 
   def __enter__(self) -> Self:

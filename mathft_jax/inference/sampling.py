@@ -10,9 +10,8 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-SAMPLING_BLOCK_SIZE = (
-  128  # tokens of a large vocabulary that are summed at once
-)
+# Tokens of a large vocabulary that are summed at once.
+SAMPLING_BLOCK_SIZE = 128
 
 
 class SamplingMethod(Protocol):

@@ -20,9 +20,8 @@ from mathft_jax.distributed import processes
 from mathft_jax.storage import remote_paths
 
 METRICS_FILE = 'metrics.jsonl'
-COPY_PERIOD_S = (
-  30.0  # between copies to a bucket, which allows one a second per object
-)
+# Between copies to a bucket, which allows one a second per object.
+COPY_PERIOD_S = 30.0
 
 Number = jax.Array | np.ndarray | float
 MetricPairs = Mapping[str, tuple[Number, Number]]  # name -> (total, weight)

@@ -12,9 +12,8 @@ import os
 
 from etils import epath
 
-CLIENTS = {
-  'gs': 'gcsfs'
-}  # URL scheme -> the Python package that reads and writes it
+# URL scheme -> the Python package that reads and writes it.
+CLIENTS = {'gs': 'gcsfs'}
 INSTALL = "pip install 'mathft_jax[gcs]'"
 
 

@@ -19,9 +19,8 @@ from mathft_jax.models.lora import NUM_INPUT_AXES, LoraWeight
 
 # {'layers': {'attention': {'query': {'a': ..., 'b': ...}}}}, of arrays or shapes
 Adapters = dict[str, dict]
-Tree = Mapping[
-  str, Any
-]  # parameters of the model: arrays, shapes or axis names
+# Parameters of the model: arrays, shapes or axis names.
+Tree = Mapping[str, Any]
 BASE_DTYPES = ('float32', 'bfloat16')
 
 

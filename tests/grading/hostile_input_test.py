@@ -6,9 +6,8 @@ import pytest
 
 from mathft_jax import grading
 
-SLOWEST_S = (
-  1.0  # process time, so that other work on the machine does not count
-)
+# Process time, so that other work on the machine does not count.
+SLOWEST_S = 1.0
 
 HOSTILE = {
   'tower': '9^{9^{9^9}}',

@@ -339,9 +339,8 @@ class Server(http.server.ThreadingHTTPServer):
   """Says nothing of clients that were killed."""
 
   daemon_threads = True
-  request_queue_size = (
-    128  # connections that wait; refused ones are tried again after seconds
-  )
+  # Connections that wait; refused ones are tried again after seconds.
+  request_queue_size = 128
 
   def handle_error(self, request, client_address) -> None:
     if not isinstance(sys.exception(), ConnectionError):

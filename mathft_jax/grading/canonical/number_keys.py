@@ -30,12 +30,10 @@ SIGNIFICANT_DIGITS = 9
 ROUNDED_REAL_BITS = 100
 MAX_SIMPLE_FRACTION = 10**6  # numerator times denominator
 WIDE_RATIONAL_BITS = 30
-_MONEY_PLACES = (
-  2  # decimals with so few places are exact amounts, never approximations
-)
-_MAX_ROUNDED_FRACTION = (
-  10**15
-)  # numerator times denominator of fractions that get a decimal key
+# Decimals with so few places are exact amounts, never approximations.
+_MONEY_PLACES = 2
+# Numerator times denominator of fractions that get a decimal key.
+_MAX_ROUNDED_FRACTION = 10**15
 _MAX_BITS = 1000  # of a number whose digits are computed
 
 

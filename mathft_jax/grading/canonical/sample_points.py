@@ -15,14 +15,12 @@ import math
 from typing import Any
 
 NUM_POINTS = 7
-_NUM_SMALL = (
-  5  # points with values of size 1/4 to 4; the others have size 8 to 11
-)
+# Points with values of size 1/4 to 4; the others have size 8 to 11.
+_NUM_SMALL = 5
 _DENOMINATORS = (7, 11, 13, 17, 19, 23, 29, 31)
 
-MpNumber = (
-  Any  # mpf or mpc of an mpmath context; mpmath has no type annotations
-)
+# Mpf or mpc of an mpmath context; mpmath has no type annotations.
+MpNumber = Any
 PointValue = Fraction | MpNumber  # at one point
 Value = PointValue | list[PointValue]  # a number, or one number for each point
 

@@ -20,9 +20,8 @@ from mathft_jax.grading.expression_tree import (
 
 _LOW_DIGITS, _HIGH_DIGITS = 60, 90  # decimal digits of the two evaluations
 _AGREED_BITS = 130  # on which the two evaluations must agree
-_RATIONAL_BITS = (
-  200  # to which a value must be rational to be replaced by the rational
-)
+# To which a value must be rational to be replaced by the rational.
+_RATIONAL_BITS = 200
 _MAX_RATIONAL_EXPONENT = 800
 _MAX_DENOMINATOR = 10**12
 _LOW_ZERO, _HIGH_ZERO = 1e-35, 1e-65  # bounds of a zero in the two evaluations
@@ -32,9 +31,8 @@ _lock = threading.Lock()
 _contexts: list[MpNumber] = []
 
 RealPart = Fraction | RoundedReal
-Component = (
-  RealPart | tuple[RealPart, RealPart]
-)  # of a complex number: real, imaginary
+# A pair is the real and the imaginary part of a complex number.
+Component = RealPart | tuple[RealPart, RealPart]
 ValuesMap = Callable[[NumericEvaluator, list[PointValue]], list[PointValue]]
 
 
