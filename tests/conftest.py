@@ -54,6 +54,14 @@ CORPUS = [
 ]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Runs all tests of a file in one worker: its fixtures and compilations exist once."""
+  from xdist.scheduler import LoadFileScheduling
+
+  return LoadFileScheduling(config, log)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def free_compilations():
   """Frees the compiled programs of a module; the next module rarely uses them."""
