@@ -441,7 +441,7 @@ def test_examples_for_another_loss_or_with_nothing_to_learn_stop_the_run(
       dict(batch_size=7, examples=Copies(verdicts=True)),
       'batch_size is 7; it must be a multiple of 2',
     ),
-    (dict(batch_size=12), 'do not divide over 8 devices'),
+    (dict(batch_size=12), 'does not divide over 8 devices'),
     (dict(max_length={'input': 5}), "must be a number or {'inputs'"),
     (dict(output_checkpoint='first'), "output_checkpoint is 'first'"),
     (dict(output_checkpoint='best'), 'set eval_period'),
