@@ -29,7 +29,7 @@ from mathft_jax.checkpoints import lazy_params
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 CONVERT_FLAGS = ('checkpoint', 'output', 'dtype', 'tokenizer', 'shard_bytes')
@@ -132,7 +132,7 @@ def _write_files(
   shard_bytes: int | None,
 ) -> None:
   """Writes a safetensors file or a Hugging Face folder."""
-  remote_paths.check_writable(epath.Path(output).parent)
+  local_and_remote_paths.check_writable(epath.Path(output).parent)
   source = checkpoints.open_lazy_params(checkpoint)
   if _is_safetensors(output):
     checkpoints.export_safetensors(output, source, dtype=dtype)

@@ -24,12 +24,12 @@ from mathft_jax.distributed import processes
 from mathft_jax.evaluation import evaluated_file
 from mathft_jax.evaluation.report import (
   rendering,
-  report_contents,
+  report_json,
   report_tables,
   tables,
 )
-from mathft_jax.evaluation.report.report_contents import JsonObject
-from mathft_jax.storage import atomic_files, remote_paths
+from mathft_jax.evaluation.report.report_json import JsonObject
+from mathft_jax.storage import atomic_files, local_and_remote_paths
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 PathsByName = Mapping[str, epath.Path]
@@ -70,7 +70,7 @@ def evaluate(
     print_tables: whether to print the main tables.
   """
   workdir = epath.Path(workdir)
-  settings = report_contents.ReportSettings(
+  settings = report_json.ReportSettings(
     baseline, confidence, resamples, draws, seed
   )
 
@@ -121,7 +121,7 @@ def _write_report(
   paths: PathsByName,
   greedy_paths: PathsByName,
   rules: Sequence[evaluated_file.VotingRule],
-  settings: report_contents.ReportSettings,
+  settings: report_json.ReportSettings,
 ) -> JsonObject:
   """Returns the contents of report.json, after writing all files unless they are up to date."""
   start = time.monotonic()
@@ -139,10 +139,10 @@ def _write_report(
   for name, candidates_path in paths.items():
     greedy_path = greedy_paths.get(name)
     file = evaluated_file.evaluate_file(candidates_path, rules, greedy_path)
-    section = report_contents.make_file_section(file, rules, settings)
+    section = report_json.make_file_section(file, rules, settings)
     section['notes'] += _note_outdated_graders(section['graders'])
     files[name], sections[name] = file, section
-  comparisons = report_contents.compare_files(files, settings)
+  comparisons = report_json.compare_files(files, settings)
   report = {**head, 'comparisons': comparisons, 'files': sections}
   _write_files(workdir, report, files)
   _log_throughput(workdir, files, time.monotonic() - start)
@@ -154,12 +154,12 @@ def _report_head(
   paths: PathsByName,
   greedy_paths: PathsByName,
   rules: Sequence[evaluated_file.VotingRule],
-  settings: report_contents.ReportSettings,
+  settings: report_json.ReportSettings,
 ) -> JsonObject:
   """Returns the inputs and settings; two reports with the same head have the same numbers."""
   return {
     'schema': 'mathft_jax.report',
-    'version': report_contents.REPORT_VERSION,
+    'version': report_json.REPORT_VERSION,
     'mathft_jax': mathft_jax.__version__,
     'grader': CURRENT_GRADER,
     'inputs': _describe_inputs(paths, workdir),
@@ -175,7 +175,7 @@ def _describe_inputs(
   described = {}
   for name, path in paths.items():
     described[name] = {
-      'path': remote_paths.relative_path(path, workdir),
+      'path': local_and_remote_paths.relative_path(path, workdir),
       'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
     }
   return described

@@ -158,14 +158,14 @@ def _grade_part(
   graded, counts = candidate_grading.grade_candidate_sets(
     sets, pool if parse_in_pool else None, deadline_s
   )
-  labelled = grader_agreement.graded_candidates(graded)
+  labelled = grader_agreement.candidates_with_reference(graded)
 
   other_labels = {}
   for name in compare_with:
     other_labels[name] = grader_agreement.labels_of_other_grader(
       name, labelled, pool, deadline_s
     )
-  input_labels = grader_agreement.graded_candidates(sets)
+  input_labels = grader_agreement.candidates_with_reference(sets)
   other_labels[grader_agreement.INPUT_LABELS] = [
     candidate.is_correct for candidate in input_labels
   ]

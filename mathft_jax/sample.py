@@ -27,7 +27,7 @@ from mathft_jax.inference import (
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
-from mathft_jax.storage import digests, remote_paths
+from mathft_jax.storage import digests, local_and_remote_paths
 
 Problems = (
   Sequence[schema.Problem]
@@ -75,7 +75,7 @@ def sample(
       the time on a CPU, but deep models take longer to compile.
   """
   settings = {
-    'checkpoint': remote_paths.relative_path(checkpoint, workdir),
+    'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
     'method': repr(method),
     'num_decodes': num_decodes,
     'max_decode_length': max_decode_length,

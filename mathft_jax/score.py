@@ -28,7 +28,7 @@ from mathft_jax.inference import (
 )
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
-from mathft_jax.storage import digests, remote_paths
+from mathft_jax.storage import digests, local_and_remote_paths
 
 Quantity = Literal['verdict', 'likelihood']
 
@@ -81,7 +81,7 @@ def score(
   _check_arguments(quantity, top_clusters)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
   settings = {
-    'checkpoint': remote_paths.relative_path(checkpoint, workdir),
+    'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
     'quantity': quantity,
     'top_clusters': top_clusters,
     'candidates': digests.content_digest([candidates.read_bytes()]),
@@ -95,7 +95,7 @@ def score(
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   words = None
   if quantity == 'verdict':
-    words = prompt_templates.encode_label_words(template, vocabulary)
+    words = prompt_templates.make_label_words(template, vocabulary)
   config = scoring.ScoreConfig(model, words, group.mesh, partitioner.rules)
   params = load_params.load_inference_params(
     checkpoint,

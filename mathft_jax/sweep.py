@@ -30,7 +30,7 @@ from mathft_jax.config import gin_files
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.evaluation import sweep_comparison
 from mathft_jax.evaluation.report import tables
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 DONE, NO_REPORT = 'done', 'no report'
 
@@ -252,7 +252,7 @@ def _is_primary(base_command: Sequence[str]) -> bool:
 
 def _check_writable(workdir: str) -> None:
   try:
-    remote_paths.check_writable(workdir)
+    local_and_remote_paths.check_writable(workdir)
   except ValueError as error:
     raise ConfigError(str(error)) from error
 

@@ -153,7 +153,7 @@ def compiled_costs(
   return executable, times
 
 
-def traced_costs(
+def traced_costs_and_times(
   name: str,
   flops: float,
   num_bytes: float,

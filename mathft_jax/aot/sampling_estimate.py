@@ -14,7 +14,7 @@ import jax
 from mathft_jax.aot import (
   compilation,
   estimates,
-  inference_estimate,
+  inference_estimate_parts,
   roofline,
   traced_flops,
 )
@@ -90,7 +90,7 @@ class _DecodePrograms:
     assert mesh is not None
     sequences = self.batch_size * config.num_candidates
     return {
-      'parameters': inference_estimate.parameter_bytes(
+      'parameters': inference_estimate_parts.parameter_bytes(
         config.model, mesh, config.rules
       ),
       'cache': sizes[-1],
@@ -125,7 +125,7 @@ def estimate_sampling(
   )
   prompt_length = batch_jobs.round_up_to_power_of_two(target.prompt_length)
   programs = _DecodePrograms(config, group.batch_size, prompt_length)
-  estimate = inference_estimate.initial_estimate(
+  estimate = inference_estimate_parts.initial_estimate(
     stage,
     'sample',
     arguments,
@@ -150,7 +150,7 @@ def num_sampling_batches(arguments: Arguments, target: PlanTarget) -> int:
   num_problems = target.num_problems
   if arguments['split'] == 'train':
     num_problems = target.num_training_problems
-  return inference_estimate.num_batches(num_problems, arguments)
+  return inference_estimate_parts.num_batches(num_problems, arguments)
 
 
 def _with_compiled_costs(
@@ -173,7 +173,7 @@ def _with_compiled_costs(
       )
 
   largest = decode_loops[slot_counts[-1]]
-  estimate = inference_estimate.with_compiled_memory(
+  estimate = inference_estimate_parts.with_compiled_memory(
     estimate, [prefill, largest], target
   )
   if not estimate.fits:
@@ -213,13 +213,13 @@ def _with_traced_costs(
   hbm = programs.bytes_by_kind([slots])
   token_bytes = estimate.num_devices * (hbm['parameters'] + hbm['cache'])
   num_tokens = programs.config.max_decode_length
-  prefill_program = estimates.traced_costs(
+  prefill_program = estimates.traced_costs_and_times(
     'prefill', prefill_costs.flops, prefill_costs.bytes, estimate, target
   )
-  decode_program = estimates.traced_costs(
+  decode_program = estimates.traced_costs_and_times(
     'decode a token', decode_costs.flops, token_bytes, estimate, target
   )
-  estimate = inference_estimate.with_costs(
+  estimate = inference_estimate_parts.with_costs(
     estimate, [(*prefill_program, 1), (*decode_program, num_tokens)]
   )
   model_flops = float(prefill_costs.flops + decode_costs.flops * num_tokens)

@@ -7,7 +7,7 @@ import jax
 from mathft_jax.aot import (
   compilation,
   estimates,
-  inference_estimate,
+  inference_estimate_parts,
   traced_flops,
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
@@ -49,10 +49,10 @@ def estimate_scoring(
     prefix_length=prompt_length,
     length=length,
   )
-  parameter_bytes = inference_estimate.parameter_bytes(
+  parameter_bytes = inference_estimate_parts.parameter_bytes(
     config.model, group.mesh, partitioner.rules
   )
-  estimate = inference_estimate.initial_estimate(
+  estimate = inference_estimate_parts.initial_estimate(
     stage,
     'score',
     arguments,
@@ -81,13 +81,13 @@ def _with_costs(
   )
   if not target.chip.is_tpu:
     target.check_lowers(traced)
-    program, times = estimates.traced_costs(
+    program, times = estimates.traced_costs_and_times(
       'score', costs.flops, costs.bytes, estimate, target
     )
-    return inference_estimate.with_costs(estimate, [(program, times, 1)])
+    return inference_estimate_parts.with_costs(estimate, [(program, times, 1)])
 
   compiled = compilation.compile_program(traced, group.mesh.size)
-  estimate = inference_estimate.with_compiled_memory(
+  estimate = inference_estimate_parts.with_compiled_memory(
     estimate, [compiled], target
   )
   if not estimate.fits:
@@ -95,9 +95,9 @@ def _with_costs(
   program, times = estimates.compiled_costs(
     'score', compiled, group.mesh, target
   )
-  return inference_estimate.with_costs(estimate, [(program, times, 1)])
+  return inference_estimate_parts.with_costs(estimate, [(program, times, 1)])
 
 
 def num_scoring_batches(arguments: Arguments, target: PlanTarget) -> int:
   """Returns the batches of a scoring stage."""
-  return inference_estimate.num_batches(target.num_problems, arguments)
+  return inference_estimate_parts.num_batches(target.num_problems, arguments)

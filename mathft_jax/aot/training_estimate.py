@@ -232,7 +232,7 @@ def _with_traced_costs(
 ) -> StageEstimate:
   target.check_lowers(traced)
   costs = traced_flops.count_traced_flops(traced.jaxpr)
-  program, times = estimates.traced_costs(
+  program, times = estimates.traced_costs_and_times(
     'train step', costs.flops, costs.bytes, estimate, target
   )
   return dataclasses.replace(estimate, programs=(program,), times=times)

@@ -18,7 +18,7 @@ from mathft_jax.checkpoints.checkpoint_manager import (
 )
 from mathft_jax.checkpoints.huggingface import export_huggingface
 from mathft_jax.checkpoints.json_values import to_json_value
-from mathft_jax.checkpoints.metadata import (
+from mathft_jax.checkpoints.metadata_checks import (
   check_metadata,
   load_model_config,
 )

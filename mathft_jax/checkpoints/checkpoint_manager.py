@@ -19,7 +19,7 @@ from mathft_jax.checkpoints.lazy_params import ArrayTree
 from mathft_jax.checkpoints.restore import COMMIT_MARKER, read_metadata
 from mathft_jax.distributed import processes
 from mathft_jax.models.config import Json
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 # Old steps are moved here before they are deleted: a kill leaves no partial checkpoint.
 TRASH_FOLDER = 'deleted'
@@ -43,8 +43,8 @@ class CheckpointManager:
     best_metric: str | None = None,
     higher_is_better: bool = False,
   ):
-    self.directory = remote_paths.absolute_path(directory)
-    self._is_remote = remote_paths.is_remote(directory)
+    self.directory = local_and_remote_paths.absolute_path(directory)
+    self._is_remote = local_and_remote_paths.is_remote(directory)
     self._keep = keep
     self._best_metric = best_metric
     self._higher_is_better = higher_is_better

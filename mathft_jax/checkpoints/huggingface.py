@@ -19,7 +19,7 @@ from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 CONFIG_FILE = 'config.json'
 INDEX_FILE = 'model.safetensors.index.json'
@@ -120,14 +120,14 @@ def export_huggingface(
       f'{path} exists and is not empty; the export needs a new folder.'
     )
   source = lazy_params.resize_vocab(source, config.vocab_size)
-  family, keys = config_json.to_config_json(
+  family, keys = config_json.family_and_config_json(
     config, source.metadata.get('published')
   )
   shapes = _tensor_shapes(family, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
 
   partial = path
-  if not remote_paths.is_remote(path):
+  if not local_and_remote_paths.is_remote(path):
     partial = path.parent / f'{path.name}.partial'
   if partial.exists():
     partial.rmtree()
@@ -148,7 +148,7 @@ def _can_be_overwritten(path: epath.Path) -> bool:
   names = [child.name for child in path.iterdir()]
   if not names:
     return True
-  if not remote_paths.is_remote(path) or CONFIG_FILE in names:
+  if not local_and_remote_paths.is_remote(path) or CONFIG_FILE in names:
     return False
   for name in names:
     is_shard = re.fullmatch(r'model.*\.safetensors(\.partial)?', name)

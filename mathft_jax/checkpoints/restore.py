@@ -17,7 +17,7 @@ from mathft_jax.checkpoints import (
   safetensors_format,
 )
 from mathft_jax.checkpoints.lazy_params import ArrayTree
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 # Orbax writes this file last into a step's folder in a bucket.
 COMMIT_MARKER = 'commit_success.txt'
@@ -66,7 +66,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   if path.suffix == '.safetensors' and path.is_file():
     return path
   if _is_step(path):
-    return remote_paths.absolute_path(path)
+    return local_and_remote_paths.absolute_path(path)
   if huggingface.is_huggingface_folder(path):
     return path
   for folder in (path, path / 'checkpoints'):
@@ -75,7 +75,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
       return resolve_checkpoint(folder / str(max(steps)))
 
   problem = 'contains no checkpoint' if path.exists() else 'does not exist'
-  if remote_paths.is_remote(path) and path.exists():
+  if local_and_remote_paths.is_remote(path) and path.exists():
     problem += (
       f' (a step without {COMMIT_MARKER} is not complete; run the same command again '
       'to write it again)'
@@ -194,14 +194,17 @@ def _complete_steps(folder: epath.Path) -> list[int]:
   if not folder.is_dir():
     return []
   steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-  if remote_paths.is_remote(folder):
+  if local_and_remote_paths.is_remote(folder):
     steps = [step for step in steps if _is_step(folder / str(step))]
   return steps
 
 
 def _is_step(path: epath.Path) -> bool:
   """Whether this is the folder of a complete step. Incomplete local steps have other names."""
-  if remote_paths.is_remote(path) and not (path / COMMIT_MARKER).exists():
+  if (
+    local_and_remote_paths.is_remote(path)
+    and not (path / COMMIT_MARKER).exists()
+  ):
     return False
   return (path / 'params').is_dir()
 

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params
-from mathft_jax.storage import atomic_files, remote_paths
+from mathft_jax.storage import atomic_files, local_and_remote_paths
 
 DTYPES = {
   'F32': np.dtype('float32'),
@@ -58,7 +58,7 @@ class TensorEntry:
     size = math.prod(self.shape)
     if not size:
       return np.zeros(self.shape, self.dtype)
-    if not remote_paths.is_remote(self.path):
+    if not local_and_remote_paths.is_remote(self.path):
       return np.memmap(self.path, self.dtype, 'r', self.start, self.shape)
     with self.path.open('rb') as file:
       file.seek(self.start)

@@ -13,7 +13,7 @@ from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.lazy_params import ArrayTree
 from mathft_jax.models.config import Json
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 
 def export_safetensors(
@@ -56,7 +56,7 @@ def save_orbax_checkpoint(
 
   The arrays may be sharded over a mesh; each process writes the shards of its devices.
   """
-  path = remote_paths.absolute_path(path)
+  path = local_and_remote_paths.absolute_path(path)
   args = ocp.args.Composite(
     params=ocp.args.StandardSave(params),
     metadata=ocp.args.JsonSave(to_json_value(metadata)),

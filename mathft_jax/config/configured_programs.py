@@ -39,7 +39,7 @@ class ConfiguredProgram:
     return self.scope or self.program.partition('.')[0]
 
 
-def find_configured_programs(
+def build_configured_programs(
   parameters: Mapping[str, Sequence[str]],
 ) -> list[ConfiguredProgram]:
   """Returns the configured programs in the order of the gin files.

@@ -28,12 +28,12 @@ from mathft_jax.config import (
   configured_programs,
   flags,
   gin_files,
-  process_startup,
+  multi_process_run,
   resolved_config,
 )
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import processes
-from mathft_jax.storage import atomic_files, remote_paths
+from mathft_jax.storage import atomic_files, local_and_remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 LOG_FORMAT = '%(asctime)s %(levelname).1s %(message)s'
@@ -55,7 +55,7 @@ def run_program(
     plain_flags: parameters that have their own flags, `--checkpoint=PATH`.
     stage_parameters: only for a program about other programs. It gets the programs that the gin
       files configure as its argument `stages`, with these parameters (see
-      `configured_programs.find_configured_programs`). programs/<module>.gin is read first, and the
+      `configured_programs.build_configured_programs`). programs/<module>.gin is read first, and the
       program runs in one process.
   """
   status = main(
@@ -93,7 +93,7 @@ def main(
     config = load_config(program, command_line, supplied)
     arguments: Arguments = resolved_config.build_arguments(program, config)
     if stage_parameters:
-      arguments['stages'] = configured_programs.find_configured_programs(
+      arguments['stages'] = configured_programs.build_configured_programs(
         stage_parameters
       )
   except ConfigError as error:
@@ -109,7 +109,7 @@ def main(
   try:
     return _run_in_processes(program, arguments, config.text(), command_line)
   except BaseException as error:
-    process_startup.abort_all_processes(error)
+    multi_process_run.abort_all_processes(error)
     raise
 
 
@@ -122,17 +122,17 @@ def _run_in_processes(
   """Calls the program in this process, which may be one of several."""
   name = gin_name(program)
   try:
-    process_startup.start_process(
+    multi_process_run.start_process(
       command_line.process_config, name, config_text
     )
-    remote_paths.check_remote_clients(config_text, name)
-    process_startup.check_shared_workdir(arguments)
+    local_and_remote_paths.check_remote_clients(config_text, name)
+    multi_process_run.check_shared_workdir(arguments)
     if 'workdir' in arguments and processes.is_primary():
       workdir = epath.Path(str(arguments['workdir']))
-      remote_paths.check_writable(workdir)
+      local_and_remote_paths.check_writable(workdir)
       save_config(workdir, program, config_text)
   except ValueError as error:
-    return process_startup.exit_with_message(name, str(error), 1)
+    return multi_process_run.exit_with_message(name, str(error), 1)
   status = _call(program, arguments)
   processes.shutdown()
   return status
@@ -347,7 +347,7 @@ def _call(program: Program, arguments: Arguments) -> int:
   try:
     result = program(**arguments)
   except FileNotFoundError as error:
-    return process_startup.exit_with_message(
+    return multi_process_run.exit_with_message(
       name,
       f'{error.filename or error}: no such file. Name a file that an earlier program has written, '
       'or your own data.',
@@ -358,7 +358,7 @@ def _call(program: Program, arguments: Arguments) -> int:
     raised_in = pathlib.Path(frames[-1].filename) if frames else pathlib.Path()
     if not raised_in.is_relative_to(PACKAGE):
       raise
-    return process_startup.exit_with_message(
+    return multi_process_run.exit_with_message(
       name, resolved_config.strip_gin_trailer(error), 1
     )
   logging.info('%s: %s', name, result)

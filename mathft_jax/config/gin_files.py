@@ -22,7 +22,7 @@ from gin import config_parser
 
 from mathft_jax.config import renamed_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 DYNAMIC_REGISTRATION = 'from __gin__ import dynamic_registration\n'
@@ -89,7 +89,7 @@ def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
   Raises:
     ConfigError: there is no such file; the message lists the files that exist.
   """
-  if remote_paths.is_remote(name):
+  if local_and_remote_paths.is_remote(name):
     return _find_remote_file(name)
 
   folders = [*search_paths, str(package_gin_directory())]
@@ -110,7 +110,7 @@ def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
 
 def _find_remote_file(name: str) -> epath.Path:
   try:
-    remote_paths.check_remote_clients(name)
+    local_and_remote_paths.check_remote_clients(name)
   except ValueError as error:
     raise ConfigError(str(error)) from error
   path = epath.Path(name)

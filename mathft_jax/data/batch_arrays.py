@@ -99,7 +99,7 @@ def _make_evaluator_prompt(
   if words is None or not len(inputs):
     raise ValueError(
       f'example {index} is a verdict on a prompt of {len(inputs)} tokens, with label_words '
-      f'{words}; wanted a prompt and label_words=prompt_templates.encode_label_words(...).'
+      f'{words}; wanted a prompt and label_words=prompt_templates.make_label_words(...).'
     )
   return Segment(
     sequence=inputs,

@@ -33,7 +33,7 @@ import logging
 
 import numpy as np
 
-from mathft_jax.data import batch_arrays, example_types, packing
+from mathft_jax.data import batch_arrays, example_types, first_fit_packing
 from mathft_jax.data.batch_arrays import Batch, Segment
 from mathft_jax.data.example_types import (
   Example,
@@ -53,7 +53,7 @@ class BatchLayout:
     batch_size: B, rows of a batch; a multiple of group_size.
     max_length: T, tokens of a row.
     group_size: so many neighbouring examples stay neighbours.
-    label_words: from `prompt_templates.encode_label_words`; needed for verdict examples.
+    label_words: from `prompt_templates.make_label_words`; needed for verdict examples.
     too_long: 'truncate' cuts targets that do not fit; 'drop' drops the example. Verdict and
       contrast examples that do not fit are always dropped, with their whole group.
     pad_id: token id of empty positions.
@@ -237,7 +237,7 @@ def _epoch_rows(
     return [(segment,) for segment in shuffled]
 
   lengths = [segment.length for segment in shuffled]
-  packed = packing.pack_first_fit(lengths, layout.max_length)
+  packed = first_fit_packing.pack_first_fit(lengths, layout.max_length)
   rows = []
   for row in rng.permutation(len(packed)):
     rows.append(tuple(shuffled[index] for index in packed[row]))

@@ -176,7 +176,7 @@ def encode_evaluator_solution(
   return _encode_parts(vocabulary, parts)
 
 
-def encode_label_words(
+def make_label_words(
   template: Template, vocabulary: Vocabulary
 ) -> words_lib.LabelWords:
   """Returns the label words as token ids.

@@ -53,7 +53,7 @@ def mean_auc_within_problems(
   num_candidates = 0
   for candidate_set in candidate_sets:
     num_candidates += len(candidate_set.candidates)
-  return statistics.estimate_mean(
+  return statistics.mean_with_interval(
     np.array(values), confidence=confidence, samples=num_candidates
   )
 

@@ -73,7 +73,7 @@ def wilson_interval(
   return min(max(low, 0.0), mean), max(min(high, 1.0), mean)
 
 
-def estimate_mean(
+def mean_with_interval(
   values_P: np.ndarray,
   *,
   confidence: float = 0.95,

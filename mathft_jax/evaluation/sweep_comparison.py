@@ -14,7 +14,7 @@ import numpy as np
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 CONFIDENCE = 0.95
 # Kinds of rows that are compared; controls are only in each run's own report.
@@ -60,7 +60,7 @@ def compare_reports(
   """
   sections: dict[str, dict[str, RunSection]] = {}
   for run, folder in folders.items():
-    for path in remote_paths.find_files(folder, 'report.json'):
+    for path in local_and_remote_paths.find_files(folder, 'report.json'):
       label = str(path.parent.relative_to(folder))
       for name, section in _read_report(path, label).items():
         sections.setdefault(name, {})[run] = section

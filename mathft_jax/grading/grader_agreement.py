@@ -39,7 +39,7 @@ class Agreement:
   disagreements: list[dict[str, Any]]
 
 
-def graded_candidates(
+def candidates_with_reference(
   sets: Sequence[schema.CandidateSet],
 ) -> list[GradedCandidate]:
   """Returns all candidates of problems that have a reference answer."""

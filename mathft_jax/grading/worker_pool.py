@@ -3,7 +3,7 @@
   with WorkerPool(num_workers=2) as pool:
     results = pool.map(grading.answer_key, answers, deadline_s=5.0)
 
-A worker is `python -m mathft_jax.grading.worker_process`. It runs one task at a time until the pool
+A worker is `python -m mathft_jax.grading.pool_worker`. It runs one task at a time until the pool
 is closed. The deadline of a task starts when a ready worker gets it. A worker that exceeds the
 deadline or the memory limit, or exits, is replaced; the result names the limit, and the pool counts
 the results by limit.
@@ -68,7 +68,7 @@ class _Worker:
       [
         sys.executable,
         '-m',
-        'mathft_jax.grading.worker_process',
+        'mathft_jax.grading.pool_worker',
         str(worker_end.fileno()),
         str(memory_bytes),
       ],
@@ -236,7 +236,7 @@ class WorkerPool:
       if not worker.ready:
         raise RuntimeError(
           f'A grading worker exited with status {worker.process.wait()} before it was ready. '
-          f'Run `{sys.executable} -m mathft_jax.grading.worker_process` to see why.'
+          f'Run `{sys.executable} -m mathft_jax.grading.pool_worker` to see why.'
         )
       self._replace(worker)
       return TaskResult(limit='died')

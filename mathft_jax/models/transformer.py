@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from mathft_jax.models import attention as attention_lib
+from mathft_jax.models import block as layers_lib
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import layers as layers_lib
 from mathft_jax.models import splash_attention
 from mathft_jax.models.config import (
   LinearRopeScaling,  # noqa: F401 (for gin files)

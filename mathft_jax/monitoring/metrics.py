@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from mathft_jax.distributed import processes
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 
 METRICS_FILE = 'metrics.jsonl'
 # Between copies to a bucket, which allows one a second per object.
@@ -83,7 +83,7 @@ class MetricWriter:
     self._folder.mkdir(parents=True, exist_ok=True)
     self._resources = contextlib.ExitStack()
     self._local_folder = self._folder
-    if remote_paths.is_remote(folder):
+    if local_and_remote_paths.is_remote(folder):
       temporary = tempfile.TemporaryDirectory(prefix='metrics')
       self._local_folder = epath.Path(self._resources.enter_context(temporary))
     self._copied_sizes: dict[str, int] = {}  # bytes of each copied file

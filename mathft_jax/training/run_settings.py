@@ -14,7 +14,7 @@ import dataclasses
 
 from etils import epath
 
-from mathft_jax.storage import remote_paths
+from mathft_jax.storage import local_and_remote_paths
 from mathft_jax.training import optimizers, train_config
 
 VERSION = 2
@@ -53,7 +53,9 @@ def make_run_settings(
   if init_from == RANDOM_INIT:
     settings['init_from'] = RANDOM_INIT
   elif init_from:
-    settings['init_from'] = remote_paths.relative_path(init_from, workdir)
+    settings['init_from'] = local_and_remote_paths.relative_path(
+      init_from, workdir
+    )
   return settings
 
 

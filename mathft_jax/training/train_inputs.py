@@ -65,7 +65,7 @@ class TrainInputs:
     )
     label_words = None
     if has_verdicts:
-      label_words = prompt_templates.encode_label_words(
+      label_words = prompt_templates.make_label_words(
         data.template, data.vocabulary
       )
     return batching.BatchLayout(

@@ -147,9 +147,7 @@ class TrainLoop:
     ):
       self._read_pending_metrics()  # raises if a metric is not finite
       self._writer.copy()
-      params, opt_state = step_lib.params_and_opt_state_to_save(
-        self.step_config, state
-      )
+      params, opt_state = step_lib.checkpoint_items(self.step_config, state)
       self.checkpoint_manager.save(
         step, params, opt_state, self.metadata, eval_metrics
       )

@@ -178,7 +178,7 @@ def add_lora_adapters(
   )
 
 
-def params_and_opt_state_to_save(
+def checkpoint_items(
   config: TrainStepConfig, state: TrainState
 ) -> tuple[PyTree, PyTree]:
   """Returns what a checkpoint contains.

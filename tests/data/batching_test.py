@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from mathft_jax.data import batching, packing
+from mathft_jax.data import batching, first_fit_packing
 from mathft_jax.data.example_types import (
   ContrastExample,
   SolutionExample,
@@ -173,7 +173,7 @@ def test_packed_rows_have_whole_examples_with_own_segment_and_positions():
     for n in range(1, 40)
   ]
   rows = len(
-    packing.pack_first_fit(
+    first_fit_packing.pack_first_fit(
       [len(e.inputs) + len(e.targets) - 1 for e in examples], 24
     )
   )

@@ -79,7 +79,7 @@ def test_label_words_on_branches_have_the_probabilities_of_separate_sequences(
   layout = batching.BatchLayout(
     batch_size=2,
     max_length=100,
-    label_words=prompt_templates.encode_label_words(template, BYTES),
+    label_words=prompt_templates.make_label_words(template, BYTES),
   )
   batch = next(batching.eval_batches([VerdictExample(prompt, 1)], layout))
   log_probs_BW = word_log_probs(params, batch)

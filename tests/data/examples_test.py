@@ -165,7 +165,7 @@ def test_every_batch_of_mixed_examples_has_the_same_share_of_verdicts(
     batch_size=8,
     max_length=200,
     group_size=rule.group_size,
-    label_words=prompt_templates.encode_label_words(TEMPLATE, BYTES),
+    label_words=prompt_templates.make_label_words(TEMPLATE, BYTES),
   )
   stream = batching.train_batches(rule('train'), layout, seed=0)
   for _ in range(7):

@@ -76,7 +76,7 @@ def test_demonstrations_come_before_the_problem():
 def test_label_words_are_padded():
   vocabulary = vocabularies.WordVocabulary(('right', 'not'))
   template = prompt_templates.Template(label_words=('right', 'not right'))
-  words = prompt_templates.encode_label_words(template, vocabulary)
+  words = prompt_templates.make_label_words(template, vocabulary)
   np.testing.assert_array_equal(words.ids_WM, [[3, 0], [4, 3]])
   np.testing.assert_array_equal(words.mask_WM, [[True, False], [True, True]])
   assert words.ids_WM.dtype == np.int32
@@ -85,7 +85,7 @@ def test_label_words_are_padded():
 @pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])
 def test_label_words_that_start_with_each_other_are_an_error(words):
   with pytest.raises(ValueError, match='cannot be told apart'):
-    prompt_templates.encode_label_words(
+    prompt_templates.make_label_words(
       prompt_templates.Template(label_words=words), BYTES
     )
 

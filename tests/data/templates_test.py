@@ -65,7 +65,7 @@ def test_each_base_vocabulary_has_eos_that_differs_from_padding(build, name):
     != vocabulary.pad_id
   )
   assert vocabulary.decode(vocabulary.encode(SOLUTION)) == SOLUTION
-  words = prompt_templates.encode_label_words(
+  words = prompt_templates.make_label_words(
     prompt_templates.Template(), vocabulary
   )
   assert words.mask_WM.any()
@@ -195,11 +195,11 @@ def test_the_error_for_another_model_family_shows_both_sides(build):
 
 def test_label_words_of_several_tokens_can_be_told_apart(chat):
   vocabulary, template = chat
-  words = prompt_templates.encode_label_words(template, vocabulary)
+  words = prompt_templates.make_label_words(template, vocabulary)
   for word, ids in zip(template.label_words, words.token_ids, strict=True):
     assert vocabulary.decode(ids) == word
   unusual = dataclasses.replace(template, label_words=(' flawless', ' faulty'))
-  words = prompt_templates.encode_label_words(unusual, vocabulary)
+  words = prompt_templates.make_label_words(unusual, vocabulary)
   assert min(map(len, words.token_ids)) > 1
 
 

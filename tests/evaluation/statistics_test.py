@@ -31,14 +31,14 @@ def test_right_or_wrong_values_have_wilsons_interval_whatever_the_samples(
 ):
   wanted = statistics.wilson_interval(values_P.mean(), len(values_P))
   for samples in (None, 64 * len(values_P)):
-    found = statistics.estimate_mean(values_P, samples=samples)
+    found = statistics.mean_with_interval(values_P, samples=samples)
     assert (found.low, found.high) == pytest.approx(wanted)
     assert found.n == len(values_P)
 
 
 def test_samples_of_one_problem_that_agree_are_one_observation():
   values_P = np.repeat([0.0, 1.0], 50)  # 64 equal samples each
-  clustered = statistics.estimate_mean(values_P, samples=64 * 100)
+  clustered = statistics.mean_with_interval(values_P, samples=64 * 100)
   assert (clustered.low, clustered.high) == pytest.approx(
     statistics.wilson_interval(0.5, 100)
   )
@@ -47,7 +47,7 @@ def test_samples_of_one_problem_that_agree_are_one_observation():
 def test_samples_that_vary_as_if_of_one_problem_all_count():
   rng = np.random.default_rng(0)
   values_P = rng.binomial(16, 0.3, size=4000) / 16
-  found = statistics.estimate_mean(values_P, samples=16 * 4000)
+  found = statistics.mean_with_interval(values_P, samples=16 * 4000)
   low, high = statistics.wilson_interval(values_P.mean(), 16 * 4000)
   assert found.high - found.low == pytest.approx(high - low, rel=0.05)
 
@@ -59,7 +59,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
     1000
   ):  # 100 problems of different difficulty, 4 samples each: mean 2 / 5
     values_P = rng.binomial(4, rng.beta(2, 3, size=100)) / 4
-    found = statistics.estimate_mean(values_P, samples=400)
+    found = statistics.mean_with_interval(values_P, samples=400)
     covered += found.low <= 0.4 <= found.high
   assert 0.93 <= covered / 1000 <= 0.97
 
@@ -69,7 +69,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 )
 def test_values_outside_the_unit_interval_are_an_error(values):
   with pytest.raises(ValueError, match=r'wanted one number in \[0, 1\]'):
-    statistics.estimate_mean(np.array(values, float))
+    statistics.mean_with_interval(np.array(values, float))
 
 
 def test_mcnemar_is_the_exact_binomial_test():

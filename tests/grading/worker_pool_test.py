@@ -137,7 +137,7 @@ def test_closing_stops_the_processes():
 
 def test_a_worker_imports_neither_jax_nor_tensorflow():
   program = (
-    'import sys, mathft_jax.grading.worker_process; '
+    'import sys, mathft_jax.grading.pool_worker; '
     'print(sorted({"jax", "tensorflow", "flax", "gin", "sympy"} & sys.modules.keys()))'
   )
   output = subprocess.run(

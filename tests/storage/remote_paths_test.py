@@ -7,16 +7,23 @@ from etils import epath
 import pytest
 
 from mathft_jax.data import schema
-from mathft_jax.storage import atomic_files, remote_paths
+from mathft_jax.storage import atomic_files, local_and_remote_paths
 
 
 def test_relative_and_absolute_paths(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
-  assert remote_paths.relative_path('runs/x', tmp_path / 'y') == '../runs/x'
-  assert remote_paths.relative_path('gs://a/x', tmp_path) == 'gs://a/x'
-  assert remote_paths.relative_path('x', 'gs://a/y') == 'x'
-  assert remote_paths.absolute_path('runs/x') == epath.Path(tmp_path / 'runs/x')
-  assert str(remote_paths.absolute_path('gs://a/x')) == 'gs://a/x'
+  assert (
+    local_and_remote_paths.relative_path('runs/x', tmp_path / 'y')
+    == '../runs/x'
+  )
+  assert (
+    local_and_remote_paths.relative_path('gs://a/x', tmp_path) == 'gs://a/x'
+  )
+  assert local_and_remote_paths.relative_path('x', 'gs://a/y') == 'x'
+  assert local_and_remote_paths.absolute_path('runs/x') == epath.Path(
+    tmp_path / 'runs/x'
+  )
+  assert str(local_and_remote_paths.absolute_path('gs://a/x')) == 'gs://a/x'
 
 
 def test_files_are_found_by_name_in_all_subfolders(tmp_path):
@@ -24,12 +31,14 @@ def test_files_are_found_by_name_in_all_subfolders(tmp_path):
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / 'report.json').write_text('')
   (tmp_path / 'c' / 'other.json').write_text('')
-  found = remote_paths.find_files(tmp_path, 'report.json')
+  found = local_and_remote_paths.find_files(tmp_path, 'report.json')
   assert found == [
     epath.Path(tmp_path / folder / 'report.json')
     for folder in ('a/deep', 'b', 'c')
   ]
-  assert remote_paths.find_files(tmp_path / 'none', 'report.json') == []
+  assert (
+    local_and_remote_paths.find_files(tmp_path / 'none', 'report.json') == []
+  )
 
 
 def test_an_atomic_write_creates_folders_and_replaces_a_file(tmp_path):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no pyplot: no display, no global state
 import numpy as np
 
-from mathft_jax.evaluation.report.report_contents import JsonObject
+from mathft_jax.evaluation.report.report_json import JsonObject
 
 # The colour-blind-safe palette of Okabe and Ito.
 COLOURS = (

@@ -10,7 +10,7 @@ import html as html_text
 import re
 
 from mathft_jax.evaluation.report import plots, report_tables, tables
-from mathft_jax.evaluation.report.report_contents import JsonObject
+from mathft_jax.evaluation.report.report_json import JsonObject
 
 READING_GUIDE = (
   'Every interval and test treats a problem as one observation; no interval covers another '
@@ -58,7 +58,10 @@ def render_markdown(report: JsonObject, images: PlotImages) -> str:
   for table in report_tables.make_multi_file_tables(report):
     parts.append(tables.table_to_markdown(table))
   for name, section in report['files'].items():
-    parts += [f'## {name}\n', report_tables.describe_samples(section)]
+    parts += [
+      f'## {name}\n',
+      report_tables.describe_candidate_statistics(section),
+    ]
     for table in report_tables.make_file_tables(
       name, section, report['settings']
     ):
@@ -81,7 +84,9 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
     parts.append(tables.table_to_html(table))
   for name, section in report['files'].items():
     parts.append(f'<h2>{html_text.escape(name)}</h2>')
-    parts.append(_paragraph(report_tables.describe_samples(section)))
+    parts.append(
+      _paragraph(report_tables.describe_candidate_statistics(section))
+    )
     for table in report_tables.make_file_tables(
       name, section, report['settings']
     ):

@@ -8,7 +8,7 @@ import operator
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_contents import JsonObject
+from mathft_jax.evaluation.report.report_json import JsonObject
 from mathft_jax.evaluation.report.tables import Table
 
 
@@ -252,7 +252,7 @@ def _group_table(
   return [Table(title, ('', *groups), tuple(body))]
 
 
-def describe_samples(section: JsonObject) -> str:
+def describe_candidate_statistics(section: JsonObject) -> str:
   """Returns two sentences that describe the samples."""
   numbers = section['statistics']
   finished = ''

@@ -61,7 +61,7 @@ def format_accuracy_row(
     cell = '-'
     if column in columns:
       cell = format_percent(
-        statistics.estimate_mean(columns[column], confidence=confidence)
+        statistics.mean_with_interval(columns[column], confidence=confidence)
       )
     cells.append(cell)
   sizes = sorted(set(map(len, columns.values())))

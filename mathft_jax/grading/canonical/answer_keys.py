@@ -93,7 +93,7 @@ def _collection_key(tree: Collection) -> Hashable:
     return ('tuple', *map(tree_key, tree.items))
   if ELLIPSIS in tree.items:
     return ('sequence', *map(tree_key, tree.items))
-  point = relation_keys.point_from_equations(tree)
+  point = relation_keys.coordinates_from_equations(tree)
   if point:
     return ('tuple', *map(_reading_key, point))
   condition_set = interval_sets.set_from_conditions(tree)

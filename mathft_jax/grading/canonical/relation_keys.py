@@ -92,7 +92,7 @@ def _solve_for_default_variable(
   return None
 
 
-def point_from_equations(
+def coordinates_from_equations(
   collection: Collection,
 ) -> list[Tree] | None:
   """Returns the coordinates 1 and 2 of `x = 1, y = 2`.

@@ -3,6 +3,6 @@
   tokens = answer_tokenizer.tokenize_answer(r'\\frac{1}{2} + x')
   tree = answer_parser.parse_answer(tokens)
 
-The lower modules read one construct each: `number_literals`, `identifiers`, `function_calls`,
+The lower modules read one construct each: `number_parser`, `identifiers`, `function_calls`,
 `latex_structures`. `notation` and `english_words` contain the tables of spellings.
 """

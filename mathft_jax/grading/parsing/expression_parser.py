@@ -28,7 +28,7 @@ from mathft_jax.grading.parsing import (
   function_calls,
   identifiers,
   latex_structures,
-  number_literals,
+  number_parser,
 )
 from mathft_jax.grading.parsing.token_cursor import (
   Cursor,
@@ -195,7 +195,7 @@ def _parse_exponent(cursor: Cursor) -> Tree:
   sign = cursor.accept('+', '-')
   cursor.enter()
   if cursor.kind == 'number':
-    exponent = number_literals.literal_value(cursor.take().text)
+    exponent = number_parser.literal_value(cursor.take().text)
   elif cursor.accept('{'):
     exponent = cursor.parse_enclosed('{')
   else:
@@ -261,7 +261,7 @@ def _parse_primary(cursor: Cursor) -> Tree:
   text = token.text
   if token.kind == 'number':
     binomial = function_calls.parse_infix_binomial(cursor, text)
-    return binomial or number_literals.parse_number(cursor, text)
+    return binomial or number_parser.parse_number(cursor, text)
   if token.kind == 'name':
     return identifiers.parse_name(cursor, text)
   if token.kind == 'function':
@@ -286,7 +286,7 @@ def _parse_primary(cursor: Cursor) -> Tree:
   if text in (*_OPENING, '\\{', '|', '‖'):
     return cursor.parse_enclosed(text)
   if text == '.' and cursor.text in ('overline', 'bar', 'dot'):
-    return number_literals.parse_repeating_decimal(cursor, '0.')
+    return number_parser.parse_repeating_decimal(cursor, '0.')
   if text == '…':
     return ELLIPSIS
   raise ParseError(f'Found {text!r}; expected an operand.')
@@ -295,7 +295,7 @@ def _parse_primary(cursor: Cursor) -> Tree:
 def parse_argument(cursor: Cursor) -> Tree:
   """Parses one argument of a LaTeX command: a group, brackets, one digit or one operand."""
   if cursor.kind == 'number':
-    return number_literals.parse_first_digit(cursor)
+    return number_parser.parse_first_digit(cursor)
   return require_operand(_parse_primary(cursor))
 
 

@@ -14,7 +14,7 @@ from mathft_jax.models.huggingface import (
   sliding_window_fields,
   tensor_names,
 )
-from mathft_jax.models.huggingface.model_family import ModelFamily
+from mathft_jax.models.huggingface.family_conversion import ModelFamily
 
 GEMMA_TRAITS = {
   'norm_unit_offset': True,
@@ -148,7 +148,7 @@ def from_config_json(
     raise ValueError(f'{where}: {error}') from error
 
 
-def to_config_json(
+def family_and_config_json(
   config: config_lib.TransformerConfig, published: Json | None = None
 ) -> tuple[ModelFamily, Fields]:
   """Returns a family and a config.json that describe a model.

@@ -4,14 +4,10 @@ import pytest
 
 from mathft_jax.data import schema
 from mathft_jax.evaluation import evaluated_file, statistics, voting
-from mathft_jax.evaluation.report import (
-  rendering,
-  report_contents,
-  report_tables,
-)
+from mathft_jax.evaluation.report import rendering, report_json, report_tables
 from tests.evaluation.candidates import CORRECT, candidate_set
 
-SETTINGS = report_contents.ReportSettings(resamples=300, draws=20)
+SETTINGS = report_json.ReportSettings(resamples=300, draws=20)
 RULES = voting.paper_rules(top_clusters=1, top_candidates=2)
 
 
@@ -29,7 +25,7 @@ def section_of(tmp_path, name='scored', wrong=30):
     for i in range(50)
   ]
   path = schema.write_jsonl(tmp_path / f'{name}.jsonl', sets)
-  return report_contents.make_file_section(
+  return report_json.make_file_section(
     evaluated_file.evaluate_file(path, RULES), RULES, SETTINGS
   )
 
@@ -125,7 +121,7 @@ def test_several_files_share_one_grid(tmp_path, section):
 
 
 def test_sample_description_counts_unanswered_problems(section):
-  text = report_tables.describe_samples(section)
+  text = report_tables.describe_candidate_statistics(section)
   assert (
     '50 problems x 3-4 candidates: 88.2% of the candidates have an answer'
     in text

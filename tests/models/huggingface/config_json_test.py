@@ -191,9 +191,9 @@ def test_sizes_survive_conversion_to_config_json_and_back(name):
   config = model(name)
   if name.startswith('palm'):
     with pytest.raises(ValueError, match='(?s)No family.*llama: .*norm'):
-      config_json.to_config_json(config)
+      config_json.family_and_config_json(config)
     return
-  family, keys = config_json.to_config_json(config)
+  family, keys = config_json.family_and_config_json(config)
   # Without a window Mistral is a Llama.
   assert name.replace('mistral', 'llama').startswith(
     family.model_type.removesuffix('_text')
@@ -206,10 +206,12 @@ def test_sizes_survive_conversion_to_config_json_and_back(name):
 def test_export_keeps_the_family_of_the_published_weights():
   config = model('mistral_7b')
   assert (
-    config_json.to_config_json(config)[0].model_type == 'llama'
+    config_json.family_and_config_json(config)[0].model_type == 'llama'
   )  # no window: the same model
   assert (
-    config_json.to_config_json(config, {'model_type': 'mistral'})[0].model_type
+    config_json.family_and_config_json(config, {'model_type': 'mistral'})[
+      0
+    ].model_type
     == 'mistral'
   )
 
@@ -235,7 +237,7 @@ def test_language_model_of_multimodal_gemma_keeps_its_special_tokens():
     'eos_token_id': [1, 106],
     'torch_dtype': 'bfloat16',
   }
-  _, keys = config_json.to_config_json(model('gemma3_4b'), nested)
+  _, keys = config_json.family_and_config_json(model('gemma3_4b'), nested)
   assert (keys['eos_token_id'], keys['pad_token_id']) == ([1, 106], 0)
   assert not {
     'bos_token_id',
@@ -248,7 +250,7 @@ def test_language_model_of_multimodal_gemma_keeps_its_special_tokens():
 @pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
 def test_export_keeps_published_keys_of_disabled_windows(name):
   published = {**PUBLISHED[name], 'max_window_layers': 21}
-  _, keys = config_json.to_config_json(model(name), published)
+  _, keys = config_json.family_and_config_json(model(name), published)
   assert {key: keys[key] for key in published} == published
 
 
@@ -258,10 +260,12 @@ def test_export_drops_a_published_window_that_would_have_an_effect():
     'use_sliding_window': True,
     'max_window_layers': 21,
   }
-  _, keys = config_json.to_config_json(model('qwen2_5_3b'), published)
+  _, keys = config_json.family_and_config_json(model('qwen2_5_3b'), published)
   assert (keys['use_sliding_window'], keys['sliding_window']) == (False, None)
   _, windowed = config_json.from_config_json(published, where='x')
-  _, keys = config_json.to_config_json(windowed, PUBLISHED['qwen2_5_3b'])
+  _, keys = config_json.family_and_config_json(
+    windowed, PUBLISHED['qwen2_5_3b']
+  )
   assert (keys['use_sliding_window'], keys['max_window_layers']) == (True, 21)
 
 

@@ -1,6 +1,6 @@
 """Main program of one worker process of a `WorkerPool`.
 
-The pool starts `python -m mathft_jax.grading.worker_process PIPE_FD MEMORY_BYTES`. The worker sends
+The pool starts `python -m mathft_jax.grading.pool_worker PIPE_FD MEMORY_BYTES`. The worker sends
 `(None, TaskResult())` when it is ready, then one `(task number, result)` for each
 `(task number, pickled (function, argument))` that it receives. It exits when the pipe is closed.
 """

@@ -5,10 +5,10 @@ import pytest
 
 from mathft_jax.data import schema
 from mathft_jax.evaluation import evaluated_file, statistics, voting
-from mathft_jax.evaluation.report import report_contents
+from mathft_jax.evaluation.report import report_json
 from tests.evaluation.candidates import CORRECT, candidate_set
 
-FEW = report_contents.ReportSettings(resamples=200, draws=20)
+FEW = report_json.ReportSettings(resamples=200, draws=20)
 RULES = voting.paper_rules(2, 2)
 
 
@@ -40,9 +40,7 @@ def evaluated(tmp_path, sets, name='scored'):
 
 def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
   sets = some_sets()
-  section = report_contents.make_file_section(
-    evaluated(tmp_path, sets), RULES, FEW
-  )
+  section = report_json.make_file_section(evaluated(tmp_path, sets), RULES, FEW)
   rows = {row['name']: row for row in section['accuracies']}
   for rule in RULES:
     values = [
@@ -57,7 +55,7 @@ def test_accuracies_are_those_of_the_rules_with_their_intervals(tmp_path):
 
 
 def test_groups_partition_the_problems_in_natural_order(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, some_sets()), RULES, FEW
   )
   assert list(section['by_level']) == [f'Level {i}' for i in range(11)]
@@ -73,21 +71,19 @@ def test_levels_may_be_numbers_and_missing(tmp_path):
     candidate_set([(CORRECT, 0.5)], f'p{level}', level=level)
     for level in (10, 2, '')
   ]
-  section = report_contents.make_file_section(
-    evaluated(tmp_path, sets), RULES, FEW
-  )
+  section = report_json.make_file_section(evaluated(tmp_path, sets), RULES, FEW)
   assert list(section['by_level']) == ['2', '10', 'unknown']
 
 
 def test_files_without_subject_and_level_have_no_groups(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, [candidate_set([(CORRECT, 0.5)])]), RULES, FEW
   )
   assert section['by_level'] == {} and section['by_subject'] == {}
 
 
 def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, some_sets()), RULES, FEW
   )
   names = [
@@ -103,16 +99,16 @@ def test_every_pair_of_rows_but_ceilings_is_tested_the_baseline_first(tmp_path):
 
 
 def test_an_unknown_baseline_is_noted(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, some_sets()),
     RULES,
-    report_contents.ReportSettings(baseline='Maj1', resamples=10, draws=2),
+    report_json.ReportSettings(baseline='Maj1', resamples=10, draws=2),
   )
   assert any("No row is called 'Maj1'" in note for note in section['notes'])
 
 
 def test_curves_end_near_the_rules_and_start_at_one_sample(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, some_sets()), RULES, FEW
   )
   curves, rows = (
@@ -136,7 +132,7 @@ def test_custom_rules_are_in_every_table_except_the_curves(tmp_path):
 
   rules = (*RULES, last_sampled)
   path = write(tmp_path / 'file.jsonl', some_sets())
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated_file.evaluate_file(path, rules), rules, FEW
   )
   assert any(row['name'] == 'last_sampled' for row in section['accuracies'])
@@ -144,7 +140,7 @@ def test_custom_rules_are_in_every_table_except_the_curves(tmp_path):
 
 
 def test_scores_outside_the_unit_interval_are_noted(tmp_path):
-  section = report_contents.make_file_section(
+  section = report_json.make_file_section(
     evaluated(tmp_path, [candidate_set([(CORRECT, -3.5)])]), RULES, FEW
   )
   assert any('not in [0, 1]' in note for note in section['notes'])
@@ -158,7 +154,7 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
     evaluated(tmp_path, sets),
     evaluated(tmp_path, sets[::-1][:15], 'part'),
   )
-  rows = report_contents.compare_files({'whole': whole, 'part': part}, FEW)
+  rows = report_json.compare_files({'whole': whole, 'part': part}, FEW)
   assert {row['row'] for row in rows} == set(whole.values())
   for row in rows:
     assert (row['a'], row['b'], row['n'], row['mean']) == (
@@ -172,4 +168,4 @@ def test_files_are_compared_on_the_problems_of_both_whatever_their_order(
 def test_files_without_a_common_problem_are_not_compared(tmp_path):
   one = evaluated(tmp_path, some_sets())
   other = evaluated(tmp_path, [candidate_set([('a', 0.5)], 'x')], 'other')
-  assert report_contents.compare_files({'one': one, 'other': other}, FEW) == []
+  assert report_json.compare_files({'one': one, 'other': other}, FEW) == []

@@ -88,7 +88,7 @@ def make_accuracy_entries(
   """Returns name, kind, mean, low, high and n of each result, on the selected problems."""
   entries = []
   for result in results:
-    estimate = statistics.estimate_mean(
+    estimate = statistics.mean_with_interval(
       result.values_P[selected], confidence=settings.confidence, samples=samples
     )
     entries.append(
@@ -192,7 +192,7 @@ def _top_clusters(
     if values_P is None:
       return None
     return _to_json(
-      statistics.estimate_mean(values_P, confidence=settings.confidence)
+      statistics.mean_with_interval(values_P, confidence=settings.confidence)
     )
 
   entries = []
@@ -255,7 +255,9 @@ def _curve(
   for k, values_P in zip(ks, values_KP):
     samples = len(values_P) * max(1, num_samples // k)
     point = _to_json(
-      statistics.estimate_mean(values_P, confidence=confidence, samples=samples)
+      statistics.mean_with_interval(
+        values_P, confidence=confidence, samples=samples
+      )
     )
     for field, numbers in curve.items():
       numbers.append(point[field])
