@@ -128,8 +128,8 @@ copy() {
 }
 
 # tell COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed
-# within two minutes. After a lost connection gcloud starts the command again, up to ten times, so it must
-# be a command that may be started twice.
+# within two minutes. After a lost connection gcloud starts the command again, up to ten times, so
+# it must be a command that may be started twice.
 tell() {
   call gcloud compute tpus tpu-vm ssh "$2" --worker=all "--command=$1" \
     --ssh-flag=-oServerAliveInterval=30 --ssh-flag=-oServerAliveCountMax=4 "${where[@]}"

@@ -275,6 +275,7 @@ def test_reports_of_other_problems_have_no_differences(tmp_path):
   assert set(found.rows) == {'a', 'b'} and not found.differences
 
 
+@pytest.mark.slow
 def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
   problems = dial_problems.DialProblems(
     num_train=1, num_validation=1, num_test=6, turn_range=(1, 2), style='fine'

@@ -16,6 +16,8 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import inference_program  # noqa: E402 (the program that the processes run)
 
+pytestmark = pytest.mark.slow
+
 SOLUTIONS = ('so \\boxed{4}', 'so \\boxed{4.0}', 'it is \\boxed{5}', 'no idea')
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Seconds instead of minutes: easy problems, few steps, one loss, no third stage.
 QUICK = """
 from __gin__ import dynamic_registration

@@ -93,6 +93,7 @@ def on_four(run_processes, tmp_path_factory, on_two):
   return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['spread', 'lora'])
 def test_two_processes_train_like_one_bit_for_bit(on_two, on_one, name):
   assert_same_params(on_two[0] / name, on_one / name)
@@ -103,10 +104,12 @@ def test_two_processes_train_like_one_bit_for_bit(on_two, on_one, name):
       assert left[number] == right[number]
 
 
+@pytest.mark.slow
 def test_four_processes_train_like_one_bit_for_bit(on_four, on_one):
   assert_same_params(on_four / 'spread', on_one / 'spread')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('several', ['on_two', 'on_four'])
 def test_sums_over_four_devices_differ_in_the_last_bits_only(
   several, request, on_two, on_one
@@ -126,6 +129,7 @@ def test_sums_over_four_devices_differ_in_the_last_bits_only(
     assert left['loss'] == pytest.approx(right['loss'], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_one_process_writes_and_reports_what_all_have(on_two):
   folder, (first, second) = on_two
   assert [line['step'] for line in lines(folder / 'spread')] == [
@@ -140,6 +144,7 @@ def test_one_process_writes_and_reports_what_all_have(on_two):
   assert [path.name for path in folder.glob('config*')] == ['config.gin']
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_and_the_last_are_kept(on_two, on_one):
   kept = [
     sorted(path.name for path in (folder / 'data/checkpoints').iterdir())
@@ -148,6 +153,7 @@ def test_the_best_checkpoint_and_the_last_are_kept(on_two, on_one):
   assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('count', [1, 4])
 def test_checkpoints_of_two_processes_restore_on_another_number_and_mesh(
   on_two, count, request
@@ -156,6 +162,7 @@ def test_checkpoints_of_two_processes_restore_on_another_number_and_mesh(
   assert_same_params(folder / f'of_two_again_{count}', on_two[0] / 'spread')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['file.safetensors', 'published'])
 def test_files_are_read_by_several_processes(on_two, name):
   assert_same_params(
@@ -169,7 +176,10 @@ def test_a_training_goes_on_with_another_number_of_processes(
   first, second = run(run_processes, 2, 1, tmp_path, 'killed', dies=1)
   assert first.status in (75, -signal.SIGABRT)
   assert second.status == -signal.SIGKILL
-  assert 'Run the same command again to resume.' in first.output
+  if first.status == 75:
+    assert 'Run the same command again to resume.' in first.output
+  else:  # jax aborted the process first
+    assert 'unhealthy' in first.output or 'heartbeat' in first.output
   assert not (tmp_path / 'killed/checkpoints/6').exists()
   [ended] = run(run_processes, 1, 2, tmp_path, 'killed,whole,longer@4')
   assert 'resuming' in ended.output

@@ -66,6 +66,7 @@ def weights(bucket):
   )
 
 
+@pytest.mark.slow
 def test_a_recipe_in_a_bucket_makes_what_it_makes_on_a_disk(
   bucket, weights, tmp_path, bucket_server, capsys
 ):

@@ -81,6 +81,7 @@ def kill_at(bucket_server, workdir, uploaded):
   bucket_server[0].watch = lambda method, name: None
 
 
+@pytest.mark.slow
 def test_a_training_killed_while_it_saves_ends_with_the_same_bytes(
   bucket, bucket_server, tmp_path, train_test
 ):
@@ -105,6 +106,7 @@ def test_a_training_killed_while_it_saves_ends_with_the_same_bytes(
   train_test.assert_same(done, train_test.train(tmp_path / 'whole'))
 
 
+@pytest.mark.slow
 def test_two_processes_train_in_a_bucket_by_way_of_the_launcher(
   bucket, bucket_server
 ):
@@ -145,7 +147,7 @@ def test_the_next_stage_starts_from_a_checkpoint_in_a_bucket(
     f'{bucket[0]}/second',
     init_from=first,
     train_steps=7,
-    hand_over='best',
+    output_checkpoint='best',
     eval_period=3,
   )
   assert str(second).startswith(f'{bucket[0]}/second/checkpoints/')
