@@ -148,8 +148,8 @@ class Report:
   """
 
   markdown: str
-  html: str
-  contents: Mapping[str, object]
+  html: str = dataclasses.field(repr=False)
+  contents: Mapping[str, object] = dataclasses.field(repr=False)
 
   def __str__(self) -> str:
     return self.markdown
