@@ -144,6 +144,8 @@ class SetOperation:
 
 @_node
 class Matrix:
+  """A matrix or a column vector, by rows."""
+
   rows: tuple[tuple['Tree', ...], ...]
 
 
