@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mathft_jax.aot import topologies
+from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers, train_step
@@ -70,7 +70,7 @@ def main() -> None:
   parser.add_argument('--kernel', nargs='+', default=['einsum', 'splash'])
   arguments = parser.parse_args()
 
-  topology = topologies.parse_topology('v5e:2x2')
+  topology = compile_only_devices.parse_topology('v5e:2x2')
   devices = np.array(topology.compile_only_devices()).reshape(2, 2)
   mesh = jax.sharding.Mesh(devices, ('data', 'model'))
   print('| remat | attention | MiB of temporary memory per device |')

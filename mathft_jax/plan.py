@@ -20,11 +20,11 @@ import jax
 
 from mathft_jax.aot import (
   batch_size_search,
+  compile_only_devices,
   memory_savings,
   report,
   sampling_estimate,
   scoring_estimate,
-  topologies,
   training_estimate,
 )
 from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
@@ -83,7 +83,7 @@ def plan(
 
   Args:
     stages: configured programs; the entry point passes them.
-    topology: 'v5p:4x4x4', 'h100:8', ... (`aot.topologies`). The number of such slices is that of
+    topology: 'v5p:4x4x4', 'h100:8', ... (`aot.compile_only_devices`). The number of such slices is that of
       the stages' `dcn_mesh_shape`.
     output: path of the JSON file; None: no file.
     prompt_length: tokens of a prompt, rounded up to a power of two.
@@ -104,7 +104,7 @@ def plan(
   # Constants are computed on the CPU; the local accelerator is not used.
   jax.config.update('jax_platforms', 'cpu')
   target = PlanTarget(
-    topologies.parse_topology(topology, slices=_num_slices(stages)),
+    compile_only_devices.parse_topology(topology, slices=_num_slices(stages)),
     prompt_length=prompt_length,
     text_length=text_length,
     num_texts=num_texts,

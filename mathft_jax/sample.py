@@ -19,10 +19,10 @@ import numpy as np
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import (
-  batch_jobs,
   decoding,
   load_params,
   replica_groups,
+  resumable_output,
 )
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
@@ -84,11 +84,11 @@ def sample(
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
-  if batch_jobs.is_output_of(output, settings | fingerprint, problems):
+  if resumable_output.is_output_of(output, settings | fingerprint, problems):
     return output  # without tokenizing the prompts
   prompts = _encode_prompts(problems, template, vocabulary)
   settings['problems'] = _digest(prompts)
-  job = batch_jobs.BatchJob(output, settings | fingerprint)
+  job = resumable_output.BatchJob(output, settings | fingerprint)
   if job.is_complete():
     return output
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
@@ -158,7 +158,7 @@ class _Sampler:
 
   def run(
     self,
-    job: batch_jobs.BatchJob,
+    job: resumable_output.BatchJob,
     group: replica_groups.ReplicaGroup,
     prompts: Sequence[_Prompt],
     batch_size: int,
@@ -204,7 +204,7 @@ class _Sampler:
     """Samples candidates of a group's prompts, padded to the longest of the whole batch."""
     prompts = part.padded_items
     longest = max(len(prompt.ids) for prompt in part.all_items)
-    slots = batch_jobs.round_up_to_power_of_two(longest)
+    slots = resumable_output.round_up_to_power_of_two(longest)
     prompts_PS = np.zeros((len(prompts), slots), np.int32)
     lengths_P = np.zeros(len(prompts), np.int32)
     for p, prompt in enumerate(prompts):

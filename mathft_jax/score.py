@@ -21,9 +21,9 @@ import numpy as np
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.inference import (
-  batch_jobs,
   load_params,
   replica_groups,
+  resumable_output,
   scoring,
 )
 from mathft_jax.models import transformer
@@ -46,9 +46,9 @@ class _ScoreTask:
     """(texts, prefix length, tail length), rounded up so that there are few shapes."""
     longest = max(map(len, self.tails), default=1) + 1
     return (
-      batch_jobs.round_up_to_power_of_two(len(self.tails), 4),
-      batch_jobs.round_up_to_power_of_two(len(self.prefix)),
-      batch_jobs.round_up_to_power_of_two(longest),
+      resumable_output.round_up_to_power_of_two(len(self.tails), 4),
+      resumable_output.round_up_to_power_of_two(len(self.prefix)),
+      resumable_output.round_up_to_power_of_two(longest),
     )
 
 
@@ -87,7 +87,7 @@ def score(
     'candidates': digests.content_digest([candidates.read_bytes()]),
     **fingerprint,
   }
-  job = batch_jobs.BatchJob(workdir / 'scored.jsonl', settings)
+  job = resumable_output.BatchJob(workdir / 'scored.jsonl', settings)
   if job.is_complete():
     return job.output
 
@@ -170,7 +170,7 @@ def _sampled_ids(
 
 
 def _score_tasks(
-  job: batch_jobs.BatchJob,
+  job: resumable_output.BatchJob,
   group: replica_groups.ReplicaGroup,
   config: scoring.ScoreConfig,
   params: transformer.Params,

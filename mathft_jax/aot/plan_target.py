@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import jax
 from jax.sharding import Mesh
 
-from mathft_jax.aot import topologies
+from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import replica_groups
 from mathft_jax.models import transformer
@@ -27,7 +27,7 @@ class GroupMesh(NamedTuple):
 class PlanTarget:
   """Devices and workload sizes; see `plan.plan`."""
 
-  topology: topologies.Topology
+  topology: compile_only_devices.Topology
   prompt_length: int
   text_length: int
   num_texts: int
@@ -39,7 +39,7 @@ class PlanTarget:
     return self.topology.chip
 
   @functools.cached_property
-  def devices(self) -> Sequence[topologies.Device]:
+  def devices(self) -> Sequence[compile_only_devices.Device]:
     """Compile-only devices; TPU only."""
     return self.topology.compile_only_devices()
 
@@ -98,7 +98,7 @@ class PlanTarget:
 
   def _devices_of_smaller_slice(
     self, mesh: Mesh
-  ) -> Sequence[topologies.Device]:
+  ) -> Sequence[compile_only_devices.Device]:
     """Returns the devices of a slice that is as large as a group of a larger slice.
 
     libtpu compiles for all devices of a slice, not for some of them.

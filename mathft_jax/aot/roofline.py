@@ -12,8 +12,8 @@ are not included.
 from collections.abc import Sequence
 import dataclasses
 
+from mathft_jax.aot.compile_only_devices import Device
 from mathft_jax.aot.hlo.program_costs import CollectiveCosts, ProgramCosts
-from mathft_jax.aot.topologies import Device
 from mathft_jax.monitoring import hardware
 
 MeshShape = Sequence[tuple[str, int]]  # name and size of each axis

@@ -20,7 +20,7 @@ from mathft_jax.aot import (
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
-from mathft_jax.inference import abstract_programs, batch_jobs, decoding
+from mathft_jax.inference import abstract_programs, decoding, resumable_output
 
 # Arguments of `sample.sample` that an estimate needs.
 SAMPLE_PARAMETERS = (
@@ -123,7 +123,9 @@ def estimate_sampling(
     mesh=group.mesh,
     rules=partitioner.rules,
   )
-  prompt_length = batch_jobs.round_up_to_power_of_two(target.prompt_length)
+  prompt_length = resumable_output.round_up_to_power_of_two(
+    target.prompt_length
+  )
   programs = _DecodePrograms(config, group.batch_size, prompt_length)
   estimate = inference_estimate_parts.initial_estimate(
     stage,

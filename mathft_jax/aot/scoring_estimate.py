@@ -12,13 +12,13 @@ from mathft_jax.aot import (
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
 from mathft_jax.aot.plan_target import GroupMesh, PlanTarget
-from mathft_jax.data import label_words
-from mathft_jax.inference import abstract_programs, batch_jobs, scoring
+from mathft_jax.data import label_word_branches
+from mathft_jax.inference import abstract_programs, resumable_output, scoring
 
 # Arguments of `score.score` that an estimate needs.
 SCORE_PARAMETERS = ('model', 'quantity', 'batch_size', 'partitioner')
 # One token each; the ids do not matter.
-_LABEL_WORDS = label_words.LabelWords(((1,), (2,)))
+_LABEL_WORDS = label_word_branches.LabelWords(((1,), (2,)))
 
 
 def estimate_scoring(
@@ -39,9 +39,11 @@ def estimate_scoring(
     group.mesh,
     partitioner.rules,
   )
-  num_texts = batch_jobs.round_up_to_power_of_two(target.num_texts, 4)
-  length = batch_jobs.round_up_to_power_of_two(target.text_length)
-  prompt_length = batch_jobs.round_up_to_power_of_two(target.prompt_length)
+  num_texts = resumable_output.round_up_to_power_of_two(target.num_texts, 4)
+  length = resumable_output.round_up_to_power_of_two(target.text_length)
+  prompt_length = resumable_output.round_up_to_power_of_two(
+    target.prompt_length
+  )
   traced = abstract_programs.trace_scoring(
     config,
     batch_size=group.batch_size,

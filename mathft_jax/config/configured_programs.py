@@ -1,6 +1,6 @@
 """Finds the programs that gin files configure, for a program that is about other programs.
 
-  programs = find_configured_programs({'train.train': ('model', 'data.batch_size')})
+  programs = build_configured_programs({'train.train': ('model', 'data.batch_size')})
 
 The stages of a recipe are programs that are values (`ssft = @ssft/train.train`). A program that is
 configured but is no value counts once, without a scope.

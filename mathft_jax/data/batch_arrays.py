@@ -13,7 +13,7 @@ from mathft_jax.data.example_types import (
   Example,
   VerdictExample,
 )
-from mathft_jax.data.label_words import LabelWords
+from mathft_jax.data.label_word_branches import LabelWords
 
 Batch = dict[str, np.ndarray]
 

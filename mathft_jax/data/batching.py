@@ -40,7 +40,7 @@ from mathft_jax.data.example_types import (
   SolutionExample,
   VerdictExample,
 )
-from mathft_jax.data.label_words import LabelWords
+from mathft_jax.data.label_word_branches import LabelWords
 
 Row = tuple[Segment, ...]
 

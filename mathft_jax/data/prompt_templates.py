@@ -18,7 +18,7 @@ import dataclasses
 import re
 from typing import Protocol
 
-from mathft_jax.data import label_words as words_lib
+from mathft_jax.data import label_word_branches as words_lib
 from mathft_jax.data import schema
 
 

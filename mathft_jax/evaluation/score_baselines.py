@@ -51,7 +51,7 @@ def expected_random_accuracy(
 
   It is the share of correct candidates among those that the rule chooses from.
   """
-  members = voting.cluster_members(candidate_set.clusters()[:top_clusters])
+  members = voting.flatten_clusters(candidate_set.clusters()[:top_clusters])
   return _share_correct(map(candidate_set.candidates.__getitem__, members))
 
 

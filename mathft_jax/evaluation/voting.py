@@ -77,7 +77,7 @@ class Majority:
 
   def _keep_highest_scored(self, candidate_set: CandidateSet) -> CandidateSet:
     """Returns the `top_candidates` candidates of highest score in sampling order."""
-    answered = cluster_members(candidate_set.clusters())
+    answered = flatten_clusters(candidate_set.clusters())
     scores = _scores(candidate_set, answered, self.name)
     best_first = sorted(answered, key=lambda index: -scores[index])
     kept = sorted(best_first[: self.top_candidates])
@@ -101,7 +101,7 @@ class Rerank:
     return f'RR.Top-{self.top_clusters}'
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
-    members = cluster_members(candidate_set.clusters()[: self.top_clusters])
+    members = flatten_clusters(candidate_set.clusters()[: self.top_clusters])
     scores = _scores(candidate_set, members, self.name)
     if not members:
       return None
@@ -126,7 +126,7 @@ class WeightedVote:
 
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     clusters = candidate_set.clusters()[: self.top_clusters]
-    scores = _scores(candidate_set, cluster_members(clusters), self.name)
+    scores = _scores(candidate_set, flatten_clusters(clusters), self.name)
     if not clusters:
       return None
 
@@ -159,7 +159,7 @@ class Oracle:
   def __call__(self, candidate_set: CandidateSet) -> Candidate | None:
     indices: Iterable[int] = range(len(candidate_set.candidates))
     if self.top_clusters is not None:
-      indices = cluster_members(candidate_set.clusters()[: self.top_clusters])
+      indices = flatten_clusters(candidate_set.clusters()[: self.top_clusters])
     for index in indices:
       if candidate_set.candidates[index].is_correct:
         return candidate_set.candidates[index]
@@ -193,7 +193,7 @@ def rule_name(rule: VotingRule) -> str:
   return name or str(rule)
 
 
-def cluster_members(clusters: Sequence[Cluster]) -> list[int]:
+def flatten_clusters(clusters: Sequence[Cluster]) -> list[int]:
   """Returns the indices of all members of the clusters in sampling order."""
   members = []
   for cluster in clusters:

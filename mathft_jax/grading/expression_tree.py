@@ -259,7 +259,7 @@ def is_scalar(tree: Tree) -> bool:
   return not contains_type(tree, (Matrix, Collection))
 
 
-def replace_nodes(tree: Tree, replace: TreeMap) -> Tree:
+def replace_topmost_nodes(tree: Tree, replace: TreeMap) -> Tree:
   """Returns the tree with nodes replaced, from the root down.
 
   Args:
@@ -281,5 +281,5 @@ def _replace_in_field(value: object, replace: TreeMap) -> object:
   if isinstance(value, tuple):
     return tuple(_replace_in_field(item, replace) for item in value)
   if _is_tree(value):
-    return replace_nodes(value, replace)
+    return replace_topmost_nodes(value, replace)
   return value

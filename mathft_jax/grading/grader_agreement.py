@@ -13,7 +13,7 @@ NO_RESULT = 'other grader: no result'
 
 
 @dataclasses.dataclass(frozen=True)
-class GradedCandidate:
+class CandidateWithReference:
   """A candidate of a problem with a reference answer.
 
   Attributes:
@@ -41,7 +41,7 @@ class Agreement:
 
 def candidates_with_reference(
   sets: Sequence[schema.CandidateSet],
-) -> list[GradedCandidate]:
+) -> list[CandidateWithReference]:
   """Returns all candidates of problems that have a reference answer."""
   found = []
   for unit in sets:
@@ -50,7 +50,7 @@ def candidates_with_reference(
       continue
     for index, candidate in enumerate(unit.candidates):
       found.append(
-        GradedCandidate(
+        CandidateWithReference(
           unit.problem.id,
           index,
           reference,
@@ -63,7 +63,7 @@ def candidates_with_reference(
 
 def labels_of_other_grader(
   name: str,
-  candidates: Sequence[GradedCandidate],
+  candidates: Sequence[CandidateWithReference],
   pool: worker_pool.WorkerPool,
   deadline_s: float,
 ) -> list[bool | None]:
@@ -91,7 +91,7 @@ def labels_of_other_grader(
 
 def compare_labels(
   name: str,
-  candidates: Sequence[GradedCandidate],
+  candidates: Sequence[CandidateWithReference],
   labels: Sequence[bool | None],
 ) -> Agreement:
   """Returns the agreement of the grader with other labels.

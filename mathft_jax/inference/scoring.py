@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
-from mathft_jax.data.label_words import LabelWords
+from mathft_jax.data.label_word_branches import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import kv_cache, token_log_probs, transformer
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mathft_jax.models import attention as attention_lib
-from mathft_jax.models import block as layers_lib
+from mathft_jax.models import block as block_lib
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import splash_attention
 from mathft_jax.models.config import (
@@ -30,7 +30,7 @@ from mathft_jax.models.norm import Norm
 Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
 ApplyBlock = Callable[
-  [layers_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
+  [block_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
   tuple[jax.Array, cache_lib.LayerCache | None],
 ]
 ACTIVATION_AXES = 'batch', 'length', None
@@ -57,8 +57,8 @@ class Transformer(nnx.Module):
       init(rngs.params(), (rows, width)), axes=('vocab', 'embed')
     )
 
-    def make_block(key: jax.Array) -> layers_lib.Block:
-      return layers_lib.Block(config, rngs=nnx.Rngs(params=key))
+    def make_block(key: jax.Array) -> block_lib.Block:
+      return block_lib.Block(config, rngs=nnx.Rngs(params=key))
 
     keys = jax.random.split(rngs.params(), config.num_layers)
     self.layers = jax.vmap(make_block)(keys)
@@ -215,7 +215,7 @@ def unstack_layers(params: Params, *, donate: bool = False) -> Params:
 def _apply_unstacked(
   config: TransformerConfig,
   apply_block: ApplyBlock,
-  blocks: Sequence[layers_lib.Block],
+  blocks: Sequence[block_lib.Block],
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
 ) -> tuple[jax.Array, cache_lib.Suffix | None]:
@@ -236,7 +236,7 @@ def _apply_unstacked(
 def _scan_layers(
   config: TransformerConfig,
   apply_block: ApplyBlock,
-  blocks: layers_lib.Block,
+  blocks: block_lib.Block,
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
 ) -> tuple[jax.Array, cache_lib.Suffix | None]:
@@ -310,7 +310,7 @@ def _graph_and_shapes(
 
 def _build_modules(
   config: TransformerConfig, params: Params
-) -> tuple[Transformer, layers_lib.Block | tuple[layers_lib.Block, ...]]:
+) -> tuple[Transformer, block_lib.Block | tuple[block_lib.Block, ...]]:
   """Returns the model and its blocks: one stacked Block, or a tuple after `unstack_layers`."""
   graph, shapes = _graph_and_shapes(config)
   layers = params['layers']

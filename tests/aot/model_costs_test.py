@@ -6,7 +6,7 @@ import math
 import jax
 import pytest
 
-from mathft_jax.aot import topologies, traced_flops
+from mathft_jax.aot import compile_only_devices, traced_flops
 from mathft_jax.aot.hlo import program_costs
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
@@ -25,7 +25,7 @@ def get_devices(platform):
   if platform == 'cpu':
     return jax.devices()
   pytest.importorskip('libtpu', reason=f'compiling for {TPU} needs libtpu')
-  return topologies.parse_topology(TPU).compile_only_devices()
+  return compile_only_devices.parse_topology(TPU).compile_only_devices()
 
 
 def make_model(**fields):

@@ -11,7 +11,7 @@ from etils import epath
 from mathft_jax import convert, grade, sample, score
 from mathft_jax.data import prompt_templates, schema, vocabularies
 from mathft_jax.distributed import partitioning, processes
-from mathft_jax.inference import batch_jobs, sampling
+from mathft_jax.inference import resumable_output, sampling
 from mathft_jax.models import transformer
 
 MODEL = transformer.TransformerConfig(
@@ -118,7 +118,7 @@ PIECES = {
 
 
 def _die_later(process: int, parts: int) -> None:
-  add, made = batch_jobs.BatchJob.add, []
+  add, made = resumable_output.BatchJob.add, []
 
   def counting(job, sets):
     add(job, sets)
@@ -126,7 +126,7 @@ def _die_later(process: int, parts: int) -> None:
     if (processes.process_index(), len(made)) == (process, parts):
       os.kill(os.getpid(), signal.SIGKILL)
 
-  batch_jobs.BatchJob.add = counting
+  resumable_output.BatchJob.add = counting
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax.aot import topologies
+from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import abstract_programs, decoding, sampling
 from mathft_jax.models import attention, splash_attention, transformer
@@ -319,7 +319,7 @@ def test_unsupported_calls_use_einsum_attention(case):
 @pytest.fixture(scope='module')
 def tpus(libtpu):
   devices = np.array(
-    topologies.parse_topology('v5e:2x2').compile_only_devices()
+    compile_only_devices.parse_topology('v5e:2x2').compile_only_devices()
   ).reshape(2, 2)
   return jax.sharding.Mesh(devices, ('data', 'model'))
 

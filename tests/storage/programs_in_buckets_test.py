@@ -11,7 +11,7 @@ from mathft_jax.config import entry_point
 from mathft_jax.data import schema, tokenizer_files
 from mathft_jax.dials import dial_problems
 from mathft_jax.evaluation import voting
-from mathft_jax.inference import batch_jobs
+from mathft_jax.inference import resumable_output
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 SMALL = """
@@ -230,13 +230,13 @@ def test_a_job_in_a_bucket_goes_on_after_a_stop(bucket):
     )
     for i in range(20)
   ]
-  job = batch_jobs.BatchJob(
+  job = resumable_output.BatchJob(
     epath.Path(bucket[0]) / 'run' / 'candidates.jsonl', {'seed': 0}
   )
   assert not job.is_complete() and job.begin() == {}
   for each in sets[:18]:
     job.add([each])
-  again = batch_jobs.BatchJob(job.output, {'seed': 0})
+  again = resumable_output.BatchJob(job.output, {'seed': 0})
   assert not again.is_complete() and set(again.begin()) == {
     str(i) for i in range(18)
   }
@@ -248,7 +248,7 @@ def test_a_job_in_a_bucket_goes_on_after_a_stop(bucket):
     'run/candidates.settings.json',
   ]
   with pytest.raises(ValueError, match='created with other settings'):
-    batch_jobs.BatchJob(job.output, {'seed': 1}).is_complete()
+    resumable_output.BatchJob(job.output, {'seed': 1}).is_complete()
 
 
 @pytest.mark.parametrize('name', ['rows.jsonl', 'rows.jsonl.gz'])

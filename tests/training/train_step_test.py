@@ -14,7 +14,7 @@ from mathft_jax.data.example_types import (
   SolutionExample,
   VerdictExample,
 )
-from mathft_jax.data.label_words import LabelWords
+from mathft_jax.data.label_word_branches import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer

@@ -39,7 +39,7 @@ from mathft_jax.grading.expression_tree import (
   integer,
   is_scalar,
   quotient,
-  replace_nodes,
+  replace_topmost_nodes,
 )
 
 _MAX_SIGNS = 3  # independent signs of one answer
@@ -159,7 +159,7 @@ def _with_signs(
     sign = sign_of[0 if is_shared else node.occurrence]
     return integer(-sign if node.flipped else sign)
 
-  return replace_nodes(tree, replace)
+  return replace_topmost_nodes(tree, replace)
 
 
 def _signs(tree: Tree) -> Iterator[PlusMinus]:

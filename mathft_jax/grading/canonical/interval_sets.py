@@ -19,7 +19,7 @@ from mathft_jax.grading.expression_tree import (
   SetOperation,
   Tree,
   is_scalar,
-  replace_nodes,
+  replace_topmost_nodes,
   variable_names,
 )
 
@@ -113,7 +113,7 @@ def _replace_conditions(tree: Tree) -> Tree:
       raise ArithmeticError('Conditions on several variables.')
     return _replace_conditions(solutions)
 
-  return replace_nodes(tree, solve)
+  return replace_topmost_nodes(tree, solve)
 
 
 def _interval_key(tree: Interval, key_of: KeyFunction) -> Hashable:

@@ -26,7 +26,7 @@ from mathft_jax.grading.expression_tree import (
   is_scalar,
   negate,
   quotient,
-  replace_nodes,
+  replace_topmost_nodes,
   variable_names,
 )
 
@@ -72,7 +72,9 @@ def solve_linear(tree: Tree, name: str) -> Tree | None:
 
 def _substitute(tree: Tree, name: str, value: Fraction) -> Tree:
   symbol, number = Symbol(name), Number(value)
-  return replace_nodes(tree, lambda node: number if node == symbol else None)
+  return replace_topmost_nodes(
+    tree, lambda node: number if node == symbol else None
+  )
 
 
 def _has_piecewise_function(tree: Tree, name: str) -> bool:

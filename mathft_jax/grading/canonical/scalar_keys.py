@@ -50,7 +50,7 @@ def scalar_key(tree: Tree) -> Hashable:
     return number_keys.rational_key(tree.value)
   closed_form = sympy_closed_forms.find_closed_form(tree)
   values, widest_bits = evaluate_at_points(closed_form or tree)
-  return values_key(values, widest_bits)
+  return number_or_function_key(values, widest_bits)
 
 
 def ratios_to_first_nonzero(
@@ -130,7 +130,9 @@ def is_positive(tree: Tree) -> bool | None:
   return None if value is None else value > 0
 
 
-def values_key(values: Sequence[Component], widest_bits: int) -> Hashable:
+def number_or_function_key(
+  values: Sequence[Component], widest_bits: int
+) -> Hashable:
   """Returns the key of a number if all values are equal, else the key of a function."""
   value = values[0]
   if any(other != value for other in values):

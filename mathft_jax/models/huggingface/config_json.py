@@ -1,7 +1,7 @@
 """Conversion between config.json and TransformerConfig for all supported families.
 
   family, config = from_config_json(json.loads(text), where='gemma/config.json')
-  family, keys = to_config_json(config)
+  family, keys = family_and_config_json(config)
 
 To add a family without new traits, add a row to FAMILIES. PaLM has no row: its weights are not
 published; its sizes are in gin files (`models/palm_8b.gin`).

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mathft_jax.aot import topologies
+from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
 from mathft_jax.monitoring import hardware
 
@@ -35,9 +35,9 @@ def test_an_unknown_device_kind_has_no_chip():
 
 
 @pytest.mark.usefixtures('libtpu')
-@pytest.mark.parametrize('name', topologies.KNOWN_TPU_SLICES)
+@pytest.mark.parametrize('name', compile_only_devices.KNOWN_TPU_SLICES)
 def test_libtpu_has_devices_of_each_known_slice(name):
-  topology = topologies.parse_topology(name)
+  topology = compile_only_devices.parse_topology(name)
   devices = topology.compile_only_devices()
   assert len(devices) == topology.num_devices
   assert hardware.chip_for_device_kind(devices[0].device_kind) is topology.chip
@@ -48,7 +48,7 @@ def test_libtpu_has_devices_of_each_known_slice(name):
 @pytest.mark.parametrize('name', ['v5e:4x4', 'v5p:4x4x4', 'tpu7x:2x2x2'])
 @pytest.mark.parametrize('num_partitions', [1, 2, 4, 8])
 def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
-  devices = topologies.parse_topology(name).compile_only_devices()
+  devices = compile_only_devices.parse_topology(name).compile_only_devices()
   mesh = partitioning.Partitioner(num_partitions=num_partitions).mesh(devices)
   assert dict(mesh.shape) == {
     'data': len(devices) // num_partitions,
@@ -59,7 +59,7 @@ def test_meshes_may_split_an_axis_of_the_torus(name, num_partitions):
 
 @pytest.mark.usefixtures('libtpu')
 def test_slices_are_different_positions_of_the_data_axis():
-  devices = topologies.parse_topology(
+  devices = compile_only_devices.parse_topology(
     'v5e:4x4', slices=2
   ).compile_only_devices()
   mesh = partitioning.Partitioner(
@@ -84,7 +84,7 @@ def test_slices_are_different_positions_of_the_data_axis():
 )
 def test_an_invalid_topology_is_refused(text):
   with pytest.raises(ValueError, match='TOPOLOGY is '):
-    topologies.parse_topology(text)
+    compile_only_devices.parse_topology(text)
 
 
 @pytest.mark.usefixtures('libtpu')
@@ -92,4 +92,4 @@ def test_a_slice_unknown_to_libtpu_is_refused():
   with pytest.raises(
     ValueError, match='v5e:3x5: libtpu does not know this slice'
   ):
-    topologies.parse_topology('v5e:3x5').compile_only_devices()
+    compile_only_devices.parse_topology('v5e:3x5').compile_only_devices()

@@ -7,7 +7,7 @@ from etils import epath
 import pytest
 
 from mathft_jax.data import schema
-from mathft_jax.inference import batch_jobs
+from mathft_jax.inference import resumable_output
 
 
 def sets(*ids):
@@ -16,7 +16,9 @@ def sets(*ids):
 
 @pytest.fixture(name='job')
 def _job(tmp_path):
-  return batch_jobs.BatchJob(epath.Path(tmp_path) / 'out.jsonl', {'seed': 1})
+  return resumable_output.BatchJob(
+    epath.Path(tmp_path) / 'out.jsonl', {'seed': 1}
+  )
 
 
 @pytest.fixture(name='be')
@@ -30,7 +32,7 @@ def _be(monkeypatch):
       )
 
     monkeypatch.setattr(
-      batch_jobs,
+      resumable_output,
       'processes',
       types.SimpleNamespace(
         process_index=lambda: index,
