@@ -83,8 +83,8 @@ def plan(
 
   Args:
     stages: configured programs; the entry point passes them.
-    topology: 'v5p:4x4x4', 'h100:8', ... (`aot.compile_only_devices`). The number of such slices is that of
-      the stages' `dcn_mesh_shape`.
+    topology: 'v5p:4x4x4', 'h100:8', ... (`aot.compile_only_devices`). The number of such slices
+      is that of the stages' `dcn_mesh_shape`.
     output: path of the JSON file; None: no file.
     prompt_length: tokens of a prompt, rounded up to a power of two.
     text_length: tokens of a scored text, rounded up to a power of two.
