@@ -184,9 +184,9 @@ def test_a_training_goes_on_with_another_number_of_processes(
   # Under load, the checkpoint of step 2 may not be complete when the process is killed.
   was_saved = any((tmp_path / 'killed' / 'checkpoints').glob('[0-9]*'))
   [ended] = run(run_processes, 1, 2, tmp_path, 'killed,whole,longer@4')
-  assert ('resuming' in ended.output) == was_saved
+  assert ('Resuming' in ended.output) == was_saved
   ended = run(run_processes, 2, 1, tmp_path, 'longer')
-  assert 'resuming' in ended[0].output
+  assert 'Resuming' in ended[0].output
   assert_same_params(tmp_path / 'killed', tmp_path / 'whole')
   assert_same_params(tmp_path / 'longer', tmp_path / 'whole')
   assert [line['step'] for line in lines(tmp_path / 'killed')] == [
