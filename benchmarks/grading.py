@@ -27,11 +27,12 @@ from mathft_jax.grading import worker_pool
 # As in the published tables of graders; a slower pair counts as wrong.
 DEADLINE_S = 5.0
 STALL_S = 1.0
+# All other kinds are ordinary.
 _EXTREME_KINDS = (
   'hostile',
   'bignum',
   'malformed',
-)  # all other kinds are ordinary
+)
 
 Pair = tuple[str, str]
 Table = dict[str, float]  # measurement -> value

@@ -54,9 +54,8 @@ def test_each_stage_starts_from_the_one_before_and_the_last_is_exported(
     weights(path)['layer']['scale'], np.full(3, 11.0)
   )
   assert checkpoints.read_metadata(path)['model'] == {'embed_dim': 3}
-  assert str(tmp_path) not in str(
-    checkpoints.read_metadata(path)
-  )  # no path of this machine
+  # No path of this machine.
+  assert str(tmp_path) not in str(checkpoints.read_metadata(path))
 
 
 def test_without_export_the_last_checkpoint_is_returned(tmp_path):

@@ -175,9 +175,8 @@ def test_workers_give_the_same_grades(tmp_path):
 def test_an_answer_that_a_worker_cannot_parse_is_counted_and_has_no_cluster(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(
-    grading, 'answer_key', time.sleep
-  )  # in the worker, sleep('4') raises TypeError
+  # In the worker, sleep('4') raises TypeError.
+  monkeypatch.setattr(grading, 'answer_key', time.sleep)
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(
     tmp_path / 'graded', candidates=candidates, num_workers=1

@@ -231,6 +231,5 @@ def test_a_dry_run_counts_gradients_and_optimizer_of_adapters_alone():
     for lora in (None, LORA)
   )
   assert float(adapted[3]) >= float(whole[3]) > 0  # GiB of parameters
-  assert (
-    float(adapted[4]) == float(adapted[5]) == 0.0 < float(whole[5])
-  )  # optimizer, gradients
+  # Optimizer, gradients.
+  assert float(adapted[4]) == float(adapted[5]) == 0.0 < float(whole[5])

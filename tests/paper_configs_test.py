@@ -115,12 +115,10 @@ def test_an_experiment_assembles_and_its_trainings_fit(
   assert set(found) == trainings(recipe)
   for count, gib, tokens in found.values():
     assert count / 1e9 == pytest.approx(MODELS[model][2], abs=0.006)
-    spread = (
-      16 * count / 32 / device_memory.GIB
-    )  # float32: parameters, gradients, two of Adam's
-    assert (
-      spread < gib < 1.3 * spread + 2
-    )  # single key/value heads stay whole; and activations
+    # Float32: parameters, gradients, two of Adam's.
+    spread = 16 * count / 32 / device_memory.GIB
+    # Single key/value heads stay whole; and activations.
+    assert spread < gib < 1.3 * spread + 2
     assert tokens == 64 * 1024
 
 

@@ -22,9 +22,8 @@ PROBLEMS = [
 @pytest.fixture(scope='module', name='params')
 def _params():
   params = transformer.init_params(MODEL, jax.random.key(0))
-  params['embedding'] = (
-    params['embedding'].at[VOCABULARY.eos_id].mul(3)
-  )  # some candidates end
+  # Some candidates end.
+  params['embedding'] = params['embedding'].at[VOCABULARY.eos_id].mul(3)
   return params
 
 
@@ -137,9 +136,8 @@ def test_a_stopped_run_resumes_and_gives_the_same_candidates(
       run('stopped')
     assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
     assert texts(run('stopped', batch_size=16)) == texts(whole)
-  assert (
-    len(calls) == 4
-  )  # 8 problems, the stop; then the other 8 of the first 16, the last 4
+  # 8 problems, the stop; then the other 8 of the first 16, the last 4.
+  assert len(calls) == 4
 
 
 def test_a_complete_run_does_nothing_and_other_settings_are_refused(
@@ -148,9 +146,8 @@ def test_a_complete_run_does_nothing_and_other_settings_are_refused(
   whole = run()
   monkeypatch.setattr(decoding, 'decode', None)
   with monkeypatch.context() as patch:
-    patch.setattr(
-      prompt_templates, 'encode_prompt', None
-    )  # nothing is tokenized
+    # Nothing is tokenized.
+    patch.setattr(prompt_templates, 'encode_prompt', None)
     assert run() == whole
     with pytest.raises(TypeError):
       run(problems=PROBLEMS[::-1])

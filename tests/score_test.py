@@ -15,9 +15,8 @@ MODEL = transformer.TransformerConfig(
   vocab_size=260, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32
 )
 VOCABULARY = vocabularies.ByteVocabulary()
-TEMPLATE = prompt_templates.Template(
-  label_words=('yes', 'no')
-)  # several tokens each: bytes
+# Several tokens each: bytes.
+TEMPLATE = prompt_templates.Template(label_words=('yes', 'no'))
 ONE_TOKEN = prompt_templates.Template(label_words=('y', 'n'))
 
 
@@ -125,13 +124,14 @@ def test_scores_do_not_depend_on_the_batch(run):
 
 
 def test_only_members_of_the_largest_clusters_are_scored(run):
+  # The third repeats the text of the first.
   assert [score is None for score in all_scores(run(top_clusters=1))] == [
     False,
     True,
     False,
     False,
     True,
-  ]  # the third repeats the text of the first
+  ]
 
 
 def test_a_stopped_run_resumes_and_gives_the_same_scores(

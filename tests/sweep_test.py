@@ -299,9 +299,8 @@ def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
     ],
   )
   monkeypatch.setenv('PYTHONPATH', str(REPOSITORY))
-  monkeypatch.delenv(
-    'XLA_FLAGS'
-  )  # one device is quicker than eight pretended ones
+  # One device is quicker than eight pretended ones.
+  monkeypatch.delenv('XLA_FLAGS')
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'quantity').mkdir()
   for quantity in ('verdict', 'likelihood'):
@@ -331,6 +330,5 @@ def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
   ][0]['rows']
   assert list(rows) == ['likelihood', 'verdict']
   assert rows['verdict']['Maj1@N']['mean'] == 0.0
-  assert (
-    rows['likelihood']['RR.All']['mean'] == 1.0
-  )  # a base that solves small turns
+  # A base that solves small turns.
+  assert rows['likelihood']['RR.All']['mean'] == 1.0

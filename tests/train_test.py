@@ -187,9 +187,8 @@ def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(
   counts, real = [], losses.Mle.weight
 
   def crash_at_the_sixth(self, batch):
-    if isinstance(
-      batch['decoder_loss_weights'], np.ndarray
-    ):  # not while the step is traced
+    # Not while the step is traced.
+    if isinstance(batch['decoder_loss_weights'], np.ndarray):
       counts.append(1)
       if len(counts) == 6:
         raise Killed
@@ -263,9 +262,8 @@ def test_the_next_stage_gets_parameters_only(tmp_path, finished):
     params_of(path),
     params_of(finished[1]),
   )
-  assert (
-    0.005 < max(jax.tree.leaves(moved)) < 0.03
-  )  # two fresh Adam updates of 0.01
+  # Two fresh Adam updates of 0.01.
+  assert 0.005 < max(jax.tree.leaves(moved)) < 0.03
   assert 'verdict_accuracy' in lines(tmp_path)[0]
 
 
@@ -467,9 +465,8 @@ def test_stages_that_differ_in_rate_and_steps_share_one_compilation(
     optimizer=optimizers.AdamW(learning_rate=0.5),
   )
   assert path.name == '3'
-  assert (
-    lines(tmp_path / 'b')[0]['compilations'] <= 3
-  )  # the rates, and reading small arrays
+  # The rates, and reading small arrays.
+  assert lines(tmp_path / 'b')[0]['compilations'] <= 3
 
 
 def test_a_workdir_of_an_older_version_is_complete_and_resumes(

@@ -112,9 +112,8 @@ class Partitioner:
 
     try:
       array = create()
-    except (
-      NotImplementedError
-    ):  # a mesh axis is no product of axes of the torus
+    except NotImplementedError:
+      # A mesh axis is not a product of axes of the torus.
       array = create(allow_split_physical_axes=True)
     return Mesh(array, ('data', 'model'))
 

@@ -92,9 +92,8 @@ def test_a_shard_map_runs_on_each_device_of_its_axes():
     check_vma=False,
   )
   rows = jax.ShapeDtypeStruct((32, 8), 'float32')
-  assert (
-    count_flops(f, rows, X).flops == 8 * FLOPS_OF_ONE
-  )  # (8, 8) x (8, 8) on each of 8 devices
+  # (8, 8) x (8, 8) on each of 8 devices.
+  assert count_flops(f, rows, X).flops == 8 * FLOPS_OF_ONE
 
 
 @pytest.mark.parametrize(

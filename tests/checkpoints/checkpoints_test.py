@@ -264,14 +264,12 @@ def test_a_failed_background_save_raises_its_error(tmp_path, monkeypatch):
 
 
 def test_a_small_checkpoint_is_saved_in_less_than_a_second(tmp_path):
-  params = {
-    f'layer{i}': jnp.ones((4, 96, 1200 // 4)) for i in range(4)
-  }  # 460k parameters
+  # 460k parameters.
+  params = {f'layer{i}': jnp.ones((4, 96, 1200 // 4)) for i in range(4)}
   with checkpoints.CheckpointManager(tmp_path) as store:
     store.save(1, params, {'m': params, 'v': params}, {})
-    start = (
-      time.process_time()
-    )  # of all threads; other load on the machine does not count
+    # Of all threads; other load on the machine does not count.
+    start = time.process_time()
     store.save(2, params, {'m': params, 'v': params}, {})
     store.wait_until_finished()
     assert time.process_time() - start < 1.0

@@ -103,9 +103,8 @@ def test_padding_of_the_vocabulary_changes_no_logit_and_is_not_exported(
     checkpoint=native, output=tmp_path / 'out', dtype='bfloat16'
   )
   assert tensors(out) == tensors(folder)
-  assert_same(
-    load(native, plain), load(folder)
-  )  # and a later stage may do without
+  # And a later stage may do without.
+  assert_same(load(native, plain), load(folder))
 
 
 def test_export_in_several_files_has_an_index(tmp_path):
@@ -167,9 +166,8 @@ def test_language_model_of_a_multimodal_folder(prefix, tmp_path):
     [1, 106],
     0,
   )
-  assert (
-    found['torch_dtype'] == 'bfloat16'
-  )  # of the numbers written, whatever was said of them
+  # Of the numbers written, whatever was said of them.
+  assert found['torch_dtype'] == 'bfloat16'
 
 
 def test_streamed_layers_equal_arrays_copied_at_once(monkeypatch):

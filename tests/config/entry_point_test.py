@@ -514,9 +514,8 @@ def test_input_that_the_package_refuses_is_told_without_a_traceback(
   toy, capsys, monkeypatch
 ):
   monkeypatch.setattr(toy, 'CALLS', Refusing())
-  with pytest.raises(
-    ValueError
-  ):  # from outside of the package: with its traceback
+  # From outside of the package: with its traceback.
+  with pytest.raises(ValueError):
     main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a')
   monkeypatch.setattr(entry_point, 'PACKAGE', pathlib.Path(__file__).parents[1])
   assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a') == 1

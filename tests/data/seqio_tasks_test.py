@@ -439,9 +439,10 @@ def test_another_seqio_vocabulary_matches_if_it_gives_the_same_ids(
   }
   assert seqio_vocabulary.encodes_same_ids(foreign['gemma'], made['gemma'])
   assert not seqio_vocabulary.encodes_same_ids(foreign['gemma'], made['llama2'])
+  # Its first space.
   assert not seqio_vocabulary.encodes_same_ids(
     foreign['llama2'], made['llama2']
-  )  # its first space
+  )
   assert seqio_vocabulary.encodes_same_ids(
     seqio.ByteVocabulary(extra_ids=0), BYTES
   )

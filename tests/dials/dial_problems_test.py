@@ -59,11 +59,12 @@ def test_mix_alternates_between_both_styles():
 
 
 def test_splits_share_no_problem_whatever_the_seed():
+  # Of 262,144 that exist.
   sizes = {
     'num_train': 2000,
     'num_validation': 2000,
     'num_test': 2000,
-  }  # of 262,144 that exist
+  }
   questions = [
     {p.question for p in small(turn_range=(1, 1), seed=seed, **sizes)(split)}
     for seed, split in ((0, 'train'), (1, 'validation'), (2, 'test'))

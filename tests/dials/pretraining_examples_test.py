@@ -55,9 +55,8 @@ def test_verdicts_are_true_and_have_the_given_weight(kind):
 
 def test_only_correct_solutions_are_targets_in_reviews():
   for example in made('review 2'):
-    learned = example.target_weights[
-      17:-2
-    ]  # the solution, after the problem of 2 x 8 + 1 words
+    # The solution, after the problem of 2 x 8 + 1 words.
+    learned = example.target_weights[17:-2]
     assert set(learned) == (
       {0.0} if text(example).endswith('incorrect') else {1.0}
     )

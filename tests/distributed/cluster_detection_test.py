@@ -102,9 +102,8 @@ def test_a_slurm_step_is_detected(monkeypatch):
     8,
     5,
   )
-  assert found.local_device_ids == [
-    1
-  ]  # the second GPU of the node, of all that it shows
+  # The second GPU of the node, of all that it shows.
+  assert found.local_device_ids == [1]
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '1')
   assert cluster_detection.detect_cluster(
     cluster_detection.ProcessConfig()
@@ -147,9 +146,8 @@ def test_a_tpu_pod_on_gke_is_detected(monkeypatch):
   from jax._src.clusters import cloud_tpu_cluster
 
   monkeypatch.setattr(cloud_tpu_cluster, 'running_in_cloud_tpu_vm', True)
-  monkeypatch.setattr(
-    cloud_tpu_cluster, 'get_metadata', lambda key: ('', 200)
-  )  # one slice
+  # One slice.
+  monkeypatch.setattr(cloud_tpu_cluster, 'get_metadata', lambda key: ('', 200))
   found = cluster_detection.detect_cluster(cluster_detection.ProcessConfig())
   assert (
     found.coordinator_address,

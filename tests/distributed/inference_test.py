@@ -26,9 +26,8 @@ def _inputs(tmp_path_factory):
   folder = tmp_path_factory.mktemp('inputs')
   params = transformer.init_params(inference_program.MODEL, jax.random.key(0))
   eos_id = inference_program.VOCABULARY.eos_id
-  params['embedding'] = (
-    params['embedding'].at[eos_id].mul(3)
-  )  # some candidates end
+  # Some candidates end.
+  params['embedding'] = params['embedding'].at[eos_id].mul(3)
   checkpoints.save_orbax_checkpoint(
     folder / 'step', params, {'model': inference_program.MODEL}
   )
@@ -36,6 +35,7 @@ def _inputs(tmp_path_factory):
     folder / 'one.safetensors', params, {'model': inference_program.MODEL}
   )
   rng = np.random.default_rng(0)
+  # The first has no candidate.
   schema.write_jsonl(
     folder / 'written.jsonl',
     [
@@ -53,7 +53,7 @@ def _inputs(tmp_path_factory):
       )
       for i in range(11)
     ],
-  )  # the first has no candidate
+  )
   return folder
 
 
@@ -134,9 +134,8 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(made):
     any(each.status != 0 for each in group) for group in made['killed'].values()
   )
   assert made['parts'][1] >= 1 and made['parts'][2] >= 1
-  assert (
-    'group 1 of 2: ' in made['ended'][2][0].output
-  )  # and something was left to do
+  # And something was left to do.
+  assert 'group 1 of 2: ' in made['ended'][2][0].output
   assert not list(made['folders'][1].glob('*/*.parts'))
 
 

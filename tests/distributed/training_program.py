@@ -72,9 +72,8 @@ def _die_at_the_fifth():
   counts, real = [], losses.Mle.weight
 
   def weight(self, batch):
-    if isinstance(
-      batch['decoder_loss_weights'], np.ndarray
-    ):  # not while the step is traced
+    # Not while the step is traced.
+    if isinstance(batch['decoder_loss_weights'], np.ndarray):
       counts.append(1)
       if len(counts) == 5:
         os.kill(os.getpid(), signal.SIGKILL)

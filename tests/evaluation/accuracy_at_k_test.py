@@ -143,9 +143,8 @@ def test_random_orders_permute_the_candidates_of_each_problem():
     [small, large], 200, np.random.default_rng(0)
   )
   assert drawn.score_DC.shape == (400, 2)
-  np.testing.assert_array_equal(
-    drawn.score_DC[:200], [[0.1, np.nan]] * 200
-  )  # padding comes last
+  # Padding comes last.
+  np.testing.assert_array_equal(drawn.score_DC[:200], [[0.1, np.nan]] * 200)
   assert set(map(tuple, drawn.score_DC[200:])) == {(0.2, 0.3), (0.3, 0.2)}
   assert 70 < np.sum(drawn.score_DC[200:, 0] == 0.2) < 130
 

@@ -92,9 +92,8 @@ def test_log_probs_replace_scores_without_underflow():
     np.exp([-1.0, 0.0, -0.2])
   )
   assert voting.Rerank()(scored).answer == CORRECT
-  assert (
-    voting.WeightedVote()(scored).answer == 'a'
-  )  # exp(-1) + exp(-0.2) = 1.19 > 1
+  # exp(-1) + exp(-0.2) = 1.19 > 1.
+  assert voting.WeightedVote()(scored).answer == 'a'
 
 
 def test_greedy_is_matched_by_problem_in_any_order():

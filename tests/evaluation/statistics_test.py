@@ -55,9 +55,8 @@ def test_samples_that_vary_as_if_of_one_problem_all_count():
 def test_interval_covers_the_truth_as_often_as_it_says():
   rng = np.random.default_rng(0)
   covered = 0
-  for _ in range(
-    1000
-  ):  # 100 problems of different difficulty, 4 samples each: mean 2 / 5
+  # 100 problems of different difficulty, 4 samples each: mean 2 / 5.
+  for _ in range(1000):
     values_P = rng.binomial(4, rng.beta(2, 3, size=100)) / 4
     found = statistics.mean_with_interval(values_P, samples=400)
     covered += found.low <= 0.4 <= found.high
@@ -78,9 +77,8 @@ def test_mcnemar_is_the_exact_binomial_test():
   assert statistics.mcnemar_p_value(0, 5) == 2 / 2**5
   assert statistics.mcnemar_p_value(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
   assert statistics.mcnemar_p_value(9, 1) == statistics.mcnemar_p_value(1, 9)
-  assert (
-    statistics.mcnemar_p_value(0, 3000) == 0.0
-  )  # too small for a float, and no error
+  # Too small for a float, and no error.
+  assert statistics.mcnemar_p_value(0, 3000) == 0.0
 
 
 def test_difference_counts_who_is_better_and_brackets_the_mean():

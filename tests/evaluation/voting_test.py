@@ -176,8 +176,7 @@ def test_no_rule_exceeds_its_ceiling(unit, top_clusters):
 
 @given(candidate_sets(), st.integers(-8, 8))
 def test_the_unit_of_the_scores_does_not_matter(unit, power):
-  scaled = with_scores(
-    unit, lambda each: each.score * 2.0**power
-  )  # exact in floating point
+  # Exact in floating point.
+  scaled = with_scores(unit, lambda each: each.score * 2.0**power)
   for rule in voting.paper_rules(2, 3):
     assert answer(rule(scaled)) == answer(rule(unit))

@@ -82,9 +82,8 @@ def pick(samples: decoding.Samples, rows, columns) -> decoding.Samples:
 
 def test_candidates_do_not_depend_on_order_company_or_padding():
   wanted = run()
-  assert (
-    len({tuple(t) for t in wanted.tokens_PCU.reshape(16, -1)}) > 12
-  )  # they do differ
+  # They do differ.
+  assert len({tuple(t) for t in wanted.tokens_PCU.reshape(16, -1)}) > 12
   order = [2, 0, 3, 1]
   assert_same(run(rows=order), pick(wanted, order, range(4)))
   assert_same(
@@ -150,9 +149,8 @@ class EosAt:
 
 
 def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
-  monkeypatch.setattr(
-    jax.random, 'fold_in', lambda keys, step: step
-  )  # keys count the draws
+  # Keys count the draws.
+  monkeypatch.setattr(jax.random, 'fold_in', lambda keys, step: step)
   config = dataclasses.replace(
     CONFIG, method=EosAt((0, 2, 3)), num_candidates=3, max_decode_length=100
   )

@@ -27,9 +27,8 @@ def test_weights_are_held_in_the_dtype_of_the_computation_and_give_the_same_numb
   tmp_path,
 ):
   params = transformer.init_params(CONFIG, jax.random.key(0))
-  params = jax.tree.map(
-    lambda array: array + 0.01, params
-  )  # scales and biases of no special value
+  # Scales and biases of no special value.
+  params = jax.tree.map(lambda array: array + 0.01, params)
   path = checkpoints.save_orbax_checkpoint(
     tmp_path / 'step', params, {'model': CONFIG}
   )

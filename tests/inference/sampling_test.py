@@ -71,9 +71,8 @@ def test_nucleus_keeps_the_fewest_tokens_with_probability_p(p, kept):
 
 
 def test_nucleus_uses_the_probabilities_at_the_temperature():
-  cold = PROBABILITIES**2 / np.sum(
-    PROBABILITIES**2
-  )  # .034 .552 .009 .310 .078 -> sums
+  # .034 .552 .009 .310 .078 -> sums.
+  cold = PROBABILITIES**2 / np.sum(PROBABILITIES**2)
   assert cold[1] < 0.6 < cold[1] + cold[3]
   assert_frequencies(
     sampling.Nucleus(0.6, temperature=0.5), [0, cold[1], 0, cold[3], 0]

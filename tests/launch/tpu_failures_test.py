@@ -81,9 +81,8 @@ def test_a_queued_resource_that_is_suspended_by_a_preemption_is_renewed(pod):
     of='queued-resources describe',
   )
   pod.states('READY')
-  pod.answer(
-    RUN, status=1, times=1
-  )  # a worker that lost its peers, not a broken program
+  # A worker that lost its peers, not a broken program.
+  pod.answer(RUN, status=1, times=1)
   done = keep(pod, '--queued', '--spot')
   assert done.returncode == 0, done.stderr
   assert story(pod) == [

@@ -373,15 +373,15 @@ def test_train_step_for_tpu_runs_each_kernel_once_and_stores_no_scores(
   compiled = lowered_step(tpus, 'splash').compile()
   text = compiled.as_text()
   kernels = re.findall(r'%splash_mha_([a-z]+)\S* = .* custom-call\(', text)
+  # remat = 'dots' keeps what the backward reads.
   assert sorted(kernels) == [
     'dkv',
     'dq',
     'fwd',
-  ]  # remat = 'dots' keeps what the backward reads
+  ]
   assert f',{ROW},{ROW}]' not in text
-  scores = (
-    2 * 2 * ROW**2 * 4
-  )  # of one layer's rows and heads on one device, in bytes
+  # Of one layer's rows and heads on one device, in bytes.
+  scores = 2 * 2 * ROW**2 * 4
   assert compiled.memory_analysis().temp_size_in_bytes < scores / 4
   assert f'x{ROW}x{ROW}x' in lowered_step(tpus, 'einsum').as_text()
 

@@ -125,10 +125,11 @@ def test_hidden_states_depend_on_their_own_and_earlier_tokens_only(config):
   params = params_of(config)
 
   def of_token(vectors_TD, t):
+    # Row t of the table is token t of the row.
     table = {
       **params,
       'embedding': vectors_TD,
-    }  # row t of the table is token t of the row
+    }
     hidden, _ = transformer.hidden_states(
       config, table, jnp.arange(LENGTH)[None], positions_BT=positions_of(1)
     )

@@ -69,9 +69,8 @@ def test_a_step_that_was_not_written_to_its_end_is_not_there(bucket):
   folder = f'{bucket[0]}/checkpoints'
   save_all(folder, [1, 2], keep=2)
   for name in list(bucket[1]):
-    if (
-      name.startswith('checkpoints/2/') and name.count('/') == 2
-    ):  # the step's own marks
+    # The step's own marks.
+    if name.startswith('checkpoints/2/') and name.count('/') == 2:
       del bucket[1][name]
   assert str(checkpoints.resolve_checkpoint(bucket[0])).endswith('/1')
   with checkpoints.CheckpointManager(folder) as store:

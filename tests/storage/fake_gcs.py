@@ -98,9 +98,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     }
     for key, value in headers.items():
       self.send_header(key, str(value))
-    with contextlib.suppress(
-      ConnectionError
-    ):  # clients that have read enough, or were killed
+    # Clients that have read enough, or were killed.
+    with contextlib.suppress(ConnectionError):
       self.end_headers()
       self.wfile.write(content)
 

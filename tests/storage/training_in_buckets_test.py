@@ -15,9 +15,8 @@ from mathft_jax import checkpoints
 from mathft_jax.monitoring import metrics
 
 pytestmark = pytest.mark.usefixtures('quick_compiles')
-QUICK = {
-  'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true'
-}  # the same in other processes
+# The same in other processes.
+QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true'}
 TESTS = pathlib.Path(__file__).parent.parent
 RUN = """
 import sys
@@ -91,12 +90,13 @@ def test_a_training_killed_while_it_saves_ends_with_the_same_bytes(
   assert (
     str(checkpoints.resolve_checkpoint(workdir)) == f'{workdir}/checkpoints/2'
   )
+  # It may have been at a later step already.
   assert logged_steps(bucket[1])[:4] == [
     1,
     2,
     3,
     4,
-  ]  # it may have been at a later step already
+  ]
   done = train_test.train(workdir, checkpoint_period=2, log_period=1)
   assert str(done) == f'{workdir}/checkpoints/6'
   assert logged_steps(bucket[1]) == [1, 2, 3, 4, 5, 6]

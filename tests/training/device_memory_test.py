@@ -120,6 +120,7 @@ def test_meshes_are_those_whose_data_axis_divides_the_rows_or_the_one_that_is_bo
 
 
 def test_a_description_of_a_model_that_fits_no_machine_here_takes_no_memory():
+  # Llama 3.3 70B: 282 GB of float32.
   config = transformer.TransformerConfig(
     vocab_size=128256,
     embed_dim=8192,
@@ -129,7 +130,7 @@ def test_a_description_of_a_model_that_fits_no_machine_here_takes_no_memory():
     mlp_dim=28672,
     tied_embeddings=False,
     remat='full',
-  )  # Llama 3.3 70B: 282 GB of float32
+  )
   arguments = group_train_arguments(
     model=config,
     loss=losses.Mle(),

@@ -162,9 +162,8 @@ def test_a_stage_begins_with_the_model_that_it_was_given(batch):
     if path[-1].key == 'b'
   )
   query = drawn['layers']['attention']['query']['a']
-  assert (
-    query.shape == (3, 16, 16) and 0.2 < float(query.std()) < 0.3
-  )  # 1 / sqrt(16 inputs)
+  # 1 / sqrt(16 inputs)
+  assert query.shape == (3, 16, 16) and 0.2 < float(query.std()) < 0.3
   assert loss_of(plan, state.params, batch) == loss_of(
     full, state.params.base, batch
   )
@@ -259,9 +258,8 @@ def test_training_moves_the_adapters_alone(batch):
   for new, old in zip(
     jax.tree.leaves(after.params.adapters), jax.tree.leaves(kept.adapters)
   ):
-    assert np.all(
-      np.any(new != old, axis=tuple(range(1, new.ndim)))
-    )  # in every layer
+    # In every layer.
+    assert np.all(np.any(new != old, axis=tuple(range(1, new.ndim))))
 
 
 def test_adapters_learn(batch):
@@ -373,9 +371,8 @@ def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
     mlp_dim=1024,
     remat='full',
   )
-  matrices = (
-    4 * 4 * (4 * 512 * 512 + 3 * 512 * 1024)
-  )  # bytes of all layers' matrices
+  # Bytes of all layers' matrices.
+  matrices = 4 * 4 * (4 * 512 * 512 + 3 * 512 * 1024)
 
   def memory(lora):
     plan = make_plan(lora, model=config)
@@ -400,11 +397,9 @@ def test_no_gradient_and_no_optimizer_state_of_the_frozen_weights_exists():
     ).memory_analysis()
 
   full, adapted = memory(None), memory(lora_lib.Lora(rank=4))
-  assert (
-    full.temp_size_in_bytes - adapted.temp_size_in_bytes > 0.9 * matrices
-  )  # the gradient
+  # The gradient.
+  assert full.temp_size_in_bytes - adapted.temp_size_in_bytes > 0.9 * matrices
   moments = full.argument_size_in_bytes - adapted.argument_size_in_bytes
   assert moments > 1.9 * matrices  # Adam's two
-  assert (
-    adapted.alias_size_in_bytes > 0.99 * matrices
-  )  # the frozen weights are handed through
+  # The frozen weights are handed through.
+  assert adapted.alias_size_in_bytes > 0.99 * matrices

@@ -67,9 +67,8 @@ def compiled_step(loss):
   lowered = step_lib.make_train_step(plan).lower(
     step_lib.abstract_train_state(plan), batch, rate
   )
-  return lowered.compile(
-    {'xla_backend_optimization_level': 0}
-  )  # same memory, faster to compile
+  # Same memory, faster to compile.
+  return lowered.compile({'xla_backend_optimization_level': 0})
 
 
 @pytest.mark.parametrize('name', OBJECTIVES)
@@ -82,8 +81,7 @@ def test_no_objective_holds_logits_of_all_positions(name):
       r'\b(?:f32|bf16|f16|s32|pred)\[([\d,]+)\]', compiled.as_text()
     )
   ]
-  assert (
-    max(arrays) >= V * CONFIG.embed_dim
-  )  # the pattern finds the embeddings, so it finds arrays
+  # The pattern finds the embeddings, so it finds arrays.
+  assert max(arrays) >= V * CONFIG.embed_dim
   assert max(arrays) < of_one_device / 8
   assert compiled.memory_analysis().temp_size_in_bytes < of_one_device * 4 / 4

@@ -151,12 +151,13 @@ class _Lexer:
   def _read_number(self, text: str) -> None:
     digits = re.sub(r'[^\d.eE+-]', '', text)
     previous = self._previous()
+    # Spaces between thousands: 33 800 000.
     if (
       self.gap
       and previous.kind == 'number'
       and _THREE_DIGITS.fullmatch(digits)
       and _LEADING_DIGITS.fullmatch(previous.text)
-    ):  # spaces between thousands: 33 800 000
+    ):
       self.tokens[-1] = previous._replace(text=previous.text + digits)
       self.gap = False
     else:

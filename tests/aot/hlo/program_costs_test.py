@@ -434,9 +434,8 @@ def test_a_chain_of_tpu_fusions_is_one_collective():
     3 / 4 * 1024,
   )
   assert costs.flops == 2 * 8**3
-  assert (
-    costs.hbm_bytes == (256 + 1024) + 2 * 256
-  )  # gathered once; the product's operand and result
+  # Gathered once; the product's operand and result.
+  assert costs.hbm_bytes == (256 + 1024) + 2 * 256
 
 
 def test_a_fused_all_reduce_and_slice_is_a_reduce_scatter():

@@ -41,9 +41,8 @@ def unpack(folder):
   for name, row in ROWS.items():
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(row))
-  (folder / 'train' / 'algebra' / '._0.json').write_bytes(
-    b'\x00\x05'
-  )  # as macOS leaves them
+  # As macOS leaves them.
+  (folder / 'train' / 'algebra' / '._0.json').write_bytes(b'\x00\x05')
 
 
 def write_folder(folder):

@@ -88,10 +88,11 @@ def test_log_prob_table_has_the_evaluator_first(
 
 def test_cost_and_curves_and_groups_have_their_tables(section):
   tables = by_title(report_tables.make_file_tables('x', section, settings_of()))
+  # 100 and 150 of 170 candidates.
   assert [row[:3] for row in tables['Accuracy and cost against K'].rows] == [
     ('1', '0.59', '0.67'),
     ('2', '0.88', '1.00'),
-  ]  # 100 and 150 of 170 candidates
+  ]
   assert tables['Accuracy against k'].header == ('k', '1', '2', '4')
   assert rows_of(tables['Accuracy against k'])['Pass@k'][-1] == '100.0'
   assert tables['By level'].header == ('', 'Level 0', 'Level 1')

@@ -205,9 +205,8 @@ def test_sizes_survive_conversion_to_config_json_and_back(name):
 
 def test_export_keeps_the_family_of_the_published_weights():
   config = model('mistral_7b')
-  assert (
-    config_json.family_and_config_json(config)[0].model_type == 'llama'
-  )  # no window: the same model
+  # No window: the same model.
+  assert config_json.family_and_config_json(config)[0].model_type == 'llama'
   assert (
     config_json.family_and_config_json(config, {'model_type': 'mistral'})[
       0
