@@ -75,7 +75,7 @@ prepare() {
   archive=ARCHIVE
   remark "ARCHIVE: the files of $(cd "$here/.." && pwd) that git does not ignore"
   [[ -n $dry_run ]] || archive=$(mktemp)
-  pack "$archive" && each_node copy "$archive" && each_node tell "$(unpack_command)" || status=$?
+  pack "$archive" && each_node copy "$archive" && each_node run_on "$(unpack_command)" || status=$?
   [[ -n $dry_run ]] || rm -f "$archive"
   return "$status"
 }
@@ -99,11 +99,11 @@ unpack_command() {
 
 run() {
   need_program
-  each_node tell "bash mathft_jax/launch/worker.sh run $(quoted "${program[@]}")"
+  each_node run_on "bash mathft_jax/launch/worker.sh run $(quoted "${program[@]}")"
 }
 
 stop() {
-  each_node tell 'bash mathft_jax/launch/worker.sh stop'
+  each_node run_on 'bash mathft_jax/launch/worker.sh stop'
 }
 
 # One file per machine, one after another: --output-directory of gcloud 528 writes elsewhere.
@@ -127,10 +127,10 @@ copy() {
   call gcloud compute tpus tpu-vm scp "$1" "$2:mathft_jax.tar.gz" --worker=all "${where[@]}"
 }
 
-# tell COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed
+# run_on COMMAND NODE: runs a shell command on all machines of a node. A lost machine is noticed
 # within two minutes. After a lost connection gcloud starts the command again, up to ten times, so
 # it must be a command that may be started twice.
-tell() {
+run_on() {
   call gcloud compute tpus tpu-vm ssh "$2" --worker=all "--command=$1" \
     --ssh-flag=-oServerAliveInterval=30 --ssh-flag=-oServerAliveCountMax=4 "${where[@]}"
 }

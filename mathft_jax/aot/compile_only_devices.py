@@ -74,7 +74,7 @@ class Topology:
     """Returns devices that programs can be compiled for, but not run on.
 
     Raises:
-      ValueError: libtpu is not installed or does not know the slice.
+      ValueError: libtpu is not installed or does not support the slice.
     """
     if importlib.util.find_spec('libtpu') is None:
       raise ValueError(
@@ -135,6 +135,6 @@ def _compile_only_devices(topology: Topology) -> Sequence[Device]:
     ).devices
   except Exception as error:  # its type depends on the version of jaxlib
     raise ValueError(
-      f'{topology.name}: libtpu does not know this slice ({error}). Known slices: '
+      f'{topology.name}: libtpu does not support this slice ({error}). Known slices: '
       f'{", ".join(KNOWN_TPU_SLICES)}.'
     ) from error

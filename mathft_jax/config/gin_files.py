@@ -15,7 +15,7 @@ import io
 import pathlib
 import tokenize
 import types
-from typing import Any
+from typing import Any, TypeVar
 
 from etils import epath
 from gin import config_parser
@@ -25,6 +25,8 @@ from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.storage import local_and_remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
+T = TypeVar('T')
+
 DYNAMIC_REGISTRATION = 'from __gin__ import dynamic_registration\n'
 
 Modules = dict[str, types.ModuleType]  # by the name that a gin file uses
@@ -219,7 +221,7 @@ class GinReader:
         MacroAssignment(name, statement.value, where, top)
       )
 
-    for reference in _iter_references(statement.value):
+    for reference in iter_nested(statement.value, GinReference):
       if reference.is_macro:
         self.macros_used.setdefault(reference.name, where)
       else:
@@ -332,16 +334,17 @@ def _check_parameter(
   )
 
 
-def _iter_references(value: object) -> Iterator[GinReference]:
-  if isinstance(value, GinReference):
+def iter_nested(value: object, kind: type[T]) -> Iterator[T]:
+  """Yields the objects of one type in a value of a binding, at any depth."""
+  if isinstance(value, kind):
     yield value
   elif isinstance(value, Mapping):
     for key, item in value.items():
-      yield from _iter_references(key)
-      yield from _iter_references(item)
+      yield from iter_nested(key, kind)
+      yield from iter_nested(item, kind)
   elif isinstance(value, (list, tuple)):
     for item in value:
-      yield from _iter_references(item)
+      yield from iter_nested(item, kind)
 
 
 def _sibling_modules(module: str) -> list[str]:

@@ -20,7 +20,7 @@ import gin
 from gin import config as gin_config
 
 from mathft_jax.config.errors import ConfigError
-from mathft_jax.config.gin_files import signature_parameters
+from mathft_jax.config.gin_files import iter_nested, signature_parameters
 
 # Parameters that a program gets from its caller if it is a value (`@ssft/train.train` in a recipe).
 CALLER_SUPPLIED = frozenset(
@@ -266,15 +266,7 @@ def _follow_subprogram(
 
 def iter_references(value: object) -> Iterator[Reference]:
   """Yields the gin references in a value, at any depth."""
-  if isinstance(value, Reference):
-    yield value
-  elif isinstance(value, Mapping):
-    for key, item in value.items():
-      yield from iter_references(key)
-      yield from iter_references(item)
-  elif isinstance(value, (list, tuple)):
-    for item in value:
-      yield from iter_references(item)
+  return iter_nested(value, Reference)
 
 
 def referenced_function(reference: Reference) -> Callable:

@@ -8,7 +8,7 @@ every stage. BOS is the first token, if the vocabulary has one; EOS ends a solut
 
 A prompt, the solution after it, the two parts of an evaluator prompt and a label word are each
 tokenised separately, also in training. No token crosses such a boundary, because sampling and
-scoring do not know what follows. If the later part starts with a space or a letter, byte-level BPE
+scoring do not see what follows. If the later part starts with a space or a letter, byte-level BPE
 and SentencePiece give the joint text the same tokens; if it starts with a line break after another
 line break, they may not.
 """
@@ -189,9 +189,8 @@ def make_label_words(
   shortest = min(len(correct), len(incorrect))
   if correct[:shortest] == incorrect[:shortest]:
     raise ValueError(
-      f'The label words {template.label_words} become the tokens {[correct, incorrect]}, which '
-      'cannot be told apart; wanted words of which neither starts with the other. Bind other '
-      'Template.label_words.'
+      f'The label words {template.label_words} become the tokens {[correct, incorrect]}: '
+      'one starts with the other. Set Template.label_words to words of which neither does.'
     )
   return words_lib.LabelWords(
     (tuple(correct), tuple(incorrect)), vocabulary.pad_id

@@ -32,7 +32,7 @@ from mathft_jax.distributed import processes
 AxisRules = tuple[tuple[str, str | None], ...]
 AxisNames = tuple[str | None, ...]
 AnyMesh = Mesh | AbstractMesh
-Device: TypeAlias = Any  # jax.Device, which type checkers do not know
+Device: TypeAlias = Any  # jax.Device has no type information
 ShapeTree = TypeVar('ShapeTree')
 
 # Arrays of a batch without a batch axis; all others are sharded over `data`.

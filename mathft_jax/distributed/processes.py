@@ -6,7 +6,7 @@
   processes.shutdown()
 
 Everything goes through jax's coordination service (`jax.distributed`), not through the devices, so
-processes may run different programs meanwhile. If a process dies or its host is lost, jax aborts
+processes may run different programs meanwhile. If a process exits or its host is lost, jax aborts
 the others: at once if it is the primary process (index 0), else after the heartbeat timeout.
 """
 

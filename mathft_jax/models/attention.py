@@ -110,7 +110,7 @@ def prefix_mask(
 
 
 class SplashInputs(NamedTuple):
-  """Arguments of `splash_attention` besides queries, keys and values."""
+  """Arguments of `splash_attention` other than queries, keys and values."""
 
   segment_ids_BT: jax.Array | None
   window: int | None

@@ -90,6 +90,6 @@ def test_an_invalid_topology_is_refused(text):
 @pytest.mark.usefixtures('libtpu')
 def test_a_slice_unknown_to_libtpu_is_refused():
   with pytest.raises(
-    ValueError, match='v5e:3x5: libtpu does not know this slice'
+    ValueError, match='v5e:3x5: libtpu does not support this slice'
   ):
     compile_only_devices.parse_topology('v5e:3x5').compile_only_devices()

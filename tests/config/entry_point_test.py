@@ -143,6 +143,18 @@ def test_a_changed_config_in_the_same_workdir_is_told(toy, caplog):
   )
 
 
+def assert_gin_file_is_refused(toy, folder, capsys, text, message):
+  (folder / 'bad.gin').write_text(HEAD.splitlines()[0] + '\n' + text)
+  error = fails(
+    capsys,
+    toy.train,
+    '--gin_file=form.gin',
+    '--gin_file=bad.gin',
+    '--gin.MODEL_DIR=a',
+  )
+  assert message in error and 'Traceback' not in error
+
+
 @pytest.mark.parametrize(
   'given, read',
   [
@@ -344,15 +356,7 @@ def test_mistakes_are_named_with_what_was_meant(toy, capsys, flag, message):
 def test_mistakes_in_files_come_with_file_and_line(
   toy, tmp_path, capsys, text, message
 ):
-  (tmp_path / 'bad.gin').write_text(HEAD.splitlines()[0] + '\n' + text)
-  error = fails(
-    capsys,
-    toy.train,
-    '--gin_file=form.gin',
-    '--gin_file=bad.gin',
-    '--gin.MODEL_DIR=a',
-  )
-  assert message in error and 'Traceback' not in error
+  assert_gin_file_is_refused(toy, tmp_path, capsys, text, message)
 
 
 def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
@@ -644,15 +648,7 @@ def test_a_file_that_is_not_there_is_named_without_a_traceback(
 def test_an_old_name_is_an_error_that_states_the_new_name(
   toy, tmp_path, capsys, text, message
 ):
-  (tmp_path / 'bad.gin').write_text(HEAD.splitlines()[0] + '\n' + text)
-  error = fails(
-    capsys,
-    toy.train,
-    '--gin_file=form.gin',
-    '--gin_file=bad.gin',
-    '--gin.MODEL_DIR=a',
-  )
-  assert message in error and 'Traceback' not in error
+  assert_gin_file_is_refused(toy, tmp_path, capsys, text, message)
 
 
 def test_every_new_name_in_the_table_of_old_names_exists():

@@ -84,7 +84,7 @@ def test_label_words_are_padded():
 
 @pytest.mark.parametrize('words', [('yes', 'yes'), ('no', 'not'), ('', 'no')])
 def test_label_words_that_start_with_each_other_are_an_error(words):
-  with pytest.raises(ValueError, match='cannot be told apart'):
+  with pytest.raises(ValueError, match='one starts with the other'):
     prompt_templates.make_label_words(
       prompt_templates.Template(label_words=words), BYTES
     )

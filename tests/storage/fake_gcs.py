@@ -133,7 +133,9 @@ def _route(
           f'The caller does not have storage.objects.create on {groups[0]}.',
         )
       return answer(request, store, query, body, *groups)
-  raise Refused(400, f'The stand-in does not know {request.command} {path}.')
+  raise Refused(
+    400, f'The fake server does not support {request.command} {path}.'
+  )
 
 
 def _bucket(store: Store, name: str) -> dict[str, Object]:
