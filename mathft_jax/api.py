@@ -33,6 +33,7 @@ from mathft_jax.data import (
   problem_sources,
   prompt_templates,
   schema,
+  tokenizer_files,
   vocabularies,
 )
 from mathft_jax.data.prompt_templates import Template
@@ -326,17 +327,29 @@ def _hugging_face_vocabulary(folder: epath.Path) -> TokenizerVocabulary:
   for role in ('eos', 'pad', 'bos'):
     token = config.get(f'{role}_token')
     names[role] = token['content'] if isinstance(token, dict) else token
-  if names['pad'] in (None, names['eos']):
-    raise ValueError(
-      f'{path}: the padding token is {names["pad"]!r}, so the model could not learn to stop; pass '
-      f"vocabulary=mf.TokenizerVocabulary('{folder}', eos={names['eos']!r}, pad=<another "
-      'special token>).'
-    )
+  if names['pad'] in (
+    None,
+    names['eos'],
+  ):  # then the model would not learn to stop
+    names['pad'] = _unused_padding_token(folder, names['eos'])
   return TokenizerVocabulary(
     path=str(folder),
     eos=names['eos'],
     pad=names['pad'],
-    bos=names['bos'] if config.get('add_bos_token', True) else None,
+    bos=None if config.get('add_bos_token') is False else names['bos'],
+  )
+
+
+def _unused_padding_token(folder: epath.Path, eos: str) -> str:
+  """A special token that no text needs and that differs from EOS, such as `<|fim_pad|>`."""
+  names = tokenizer_files.load_tokenizer(str(folder)).special_ids
+  for word in ('pad', 'reserved', 'unused'):
+    for name in names:
+      if word in name and name != eos:
+        return name
+  raise ValueError(
+    f'{folder}: tokenizer_config.json has no padding token that differs from EOS ({eos!r}); pass '
+    f"vocabulary=mf.TokenizerVocabulary('{folder}', eos={eos!r}, pad=<another special token>)."
   )
 
 
