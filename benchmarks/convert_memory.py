@@ -49,7 +49,9 @@ params = checkpoints.load_params(path, checkpoints.load_abstract_params(path))
 
 def tensor_shapes(keys: dict[str, Any]) -> dict[str, tuple[int, ...]]:
   """Returns the shapes of all tensors of a model."""
-  family, config = config_json.from_config_json(keys, where='CONFIG_JSON')
+  family, config = config_json.family_and_model_config(
+    keys, where='CONFIG_JSON'
+  )
   params = lazy_params.flatten_params(transformer.abstract_params(config))
   shapes = {}
   for mapping in tensor_names.select_mappings(family.tensors, params):

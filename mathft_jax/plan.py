@@ -209,7 +209,7 @@ def _plan_group(
     memory = report.format_memory(estimate, target.chip)
     misfits.append(f'{first.name}: {memory}. {recommendation}')
   elif find_batch and estimate.is_compiled:
-    results[0]['largest_batch'] = batch_size_search.describe_largest_batch_size(
+    results[0]['largest_batch'] = batch_size_search.search_largest_batch_size(
       estimate, estimate_with, target.chip
     )
   print(flush=True)

@@ -81,7 +81,7 @@ def make_folder(
   folder.mkdir()
   found = {**SIZES, **keys, 'vocab_size': vocab_size, 'eos_token_id': 1}
   (folder / 'config.json').write_text(json.dumps(found))
-  family, config = config_json.from_config_json(found, where='test')
+  family, config = config_json.family_and_model_config(found, where='test')
   params = lazy_params.flatten_params(
     transformer.init_params(config, jax.random.key(0))
   )

@@ -14,7 +14,7 @@ MAX_FREE_FRACTION = 0.05
 Estimator = Callable[..., StageEstimate]
 
 
-def describe_largest_batch_size(
+def search_largest_batch_size(
   estimate: StageEstimate, estimate_with: Estimator, chip: hardware.Chip
 ) -> Json:
   """Returns the largest batch size that fits, its memory and its throughput bounds.

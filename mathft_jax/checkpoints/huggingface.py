@@ -68,7 +68,7 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
   """
   path = epath.Path(path)
   published = json.loads((path / CONFIG_FILE).read_text())
-  family, config = config_json.from_config_json(
+  family, config = config_json.family_and_model_config(
     published, where=str(path / CONFIG_FILE)
   )
   entries = _find_tensors(path)

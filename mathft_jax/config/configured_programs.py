@@ -122,7 +122,7 @@ def _build_value(
         'file.'
       )
     if inner:
-      reference, scope = resolved_config.follow_macros(value, scope)
+      reference, scope = resolved_config.final_value_and_scope(value, scope)
       scope = '/'.join(reference.scopes) or scope
       return _build_value(
         resolved_config.referenced_function(reference), scope, inner, where

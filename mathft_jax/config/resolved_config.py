@@ -299,7 +299,7 @@ def iter_unset_macros(value: object) -> Iterator[str]:
       yield name
 
 
-def follow_macros(value: Any, scope: str) -> tuple[Any, str]:
+def final_value_and_scope(value: Any, scope: str) -> tuple[Any, str]:
   """Returns the value at the end of a chain of macros and the scope in which gin builds it."""
   while isinstance(value, Reference):
     name = _macro_name(value)
@@ -337,7 +337,7 @@ def _check_type(
   config: ResolvedConfig,
 ) -> None:
   """Records a problem if a number, string or None does not have the annotated type."""
-  value, _ = follow_macros(value, '')
+  value, _ = final_value_and_scope(value, '')
   if parameter is None or not isinstance(value, SIMPLE_TYPES):
     return
   accepted = _simple_types(parameter.annotation)

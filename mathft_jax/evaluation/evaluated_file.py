@@ -42,11 +42,11 @@ def evaluate_file(
     rules: the voting rules.
     greedy_path: a graded file with one greedy candidate for each of the same problems.
   """
-  candidate_sets, notes = read_graded_candidates(path)
+  candidate_sets, notes = read_gradable_sets_and_notes(path)
   greedy = None
   if greedy_path is not None:
     ids = {each.problem.id for each in candidate_sets}
-    all_greedy, _ = read_graded_candidates(greedy_path)
+    all_greedy, _ = read_gradable_sets_and_notes(greedy_path)
     greedy = [each for each in all_greedy if each.problem.id in ids]
   results, more_notes = rule_results.evaluate_rules(
     candidate_sets, rules, greedy
@@ -56,7 +56,7 @@ def evaluate_file(
   )
 
 
-def read_graded_candidates(
+def read_gradable_sets_and_notes(
   path: epath.PathLike,
 ) -> tuple[list[CandidateSet], list[str]]:
   """Returns the candidate sets of a graded file, and notes about omitted problems.

@@ -135,7 +135,7 @@ def _named_rules(
 def _by_log_prob(rule: voting.VotingRule) -> voting.VotingRule:
   """Returns the rule applied to the generator's log-probabilities instead of scores."""
   return lambda candidate_set: rule(
-    score_baselines.score_by_log_prob(candidate_set)
+    score_baselines.with_relative_probability_scores(candidate_set)
   )
 
 

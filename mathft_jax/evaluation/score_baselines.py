@@ -15,7 +15,9 @@ from mathft_jax.data.schema import Candidate, CandidateSet
 from mathft_jax.evaluation import voting
 
 
-def score_by_log_prob(candidate_set: CandidateSet) -> CandidateSet:
+def with_relative_probability_scores(
+  candidate_set: CandidateSet,
+) -> CandidateSet:
   """Returns the set with each candidate's score replaced by its probability under the generator.
 
   The score is exp(log_prob - largest log_prob of the problem). The factor is the same for all

@@ -57,7 +57,7 @@ class StateSource:
       )
     self._check_metadata(self.init_from)
     checkpoints.check_param_shapes(
-      step_lib.abstract_model_params(self.config),
+      step_lib.abstract_base_params(self.config),
       checkpoints.load_abstract_params(self.init_from),
       where=str(self.init_from),
     )
@@ -121,6 +121,6 @@ class StateSource:
       return step_lib.init_random_params(self.config, self.seed)
 
     logging.info('Loading parameters from %s', self.init_from)
-    abstract = step_lib.abstract_model_params(self.config)
+    abstract = step_lib.abstract_base_params(self.config)
     shardings = jax.tree.map(lambda array: array.sharding, abstract)
     return checkpoints.load_params(self.init_from, abstract, shardings)

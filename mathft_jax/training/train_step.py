@@ -147,7 +147,7 @@ def abstract_train_state(config: TrainStepConfig) -> TrainState:
   return jax.tree.map(with_sharding, state, train_state_shardings(config))
 
 
-def abstract_model_params(config: TrainStepConfig) -> transformer.Params:
+def abstract_base_params(config: TrainStepConfig) -> transformer.Params:
   """Returns shapes, dtypes and shardings of the model's parameters, without adapters."""
   params = abstract_train_state(config).params
   return params if config.lora is None else params.base
@@ -203,7 +203,7 @@ def _abstract_opt_state(config: TrainStepConfig, params: PyTree) -> PyTree:
 
 @functools.lru_cache(maxsize=64)
 def _make_init_params(config: TrainStepConfig):
-  abstract = abstract_model_params(config)
+  abstract = abstract_base_params(config)
 
   def init(key):
     params = transformer.init_params(config.model, key)

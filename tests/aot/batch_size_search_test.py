@@ -59,7 +59,7 @@ def fake_estimator(bytes_of, tried):
 def test_the_search_finds_the_largest_batch_size(bytes_of, largest):
   tried = []
   estimate_with = fake_estimator(lambda size, _: bytes_of(size), tried)
-  found = batch_size_search.describe_largest_batch_size(
+  found = batch_size_search.search_largest_batch_size(
     estimate_with(), estimate_with, CHIP
   )
   assert bytes_of(found['batch_size']) <= 1000
@@ -71,7 +71,7 @@ def test_the_search_finds_the_largest_batch_size(bytes_of, largest):
 
 def test_a_search_that_ends_below_the_capacity_says_so(capsys):
   estimate_with = fake_estimator(lambda size, _: 1.0, [])
-  found = batch_size_search.describe_largest_batch_size(
+  found = batch_size_search.search_largest_batch_size(
     estimate_with(), estimate_with, CHIP
   )
   assert found['does_not_fit'] is None

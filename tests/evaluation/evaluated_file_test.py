@@ -25,7 +25,7 @@ from tests.evaluation.candidates import CORRECT, candidate_set
 )
 def test_ungraded_files_are_an_error(tmp_path, sets, message):
   with pytest.raises(ValueError, match=message):
-    evaluated_file.read_graded_candidates(
+    evaluated_file.read_gradable_sets_and_notes(
       schema.write_jsonl(tmp_path / 'file.jsonl', sets)
     )
 
@@ -34,7 +34,7 @@ def test_candidates_without_any_answer_are_wrong(tmp_path):
   sets = [
     CandidateSet(Problem('p', 'q'), (Candidate('text', is_correct=False),))
   ]
-  assert evaluated_file.read_graded_candidates(
+  assert evaluated_file.read_gradable_sets_and_notes(
     schema.write_jsonl(tmp_path / 'file.jsonl', sets)
   ) == (
     sets,
@@ -51,7 +51,7 @@ def test_problems_without_reference_are_omitted_and_counted(tmp_path):
     tmp_path / 'file.jsonl',
     [candidate_set([(CORRECT, 0.1)]), ungraded, answerless],
   )
-  sets, notes = evaluated_file.read_graded_candidates(path)
+  sets, notes = evaluated_file.read_gradable_sets_and_notes(path)
   assert [each.problem.id for each in sets] == ['p', 'w']
   assert notes == [
     '1 problems are left out: no reference to grade their candidates by.'

@@ -87,7 +87,7 @@ def test_log_probs_replace_scores_without_underflow():
   unit = candidate_set(
     [('a', None, -2001.0), (CORRECT, None, -2000.0), ('a', None, -2000.2)]
   )
-  scored = score_baselines.score_by_log_prob(unit)
+  scored = score_baselines.with_relative_probability_scores(unit)
   assert [c.score for c in scored.candidates] == pytest.approx(
     np.exp([-1.0, 0.0, -0.2])
   )

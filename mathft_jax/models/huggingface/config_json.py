@@ -117,7 +117,7 @@ def text_model_config(keys: Json) -> Fields:
   return text_keys
 
 
-def from_config_json(
+def family_and_model_config(
   keys: Json, *, where: str
 ) -> tuple[ModelFamily, config_lib.TransformerConfig]:
   """Returns the family and the model of a config.json.

@@ -182,7 +182,7 @@ def test_sizes_have_the_published_number_of_parameters(name):
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_sizes_equal_their_published_config_json(name):
-  _, found = config_json.from_config_json(PUBLISHED[name], where=name)
+  _, found = config_json.family_and_model_config(PUBLISHED[name], where=name)
   assert not config_lib.diff_model_configs(found, model(name))
 
 
@@ -199,7 +199,7 @@ def test_sizes_survive_conversion_to_config_json_and_back(name):
     family.model_type.removesuffix('_text')
   )
   assert not config_lib.diff_model_configs(
-    config_json.from_config_json(keys, where=name)[1], config
+    config_json.family_and_model_config(keys, where=name)[1], config
   )
 
 
@@ -261,7 +261,7 @@ def test_export_drops_a_published_window_that_would_have_an_effect():
   }
   _, keys = config_json.family_and_config_json(model('qwen2_5_3b'), published)
   assert (keys['use_sliding_window'], keys['sliding_window']) == (False, None)
-  _, windowed = config_json.from_config_json(published, where='x')
+  _, windowed = config_json.family_and_model_config(published, where='x')
   _, keys = config_json.family_and_config_json(
     windowed, PUBLISHED['qwen2_5_3b']
   )
@@ -297,8 +297,8 @@ def test_rope_parameters_and_older_keys_give_the_same_model(case):
     key: value for key, value in older.items() if not key.startswith('rope_')
   } | NEWER[case]
   assert (
-    config_json.from_config_json(newer, where='x')[1]
-    == config_json.from_config_json(older, where='x')[1]
+    config_json.family_and_model_config(newer, where='x')[1]
+    == config_json.family_and_model_config(older, where='x')[1]
   )
 
 
@@ -325,7 +325,7 @@ def test_unsupported_config_json_raises_an_error(changes, message):
   if found['hidden_size'] is None:
     del found['hidden_size']
   with pytest.raises(ValueError, match=message):
-    config_json.from_config_json(found, where='x')
+    config_json.family_and_model_config(found, where='x')
 
 
 @pytest.mark.parametrize(
