@@ -40,14 +40,15 @@ class ConfiguredProgram:
 
 
 def build_configured_programs(
-  parameters: Mapping[str, Sequence[str]],
+  wanted_parameters: Mapping[str, Sequence[str]],
 ) -> list[ConfiguredProgram]:
   """Returns the configured programs in the order of the gin files.
 
   Args:
-    parameters: by gin name of a program, the parameters whose values are needed. 'data.batch_size'
-      is the parameter `batch_size` of the object that is the argument `data`; its value is returned
-      as 'batch_size'. A name that starts with '?' is left out if its value cannot be built.
+    wanted_parameters: by gin name of a program, the parameters whose values are needed.
+      'data.batch_size' is the parameter `batch_size` of the object that is the argument `data`;
+      its value is returned as 'batch_size'. A name that starts with '?' is left out if its value
+      cannot be built.
 
   Raises:
     ConfigError: a parameter that is needed has no value.
@@ -60,7 +61,7 @@ def build_configured_programs(
     function = match.wrapped
     module = function.__module__.rpartition('.')[2]
     name = f'{module}.{function.__name__}'
-    if name in parameters:
+    if name in wanted_parameters:
       functions[function] = name
 
   uses = list(dict.fromkeys(_find_uses(functions)))
@@ -72,7 +73,7 @@ def build_configured_programs(
   programs = []
   for scope, function in uses:
     name = functions[function]
-    arguments = _build_arguments(function, scope, parameters[name])
+    arguments = _build_arguments(function, scope, wanted_parameters[name])
     programs.append(ConfiguredProgram(scope, name, arguments))
   return programs
 
