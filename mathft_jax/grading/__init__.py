@@ -22,7 +22,7 @@ from mathft_jax.grading.extraction import (
 
 GRADER_NAME = 'mathft'
 # Increase the version when any answer is graded differently: `grade` then grades old output again.
-GRADER_VERSION = '1.1'
+GRADER_VERSION = '1.2'
 
 __all__ = [
   'FinalAnswer',

@@ -9,7 +9,7 @@ from fractions import Fraction
 import math
 
 from mathft_jax.grading.canonical.mp_arithmetic import MpArithmetic, is_integer
-from mathft_jax.grading.canonical.sample_points import PointValue
+from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
 
 MAX_FACTORIAL = 9000  # argument of a factorial that is computed exactly
 _FACTORIAL_STEP = 1024  # between larger factorials that are opaque
@@ -18,6 +18,14 @@ _MAX_CHOSEN = 500  # k of binomial(n, k) for any n
 _MAX_ARGUMENT_BITS = 100  # of the integer part of the argument of sin, exp, ...
 _MAX_GAMMA_BITS = 16
 _MAX_LCM_BITS = 1 << 14
+
+# Function -> numerator and denominator.
+_RECIPROCALS = {
+  'tan': ('sin', 'cos'),
+  'cot': ('cos', 'sin'),
+  'sec': ('one', 'cos'),
+  'csc': ('one', 'sin'),
+}
 
 OptionalValue = PointValue | None
 FunctionEvaluator = Callable[..., OptionalValue]
@@ -35,19 +43,40 @@ def _analytic(name: str) -> FunctionEvaluator:
     argument = mp.to_mp(value)
     if mp.context.mag(argument) > _MAX_ARGUMENT_BITS:
       return None
+    if name in _RECIPROCALS:  # at a pole of tan the cosine is 0
+      numerator, denominator = _RECIPROCALS[name]
+      divisor = _periodic(mp, denominator, argument)
+      if not divisor:
+        return None
+      return _periodic(mp, numerator, argument) / mp.to_mp(divisor)
+    if name in ('sin', 'cos'):
+      return _periodic(mp, name, argument)
     return getattr(mp.context, name)(argument)
 
   return evaluate
 
 
+def _periodic(mp: MpArithmetic, name: str, argument: MpNumber) -> PointValue:
+  """Returns the sine or cosine, or 1; exactly 0 at a zero."""
+  if name == 'one':
+    return mp.context.one
+  value = getattr(mp.context, name)(argument)
+  scale = abs(argument) if name == 'sin' else 1 + abs(argument)
+  return mp.without_noise(value, scale)
+
+
 def _logarithm(
   mp: MpArithmetic, value: PointValue, base: PointValue | None = None
 ) -> OptionalValue:
-  if base is None:
-    return mp.context.ln(mp.to_mp(value)) if value else None
-  if not value or not base:
+  if not value or base is not None and not base:
     return None
-  return mp.context.ln(mp.to_mp(value)) / mp.context.ln(mp.to_mp(base))
+  logarithm = mp.without_noise(mp.context.ln(mp.to_mp(value)), mp.context.one)
+  if base is None:
+    return logarithm
+  base_logarithm = mp.context.ln(mp.to_mp(base))
+  if not base_logarithm:
+    return None
+  return mp.to_mp(logarithm) / base_logarithm
 
 
 def logarithm_of_absolute(

@@ -12,6 +12,10 @@ from mathft_jax.grading.canonical import number_keys, power_products
 from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
 
 MAX_BITS = 1 << 17  # of a numerator or denominator; 9000! fits
+_NOISE_DIGITS = 12  # last digits of the precision that may be rounding errors
+_OPAQUE_NOISE = (
+  1e-40  # relative size of a part of an operand that is taken as 0
+)
 _MAX_EXP_BITS = 40  # of the integer part of the argument of exp
 
 
@@ -54,7 +58,23 @@ class MpArithmetic:
         total = _check_size(total + term)
       else:
         total = self.to_mp(total) + self.to_mp(term)
-    return total
+    if isinstance(total, Fraction):
+      return total
+    return self.without_noise(total, max(abs(self.to_mp(t)) for t in terms))
+
+  def without_noise(self, value: MpNumber, scale: MpNumber) -> PointValue:
+    """Returns the value without parts that are rounding errors of numbers of size `scale`.
+
+    So the square root of sin(pi) is 0 and 2 / sin(pi) has no value.
+    """
+    noise = scale * self.context.eps * 10**_NOISE_DIGITS
+    if self.is_real(value):
+      return Fraction(0) if abs(value) <= noise else value
+    if abs(value.imag) <= noise:
+      return self.without_noise(value.real, scale)
+    if abs(value.real) <= noise:
+      return self.context.mpc(0, value.imag)
+    return value
 
   def multiply(self, *factors: PointValue) -> PointValue:
     result: PointValue = Fraction(1)
@@ -76,7 +96,10 @@ class MpArithmetic:
     argument = self.to_mp(exponent)
     if self.context.mag(argument) > _MAX_EXP_BITS:
       return self.opaque('exp', exponent)
-    return self.context.exp(argument)
+    value = self.context.exp(argument)
+    return (
+      value if self.is_real(value) else self.without_noise(value, abs(value))
+    )
 
   def power(self, base: PointValue, exponent: PointValue) -> PointValue:
     """Returns exp(exponent * log(base)), the principal value; exact for an integer exponent."""
@@ -105,6 +128,8 @@ class MpArithmetic:
       if exact is not None:
         return self.integer_power(exact, power)
     number = self.to_mp(value)
+    if not self.is_real(number):
+      number = self.to_mp(self.without_noise(number, abs(number)))
     if degree % 2 and self.is_real(number) and number < 0:
       return (-self.context.root(-number, degree)) ** power
     return self.context.root(number, degree) ** power
@@ -120,8 +145,10 @@ def _value_text(value: PointValue) -> str:
   if isinstance(value, Fraction):
     return f'{value.numerator:x}/{value.denominator:x}'
   text = ''
+  size = abs(value)
   for part in (value.real, value.imag):
-    rounded = number_keys.round_mpf(part)
+    is_noise = abs(part) < size * _OPAQUE_NOISE
+    rounded = number_keys.round_mpf(part * 0 if is_noise else part)
     # Opaque values depend on this text: do not change it.
     text += f'Digits(mantissa={rounded.mantissa}, exponent={rounded.exponent})'
   return text

@@ -64,7 +64,8 @@ class NumericEvaluator(MpArithmetic):
     super().__init__(context)
     self._variables = dict(variables or {})
     self._steps = 0
-    self._values: dict[int, Value] = {}  # by id of the tree
+    # By id of the tree. The tree is stored too: an id is only unique as long as its object exists.
+    self._values: dict[int, tuple[Tree, Value]] = {}
 
   def evaluate(self, tree: Tree) -> Value:
     """Returns the value of a scalar.
@@ -73,10 +74,11 @@ class NumericEvaluator(MpArithmetic):
       UndefinedValue: the tree is no scalar.
       ValueTooLarge: a limit is exceeded.
     """
-    value = self._values.get(id(tree))
-    if value is None:
-      value = self._evaluate_node(tree)
-      self._values[id(tree)] = value
+    cached = self._values.get(id(tree))
+    if cached:
+      return cached[1]
+    value = self._evaluate_node(tree)
+    self._values[id(tree)] = (tree, value)
     return value
 
   def _evaluate_node(self, tree: Tree) -> Value:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 import math
+import random
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_different_variables_have_different_sample_values():
 
 
 @pytest.mark.parametrize(
-  'text', [r'\tan\frac{\pi}{2}', r'\frac{1}{\cos\frac{\pi}{2}}']
+  'text', [r'\ln(1 + 10^{-50})', r'\frac{1}{\ln(1 + 10^{-50})}']
 )
 def test_different_values_at_two_precisions_are_an_error(text):
   with pytest.raises(scalar_keys.PrecisionMismatch):
@@ -129,3 +130,46 @@ def test_rounded_values_do_not_depend_on_the_precision():
   assert number_keys.round_mpf(low.sqrt(2)) == number_keys.round_mpf(
     high.sqrt(2)
   )
+
+
+@pytest.mark.parametrize(
+  'text, same',
+  [
+    (r'\sqrt{\sin \pi}', '0'),
+    (r'\frac{2}{\sin\pi}', r'\frac20'),
+    (r'\sqrt{\sqrt2\sqrt3 - \sqrt6} + 5', '5'),
+    (r'\sqrt{\cos\frac{\pi}{2}}', r'\sin 2\pi'),
+    (r'\frac{1}{\sin^2 x + \cos^2 x - 1}', r'\frac10'),
+    (r'\ln(\sin\pi)', r'\ln(\cos\frac\pi2)'),
+    (r'\tan\frac\pi2', r'\tan\frac{2\pi}{4}'),
+    (r'\sqrt{e^{i\pi}}', 'i'),
+  ],
+)
+def test_rounding_errors_of_zero_are_zero(text, same):
+  assert scalar_keys.scalar_key(_tree(text)) == scalar_keys.scalar_key(
+    _tree(same)
+  )
+
+
+def _determinant(rows):
+  if len(rows) == 1:
+    return rows[0][0]
+  total = 0
+  for column, entry in enumerate(rows[0]):
+    minor = [row[:column] + row[column + 1 :] for row in rows[1:]]
+    total += (-1) ** column * entry * _determinant(minor)
+  return total
+
+
+def test_a_sum_of_determinants_has_the_value_of_all_of_them():
+  rng = random.Random(0)
+  for size in (2, 2, 3, 3):
+    matrices = rng.choices(range(-9, 10), k=3 * size * size)
+    rows = [matrices[i : i + size] for i in range(0, len(matrices), size)]
+    texts, total = [], 0
+    for first in range(0, len(rows), size):
+      matrix = rows[first : first + size]
+      cells = r'\\'.join('&'.join(map(str, row)) for row in matrix)
+      texts.append(rf'\begin{{vmatrix}}{cells}\end{{vmatrix}}')
+      total += _determinant(matrix)
+    assert scalar_keys.scalar_key(_tree(' + '.join(texts))) == total
