@@ -29,11 +29,13 @@ class MpArithmetic:
   Attributes:
     context: the mpmath context; it sets the precision.
     widest_bits: bits of the longest rational that was converted to a number of the context.
+    removed_noise: whether a number was taken as 0, so an exact result depends on the precision.
   """
 
   def __init__(self, context: MpNumber):
     self.context = context
     self.widest_bits = 0
+    self.removed_noise = False
 
   def to_mp(self, value: PointValue) -> MpNumber:
     """Returns the value as a number of the context."""
@@ -69,7 +71,10 @@ class MpArithmetic:
     """
     noise = scale * self.context.eps * 10**_NOISE_DIGITS
     if self.is_real(value):
-      return Fraction(0) if abs(value) <= noise else value
+      if abs(value) > noise:
+        return value
+      self.removed_noise = True
+      return Fraction(0)
     if abs(value.imag) <= noise:
       return self.without_noise(value.real, scale)
     if abs(value.real) <= noise:

@@ -235,6 +235,7 @@ class NumericEvaluator(MpArithmetic):
     result = inner.evaluate(tree)
     self._steps = inner._steps
     self.widest_bits = max(self.widest_bits, inner.widest_bits)
+    self.removed_noise |= inner.removed_noise
     return result
 
   def _evaluate_logarithm(self, tree: Tree) -> Value:

@@ -98,7 +98,8 @@ def evaluate_at_points(
       values = value if isinstance(value, list) else [value]
       if change:
         values = change(evaluator, values)
-      if not results and all(isinstance(value, Fraction) for value in values):
+      is_exact = all(isinstance(value, Fraction) for value in values)
+      if not results and is_exact and not evaluator.removed_noise:
         return values, 0
       results.append(values)
     components = []
@@ -162,15 +163,19 @@ def _agreed_value(
   low: PointValue, high: PointValue, context: MpNumber
 ) -> Component:
   """Returns the value on which two evaluations agree; parts far below its size are 0."""
-  if isinstance(high, Fraction):
+  if isinstance(high, Fraction) and low == high:
     return high
-  if isinstance(low, Fraction):
-    low = context.mpf(low.numerator) / low.denominator
-  low, high = context.mpc(low), context.mpc(high)
+  low, high = _to_complex(low, context), _to_complex(high, context)
   tolerance = context.ldexp(abs(high), -_AGREED_BITS)
   real = _agreed_part(low.real, high.real, tolerance, context)
   imaginary = _agreed_part(low.imag, high.imag, tolerance, context)
   return real if imaginary == 0 else (real, imaginary)
+
+
+def _to_complex(value: PointValue, context: MpNumber) -> MpNumber:
+  if isinstance(value, Fraction):
+    value = context.mpf(value.numerator) / value.denominator
+  return context.mpc(value)
 
 
 def _agreed_part(
