@@ -5,7 +5,13 @@ last_boxed_answer(r'Hence $x = \boxed{\frac{1}{2}}$.')    # r'\frac{1}{2}'
 
 import re
 
-_BRACES = re.compile(r'\\+(?:boxed|fbox)\s*\{|\\.|[{}]', re.DOTALL)
+# Possessive quantifiers (`++`, `*+`) do not backtrack, so the time is linear in the text.
+_TOKEN = re.compile(
+  r'(\\(?:boxed|fbox)\s*+\{)'
+  r'|(?<!\\)\\(?:\\\\)*+[{}]'  # a brace after an odd number of backslashes is text
+  r'|(?:\{[^{}\\]*+\}[^{}\\]*+)++'  # groups without braces or commands inside
+  r'|\{++|\}++'
+)
 
 
 def last_boxed_answer(solution: str) -> str | None:
@@ -39,16 +45,21 @@ def last_box_span(text: str, allow_empty: bool = False) -> tuple[int, int]:
 def _scan_boxes(text: str, position: int, allow_empty: bool) -> tuple[int, int]:
   """Returns the span of the content of the last box that starts at `position` or later."""
   start, end = -1, -1
-  # Where the content of each open brace starts; -1 if the brace does not open a box.
-  open_braces: list[int] = []
-  for match in _BRACES.finditer(text, position):
-    brace = match.group()
-    if brace == '}':
-      opened = open_braces.pop() if open_braces else -1
-      if opened > start and (
-        allow_empty or text[opened : match.start()].strip()
-      ):
-        start, end = opened, match.start()
-    elif brace[-1] == '{' and brace != '\\{':
-      open_braces.append(match.end() if len(brace) > 1 else -1)
+  depth = 0  # open braces
+  open_boxes: list[tuple[int, int]] = []  # depth outside, start of content
+  for match in _TOKEN.finditer(text, position):
+    first, last = text[match.start()], text[match.end() - 1]
+    if match[1]:
+      open_boxes.append((depth, match.end()))
+      depth += 1
+    elif first == '}':
+      depth_after = max(depth - (match.end() - match.start()), 0)
+      while open_boxes and open_boxes[-1][0] >= depth_after:
+        depth_outside, opened = open_boxes.pop()
+        closed = match.start() + depth - depth_outside - 1
+        if opened > start and (allow_empty or text[opened:closed].strip()):
+          start, end = opened, closed
+      depth = depth_after
+    elif first == '{' and last == '{':
+      depth += match.end() - match.start()
   return start, end

@@ -11,9 +11,11 @@ The methods, in this order:
   tag       the last `<answer>x</answer>`
   phrase    the last phrase such as `Final Answer: x`, `the answer is x` or `A: x`
 
-Text before `</think>` is ignored. Each search is one pass over the text.
+Text before `</think>` is ignored. The time is linear in the text, whatever it is: no search
+backtracks over a run of characters, and no step is repeated for each of many matches.
 """
 
+import collections
 from collections.abc import Callable
 import dataclasses
 import re
@@ -21,23 +23,22 @@ import re
 from mathft_jax.data import boxed_answers
 
 _THOUGHT_END = '</think>'
-_BARE_BOX = re.compile(r'\\(?:boxed|fbox)(?:\s+(?=[^\s{$])|(?=\d))([^$\n]*)')
+# Possessive quantifiers (`*+`, `++`) do not backtrack, so each search is linear in the text.
+_BARE_BOX = re.compile(r'\\(?:boxed|fbox)(?:\s++(?=[^{$])|(?=\d))([^$\n]*+)')
 _HEADING = re.compile(
-  r'^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:the[ \t]+)?(?:final[ \t]+)?answer'
-  r'[ \t]*:?(?:\*\*)?[ \t]*:?[ \t]*$',
+  r'^[ \t]*+(?:#{1,6}+[ \t]*+|\*\*)(?:the[ \t]++)?(?:final[ \t]++)?answer'
+  r'[ \t]*+:?(?:\*\*)?[ \t]*+:?[ \t]*+$',
   re.IGNORECASE | re.MULTILINE,
 )
-_HASH = re.compile(r'####[ \t]*(\S[^\n]*)')
-_TAG = re.compile(
-  r'<answer>((?:(?!<answer>).)*?)</answer>', re.IGNORECASE | re.DOTALL
-)
+_HASH = re.compile(r'####[ \t]*+(\S[^\n]*+)')
+_TAG = re.compile(r'<(/?)answer>', re.IGNORECASE)
 _PHRASE = re.compile(
-  r'\b(?:answers?|correct[ \t]+(?:option|choice))'
-  r'(?:[ \t]+(?:to|of|for)(?:[ \t]+[\w\']+){1,8}?)?(?:\*\*|\s)*'
-  r'(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s+be\b)'
-  r'(?:\*\*|[\s:])*'
+  r'\b(?:answers?|correct[ \t]++(?:option|choice))'
+  r'(?:[ \t]++(?:to|of|for)(?:[ \t]++[\w\']++){1,8}?)?(?:\*\*|\s)*+'
+  r'(?:(?::|=|\bis\b|\bare\b|\bwas\b|\bequals\b|\b(?:should|must|would|will)\s++be\b)'
+  r'(?:\*\*|[\s:])*+'
   r'|(?=\$|\\\[|\\\())'
-  r'|\bans[.:][ \t]*|^[ \t]*A:[ \t]*',
+  r'|\bans[.:][ \t]*+|^[ \t]*+A:[ \t]*+',
   re.IGNORECASE | re.MULTILINE,
 )
 _JUDGEMENT = re.compile(  # "the answer is correct" does not state an answer
@@ -49,9 +50,13 @@ _COPULA = re.compile(r'\b(?:is|are|equals|be)\b(?=[^a-zA-Z]|\s)')
 _MATH = re.compile(r'\$([^$]+)\$|\*\*([^*]+)\*\*')
 _NUMBER = re.compile(r'(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?')
 _REASON = re.compile(
-  r',?\s+(?:since|because|which|as[ \t]+(?:desired|required|claimed|expected|needed|wanted))\b'
+  r'(?:,|(?<!\s))\s++(?:since|because|which|as[ \t]++'
+  r'(?:desired|required|claimed|expected|needed|wanted))\b'
 )
+_LEADING_MARKUP = re.compile(r'[ \t\n*:]*+')
 _MAX_ANSWER_WORDS = 4  # a statement with more words is a sentence
+_MAX_PHRASES = 100  # the last phrases of a solution; the others are not tried
+_MAX_MARKUP_LAYERS = 16  # marks around an answer; more are not removed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +104,7 @@ def _answer_under_heading(text: str) -> str:
   match = _last_match(_HEADING, text)
   if match is None:
     return ''
-  return _strip_markup(_first_statement(text[match.end() :]))
+  return _strip_markup(_first_statement(text, match.end()))
 
 
 def _answer_after_hash(text: str) -> str:
@@ -111,17 +116,23 @@ def _answer_after_hash(text: str) -> str:
 
 
 def _answer_in_tag(text: str) -> str:
-  match = _last_match(_TAG, text)
-  return _strip_markup(match.group(1)) if match else ''
+  start = end = opened = -1
+  for match in _TAG.finditer(text):
+    if not match[1]:
+      opened = match.end()
+    elif opened >= 0:
+      start, end, opened = opened, match.start(), -1
+  return _strip_markup(text[start:end]) if start >= 0 else ''
 
 
 def _answer_after_phrase(text: str) -> str:
   """Returns the answer after the last phrase that states one."""
-  ends = [match.end() for match in _PHRASE.finditer(text)]
-  for end in reversed(ends):
-    if _JUDGEMENT.match(text, end):
-      continue
-    statement = _first_statement(text[end:])
+  last_ends: collections.deque[int] = collections.deque(maxlen=_MAX_PHRASES)
+  for match in _PHRASE.finditer(text):
+    if not _JUDGEMENT.match(text, match.end()):
+      last_ends.append(match.end())
+  for end in reversed(last_ends):
+    statement = _first_statement(text, end)
     reason = _REASON.search(statement, 1)
     if reason:
       statement = statement[: reason.start()]
@@ -131,22 +142,23 @@ def _answer_after_phrase(text: str) -> str:
   return ''
 
 
-def _first_statement(text: str) -> str:
-  """Returns the text up to the end of the first sentence, line or displayed formula."""
-  text = text.lstrip(' \t\n*:')
+def _first_statement(text: str, position: int) -> str:
+  """Returns the text from a position to the end of the sentence, line or displayed formula."""
+  start = _LEADING_MARKUP.match(text, position).end()
   for opening, closing in _MATH_DELIMITERS:
-    if text.startswith(opening):
-      end = text.find(closing, len(opening))
+    if text.startswith(opening, start):
+      end = text.find(closing, start + len(opening))
       if end > 0:
-        return text[len(opening) : end]
-  end = _SENTENCE_END.search(text)
-  return text[: end.start()] if end else text
+        return text[start + len(opening) : end]
+  end = _SENTENCE_END.search(text, start)
+  return text[start : end.start() if end else None]
 
 
 def _answer_in_sentence(statement: str) -> str:
   """Returns the answer in a sentence: what follows its last verb, or its only formula or number."""
   first_word = statement.split(' ', 1)[0]
-  if len(statement.split()) <= _MAX_ANSWER_WORDS or '\\' in first_word:
+  words = statement.split(None, _MAX_ANSWER_WORDS)
+  if len(words) <= _MAX_ANSWER_WORDS or '\\' in first_word:
     return statement
   copula = _last_match(_COPULA, statement)
   if copula:
@@ -162,8 +174,7 @@ def _answer_in_sentence(statement: str) -> str:
 
 def _strip_markup(answer: str) -> str:
   """Removes the marks around an answer: bold, math delimiters, a final full stop."""
-  before = None
-  while answer != before:
+  for _ in range(_MAX_MARKUP_LAYERS):
     before = answer
     answer = answer.strip().rstrip('.').strip('*`').strip()
     for opening, closing in (*_MATH_DELIMITERS, ('$', '$')):
@@ -171,6 +182,8 @@ def _strip_markup(answer: str) -> str:
       is_enclosed = answer.startswith(opening) and answer.endswith(closing)
       if is_enclosed and '$' not in inner:
         answer = inner
+    if answer == before:
+      break
   return answer
 
 
