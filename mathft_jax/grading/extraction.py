@@ -144,7 +144,8 @@ def _answer_after_phrase(text: str) -> str:
 
 def _first_statement(text: str, position: int) -> str:
   """Returns the text from a position to the end of the sentence, line or displayed formula."""
-  start = _LEADING_MARKUP.match(text, position).end()
+  markup = _LEADING_MARKUP.match(text, position)
+  start = markup.end() if markup else position
   for opening, closing in _MATH_DELIMITERS:
     if text.startswith(opening, start):
       end = text.find(closing, start + len(opening))
