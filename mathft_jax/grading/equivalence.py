@@ -12,12 +12,17 @@ compared as text.
 from collections.abc import Hashable, Sequence
 import functools
 import hashlib
+import unicodedata
 
 from mathft_jax.grading.canonical import answer_keys
 from mathft_jax.grading.parsing import answer_parser, answer_tokenizer, lexer
 
 _CACHE_SIZE = 1 << 18  # answers
-_CONTENT_TOKENS = ('number', 'name', 'word', 'function')
+_CONTENT_TOKENS = ('number', 'name', 'word', 'function', 'unknown')
+# Tokens of the lexer that are written in ASCII, such as `...`.
+_TOKEN_SIGNS = frozenset('…±∓°∘≤≥≠≈⟨⟩⌊⌋⌈⌉‖')
+# Signs that may be a whole answer, as in "which sign belongs between them?".
+_CONTENT_SIGNS = frozenset('<>≤≥=≠≈+-*/±?∈∉⊂⊆⊃⊇≪≫→∪∩')
 
 
 def is_equivalent(reference: str, answer: str) -> bool:
@@ -67,18 +72,34 @@ def _cached_key(answer: str) -> Hashable | None:
   except lexer.AnswerTooLong:
     return _long_text_key(answer)
   try:
-    return answer_keys.tree_key(answer_parser.parse_answer(tokens))
+    key = answer_keys.tree_key(answer_parser.parse_answer(tokens))
   except (ValueError, ArithmeticError, RecursionError):
-    return _text_key(tokens)
+    key = _text_key(tokens)
+  return _decoration_key(answer) if key is None else key
 
 
 def _text_key(tokens: Sequence[lexer.Token]) -> Hashable | None:
   """Returns the text as a key, in lower case if it has words; None without any content."""
   kinds = {token.kind for token in tokens}
-  if kinds.isdisjoint(_CONTENT_TOKENS):
-    return None
   text = ''.join(token.text for token in tokens)
+  if kinds.isdisjoint(_CONTENT_TOKENS) and not _is_sign_or_picture(text):
+    return None
   return ('text', text.lower() if 'word' in kinds else text)
+
+
+def _decoration_key(answer: str) -> Hashable | None:
+  """Returns the key of signs that are left out as decoration, such as ✓; None without any."""
+  signs = [
+    c for c in answer if unicodedata.category(c) in ('So', 'Sc') and c != '$'
+  ]
+  return ('text', ''.join(signs)) if signs else None
+
+
+def _is_sign_or_picture(text: str) -> bool:
+  """Returns True for one sign, such as `>`, and for characters of no alphabet, such as ★."""
+  if text in _CONTENT_SIGNS:
+    return True
+  return any(not c.isascii() and c not in _TOKEN_SIGNS for c in text)
 
 
 def _long_text_key(answer: str) -> Hashable | None:

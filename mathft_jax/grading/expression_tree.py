@@ -161,7 +161,18 @@ class Relation:
 class TaggedValue:
   """A value that equals only values with the same tag, such as a ratio or a time of day."""
 
-  tag: Literal['ratio', 'time', 'mod', 'text', 'builder']
+  tag: Literal[
+    'ratio',
+    'time',
+    'mod',
+    'text',
+    'builder',
+    'cases',
+    'piece',
+    'dimensions',
+    'logic',
+    'about',
+  ]
   items: tuple[Union['Tree', str], ...]
 
 
@@ -170,6 +181,7 @@ Tree = Union[
 ]
 TreeMap = Callable[[Tree], Tree | None]
 
+_MAX_PLACES = 30  # of a decimal
 MINUS_ONE = Number(fractions.Fraction(-1))
 INFINITY = Symbol('∞')
 MINUS_INFINITY = Product((MINUS_ONE, INFINITY))
@@ -202,6 +214,22 @@ def reciprocal(tree: Tree) -> Power:
 def quotient(numerator: Tree, denominator: Tree) -> Product:
   """Returns `numerator / denominator`."""
   return Product((numerator, reciprocal(denominator)))
+
+
+def is_literal(tree: Tree) -> bool:
+  """Returns True for a number as it is written: 7.07, -3, 6.02 * 10^23."""
+  match tree:
+    case Number(value):
+      return 10**_MAX_PLACES % value.denominator == 0
+    case Product((first, Power(Number(), Number()))):
+      return is_literal(first)
+    case Product(factors):
+      return (
+        len(factors) == 2 and factors[0] == MINUS_ONE and is_literal(factors[1])
+      )
+    case Degrees(value):
+      return is_literal(value)
+  return False
 
 
 def as_set(tree: Tree) -> Tree:

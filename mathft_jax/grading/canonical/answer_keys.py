@@ -10,6 +10,8 @@ Different kinds of answers have equal keys only in these cases:
 | a list | the set of its elements, in any order |
 | x = 5, f(x) = 5, x in S | the right side |
 | x = 1, y = 2 | the point (1, 2) |
+| x^2 - 1 = (x - 1)(x + 1) | its two equal sides |
+| 5 sqrt 2 ≈ 7.07 | the exact part |
 | x < 3, 2 < x, x != 1 | the set of solutions, if it is an interval or a union of intervals |
 | (1, 2) | both the point and the open interval |
 | \\pm 2 | the list of its readings, 2 and -2 |
@@ -26,6 +28,7 @@ from mathft_jax.grading.canonical import (
 )
 from mathft_jax.grading.expression_tree import (
   ELLIPSIS,
+  REAL_LINE,
   Call,
   Collection,
   Interval,
@@ -42,6 +45,7 @@ from mathft_jax.grading.expression_tree import (
   replace_topmost_nodes,
 )
 
+_OTHERWISE = TaggedValue('text', ('otherwise',))
 _MAX_SIGNS = 3  # independent signs of one answer
 
 
@@ -116,12 +120,68 @@ def _tagged_key(tree: TaggedValue) -> Hashable:
     value, modulus = operands
     remainder = Call('mod', (value, modulus))
     return ('mod', *map(scalar_keys.scalar_key, (remainder, modulus)))
+  if tree.tag in ('cases', 'piece'):
+    return _cases_key(tree)
+  if tree.tag == 'logic':
+    operator, left, right = tree.items
+    return ('logic', operator, *_logic_operands(operator, left, right))
   if tree.tag == 'text':
     return ('text', ''.join(map(str, tree.items)))
   keys: list[Hashable] = [tree.tag]
   for item in tree.items:
     keys.append(item if isinstance(item, str) else tree_key(item))
   return tuple(keys)
+
+
+def _logic_operands(operator: str, *operands: Tree) -> Iterator[Hashable]:
+  """Yields the set of the keys of the operands of nested formulas with one operator."""
+  keys: set[Hashable] = set()
+  for operand in operands:
+    is_same = isinstance(operand, TaggedValue) and operand.tag == 'logic'
+    if is_same and operand.items[0] == operator:
+      for inner in _logic_operands(*operand.items):
+        keys |= inner
+    else:
+      keys.add(tree_key(operand))
+  yield frozenset(keys)
+
+
+def _cases_key(tree: TaggedValue) -> Hashable:
+  """Returns the key of a value by cases: the set of values with their conditions."""
+  pieces = [tree] if tree.tag == 'piece' else list(tree.items)
+  conditions = [piece.items[1] for piece in pieces]
+  stated = [condition for condition in conditions if condition != _OTHERWISE]
+  keys = set()
+  for piece in pieces:
+    value, condition = piece.items
+    if condition == _OTHERWISE:
+      condition_key = _complement_key(stated)
+    else:
+      condition_key = _condition_key(condition)
+    keys.add((tree_key(value), condition_key))
+  return ('cases', frozenset(keys))
+
+
+def _condition_key(condition: Tree) -> Hashable:
+  if isinstance(condition, Relation):
+    try:
+      return interval_sets.set_key(condition, _reading_key)
+    except ArithmeticError:
+      return _reading_key(condition)
+  return tree_key(condition)
+
+
+def _complement_key(conditions: list[Tree]) -> Hashable:
+  """Returns the key of all real numbers without those of the conditions, if it is known."""
+  if not conditions or not all(isinstance(c, Relation) for c in conditions):
+    return tree_key(_OTHERWISE)
+  rest: Tree = REAL_LINE
+  for condition in conditions:
+    rest = SetOperation('∖', rest, condition)
+  try:
+    return interval_sets.set_key(rest, _reading_key)
+  except ArithmeticError:
+    return tree_key(_OTHERWISE)
 
 
 def _readings(tree: Tree) -> list[Tree]:

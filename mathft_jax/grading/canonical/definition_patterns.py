@@ -5,7 +5,6 @@ from mathft_jax.grading.expression_tree import (
   MINUS_ONE,
   Call,
   Collection,
-  Degrees,
   Power,
   Product,
   Symbol,
@@ -71,13 +70,13 @@ def _are_symbols(operands: tuple[Tree, ...]) -> bool:
 
 
 def _is_function_prefix(tree: Tree) -> bool:
-  """Returns True for f^{-1} and f o g; f^{-1}(x) and (f o g)(x) are parsed as products."""
+  """Returns True for f^{-1} and f ∘ g; f^{-1}(x) and (f ∘ g)(x) are parsed as products."""
   if isinstance(tree, Product):
     return all(map(_is_function_prefix, tree.factors))
+  if isinstance(tree, Call) and tree.function == '∘':
+    return all(map(_is_function_prefix, tree.arguments))
   if isinstance(tree, Power):
     tree = tree.base
-  elif isinstance(tree, Degrees):
-    tree = tree.value
   return isinstance(tree, Symbol) and tree.name in _FUNCTION_LETTERS
 
 

@@ -5,8 +5,12 @@
   if it has x, y and z. If it is linear in that variable, it has the key of the solution:
   `2x - y + 1 = 0`, `y = 2x + 1` and `2x + 1` are equal.
 - An inequality of one variable has the key of its solution set.
-- Any other relation is `E = 0` or `E < 0`. The ratios of the sample values of E are its key, so
-  terms may be moved and both sides may be multiplied by a number (a positive one for `<`).
+- An identity, such as `x^2 - 1 = (x - 1)(x + 1)`, has the key of its two equal sides.
+- Of `exact ≈ decimal` the exact part counts.
+- Any other relation between scalars is `E = 0` or `E < 0`. The ratios of the sample values of E are
+  its key, so terms may be moved and both sides may be multiplied by a number (a positive one for
+  `<`).
+- Other one-way relations keep their order; `A ⊃ B` is `B ⊂ A`.
 """
 
 from collections.abc import Callable, Hashable
@@ -22,13 +26,19 @@ from mathft_jax.grading.expression_tree import (
   Collection,
   Relation,
   Symbol,
+  TaggedValue,
   Tree,
   difference,
+  is_literal,
   is_scalar,
   variable_names,
 )
 
 KeyFunction = Callable[[Tree], Hashable]
+
+# Relation -> the same relation read from right to left.
+_MIRRORED = dict(zip('>≥∋←≫⊃⊇≻⪰≳⊳', '<≤∈→≪⊂⊆≺⪯≲⊲'))
+_SYMMETRIC = frozenset('≠⇔∝∼≅∥⊥≢∦≁≇')
 
 _SOLVED_FOR = {frozenset('xy'): ('y', 'x'), frozenset('xyz'): ('z',)}
 
@@ -40,6 +50,10 @@ def relation_key(relation: Relation, key_of: KeyFunction) -> Hashable:
     relation: an equation, an inequality, a membership or a chain of them.
     key_of: returns the key of any tree.
   """
+  if '≈' in relation.operators:
+    return key_of(_exact_part(relation))
+  if relation.operators == ('↦',):
+    return _map_key(*relation.sides, key_of)
   if set(relation.operators) == {'='}:
     *others, last = relation.sides
     if len(others) > 1:
@@ -56,6 +70,8 @@ def relation_key(relation: Relation, key_of: KeyFunction) -> Hashable:
 def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
   expression = difference(left, right)
   if is_figure_name(left) and is_figure_name(right):  # AB = CD
+    if scalar_keys.is_zero(expression):
+      return key_of(right)
     return ('equation', *scalar_keys.ratios_to_first_nonzero(expression))
 
   left_names = variable_names(left)
@@ -75,10 +91,66 @@ def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
   names = left_names | right_names
   if not names:
     return key_of(right)
+  if scalar_keys.is_zero(expression):  # an identity has the key of its sides
+    return key_of(right)
   solution = _solve_for_default_variable(expression, names)
   if solution:
     return key_of(solution)
   return ('equation', *scalar_keys.ratios_to_first_nonzero(expression))
+
+
+def _exact_part(relation: Relation) -> Tree:
+  """Returns the part of a chain with `≈` that counts: the exact value, not the rounded decimal.
+
+  A decimal counts if the other parts are a name (`x ≈ 3.14`) or have variables.
+  """
+  parts = _parts_between_approximations(relation)
+  values = [_value_of_part(part) for part in parts]
+  exact, literals = [], []
+  for part, value in zip(parts, values):
+    (literals if is_literal(value) else exact).append(part)
+  definition = exact[0] if exact and exact[0] is parts[0] else None
+  if definition is not None and not isinstance(definition, Relation):
+    names_value = is_definable(definition) or is_function_of_names(definition)
+    if names_value and len(parts) > 1:
+      rest = exact[1:] or literals
+      return Relation((definition, rest[0]), ('=',))
+  for part in exact:
+    if not literals or not variable_names(_value_of_part(part)):
+      return part
+  return (literals or exact)[0]
+
+
+def _parts_between_approximations(relation: Relation) -> list[Tree]:
+  parts: list[Tree] = []
+  sides, operators = [relation.sides[0]], []
+  for operator, side in zip(
+    (*relation.operators, '≈'), (*relation.sides[1:], None)
+  ):
+    if operator == '≈':
+      is_single = len(sides) == 1
+      part = Relation(tuple(sides), tuple(operators))
+      parts.append(sides[0] if is_single else part)
+      sides, operators = [], []
+    else:
+      operators.append(operator)
+    if side is not None:
+      sides.append(side)
+  return parts
+
+
+def _value_of_part(part: Tree) -> Tree:
+  return part.sides[-1] if isinstance(part, Relation) else part
+
+
+def _map_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
+  """Returns the key of `x ↦ x^2` or `f: x ↦ x^2`: the expression, if it has the variable."""
+  variable = left
+  if isinstance(left, TaggedValue) and left.tag == 'ratio':
+    variable = left.items[-1]
+  if isinstance(variable, Symbol) and variable.name in variable_names(right):
+    return key_of(right)
+  return ('↦', key_of(left), key_of(right))
 
 
 def _solve_for_default_variable(
@@ -120,8 +192,8 @@ def _conditions_key(relation: Relation, key_of: KeyFunction) -> Hashable:
   conditions = set()
   sides = relation.sides
   for left, operator, right in zip(sides, relation.operators, sides[1:]):
-    if operator in '>≥':
-      operator = linear_solutions.FLIPPED_OPERATOR[operator]
+    if operator in _MIRRORED:
+      operator = _MIRRORED[operator]
       left, right = right, left
     expression = difference(left, right)
     if (
@@ -134,6 +206,8 @@ def _conditions_key(relation: Relation, key_of: KeyFunction) -> Hashable:
         expression, signed=operator in '<≤'
       )
       conditions.add((operator, *ratios))
+    elif operator in _SYMMETRIC:
+      conditions.add((operator, frozenset((key_of(left), key_of(right)))))
     else:
       conditions.add((operator, key_of(left), key_of(right)))
   return ('conditions', frozenset(conditions))

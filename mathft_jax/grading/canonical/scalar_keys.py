@@ -53,6 +53,15 @@ def scalar_key(tree: Tree) -> Hashable:
   return number_or_function_key(values, widest_bits)
 
 
+def is_zero(tree: Tree) -> bool:
+  """Returns True for a scalar that is 0 at all sample points; False if it has no value."""
+  try:
+    values, _ = evaluate_at_points(tree)
+  except ArithmeticError:
+    return False
+  return not any(values)
+
+
 def ratios_to_first_nonzero(
   tree: Tree, signed: bool = False
 ) -> list[Component]:

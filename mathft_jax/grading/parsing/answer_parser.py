@@ -2,22 +2,24 @@
 
   parse_answer(tokenize_answer('x = 2 or x = 3'))
 
-The grammar, of which this module implements the rules from `answer` to `set` and `enclosed`, and
-`expression_parser` the others:
+The grammar, of which this module implements the rules from `answer` to `set`, `bracket_parser` and
+`environment_parser` the rule `enclosed`, and `expression_parser` the others:
 
-  answer    := statement (separator statement)*            separator: , ; and or (line break)
-  statement := side (relation side)* ['pmod' argument]     relation: = ≡ < ≤ > ≥ ≠ ∈ →
-  side      := set (':' set)* | time | words
+  answer    := piece (separator piece)*                    separator: , ; and or ∧ ∨ (line break)
+  piece     := statement [('if' | 'when' | ...) statement | 'otherwise']
+  statement := side (relation side)* ['pmod' argument]     relation: = ≡ ≈ < ≤ > ≥ ≠ ∈ → ⊂ ≪ ...
+  side      := set (':' set)* | set ('by' set)* | time | words
   set       := sum (('∪' | '∩' | '∖') sum)*
   sum       := signs product (('+' | '-' | '±' | '∓') product)*
-  product   := power (['*' | '/' | 'mod'] power)* [unit]
+  product   := power (['*' | '/' | 'mod' | '∘' | ...] power)* [unit]
   power     := suffixed ['^' exponent]
   suffixed  := primary ('!' | '°' | "'" | '_' index)*
   primary   := number | name | function argument | enclosed | structure
   enclosed  := ( answer ) | [ answer ] | { answer } | \\{ answer [ '|' answer ] \\} | '|' sum '|'
+             | environment
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 
 from mathft_jax.grading.expression_tree import (
@@ -27,21 +29,19 @@ from mathft_jax.grading.expression_tree import (
   Call,
   Collection,
   Interval,
-  Matrix,
   Relation,
   SetOperation,
   Symbol,
   TaggedValue,
   Tree,
   as_set,
-  quotient,
+  is_literal,
 )
-from mathft_jax.grading.parsing import english_words
+from mathft_jax.grading.parsing import bracket_parser, english_words
 from mathft_jax.grading.parsing.expression_parser import (
   parse_argument,
   parse_operand,
   parse_sum,
-  require_operand,
 )
 from mathft_jax.grading.parsing.lexer import Token
 from mathft_jax.grading.parsing.token_cursor import (
@@ -50,20 +50,11 @@ from mathft_jax.grading.parsing.token_cursor import (
   ParseError,
 )
 
-_RELATIONS = ('=', '≡', '<', '≤', '>', '≥', '≠', '∈', '→')
+_RELATIONS = tuple('=≡≈<≤>≥≠∈∉∋→←⇔↦≪≫⊂⊆⊃⊇⊄⊈≺≻⪯⪰≲≳⊲⊳⊢⊨∝∼≅∥⊥≢∤∦≁≇')
+_ORDER = frozenset('<>≤≥≠∈')
 _SET_OPERATORS = ('∪', '∩', '∖')
-_SEPARATORS = (',', ';', 'and', 'or', '\\\\')
-_CLOSING = {
-  '(': (')', ']'),
-  '[': (']', ')'),
-  '⟨': ('⟩',),
-  '⌊': ('⌋',),
-  '⌈': ('⌉',),
-}
-_ENVIRONMENTS = (
-  'matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array cases aligned align '
-  'gathered split equation'
-).split()
+_SEPARATORS = (',', ';', 'and', 'or', '∧', '∨', '\\\\')
+_LOGIC = ('∧', '∨')
 _union = functools.partial(SetOperation, '∪')
 
 
@@ -75,8 +66,15 @@ def parse_answer(tokens: Sequence[Token]) -> Tree:
   """
   if _is_capital_word(tokens):
     return TaggedValue('text', tuple(token.text.lower() for token in tokens))
-  cursor = Cursor(tokens, _parse_enclosed, parse_operand, parse_argument)
-  tree = _parse_infix_command(cursor, _parse_list(cursor))
+  cursor = Cursor(
+    tokens,
+    _parse_list,
+    parse_statement,
+    bracket_parser.parse_enclosed,
+    parse_operand,
+    parse_argument,
+  )
+  tree = bracket_parser.parse_infix_command(cursor, _parse_list(cursor))
   if tree == ELLIPSIS:
     raise ParseError('The answer is only an ellipsis.')
   if cursor.kind != 'end':
@@ -99,25 +97,69 @@ def _is_capital_word(tokens: Sequence[Token]) -> bool:
   return True
 
 
-def _list_items(tree: Tree) -> tuple[Tree, ...]:
-  """Returns the items of a list without brackets, or the tree alone."""
-  if isinstance(tree, Collection) and tree.kind == 'list':
-    return tree.items
-  return (tree,)
-
-
 def _parse_list(cursor: Cursor) -> Tree:
   """answer := statement (separator statement)*"""
-  items = [_parse_statement(cursor)]
+  items = [_parse_piece(cursor)]
   while separator := _accept_separators(cursor):
-    item = _parse_statement(cursor)
-    if _are_joined_conditions(separator, items[-1], item):
+    if cursor.kind == 'end':
+      break
+    is_hedged = _at_hedge(cursor)
+    item = _parse_piece(cursor)
+    if separator in _LOGIC and _is_formula(items[-1]) and _is_formula(item):
+      cursor.enter()  # without leave(): formulas are nested to the left
+      items[-1] = TaggedValue('logic', (separator, items[-1], item))
+    elif _are_joined_conditions(separator, items[-1], item):
       cursor.enter()  # without leave(): set operations are nested to the left
-      operator = '∪' if separator == 'or' else '∩'
+      operator = '∪' if separator in ('or', '∨') else '∩'
       items[-1] = SetOperation(operator, items[-1], item)
+    elif is_hedged and is_literal(item) and not is_literal(items[-1]):
+      continue  # 5 sqrt 2, or about 7.07
     else:
       items.append(item)
-  return items[0] if len(items) == 1 else Collection('list', tuple(items))
+  if len(items) == 1:
+    return items[0]
+  if all(_is_piece(item) for item in items):
+    return TaggedValue('cases', tuple(items))
+  return Collection('list', tuple(items))
+
+
+def _parse_piece(cursor: Cursor) -> Tree:
+  """Parses a statement and, after `if` or `otherwise`, its condition."""
+  value = parse_statement(cursor)
+  while cursor.kind == 'word':
+    word = cursor.text.lower()
+    if word in english_words.OTHERWISE_WORDS:
+      cursor.take()
+      otherwise = TaggedValue('text', ('otherwise',))
+      return TaggedValue('piece', (value, otherwise))
+    if word not in english_words.CONDITION_WORDS:
+      break
+    cursor.take()
+    if cursor.kind == 'word' and cursor.text in ('that', 'all', 'any'):
+      cursor.take()
+    cursor.enter()  # without leave(): conditions are nested to the left
+    value = TaggedValue('piece', (value, parse_statement(cursor)))
+  return value
+
+
+def _is_piece(tree: Tree) -> bool:
+  return isinstance(tree, TaggedValue) and tree.tag == 'piece'
+
+
+def _is_formula(tree: Tree) -> bool:
+  """Returns True for an operand of logic: a letter, a negation, or such a formula."""
+  if isinstance(tree, TaggedValue):
+    return tree.tag == 'logic'
+  return isinstance(tree, Symbol) or (
+    isinstance(tree, Call) and tree.function == '¬'
+  )
+
+
+def _at_hedge(cursor: Cursor) -> bool:
+  """Returns True before a rounded value: `about 7.07`, `≈ 7.07`."""
+  is_word = cursor.kind == 'word'
+  is_hedge = is_word and cursor.text.lower() in english_words.HEDGE_WORDS
+  return is_hedge or cursor.text in ('≈', '∼')
 
 
 def _accept_separators(cursor: Cursor) -> str:
@@ -125,7 +167,7 @@ def _accept_separators(cursor: Cursor) -> str:
   separator = following = cursor.accept(*_SEPARATORS)
   while following:
     following = cursor.accept(*_SEPARATORS)
-    if following in ('and', 'or'):
+    if following in ('and', 'or', *_LOGIC):
       separator = following
   return separator
 
@@ -147,18 +189,18 @@ def _are_joined_conditions(separator: str, left: Tree, right: Tree) -> bool:
   if not isinstance(left, Relation) or not isinstance(right, Relation):
     return False
   num_inequalities = _has_inequality(left) + _has_inequality(right)
-  if separator == 'or':
+  if separator in ('or', '∨'):
     return num_inequalities >= 1
-  return separator == 'and' and num_inequalities == 2
+  return separator in ('and', '∧') and num_inequalities == 2
 
 
 def _has_inequality(relation: Relation) -> bool:
-  return any(operator != '=' for operator in relation.operators)
+  return not _ORDER.isdisjoint(relation.operators)
 
 
-def _parse_statement(cursor: Cursor) -> Tree:
+def parse_statement(cursor: Cursor) -> Tree:
   """statement := side (relation side)* ['pmod' argument]"""
-  cursor.accept('=')
+  cursor.accept('=', '≈', '∼')
   cursor.statement_start = cursor.position
   sides = [_parse_side(cursor)]
   operators: list[str] = []
@@ -192,6 +234,11 @@ def _parse_side(cursor: Cursor) -> Tree:
   if time:
     return time
   parts = [_parse_set(cursor)]
+  while cursor.kind == 'word' and cursor.text == 'by':
+    cursor.take()
+    parts.append(_parse_set(cursor))
+  if len(parts) > 1:
+    return TaggedValue('dimensions', tuple(parts))
   while cursor.allows_ratios and cursor.accept(':'):
     first = parts[0]
     if isinstance(first, TaggedValue) and first.tag == 'text':
@@ -250,149 +297,3 @@ def _accept_set_operator(cursor: Cursor, left: Tree) -> str:
     cursor.take()
     return '∪'
   return operator
-
-
-def _parse_enclosed(cursor: Cursor, opening: str) -> Tree:
-  """Parses what follows the opening bracket `opening`, up to its closing bracket."""
-  parse = _ENCLOSED_PARSERS.get(opening)
-  if parse is None:
-    raise ParseError(f'{opening!r} is not an opening bracket.')
-  cursor.enter()
-  outer = (
-    cursor.open_bars,
-    cursor.allows_ratios,
-    cursor.statement_start,
-    cursor.in_matrix,
-  )
-  cursor.open_bars = 0
-  cursor.allows_ratios = opening != '\\{'
-  tree = parse(cursor, opening)
-  (
-    cursor.open_bars,
-    cursor.allows_ratios,
-    cursor.statement_start,
-    cursor.in_matrix,
-  ) = outer
-  cursor.leave()
-  return tree
-
-
-def _parse_brackets(cursor: Cursor, opening: str) -> Tree:
-  """Parses round, square, angle, floor or ceiling brackets."""
-  is_row = cursor.in_matrix
-  cursor.in_matrix = opening == '[' and cursor.text == '['
-  inside = _parse_list(cursor)
-  has_rows = cursor.in_matrix
-  closing = cursor.expect(*_CLOSING[opening])
-  if opening in '⌊⌈':
-    return Call('floor' if opening == '⌊' else 'ceil', (inside,))
-
-  items = _list_items(inside)
-  low_closed, high_closed = opening == '[', closing == ']'
-  is_square = low_closed and high_closed
-  if len(items) != 2 and low_closed != high_closed:
-    raise ParseError(f'An interval has 2 ends; found {len(items)}.')
-  rows = tuple(map(_row_entries, items))
-  if has_rows and is_square and all(rows):
-    return Matrix(rows)
-  if len(items) == 1:
-    return Collection('tuple', items) if is_row and is_square else inside
-  if not low_closed and not high_closed:
-    return Collection('tuple', items)
-  if any(isinstance(item, Collection) for item in items):
-    return Collection('list', items)  # [(1, 2), (3, 4)]
-  if len(items) == 2:
-    return Interval(*items, low_closed, high_closed)
-  return Collection('tuple', items)
-
-
-def _row_entries(item: Tree) -> tuple[Tree, ...]:
-  """Returns the entries of a matrix row `[a, b, ...]`, or () for anything else."""
-  if isinstance(item, Interval) and item.low_closed and item.high_closed:
-    return (item.low, item.high)
-  if isinstance(item, Collection) and item.kind == 'tuple':
-    return item.items
-  return ()
-
-
-def _parse_group(cursor: Cursor, _: str) -> Tree:
-  """Parses a LaTeX group `{...}`. It is layout, except that a list in braces is a set."""
-  inside = _parse_infix_command(cursor, _parse_list(cursor))
-  cursor.expect('}')
-  if isinstance(inside, Collection) and inside.kind == 'list':
-    return Collection('set', inside.items)
-  return inside
-
-
-def _parse_infix_command(cursor: Cursor, left: Tree) -> Tree:
-  r"""Parses `a \over b` and `n \choose k`, which take all of the group before them as operand."""
-  if cursor.accept('\\over'):
-    return quotient(*_parse_operands(cursor, left))
-  if cursor.accept('\\choose'):
-    return Call('binomial', _parse_operands(cursor, left))
-  return left
-
-
-def _parse_operands(cursor: Cursor, left: Tree) -> tuple[Tree, Tree]:
-  return require_operand(left), require_operand(_parse_list(cursor))
-
-
-def _parse_set_braces(cursor: Cursor, _: str) -> Tree:
-  r"""Parses a set `\{1, 2\}` or a set builder `\{x | x > 1\}`."""
-  if cursor.accept('\\}'):
-    return Collection('set', ())
-  inside = _parse_list(cursor)
-  if not cursor.accept('|', ':'):
-    cursor.expect('\\}')
-    return Collection('set', _list_items(inside))
-
-  condition = _parse_list(cursor)
-  cursor.expect('\\}')
-  element = inside.sides[0] if isinstance(inside, Relation) else inside
-  if isinstance(element, Symbol):
-    return condition
-  return TaggedValue('builder', (inside, condition))
-
-
-def _parse_absolute_value(cursor: Cursor, bar: str) -> Tree:
-  cursor.open_bars = 1
-  inside = parse_sum(cursor)
-  cursor.expect(bar)
-  return Call('abs', (inside,))
-
-
-def _parse_environment(cursor: Cursor, begin: str) -> Tree:
-  """Parses the cells up to `end:`; returns a matrix, a determinant or a list of statements."""
-  name = begin.partition(':')[2]
-  rows = _parse_rows(cursor, f'end:{name}')
-  if not rows:
-    raise ParseError(f'The environment {name} is empty.')
-  if not name.endswith(('matrix', 'array')):
-    cells = sum(rows, ())
-    return Collection('list', cells)
-  if any(len(row) != len(rows[0]) for row in rows):
-    raise ParseError('The rows of the matrix have different lengths.')
-  matrix = Matrix(tuple(rows))
-  is_determinant = name in ('vmatrix', 'Vmatrix')
-  return Call('det', (matrix,)) if is_determinant else matrix
-
-
-def _parse_rows(cursor: Cursor, end: str) -> list[tuple[Tree, ...]]:
-  """Returns the cells of each non-empty row up to the token `end`."""
-  rows: list[list[Tree]] = [[]]
-  while not cursor.accept(end):
-    if cursor.accept('\\\\'):
-      rows.append([])
-    elif not cursor.accept('&', ','):
-      rows[-1].append(_parse_statement(cursor))
-  return [tuple(row) for row in rows if row]
-
-
-_ENCLOSED_PARSERS: dict[str, Callable[[Cursor, str], Tree]] = {
-  **dict.fromkeys(_CLOSING, _parse_brackets),
-  **{f'begin:{name}': _parse_environment for name in _ENVIRONMENTS},
-  '{': _parse_group,
-  '\\{': _parse_set_braces,
-  '|': _parse_absolute_value,
-  '‖': _parse_absolute_value,
-}

@@ -9,7 +9,13 @@ numbers in words by digits, and join the digits of a numeral with a stated base.
 
 from collections.abc import Sequence
 
-from mathft_jax.grading.parsing import english_words, lexer
+from mathft_jax.grading.parsing import (
+  conditions,
+  english_words,
+  lexer,
+  token_passes,
+  word_phrases,
+)
 from mathft_jax.grading.parsing.lexer import Token
 
 _FINAL_PUNCTUATION = ('\\\\', '\\', '.', ',', ';', ':')
@@ -28,7 +34,10 @@ def tokenize_answer(text: str) -> list[Token]:
   tokens = _remove_enclosing(tokens)
   tokens = _replace_angle_brackets(tokens)
   tokens = _replace_outward_brackets(tokens)
-  tokens = _replace_number_words(tokens)
+  tokens = token_passes.simplify_scripts(tokens)
+  tokens = word_phrases.replace_words(tokens)
+  tokens = token_passes.mark_dimensions(tokens)
+  tokens = conditions.remove_integer_conditions(tokens)
   return _join_based_numerals(tokens)
 
 
@@ -62,7 +71,8 @@ def _remove_enclosing(tokens: list[Token]) -> list[Token]:
   first, second = tokens[0].text.lower(), tokens[1]
   if len(tokens) == 2 and tokens[0].kind == 'name' and second.text == ')':
     return tokens[:1]
-  if first in english_words.ARTICLES and second.kind == 'word':
+  is_the_x = first == 'the' and second.kind == 'name'  # the x-axis
+  if is_the_x or first in english_words.ARTICLES and second.kind == 'word':
     if second.text.lower() not in english_words.FRACTION_OR_SCALE_WORDS:
       return _remove_enclosing(tokens[1:])
   if first in english_words.CHOICE_WORDS and len(tokens) in (2, 4):
@@ -107,86 +117,6 @@ def _brackets_match(tokens: Sequence[Token]) -> bool:
     if depth < 0:
       return False
   return depth == 0
-
-
-def _replace_number_words(tokens: list[Token]) -> list[Token]:
-  """Replaces `twenty-one`, `two thirds`, `2.5 million`, `3 to 2` by numbers and operators."""
-  if all(token.kind != 'word' for token in tokens):
-    return tokens
-  result: list[Token] = []
-  index = 0
-  while index < len(tokens):
-    window = tokens[index : index + english_words.MAX_NUMBER_TOKENS]
-    value, length = _parse_number(window)
-    if length:
-      result.append(Token('number', str(value), tokens[index].gap))
-    else:
-      _add_token_of_word(result, tokens[index], tokens[index + 1 :])
-    index += max(length, 1)
-  return result
-
-
-def _add_token_of_word(
-  result: list[Token], token: Token, following: Sequence[Token]
-) -> None:
-  """Appends a token to `result`; a scale, fraction or operator in words becomes operators."""
-  word = token.text.lower() if token.kind == 'word' else ''
-  after_number = bool(result) and (
-    result[-1].kind == 'number' or result[-1].text == '}'
-  )
-  if word in english_words.SCALE_WORDS and after_number:
-    _add_operation(result, '*', english_words.SCALE_WORDS[word])
-  elif word in english_words.FRACTION_WORDS:
-    _add_denominator(result, english_words.FRACTION_WORDS[word])
-  elif word in english_words.OPERATOR_WORDS and (
-    word != 'to' or _is_between_numbers(result, following)
-  ):
-    operator = english_words.OPERATOR_WORDS[word]
-    result.append(Token('operator', operator, token.gap))
-  else:
-    result.append(token)
-
-
-def _add_operation(result: list[Token], operator: str, operand: int) -> None:
-  result.append(Token('operator', operator, False))
-  result.append(Token('number', str(operand), False))
-
-
-def _parse_number(tokens: Sequence[Token]) -> tuple[int, int]:
-  """Returns the value of the number words at the start and how many tokens they are, or (0, 0)."""
-  texts = [token.text.lower() for token in tokens]
-  starts_with_article = (
-    texts[0] == 'a'
-    and len(texts) > 1
-    and texts[1] in english_words.FRACTION_OR_SCALE_WORDS
-  )
-  if starts_with_article:
-    texts[0] = 'one'
-  elif tokens[0].kind != 'word':
-    return 0, 0
-  return english_words.parse_number_words(texts)
-
-
-def _add_denominator(result: list[Token], denominator: int) -> None:
-  """Appends `/ denominator`; `2 and 1` before it is a mixed number."""
-  if result and result[-1].text == '-':  # one-third
-    result.pop()
-  if not result or result[-1].kind != 'number':
-    result.append(Token('number', '1', False))
-  if (
-    len(result) > 2 and result[-2].text == 'and' and result[-3].kind == 'number'
-  ):
-    del result[-2]
-  _add_operation(result, '/', denominator)
-
-
-def _is_between_numbers(
-  before: Sequence[Token], after: Sequence[Token]
-) -> bool:
-  if not before or not after or before[-1].kind != 'number':
-    return False
-  next_word = after[0].text.lower()
-  return after[0].kind == 'number' or next_word in english_words.NUMBER_WORDS
 
 
 def _join_based_numerals(tokens: list[Token]) -> list[Token]:

@@ -33,14 +33,54 @@ _FRACTIONS = {
   'ninth': 9,
   'tenth': 10,
 }
+_LONG_FRACTIONS = {
+  'eleventh': 11,
+  'twelfth': 12,
+  'thirteenth': 13,
+  'fourteenth': 14,
+  'fifteenth': 15,
+  'sixteenth': 16,
+  'seventeenth': 17,
+  'eighteenth': 18,
+  'nineteenth': 19,
+  'twentieth': 20,
+  'thirtieth': 30,
+  'fortieth': 40,
+  'fiftieth': 50,
+  'hundredth': 100,
+  'thousandth': 10**3,
+  'millionth': 10**6,
+  'billionth': 10**9,
+}
+_SINGULAR_FRACTIONS = {**_FRACTIONS, **_LONG_FRACTIONS}
 # Word -> denominator.
 FRACTION_WORDS = {
-  **_FRACTIONS,
-  **{f'{word}s': value for word, value in _FRACTIONS.items()},
+  **_SINGULAR_FRACTIONS,
+  **{f'{word}s': value for word, value in _SINGULAR_FRACTIONS.items()},
   'halves': 2,
 }
+# Words that are a fraction only after a number (one twelfth); without one they are ordinals.
+ORDINALS = {
+  'first': 1,
+  'second': 2,
+  **{word: value for word, value in _FRACTIONS.items() if value > 4},
+  'third': 3,
+  'fourth': 4,
+  **_LONG_FRACTIONS,
+}
+# Word -> factor: five dozen, two score.
+MULTIPLE_WORDS = {
+  'dozen': 12,
+  'dozens': 12,
+  'score': 20,
+  'scores': 20,
+  'gross': 144,
+}
+POWER_WORDS = {'squared': 2, 'cubed': 3}
 # After "a", which then means one: a third, a hundred.
-FRACTION_OR_SCALE_WORDS = frozenset({*_FRACTIONS, *SCALE_WORDS})
+FRACTION_OR_SCALE_WORDS = frozenset(
+  {*_SINGULAR_FRACTIONS, *SCALE_WORDS, *MULTIPLE_WORDS}
+)
 
 OPERATOR_WORDS = {
   'minus': '-',
@@ -48,7 +88,43 @@ OPERATOR_WORDS = {
   'to': ':',
   'choose': '\\choose',
   'except': '∖',
+  'excluding': '∖',
 }
+# Words between two operands, longest first, and the operator that they mean.
+INFIX_PHRASES = (
+  (('raised', 'to', 'the', 'power', 'of'), '^'),
+  (('raised', 'to', 'the', 'power'), '^'),
+  (('to', 'the', 'power', 'of'), '^'),
+  (('to', 'the', 'power'), '^'),
+  (('raised', 'to'), '^'),
+  (('divided', 'by'), '/'),
+  (('multiplied', 'by'), '*'),
+  (('out', 'of'), '/'),
+  (('times',), '*'),
+  (('plus',), '+'),
+  (('over',), '/'),
+  (('equals',), '='),
+  (('is', 'equal', 'to'), '='),
+)
+# Words before an operand, and the function that they mean.
+PREFIX_PHRASES = (
+  (('the', 'square', 'root', 'of'), 'sqrt'),
+  (('square', 'root', 'of'), 'sqrt'),
+  (('the', 'cube', 'root', 'of'), 'cbrt'),
+  (('cube', 'root', 'of'), 'cbrt'),
+)
+# Words before the condition of a value: x^2 if x > 0.
+CONDITION_WORDS = frozenset('if when whenever for provided where with'.split())
+OTHERWISE_WORDS = frozenset('otherwise else elsewhere'.split())
+QUANTIFIERS = frozenset('all any every each some'.split())
+ORDINAL_SUFFIXES = ('st', 'nd', 'rd', 'th')
+# Words of two letters that are no product of variables.
+_TWO_LETTER_WORDS = frozenset(
+  'am an as at be by do go he if in is it me mm my no of ok on or pm so to up us we'.split()
+)
+# Characters of Chinese and Japanese words after a number that change it.
+_NUMBER_CHANGING_CHARACTERS = frozenset('折成半多余几上下左右不负之点万亿千百')
+_CJK_UNITS_WITH_THESE = ('千米', '千克', '千瓦', '百分')
 ARTICLES = ('a', 'an', 'the')
 CHOICE_WORDS = ('option', 'choice')
 EMPTY_SET_PHRASES = (('empty', 'set'), ('null', 'set'))
@@ -72,7 +148,7 @@ UNIT_WORDS = frozenset(
     'liter liters litre litres second seconds minute minutes hour hours day days week weeks '
     'month months year years square squared cubic cubed unit units way ways pieces points '
     'people students integers per each total st nd rd th cup cups box bag jar can egg eggs pie '
-    'pies pen car bus man men cat dog row rows lap laps hat toy toys bit bits'
+    'pies pen car bus man men cat dog row rows lap laps hat toy toys bit bits pair pairs'
   ).split()
 )
 
@@ -92,11 +168,20 @@ _VOWELS = frozenset('aeiou')
 _MIN_WORD_LENGTH = 4  # letters of a word that is in no list
 
 
+_NUMBER_TABLES = (
+  NUMBER_WORDS,
+  FRACTION_WORDS,
+  ORDINALS,
+  MULTIPLE_WORDS,
+  POWER_WORDS,
+)
+
+
 def is_english_word(run: str) -> bool:
   """Returns True if a run of letters is a word, False if it is a product of variables."""
   lower = run.lower()
   is_listed = lower in _SHORT_WORDS or run in _MONTHS
-  if is_listed or lower in NUMBER_WORDS or lower in FRACTION_WORDS:
+  if is_listed or any(lower in words for words in _NUMBER_TABLES):
     return not run.isupper() or len(run) > 2
 
   has_vowel = bool(_VOWELS & set(lower))
@@ -107,6 +192,19 @@ def is_english_word(run: str) -> bool:
   # Letters in alphabetical order are names of points or variables: abcd, wxyz.
   is_alphabetical = all(map(str.__lt__, run, run[1:]))
   return (has_vowel or 'y' in lower) and not is_alphabetical
+
+
+def is_product_of_letters(word: str) -> bool:
+  """Returns True for two upright letters that are variables, such as `\\mathrm{gb}`."""
+  is_pair = len(word) == 2 and word.isascii() and word.islower()
+  return is_pair and word not in _TWO_LETTER_WORDS
+
+
+def changes_number(word: str) -> bool:
+  """Returns True for a word in another script that changes the number before it."""
+  if word.isascii() or word.startswith(_CJK_UNITS_WITH_THESE):
+    return False
+  return not _NUMBER_CHANGING_CHARACTERS.isdisjoint(word)
 
 
 def is_listed_word(run: str) -> bool:

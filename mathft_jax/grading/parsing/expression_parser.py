@@ -3,6 +3,8 @@
 It is the lower half of the grammar in `answer_parser.py`; `parse_sum` is its entry point.
 """
 
+from fractions import Fraction
+
 from mathft_jax.grading.expression_tree import (
   ELLIPSIS,
   Call,
@@ -24,11 +26,12 @@ from mathft_jax.grading.expression_tree import (
   reciprocal,
 )
 from mathft_jax.grading.parsing import (
-  english_words,
   function_calls,
   identifiers,
   latex_structures,
+  notation,
   number_parser,
+  units,
 )
 from mathft_jax.grading.parsing.token_cursor import (
   Cursor,
@@ -82,6 +85,11 @@ def _parse_product(cursor: Cursor) -> Tree:
       factors.append(_parse_signed_power(cursor))
     elif cursor.accept('/'):
       factors.append(reciprocal(_parse_signed_power(cursor)))
+    elif operator := _accept_ordered_operator(cursor):
+      operands = (_product_of(factors), _parse_signed_power(cursor))
+      if operator in notation.COMMUTING_OPERATORS:
+        operands = tuple(sorted(operands, key=repr))
+      factors = [Call(operator, operands)]
     elif cursor.accept('mod'):
       dividend = _product_of(factors)
       factors = [Call('mod', (dividend, _parse_signed_power(cursor)))]
@@ -90,8 +98,18 @@ def _parse_product(cursor: Cursor) -> Tree:
     else:
       break
   if not isinstance(factors[-1], TaggedValue):
-    _skip_unit(cursor)
+    units.skip_unit(cursor)
   return _product_of(factors)
+
+
+def _accept_ordered_operator(cursor: Cursor) -> str:
+  """Takes an operator between operands that has no value, such as `∘` or `⊗`."""
+  following = cursor.peek(1)
+  starts_operand = (
+    following.kind in ('name', 'function', 'number', 'structure')
+    or following.text in _OPENING
+  )
+  return cursor.accept(*notation.ORDERED_OPERATORS) if starts_operand else ''
 
 
 def _product_of(factors: list[Tree]) -> Tree:
@@ -134,32 +152,10 @@ def _at_factor(cursor: Cursor, left: Tree) -> bool:
   if token.text in ('|', '‖'):
     return not cursor.open_bars and cursor.allows_ratios
   if token.text == '(' and (
-    following.text == 'mod' or following.kind == 'word'
+    following.text in ('mod', '≈') or following.kind == 'word'
   ):
-    return False  # (mod 3), (square units)
+    return False  # (mod 3), (square units), (≈ 3.16)
   return token.kind in ('name', 'function') or token.text in _OPENING
-
-
-def _skip_unit(cursor: Cursor) -> None:
-  """Skips units and their exponents: `cm^2`, `miles per hour`, `km/h`, `-inch`."""
-  if (
-    cursor.text == '-'
-    and cursor.peek(1).text.lower() in english_words.UNIT_WORDS
-  ):
-    cursor.take()
-  while cursor.kind == 'word' and cursor.text not in english_words.HALF_DAYS:
-    cursor.take()
-    if cursor.text == '^' and cursor.kind == 'operator':
-      cursor.take()
-      _parse_exponent(cursor)
-    if cursor.text in ('/', '*', '-') and cursor.peek(1).kind == 'word':
-      cursor.take()
-    elif cursor.text == '/' and cursor.peek(1).kind == 'name':
-      cursor.position += 2
-  if cursor.text == '(' and cursor.peek(1).kind == 'word':
-    cursor.take()
-    _skip_unit(cursor)
-    cursor.expect(')')
 
 
 def _parse_power(cursor: Cursor) -> Tree:
@@ -169,8 +165,6 @@ def _parse_power(cursor: Cursor) -> Tree:
     if _at_degree_sign(cursor, base):
       cursor.position += 3 if cursor.text == '{' else 1
       base = _parse_degrees(cursor, base)
-    elif cursor.accept("'") and isinstance(base, Symbol):
-      base = Symbol(base.name + "'")
     else:
       base = Power(require_operand(base), _parse_exponent(cursor))
     base = _parse_suffixes(cursor, base)
@@ -187,7 +181,7 @@ def _at_degree_sign(cursor: Cursor, base: Tree) -> bool:
   sign = cursor.text
   if sign == '{' and cursor.peek(2).text == '}':
     sign = cursor.peek(1).text
-  return sign == '°' or (sign == 'o' and isinstance(base, Number))
+  return sign in ('°', '∘') or (sign == 'o' and isinstance(base, Number))
 
 
 def _parse_exponent(cursor: Cursor) -> Tree:
@@ -215,25 +209,55 @@ def _parse_suffixes(cursor: Cursor, tree: Tree) -> Tree:
       is_double = not cursor.peek().gap and cursor.accept('!')
       function = 'factorial2' if is_double else 'factorial'
       tree = Call(function, (require_operand(tree),))
-    elif cursor.accept('°'):
+    elif cursor.accept('°') or _accept_ring_of_degrees(cursor, tree):
       tree = _parse_degrees(cursor, tree)
     elif cursor.text == '_' and isinstance(tree, (Symbol, Number)):
       cursor.take()
       name = tree.name if isinstance(tree, Symbol) else str(tree.value)
-      tree = Symbol(f'{name}_{_parse_index(cursor)}')
+      letter = name.rstrip("'")
+      tree = Symbol(f'{letter}_{_parse_index(cursor)}{name[len(letter) :]}')
     elif cursor.text == "'" and isinstance(tree, Symbol):
       cursor.take()
       symbol = Symbol(tree.name + "'")
       tree = identifiers.parse_call_of_symbol(cursor, symbol) or symbol
+    elif cursor.accept("'"):
+      if isinstance(tree, Number):  # feet or, with two primes, inches
+        cursor.accept("'")
+        if cursor.kind == 'number':
+          raise ParseError('Feet and inches are two quantities.')
+      else:
+        cursor.enter()  # without leave(): each derivative is one level deeper
+        tree = Call("'", (require_operand(tree),))
     else:
       return tree
 
 
+def _accept_ring_of_degrees(cursor: Cursor, tree: Tree) -> bool:
+  r"""Takes the `\\circ` of `90 \\circ`; between other operands it is composition."""
+  if cursor.text != '∘' or not isinstance(tree, Number):
+    return False
+  return bool(cursor.accept('∘'))
+
+
 def _parse_degrees(cursor: Cursor, tree: Tree) -> Degrees:
-  """Parses degrees of an angle or of a temperature; C or F after the sign is a unit."""
+  """Parses degrees, minutes and seconds; C or F after the sign of a temperature is a unit."""
   if cursor.kind == 'name' and cursor.text in ('C', 'F'):
     cursor.take()
-  return Degrees(require_operand(tree))
+  parts = [require_operand(tree)]
+  while len(parts) < 3 and _at_sixtieths(cursor, len(parts)):
+    text = cursor.take().text
+    cursor.position += len(parts)
+    scale = Number(Fraction(1, 60 ** len(parts)))
+    parts.append(Product((number_parser.literal_value(text), scale)))
+  return Degrees(parts[0] if len(parts) == 1 else Sum(tuple(parts)))
+
+
+def _at_sixtieths(cursor: Cursor, num_primes: int) -> bool:
+  """Returns True before a number with this many primes."""
+  if cursor.kind != 'number':
+    return False
+  marks = [cursor.peek(1 + index).text for index in range(num_primes + 1)]
+  return marks[:-1] == ["'"] * num_primes and marks[-1] != "'"
 
 
 def _parse_index(cursor: Cursor) -> str:
@@ -289,6 +313,8 @@ def _parse_primary(cursor: Cursor) -> Tree:
     return number_parser.parse_repeating_decimal(cursor, '0.')
   if text == '…':
     return ELLIPSIS
+  if text == '¬':
+    return Call('¬', (cursor.parse_operand(),))
   raise ParseError(f'Found {text!r}; expected an operand.')
 
 

@@ -6,6 +6,7 @@ from mathft_jax.grading.expression_tree import (
   Call,
   Collection,
   Constant,
+  Product,
   Symbol,
   TaggedValue,
   Tree,
@@ -92,6 +93,8 @@ def parse_words(cursor: Cursor, word: str) -> Tree:
     cursor.take()
     return Call(word, (cursor.parse_enclosed('('),))
 
+  if english_words.is_product_of_letters(word) and cursor.kind != 'word':
+    return Product((Symbol(word[0]), Symbol(word[1])))
   words = [word.lower()]
   while cursor.kind == 'word':
     words.append(cursor.take().text.lower())

@@ -54,6 +54,14 @@ def _parse_conjugate(cursor: Cursor) -> Tree:
   return Call('conj', (cursor.parse_argument(),))
 
 
+def _parse_accent(cursor: Cursor, accent: str) -> Tree:
+  r"""Parses the argument of `\\dot`, a derivative by time."""
+  argument = cursor.parse_argument()
+  if isinstance(argument, Symbol):
+    return Symbol(f'{argument.name} {accent}')
+  return Call(accent, (argument,))
+
+
 def _parse_blackboard_letter(cursor: Cursor) -> Tree:
   letter = cursor.parse_argument()
   if letter == Symbol('R'):
@@ -130,6 +138,10 @@ STRUCTURE_PARSERS: dict[str, Parse] = {
   'binom': _parse_binomial,
   'overline': _parse_conjugate,
   'bar': _parse_conjugate,
+  **{
+    accent: functools.partial(_parse_accent, accent=accent)
+    for accent in ('dot', 'ddot', 'dddot')
+  },
   'mathbb': _parse_blackboard_letter,
   'Bbb': _parse_blackboard_letter,
   'sum': functools.partial(_parse_series, function='sum'),

@@ -10,7 +10,11 @@ tokens of its words.
 import re
 from typing import NamedTuple
 
-from mathft_jax.grading.parsing import english_words, notation
+from mathft_jax.grading.parsing import (
+  letter_runs,
+  notation,
+  text_normalization,
+)
 
 MAX_LENGTH = 2000  # characters
 MAX_DEPTH = 40  # open brackets; answers of the MATH dataset have at most 5
@@ -19,7 +23,9 @@ _TOKEN = re.compile(
   r'(?P<space>[\s~]+)'
   r'|(?P<environment>\\(?:begin|end)\s*\{\s*[a-zA-Z]+\*?\s*\})'
   r'|\\(?P<command>[a-zA-Z]+|.)'
-  r'|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
+  r'|(?P<number>(?:\d+\.(?=\s*[-+*/^=<>,;)\]}&|%°]|\s*\\'
+  r'(?!(?:overline|bar|d?dot|[lcd]?dots[cb]?)\b|\\|end\b))'
+  r'|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
   r'|(?P<letters>[a-zA-Z]+)'
   r'|(?P<operator>\*\*|\+/-|<=|=<|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
   r'|(?P<other>.)',
@@ -36,10 +42,24 @@ _PLAIN_THOUSANDS = re.compile(
 )
 _LEADING_DIGITS = re.compile(r'[1-9]\d{0,2}(?:\d{3})*')
 _THREE_DIGITS = re.compile(r'\d{3}(?:\.\d+)?')
-_ESCAPED_COMMAND = re.compile(r'\\\\([a-zA-Z]+)')
 _COLUMN_FORMAT = re.compile(r'\s*\{[clr|\s]*\}')
 _HALF_DAY = re.compile(r'([apAP])\.?\s?[mM]\b\.?')
 _INVISIBLE_BRACKET = re.compile(r'\.')
+_NEGATED = re.compile(r'\s*(?:\\([a-zA-Z]+)|([=<>|]))')
+_VECTOR_POINTS = re.compile(r'\s*\{\s*([A-Z][A-Z\']+)\s*\}')
+_VECTOR = re.compile(
+  r'\s*\d*\s*\\(?:mathbf|vec|bm|boldsymbol|overrightarrow|hat)\b'
+)
+# A word with hyphens, such as push-ups, t-shirts or sugar-free.
+_COMPOUND_WORD = re.compile(r'(?:-[a-zA-Z]+)+(?![\w(])')
+_VECTOR_COMMANDS = (
+  'vec',
+  'overrightarrow',
+  'mathbf',
+  'bm',
+  'boldsymbol',
+  'hat',
+)
 _ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
 _OPERATOR_SPELLINGS = {
   '**': '^',
@@ -51,8 +71,7 @@ _OPERATOR_SPELLINGS = {
   ':=': '=',
   '...': '…',
 }
-_SET_WORDS = {'in': '∈', 'union': '∪', 'intersection': '∩', 'intersect': '∩'}
-_CLOSING = frozenset({')', ']', '}', '\\}', '°', '⟩'})
+_CLOSING = frozenset({')', ']', '}', '\\}', '°', '∘', '⟩'})
 
 
 class Token(NamedTuple):
@@ -83,20 +102,7 @@ def tokenize_text(text: str) -> list[Token]:
     raise AnswerTooLong(
       f'The answer has {len(text)} characters; at most {MAX_LENGTH} are read.'
     )
-  text = _unescape_commands(notation.unicode_to_latex(text))
-  return _Lexer(text).tokenize()
-
-
-def _unescape_commands(text: str) -> str:
-  r"""Replaces `\\frac` by `\frac`: commands that were escaped twice."""
-  if '\\\\' not in text or '\\begin' in text:
-    return text
-  return _ESCAPED_COMMAND.sub(_unescape_command, text)
-
-
-def _unescape_command(match: re.Match[str]) -> str:
-  escaped = match.group()
-  return escaped[1:] if notation.is_known_command(match[1]) else escaped
+  return _Lexer(text_normalization.normalize_text(text)).tokenize()
 
 
 class _Lexer:
@@ -113,6 +119,8 @@ class _Lexer:
     self.braces: list[str] = []
     # The kind of the next brace, after the name of a wrapper.
     self.wrapper: str | None = None
+    # Number of tokens up to the last vector, such as `\\mathbf{a}`.
+    self.vector_end = 0
 
   def tokenize(self) -> list[Token]:
     readers = {
@@ -178,9 +186,12 @@ class _Lexer:
       self.position = match.end()
 
   def _read_command(self, name: str) -> None:
-    if name == 'not' and self.text.startswith('=', self.position):
-      self.position += 1
-      self._read_operator('≠')
+    if name == 'not' and self._read_negated_relation():
+      return
+    if name == 'times' and self._is_between_vectors():
+      self._read_operator('×')
+    elif name in ('vec', 'overrightarrow') and self._read_vector():
+      return
     elif name in notation.COMMAND_TOKENS:
       self._read_operator(notation.COMMAND_TOKENS[name])
     elif name in notation.IGNORED_COMMANDS:
@@ -191,6 +202,8 @@ class _Lexer:
       self.wrapper = 'text'
     elif name in notation.MATH_WRAPPERS:
       self.wrapper = 'math'
+      if name in _VECTOR_COMMANDS:
+        self.vector_end = len(self.tokens) + 1
     elif name in notation.IGNORED_COMMANDS_WITH_ARGUMENT:
       self._skip(_ARGUMENT)
     elif name in notation.FRACTION_COMMANDS:
@@ -201,9 +214,42 @@ class _Lexer:
       self._add('structure', name)
     elif name in notation.FUNCTION_NAMES:
       self._add('function', notation.FUNCTION_NAMES[name])
+    elif name in notation.ORDERED_COMMANDS:
+      self._read_operator(notation.ORDERED_COMMANDS[name])
+    elif letter_runs.is_symbol_command(name):
+      self._add('name', notation.SYMBOL_NAMES.get(name, name))
+    elif name.isalpha():
+      self._add('unknown', f'\\{name}')
     else:
-      kind = 'name' if name.isalpha() else 'other'
-      self._add(kind, notation.SYMBOL_NAMES.get(name, name))
+      self._add('other', name)
+
+  def _read_negated_relation(self) -> bool:
+    r"""Reads the relation after `\not`; returns False if there is none."""
+    match = _NEGATED.match(self.text, self.position)
+    if match is None:
+      return False
+    command, sign = match.groups()
+    relation = notation.COMMAND_TOKENS.get(command, '') if command else sign
+    if relation not in notation.NEGATED_RELATIONS:
+      return False
+    self.position = match.end()
+    self._read_operator(notation.NEGATED_RELATIONS[relation])
+    return True
+
+  def _is_between_vectors(self) -> bool:
+    r"""Returns True at the `\times` of a cross product."""
+    is_after_vector = 0 < self.vector_end == len(self.tokens)
+    return is_after_vector and bool(_VECTOR.match(self.text, self.position))
+
+  def _read_vector(self) -> bool:
+    r"""Reads the points of `\vec{AB}`, which is not `\vec{BA}`; returns False for others."""
+    match = _VECTOR_POINTS.match(self.text, self.position)
+    if match is None:
+      return False
+    self.position = match.end()
+    self._add('name', f'vec {match[1]}')
+    self.vector_end = len(self.tokens)
+    return True
 
   def _read_letters(self, run: str) -> None:
     in_text = 'text' in self.braces or self.wrapper == 'text'
@@ -224,14 +270,33 @@ class _Lexer:
       self._add('word', run)
       return
 
+    joined = letter_runs.joined_conjunction(run) if after_quantity else ''
+    if joined:  # `1orx=2`
+      self.position -= len(run) - len(joined)
+      self._add('operator', joined)
+      return
+    if (
+      in_text
+      or after_quantity
+      or previous.kind == 'word'
+      or previous.text == '('
+    ):
+      compound = _COMPOUND_WORD.match(self.text, self.position)
+      if compound and letter_runs.is_compound_word(run + compound.group()):
+        self.position = compound.end()
+        self._add('word', run + compound.group())
+        return
+
     following = self.text[self.position : self.position + 1]
     if run == 'Matrix' and following == '(':
       return  # sympy's notation
     if in_text or (previous.kind == 'word' and len(run) > 1):
-      self._add(*_classify_text(run, after_quantity))
+      self._add(*letter_runs.classify_text(run, after_quantity))
       return
     before_argument = following in ('(', '^', '\\', '{')
-    for kind, text in _classify_math(run, after_quantity, before_argument):
+    for kind, text in letter_runs.classify_math(
+      run, after_quantity, before_argument
+    ):
       self._add(kind, text)
 
   def _previous(self) -> Token:
@@ -272,73 +337,30 @@ class _Lexer:
 
   def _read_other(self, character: str) -> None:
     ends_abbreviation = character == '.' and self._previous().kind == 'word'
-    if character not in '$%`"' and not ends_abbreviation:
+    if character == '"' and self._is_after_minutes():
+      self._add('operator', "'")
+      self._add('operator', "'")
+    elif character not in '$%`"' and not ends_abbreviation:
+      self._read_other_letters(character)
+
+  def _is_after_minutes(self) -> bool:
+    """Returns True after the seconds of an angle: 45'30"."""
+    if self._previous().kind != 'number' or len(self.tokens) < 2:
+      return False
+    return self.tokens[-2].text in ("'", '°', '∘', '}')
+
+  def _read_other_letters(self, character: str) -> None:
+    """Adds one character, or a run of letters of another script: 平方米 is one word."""
+    if not character.isalpha():
       self._add('other', character)
-
-
-def _classify_text(run: str, after_quantity: bool) -> tuple[str, str]:
-  """Returns kind and text of a run of letters in English text."""
-  lower = run.lower()
-  if after_quantity and lower in english_words.UNIT_WORDS:
-    return 'word', run
-  if run in notation.FUNCTION_NAMES:
-    return 'function', notation.FUNCTION_NAMES[run]
-  if lower in ('and', 'or', 'mod'):
-    return 'operator', lower
-  if run in notation.SYMBOL_NAMES or run in notation.GREEK_LETTERS:
-    return 'name', notation.SYMBOL_NAMES.get(run, run)
-  return 'word', run
-
-
-def _classify_math(
-  run: str, after_quantity: bool, before_argument: bool
-) -> list[tuple[str, str]]:
-  """Returns kinds and texts of a run of letters in mathematics.
-
-  Args:
-    run: the letters.
-    after_quantity: whether they follow a number or a closing bracket.
-    before_argument: whether the argument of a function may follow.
-  """
-  lower = run.lower()
-  is_initials = run.isupper() and len(run) <= 2
-  if after_quantity and lower in english_words.UNIT_WORDS and not is_initials:
-    return [('word', run)]
-  function = notation.FUNCTION_NAMES.get(lower)
-  if function and (len(run) > 2 or run in notation.FUNCTION_NAMES):
-    return [('function', notation.FUNCTION_NAMES.get(run, function))]
-  if lower in ('and', 'or', 'mod') and not run.isupper():
-    return [('operator', lower)]
-  if run in notation.FRACTION_COMMANDS:
-    return [('structure', 'frac')]
-  if run in _SET_WORDS:
-    return [('operator', _SET_WORDS[run])]
-  if run in notation.SYMBOL_NAMES or run in notation.GREEK_LETTERS:
-    return [('name', notation.SYMBOL_NAMES.get(run, run))]
-
-  pieces = _split_functions(run)
-  has_function = len(pieces) < len(run)
-  is_short = before_argument or len(run) < 6
-  if has_function and is_short and not english_words.is_listed_word(lower):
-    return pieces  # sinx, xsin(x)
-  if len(run) > 1 and english_words.is_english_word(run):
-    return [('word', run)]
-  return pieces
-
-
-def _split_functions(run: str) -> list[tuple[str, str]]:
-  """Splits a run of letters such as `xsin` into functions and names of one letter."""
-  for start in range(len(run)):
-    for length in (6, 4, 3, 2):
-      end = start + length
-      piece = run[start:end]
-      if len(piece) == length and _is_split_function(piece):
-        names = [('name', letter) for letter in run[:start]]
-        function = ('function', notation.FUNCTION_NAMES[piece])
-        return [*names, function, *_split_functions(run[end:])]
-  return [('name', letter) for letter in run]
-
-
-def _is_split_function(name: str) -> bool:
-  is_trigonometric = name in notation.TRIGONOMETRIC_FUNCTIONS
-  return is_trigonometric or name in ('ln', 'log', 'sqrt')
+      return
+    end = self.position
+    while (
+      end < len(self.text)
+      and self.text[end].isalpha()
+      and not self.text[end].isascii()
+    ):
+      end += 1
+    word = character + self.text[self.position : end]
+    self.position = end
+    self._add('word', word)

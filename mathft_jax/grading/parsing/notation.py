@@ -1,8 +1,6 @@
 """Tables of spellings: LaTeX commands, function names and Unicode characters of mathematics."""
 
 from collections.abc import Callable
-import re
-import unicodedata
 
 
 def _words(text: str) -> frozenset[str]:
@@ -26,21 +24,24 @@ IGNORED_COMMANDS = _words(
   'biggl biggr Biggl Biggr bigm quad qquad enspace thinspace displaystyle textstyle '
   'scriptstyle limits nolimits rm bf it sf tt cal hfill hline nonumber strut mathstrut '
   'small large Large tiny boldmath protect therefore textdollar textpercent dollar percent '
+  'because qed qedsymbol blacksquare normalsize Huge huge LARGE footnotesize scriptsize '
+  'centering noindent newline relax mathopen mathclose mathpunct mathinner '
   'pounds euro texteuro textsterling'
 ) | {' ', '\n', '\t'}
 IGNORED_COMMANDS_WITH_ARGUMENT = _words(
-  'phantom hphantom vphantom hspace vspace color label tag textcolor colorbox'
+  'phantom hphantom vphantom hspace vspace color label tag textcolor colorbox si unit mspace '
+  'hskip kern mkern mskip'
 )
 
 # Commands that only change the font or the look of their argument.
 TEXT_WRAPPERS = _words(
   'text textbf textit textrm textnormal textsf texttt textsc textup emph mbox hbox mathrm '
-  'mathit mathsf mathtt mathnormal operatorname mathop symrm'
+  'mathit mathsf mathtt mathnormal operatorname mathop symrm symup textmd textsl'
 )
 MATH_WRAPPERS = _words(
   'boxed fbox mathbf bm boldsymbol pmb underline mathcal mathscr mathfrak vec hat widehat '
   'tilde widetilde overrightarrow overleftrightarrow ensuremath mathord mathrel mathbin '
-  'symbf cancel framebox num'
+  'symbf cancel bcancel xcancel framebox num uline underbar'
 )
 
 # LaTeX command -> operator token.
@@ -56,7 +57,7 @@ COMMAND_TOKENS = _by_spelling(
     '≥': 'ge geq geqslant geqq',
     '≠': 'ne neq',
     '≡': 'equiv',
-    '=': 'approx doteq simeq',
+    '≈': 'approx doteq simeq thickapprox approxeq fallingdotseq risingdotseq',
     ':': 'colon',
     '∈': 'in',
     '∪': 'cup bigcup',
@@ -76,11 +77,13 @@ COMMAND_TOKENS = _by_spelling(
     '⌋': 'rfloor',
     '⌈': 'lceil',
     '⌉': 'rceil',
-    '°': 'degree circ',
+    '°': 'degree',
+    '∘': 'circ circledcirc',
     "'": 'prime',
-    'and': 'land wedge And &',
-    'or': 'lor vee',
-    'not': 'lnot neg',
+    'and': 'And &',
+    '∧': 'land wedge',
+    '∨': 'lor vee',
+    '¬': 'lnot neg',
     '…': 'ldots dots cdots dotsc dotsb vdots ddots',
     '\\\\': '\\ cr',
     'mod': 'bmod mod',
@@ -88,16 +91,87 @@ COMMAND_TOKENS = _by_spelling(
     '\\over': 'over',
     '\\choose': 'choose',
     '_': '_',
-    '→': 'to rightarrow implies Rightarrow',
+    '→': 'to rightarrow implies Rightarrow longrightarrow Longrightarrow',
+    '←': 'gets leftarrow impliedby Leftarrow longleftarrow Longleftarrow',
+    '⇔': 'iff Leftrightarrow leftrightarrow Longleftrightarrow longleftrightarrow',
+    '↦': 'mapsto longmapsto',
+    **{
+      sign: commands
+      for sign, commands in (
+        ('∉', 'notin nin'),
+        ('∋', 'ni owns'),
+        ('⊂', 'subset subsetneq subsetneqq varsubsetneq'),
+        ('⊆', 'subseteq subseteqq'),
+        ('⊃', 'supset supsetneq supsetneqq varsupsetneq'),
+        ('⊇', 'supseteq supseteqq'),
+        ('⊄', 'nsubset'),
+        ('⊈', 'nsubseteq'),
+        ('≪', 'll lll'),
+        ('≫', 'gg ggg'),
+        ('≺', 'prec'),
+        ('≻', 'succ'),
+        ('⪯', 'preceq preccurlyeq'),
+        ('⪰', 'succeq succcurlyeq'),
+        ('≲', 'lesssim lessapprox'),
+        ('≳', 'gtrsim gtrapprox'),
+        ('⊲', 'lhd vartriangleleft triangleleft'),
+        ('⊳', 'rhd vartriangleright triangleright'),
+        ('⊢', 'vdash'),
+        ('⊨', 'models vDash'),
+        ('∝', 'propto varpropto'),
+        ('∼', 'sim thicksim'),
+        ('≅', 'cong'),
+        ('∥', 'parallel'),
+        ('⊥', 'perp bot'),
+        ('≢', 'nequiv'),
+        ('∤', 'nmid'),
+        ('∦', 'nparallel'),
+        ('≁', 'nsim'),
+        ('≇', 'ncong'),
+      )
+    },
   }
 )
+# Relation with a stroke through it, as in `\\not\\in`.
+NEGATED_RELATIONS = {
+  '=': '≠',
+  '∈': '∉',
+  '≡': '≢',
+  '⊂': '⊄',
+  '⊆': '⊈',
+  '<': '≥',
+  '>': '≤',
+  '≤': '>',
+  '≥': '<',
+  '|': '∤',
+  '∥': '∦',
+  '∼': '≁',
+  '≅': '≇',
+}
+# LaTeX command -> operator without a value. All but COMMUTING_OPERATORS keep their order.
+ORDERED_COMMANDS = _by_spelling(
+  {
+    '×': 'crossproduct',
+    '⊕': 'oplus',
+    '⊖': 'ominus',
+    '⊘': 'oslash',
+    '⊗': 'otimes',
+    '⊙': 'odot',
+    '⋊': 'rtimes',
+    '⋉': 'ltimes',
+    '≀': 'wr',
+    '⊎': 'uplus',
+  }
+)
+COMMUTING_OPERATORS = ('⊕',)
+ORDERED_OPERATORS = ('∘', '×', '⊖', '⊘', '⊗', '⊙', '⋊', '⋉', '≀', '⊎', '⊕')
 
 FRACTION_COMMANDS = _words('frac dfrac tfrac cfrac nicefrac sfrac flatfrac')
 BINOMIAL_COMMANDS = _words('binom dbinom tbinom')
 STRUCTURE_COMMANDS = (
   FRACTION_COMMANDS
   | BINOMIAL_COMMANDS
-  | _words('sqrt overline bar mathbb Bbb dot sum prod int lim')
+  | _words('sqrt overline bar mathbb Bbb dot ddot dddot sum prod int lim')
 )
 
 # Spelling of a function -> name of the function in the expression tree.
@@ -127,6 +201,11 @@ FUNCTION_NAMES = {
     're': 'Re',
     'im': 'Im',
     'sgn': 'sign',
+    'deg': 'deg',
+    'dim': 'dim',
+    'ker': 'ker',
+    'sup': 'sup',
+    'Pr': 'Pr',
   }
 )
 TRIGONOMETRIC_FUNCTIONS = _words('sin cos tan cot sec csc')
@@ -144,12 +223,19 @@ SYMBOL_NAMES = _by_spelling(
     'rho': 'varrho',
     'sigma': 'varsigma',
     'l': 'ell',
-    'angle': 'measuredangle',
+    'angle': 'measuredangle sphericalangle',
+    'hbar': 'hslash',
   }
 )
 GREEK_LETTERS = _words(
   'alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau '
   'upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega'
+)
+
+# Other commands that are names. A command in no table is no factor: the answer is compared as text.
+SYMBOL_COMMANDS = _words(
+  'hbar partial aleph beth wp triangle square Box bigtriangleup jmath digamma mho eth Finv '
+  'complement ell angle'
 )
 
 # Unicode characters by their spelling in LaTeX or ASCII; the table maps each character to it.
@@ -162,19 +248,54 @@ UNICODE_CHARACTERS = _by_spelling(
     '"': '“”',
     '...': '…⋯',
     ':': '：∶',
-    '': '€£¥₹¢\u200b\ufeff✓✅',
+    '': '€£¥₹¢✓✅',
     '\\le ': '≤⩽',
     '\\ge ': '≥⩾',
     '\\emptyset ': '∅Ø',
     '\\degree ': '°º',
     '\\langle ': '⟨〈',
     '\\rangle ': '⟩〉',
-    '\\to ': '→⇒',
+    '\\to ': '→⇒⟶⟹',
     "''": '″',
+    "'''": '‴',
     '\\pm ': '±',
     '\\mp ': '∓',
     '\\ne ': '≠',
-    '\\approx ': '≈',
+    '\\approx ': '≈≃≅≐'.replace('≅', ''),
+    '\\cong ': '≅',
+    '\\sim ': '∼',
+    '\\propto ': '∝',
+    '\\notin ': '∉',
+    '\\ni ': '∋',
+    '\\subset ': '⊂⊊',
+    '\\subseteq ': '⊆',
+    '\\supset ': '⊃⊋',
+    '\\supseteq ': '⊇',
+    '\\not\\subset ': '⊄',
+    '\\nsubseteq ': '⊈',
+    '\\ll ': '≪',
+    '\\gg ': '≫',
+    '\\prec ': '≺',
+    '\\succ ': '≻',
+    '\\preceq ': '⪯≼',
+    '\\succeq ': '⪰≽',
+    '\\lesssim ': '≲',
+    '\\gtrsim ': '≳',
+    '\\parallel ': '∥',
+    '\\perp ': '⊥',
+    '\\mapsto ': '↦',
+    '\\gets ': '←⇐',
+    '\\iff ': '⇔↔⟺',
+    '\\partial ': '∂',
+    '\\hbar ': 'ℏ',
+    '\\ell ': 'ℓ',
+    '\\circ ': '∘',
+    '\\oplus ': '⊕',
+    '\\ominus ': '⊖',
+    '\\otimes ': '⊗',
+    '\\odot ': '⊙',
+    '\\neg ': '¬',
+    '\\nmid ': '∤',
     '\\equiv ': '≡',
     '\\infty ': '∞',
     ' sqrt ': '√',
@@ -195,8 +316,8 @@ UNICODE_CHARACTERS = _by_spelling(
     '\\rfloor ': '⌋',
     '\\lceil ': '⌈',
     '\\rceil ': '⌉',
-    ' and ': '∧',
-    ' or ': '∨',
+    '\\land ': '∧',
+    '\\lor ': '∨',
     '\\mu ': 'µ',
     '\\phi ': 'ϕ',
     '\\epsilon ': 'ϵ',
@@ -207,9 +328,16 @@ UNICODE_CHARACTERS = _by_spelling(
     ';': '；',
     '(': '（',
     ')': '）',
-    '.': '。',
-    '[': '【',
-    ']': '】',
+    '.': '。．',
+    '[': '【［',
+    ']': '】］',
+    '\\{': '｛',
+    '\\}': '｝',
+    '<': '＜',
+    '>': '＞',
+    '=': '＝',
+    '~': '～',
+    '?': '？',
   },
   split=list,
 )
@@ -221,62 +349,13 @@ _KNOWN_COMMANDS = frozenset().union(
   STRUCTURE_COMMANDS,
   FUNCTION_NAMES,
   SYMBOL_NAMES,
+  SYMBOL_COMMANDS,
   GREEK_LETTERS,
+  ORDERED_COMMANDS,
+  ('vec', 'not', 'qty', 'SI', 'root'),
 )
-_SUPERSCRIPTS = str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ', '0123456789+-=()ni')
-_SUBSCRIPTS = str.maketrans('₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₙₓₖₘ', '0123456789+-=()aenxkm')
-_COMBINING_OVERLINE = '\u0305'
-_OVERLINED_DIGITS = re.compile(f'(?:\\d{_COMBINING_OVERLINE})+')
-_SUPERSCRIPT_RUN = re.compile(f'[{"".join(map(chr, _SUPERSCRIPTS))}]+')
-_SUBSCRIPT_RUN = re.compile(f'[{"".join(map(chr, _SUBSCRIPTS))}]+')
 
 
 def is_known_command(name: str) -> bool:
   """Returns True if this module has a LaTeX command of this name."""
   return name in _KNOWN_COMMANDS
-
-
-def unicode_to_latex(text: str) -> str:
-  """Returns the text with Unicode mathematics as LaTeX or ASCII; other characters are kept."""
-  if text.isascii():
-    return text
-  text = _OVERLINED_DIGITS.sub(_overlined_to_latex, text)
-  text = _SUPERSCRIPT_RUN.sub(_superscripts_to_latex, text)
-  text = _SUBSCRIPT_RUN.sub(_subscripts_to_latex, text)
-  return ''.join(map(_character_to_latex, text))
-
-
-def _overlined_to_latex(run: re.Match[str]) -> str:
-  digits = run.group().replace(_COMBINING_OVERLINE, '')
-  return f'\\overline{{{digits}}}'
-
-
-def _superscripts_to_latex(run: re.Match[str]) -> str:
-  return f'^{{{run.group().translate(_SUPERSCRIPTS)}}}'
-
-
-def _subscripts_to_latex(run: re.Match[str]) -> str:
-  return f'_{{{run.group().translate(_SUBSCRIPTS)}}}'
-
-
-def _character_to_latex(character: str) -> str:
-  if character.isascii():
-    return character
-  if character in UNICODE_CHARACTERS:
-    return UNICODE_CHARACTERS[character]
-
-  if unicodedata.category(character) == 'No':  # perhaps a fraction such as ½
-    parts = unicodedata.normalize('NFKD', character).partition('⁄')
-    numerator, slash, denominator = parts
-    if slash:
-      return f'\\frac{{{numerator}}}{{{denominator}}}'
-
-  name = unicodedata.name(character, '')
-  letter = name.rpartition(' ')[2].lower().replace('lamda', 'lambda')
-  if name.startswith('GREEK ') and ' LETTER ' in name and letter.isalpha():
-    return f'\\{letter.capitalize() if "CAPITAL" in name else letter} '
-
-  plain = unicodedata.normalize('NFKC', character)
-  if plain.isascii() or plain == character:
-    return plain
-  return unicode_to_latex(plain)

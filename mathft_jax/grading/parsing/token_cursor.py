@@ -22,8 +22,8 @@ class ParseError(ValueError):
 class Cursor:
   """The next token and the state of the parser.
 
-  The parsers of brackets, operands and arguments are given to the constructor, so that modules for
-  single constructs can call them without importing them.
+  The parsers of lists, brackets, operands and arguments are given to the constructor, so that
+  modules for single constructs can call them without importing them.
 
   Attributes:
     tokens: the tokens of the answer, followed by tokens of kind 'end'.
@@ -40,11 +40,15 @@ class Cursor:
   def __init__(
     self,
     tokens: Sequence[Token],
+    parse_list: Parse,
+    parse_statement: Parse,
     parse_enclosed: ParseEnclosed,
     parse_operand: Parse,
     parse_argument: Parse,
   ):
     self.tokens = [*tokens, *[_END] * _LOOKAHEAD]
+    self._parse_list = parse_list
+    self._parse_statement = parse_statement
     self._parse_enclosed = parse_enclosed
     self._parse_operand = parse_operand
     self._parse_argument = parse_argument
@@ -94,6 +98,14 @@ class Cursor:
       raise ParseError(f'Found {self.text!r}; expected one of {texts}.')
     return found
 
+  def parse_list(self) -> Tree:
+    """Parses statements and their separators."""
+    return self._parse_list(self)
+
+  def parse_statement(self) -> Tree:
+    """Parses one statement, such as `x = 2`."""
+    return self._parse_statement(self)
+
   def parse_enclosed(self, opening: str) -> Tree:
     """Parses what follows the bracket `opening`, up to its closing bracket."""
     return self._parse_enclosed(self, opening)
@@ -105,6 +117,11 @@ class Cursor:
   def parse_argument(self) -> Tree:
     """Parses an argument of a LaTeX command: a group, brackets, one digit or one operand."""
     return self._parse_argument(self)
+
+  def parse_script(self) -> Tree:
+    """Parses an exponent: a group or an operand, with its sign."""
+    self.accept('+', '-')
+    return self._parse_operand(self)
 
   def at_differential(self) -> bool:
     """Returns True if the next tokens are the `dx` of an integral."""

@@ -83,7 +83,7 @@ def test_conditions_joined_by_words_are_set_operations():
     'x = ',
     r'\sqrt',
     '^2',
-    r'\text{ab} + 1',
+    r'\text{abc} + 1',
     '!',
     '((1)',
     r'\sum k',
