@@ -21,6 +21,7 @@ COMMANDS = [
   ('train.train', [*JSONL, 'stages/scr_margin.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/scr_xent.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/contrastive.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/contrastive_reference.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
   (

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mathft_jax.models.token_log_probs import TokenLogProbs
 
@@ -56,20 +57,36 @@ class Loss(Protocol):
     ...
 
 
+def _check_average_over(field: str, value: str) -> None:
+  if value not in ('tokens', 'sequences'):
+    raise ValueError(
+      f"{field} is {value!r}; it must be 'tokens' or 'sequences'."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Mle:
-  """Mean of -log p(x_i | x_<i, P) over target tokens (L_mle), the objective of SSFT.
+  """SSFT: L_mle = -sum_i log p(x_i | x_<i, P) over the target tokens of a solution.
 
   Attributes:
-    z_loss: adds z_loss * (log normalizer)^2, which keeps logits from drifting.
+    z_loss: adds z_loss * (log normalizer)^2 per token, which keeps logits from drifting.
     label_smoothing: e in the target distribution (1 - e) * one-hot + e / V.
+    average_over: 'tokens': the mean over all target tokens of the batch, as in t5x, in which a
+      solution counts by its length; 'sequences': the paper's sum over the tokens of a solution,
+      averaged over the solutions of the batch. The second is larger by the mean number of tokens,
+      which matters for `max_grad_norm` and for weights of other terms; Adam ignores the factor.
   """
 
   z_loss: float = 0.0
   label_smoothing: float = 0.0
+  average_over: str = 'tokens'
+
+  def __post_init__(self):
+    _check_average_over('Mle.average_over', self.average_over)
 
   def weight(self, batch: Batch) -> Weights:
-    return {'tokens': batch['decoder_loss_weights'].sum()}
+    weights_BT = batch['decoder_loss_weights']
+    return {self.average_over: _count(self.average_over, batch, weights_BT)}
 
   def __call__(
     self, log_probs: LogProbs, batch: Batch, weight: Weights
@@ -82,7 +99,8 @@ class Mle:
     loss_BT += self.z_loss * jnp.square(tokens.log_normalizer_BT)
 
     metrics: Metrics = {'token_nll': _mean(-tokens.log_prob_BT, weights_BT)}
-    return _divide(jnp.sum(loss_BT * weights_BT), weight['tokens']), metrics
+    total = jnp.sum(loss_BT * weights_BT)
+    return _divide(total, weight[self.average_over]), metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +134,9 @@ class VerifierXent:
   """Mean over verdicts of -log p(correct label word | T) (Eq. 9).
 
   Attributes:
-    over: 'words' normalizes p over the two label words, so that the loss is -log S_cls for correct
-      candidates and -log(1 - S_cls) for incorrect ones; 'vocabulary' normalizes over all tokens.
-      The paper does not say which one it uses.
+    over: 'vocabulary': p is the language model's own probability, as the paper writes it and its
+      recipe uses it; 'words': p is normalized over the two label words (a two-way softmax), so that
+      the loss is -log S_cls for correct candidates and -log(1 - S_cls) for incorrect ones.
   """
 
   over: str = 'words'
@@ -151,28 +169,44 @@ class VerifierXent:
 class SequenceContrast:
   """L_ctr = L_seq + mle_weight * L_mle over pairs of solutions to one problem.
 
-  L_seq is the mean over pairs of max(0, log p(X_inc|P) - log p(X_cor|P) + margin). L_mle is that
-  of the correct solutions. The paper calls mle_weight a1. It publishes neither a1 nor the margin,
-  and it does not say whether log p is a sum; the three defaults are those of this package.
+  L_seq is the mean over pairs of max(0, log p(X_inc|P) - log p(X_cor|P) + margin). The paper calls
+  mle_weight a1. It publishes neither a1 nor the margin, and it does not say whether log p is a sum;
+  the defaults are those of this package.
 
   Attributes:
     normalize: 'sum' uses log p(X|P) of the sequence; 'mean' divides it by the number of tokens.
+    average_mle_over: 'tokens' or 'sequences', as `Mle.average_over`. With 'sequences', the paper's
+      L_mle, both terms sum over tokens, so the meaning of mle_weight does not depend on lengths.
+    mle_solutions: the solutions of L_mle: the 'correct' candidates of the pairs, the 'reference'
+      solutions, or 'both'. Reference solutions are rows of their own, made by a
+      `examples.MixedExamples` of `ContrastExamples` and `SolutionExamples`.
   """
 
   margin: float = 1.0
   mle_weight: float = 1.0
   normalize: str = 'sum'
+  average_mle_over: str = 'tokens'
+  mle_solutions: str = 'correct'
 
   def __post_init__(self):
     if self.normalize not in ('sum', 'mean'):
       raise ValueError(
         f"SequenceContrast.normalize is {self.normalize!r}; it must be 'sum' or 'mean'."
       )
+    _check_average_over(
+      'SequenceContrast.average_mle_over', self.average_mle_over
+    )
+    if self.mle_solutions not in ('correct', 'reference', 'both'):
+      raise ValueError(
+        f'SequenceContrast.mle_solutions is {self.mle_solutions!r}; it must be '
+        "'correct', 'reference' or 'both'."
+      )
 
   def weight(self, batch: Batch) -> Weights:
+    weights_BT = self._mle_weights(batch)
     return {
       'pairs': pair_weights(batch).sum(),
-      'tokens': _correct_token_weights(batch).sum(),
+      self.average_mle_over: _count(self.average_mle_over, batch, weights_BT),
     }
 
   def __call__(
@@ -188,18 +222,29 @@ class SequenceContrast:
     pairs = pair_weights(batch)
     contrast = jnp.sum(pairs * jax.nn.relu(incorrect - correct + self.margin))
 
-    correct_BT = _correct_token_weights(batch)
-    nll = -jnp.sum(tokens.log_prob_BT * correct_BT)
+    mle_weights_BT = self._mle_weights(batch)
+    nll = -jnp.sum(tokens.log_prob_BT * mle_weights_BT)
 
     loss = _divide(contrast, weight['pairs'])
-    loss += self.mle_weight * _divide(nll, weight['tokens'])
+    loss += self.mle_weight * _divide(nll, weight[self.average_mle_over])
     metrics: Metrics = {
       'pair_accuracy': _mean(_win_rate(correct, incorrect), pairs),
       'log_prob_difference': _mean(correct - incorrect, pairs),
       'contrast_loss': (contrast, jnp.sum(pairs)),
-      'token_nll': _mean(-tokens.log_prob_BT, correct_BT),
+      'token_nll': _mean(-tokens.log_prob_BT, mle_weights_BT),
     }
     return loss, metrics
+
+  def _mle_weights(self, batch: Batch) -> jax.Array:
+    """Returns [B, T]: weights of the target tokens of the solutions of L_mle."""
+    is_correct_B = batch['is_correct'] > 0
+    is_reference_B = batch['verdict_weights'] <= 0  # a solution without a label
+    chosen_B = {
+      'correct': is_correct_B,
+      'reference': is_reference_B,
+      'both': is_correct_B | is_reference_B,
+    }[self.mle_solutions]
+    return batch['decoder_loss_weights'] * chosen_B[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,9 +290,30 @@ def pair_weights(batch: Batch) -> jax.Array:
   return first * second * ((correct > 0) & (incorrect <= 0))
 
 
-def _correct_token_weights(batch: Batch) -> jax.Array:
-  """Returns [B, T]: weights of the target tokens of correct solutions."""
-  return batch['decoder_loss_weights'] * (batch['is_correct'] > 0)[:, None]
+def count_sequences(batch: Batch, weights_BT: Any) -> Any:
+  """Returns the number of sequences with a target of positive weight; a packed row has several.
+
+  The ids of the segments of a row rise from left to right, so a sequence is counted where the
+  largest id with a positive weight so far rises.
+  """
+  if isinstance(
+    weights_BT, np.ndarray
+  ):  # on the host, without waiting for a device
+    weighted_ids_BT = np.where(weights_BT > 0, batch['decoder_segment_ids'], 0)
+    largest_BT = np.maximum.accumulate(weighted_ids_BT, axis=1)
+    return (np.diff(largest_BT, axis=1, prepend=0) > 0).sum()
+
+  weighted_ids_BT = jnp.where(weights_BT > 0, batch['decoder_segment_ids'], 0)
+  largest_BT = jax.lax.cummax(weighted_ids_BT, axis=1)
+  rises_BT = jnp.diff(largest_BT, axis=1, prepend=0) > 0
+  return jnp.sum(rises_BT, dtype=weights_BT.dtype)
+
+
+def _count(average_over: str, batch: Batch, weights_BT: jax.Array) -> jax.Array:
+  """Returns what a sum over tokens with these weights is divided by."""
+  if average_over == 'sequences':
+    return count_sequences(batch, weights_BT)
+  return weights_BT.sum()
 
 
 def _label_log_probs(log_probs: LogProbs, batch: Batch) -> jax.Array:

@@ -24,7 +24,12 @@ RUNS = {
   'data': dict(
     log_period=1, eval_period=2, output_checkpoint='best', checkpoint_period=2
   ),
-  'spread': dict(log_period=1, partitioner=SPREAD, num_microbatches=2),
+  'spread': dict(
+    log_period=1,
+    loss=losses.Mle(average_over='sequences'),
+    partitioner=SPREAD,
+    num_microbatches=2,
+  ),
   'lora': dict(
     log_period=1,
     partitioner=SPREAD,

@@ -57,12 +57,18 @@ def logits_BTV():
 
 @pytest.fixture
 def batch():
-  """Two pairs whose rows have targets too; words are token 1, and tokens (2, 3)."""
+  """Two pairs whose rows have targets too; words are token 1, and tokens (2, 3).
+
+  The last row has two packed solutions, the second row a second segment without a target.
+  """
   random = np.random.default_rng(1)
   return {
     'decoder_target_tokens': random.integers(0, V, (B, T)),
     'decoder_loss_weights': np.array(
       [[0, 1, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1.0]]
+    ),
+    'decoder_segment_ids': np.array(
+      [[1, 1, 1], [1, 1, 2], [1, 1, 1], [1, 2, 2]]
     ),
     'is_correct': np.array([1, 0, 1, 0.0]),
     'verdict_weights': np.ones(B),
@@ -104,6 +110,25 @@ def mle(logits_BTV, batch):
   return -(target_log_probs(logits_BTV, batch) * weights).sum() / weights.sum()
 
 
+def solutions_with_targets(batch):
+  """(row, segment) of each solution with a target token."""
+  rows, columns = np.nonzero(batch['decoder_loss_weights'])
+  return {
+    (b, batch['decoder_segment_ids'][b, t]) for b, t in zip(rows, columns)
+  }
+
+
+def mle_of_solutions(logits_BTV, batch):
+  """The sum over the tokens of each solution, then the mean over solutions."""
+  nll_BT = -target_log_probs(logits_BTV, batch) * batch['decoder_loss_weights']
+  segments = batch['decoder_segment_ids']
+  of_solutions = [
+    nll_BT[b][segments[b] == number].sum()
+    for b, number in solutions_with_targets(batch)
+  ]
+  return np.mean(of_solutions)
+
+
 def smoothed(logits_BTV, batch, e=0.1, z=0.01):
   target = np.eye(V)[batch['decoder_target_tokens']] * (1 - e) + e / V
   normalizer = np.log(np.exp(logits_BTV).sum(-1))
@@ -133,11 +158,22 @@ def xent_vocabulary(logits_BTV, batch):
 def contrast(logits_BTV, batch, margin=0.7, a1=0.3, mean=False):
   weights = batch['decoder_loss_weights']
   tokens = target_log_probs(logits_BTV, batch) * weights
+  l_mle = -tokens[[0, 2]].sum() / weights[[0, 2]].sum()
+  return l_seq(logits_BTV, batch, margin, mean) + a1 * l_mle
+
+
+def l_seq(logits_BTV, batch, margin=0.7, mean=False):
+  weights = batch['decoder_loss_weights']
+  tokens = target_log_probs(logits_BTV, batch) * weights
   sequence = tokens.sum(-1) / (weights.sum(-1) if mean else 1)
-  l_seq = (
-    sum(max(0, sequence[b + 1] - sequence[b] + margin) for b in (0, 2)) / 2
-  )
-  return l_seq + a1 * -tokens[[0, 2]].sum() / weights[[0, 2]].sum()
+  return sum(max(0, sequence[b + 1] - sequence[b] + margin) for b in (0, 2)) / 2
+
+
+def contrast_of_solutions(logits_BTV, batch, a1=0.3):
+  weights = batch['decoder_loss_weights']
+  tokens = target_log_probs(logits_BTV, batch) * weights
+  l_mle = np.mean([-tokens[0].sum(), -tokens[2].sum()])
+  return l_seq(logits_BTV, batch) + a1 * l_mle
 
 
 def contrast_mean(logits_BTV, batch):
@@ -154,6 +190,10 @@ CASES = {
     losses.Mle(z_loss=0.01, label_smoothing=0.1),
     smoothed,
   ),
+  'mle of solutions': (
+    losses.Mle(average_over='sequences'),
+    mle_of_solutions,
+  ),
   'cls-margin': (losses.VerifierMargin(margin=0.7), margin),
   'cls-xent over words': (losses.VerifierXent(), xent_words),
   'cls-xent over vocabulary': (
@@ -164,6 +204,12 @@ CASES = {
   'contrast of means': (
     losses.SequenceContrast(margin=0.7, mle_weight=0.3, normalize='mean'),
     contrast_mean,
+  ),
+  'contrast and mle of solutions': (
+    losses.SequenceContrast(
+      margin=0.7, mle_weight=0.3, average_mle_over='sequences'
+    ),
+    contrast_of_solutions,
   ),
   'joint': (
     losses.Joint(verify=losses.VerifierMargin(margin=0.7), mle_weight=0.4),
@@ -196,14 +242,65 @@ def test_the_loss_is_the_papers_formula(name, logits_BTV, batch):
 def test_the_gradient_is_that_of_the_formula(name, logits_BTV, batch):
   loss, formula = CASES[name]
   gradient = value_and_grad(loss, logits_BTV, batch, loss.weight(batch))[1]
+  expected = finite_differences(formula, logits_BTV, batch)
+  assert np.abs(expected).max() > 0.01
+  np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def finite_differences(formula, logits_BTV, batch):
   expected = np.zeros_like(logits_BTV)
   for index in np.ndindex(*logits_BTV.shape):
     up, down = logits_BTV.copy(), logits_BTV.copy()
     up[index] += 1e-6
     down[index] -= 1e-6
     expected[index] = (formula(up, batch) - formula(down, batch)) / 2e-6
-  assert np.abs(expected).max() > 0.01
+  return expected
+
+
+@pytest.mark.parametrize('solutions', ['reference', 'both'])
+@pytest.mark.parametrize('average_over', ['tokens', 'sequences'])
+def test_contrast_takes_its_mle_from_reference_solutions(
+  solutions, average_over, logits_BTV, batch
+):
+  """Rows 0 and 1 are a pair, rows 2 and 3 are reference solutions."""
+  mixed = {
+    **batch,
+    'is_correct': np.array([1, 0, 0, 0.0]),
+    'verdict_weights': np.array([1, 1, 0, 0.0]),
+    'decoder_segment_ids': np.ones((B, T), int),
+  }
+  rows = [0, 2, 3] if solutions == 'both' else [2, 3]
+
+  def formula(logits_BTV, batch):
+    weights = batch['decoder_loss_weights']
+    tokens = target_log_probs(logits_BTV, batch) * weights
+    total = weights[rows].sum() if average_over == 'tokens' else len(rows)
+    sequence = tokens.sum(-1)
+    l_seq = max(0, sequence[1] - sequence[0] + 0.7)
+    return l_seq - 0.3 * tokens[rows].sum() / total
+
+  loss = losses.SequenceContrast(
+    0.7, 0.3, average_mle_over=average_over, mle_solutions=solutions
+  )
+  cost, gradient = value_and_grad(loss, logits_BTV, mixed, loss.weight(mixed))
+  assert cost == pytest.approx(formula(logits_BTV, mixed), abs=1e-9)
+  expected = finite_differences(formula, logits_BTV, mixed)
   np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_sequences_are_counted_once_whatever_their_weights():
+  segments = np.array(
+    [[1, 1, 1, 1, 2, 2, 3, 3, 0], [1, 2, 3, 4, 5, 5, 5, 0, 0]]
+  )
+  weights = np.array(
+    [[0, 0.5, 0, 2, 0, 0, 0, 1, 0], [1, 0, 1, 0, 1, 1, 1, 0, 0]], float
+  )
+  # Segments 1 and 3 of the first row; 1, 3 and 5 of the second.
+  packed = {'decoder_segment_ids': segments, 'decoder_loss_weights': weights}
+  assert losses.count_sequences(packed, weights) == 5
+  on_device = jax.tree.map(jnp.asarray, packed)
+  assert losses.count_sequences(on_device, jnp.asarray(weights)) == 5
+  assert losses.Mle(average_over='sequences').weight(packed) == {'sequences': 5}
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -299,6 +396,14 @@ def test_misspelt_choices_are_refused_with_the_allowed_ones():
     losses.VerifierXent(over='labels')
   with pytest.raises(ValueError, match="'avg'; it must be 'sum' or 'mean'"):
     losses.SequenceContrast(normalize='avg')
+  for make in (
+    lambda: losses.Mle(average_over='rows'),
+    lambda: losses.SequenceContrast(average_mle_over='rows'),
+  ):
+    with pytest.raises(ValueError, match="'rows'; .* 'tokens' or 'sequences'"):
+      make()
+  with pytest.raises(ValueError, match="'all'; .* 'reference' or 'both'"):
+    losses.SequenceContrast(mle_solutions='all')
 
 
 def test_losses_with_equal_fields_are_one_object_to_a_compilation_cache():

@@ -86,7 +86,7 @@ def make_batch(kind):
     )
     return next(batching.train_batches(examples, layout, seed=0, pack=pack))
 
-  if kind == 'packed':
+  if kind in ('packed', 'packed, by solution'):
     examples = [solution(random) for _ in range(60)]
     return first_batch(examples, pack=True)
   if kind == 'joint':
@@ -102,6 +102,7 @@ def make_batch(kind):
 
 CASES = {
   'packed': losses.Mle(z_loss=1e-3),
+  'packed, by solution': losses.Mle(average_over='sequences'),
   'verdicts': losses.VerifierMargin(),
   'contrast': losses.SequenceContrast(),
   'joint': losses.Joint(verify=losses.VerifierXent(), mle_weight=0.3),
@@ -140,7 +141,7 @@ def assert_close(left, right, **tolerance):
   )
 
 
-@pytest.mark.parametrize('kind', ['packed', 'joint'])
+@pytest.mark.parametrize('kind', ['packed, by solution', 'joint'])
 def test_microbatches_and_devices_do_not_change_a_step(kind):
   batch = make_batch(kind)
   state, metrics = one_step(make_plan(CASES[kind]), batch)
