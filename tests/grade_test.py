@@ -176,7 +176,7 @@ def test_an_answer_that_a_worker_cannot_parse_is_counted_and_has_no_cluster(
   tmp_path, monkeypatch
 ):
   # In the worker, sleep('4') raises TypeError.
-  monkeypatch.setattr(grading, 'answer_key', time.sleep)
+  monkeypatch.setattr(grading, 'answer_keys_of', time.sleep)
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(
     tmp_path / 'graded', candidates=candidates, num_workers=1

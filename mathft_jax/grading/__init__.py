@@ -4,15 +4,19 @@
   is_equivalent(reference, answer)  -> True if both answers have the same value
   cluster_answers(answers)          -> one cluster label per answer, None for an unreadable answer
 
-`is_equivalent` is an equivalence relation on readable answers. The package imports neither JAX nor
-TensorFlow, evaluates no text as code and is safe in threads and worker processes.
+`answer_key` gives equal keys to answers of one value. `is_equivalent` also reads `(C) 28` and
+`-7, 3` by what the reference is. The package imports neither JAX nor TensorFlow, evaluates no text
+as code and is safe in threads and worker processes.
 """
 
 from mathft_jax.grading.equivalence import (
+  AnswerKeys,
   answer_key,
+  answer_keys_of,
   cluster_answers,
   cluster_labels,
   is_equivalent,
+  key_for_reference,
 )
 from mathft_jax.grading.extraction import (
   FinalAnswer,
@@ -25,13 +29,16 @@ GRADER_NAME = 'mathft'
 GRADER_VERSION = '1.2'
 
 __all__ = [
+  'AnswerKeys',
   'FinalAnswer',
   'GRADER_NAME',
   'GRADER_VERSION',
   'answer_key',
+  'answer_keys_of',
   'cluster_answers',
   'cluster_labels',
   'extract_answer',
   'find_final_answer',
   'is_equivalent',
+  'key_for_reference',
 ]

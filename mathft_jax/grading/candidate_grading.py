@@ -1,7 +1,7 @@
 """Grades candidate sets: final answer, correctness and cluster of every candidate."""
 
 import collections
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 from mathft_jax import grading
@@ -10,7 +10,7 @@ from mathft_jax.grading import worker_pool
 
 # The final answers of the candidates of one problem.
 FinalAnswers = list[grading.FinalAnswer | None]
-KeyTable = dict[str | None, Hashable | None]
+KeyTable = dict[str | None, grading.AnswerKeys]
 
 
 def grader_and_version() -> str:
@@ -59,7 +59,7 @@ def _answer_keys(
   pool: worker_pool.WorkerPool | None,
   deadline_s: float,
 ) -> KeyTable:
-  """Returns the keys of all answers and references; None has the key None."""
+  """Returns the keys of all answers and references; without an answer the key is None."""
   texts = set()
   for unit, unit_answers in zip(sets, answers):
     texts.add(reference_answer(unit.problem))
@@ -67,13 +67,13 @@ def _answer_keys(
   texts.discard(None)
   ordered = sorted(texts)
 
-  keys: KeyTable = {None: None}
+  keys: KeyTable = {None: grading.AnswerKeys(None)}
   if pool is None:
-    keys.update(zip(ordered, map(grading.answer_key, ordered)))
+    keys.update(zip(ordered, map(grading.answer_keys_of, ordered)))
     return keys
-  results = pool.map(grading.answer_key, ordered, deadline_s)
+  results = pool.map(grading.answer_keys_of, ordered, deadline_s)
   for text, result in zip(ordered, results):
-    keys[text] = result.value
+    keys[text] = result.value or grading.AnswerKeys(None)
   return keys
 
 
@@ -82,7 +82,11 @@ def _grade_set(
 ) -> schema.CandidateSet:
   reference = reference_answer(unit.problem)
   answers = [answer.text if answer else None for answer in final_answers]
-  answer_keys = [keys[answer] for answer in answers]
+  reference_keys = keys[reference]
+  answer_keys = [
+    grading.key_for_reference(keys[answer], reference_keys)
+    for answer in answers
+  ]
   labels = grading.cluster_labels(answer_keys)
 
   candidates = []
@@ -90,7 +94,7 @@ def _grade_set(
     is_correct = None
     if reference is not None:
       key = answer_keys[index]
-      is_correct = key is not None and key == keys[reference]
+      is_correct = key is not None and key == reference_keys.key
     candidates.append(
       dataclasses.replace(
         candidate,

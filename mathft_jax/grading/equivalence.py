@@ -2,16 +2,22 @@
 
   answer_key('\\frac{1}{2}') == answer_key('0.5')
 
-The key is a function of one answer. Two answers are equivalent if their keys are equal, so
-equivalence is reflexive, symmetric and transitive by construction, and a cluster is the set of
-answers with one key. The steps are: text -> tokens (`parsing.answer_tokenizer`) -> expression tree
+The key is a function of one answer. Two answers have the same value if their keys are equal, so
+this is an equivalence relation by construction, and a cluster is the set of answers with one key.
+The steps are: text -> tokens (`parsing.answer_tokenizer`) -> expression tree
 (`parsing.answer_parser`) -> key (`canonical.answer_keys`). An answer that is not mathematics is
 compared as text.
+
+Two kinds of answers are read by what the reference is: `(C) 28` is C if the reference is a letter,
+28 if it is another value, and the pair if it is a pair; `-7, 3` is the point (-7, 3) if the
+reference is a point. So each reference has its own keys (`key_for_reference`), and for each
+reference equal keys are an equivalence relation.
 """
 
 from collections.abc import Hashable, Sequence
 import functools
 import hashlib
+from typing import NamedTuple, TypeGuard
 import unicodedata
 
 from mathft_jax.grading.canonical import answer_keys
@@ -22,13 +28,58 @@ _CONTENT_TOKENS = ('number', 'name', 'word', 'function', 'unknown')
 # Tokens of the lexer that are written in ASCII, such as `...`.
 _TOKEN_SIGNS = frozenset('…±∓°∘≤≥≠≈⟨⟩⌊⌋⌈⌉‖')
 # Signs that may be a whole answer, as in "which sign belongs between them?".
-_CONTENT_SIGNS = frozenset('<>≤≥=≠≈+-*/±?∈∉⊂⊆⊃⊇≪≫→∪∩')
+_CONTENT_SIGNS = frozenset('<>≤≥=≠≈+-*/±?!#@&∈∉⊂⊆⊃⊇≪≫→∪∩')
+
+
+class AnswerKeys(NamedTuple):
+  """The keys of an answer.
+
+  Attributes:
+    key: the key of the answer alone; None for an unreadable answer.
+    point: the key of a list without brackets, such as `-7, 3`, read as a point; else None.
+  """
+
+  key: Hashable | None
+  point: Hashable | None = None
 
 
 def is_equivalent(reference: str, answer: str) -> bool:
-  """Returns True if both answers are readable and have the same value."""
-  reference_key = answer_key(reference)
-  return reference_key is not None and reference_key == answer_key(answer)
+  """Returns True if the answer, read by the reference, has the value of the reference."""
+  reference_keys = answer_keys_of(reference)
+  key = key_for_reference(answer_keys_of(answer), reference_keys)
+  return key is not None and key == reference_keys.key
+
+
+def key_for_reference(
+  keys: AnswerKeys, reference: AnswerKeys | None
+) -> Hashable | None:
+  """Returns the key of an answer, read by the reference.
+
+  Args:
+    keys: the keys of the answer.
+    reference: the keys of the reference; None if there is none.
+  """
+  key = keys.key
+  target = reference.key if reference else None
+  if target is None:
+    return key
+  if _has_tag(key, 'choice') and not _has_tag(target, 'choice'):
+    _, letter, value = key
+    return letter if target in _letter_keys() else value
+  if (
+    keys.point and _has_tag(target, 'tuple') and len(target) == len(keys.point)
+  ):
+    return keys.point
+  return key
+
+
+def _has_tag(key: Hashable | None, tag: str) -> TypeGuard[tuple[Hashable, ...]]:
+  return isinstance(key, tuple) and bool(key) and key[0] == tag
+
+
+@functools.cache
+def _letter_keys() -> frozenset[Hashable | None]:
+  return frozenset(map(answer_key, 'ABCDEFGHIJ'))
 
 
 def cluster_answers(answers: Sequence[str | None]) -> list[int | None]:
@@ -57,25 +108,33 @@ def cluster_labels(keys: Sequence[Hashable | None]) -> list[int | None]:
 
 def answer_key(answer: str | None) -> Hashable | None:
   """Returns the canonical key of an answer; None if it is None or unreadable."""
-  return None if answer is None else _cached_key(answer)
+  return answer_keys_of(answer).key
+
+
+def answer_keys_of(answer: str | None) -> AnswerKeys:
+  """Returns the keys of an answer; see `key_for_reference`."""
+  return AnswerKeys(None) if answer is None else _cached_keys(answer)
 
 
 def clear_cache() -> None:
   """Clears the cache of answer keys, for timing."""
-  _cached_key.cache_clear()
+  _cached_keys.cache_clear()
 
 
 @functools.lru_cache(maxsize=_CACHE_SIZE)
-def _cached_key(answer: str) -> Hashable | None:
+def _cached_keys(answer: str) -> AnswerKeys:
   try:
     tokens = answer_tokenizer.tokenize_answer(' '.join(answer.split()))
   except lexer.AnswerTooLong:
-    return _long_text_key(answer)
+    return AnswerKeys(_long_text_key(answer))
+  point = None
   try:
-    key = answer_keys.tree_key(answer_parser.parse_answer(tokens))
+    tree = answer_parser.parse_answer(tokens)
+    key = answer_keys.tree_key(tree)
+    point = answer_keys.point_key(tree)
   except (ValueError, ArithmeticError, RecursionError):
     key = _text_key(tokens)
-  return _decoration_key(answer) if key is None else key
+  return AnswerKeys(_decoration_key(answer) if key is None else key, point)
 
 
 def _text_key(tokens: Sequence[lexer.Token]) -> Hashable | None:

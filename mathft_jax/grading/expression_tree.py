@@ -171,6 +171,8 @@ class TaggedValue:
     'piece',
     'dimensions',
     'logic',
+    'property',
+    'choice',
     'about',
   ]
   items: tuple[Union['Tree', str], ...]

@@ -61,6 +61,15 @@ def tree_key(tree: Tree) -> Hashable:
   return _reading_key(readings[0])
 
 
+def point_key(tree: Tree) -> Hashable | None:
+  """Returns the key of the point that has the items of a list without brackets; else None."""
+  if not isinstance(tree, Collection) or tree.kind != 'list':
+    return None
+  if any(_signs(tree)) or not all(map(is_scalar, tree.items)):
+    return None
+  return _reading_key(Collection('tuple', tree.items))
+
+
 def collection_key(keys: Iterable[Hashable]) -> Hashable:
   """Returns the key of an unordered collection; the key of its element if it has just one."""
   elements = frozenset(keys)
@@ -111,7 +120,7 @@ def _collection_key(tree: Collection) -> Hashable:
 
 
 def _tagged_key(tree: TaggedValue) -> Hashable:
-  operands = [item for item in tree.items if not isinstance(item, str)]
+  operands = _trees(tree)
   if tree.tag == 'ratio':
     first, *rest = operands
     quotients = [quotient(operand, first) for operand in rest]
@@ -123,8 +132,9 @@ def _tagged_key(tree: TaggedValue) -> Hashable:
   if tree.tag in ('cases', 'piece'):
     return _cases_key(tree)
   if tree.tag == 'logic':
-    operator, left, right = tree.items
-    return ('logic', operator, *_logic_operands(operator, left, right))
+    operator = tree.items[0]
+    operand_keys = frozenset(_formula_operand_keys(tree, operator))
+    return ('logic', str(operator), operand_keys)
   if tree.tag == 'text':
     return ('text', ''.join(map(str, tree.items)))
   keys: list[Hashable] = [tree.tag]
@@ -133,33 +143,40 @@ def _tagged_key(tree: TaggedValue) -> Hashable:
   return tuple(keys)
 
 
-def _logic_operands(operator: str, *operands: Tree) -> Iterator[Hashable]:
-  """Yields the set of the keys of the operands of nested formulas with one operator."""
-  keys: set[Hashable] = set()
-  for operand in operands:
-    is_same = isinstance(operand, TaggedValue) and operand.tag == 'logic'
-    if is_same and operand.items[0] == operator:
-      for inner in _logic_operands(*operand.items):
-        keys |= inner
-    else:
-      keys.add(tree_key(operand))
-  yield frozenset(keys)
+def _formula_operand_keys(
+  tree: Tree | str, operator: Tree | str
+) -> Iterator[Hashable]:
+  """Yields the keys of the operands of nested formulas with one operator."""
+  if isinstance(tree, TaggedValue) and tree.items[0] == operator:
+    for operand in tree.items[1:]:
+      yield from _formula_operand_keys(operand, operator)
+  elif not isinstance(tree, str):
+    yield tree_key(tree)
 
 
 def _cases_key(tree: TaggedValue) -> Hashable:
   """Returns the key of a value by cases: the set of values with their conditions."""
-  pieces = [tree] if tree.tag == 'piece' else list(tree.items)
-  conditions = [piece.items[1] for piece in pieces]
+  pieces = [tree] if tree.tag == 'piece' else _trees(tree)
+  values: list[Tree] = []
+  conditions: list[Tree] = []
+  for piece in pieces:
+    if isinstance(piece, TaggedValue):
+      value, condition = _trees(piece)
+      values.append(value)
+      conditions.append(condition)
   stated = [condition for condition in conditions if condition != _OTHERWISE]
   keys = set()
-  for piece in pieces:
-    value, condition = piece.items
+  for value, condition in zip(values, conditions):
     if condition == _OTHERWISE:
       condition_key = _complement_key(stated)
     else:
       condition_key = _condition_key(condition)
     keys.add((tree_key(value), condition_key))
   return ('cases', frozenset(keys))
+
+
+def _trees(tree: TaggedValue) -> list[Tree]:
+  return [item for item in tree.items if not isinstance(item, str)]
 
 
 def _condition_key(condition: Tree) -> Hashable:

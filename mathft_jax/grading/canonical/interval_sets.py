@@ -246,7 +246,20 @@ def _symbolic_set_key(tree: Tree, key_of: KeyFunction) -> Hashable:
   elements = _finite_elements(tree, key_of)
   if elements is not None:
     return next(iter(elements)) if len(elements) == 1 else ('set', elements)
-  return (tree.operator, key_of(tree.left), key_of(tree.right))
+  if tree.operator == '∖':
+    return (tree.operator, key_of(tree.left), key_of(tree.right))
+  return (tree.operator, frozenset(_operand_keys(tree, tree.operator, key_of)))
+
+
+def _operand_keys(
+  tree: Tree, operator: str, key_of: KeyFunction
+) -> Iterator[Hashable]:
+  """Yields the keys of the operands of nested unions, or of nested intersections."""
+  if isinstance(tree, SetOperation) and tree.operator == operator:
+    yield from _operand_keys(tree.left, operator, key_of)
+    yield from _operand_keys(tree.right, operator, key_of)
+  else:
+    yield key_of(tree)
 
 
 def _is_interval(tree: Tree) -> bool:

@@ -53,7 +53,7 @@ def relation_key(relation: Relation, key_of: KeyFunction) -> Hashable:
   if '≈' in relation.operators:
     return key_of(_exact_part(relation))
   if relation.operators == ('↦',):
-    return _map_key(*relation.sides, key_of)
+    return _map_key(relation.sides[0], relation.sides[1], key_of)
   if set(relation.operators) == {'='}:
     *others, last = relation.sides
     if len(others) > 1:

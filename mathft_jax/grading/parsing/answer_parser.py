@@ -37,7 +37,11 @@ from mathft_jax.grading.expression_tree import (
   as_set,
   is_literal,
 )
-from mathft_jax.grading.parsing import bracket_parser, english_words
+from mathft_jax.grading.parsing import (
+  bracket_parser,
+  choices,
+  english_words,
+)
 from mathft_jax.grading.parsing.expression_parser import (
   parse_argument,
   parse_operand,
@@ -64,7 +68,28 @@ def parse_answer(tokens: Sequence[Token]) -> Tree:
   Raises:
     ParseError: the tokens do not match the grammar.
   """
+  parts = choices.split_labelled_parts(tokens)
+  if parts:
+    return Collection('list', tuple(_parse_or_quote(part) for part in parts))
+  choice = choices.split_choice(tokens)
+  if choice:
+    letter, value = choice
+    return TaggedValue('choice', (Symbol(letter), _parse_or_quote(value)))
+  return _parse_plain_answer(tokens)
+
+
+def _parse_or_quote(tokens: Sequence[Token]) -> Tree:
+  """Parses the tokens; returns a text if they do not match the grammar."""
+  try:
+    return _parse_plain_answer(tokens)
+  except ParseError:
+    return TaggedValue('text', tuple(token.text.lower() for token in tokens))
+
+
+def _parse_plain_answer(tokens: Sequence[Token]) -> Tree:
   if _is_capital_word(tokens):
+    if _are_choices(tokens):
+      return Collection('list', tuple(Symbol(token.text) for token in tokens))
     return TaggedValue('text', tuple(token.text.lower() for token in tokens))
   cursor = Cursor(
     tokens,
@@ -95,6 +120,12 @@ def _is_capital_word(tokens: Sequence[Token]) -> bool:
     if token.kind != 'name' or not token.text.isupper() or token.gap:
       return False
   return True
+
+
+def _are_choices(tokens: Sequence[Token]) -> bool:
+  """Returns True for letters of choices in their order, such as ACD."""
+  letters = [token.text for token in tokens]
+  return letters == sorted(set(letters)) and set(letters) <= set('ABCDEF')
 
 
 def _parse_list(cursor: Cursor) -> Tree:
@@ -239,12 +270,31 @@ def _parse_side(cursor: Cursor) -> Tree:
     parts.append(_parse_set(cursor))
   if len(parts) > 1:
     return TaggedValue('dimensions', tuple(parts))
+  if cursor.kind == 'word' and not isinstance(parts[0], TaggedValue):
+    words = _take_property(cursor)
+    if words:
+      return TaggedValue('property', (parts[0], *words))
   while cursor.allows_ratios and cursor.accept(':'):
     first = parts[0]
     if isinstance(first, TaggedValue) and first.tag == 'text':
       return _parse_side(cursor)  # a label: "Area: 5"
     parts.append(_parse_set(cursor))
   return parts[0] if len(parts) == 1 else TaggedValue('ratio', tuple(parts))
+
+
+def _take_property(cursor: Cursor) -> list[str]:
+  """Takes words that state a property: `n is even`; returns them without `is`."""
+  words: list[str] = []
+  while cursor.kind == 'word' and cursor.text != 'by':
+    word = cursor.text.lower()
+    if not words and word not in english_words.PROPERTY_WORDS:
+      break
+    words.append(word)
+    cursor.take()
+  if cursor.kind == 'word' and cursor.peek(1).kind == 'number':
+    cursor.take()  # divisible by 3
+    words.append(cursor.take().text)
+  return [word for word in words if word not in ('is', 'are', 'a', 'an')]
 
 
 def _parse_time(cursor: Cursor) -> TaggedValue | None:

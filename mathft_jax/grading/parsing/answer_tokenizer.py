@@ -37,6 +37,7 @@ def tokenize_answer(text: str) -> list[Token]:
   tokens = token_passes.simplify_scripts(tokens)
   tokens = word_phrases.replace_words(tokens)
   tokens = token_passes.mark_dimensions(tokens)
+  tokens = token_passes.remove_unit_letters(tokens)
   tokens = conditions.remove_integer_conditions(tokens)
   return _join_based_numerals(tokens)
 
@@ -44,6 +45,9 @@ def tokenize_answer(text: str) -> list[Token]:
 def _remove_braces_of_operators(tokens: list[Token]) -> list[Token]:
   """Replaces `{-}7` by `-7`: TeX authors use braces around an operator for its spacing."""
   dropped: set[int] = set()
+  for index in range(1, len(tokens)):
+    if _is_empty_group(tokens, index):
+      dropped |= {index - 1, index}
   for index in range(1, len(tokens) - 1):
     if (
       tokens[index - 1].text == '{'
@@ -53,6 +57,20 @@ def _remove_braces_of_operators(tokens: list[Token]) -> list[Token]:
     ):
       dropped |= {index - 1, index + 1}
   return [token for index, token in enumerate(tokens) if index not in dropped]
+
+
+def _is_empty_group(tokens: Sequence[Token], index: int) -> bool:
+  """Returns True at the second brace of `{}` that is no argument and has no scripts."""
+  if tokens[index - 1].text != '{' or tokens[index].text != '}':
+    return False
+  if index + 1 < len(tokens) and tokens[index + 1].text in ('_', '^'):
+    return False
+  if index < 2:
+    return len(tokens) > 2
+  return (
+    tokens[index - 2].kind in ('number', 'name')
+    or tokens[index - 2].text == ')'
+  )
 
 
 def _remove_enclosing(tokens: list[Token]) -> list[Token]:

@@ -122,6 +122,17 @@ ORDINAL_SUFFIXES = ('st', 'nd', 'rd', 'th')
 _TWO_LETTER_WORDS = frozenset(
   'am an as at be by do go he if in is it me mm my no of ok on or pm so to up us we'.split()
 )
+# Short words that are products of letters unless they stand between words.
+PLAIN_WORDS = frozenset(
+  'an as at be by is it no of on out per the any are all than not'.split()
+)
+# Words after a variable that state a property of it: n is even.
+PROPERTY_WORDS = frozenset(
+  'is are even odd prime composite positive negative nonnegative nonzero rational irrational '
+  'divisible real imaginary undefined infinite finite integer increasing decreasing true false '
+  'not never always impossible'.split()
+)
+SCALE_CHARACTERS = {'万': 10**4, '亿': 10**8, '萬': 10**4, '億': 10**8}
 # Characters of Chinese and Japanese words after a number that change it.
 _NUMBER_CHANGING_CHARACTERS = frozenset('折成半多余几上下左右不负之点万亿千百')
 _CJK_UNITS_WITH_THESE = ('千米', '千克', '千瓦', '百分')
@@ -148,6 +159,7 @@ UNIT_WORDS = frozenset(
     'liter liters litre litres second seconds minute minutes hour hours day days week weeks '
     'month months year years square squared cubic cubed unit units way ways pieces points '
     'people students integers per each total st nd rd th cup cups box bag jar can egg eggs pie '
+    'fl tsp tbsp kpa mpa psi mpg kcal btu revs '
     'pies pen car bus man men cat dog row rows lap laps hat toy toys bit bits pair pairs'
   ).split()
 )

@@ -124,13 +124,17 @@ def _parse_statement_row(cursor: Cursor, end: str) -> list[Tree]:
       continue
     is_continued = cursor.text in _RELATION_SIGNS
     operator = cursor.take().text if is_continued else ''
+    while operator and cursor.accept('&'):
+      continue
     statement = cursor.parse_statement()
-    if operator:
-      statement = Relation((_NOTHING, statement), (operator,))
-    if operator and row:  # the `= 1` of `x &= 1`
-      row[-1] = _continued(row[-1], statement)
-    else:
+    if not operator:
       row.append(statement)
+      continue
+    rest = Relation((_NOTHING, statement), (operator,))
+    if row:  # the `= 1` of `x &= 1`
+      row[-1] = _continued(row[-1], rest)
+    else:
+      row.append(rest)
   return row
 
 
@@ -161,5 +165,5 @@ def _piece(row: tuple[Tree, ...]) -> TaggedValue | None:
 
 def _is_condition(tree: Tree) -> bool:
   if isinstance(tree, TaggedValue):
-    return tree.tag == 'text'
+    return tree.tag in ('text', 'property')
   return not isinstance(tree, Collection)

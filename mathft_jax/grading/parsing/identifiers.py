@@ -2,11 +2,13 @@
 
 from mathft_jax.grading.expression_tree import (
   INFINITY,
+  MINUS_ONE,
   REAL_LINE,
   Call,
   Collection,
   Constant,
   Product,
+  Sum,
   Symbol,
   TaggedValue,
   Tree,
@@ -31,6 +33,9 @@ def parse_name(cursor: Cursor, name: str) -> Tree:
   if name.isupper() and cursor.text == '(' and _at_coordinates(cursor):
     cursor.take()
     return cursor.parse_enclosed('(')
+  if name == 'Gamma' and cursor.accept('('):
+    argument = cursor.parse_enclosed('(')
+    return Call('factorial', (Sum((argument, MINUS_ONE)),))
   symbol = INFINITY if name == '∞' else Symbol(name)
   return parse_call_of_symbol(cursor, symbol) or symbol
 

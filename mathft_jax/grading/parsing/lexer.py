@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from mathft_jax.grading.parsing import (
+  english_words,
   letter_runs,
   notation,
   text_normalization,
@@ -52,6 +53,10 @@ _VECTOR = re.compile(
 )
 # A word with hyphens, such as push-ups, t-shirts or sugar-free.
 _COMPOUND_WORD = re.compile(r'(?:-[a-zA-Z]+)+(?![\w(])')
+# What follows a word such as `is`, `an`, `by` or `of`, which could be a product of letters.
+_PLAIN_WORD_CONTEXT = re.compile(
+  r'\s+(?:of\s+)?(?:\d|(?:an?\s+)?(?!(?:sin|cos|tan|log)\b)[a-zA-Z]{3,})'
+)
 _VECTOR_COMMANDS = (
   'vec',
   'overrightarrow',
@@ -194,6 +199,9 @@ class _Lexer:
       return
     elif name in notation.COMMAND_TOKENS:
       self._read_operator(notation.COMMAND_TOKENS[name])
+    elif name == 'forall':
+      self._add('word', 'for')
+      self._add('word', 'all')
     elif name in notation.IGNORED_COMMANDS:
       self.gap = True
       if name in ('left', 'right'):
@@ -287,6 +295,9 @@ class _Lexer:
         self._add('word', run + compound.group())
         return
 
+    if self._is_plain_word(run):
+      self._add('word', run)
+      return
     following = self.text[self.position : self.position + 1]
     if run == 'Matrix' and following == '(':
       return  # sympy's notation
@@ -298,6 +309,17 @@ class _Lexer:
       run, after_quantity, before_argument
     ):
       self._add(kind, text)
+
+  def _is_plain_word(self, run: str) -> bool:
+    """Returns True for a short word between words or numbers, and a unit in brackets."""
+    previous = self._previous()
+    if previous.text == '(' and len(self.tokens) > 1:
+      is_closed = self.text.startswith(')', self.position)
+      is_unit = run.lower() in english_words.UNIT_WORDS
+      return is_closed and is_unit and self.tokens[-2].kind == 'number'
+    if run not in english_words.PLAIN_WORDS or not self.gap:
+      return False
+    return bool(_PLAIN_WORD_CONTEXT.match(self.text, self.position))
 
   def _previous(self) -> Token:
     return self.tokens[-1] if self.tokens else Token('start', '', False)
@@ -363,4 +385,10 @@ class _Lexer:
       end += 1
     word = character + self.text[self.position : end]
     self.position = end
-    self._add('word', word)
+    scale = english_words.SCALE_CHARACTERS.get(character)
+    if scale and self._previous().kind == 'number':  # 5万元
+      self._add('operator', '*')
+      self._add('number', str(scale))
+      word = word[1:]
+    if word:
+      self._add('word', word)

@@ -12,6 +12,14 @@ from mathft_jax.grading.parsing.lexer import Token
 _PRIME = Token('operator', "'", False)
 _DEGREE = Token('operator', '°', False)
 _DEGREE_WORDS = ('degree', 'degrees', 'deg')
+# Units of single letters that are rarely a product of variables.
+_UNIT_LETTERS = (
+  ('g',),
+  ('m', '/', 's'),
+  ('m', '/', 's', '^', '2'),
+  ('m', '/', 's', '^', '{', '2', '}'),
+)
+_SEPARATORS = (',', ';', 'and', 'or', '≈', '=')
 _MINUTE_WORDS = ('minute', 'minutes', 'min', 'mins')
 _SECOND_WORDS = ('second', 'seconds', 'sec', 'secs')
 
@@ -27,7 +35,7 @@ def simplify_scripts(tokens: list[Token]) -> list[Token]:
     if texts and all(text == "'" for text in texts):
       result += [_PRIME] * len(texts)
       index += length + 1
-    elif len(texts) == 1 and _is_ordinal_suffix(texts[0], tokens[index - 1]):
+    elif texts and _is_ordinal_suffix(''.join(texts), tokens[index - 1]):
       index += length + 1
     else:
       result.append(tokens[index])
@@ -55,8 +63,9 @@ def _script(tokens: Sequence[Token], start: int) -> tuple[list[str], int]:
 
 
 def _is_ordinal_suffix(text: str, before: Token) -> bool:
-  is_number = before.kind in ('number', 'name')
-  return is_number and text in english_words.ORDINAL_SUFFIXES
+  if before.kind == 'name':
+    return text == 'th'
+  return before.kind == 'number' and text in english_words.ORDINAL_SUFFIXES
 
 
 def _angle_words_to_signs(tokens: list[Token]) -> list[Token]:
@@ -90,3 +99,31 @@ def mark_dimensions(tokens: list[Token]) -> list[Token]:
     if is_sign and has_unit and after.kind == 'number':
       tokens[index] = Token('word', 'by', True)
   return tokens
+
+
+def remove_unit_letters(tokens: list[Token]) -> list[Token]:
+  """Removes units of one letter behind a number: `48 g`, `9.8 m/s^2`."""
+  result: list[Token] = []
+  index = 0
+  while index < len(tokens):
+    length = _length_of_unit_letters(tokens, index)
+    if length and index and tokens[index - 1].kind == 'number':
+      index += length
+    else:
+      result.append(tokens[index])
+      index += 1
+  return result
+
+
+def _length_of_unit_letters(tokens: Sequence[Token], index: int) -> int:
+  """Returns the number of tokens of `g`, `m/s` or `m/s^2` before a separator or the end."""
+  if tokens[index].kind != 'name':
+    return 0
+  texts = [token.text for token in tokens[index : index + 8]]
+  for unit in _UNIT_LETTERS:
+    end = index + len(unit)
+    if texts[: len(unit)] != list(unit):
+      continue
+    if end == len(tokens) or tokens[end].text in _SEPARATORS:
+      return len(unit)
+  return 0

@@ -14,6 +14,8 @@ _STOP_WORDS = (
 
 def skip_unit(cursor: Cursor) -> None:
   """Skips units and their exponents: `cm^2`, `miles per hour`, `km/h`, `-inch`, `(push-ups)`."""
+  if cursor.kind == 'word' and _states_property(cursor):
+    return
   if cursor.text == '-' and cursor.peek(1).kind == 'word':
     if cursor.peek(1).text.lower() in english_words.UNIT_WORDS:
       cursor.take()
@@ -31,6 +33,12 @@ def skip_unit(cursor: Cursor) -> None:
     _skip_remark(cursor)
 
 
+def _states_property(cursor: Cursor) -> bool:
+  """Returns True before `is even` behind a variable; `5 positive integers` is a number."""
+  is_property = cursor.text.lower() in english_words.PROPERTY_WORDS
+  return is_property and cursor.peek(-1).kind != 'number'
+
+
 def _skip_unit_exponent(cursor: Cursor) -> None:
   if cursor.text == '^' and cursor.kind == 'operator':
     cursor.take()
@@ -46,8 +54,10 @@ def _skip_remark(cursor: Cursor) -> None:
   elif not is_rounded:
     return
   cursor.take()
-  if is_rounded:
+  is_hedge_only = is_rounded and cursor.peek(1).text == ')'
+  if is_rounded and not is_hedge_only:
     cursor.parse_list()
   else:
     skip_unit(cursor)
   cursor.expect(')')
+  _skip_unit_exponent(cursor)

@@ -34,6 +34,12 @@ def _replace_at(
   """Appends what the words at `index` mean; returns how many tokens they are, 0 for no words."""
   gap = tokens[index].gap
   window = tokens[index : index + english_words.MAX_NUMBER_TOKENS]
+  texts = [token.text.lower() for token in window[:2]]
+  if texts[0] == 'a' and len(texts) > 1:
+    factor = english_words.MULTIPLE_WORDS.get(texts[1])
+    if factor:  # a dozen, half a dozen
+      _add_multiple(result, factor)
+      return 2
   value, length = _parse_ordinal(window, result, is_alone=len(tokens) < 2)
   if not length:
     value, length = _parse_number(window)
@@ -130,13 +136,13 @@ def _is_counted(before: Sequence[Token]) -> bool:
   last = before[-1]
   if last.text == '-':
     return len(before) > 1 and before[-2].kind == 'number'
-  return last.kind == 'number' or last.text in ('}', 'a', 'of')
+  return last.kind == 'number' or last.text in ('}', 'of')
 
 
 def _add_multiple(result: list[Token], factor: int) -> None:
-  while result and result[-1].text in ('a', 'of', '-'):
+  while result and result[-1].text in ('of', '-'):
     result.pop()
-  if result:
+  if result and (result[-1].kind == 'number' or result[-1].text == '}'):
     _add_operation(result, '*', factor)
   else:
     result.append(Token('number', str(factor), False))
