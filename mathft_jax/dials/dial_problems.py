@@ -261,3 +261,8 @@ def hash_bucket(dials: Dials) -> int:
 def base_weights_path() -> str:
   """Returns the path of the base model in the package; recipes/base.gin trains it."""
   return str(pathlib.Path(__file__).parent / 'base_weights.safetensors')
+
+
+def small_base_weights_path() -> str:
+  """Returns the path of a base model of half the width; models/dials_small.gin trains it."""
+  return str(pathlib.Path(__file__).parent / 'small_base_weights.safetensors')
