@@ -44,15 +44,16 @@ def experiments(
   workdir: epath.PathLike,
   *,
   stages: Stages,
-  tables_by_title: Mapping[str, experiment_tables.Experiment],
+  tables_by_title: Mapping[str, experiment_tables.Experiment] | None = None,
   seeds: Sequence[int] = (0,),
 ) -> epath.Path:
-  """Returns the path of `<workdir>/experiments.md`: the tables of all experiments.
+  """Returns the path of `<workdir>/experiments.md`, the tables of all experiments.
 
   Args:
     workdir: each stage writes to its own folder here; with several seeds, to one per seed.
     stages: (program, inputs) by name, in their order.
-    tables_by_title: the experiments; their rows are names of stages that return a report.
+    tables_by_title: the experiments; their rows are names of stages that return a report. None: the
+      stages run, and no table is made of their reports.
     seeds: of whole runs. A program with the parameter `seed` gets it.
 
   Raises:
@@ -61,7 +62,8 @@ def experiments(
   workdir = epath.Path(workdir)
   declared = {name: Stage(*stage) for name, stage in stages.items()}
   check_stages(declared)
-  for title, experiment in tables_by_title.items():
+  experiments_by_title = tables_by_title or {}
+  for title, experiment in experiments_by_title.items():
     experiment.check(title, list(declared))
 
   reports_by_seed = {}
@@ -70,9 +72,12 @@ def experiments(
     outputs = run_stages(run_dir, declared, seed)
     reports_by_seed[seed] = outputs
 
+  if not experiments_by_title:
+    return workdir
+
   def write() -> None:
     made = []
-    for title, experiment in tables_by_title.items():
+    for title, experiment in experiments_by_title.items():
       made += experiment_tables.make_experiment_tables(
         title, experiment, reports_by_seed
       )

@@ -50,6 +50,11 @@ COMMANDS = [
   ('curriculum.curriculum', ['recipes/base.gin'], MODEL_DIR),
   ('recipe.recipe', ['recipes/tiny_cpu.gin'], MODEL_DIR),
   ('recipe.recipe', ['recipes/math_smoke.gin'], MODEL_DIR),
+  (
+    'experiments.experiments',
+    ['recipes/tiny_cpu_experiments.gin'],
+    MODEL_DIR,
+  ),
   *(
     (
       'train.train',

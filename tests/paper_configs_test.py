@@ -15,7 +15,9 @@ PAPER = 'recipes/paper'
 RECIPES = sorted(
   path.stem
   for path in (CONFIGS / PAPER).glob('*.gin')
-  if not path.stem.startswith(('few_shot', 'evaluator_on', 'settings'))
+  if not path.stem.startswith(
+    ('few_shot', 'evaluator_on', 'settings', 'mtsf_of_generator')
+  )
 )
 MODELS = {  # model -> (vocabulary, kind of tokenizer, billions of parameters as published)
   'gemma2_2b': ('gemma', 'gemma', 2.61),
@@ -184,6 +186,29 @@ def test_an_evaluator_is_trained_on_candidates_made_earlier(
     capsys,
   )
   assert set(described(text)) == {'EVALUATOR_TRAINING'}
+
+
+def test_the_later_stages_of_mtsf_start_from_a_given_generator(
+  vocabulary, capsys
+):
+  text = dry_run(
+    'experiments.experiments',
+    [
+      f'{PAPER}/mtsf_of_generator',
+      'models/qwen2_5_7b',
+      'vocabularies/qwen',
+    ],
+    [
+      *vocabulary('qwen2_5_7b'),
+      '--gin.MODEL_DIR=runs/x',
+      '--gin.CHECKPOINT_PATH=weights',
+      '--gin.CANDIDATES=a.jsonl',
+      '--gin.TEST_CANDIDATES=b.jsonl',
+    ],
+    capsys,
+  )
+  found = described(text)
+  assert set(found) == {'scr', 'ssft_again'}
 
 
 def test_demonstrations_differ_in_style_alone_and_are_of_training_problems():

@@ -22,25 +22,38 @@ QUESTIONS = sorted(
 )
 TRAINED = ['programs/rerank_trained.gin', 'models/tiny.gin', 'data/jsonl.gin']
 MEASURED = ['programs/measure.gin', 'models/tiny.gin', 'data/jsonl.gin']
-BASES = {  # question -> (program, files), the bases that docs/configs.md names
-  'solution_style': ('recipe', ['recipes/paper/ssft.gin', 'models/tiny.gin']),
-  **{
-    question: ('rerank', ['stages/scr_margin.gin', *TRAINED])
+STAGES_OF_MTSF = [
+  'recipes/paper/mtsf_of_generator.gin',
+  'models/tiny.gin',
+]
+SSFT_OF_PAPER = ['recipes/paper/ssft_math.gin', 'models/tiny.gin']
+SETTINGS_OF_STAGES = ('learning_rate', 'steps', 'batch_size')
+BASES = [  # (question, program, files), the bases that docs/configs.md names
+  ('solution_style', 'recipe', ['recipes/paper/ssft.gin', 'models/tiny.gin']),
+  *(
+    (question, 'rerank', ['stages/scr_margin.gin', *TRAINED])
     for question in (
       'margin',
       'verifier_loss',
       'examples_per_problem',
       'learning_rate',
     )
-  },
-  'xent_over': ('rerank', ['stages/scr_xent.gin', *TRAINED]),
-  'mle_weight': ('rerank', ['stages/joint.gin', *TRAINED]),
-  **{
-    question: ('measure', MEASURED)
+  ),
+  ('xent_over', 'rerank', ['stages/scr_xent.gin', *TRAINED]),
+  ('mle_weight', 'rerank', ['stages/joint.gin', *TRAINED]),
+  *(
+    (question, 'measure', MEASURED)
     for question in ('num_decodes', 'temperature', 'demonstrations')
-  },
-  'top_clusters': ('evaluate', ['programs/evaluate.gin']),
-}
+  ),
+  ('top_clusters', 'evaluate', ['programs/evaluate.gin']),
+  ('verifier_loss', 'experiments', STAGES_OF_MTSF),
+  *((f'ssft_{name}', 'recipe', SSFT_OF_PAPER) for name in SETTINGS_OF_STAGES),
+  *(
+    (f'{stage}_{name}', 'experiments', STAGES_OF_MTSF)
+    for stage in ('scr', 'ssft_again')
+    for name in SETTINGS_OF_STAGES
+  ),
+]
 MACROS = [
   f'--gin.{name}=x'
   for name in (
@@ -108,10 +121,17 @@ def run(asked, *base, options=()):
   )
 
 
-@pytest.mark.parametrize('asked', QUESTIONS)
-def test_overlays_make_different_configurations(asked, capsys):
-  program, files = BASES[asked]
-  if 'recipes/paper/ssft.gin' in files:
+def test_every_sweep_has_a_base_command():
+  assert {question for question, _, _ in BASES} == set(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+  'asked, program, files',
+  BASES,
+  ids=[f'{question}-{program}' for question, program, _ in BASES],
+)
+def test_overlays_make_different_configurations(asked, program, files, capsys):
+  if 'paper' in files[0]:
     pytest.importorskip('seqio', reason='the extra [data] is not installed')
   function = getattr(importlib.import_module(f'mathft_jax.{program}'), program)
   given = [
