@@ -107,9 +107,9 @@ def resolve_input(value: Any, outputs: Outputs, workdir: epath.Path) -> Any:
   """Returns the value of an input, with names of stages replaced by paths.
 
   Args:
-    value: 'stage' stands for the stage's output, 'stage/file' for a file in its folder. In examples,
-      the field `candidates` is such a name; so it is in the parts of a mixture. Other values are
-      returned as they are.
+    value: 'stage' stands for the stage's output, 'stage/file' for a file in its folder. In
+      examples, the field `candidates` is such a name; so it is in the parts of a mixture. Other
+      values are returned as they are.
     outputs: by name, the outputs of the earlier stages.
     workdir: the folder of all stages.
   """
