@@ -3,9 +3,7 @@
 import pathlib
 import re
 
-import gin_configs_test
-import paper_configs_test
-import sweep_test
+from tests import gin_configs_test, paper_configs_test, sweep_test
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 CONFIGS = REPOSITORY / 'gin_configs'
