@@ -7,7 +7,8 @@ Input: jsonl of candidate sets. Earlier grades in it are replaced, and the diffe
 
 Output in the work directory:
 
-- `graded.jsonl`: the candidate sets with `answer`, `is_correct`, `cluster` and the `grader`;
+- `graded.jsonl`: the candidate sets with `answer`, `how` it was found, `is_correct`, `cluster` and
+  the `grader`;
 - `graded.report.json`: grader, version, settings, counts, exceeded limits, and a table of agreement
   with each grader in `compare_with`;
 - `disagreements.<grader>.jsonl`: the candidates on which that grader disagrees.
@@ -22,10 +23,11 @@ import hashlib
 import json
 from typing import Any
 
+from absl import logging
 from etils import epath
 
 from mathft_jax import grading
-from mathft_jax.data import schema
+from mathft_jax.data import answer_shares, schema, thoughts
 from mathft_jax.distributed import processes
 from mathft_jax.grading import (
   candidate_grading,
@@ -42,6 +44,8 @@ def grade(
   workdir: epath.PathLike,
   *,
   candidates: epath.PathLike,
+  find_answers: str = 'auto',
+  turn_markers: thoughts.TurnMarkers = thoughts.DEFAULT_MARKERS,
   compare_with: Sequence[str] = (),
   num_workers: int = 0,
   deadline_s: float = 5.0,
@@ -53,6 +57,9 @@ def grade(
     workdir: output directory.
     candidates: jsonl of candidate sets, graded before or not. The reference is the problem's
       `answer`, else the final answer of its `solution`; without either `is_correct` is not set.
+    find_answers: how final answers are found: 'announced' (boxes, headings, phrases),
+      'last_number', 'last_line', or 'auto': announced, else the value of the final sentence.
+    turn_markers: marks of thoughts and of the end of a turn; what they enclose does not count.
     compare_with: names of other graders, 'exact' or 'math-verify'.
     num_workers: worker processes that parse answers, for each process of the run; 0 parses them in
       this process, where only the grader's own limits hold. Other graders always run in at least
@@ -61,20 +68,19 @@ def grade(
     memory_gib: address space of a worker in GiB.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
-  limits = {'deadline_s': deadline_s, 'memory_gib': memory_gib}
-  settings = _settings(
-    epath.Path(candidates), compare_with, limits if num_workers else {}
-  )
+  limits = {}
+  if num_workers:
+    limits = {'deadline_s': deadline_s, 'memory_gib': memory_gib}
+  search = grading.AnswerSearch(find_answers, turn_markers)
+  settings = _settings(epath.Path(candidates), search, compare_with, limits)
   if _is_complete(output, settings):
     return output
 
   sets = schema.read_candidate_sets(candidates)
-  own_sets = sets[processes.process_index() :: processes.process_count()]
   memory_bytes = int(memory_gib * 2**30)
   with worker_pool.WorkerPool(max(num_workers, 1), memory_bytes) as pool:
-    part = _grade_part(
-      own_sets, compare_with, pool, num_workers > 0, deadline_s
-    )
+    own_pool = pool if num_workers else None
+    part = _grade_part(sets, search, compare_with, pool, own_pool, deadline_s)
   if processes.process_count() == 1:
     _write_output(output, settings, sets, [part])
     return output
@@ -117,6 +123,7 @@ class Part:
 
 def _settings(
   candidates: epath.Path,
+  search: grading.AnswerSearch,
   compare_with: Sequence[str],
   limits: Mapping[str, float],
 ) -> Settings:
@@ -126,6 +133,7 @@ def _settings(
     'grader': grading.GRADER_NAME,
     'version': grading.GRADER_VERSION,
     'candidates': str(candidates),
+    'search': json.loads(json.dumps(dataclasses.asdict(search))),
     'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
     'compare_with': dict(zip(compare_with, versions)),
     'limits': limits,
@@ -148,15 +156,20 @@ def _is_complete(output: epath.Path, settings: Settings) -> bool:
 
 def _grade_part(
   sets: Sequence[schema.CandidateSet],
+  search: grading.AnswerSearch,
   compare_with: Sequence[str],
   pool: worker_pool.WorkerPool,
-  parse_in_pool: bool,
+  parsing_pool: worker_pool.WorkerPool | None,
   deadline_s: float,
 ) -> Part:
-  """Grades candidate sets and compares the labels with those of other graders and of the input."""
+  """Grades the sets of this process and compares the labels with other graders and the input.
+
+  Other graders run in `pool`; answers are parsed in `parsing_pool`, or in this process without one.
+  """
+  sets = sets[processes.process_index() :: processes.process_count()]
   num_earlier_hits = len(worker_pool.shared_pool_limit_hits())
   graded, counts = candidate_grading.grade_candidate_sets(
-    sets, pool if parse_in_pool else None, deadline_s
+    sets, parsing_pool, deadline_s, search
   )
   labelled = grader_agreement.candidates_with_reference(graded)
 
@@ -230,7 +243,10 @@ def _write_output(
     hits.update(map(tuple, part.limits))
   limits = collections.Counter(limit for limit, _ in hits)
 
+  shares = answer_shares.AnswerShares.of(graded)
   report = {
+    'headline': _headline(shares),
+    'warnings': shares.warnings(),
     'grader': grading.GRADER_NAME,
     'version': grading.GRADER_VERSION,
     'settings': settings,
@@ -267,10 +283,22 @@ def _write_comparisons(
   return tables
 
 
+def _headline(shares: answer_shares.AnswerShares) -> str:
+  """Returns accuracy, number of candidates and the shares of the methods in one line."""
+  num_labelled = sum(shares.labelled.values())
+  accuracy = 'no labels'
+  if num_labelled:
+    accuracy = f'{sum(shares.correct.values()) / num_labelled:.1%} correct'
+  return f'{accuracy}; {shares.headline()}'
+
+
 def _print_report(report: Mapping[str, Any]) -> None:
   """Prints the report as Markdown."""
   grader = f'{report["grader"]} {report["version"]}'
-  print(f'{grader}\n')
+  print(f'{grader}: {report["headline"]}\n')
+  for warning in report['warnings']:
+    print(f'WARNING: {warning}\n')
+    logging.warning('grade: %s', warning)
   for name, count in report['counts'].items():
     print(f'| {name} | {count} |')
   for name, count in report['limits'].items():

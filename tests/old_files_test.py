@@ -107,6 +107,14 @@ def test_an_old_checkpoint_gives_the_same_samples(tmp_path):
   assert_close(found, read_jsonl(OLD / 'sampled.jsonl'), abs=1e-4)
 
 
+def _grades(record):
+  """Returns a graded record without the grader's version and fields that old ones lack."""
+  candidates = []
+  for candidate in record['candidates']:
+    candidates.append({k: v for k, v in candidate.items() if k != 'how'})
+  return {'problem': record['problem'], 'candidates': candidates}
+
+
 def test_old_candidates_have_the_same_grades(tmp_path):
   run(
     grade.grade,
@@ -115,8 +123,9 @@ def test_old_candidates_have_the_same_grades(tmp_path):
     f'--gin.INFER_OUTPUT_DIR={tmp_path}',
   )
 
-  found = (tmp_path / 'graded.jsonl').read_bytes()
-  assert found == (OLD / 'graded.jsonl').read_bytes()
+  found = read_jsonl(tmp_path / 'graded.jsonl')
+  wanted = read_jsonl(OLD / 'graded.jsonl')
+  assert list(map(_grades, found)) == list(map(_grades, wanted))
 
 
 def test_old_graded_candidates_have_the_same_scores(tmp_path):
@@ -146,4 +155,8 @@ def test_old_scored_candidates_have_the_same_report(tmp_path):
   found = json.loads((tmp_path / 'report.json').read_text())
   wanted = json.loads((OLD / 'report.json').read_text())
   del found['inputs']['scored']['path'], wanted['inputs']['scored']['path']
+  del found['grader'], wanted['grader']
+  for report in (found, wanted):
+    for section in report['files'].values():
+      section['notes'] = [note for note in section['notes'] if 'run grade' not in note]
   assert found == wanted

@@ -1,65 +1,208 @@
 r"""The boxed answer of a solution, as in `\boxed{5}`, `\fbox{5}` and `\boxed 5`.
 
-last_boxed_answer(r'Hence $x = \boxed{\frac{1}{2}}$.')    # r'\frac{1}{2}'
+  last_boxed_answer(r'Hence $x = \boxed{\frac{1}{2}}$.')             # r'\frac{1}{2}'
+  last_boxed_answer(r'The roots are $\boxed{-2}$ and $\boxed{1}$.')  # '-2, 1'
+
+Boxes that are joined state one answer together: only `and`, `or`, a comma, a semicolon or white
+space is between them, or they are in one sentence with such a joint. A correction ("no, I mean
+\boxed{7}"), a repetition ("that is, \boxed{7}"), arithmetic or the end of a sentence between two
+boxes separates them; then the last one counts. Cases ("If r = 1, b = \boxed{2}. If r = -1, ...")
+are joined, too. Each function is linear in the length of the text.
 """
 
+from collections.abc import Sequence
+import dataclasses
 import re
 
-# Possessive quantifiers (`++`, `*+`) do not backtrack, so the time is linear in the text.
-_TOKEN = re.compile(
-  r'(\\(?:boxed|fbox)\s*+\{)'
-  r'|(?<!\\)\\(?:\\\\)*+[{}]'  # a brace after an odd number of backslashes is text
-  r'|(?:\{[^{}\\]*+\}[^{}\\]*+)++'  # groups without braces or commands inside
-  r'|\{++|\}++'
+_COMMANDS = r'\\?(?:boxed|fbox|framebox)'
+_COMMAND = re.compile(_COMMANDS)
+_BRACES = re.compile(_COMMANDS + r'[ \t\n]{0,20}\{|\\.|[{}]', re.DOTALL)
+_BARE_BOX = re.compile(  # `\boxed 5`, `\boxed\frac12`, but not "use \boxed to mark it"
+  r'\\(?:boxed|fbox|framebox)(?![a-zA-Z])[ \t]{0,20}(?=[\d\\(\[|+-]|[a-zA-Z](?![a-zA-Z]))'
 )
+_BARE_END = re.compile(r'[$\n]|\\[)\]]|\\(?:boxed|fbox|framebox)')
+_LAYOUT = re.compile(
+  r'\\(?:text|mbox|textbf|mathbf|left|right|displaystyle|q?quad|[,;:! ()\[\]])|[{}$*_~&\s]'
+)
+_EMPTY = re.compile(
+  r'(?:\\(?:[lcv]?dots[bcmio]?|q?quad|text|mbox|underline|_|[,;:! ])|'
+  r'\\[hv]?(?:phantom|space)\{[^{}]{0,40}\}|[\s{}.…?_~$-])*'
+)
+_PLACEHOLDERS = frozenset(
+  ('answer', 'your answer', 'the answer', 'final answer', 'your final answer')
+)
+_MAX_GAP = 200  # characters between two boxes of one sentence
+_JOINT = re.compile(r'[,;]|\\\\|\b(?:and|or)\b', re.IGNORECASE)
+_ONLY_JOINT = re.compile(r'\s*(?:[,;]|\\\\)?\s*(?:and|or)?\s*', re.IGNORECASE)
+_SEPARATION = re.compile(
+  r'[.!?](?:\s|$)|\n\s*\n|\n[ \t]*(?:[-*#]|\d{1,2}[.)])|'
+  r'\b(?:no|not|wrong|incorrect|mistake|error|actually|wait|correct\w{0,8}|instead|rather|mean|'
+  r'meant|sorry|oops|guess|hmm|but|however|recheck\w{0,4}|equivalent|equivalently|i\.e|that is|'
+  r'which|in other words|equals|equal to|the same|simplif\w{1,8}|namely|so|hence|therefore|thus|'
+  r'then|gives|yields|implies|means|because|since)\b',
+  re.IGNORECASE,
+)
+_NEXT_CASE = re.compile(
+  r'[^.]{0,40}\.[\s$\\\])]{0,8}(?:If|When|For|Otherwise|Similarly)\b'
+)
+_EITHER = re.compile(r'either[^.]{1,40}(?:accept|correct)', re.IGNORECASE)
+_SUBSCRIPT = re.compile(r'_(?:\d|\{[^{}]{1,20}\})$')
+_TIME = re.compile(r'\d\\?!?:\\?!?\d\d')
+_APPROXIMATE = re.compile(
+  r'\s*(?:\\approx|\\simeq|≈|\(?\s*(?:which is |or )?(?:approximately|about|roughly))'
+)
+_OPERATOR = re.compile(r'\s*(?:[-+*/=<>^|·×÷]|\\(?!\\)[a-zA-Z]|\()')
+_NAME = re.compile(
+  r'([a-zA-Z]|\\[a-zA-Z]{1,12})(_\{?\w{1,3}\}?)?\s{0,4}=[\s${]{0,6}$'
+)
+_BRACKETS = {'(': ')', '[': ']', '\\{': '\\}', '\\langle': '\\rangle'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+  """A box in a text.
+
+  Attributes:
+    command: index of its command.
+    start: index of the first character of its content.
+    end: index behind the content.
+    after: index behind the box.
+  """
+
+  command: int
+  start: int
+  end: int
+  after: int
 
 
 def last_boxed_answer(solution: str) -> str | None:
-  r"""Returns the content of the last box, or None if there is no box that is closed.
+  r"""Returns the answer in the last box, or in the last joined boxes; None without a box.
 
-  A box without braces (`\boxed 5`) ends at the next dollar sign.
+  A box without braces (`\boxed 5`) ends at the next dollar sign. Boxes without content (empty,
+  dots, a placeholder) do not count.
   """
-  start, end = last_box_span(solution, allow_empty=True)
-  command = max(solution.rfind('\\boxed'), solution.rfind('\\fbox'))
-  if command > end:
-    content = solution[command:].partition('box')[2].removeprefix('ed')
-    if not content.lstrip().startswith('{'):
-      return content.split('$')[0].strip() or None
-  return solution[start:end] if start >= 0 else None
+  boxes = answer_boxes(solution)
+  return join_boxes(solution, boxes) if boxes else None
 
 
-def last_box_span(text: str, allow_empty: bool = False) -> tuple[int, int]:
-  r"""Returns start and end of the content of the last closed `\boxed{...}`; (-1, -1) without one.
+def answer_boxes(text: str) -> list[Box]:
+  """Returns the joined boxes that state the answer: the last box and those joined to it."""
+  boxes = [box for box in find_boxes(text) if _has_content(text, box)]
+  if not boxes:
+    return []
+  group = [boxes.pop()]
+  while boxes:
+    box = boxes.pop()
+    gap = text[box.after : min(group[0].command, box.after + _MAX_GAP + 1)]
+    if len(group) == 1 and _APPROXIMATE.match(_strip_layout(gap)):
+      group = [box]  # the exact value counts, not its decimal
+    elif _is_joined(gap):
+      group.insert(0, box)
+    else:
+      break
+  last = group[-1]
+  if _EITHER.search(text, last.after, last.after + _MAX_GAP):
+    return [last]  # one of several accepted answers
+  return group
 
-  A box that contains only white space counts if `allow_empty`. The time is linear in len(text).
-  """
-  span = (-1, -1)
-  last = max(text.rfind('\\boxed{'), text.rfind('\\fbox{'))
-  if last >= 0:
-    span = _scan_boxes(text, last, allow_empty)
-  if span[0] < 0 and ('\\boxed' in text or '\\fbox' in text):
-    span = _scan_boxes(text, 0, allow_empty)
-  return span
+
+def join_boxes(text: str, boxes: Sequence[Box]) -> str:
+  """Returns the answer of joined boxes: a list, a point or named values."""
+  contents = [text[box.start : box.end].strip() for box in boxes]
+  if len(boxes) == 1:
+    return contents[0]
+  names = []
+  for box in boxes:
+    name = _NAME.search(text[max(0, box.command - 40) : box.command])
+    names.append(name and name.group().rstrip(' \n${'))
+  has_names = all(names) and len(set(names)) == len(names)
+  if has_names and '=' not in ''.join(contents):
+    contents = [f'{name} {content}' for name, content in zip(names, contents)]
+    return ', '.join(contents)
+
+  distinct = list(dict.fromkeys(contents))
+  if _are_spellings(distinct):
+    return distinct[-1]
+  joined = ', '.join(distinct)
+  before = text[: boxes[0].command].rstrip(' \n$')[-8:]
+  after = text[boxes[-1].after :][:20].lstrip(' \n$')
+  for opening, closing in _BRACKETS.items():
+    if before.endswith(opening) and after.startswith(closing):
+      return f'{opening}{joined}{closing}'
+  return joined
 
 
-def _scan_boxes(text: str, position: int, allow_empty: bool) -> tuple[int, int]:
-  """Returns the span of the content of the last box that starts at `position` or later."""
-  start, end = -1, -1
-  depth = 0  # open braces
-  open_boxes: list[tuple[int, int]] = []  # depth outside, start of content
-  for match in _TOKEN.finditer(text, position):
-    first, last = text[match.start()], text[match.end() - 1]
-    if match[1]:
-      open_boxes.append((depth, match.end()))
-      depth += 1
-    elif first == '}':
-      depth_after = max(depth - (match.end() - match.start()), 0)
-      while open_boxes and open_boxes[-1][0] >= depth_after:
-        depth_outside, opened = open_boxes.pop()
-        closed = match.start() + depth - depth_outside - 1
-        if opened > start and (allow_empty or text[opened:closed].strip()):
-          start, end = opened, closed
-      depth = depth_after
-    elif first == '{' and last == '{':
-      depth += match.end() - match.start()
-  return start, end
+def find_boxes(text: str) -> list[Box]:
+  """Returns all closed boxes in their order, of nested boxes the innermost."""
+  if 'box' not in text:
+    return []
+  boxes = _boxes_with_braces(text)
+  for match in _BARE_BOX.finditer(text):
+    end = _BARE_END.search(text, match.end())
+    stop = end.start() if end else len(text)
+    boxes.append(Box(match.start(), match.end(), stop, stop))
+  return sorted(boxes, key=lambda box: box.command)
+
+
+def _boxes_with_braces(text: str) -> list[Box]:
+  boxes: list[Box] = []
+  # For each open brace: where the box command and its content start; None if it opens no box.
+  open_braces: list[tuple[int, int] | None] = []
+  first = _COMMAND.search(text)
+  if first is None:
+    return []
+  for match in _BRACES.finditer(text, first.start()):
+    token = match.group()
+    if token == '}':
+      opened = open_braces.pop() if open_braces else None
+      if opened is None:
+        continue
+      command, start = opened
+      is_outer = bool(boxes) and boxes[-1].command > command
+      if not is_outer:
+        boxes.append(Box(command, start, match.start(), match.end()))
+    elif token == '{':
+      open_braces.append(None)
+    elif token.endswith('{') and 'box' in token:
+      open_braces.append((match.start(), match.end()))
+  return boxes
+
+
+def _has_content(text: str, box: Box) -> bool:
+  """Returns False for an empty box, dots, a question mark or a placeholder such as "answer"."""
+  content = text[box.start : box.end]
+  if not content or content.isspace():
+    return False
+  end = _EMPTY.match(content)
+  if end is not None and end.end() == len(content):
+    return False
+  plain = _strip_layout(content) if len(content) < _MAX_GAP else content
+  return ' '.join(plain.lower().strip('<>[] ').split()) not in _PLACEHOLDERS
+
+
+def _is_joined(gap: str) -> bool:
+  """Returns whether the text between two boxes joins them to one answer."""
+  if len(gap) > _MAX_GAP:
+    return False
+  if _NEXT_CASE.match(gap):
+    return True
+  plain = _strip_layout(gap)
+  if _ONLY_JOINT.fullmatch(plain):
+    return bool(plain.strip()) or '\n' not in gap
+  named = _NAME.sub('', gap)
+  plain = _strip_layout(named)
+  if _SEPARATION.search(named) or _OPERATOR.match(plain):
+    return False
+  return _JOINT.search(plain) is not None
+
+
+def _are_spellings(contents: Sequence[str]) -> bool:
+  """Returns whether boxes spell one value: with and without its base, 24 hours and p.m."""
+  bare = {_SUBSCRIPT.sub('', content) for content in contents}
+  if len(bare) == 1:
+    return True
+  return all(map(_TIME.search, contents)) and '.m.' in contents[-1]
+
+
+def _strip_layout(text: str) -> str:
+  return _LAYOUT.sub(' ', text)

@@ -51,6 +51,7 @@ class Candidate:
     log_prob: natural log-probability under the generator, EOS included.
     finished: False if the solution was cut at the length limit before EOS.
     answer: extracted answer; written by grade.
+    how: method that found the answer (`box`, `phrase`, `final_sentence`, ...); written by grade.
     is_correct: written by grade.
     cluster: index of the cluster of equivalent answers, in order of first appearance; None without
       an answer. Written by grade.
@@ -62,6 +63,7 @@ class Candidate:
   log_prob: float | None = None
   finished: bool | None = None
   answer: str | None = None
+  how: str | None = None
   is_correct: bool | None = None
   cluster: int | None = None
   score: float | None = None

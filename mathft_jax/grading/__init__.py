@@ -19,6 +19,7 @@ from mathft_jax.grading.equivalence import (
   key_for_reference,
 )
 from mathft_jax.grading.extraction import (
+  AnswerSearch,
   FinalAnswer,
   extract_answer,
   find_final_answer,
@@ -26,10 +27,11 @@ from mathft_jax.grading.extraction import (
 
 GRADER_NAME = 'mathft'
 # Increase the version when any answer is graded differently: `grade` then grades old output again.
-GRADER_VERSION = '1.2'
+GRADER_VERSION = '2.0'
 
 __all__ = [
   'AnswerKeys',
+  'AnswerSearch',
   'FinalAnswer',
   'GRADER_NAME',
   'GRADER_VERSION',

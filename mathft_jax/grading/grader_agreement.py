@@ -6,7 +6,12 @@ import dataclasses
 from typing import Any
 
 from mathft_jax.data import schema
-from mathft_jax.grading import candidate_grading, other_graders, worker_pool
+from mathft_jax.grading import (
+  candidate_grading,
+  other_graders,
+  references,
+  worker_pool,
+)
 
 INPUT_LABELS = 'previous'  # name of the comparison with the input's own labels
 NO_RESULT = 'other grader: no result'
@@ -45,7 +50,7 @@ def candidates_with_reference(
   """Returns all candidates of problems that have a reference answer."""
   found = []
   for unit in sets:
-    reference = candidate_grading.reference_answer(unit.problem)
+    reference = references.find_reference(unit.problem)
     if reference is None:
       continue
     for index, candidate in enumerate(unit.candidates):
@@ -53,7 +58,7 @@ def candidates_with_reference(
         CandidateWithReference(
           unit.problem.id,
           index,
-          reference,
+          reference.text,
           candidate.answer,
           candidate.is_correct,
         )

@@ -7,6 +7,8 @@ import pytest
 
 from mathft_jax import grading
 
+ANNOUNCED = grading.AnswerSearch('announced')
+
 FOUND = [
   ('box', '5', 'so $\\boxed{5}$.'),
   ('box', '\\frac{1}{2}', 'maybe \\boxed{1}, no: \\boxed{\\frac{1}{2}} it is'),
@@ -74,7 +76,7 @@ def test_final_answer_and_its_method_are_found(method, text, solution):
   ],
 )
 def test_solution_without_a_final_answer(solution):
-  assert grading.extract_answer(solution) is None
+  assert grading.extract_answer(solution, ANNOUNCED) is None
 
 
 def read_jsonl(path):
@@ -85,7 +87,7 @@ def wrongly_extracted(cases):
   """Returns the cases whose extracted answer is not the labelled answer."""
   wrong = []
   for case in cases:
-    answer = grading.extract_answer(case['solution'])
+    answer = grading.extract_answer(case['solution'], ANNOUNCED)
     if strip_markup(answer) != strip_markup(case['answer']):
       wrong.append(case)
   return wrong
@@ -108,3 +110,49 @@ def test_labelled_solutions(shared_data):
   cases = read_jsonl(shared_data / 'grading' / 'dev_extraction.jsonl')
   wrong = [case['id'] for case in wrongly_extracted(cases)]
   assert len(wrong) <= 0.02 * len(cases), wrong
+
+
+@pytest.mark.parametrize(
+  'find, text, solution',
+  [
+    ('auto', ('5', 'box'), 'It is \\boxed{5}. So 6 remain.'),
+    ('auto', ('18', 'final_sentence'), 'Therefore, the farm has 18 cows left.'),
+    (
+      'auto',
+      ('5', 'final_sentence'),
+      '25 - 20 = 5\n\nSo, 5 cars left in the first 15 minutes.',
+    ),
+    ('auto', ('40', 'final_sentence'), 'Girls not in it = 120 - 80 = 40'),
+    (
+      'auto',
+      ('72', 'final_sentence'),
+      '48 + 24 = 72 clips.\n\nThe final answer is: $\\boxed',
+    ),
+    ('auto', None, 'I do not know.'),
+    ('announced', None, 'Therefore, the farm has 18 cows left.'),
+    (
+      'last_number',
+      ('15', 'last_number'),
+      'So, 5 cars left in the first 15 minutes.',
+    ),
+    ('last_line', ('5 apples', 'last_line'), '3 apples\n\n5 apples\n'),
+  ],
+)
+def test_a_rule_says_how_answers_are_found(find, text, solution):
+  found = grading.find_final_answer(solution, grading.AnswerSearch(find))
+  assert (found and (found.text, found.method)) == text
+
+
+def test_a_solution_that_was_cut_has_only_announced_answers():
+  def find(solution):
+    return grading.find_final_answer(solution, is_cut=True)
+
+  assert find('So there are 18 cows and 5') is None
+  assert find('The answer is 18. To check, 5') == grading.FinalAnswer(
+    '18', 'phrase'
+  )
+
+
+def test_an_unknown_rule_is_refused():
+  with pytest.raises(ValueError, match="find is 'last'"):
+    grading.AnswerSearch('last')

@@ -1,0 +1,71 @@
+"""Which part of a sampled text counts as the solution.
+
+  text_that_counts('<think>Maybe 5?</think>It is 6.<|im_end|>')    # 'It is 6.'
+
+Two parts never count: the thought of a thinking model, also if it was cut before its end marker,
+and text after the end of the model's turn. `grade` and the templates of thinking models use the
+same `TurnMarkers`.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class TurnMarkers:
+  """Marks of thoughts and of the end of a turn, as plain text.
+
+  Attributes:
+    thought_start: start of a thought.
+    thought_end: end of a thought. All text before the last one is thought.
+    starts_in_thought: whether the prompt ends with `thought_start`, so that the sampled text starts
+      inside the thought. Then a text without `thought_end` is a thought that was cut.
+    thoughts_count: True if the thought counts, too, for models that answer inside it.
+    turn_ends: tokens that end a turn. A sampler that does not know one of them continues after it.
+  """
+
+  thought_start: str = '<think>'
+  thought_end: str = '</think>'
+  starts_in_thought: bool = False
+  thoughts_count: bool = False
+  turn_ends: tuple[str, ...] = (
+    '<|im_end|>',
+    '<|endoftext|>',
+    '<|eot_id|>',
+    '<|eom_id|>',
+    '<|end_of_text|>',
+    '<|end|>',
+    '<|return|>',
+    '<end_of_turn>',
+    '<eos>',
+    '</s>',
+    '<｜end▁of▁sentence｜>',
+  )
+
+  def __post_init__(self):
+    object.__setattr__(self, 'turn_ends', tuple(self.turn_ends))
+
+
+DEFAULT_MARKERS = TurnMarkers()
+
+
+def text_that_counts(text: str, markers: TurnMarkers = DEFAULT_MARKERS) -> str:
+  """Returns the text of the first turn without its thought; '' if the thought was cut."""
+  turn = _first_turn(text, markers)
+  if markers.thoughts_count:
+    return turn
+  before, end, after = turn.rpartition(markers.thought_end)
+  if not before and not end and markers.starts_in_thought:
+    return ''
+  return after.partition(markers.thought_start)[0]
+
+
+def _first_turn(text: str, markers: TurnMarkers) -> str:
+  """Returns the text up to the first end of a turn; marks at its start are skipped."""
+  if '<' not in text:
+    return text
+  start = len(text) - len(text.lstrip())
+  for mark in markers.turn_ends:
+    if text.startswith(mark, start):
+      return _first_turn(text[start + len(mark) :], markers)
+  found = [text.find(mark) for mark in markers.turn_ends]
+  return text[: min((at for at in found if at >= 0), default=len(text))]
