@@ -158,5 +158,7 @@ def test_old_scored_candidates_have_the_same_report(tmp_path):
   del found['grader'], wanted['grader']
   for report in (found, wanted):
     for section in report['files'].values():
-      section['notes'] = [note for note in section['notes'] if 'run grade' not in note]
+      section['notes'] = [
+        note for note in section['notes'] if 'run grade' not in note
+      ]
   assert found == wanted
