@@ -223,8 +223,8 @@ def is_literal(tree: Tree) -> bool:
   match tree:
     case Number(value):
       return 10**_MAX_PLACES % value.denominator == 0
-    case Product((first, Power(Number(), Number()))):
-      return is_literal(first)
+    case Product((first, Power(Number(base), Number()))):
+      return base == 10 and is_literal(first)
     case Product(factors):
       return (
         len(factors) == 2 and factors[0] == MINUS_ONE and is_literal(factors[1])

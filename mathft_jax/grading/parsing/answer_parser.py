@@ -291,7 +291,7 @@ def _take_property(cursor: Cursor) -> list[str]:
       break
     words.append(word)
     cursor.take()
-  if cursor.kind == 'word' and cursor.peek(1).kind == 'number':
+  if words and cursor.kind == 'word' and cursor.peek(1).kind == 'number':
     cursor.take()  # divisible by 3
     words.append(cursor.take().text)
   return [word for word in words if word not in ('is', 'are', 'a', 'an')]

@@ -30,8 +30,8 @@ def tokenize_answer(text: str) -> list[Token]:
   Raises:
     lexer.AnswerTooLong: more than MAX_LENGTH characters or MAX_DEPTH open brackets.
   """
-  tokens = _remove_braces_of_operators(lexer.tokenize_text(text))
-  tokens = _remove_enclosing(tokens)
+  tokens = _remove_enclosing(lexer.tokenize_text(text))
+  tokens = _remove_braces_of_operators(tokens)
   tokens = _replace_angle_brackets(tokens)
   tokens = _replace_outward_brackets(tokens)
   tokens = token_passes.simplify_scripts(tokens)

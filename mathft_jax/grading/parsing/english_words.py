@@ -219,6 +219,11 @@ def changes_number(word: str) -> bool:
   return not _NUMBER_CHANGING_CHARACTERS.isdisjoint(word)
 
 
+def is_number_word(word: str) -> bool:
+  """Returns True for a lower-case word that is a number, fraction, ordinal or multiple."""
+  return any(word in words for words in _NUMBER_TABLES)
+
+
 def is_listed_word(run: str) -> bool:
   """Returns True for a word in one of the lists, even if it contains the name of a function."""
   return (

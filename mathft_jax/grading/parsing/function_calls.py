@@ -125,6 +125,9 @@ def _at_implicit_factor(cursor: Cursor, factors: Sequence[Tree]) -> bool:
   if cursor.kind == 'number':
     return cursor.peek(-1).kind != 'number'
   if cursor.text == '(':
+    following = cursor.peek(1)
+    if following.kind == 'word' or following.text == '≈':
+      return False  # a unit or a rounded value
     return all(isinstance(factor, (Number, Constant)) for factor in factors)
   return cursor.kind == 'name' or cursor.text in ('frac', 'sqrt', '{', '|')
 

@@ -31,18 +31,15 @@ def joined_conjunction(run: str) -> str:
 def is_compound_word(text: str) -> bool:
   """Returns True for a word with hyphens; False for a number in words or a difference."""
   parts = text.split('-')
-  has_word = False
+  num_words = num_long = 0
   for part in parts:
     lower = part.lower()
-    if lower in english_words.NUMBER_WORDS or lower in notation.FUNCTION_NAMES:
+    if lower in notation.FUNCTION_NAMES:
       return False
-    if lower in english_words.FRACTION_WORDS or lower in english_words.ORDINALS:
-      return False
-    is_unit = lower in english_words.UNIT_WORDS and len(part) > 2
-    has_word |= len(part) > 2 and (
-      is_unit or english_words.is_english_word(part)
-    )
-  return has_word or len(text) > 4 and any(len(part) > 2 for part in parts)
+    num_long += len(part) > 2
+    num_words += not english_words.is_number_word(lower) and len(part) > 2
+  is_pair_of_numbers = not num_words
+  return not is_pair_of_numbers and (num_long > 1 or len(text) > 4)
 
 
 def classify_text(run: str, after_quantity: bool) -> tuple[str, str]:

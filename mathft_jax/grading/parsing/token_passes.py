@@ -29,6 +29,9 @@ def simplify_scripts(tokens: list[Token]) -> list[Token]:
   result: list[Token] = []
   index = 0
   while index < len(tokens):
+    if _is_point_of_integer(tokens, index):
+      index += 1
+      continue
     texts, length = ([], 0)
     if tokens[index].text == '^' and index:
       texts, length = _script(tokens, index + 1)
@@ -41,6 +44,23 @@ def simplify_scripts(tokens: list[Token]) -> list[Token]:
       result.append(tokens[index])
       index += 1
   return _angle_words_to_signs(result)
+
+
+def _is_point_of_integer(tokens: Sequence[Token], index: int) -> bool:
+  """Returns True at the point of `12. cm`."""
+  if tokens[index].text != '.' or not index or index + 1 == len(tokens):
+    return False
+  before, after = tokens[index - 1], tokens[index + 1]
+  is_integer = (
+    before.kind == 'number' and before.text.isdigit() and not tokens[index].gap
+  )
+  if after.text == '(':  # 12. (units), but 0.(3) is a repeating decimal
+    return (
+      is_integer
+      and tokens[index + 2 : index + 3] != []
+      and tokens[index + 2].kind == 'word'
+    )
+  return is_integer and (after.kind == 'word' or after.text in ('^', '°'))
 
 
 def _script(tokens: Sequence[Token], start: int) -> tuple[list[str], int]:
