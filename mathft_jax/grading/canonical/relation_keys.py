@@ -78,6 +78,8 @@ def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
   right_names = variable_names(right)
   if is_function_of_names(left) and not right_names:
     return key_of(right)
+  if isinstance(right, TaggedValue) and right.tag == 'cases':
+    return key_of(right)
   if is_definable(left):
     is_symbol = isinstance(left, Symbol)
     is_circular = is_symbol and left.name in right_names

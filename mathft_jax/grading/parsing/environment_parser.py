@@ -115,7 +115,10 @@ def _parse_statement_row(cursor: Cursor, end: str) -> list[Tree]:
     if cursor.kind == 'end':
       raise ParseError(f'The environment has no {end}.')
     word = cursor.text.lower()
-    if cursor.accept('&', ',', ';', '.', 'and'):
+    if cursor.accept('&', ',', ';', 'and'):
+      continue
+    if cursor.text == '.':
+      cursor.take()
       continue
     if cursor.kind == 'word' and word in _CONDITION_WORDS:
       cursor.take()

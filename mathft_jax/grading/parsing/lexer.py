@@ -25,7 +25,7 @@ _TOKEN = re.compile(
   r'|(?P<environment>\\(?:begin|end)\s*\{\s*[a-zA-Z]+\*?\s*\})'
   r'|\\(?P<command>[a-zA-Z]+|.)'
   r'|(?P<number>(?:\d+\.(?=\s*[-+*/^=<>,;)\]}&|%°]|\s*\$?\s*[a-z]{2}|\s*\\'
-  r'(?!(?:overline|bar|d?dot|[lcd]?dots[cb]?)\b|\\|end\b))'
+  r'(?!(?:overline|bar|d?dot|[lcd]?dots[cb]?)\b))'
   r'|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\d.a-zA-Z]))?)'
   r'|(?P<letters>[a-zA-Z]+)'
   r'|(?P<operator>\*\*|\+/-|<=|=<|>=|==|:=|\.\.\.|[-+*/^_!=<>(){}\[\]|,;:\'&])'
@@ -55,7 +55,8 @@ _VECTOR = re.compile(
 _COMPOUND_WORD = re.compile(r'(?:-[a-zA-Z]+)+(?![\w(])')
 # What follows a word such as `is`, `an`, `by` or `of`, which could be a product of letters.
 _PLAIN_WORD_CONTEXT = re.compile(
-  r'(?:\s|\\[ ,;:])+(?:of(?:\s|\\[ ,;:])+)?(?:\d|(?:an?(?:\s|\\[ ,;:])+)?(?!(?:sin|cos|tan|log)\b)[a-zA-Z]{3,})'
+  r'(?:\s|\\[ ,;:])+(?:of(?:\s|\\[ ,;:])+)?'
+  r'(?:\d|(?:an?(?:\s|\\[ ,;:])+)?(?!(?:sin|cos|tan|log)\b)[a-zA-Z]{3,})'
 )
 _VECTOR_COMMANDS = (
   'vec',
@@ -316,7 +317,7 @@ class _Lexer:
     if previous.text == '(' and len(self.tokens) > 1:
       is_apart = self.text.startswith((')', '.', ' ', '/', '\\'), self.position)
       is_unit = run.lower() in english_words.UNIT_WORDS or len(run) > 3
-      return is_apart and is_unit and self.tokens[-2].kind == 'number'
+      return is_apart and is_unit and self.tokens[-2].kind in ('number', 'word')
     if run not in english_words.PLAIN_WORDS or not self.gap:
       return False
     return bool(_PLAIN_WORD_CONTEXT.match(self.text, self.position))

@@ -47,7 +47,7 @@ MATH_WRAPPERS = _words(
 # LaTeX command -> operator token.
 COMMAND_TOKENS = _by_spelling(
   {
-    '*': 'cdot times ast star bullet',
+    '*': 'cdot times ast bullet',
     '/': 'div slash',
     '±': 'pm',
     '∓': 'mp',
@@ -153,6 +153,7 @@ ORDERED_COMMANDS = _by_spelling(
   {
     '×': 'crossproduct',
     '⊕': 'oplus',
+    '⋆': 'star bigstar',
     '⊖': 'ominus',
     '⊘': 'oslash',
     '⊗': 'otimes',
@@ -164,7 +165,7 @@ ORDERED_COMMANDS = _by_spelling(
   }
 )
 COMMUTING_OPERATORS = ('⊕',)
-ORDERED_OPERATORS = ('∘', '×', '⊖', '⊘', '⊗', '⊙', '⋊', '⋉', '≀', '⊎', '⊕')
+ORDERED_OPERATORS = ('∘', '×', '⋆', '⊖', '⊘', '⊗', '⊙', '⋊', '⋉', '≀', '⊎', '⊕')
 
 FRACTION_COMMANDS = _words('frac dfrac tfrac cfrac nicefrac sfrac flatfrac')
 BINOMIAL_COMMANDS = _words('binom dbinom tbinom')

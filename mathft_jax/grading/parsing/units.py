@@ -22,7 +22,9 @@ def skip_unit(cursor: Cursor) -> None:
   while cursor.kind == 'word' and cursor.text.lower() not in _STOP_WORDS:
     if english_words.changes_number(cursor.text):
       raise ParseError(f'{cursor.text!r} changes the number before it.')
-    cursor.take()
+    is_square = cursor.take().text.lower() in ('sq', 'cu', 'square', 'cubic')
+    if is_square and cursor.kind == 'name':
+      cursor.take()  # sq. m
     _skip_unit_exponent(cursor)
     if cursor.text in ('/', '*', '-') and cursor.peek(1).kind == 'word':
       cursor.take()

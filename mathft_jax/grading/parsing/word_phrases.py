@@ -103,7 +103,7 @@ def _add_token_of_word(
   )
   if word in english_words.SCALE_WORDS and after_number:
     _add_operation(result, '*', english_words.SCALE_WORDS[word])
-  elif word in english_words.MULTIPLE_WORDS and _is_counted(result):
+  elif word in english_words.MULTIPLE_WORDS and _is_counted(word, result):
     _add_multiple(result, english_words.MULTIPLE_WORDS[word])
   elif word in english_words.POWER_WORDS and _ends_operand(result):
     _add_operation(result, '^', english_words.POWER_WORDS[word])
@@ -129,10 +129,10 @@ def _add_operation(result: list[Token], operator: str, operand: int) -> None:
   result.append(Token('number', str(operand), False))
 
 
-def _is_counted(before: Sequence[Token]) -> bool:
+def _is_counted(word: str, before: Sequence[Token]) -> bool:
   """Returns True before the dozen of `5 dozen`, `a dozen`, `half a dozen` or `half-dozen`."""
   if not before:
-    return True
+    return word == 'dozen'
   last = before[-1]
   if last.text == '-':
     return len(before) > 1 and before[-2].kind == 'number'
