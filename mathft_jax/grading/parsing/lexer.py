@@ -66,6 +66,7 @@ _VECTOR_COMMANDS = (
   'boldsymbol',
   'hat',
 )
+_ARGUMENT_START = re.compile(r'[(^{]|\\[a-zA-Z]')
 _ARGUMENT = re.compile(r'\s*(?:\{[^{}]*\}|.)', re.DOTALL)
 _OPERATOR_SPELLINGS = {
   '**': '^',
@@ -305,7 +306,7 @@ class _Lexer:
     if in_text or (previous.kind == 'word' and len(run) > 1):
       self._add(*letter_runs.classify_text(run, after_quantity))
       return
-    before_argument = following in ('(', '^', '\\', '{')
+    before_argument = bool(_ARGUMENT_START.match(self.text, self.position))
     for kind, text in letter_runs.classify_math(
       run, after_quantity, before_argument
     ):
