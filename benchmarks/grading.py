@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from benchmarks import answer_variants, timed_graders
 from mathft_jax import grading
-from mathft_jax.grading import worker_pool
+from mathft_jax.grading import worker_pool, worker_process
 
 # As in the published tables of graders; a slower pair counts as wrong.
 DEADLINE_S = 5.0
@@ -49,7 +49,7 @@ class Worker:
   """A grader in a worker process."""
 
   def __init__(
-    self, grader: worker_pool.Function, pool: worker_pool.WorkerPool
+    self, grader: worker_process.Function, pool: worker_pool.WorkerPool
   ):
     self.grader = grader
     self.pool = pool

@@ -61,10 +61,10 @@ def grade(
       'last_number', 'last_line', or 'auto': announced, else the value of the final sentence.
     turn_markers: marks of thoughts and of the end of a turn; what they enclose does not count.
     compare_with: names of other graders, 'exact' or 'math-verify'.
-    num_workers: worker processes that parse answers, for each process of the run; 0 parses them in
-      this process, where only the grader's own limits hold. Other graders always run in at least
+    num_workers: worker processes that grade candidates, for each process of the run; 0 grades them
+      in this process, where only the grader's own limits hold. Other graders always run in at least
       one worker.
-    deadline_s: wall-clock seconds for one answer in a worker.
+    deadline_s: wall-clock seconds for one candidate in a worker, from its text to its key.
     memory_gib: address space of a worker in GiB.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
@@ -189,6 +189,8 @@ def _grade_part(
     tables[name] = agreement.counts
     disagreements[name] = agreement.disagreements
   hits = [*pool.hits, *worker_pool.shared_pool_limit_hits()[num_earlier_hits:]]
+  if pool.counts['restarted']:
+    counts['workers that exited and were replaced'] = pool.counts['restarted']
   return Part(graded, counts, hits, tables, disagreements)
 
 

@@ -9,7 +9,11 @@ import pytest
 
 from mathft_jax import grade, grading
 from mathft_jax.data import schema
-from mathft_jax.grading import grader_agreement, worker_pool
+from mathft_jax.grading import (
+  candidate_grading,
+  grader_agreement,
+  worker_pool,
+)
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):
@@ -172,17 +176,45 @@ def test_workers_give_the_same_grades(tmp_path):
   assert schema.read_candidate_sets(output)[0].candidates == here
 
 
-def test_an_answer_that_a_worker_cannot_parse_is_counted_and_has_no_cluster(
+def test_a_candidate_that_exceeds_a_limit_is_counted_and_has_no_cluster(
   tmp_path, monkeypatch
 ):
-  # In the worker, sleep('4') raises TypeError.
-  monkeypatch.setattr(grading, 'answer_keys_of', time.sleep)
+  # In the worker, time.sleep of a text raises TypeError.
+  monkeypatch.setattr(candidate_grading, 'grade_solution', time.sleep)
+  candidates = _candidate_file(tmp_path, '\\boxed{4}', '\\boxed{4}')
+  output = grade.grade(
+    tmp_path / 'graded', candidates=candidates, num_workers=1
+  )
+  report = _report(tmp_path)
+  assert report['limits'] == {'TypeError': 1}
+  assert report['counts']['candidates over a limit'] == 2
+  candidate = schema.read_candidate_sets(output)[0].candidates[0]
+  assert (candidate.cluster, candidate.is_correct) == (None, False)
+
+
+def test_a_reference_that_exceeds_a_limit_leaves_correctness_unknown(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(candidate_grading, 'grade_reference', time.sleep)
   candidates = _candidate_file(tmp_path, '\\boxed{4}')
   output = grade.grade(
     tmp_path / 'graded', candidates=candidates, num_workers=1
   )
-  assert _report(tmp_path)['limits'] == {'TypeError': 1}
-  assert schema.read_candidate_sets(output)[0].candidates[0].cluster is None
+  candidate = schema.read_candidate_sets(output)[0].candidates[0]
+  assert (candidate.cluster, candidate.is_correct) == (0, None)
+  counts = _report(tmp_path)['counts']
+  assert counts['problems whose reference is over a limit'] == 1
+  assert 'problems without reference' not in counts
+
+
+def test_extraction_is_under_the_limits_of_the_worker(tmp_path):
+  candidates = _candidate_file(tmp_path, '\\boxed{4}' + ' ' * 3_000_000)
+  output = grade.grade(
+    tmp_path / 'graded', candidates=candidates, num_workers=1, deadline_s=1e-4
+  )
+  assert _report(tmp_path)['limits'].keys() == {'deadline'}
+  candidate = schema.read_candidate_sets(output)[0].candidates[0]
+  assert (candidate.answer, candidate.is_correct) == (None, None)
 
 
 def test_limits_of_earlier_runs_are_not_counted(tmp_path):

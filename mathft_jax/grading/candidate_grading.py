@@ -1,7 +1,7 @@
 """Grades candidate sets: final answer, correctness and cluster of every candidate."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 from mathft_jax import grading
@@ -9,14 +9,76 @@ from mathft_jax.data import schema
 from mathft_jax.grading import extraction, worker_pool
 from mathft_jax.grading import references as references_lib
 
-# The final answers of the candidates of one problem.
-FinalAnswers = list[grading.FinalAnswer | None]
-KeyTable = dict[str | None, grading.AnswerKeys]
+Hit = tuple[str, str]  # an exceeded limit, and the task as text
+
+
+@dataclasses.dataclass(frozen=True)
+class SolutionText:
+  """A solution whose final answer is wanted.
+
+  Attributes:
+    solution: the text.
+    is_cut: whether it was cut at the length limit.
+    search: how the answer is found.
+  """
+
+  solution: str
+  is_cut: bool
+  search: grading.AnswerSearch
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceText:
+  """A problem whose reference answer is wanted, and how it is found."""
+
+  problem: schema.Problem
+  search: grading.AnswerSearch
+
+
+Text = SolutionText | ReferenceText
+
+
+@dataclasses.dataclass(frozen=True)
+class GradedText:
+  """The answer of a solution or of a reference, with its keys.
+
+  Attributes:
+    answer: the final answer; None without one, or if a limit was exceeded.
+    keys: the keys of the answer; None in them if it cannot be read.
+    limit: the limit of the worker that was exceeded; None for a complete result.
+    hits: limits of closed forms that were exceeded on the way.
+  """
+
+  answer: grading.FinalAnswer | None = None
+  keys: grading.AnswerKeys = grading.AnswerKeys(None)
+  limit: str | None = None
+  hits: tuple[Hit, ...] = ()
 
 
 def grader_and_version() -> str:
   """Returns the name and version of the grader, as stored with graded candidates."""
   return f'{grading.GRADER_NAME} {grading.GRADER_VERSION}'
+
+
+def grade_solution(text: SolutionText) -> GradedText:
+  """Returns the final answer of a solution and its keys: the whole work of one candidate."""
+  return _with_keys(
+    grading.find_final_answer(text.solution, text.search, text.is_cut)
+  )
+
+
+def grade_reference(text: ReferenceText) -> GradedText:
+  """Returns the reference answer of a problem and its keys."""
+  return _with_keys(references_lib.find_reference(text.problem, text.search))
+
+
+def _with_keys(answer: grading.FinalAnswer | None) -> GradedText:
+  if answer is None:
+    return GradedText()
+  num_earlier_hits = len(worker_pool.shared_pool_limit_hits())
+  keys = grading.answer_keys_of(answer.text)
+  hits = worker_pool.shared_pool_limit_hits()[num_earlier_hits:]
+  return GradedText(answer, keys, hits=tuple(hits))
 
 
 def grade_candidate_sets(
@@ -29,87 +91,115 @@ def grade_candidate_sets(
 
   Args:
     sets: candidate sets; earlier grades are replaced.
-    pool: workers that compute the keys of the answers; None computes them in this process.
-    deadline_s: seconds for each answer in a worker. An answer that exceeds a limit gets no key.
+    pool: workers that grade the candidates; None grades them in this process.
+    deadline_s: seconds for one candidate in a worker, extraction included. A candidate that exceeds
+      a limit has no answer and is not correct. If the reference exceeds one, `is_correct` is not
+      set.
     search: how final answers are found, those of references, too.
 
   Returns:
     The graded sets and the counts of the report.
   """
-  answers = [_final_answers(unit, search) for unit in sets]
-  references = [
-    references_lib.find_reference(unit.problem, search) for unit in sets
-  ]
-  keys = _answer_keys(references, answers, pool, deadline_s)
+  solutions, references = {}, {}
+  for unit in sets:
+    references[ReferenceText(unit.problem, search)] = None
+    for candidate in unit.candidates:
+      solutions[_solution_text(candidate, search)] = None
+  grades = _Grades(
+    {
+      **_grade_texts(grade_reference, list(references), pool, deadline_s),
+      **_grade_texts(grade_solution, list(solutions), pool, deadline_s),
+    }
+  )
 
   graded = []
   counts = collections.Counter(problems=len(sets))
-  for unit, reference, unit_answers in zip(sets, references, answers):
-    graded_unit = _grade_set(unit, reference, unit_answers, keys)
-    _count(graded_unit, reference, counts)
+  for unit in sets:
+    reference = grades.find(ReferenceText(unit.problem, search))
+    texts = []
+    for candidate in unit.candidates:
+      texts.append(grades.find(_solution_text(candidate, search)))
+    graded_unit = _grade_set(unit, reference, texts, grades)
+    _count(graded_unit, reference, texts, counts)
     graded.append(graded_unit)
   return graded, counts
 
 
-def _final_answers(
-  unit: schema.CandidateSet, search: grading.AnswerSearch
-) -> FinalAnswers:
-  answers = []
-  for candidate in unit.candidates:
-    is_cut = candidate.finished is False
-    answers.append(
-      grading.find_final_answer(candidate.solution, search, is_cut)
-    )
-  return answers
+def _solution_text(
+  candidate: schema.Candidate, search: grading.AnswerSearch
+) -> SolutionText:
+  return SolutionText(candidate.solution, candidate.finished is False, search)
 
 
-def _answer_keys(
-  references: FinalAnswers,
-  answers: Sequence[FinalAnswers],
+class _Grades:
+  """The graded texts of a file.
+
+  An answer has the same keys in the whole file, also if several workers computed it and one of
+  them was stopped on the way.
+  """
+
+  def __init__(self, graded: Mapping[Text, GradedText]):
+    self._graded = graded
+    self._keys: dict[str, grading.AnswerKeys] = {}
+    for text in sorted(graded.values(), key=_has_hits):
+      if text.answer is not None:
+        self._keys.setdefault(text.answer.text, text.keys)
+
+  def find(self, text: Text) -> GradedText:
+    """Returns the graded text."""
+    return self._graded[text]
+
+  def keys(self, graded: GradedText) -> grading.AnswerKeys:
+    """Returns the keys of a graded text."""
+    if graded.answer is None:
+      return grading.AnswerKeys(None)
+    return self._keys[graded.answer.text]
+
+
+def _has_hits(graded: GradedText) -> bool:
+  return bool(graded.hits)
+
+
+def _grade_texts(
+  function: Callable[[Text], GradedText],
+  texts: Sequence[Text],
   pool: worker_pool.WorkerPool | None,
   deadline_s: float,
-) -> KeyTable:
-  """Returns the keys of all answers and references; without an answer the key is None."""
-  texts = {reference.text for reference in references if reference}
-  for unit_answers in answers:
-    texts.update(answer.text for answer in unit_answers if answer)
-  ordered = sorted(texts)
-
-  keys: KeyTable = {None: grading.AnswerKeys(None)}
+) -> dict[Text, GradedText]:
+  """Returns `function(text)` by text, in workers under limits if there is a pool."""
   if pool is None:
-    keys.update(zip(ordered, map(grading.answer_keys_of, ordered)))
-    return keys
-  results = pool.map(grading.answer_keys_of, ordered, deadline_s)
-  for text, result in zip(ordered, results):
-    keys[text] = result.value or grading.AnswerKeys(None)
-  return keys
+    return dict(zip(texts, map(function, texts)))
+  graded = {}
+  for text, result in zip(texts, pool.map(function, texts, deadline_s)):
+    graded[text] = result.value or GradedText(limit=result.limit)
+    pool.record_hits(graded[text].hits)
+  return graded
 
 
 def _grade_set(
   unit: schema.CandidateSet,
-  reference: grading.FinalAnswer | None,
-  final_answers: FinalAnswers,
-  keys: KeyTable,
+  reference: GradedText,
+  texts: Sequence[GradedText],
+  grades: _Grades,
 ) -> schema.CandidateSet:
-  answers = [answer.text if answer else None for answer in final_answers]
-  reference_keys = keys[reference.text if reference else None]
-  answer_keys = [
-    grading.key_for_reference(keys[answer], reference_keys)
-    for answer in answers
-  ]
-  labels = grading.cluster_labels(answer_keys)
+  reference_keys = grades.keys(reference)
+  keys = []
+  for text in texts:
+    keys.append(grading.key_for_reference(grades.keys(text), reference_keys))
+  labels = grading.cluster_labels(keys)
 
   candidates = []
   for index, candidate in enumerate(unit.candidates):
     is_correct = None
-    if reference is not None:
-      key = answer_keys[index]
+    if reference.answer is not None:
+      key = keys[index]
       is_correct = key is not None and key == reference_keys.key
+    answer = texts[index].answer
     candidates.append(
       dataclasses.replace(
         candidate,
-        answer=answers[index],
-        how=_method(final_answers[index]),
+        answer=answer.text if answer else None,
+        how=answer.method if answer else None,
         cluster=labels[index],
         is_correct=is_correct,
       )
@@ -119,24 +209,28 @@ def _grade_set(
   )
 
 
-def _method(answer: grading.FinalAnswer | None) -> str | None:
-  return answer.method if answer else None
-
-
 def _count(
   unit: schema.CandidateSet,
-  reference: grading.FinalAnswer | None,
+  reference: GradedText,
+  texts: Sequence[GradedText],
   counts: collections.Counter[str],
 ) -> None:
   """Adds the counts of one graded problem."""
   num_correct = num_unreadable = 0
-  for candidate in unit.candidates:
+  for candidate, text in zip(unit.candidates, texts):
     num_correct += bool(candidate.is_correct)
     num_unreadable += candidate.answer is not None and candidate.cluster is None
-    counts[f'answer by {candidate.how}' if candidate.how else 'no answer'] += 1
-  counts['problems without reference'] += reference is None
-  if reference and reference.method != references_lib.GIVEN:
-    counts[f'reference by {reference.method}'] += 1
+    if text.limit:
+      counts['candidates over a limit'] += 1
+    else:
+      how = f'answer by {candidate.how}' if candidate.how else 'no answer'
+      counts[how] += 1
+  if reference.limit:
+    counts['problems whose reference is over a limit'] += 1
+  else:
+    counts['problems without reference'] += reference.answer is None
+  if reference.answer and reference.answer.method != references_lib.GIVEN:
+    counts[f'reference by {reference.answer.method}'] += 1
   counts['candidates'] += len(unit.candidates)
   counts['clusters'] += len(unit.clusters())
   counts['correct'] += num_correct

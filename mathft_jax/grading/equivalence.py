@@ -20,7 +20,7 @@ import hashlib
 from typing import NamedTuple, TypeGuard
 import unicodedata
 
-from mathft_jax.grading.canonical import answer_keys
+from mathft_jax.grading.canonical import answer_keys, sympy_closed_forms
 from mathft_jax.grading.parsing import answer_parser, answer_tokenizer, lexer
 
 _CACHE_SIZE = 1 << 18  # answers
@@ -46,7 +46,8 @@ class AnswerKeys(NamedTuple):
 def is_equivalent(reference: str, answer: str) -> bool:
   """Returns True if the answer, read by the reference, has the value of the reference."""
   reference_keys = answer_keys_of(reference)
-  key = key_for_reference(answer_keys_of(answer), reference_keys)
+  keys = reference_keys if answer == reference else answer_keys_of(answer)
+  key = key_for_reference(keys, reference_keys)
   return key is not None and key == reference_keys.key
 
 
@@ -112,8 +113,16 @@ def answer_key(answer: str | None) -> Hashable | None:
 
 
 def answer_keys_of(answer: str | None) -> AnswerKeys:
-  """Returns the keys of an answer; see `key_for_reference`."""
-  return AnswerKeys(None) if answer is None else _cached_keys(answer)
+  """Returns the keys of an answer; see `key_for_reference`.
+
+  If a worker process is killed, the answer is compared as text; the next call tries again.
+  """
+  if answer is None:
+    return AnswerKeys(None)
+  try:
+    return _cached_keys(answer)
+  except sympy_closed_forms.UncertainError:
+    return AnswerKeys(_text_key(_tokenize(answer)))
 
 
 def clear_cache() -> None:
@@ -124,7 +133,7 @@ def clear_cache() -> None:
 @functools.lru_cache(maxsize=_CACHE_SIZE)
 def _cached_keys(answer: str) -> AnswerKeys:
   try:
-    tokens = answer_tokenizer.tokenize_answer(' '.join(answer.split()))
+    tokens = _tokenize(answer)
   except lexer.AnswerTooLong:
     return AnswerKeys(_long_text_key(answer))
   point = None
@@ -135,6 +144,10 @@ def _cached_keys(answer: str) -> AnswerKeys:
   except (ValueError, ArithmeticError, RecursionError):
     key = _text_key(tokens)
   return AnswerKeys(_decoration_key(answer) if key is None else key, point)
+
+
+def _tokenize(answer: str) -> list[lexer.Token]:
+  return answer_tokenizer.tokenize_answer(' '.join(answer.split()))
 
 
 def _text_key(tokens: Sequence[lexer.Token]) -> Hashable | None:

@@ -3,98 +3,46 @@
   with WorkerPool(num_workers=2) as pool:
     results = pool.map(grading.answer_key, answers, deadline_s=5.0)
 
-A worker is `python -m mathft_jax.grading.pool_worker`. It runs one task at a time until the pool
-is closed. The deadline of a task starts when a ready worker gets it. A worker that exceeds the
-deadline or the memory limit, or exits, is replaced; the result names the limit, and the pool counts
-the results by limit.
+A worker is `python -m mathft_jax.grading.pool_worker`. It gets several tasks in one message, runs
+them one after the other and returns each result with the number of its task. The deadline of a task
+starts when the worker begins it. A worker that exceeds the deadline or the memory limit, exits, or
+is interrupted is replaced; its other tasks go to the next worker. The result names the limit, and
+the pool counts the results by limit.
+
+A pool belongs to one process: after `os.fork()`, the child starts its own workers. It may be used
+from several threads, one call at a time.
 """
 
 import atexit
 import collections
-from collections.abc import Callable, Iterable, Iterator
-import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
 import itertools
-import multiprocessing
 from multiprocessing import connection
 import os
-import pathlib
-import pickle
-import subprocess
 import sys
 import threading
 import time
-from typing import Any, Generic, Self, TypeVar
+from typing import Self, TypeVar
+import weakref
+
+from mathft_jax.grading.worker_process import (
+  START_TIMEOUT_S,
+  Kind,
+  Task,
+  TaskResult,
+  Worker,
+)
 
 DEFAULT_MEMORY_BYTES = 2 << 30  # address space of one worker
-START_TIMEOUT_S = 300.0
 MAX_ATTEMPTS = 2  # of a task whose worker exits
-Function = Callable[[Any], Any]
-
-_PACKAGE_PARENT = pathlib.Path(__file__).resolve().parent.parent.parent
+MAX_FAILED_STARTS = 3  # in a row
+MAX_BATCH_SIZE = 64  # tasks in one message to a worker
+# Limits that another attempt may not exceed; the other limits depend on the task only.
+UNCERTAIN_LIMITS = frozenset({'died', 'stalled'})
+_MAX_HIT_CHARACTERS = 200
 _Argument = TypeVar('_Argument')
 _Value = TypeVar('_Value')
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult(Generic[_Value]):
-  """The value of a task, or the limit that stopped it.
-
-  Attributes:
-    value: what the function returned; None if a limit was exceeded.
-    limit: `deadline`, `memory`, `died` or the name of the exception; None for a value.
-  """
-
-  value: _Value | None = None
-  limit: str | None = None
-
-
-@dataclasses.dataclass
-class _Task:
-  number: int  # unique in the pool
-  function: Function
-  argument: Any
-  attempts: int = 0
-
-
-class _Worker:
-  """One worker process and the pipe to it."""
-
-  def __init__(self, memory_bytes: int):
-    self.pipe, worker_end = multiprocessing.Pipe()
-    search_path = [str(_PACKAGE_PARENT)]
-    if os.environ.get('PYTHONPATH'):
-      search_path.append(os.environ['PYTHONPATH'])
-    self.process = subprocess.Popen(
-      [
-        sys.executable,
-        '-m',
-        'mathft_jax.grading.pool_worker',
-        str(worker_end.fileno()),
-        str(memory_bytes),
-      ],
-      pass_fds=[worker_end.fileno()],
-      env={**os.environ, 'PYTHONPATH': os.pathsep.join(search_path)},
-      stdin=subprocess.DEVNULL,
-    )
-    worker_end.close()
-    self.ready = False
-    self.task: _Task | None = None
-    self.deadline = time.monotonic() + START_TIMEOUT_S
-
-  def start_task(self, task: _Task, deadline_s: float) -> None:
-    message = (task.number, pickle.dumps((task.function, task.argument)))
-    task.attempts += 1
-    self.task = task
-    self.deadline = time.monotonic() + deadline_s
-    try:
-      self.pipe.send(message)
-    except BrokenPipeError:
-      pass  # the worker has exited; reading from the pipe reports it
-
-  def stop(self) -> None:
-    self.pipe.close()
-    self.process.kill()
-    self.process.wait()
 
 
 class WorkerPool:
@@ -107,31 +55,34 @@ class WorkerPool:
   """
 
   def __init__(
-    self, num_workers: int = 1, memory_bytes: int = DEFAULT_MEMORY_BYTES
+    self,
+    num_workers: int = 1,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    kind: Kind = 'grading',
   ):
     if num_workers < 1:
       raise ValueError(f'num_workers is {num_workers}; it must be at least 1.')
     self.memory_bytes = memory_bytes
     self._num_workers = num_workers
+    self._kind: Kind = kind
     self._task_numbers = itertools.count()
-    self._reset()
+    self._start_without_workers()
+    os.register_at_fork(
+      after_in_child=functools.partial(_reset_in_child, weakref.ref(self))
+    )
 
-  def _reset(self) -> None:
+  def _start_without_workers(self) -> None:
     self.counts: collections.Counter[str] = collections.Counter()
     self.hits: list[tuple[str, str]] = []
-    self._workers: list[_Worker] = []
+    self._workers: list[Worker] = []
+    self._failed_starts = 0
     self._lock = threading.Lock()
-    self._process_id = os.getpid()
 
-  def _reset_if_forked(self) -> None:
+  def reset_in_child(self) -> None:
     """Resets the pool in a forked process: the workers belong to the parent process."""
-    if self._process_id == os.getpid():
-      return
     for worker in self._workers:
-      worker.pipe.close()
-      # No child of this process: never wait for it.
-      worker.process.returncode = 0
-    self._reset()
+      worker.forget()
+    self._start_without_workers()
 
   def __enter__(self) -> Self:
     return self
@@ -141,128 +92,202 @@ class WorkerPool:
 
   def close(self) -> None:
     """Stops the workers."""
-    self._reset_if_forked()
     with self._lock:
       for worker in self._workers:
         worker.stop()
       self._workers = []
+
+  def start(self) -> None:
+    """Starts a worker and waits until it is ready, unless there is one."""
+    if not any(worker.ready for worker in self._workers):
+      self.run(abs, 0, START_TIMEOUT_S)
+
+  def record_hits(self, hits: Iterable[tuple[str, str]]) -> None:
+    """Adds limits that the tasks themselves report."""
+    self.hits.extend(hits)
 
   def run(
     self,
     function: Callable[[_Argument], _Value],
     argument: _Argument,
     deadline_s: float,
+    processor_time: bool = False,
   ) -> TaskResult[_Value]:
     """Returns the result of one task; see `map`."""
-    return self.map(function, [argument], deadline_s)[0]
+    return self.map(function, [argument], deadline_s, processor_time)[0]
 
   def map(
     self,
     function: Callable[[_Argument], _Value],
     arguments: Iterable[_Argument],
     deadline_s: float,
+    processor_time: bool = False,
   ) -> list[TaskResult[_Value]]:
     """Returns the results of `function(argument)` in the order of the arguments.
 
     Args:
       function: a function that the worker can import by its name.
       arguments: one per task.
-      deadline_s: wall-clock seconds for each task.
+      deadline_s: seconds for each task.
+      processor_time: count the seconds in the worker's processor time where the system reports it,
+        so that results do not depend on the load of the machine. The wall-clock time is then
+        limited to MAX_WALL_CLOCK_RATIO times as much.
     """
-    self._reset_if_forked()
     with self._lock:
       tasks = []
       for argument in arguments:
-        tasks.append(_Task(next(self._task_numbers), function, argument))
-      queue = collections.deque(tasks)
-      results: dict[int, TaskResult] = {
-        task.number: TaskResult() for task in tasks
-      }
-      num_left = len(tasks)
+        tasks.append(Task(next(self._task_numbers), function, argument))
+      try:
+        return self._run_tasks(tasks, deadline_s, processor_time)
+      finally:
+        # After an exception or Ctrl-C, workers still have tasks of this call.
+        self._stop_busy_workers()
 
+  def _run_tasks(
+    self, tasks: Sequence[Task], deadline_s: float, processor_time: bool
+  ) -> list[TaskResult]:
+    self._stop_busy_workers()  # of a call that was interrupted twice
+    batch_size = min(MAX_BATCH_SIZE, len(tasks) // (4 * self._num_workers))
+    queue = collections.deque(tasks)
+    results: dict[int, TaskResult] = {
+      task.number: TaskResult() for task in tasks
+    }
+    num_left = len(tasks)
+    while num_left:
       while len(self._workers) < min(self._num_workers, len(tasks)):
-        self._workers.append(_Worker(self.memory_bytes))
-      while num_left:
-        self._start_tasks(queue, deadline_s)
-        for task, result in self._collect():
-          if task.number not in results:
-            continue  # a task of an earlier call that was interrupted
-          if result.limit == 'died' and task.attempts < MAX_ATTEMPTS:
+        self._workers.append(Worker(self.memory_bytes, self._kind))
+      self._start_tasks(queue, max(batch_size, 1))
+      for task, result in self._collect(queue, deadline_s, processor_time):
+        if result.limit == 'died':
+          task.attempts += 1
+          if task.attempts < MAX_ATTEMPTS:
             self.counts['restarted'] += 1
             queue.appendleft(task)
             continue
-          results[task.number] = result
-          num_left -= 1
-          self.counts[result.limit or 'done'] += 1
-          if result.limit:
-            text = f'{function.__name__} {task.argument!r}'
-            self.hits.append((result.limit, text))
-      return list(results.values())
+        results[task.number] = result
+        num_left -= 1
+        self.counts[result.limit or 'done'] += 1
+        if result.limit:
+          self.hits.append((result.limit, _describe_task(task)))
+    return list(results.values())
 
   def _start_tasks(
-    self, queue: collections.deque[_Task], deadline_s: float
+    self, queue: collections.deque[Task], batch_size: int
   ) -> None:
     for worker in self._workers:
-      if queue and worker.ready and worker.task is None:
-        worker.start_task(queue.popleft(), deadline_s)
+      if queue and worker.ready and not worker.tasks:
+        count = min(batch_size, len(queue))
+        worker.start_tasks([queue.popleft() for _ in range(count)])
 
-  def _collect(self) -> Iterator[tuple[_Task, TaskResult]]:
+  def _collect(
+    self,
+    queue: collections.deque[Task],
+    deadline_s: float,
+    processor_time: bool,
+  ) -> Iterator[tuple[Task, TaskResult]]:
     """Waits for the next event and yields the tasks that ended, with their results."""
     busy = []
     for worker in self._workers:
-      if worker.task is not None or not worker.ready:
+      if worker.tasks or not worker.ready:
         busy.append(worker)
     first_deadline = min(worker.deadline for worker in busy)
     timeout_s = max(0.0, first_deadline - time.monotonic())
     readable = connection.wait([worker.pipe for worker in busy], timeout_s)
 
     for worker in busy:
-      task = worker.task
+      task = worker.tasks[0] if worker.tasks else None
       if worker.pipe in readable:
-        result = self._receive(worker)
-      elif time.monotonic() >= worker.deadline:
-        result = TaskResult(limit='deadline')
-        self._replace(worker)
-      else:
+        result = self._receive(worker, queue, deadline_s)
+      elif time.monotonic() < worker.deadline:
         continue
+      elif processor_time and task and worker.extend_deadline(deadline_s):
+        continue
+      else:
+        is_stalled = processor_time and worker.has_stalled(deadline_s)
+        result = TaskResult(limit='stalled' if is_stalled else 'deadline')
+        self._remove(worker, queue)
       if task is not None and result is not None:
         yield task, result
 
-  def _receive(self, worker: _Worker) -> TaskResult | None:
-    """Returns the result of the worker's task; None for any other message."""
+  def _receive(
+    self, worker: Worker, queue: collections.deque[Task], deadline_s: float
+  ) -> TaskResult | None:
+    """Returns the result of the worker's first task; None for any other message."""
     try:
       number, result = worker.pipe.recv()
-    except (EOFError, OSError):
-      if not worker.ready:
-        raise RuntimeError(
-          f'A grading worker exited with status {worker.process.wait()} before it was ready. '
-          f'Run `{sys.executable} -m mathft_jax.grading.pool_worker` to see why.'
-        )
-      self._replace(worker)
+    except Exception:  # pylint: disable=broad-exception-caught (end of file, or a broken message)
+      self._remove(worker, queue)
       return TaskResult(limit='died')
 
     if number is None:
       worker.ready = True
+      self._failed_starts = 0
       return None
-    if worker.task is None or number != worker.task.number:
-      return None  # the result of a task of an interrupted call
-    worker.task = None
+    if not worker.tasks or number != worker.tasks[0].number:
+      raise RuntimeError(
+        f'A grading worker returned the result of task {number}, which it does not have.'
+      )
+    if result is None:
+      worker.begin_task(deadline_s)
+      return None
+    worker.tasks.popleft()
     if result.limit == 'memory':
-      self._replace(worker)
+      self._remove(worker, queue, ended_task=False)
+    elif worker.tasks:
+      worker.await_task()
     return result
 
-  def _replace(self, worker: _Worker) -> None:
-    """Replaces a worker; raises RuntimeError if it was never ready."""
+  def _remove(
+    self,
+    worker: Worker,
+    queue: collections.deque[Task],
+    ended_task: bool = True,
+  ) -> None:
+    """Stops a worker and puts the tasks that it has not begun back into the queue.
+
+    Raises:
+      RuntimeError: several workers in a row were never ready.
+    """
     worker.stop()
-    if not worker.ready:
+    self._workers.remove(worker)
+    if ended_task and worker.tasks:
+      worker.tasks.popleft()
+    queue.extendleft(reversed(worker.tasks))
+    if worker.ready:
+      return
+    self._failed_starts += 1
+    if self._failed_starts >= MAX_FAILED_STARTS:
       raise RuntimeError(
-        f'A grading worker was not ready after {START_TIMEOUT_S:g} s.'
+        f'{self._failed_starts} grading workers exited or were not ready within '
+        f'{START_TIMEOUT_S:g} s; the last one has the exit status {worker.process.returncode}. '
+        f'Run `{sys.executable} -m mathft_jax.grading.pool_worker` to see why.'
       )
-    index = self._workers.index(worker)
-    self._workers[index] = _Worker(self.memory_bytes)
+
+  def _stop_busy_workers(self) -> None:
+    """Stops the workers that have tasks; the next call starts others."""
+    for worker in list(self._workers):
+      if worker.tasks:
+        worker.stop()
+        self._workers.remove(worker)
 
 
-_shared_pool = WorkerPool()
+def _reset_in_child(pool_reference: weakref.ref[WorkerPool]) -> None:
+  pool = pool_reference()
+  if pool is not None:
+    pool.reset_in_child()
+
+
+def _describe_task(task: Task) -> str:
+  """Returns function and argument as text, without control characters."""
+  argument = repr(task.argument)
+  if len(argument) > _MAX_HIT_CHARACTERS:
+    argument = (
+      f'{argument[:_MAX_HIT_CHARACTERS]}... ({len(argument)} characters)'
+    )
+  return f'{task.function.__name__} {argument}'
+
+
+_shared_pool = WorkerPool(kind='sympy')
 atexit.register(_shared_pool.close)
 
 

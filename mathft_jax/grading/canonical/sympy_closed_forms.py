@@ -1,7 +1,8 @@
 """Closed forms of integrals, limits, sums and products, computed by sympy in a worker process.
 
-Sympy gets small trees, never text. The worker is killed after DEADLINE_S. An operator without a
-closed form stays opaque: it equals only itself.
+Sympy gets small trees, never text. The worker is killed after DEADLINE_S of processor time, so the
+result does not depend on the load of the machine. An operator without a closed form stays opaque:
+it equals only itself.
 """
 
 from collections.abc import Iterator
@@ -40,6 +41,11 @@ _FUNCTIONS = (
 _OTHER_FUNCTIONS = {'ln': 'log', 'log': 'log', 'abs': 'Abs'}
 _OPERATOR_CLASSES = {'sum': 'Sum', 'product': 'Product', 'integral': 'Integral'}
 
+
+class UncertainError(RuntimeError):
+  """The worker was killed or got no processor time: another attempt may find a closed form."""
+
+
 SympyModule = Any
 SympyExpression = Any
 
@@ -48,6 +54,9 @@ def find_closed_form(tree: Tree) -> Tree | None:
   """Returns the tree with its operators replaced by closed forms, computed in a worker.
 
   None if it has no operators, is too large, or no closed form is found within the deadline.
+
+  Raises:
+    UncertainError: the worker did not have a chance to find one.
   """
   if not any(map(_is_symbolic_operator, _nodes(tree))) or not _is_small(tree):
     return None
@@ -57,7 +66,11 @@ def find_closed_form(tree: Tree) -> Tree | None:
 @functools.lru_cache(maxsize=4096)
 def _closed_form_from_worker(tree: Tree) -> Tree | None:
   pool = worker_pool.shared_pool()
-  return pool.run(compute_closed_form, tree, DEADLINE_S).value
+  result = pool.run(compute_closed_form, tree, DEADLINE_S, processor_time=True)
+  if result.limit in worker_pool.UNCERTAIN_LIMITS:
+    # An exception is not cached.
+    raise UncertainError(f'The worker of sympy {result.limit}.')
+  return result.value
 
 
 def compute_closed_form(tree: Tree) -> Tree | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mathft_jax import grading
-from mathft_jax.grading import worker_pool
+from mathft_jax.grading import worker_pool, worker_process
 from mathft_jax.grading.canonical import scalar_keys, sympy_closed_forms
 from mathft_jax.grading.parsing import answer_parser, answer_tokenizer
 
@@ -32,6 +32,19 @@ def test_a_worker_computes_the_closed_form_of_an_answer(monkeypatch):
   grading.equivalence.clear_cache()
   assert grading.is_equivalent(r'\int_0^1 x^3 \, dx', '0.25')
   assert worker_pool.shared_pool_counts()['done'] >= 1
+
+
+@pytest.mark.parametrize('limit', sorted(worker_pool.UNCERTAIN_LIMITS))
+def test_nothing_is_cached_when_the_worker_was_killed(limit, monkeypatch):
+  grading.equivalence.clear_cache()
+  sympy_closed_forms._closed_form_from_worker.cache_clear()
+  answer = r'\int_0^1 x^4 \, dx'
+  with monkeypatch.context() as patch:
+    killed = worker_process.TaskResult(limit=limit)
+    patch.setattr(worker_pool.shared_pool(), 'run', lambda *_, **__: killed)
+    assert not grading.is_equivalent(answer, '1/5')
+    assert grading.is_equivalent(answer, answer)
+  assert grading.is_equivalent(answer, '1/5')
 
 
 @pytest.mark.parametrize(
