@@ -14,6 +14,7 @@ DATA = [
   'tensorboard>=2.19',  # clu imports it but does not require it
   'tokenizers>=0.20',  # of published models
   'sentencepiece>=0.2',
+  'jinja2>=3.1',  # renders the chat templates of published models
   'importlib_resources',  # tensorflow-datasets 4.9.10 imports it but does not require it
 ]
 # gcsfs and google-cloud-storage: etils and orbax require neither.
@@ -91,6 +92,7 @@ setuptools.setup(
     'test': [*DATA, *BUCKETS, *PLAN, *TEST],
     'lint': LINT,
     'docs': DOCS,
+    'wandb': ['wandb>=0.19'],
     'notebook': ['jupyter>=1.1', 'nbconvert>=7.16', 'ipykernel>=6.29'],
     # To compare with; the package itself never imports these.
     'hf': ['torch>=2.6', 'transformers>=4.50'],

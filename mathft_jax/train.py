@@ -14,14 +14,20 @@ A run starts from the first of these that exists:
   4. `init_from` = 'random': parameters are initialized at random.
 """
 
+from collections.abc import Iterator
+import dataclasses
+import itertools
+
 from etils import epath
 
 from mathft_jax import checkpoints
+from mathft_jax.data import batching
 from mathft_jax.data import examples as examples_lib
-from mathft_jax.data import prompt_templates
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
+from mathft_jax.self_checks import all_checks
+from mathft_jax.self_checks.checked_run import CheckedRun
 from mathft_jax.training import (
   device_memory,
   initial_state,
@@ -47,6 +53,7 @@ def train(
   loop: train_config.LoopConfig = train_config.LoopConfig(),
   checkpointing: train_config.CheckpointConfig = train_config.CheckpointConfig(),
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
+  self_checks: str = 'stop',
 ) -> epath.Path:
   """Trains a model and returns the path of its checkpoint, `<workdir>/checkpoints/<step>`.
 
@@ -62,10 +69,13 @@ def train(
     loop: periods of logging, evaluation and saving.
     checkpointing: which checkpoints are kept and which one is returned.
     partitioner: device mesh and sharding rules.
+    self_checks: 'stop' if a check of tokens, prompts, data or machine fails before the first step;
+      'warn' only logs it; 'off' checks nothing (`mathft_jax.doctor`).
 
   Raises:
     ValueError: the workdir was created with other settings, or an input does not fit another.
   """
+  all_checks.check_mode(self_checks)
   settings = run_settings.make_run_settings(
     workdir, init_from, data, optimization, seed
   )
@@ -83,7 +93,8 @@ def train(
         train_steps=train_steps,
         seed=seed,
         settings=settings,
-        saves_best=checkpointing.saves_best,
+        checkpointing=checkpointing,
+        self_checks=self_checks,
       )
     return _output_checkpoint(manager, checkpointing)
 
@@ -152,32 +163,36 @@ def _run_to_last_step(
   train_steps: int,
   seed: int,
   settings: dict[str, object],
-  saves_best: bool,
+  checkpointing: train_config.CheckpointConfig,
+  self_checks: str,
 ) -> None:
   """Prepares data and state, then trains up to the last step and saves it."""
   compilations = progress.CompilationCounter()
   train_inputs.check_batch_size(config, examples, data)
-  fingerprint = prompt_templates.template_fingerprint(
-    data.template, data.vocabulary
-  )
   source = initial_state.StateSource(
-    config, manager, init_from, seed, fingerprint
+    config, manager, init_from, seed, data.fingerprint()
   )
   source.check()
 
   inputs = train_inputs.TrainInputs(examples, data)
   digest = inputs.digest()
   _check_same_examples(manager, digest)
-  eval_batches = []
-  if loop.eval_period is not None:
-    eval_batches = inputs.eval_batches(loop.eval_steps)
+  eval_batches = _eval_batches(inputs, loop)
 
   state, start_step = source.create()
   batches = inputs.train_batches(seed=seed, start_step=start_step)
+  run = CheckedRun(
+    workdir,
+    init_from,
+    config,
+    data,
+    examples.group_size,
+    inputs.examples,
+    max_to_keep=checkpointing.max_to_keep,
+  )
+  batches = _check_first_batch(batches, run, self_checks)
   metadata = {
-    'model': config.model,
-    'fingerprint': fingerprint,
-    **source.published_config(),
+    **source.origin_metadata(),
     'settings': run_settings.settings_to_json(settings) | {'examples': digest},
     'optimizer': repr(optimizer),
   }
@@ -192,8 +207,25 @@ def _run_to_last_step(
     compilations=compilations,
     metadata=metadata,
     eval_batches=eval_batches,
-    save_evaluated=saves_best,
+    save_evaluated=checkpointing.saves_best,
   ).run(state, start_step, batches)
+
+
+def _eval_batches(
+  inputs: train_inputs.TrainInputs, loop: train_config.LoopConfig
+) -> list[batching.Batch]:
+  if loop.eval_period is None:
+    return []
+  return inputs.eval_batches(loop.eval_steps)
+
+
+def _check_first_batch(
+  batches: Iterator[batching.Batch], run: CheckedRun, mode: str
+) -> Iterator[batching.Batch]:
+  """Returns the same batches after the self-checks of the run and its first batch."""
+  first = next(batches)
+  all_checks.check_at_start(dataclasses.replace(run, batch=first), mode)
+  return itertools.chain([first], batches)
 
 
 def _is_complete(

@@ -17,7 +17,7 @@ LAYERS = (
   ('storage', 'distributed', 'monitoring', 'config'),
   ('models', 'data', 'checkpoints'),
   ('dials', 'training', 'inference', 'grading', 'evaluation'),
-  ('aot',),
+  ('aot', 'self_checks'),
 )
 SAME_LAYER = {
   'monitoring': {'distributed', 'storage'},
@@ -40,6 +40,7 @@ IMPORTED_BY = {  # library -> the only places that may import it
   'scipy': ('evaluation',),
   'statsmodels': ('evaluation',),
   'matplotlib': ('evaluation',),
+  'jinja2': ('data/chat_template',),
   'torch': (),
   'transformers': (),
 }

@@ -48,7 +48,7 @@ class Copies:
     texts = [f'{a} {b}' for a, b in random.integers(10, size=(24, 2))]
     return [
       SolutionExample(
-        WORDS.encode(f'problem {text} solution'),
+        [WORDS.bos_id, *WORDS.encode(f'problem {text} solution')],
         [*WORDS.encode(text), WORDS.eos_id],
       )
       for text in texts

@@ -44,6 +44,10 @@ MODEL = model_config.TransformerConfig(
 )
 
 
+def encode(text):
+  return [VOCABULARY.bos_id, *VOCABULARY.encode(text)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Copies:
   """`problem 3 4 solution` -> `3 4`; with `verdicts`, whether a candidate is a right copy."""
@@ -68,7 +72,7 @@ class Copies:
     question = f'{digits[0]} {digits[1]}'
     if not self.verdicts:
       yield SolutionExample(
-        VOCABULARY.encode(f'problem {question} solution'),
+        encode(f'problem {question} solution'),
         [*VOCABULARY.encode(question), VOCABULARY.eos_id],
       )
       return
@@ -77,7 +81,7 @@ class Copies:
       (0, f'{digits[0]} {(digits[1] + 1) % 10}'),
     ):
       yield VerdictExample(
-        VOCABULARY.encode(f'problem {question} solution {answer} is'),
+        encode(f'problem {question} solution {answer} is'),
         is_correct,
       )
 
@@ -499,3 +503,29 @@ def test_a_workdir_of_an_older_version_is_complete_and_resumes(
   assert train(workdir, train_steps=7).name == '7'
   with pytest.raises(ValueError, match='other settings'):
     train(workdir, train_steps=8, loss=losses.Mle(z_loss=0.1))
+
+
+def test_speed_packing_and_memory_are_in_the_metrics(tmp_path):
+  settings = {'train_steps': 6, 'log_period': 2, 'profile_steps': (3, 4)}
+  train(tmp_path, **settings)
+  last = lines(tmp_path)[-1]
+  # rows of 12 have one example of 7 tokens
+  assert last['token_share'] == pytest.approx(7 / 12)
+  assert last['tokens_per_s'] * last['step_time_s'] == pytest.approx(8 * 7)
+  assert last['memory_gib'] > 0 and last['recompilations'] >= 0
+  assert 'step_time_s' in (tmp_path / 'curves.html').read_text()
+  assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+def test_a_failed_self_check_stops_a_training_before_its_first_step(tmp_path):
+  @dataclasses.dataclass(frozen=True)
+  class WithoutEos(Copies):
+    def rows(self, digits):
+      for example in super().rows(digits):
+        yield SolutionExample(example.inputs, example.targets[:-1])
+
+  with pytest.raises(ValueError, match=r'SELF_CHECKS[^.]*EOS is a trained'):
+    train(tmp_path, examples=WithoutEos())
+  assert not (tmp_path / 'metrics.jsonl').exists()
+  path = train(tmp_path, examples=WithoutEos(), self_checks='warn')
+  assert path.name == '6'

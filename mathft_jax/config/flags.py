@@ -49,14 +49,19 @@ def parse_command_line(
 
   Args:
     argv: as in sys.argv.
-    plain_flags: parameters of the program that have their own flags, `--checkpoint=PATH`.
+    plain_flags: parameters of the program that have their own flags, `--checkpoint=PATH`. With
+      'json=True' the flag is `--json`, without a value, and sets `json` to True.
     program: the program's gin name, `convert.convert`.
 
   Raises:
     ConfigError: a flag is unknown or has a wrong value.
   """
   flag_values = _define_flags()
+  switches = {}
   for name in plain_flags:
+    if '=' in name:
+      switches[f'--{name.partition("=")[0]}'] = f'{program}.{name}'
+      continue
     flags.DEFINE_string(
       name, None, f'Parameter {program}.{name}.', flag_values=flag_values
     )
@@ -69,6 +74,8 @@ def parse_command_line(
       if not equals:
         raise ConfigError(f'{flag} has no value. Write {flag}=VALUE.')
       bindings.append(f'{name} = {quote_as_gin_literal(value)}')
+    elif argument in switches:
+      bindings.append(switches[argument])
     elif flag.startswith('-') and name in plain_flags and equals:
       bindings.append(f'{program}.{name} = {quote_as_gin_literal(value)}')
     elif flag.startswith('-') and name == 'gin_bindings' and equals:
@@ -116,7 +123,9 @@ def describe_flags(plain_flags: Sequence[str] = (), program: str = '') -> str:
   """Returns help on the flags, one line each."""
   lines = []
   for name in plain_flags:
-    lines.append(f'  --{name}: parameter {program}.{name}.')
+    flag, _, value = name.partition('=')
+    what = f'sets {program}.{name}' if value else f'parameter {program}.{name}'
+    lines.append(f'  --{flag}: {what}.')
   lines.append(
     '  --gin.NAME=VALUE: sets a macro or a parameter; strings need no quotes.'
   )

@@ -103,7 +103,7 @@ def detect_cluster(
     cluster = DetectedCluster(
       config.coordinator_address, config.process_count, config.process_index
     )
-  elif _num_slurm_tasks(environment) > 1:
+  elif num_slurm_tasks(environment) > 1:
     cluster = _detect_by_jax(config, 'slurm')
     if cluster is not None and _has_one_visible_gpu(environment):
       cluster = dataclasses.replace(cluster, local_device_ids=[0])
@@ -122,7 +122,7 @@ def _has_signs_of_tpu(environment: Mapping[str, str]) -> bool:
   return has_variables or any(map(glob.glob, TPU_DEVICES))
 
 
-def _num_slurm_tasks(environment: Mapping[str, str]) -> int:
+def num_slurm_tasks(environment: Mapping[str, str]) -> int:
   """The number of tasks of the SLURM step that this process is in; 0 outside of a step."""
   if any(name not in environment for name in SLURM_VARIABLES):
     return 0

@@ -1,4 +1,4 @@
-"""Training metrics: accumulation over steps, metrics.jsonl and TensorBoard events.
+"""Training metrics: accumulation over steps, metrics.jsonl, curves.html and other trackers.
 
 with create_metric_writer(workdir, start_step=0, tensorboard=True) as writer:
   writer.write(10, 'train', {'loss': 2.5})
@@ -17,11 +17,14 @@ import jax
 import numpy as np
 
 from mathft_jax.distributed import processes
+from mathft_jax.monitoring import run_page, wandb_runs
 from mathft_jax.storage import local_and_remote_paths
 
 METRICS_FILE = 'metrics.jsonl'
 # Between copies to a bucket, which allows one a second per object.
 COPY_PERIOD_S = 30.0
+PAGE_FILE = 'curves.html'
+PAGE_PERIOD_S = 60.0
 
 Number = jax.Array | np.ndarray | float
 MetricPairs = Mapping[str, tuple[Number, Number]]  # name -> (total, weight)
@@ -65,7 +68,7 @@ class MetricAccumulator:
 
 
 class MetricWriter:
-  """Writes metrics to <folder>/metrics.jsonl and to TensorBoard.
+  """Writes metrics to <folder>/metrics.jsonl, curves.html, TensorBoard and Weights & Biases.
 
   When a run resumes, lines after `start_step` are removed. Files for a bucket are written to a
   local folder and copied, because objects in a bucket cannot be appended to.
@@ -74,10 +77,16 @@ class MetricWriter:
     folder: local folder or bucket path.
     start_step: step at which the run starts.
     tensorboard: also write events; needs clu and TensorFlow.
+    wandb_project: also log to this project of Weights & Biases; None: do not.
   """
 
   def __init__(
-    self, folder: epath.PathLike, *, start_step: int, tensorboard: bool = True
+    self,
+    folder: epath.PathLike,
+    *,
+    start_step: int,
+    tensorboard: bool = True,
+    wandb_project: str | None = None,
   ):
     self._folder = epath.Path(folder)
     self._folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +96,7 @@ class MetricWriter:
       temporary = tempfile.TemporaryDirectory(prefix='metrics')
       self._local_folder = epath.Path(self._resources.enter_context(temporary))
     self._copied_sizes: dict[str, int] = {}  # bytes of each copied file
-    self._last_copy = time.monotonic()
+    self._last_copy = self._last_page = time.monotonic()
 
     path = self._local_folder / METRICS_FILE
     text = ''
@@ -99,6 +108,9 @@ class MetricWriter:
     self._events = None
     if tensorboard:
       self._events = _create_event_writer(self._local_folder)
+    self._wandb_run = None
+    if wandb_project is not None:
+      self._wandb_run = wandb_runs.start_run(wandb_project, self._folder)
     self.copy()
 
   def __enter__(self) -> Self:
@@ -109,6 +121,9 @@ class MetricWriter:
       if self._events is not None:
         self._events.close()
       self._events = None
+      if self._wandb_run is not None:
+        self._wandb_run.finish(exit_code=0 if kind is None else 1)
+      self._write_page()
       self.copy()
 
   def write(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
@@ -116,11 +131,27 @@ class MetricWriter:
     line = json.dumps({'step': step, 'split': split, **numbers})
     self._file.write(f'{line}\n')
     self._file.flush()
+    scalars = {f'{split}/{name}': value for name, value in numbers.items()}
     if self._events is not None:
-      scalars = {f'{split}/{name}': value for name, value in numbers.items()}
       self._events.write_scalars(step, scalars)
+    if self._wandb_run is not None:
+      self._wandb_run.log({**scalars, 'step': step})
+    if time.monotonic() - self._last_page > PAGE_PERIOD_S:
+      self._write_page()
     if time.monotonic() - self._last_copy > COPY_PERIOD_S:
       self.copy()
+
+  def _write_page(self) -> None:
+    """Writes the page with the curves of the run."""
+    self._last_page = time.monotonic()
+    lines = (self._local_folder / METRICS_FILE).read_text().splitlines()
+    page = run_page.render_run_page(
+      str(self._folder), [json.loads(line) for line in lines]
+    )
+    try:
+      (self._local_folder / PAGE_FILE).write_text(page)
+    except OSError as error:  # the numbers are in metrics.jsonl
+      logging.warning('%s cannot be written: %s', PAGE_FILE, error)
 
   def copy(self) -> None:
     """Copies new content to a bucket. Call it before saving a checkpoint."""
@@ -161,12 +192,21 @@ class NullMetricWriter:
 
 
 def create_metric_writer(
-  folder: epath.PathLike, *, start_step: int, tensorboard: bool
+  folder: epath.PathLike,
+  *,
+  start_step: int,
+  tensorboard: bool,
+  wandb_project: str | None = None,
 ) -> MetricWriter | NullMetricWriter:
   """Returns a writer that writes in the primary process only; arguments as for `MetricWriter`."""
   if not processes.is_primary():
     return NullMetricWriter()
-  return MetricWriter(folder, start_step=start_step, tensorboard=tensorboard)
+  return MetricWriter(
+    folder,
+    start_step=start_step,
+    tensorboard=tensorboard,
+    wandb_project=wandb_project,
+  )
 
 
 def check_metrics_finite(step: int, pairs: MetricPairs) -> None:

@@ -73,7 +73,15 @@ class StateSource:
       params = step_lib.add_lora_adapters(self.config, params, self.seed)
     return step_lib.init_train_state(self.config, params), 0
 
-  def published_config(self) -> dict[str, object]:
+  def origin_metadata(self) -> dict[str, object]:
+    """Returns the model, the fingerprint and, if it is known, the published model's config.json."""
+    return {
+      'model': self.config.model,
+      'fingerprint': self.fingerprint,
+      **self._published_config(),
+    }
+
+  def _published_config(self) -> dict[str, object]:
     """Returns the saved config.json of the published model, for an export; {} if there is none."""
     step = self.manager.latest_step()
     origin = self.init_from if step is None else self.manager.step_path(step)

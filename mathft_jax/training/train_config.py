@@ -15,6 +15,7 @@ from jax.sharding import AbstractMesh, Mesh
 from mathft_jax.data import examples, prompt_templates
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
+from mathft_jax.monitoring import profiling
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training import losses, optimizers, train_step
 
@@ -45,6 +46,10 @@ class DataConfig:
   def sequence_length(self) -> int:
     """Tokens in a sequence."""
     return sequence_length(self.max_length)
+
+  def fingerprint(self) -> dict[str, str]:
+    """Returns texts that identify template and vocabulary in checkpoint metadata."""
+    return prompt_templates.template_fingerprint(self.template, self.vocabulary)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,8 @@ class LoopConfig:
     eval_steps: batches in one evaluation; None: all.
     checkpoint_period: between two checkpoints.
     tensorboard: also write TensorBoard events.
+    wandb_project: also log to this project of Weights & Biases (extra [wandb]); None: do not.
+    profile_steps: (first, last) step of a profile, written to <workdir>/profile; None: no profile.
   """
 
   log_period: int = 10
@@ -104,6 +111,13 @@ class LoopConfig:
   eval_steps: int | None = None
   checkpoint_period: int | None = None
   tensorboard: bool = True
+  wandb_project: str | None = None
+  profile_steps: tuple[int, int] | None = None
+
+  def __post_init__(self):
+    if self.profile_steps is not None:  # gin gives lists
+      object.__setattr__(self, 'profile_steps', tuple(self.profile_steps))
+    profiling.check_profile_steps(self.profile_steps)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

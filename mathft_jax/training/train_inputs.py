@@ -26,6 +26,11 @@ class TrainInputs:
     self._source, self._data = source, data
     self._examples = source('train')
 
+  @property
+  def examples(self) -> Sequence[example_types.Example]:
+    """All training examples."""
+    return self._examples
+
   def digest(self) -> str:
     """Returns a digest of the training examples, for checkpoint metadata."""
     fields = []

@@ -14,10 +14,9 @@ import numpy as np
 
 from mathft_jax import checkpoints
 from mathft_jax.distributed import partitioning
-from mathft_jax.models import transformer
 from mathft_jax.monitoring import metrics as metrics_lib
-from mathft_jax.monitoring import progress
-from mathft_jax.training import device_memory, optimizers, train_config
+from mathft_jax.monitoring import profiling, progress
+from mathft_jax.training import optimizers, throughput, train_config
 from mathft_jax.training import train_step as step_lib
 
 Batch = Mapping[str, np.ndarray]
@@ -56,8 +55,7 @@ class TrainLoop:
     self._metrics = metrics_lib.MetricAccumulator()
     # (step, metrics on the devices) of the last dispatched step
     self._pending: tuple[int, metrics_lib.MetricPairs] | None = None
-    # Rates exclude the first step, which compiles, and everything between steps.
-    self._train_start, self._num_tokens = 0.0, 0
+    self._throughput = throughput.Throughput(self.step_config)
 
   def run(
     self,
@@ -74,8 +72,14 @@ class TrainLoop:
     """
     with (
       metrics_lib.create_metric_writer(
-        self.workdir, start_step=start_step, tensorboard=self.loop.tensorboard
+        self.workdir,
+        start_step=start_step,
+        tensorboard=self.loop.tensorboard,
+        wandb_project=self.loop.wandb_project,
       ) as self._writer,
+      profiling.StepProfiler(
+        epath.Path(self.workdir) / 'profile', self.loop.profile_steps
+      ) as self._profiler,
       progress.ProgressBar(
         'train', total=self.train_steps, unit='steps', done=start_step
       ) as self._progress_bar,
@@ -112,12 +116,14 @@ class TrainLoop:
       metrics_lib.check_batch_has_targets(step, self.step_config.loss, batch)
       sharded_batch = partitioning.shard_batch(batch, mesh)
       sharded_rate = partitioning.shard_array(learning_rate, replicated)
+      self._profiler.start_step(step)
       with jax.transfer_guard('disallow'):
         state, metrics = train_step(state, sharded_batch, sharded_rate)
+      self._profiler.end_step(step, metrics)
 
       self._read_pending_metrics()
       self._pending = step, metrics
-      self._num_tokens += int(np.count_nonzero(batch['decoder_segment_ids']))
+      self._throughput.add_step(batch)
       if step == start_step + 1:
         self._finish_first_step()
       self.checkpoint_manager.check_for_errors()
@@ -151,7 +157,7 @@ class TrainLoop:
       self.checkpoint_manager.save(
         step, params, opt_state, self.metadata, eval_metrics
       )
-    self._train_start += time.monotonic() - start
+    self._throughput.pause(time.monotonic() - start)
 
   def _is_due(self, period: int | None, step: int) -> bool:
     if period is None:
@@ -187,7 +193,7 @@ class TrainLoop:
       f'first step done; {self.compilations.count} compilations took '
       f'{self.compilations.seconds:.1f} s'
     )
-    self._train_start, self._num_tokens = time.monotonic(), 0
+    self._throughput.start(self.compilations.count)
 
   def _log(self, step: int, learning_rate: float) -> None:
     metrics = self._metrics.means()
@@ -199,14 +205,14 @@ class TrainLoop:
       'compilations': self.compilations.count,
     }
 
-    if self._num_tokens:
-      rate = self._num_tokens / (time.monotonic() - self._train_start)
-      metrics['tokens_per_s'] = shown['tokens/s'] = rate
-      utilization = progress.model_flops_utilization(
-        rate * train_flops_per_token(self.step_config)
-      )
-      if utilization is not None:
-        metrics['model_flops_utilization'] = shown['MFU'] = utilization
+    speed = self._throughput.read(self.compilations.count)
+    metrics |= speed
+    for name, label in (
+      ('tokens_per_s', 'tokens/s'),
+      ('model_flops_utilization', 'MFU'),
+    ):
+      if name in speed:
+        shown[label] = speed[name]
 
     self._writer.write(step, 'train', metrics)
     self._progress_bar.advance(0, **shown)
@@ -248,15 +254,3 @@ def evaluate_batches(
     loss_share, _ = metrics['loss']
     total.add(metrics | {'loss': (loss_share, 1 / len(results))})
   return total.means()
-
-
-def train_flops_per_token(config: step_lib.TrainStepConfig) -> float:
-  """Returns FLOPs per token of matrix products with parameters, forward and backward.
-
-  A trained parameter counts 6, a frozen one 4. Attention scores do not count.
-  """
-  params = transformer.abstract_params(config.model)
-  num_parameters = device_memory.count_parameters(params)
-  if not config.model.tied_embeddings:
-    num_parameters -= params['embedding'].size
-  return (6 if config.lora is None else 4) * num_parameters

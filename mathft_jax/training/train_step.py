@@ -238,7 +238,7 @@ def _train_step(
   learning_rate: jax.Array,
 ) -> tuple[TrainState, Metrics]:
   weight = config.loss.weight(batch)
-  (loss, metrics), grads = _loss_and_grads(config, state.params, batch, weight)
+  (loss, metrics), grads = loss_and_grads(config, state.params, batch, weight)
 
   grad_norm = optax.tree.norm(grads)
   if config.max_grad_norm is not None:
@@ -266,7 +266,7 @@ def _eval_step(
   return metrics | {'loss': (loss, 1.0)}
 
 
-def _loss_and_grads(
+def loss_and_grads(
   config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
 ):
   """Returns ((loss, metrics), gradients) of the whole batch, summed over microbatches."""

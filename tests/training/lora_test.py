@@ -274,7 +274,7 @@ def test_a_gradient_is_that_of_the_merged_weights(batch):
   plan = make_plan(lora_lib.Lora(rank=2, alpha=6.0), max_grad_norm=None)
   params = make_state(plan, moved=True).params
   weight = plan.loss.weight(batch)
-  (_, _), found = step_lib._loss_and_grads(plan, params, batch, weight)
+  (_, _), found = step_lib.loss_and_grads(plan, params, batch, weight)
 
   def merged_loss(adapters):
     merged = jax.tree.map(lambda w: w, params.base)

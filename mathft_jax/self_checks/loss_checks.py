@@ -1,0 +1,184 @@
+"""Checks of the weights by their loss on the data: far below chance, and best as configured.
+
+If an option of the architecture is wrong (the base of rotary embeddings, the kind of norm), a
+published model still runs. Its loss is higher than with the right option. Therefore the loss is
+also computed with other values of such options: none of them may be better.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mathft_jax.data.batch_arrays import Batch
+from mathft_jax.distributed import partitioning
+from mathft_jax.models import token_log_probs, transformer
+from mathft_jax.self_checks.checked_run import CheckedRun
+from mathft_jax.self_checks.findings import (
+  Finding,
+  failure,
+  ok,
+  skipped,
+  warning,
+)
+
+MAX_TOKENS = 512  # of a row
+MIN_TOKENS = 512  # of all rows together, with padding
+CHANCE = 0.75  # of log V: above, the model has learned nothing about such texts
+POOR = 0.5
+BETTER = (
+  0.1  # nats by which another architecture must be better to be a failure
+)
+SLIGHTLY_BETTER = 0.05
+
+Alternative = tuple[str, transformer.TransformerConfig]
+
+
+def check_loss(run: CheckedRun, params: transformer.Params) -> Finding:
+  """The loss of the initial weights on the first batch is far below that of a uniform guess."""
+  check = 'loss of the initial weights'
+  nll = token_nll(run, run.model, params)
+  uniform = math.log(run.model.vocab_size)
+  found = (
+    f'{nll:.3f} nats a token (perplexity {math.exp(min(nll, 50)):,.1f}); a uniform guess has '
+    f'{uniform:.3f} (perplexity {run.model.vocab_size:,})'
+  )
+  if run.starts_random:
+    return skipped(check, f'{found}; the weights are random')
+  action = (
+    'Check that weights, model configuration and tokenizer belong together: rotary embeddings, '
+    'norms, tied embeddings, ids of the tokenizer.'
+  )
+  if not nll < CHANCE * uniform:
+    return failure(check, found, action)
+  if nll > POOR * uniform:
+    return warning(check, found, action)
+  return ok(check, found)
+
+
+def check_architecture(run: CheckedRun, params: transformer.Params) -> Finding:
+  """No other value of an architecture option gives these weights a lower loss."""
+  check = 'architecture fits the weights'
+  if run.starts_random:
+    return skipped(check, 'the weights are random')
+  configured = token_nll(run, run.model, params)
+  best_name, best = '', math.inf
+  names = []
+  for name, model in alternatives(run.model):
+    names.append(name)
+    nll = token_nll(run, model, params)
+    if nll < best:
+      best_name, best = name, nll
+  found = (
+    f'loss {configured:.3f} as configured; the best of {len(names)} alternatives has {best:.3f} '
+    f'({best_name})'
+  )
+  action = f'Compare MODEL with the config.json of the weights: {best_name}.'
+  if best < configured - BETTER:
+    return failure(check, found, action)
+  if best < configured - SLIGHTLY_BETTER:
+    return warning(check, found, action)
+  return ok(check, found)
+
+
+def alternatives(model: transformer.TransformerConfig) -> Iterator[Alternative]:
+  """Yields (description, model) with one architecture option changed; parameters still fit."""
+  changes: list[dict[str, object]] = [
+    {'rope_theta': model.rope_theta * 10},
+    {'rope_theta': model.rope_theta / 10},
+    {'rope_theta': model.rope_theta * 50},
+    {'rope_theta': model.rope_theta / 50},
+    {'norm': 'layer' if model.norm == 'rms' else 'rms'},
+    {'norm_unit_offset': not model.norm_unit_offset},
+    {'norm_eps': 1e-5 if model.norm_eps < 5e-6 else 1e-6},
+    {'scaled_embeddings': not model.scaled_embeddings},
+  ]
+  if model.rope_scaling is not None:
+    changes.append({'rope_scaling': None})
+  if model.gated_mlp:
+    other = 'gelu_tanh' if model.mlp_activation == 'silu' else 'silu'
+    changes.append({'mlp_activation': other})
+  for change in changes:
+    [(name, value)] = change.items()
+    old = getattr(model, name)
+    yield (
+      f'{name} {value} instead of {old}',
+      dataclasses.replace(model, **change),
+    )
+
+
+def token_nll(
+  run: CheckedRun,
+  model: transformer.TransformerConfig,
+  params: transformer.Params,
+) -> float:
+  """Returns the mean of -log p of the target tokens in some rows of the first batch.
+
+  In batches of verdicts, which have no target tokens, every token is a target.
+  """
+  mesh = run.step_config.mesh
+  batch = first_rows_batch(run.batch, _num_rows(run))
+  kernel = partitioning.KernelSharding(mesh, run.step_config.rules)
+  arrays = partitioning.shard_batch(batch, mesh)
+  total, weight = _nll(model, kernel, params, arrays)
+  return float(total) / max(float(weight), 1.0)
+
+
+def _num_rows(run: CheckedRun) -> int:
+  """Returns a number of rows with enough tokens that divides over the mesh."""
+  _, length = run.batch['decoder_input_tokens'].shape
+  shards = run.step_config.mesh.shape['data']
+  wanted = -(-MIN_TOKENS // min(length, MAX_TOKENS))
+  return shards * -(-wanted // shards)
+
+
+def first_rows_batch(batch: Batch, num_rows: int) -> Batch:
+  """Returns tokens, targets, weights, positions and segments of `num_rows` rows, cut in length.
+
+  Rows are repeated if the batch has fewer.
+  """
+  rows = np.resize(np.arange(len(batch['decoder_input_tokens'])), num_rows)
+  part = {}
+  for name in (
+    'decoder_input_tokens',
+    'decoder_target_tokens',
+    'decoder_loss_weights',
+    'decoder_positions',
+    'decoder_segment_ids',
+  ):
+    part[name] = batch[name][rows, :MAX_TOKENS]
+  if not part['decoder_loss_weights'].any():
+    tokens = part['decoder_input_tokens']
+    segments = part['decoder_segment_ids']
+    same = np.zeros(segments.shape, bool)
+    same[:, :-1] = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
+    part['decoder_target_tokens'] = np.roll(tokens, -1, axis=1)
+    part['decoder_loss_weights'] = same.astype(np.float32)
+  return part
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nll(
+  model: transformer.TransformerConfig,
+  kernel: partitioning.KernelSharding,
+  params: transformer.Params,
+  batch: dict[str, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  hidden_BTD, _ = transformer.hidden_states(
+    model,
+    params,
+    batch['decoder_input_tokens'],
+    positions_BT=batch['decoder_positions'],
+    segment_ids_BT=batch['decoder_segment_ids'],
+    kernel_sharding=kernel,
+  )
+  log_probs = token_log_probs.ChunkedLogProbs(
+    model, params, hidden_BTD, num_devices=kernel.mesh.size
+  )
+  log_probs_BT = log_probs.target_log_probs(batch['decoder_target_tokens'])
+  weights_BT = batch['decoder_loss_weights']
+  return -jnp.sum(log_probs_BT * weights_BT), jnp.sum(weights_BT)
