@@ -11,7 +11,6 @@ import functools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.data.batch_arrays import Batch
@@ -27,13 +26,13 @@ from mathft_jax.self_checks.findings import (
 )
 
 MAX_TOKENS = 512  # of a row
-MIN_TOKENS = 512  # of all rows together, with padding
+MIN_TOKENS = 1024  # of all rows together, with padding
 CHANCE = 0.75  # of log V: above, the model has learned nothing about such texts
 POOR = 0.5
-BETTER = (
-  0.1  # nats by which another architecture must be better to be a failure
-)
-SLIGHTLY_BETTER = 0.05
+# Nats a token by which another architecture must be better, on average over the same tokens.
+BETTER = 0.06
+SLIGHTLY_BETTER = 0.04
+STANDARD_ERRORS = 3.0  # that the mean difference must have in addition
 
 Alternative = tuple[str, transformer.TransformerConfig]
 
@@ -41,7 +40,7 @@ Alternative = tuple[str, transformer.TransformerConfig]
 def check_loss(run: CheckedRun, params: transformer.Params) -> Finding:
   """The loss of the initial weights on the first batch is far below that of a uniform guess."""
   check = 'loss of the initial weights'
-  nll = token_nll(run, run.model, params)
+  nll = -float(target_log_probs(run, run.model, params).mean())
   uniform = math.log(run.model.vocab_size)
   found = (
     f'{nll:.3f} nats a token (perplexity {math.exp(min(nll, 50)):,.1f}); a uniform guess has '
@@ -65,22 +64,25 @@ def check_architecture(run: CheckedRun, params: transformer.Params) -> Finding:
   check = 'architecture fits the weights'
   if run.starts_random:
     return skipped(check, 'the weights are random')
-  configured = token_nll(run, run.model, params)
-  best_name, best = '', math.inf
+  configured = target_log_probs(run, run.model, params)
   names = []
+  best_name, gain, error = '', -math.inf, 0.0
   for name, model in alternatives(run.model):
     names.append(name)
-    nll = token_nll(run, model, params)
-    if nll < best:
-      best_name, best = name, nll
+    gains = target_log_probs(run, model, params) - configured
+    if gains.mean() > gain:
+      best_name, gain = name, float(gains.mean())
+      error = float(gains.std() / math.sqrt(len(gains)))
+  loss = -float(configured.mean())
   found = (
-    f'loss {configured:.3f} as configured; the best of {len(names)} alternatives has {best:.3f} '
-    f'({best_name})'
+    f'loss {loss:.3f} as configured; the best of {len(names)} alternatives has {loss - gain:.3f} '
+    f'({best_name}), standard error of the difference {error:.3f}'
   )
   action = f'Compare MODEL with the config.json of the weights: {best_name}.'
-  if best < configured - BETTER:
+  is_significant = gain > STANDARD_ERRORS * error
+  if is_significant and gain > BETTER:
     return failure(check, found, action)
-  if best < configured - SLIGHTLY_BETTER:
+  if is_significant and gain > SLIGHTLY_BETTER:
     return warning(check, found, action)
   return ok(check, found)
 
@@ -111,12 +113,12 @@ def alternatives(model: transformer.TransformerConfig) -> Iterator[Alternative]:
     )
 
 
-def token_nll(
+def target_log_probs(
   run: CheckedRun,
   model: transformer.TransformerConfig,
   params: transformer.Params,
-) -> float:
-  """Returns the mean of -log p of the target tokens in some rows of the first batch.
+) -> np.ndarray:
+  """Returns log p [tokens] of the target tokens in some rows of the first batch.
 
   In batches of verdicts, which have no target tokens, every token is a target.
   """
@@ -124,8 +126,8 @@ def token_nll(
   batch = first_rows_batch(run.batch, _num_rows(run))
   kernel = partitioning.KernelSharding(mesh, run.step_config.rules)
   arrays = partitioning.shard_batch(batch, mesh)
-  total, weight = _nll(model, kernel, params, arrays)
-  return float(total) / max(float(weight), 1.0)
+  log_probs_BT = np.asarray(_log_probs(model, kernel, params, arrays))
+  return log_probs_BT[batch['decoder_loss_weights'] > 0]
 
 
 def _num_rows(run: CheckedRun) -> int:
@@ -133,6 +135,7 @@ def _num_rows(run: CheckedRun) -> int:
   _, length = run.batch['decoder_input_tokens'].shape
   shards = run.step_config.mesh.shape['data']
   wanted = -(-MIN_TOKENS // min(length, MAX_TOKENS))
+  wanted = min(wanted, len(run.batch['decoder_input_tokens']))
   return shards * -(-wanted // shards)
 
 
@@ -162,12 +165,12 @@ def first_rows_batch(batch: Batch, num_rows: int) -> Batch:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _nll(
+def _log_probs(
   model: transformer.TransformerConfig,
   kernel: partitioning.KernelSharding,
   params: transformer.Params,
   batch: dict[str, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
+) -> jax.Array:
   hidden_BTD, _ = transformer.hidden_states(
     model,
     params,
@@ -179,6 +182,4 @@ def _nll(
   log_probs = token_log_probs.ChunkedLogProbs(
     model, params, hidden_BTD, num_devices=kernel.mesh.size
   )
-  log_probs_BT = log_probs.target_log_probs(batch['decoder_target_tokens'])
-  weights_BT = batch['decoder_loss_weights']
-  return -jnp.sum(log_probs_BT * weights_BT), jnp.sum(weights_BT)
+  return log_probs.target_log_probs(batch['decoder_target_tokens'])
