@@ -7,6 +7,7 @@ Writes one file of `schema.CandidateSet` records for each source:
   gsm8k_openai.jsonl          GSM8K test, 4 solutions per problem, 2 models of 6B and 2 of 175B
   gsm8k_tora-70b.jsonl        GSM8K test, one program-aided solution per problem
   gsm8k_tora-code-34b.jsonl   the same from another model
+  gsm8k_llama-3.1-8b.jsonl    60 problems of GSM8K test x 15 samples at temperature 1
   math_qwen.jsonl             MATH test, 50 problems x 8 samples; `score` is from a reward model
 
 `is_correct` and `answer` of a candidate are the publisher's label and extracted answer, if
@@ -94,6 +95,27 @@ def read_qwen_math(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
     yield schema.CandidateSet(problem, tuple(candidates))
 
 
+def read_llama_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
+  """Yields GSM8K problems with 15 samples; `answer` and label are those of the last number."""
+  path = folder / 'gsm8k_llama31_8b_15x_60.jsonl.gz'
+  for index, record in _read_records(path):
+    problem = schema.Problem(
+      id=f'gsm8k_llama/{index}',
+      question=record['question'],
+      answer=str(record['gt']),
+      split='test',
+    )
+    candidates: list[schema.Candidate] = []
+    for sample in record['samples']:
+      candidate = schema.Candidate(
+        sample['text'],
+        answer=sample['last_number'] or None,
+        is_correct=sample['correct'],
+      )
+      candidates.append(candidate)
+    yield schema.CandidateSet(problem, tuple(candidates))
+
+
 def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
   """Writes the candidate files to the folder `output` and returns their paths."""
   folder = data / 'samples'
@@ -101,6 +123,7 @@ def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     'gsm8k_openai': read_openai_gsm8k(folder),
     'gsm8k_tora-70b': read_tora_gsm8k(folder, '70b'),
     'gsm8k_tora-code-34b': read_tora_gsm8k(folder, 'code-34b'),
+    'gsm8k_llama-3.1-8b': read_llama_gsm8k(folder),
     'math_qwen': read_qwen_math(folder),
   }
   paths: list[pathlib.Path] = []

@@ -130,6 +130,7 @@ def answer_of_block(text: str) -> str:
   It is that of the first statement. If the block is a calculation of several lines, it is the value
   of the last one.
   """
+  text = text.lstrip(' \t}')
   block = text.strip()[: statements.MAX_STATEMENT]
   lines = [line for line in block.split('\n') if line.strip()]
   count = 0

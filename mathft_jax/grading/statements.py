@@ -14,6 +14,7 @@ import re
 
 MAX_STATEMENT = 2_000  # characters that are read
 _MAX_ANSWER_WORDS = 4  # a statement with more words is a sentence
+_MAX_WORDS = 6  # of a unit, or of an answer in words
 
 DELIMITERS = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
 _FORMULA = re.compile(
@@ -39,6 +40,7 @@ _LEAD = re.compile(
   r'that is|i\.e\.|we get|we have|approximately|about|just|simply|exactly|only)\b[,:]?\s*)+',
   re.IGNORECASE,
 )
+_EXCLAMATION = re.compile(r'^[^\\]*\d!+[\s*_.]{0,9}$')
 _LABEL = re.compile(
   r'\s*(?:(?:step|part|case)\s\d{1,2}|\d{1,2}|[a-h])?\s*[.):]\s+|\s*[-*•]\s+',
   re.IGNORECASE,
@@ -54,10 +56,15 @@ _NOT_BUT = re.compile(
 )
 _REMARK = re.compile(
   r'\s*,?\s(?:since|because|which|whereas|as[ \t](?:desired|required|claimed|expected|needed|'
-  r'wanted|well|[-\d$\\(])|so[ \t]|if you|when you|after all|as a result|by the way|i hope|'
-  r'hopefully|where[ \t](?:\$|\\\(|[a-zA-Z]\b|we))|\s*\((?:since|because|as|i\.e|which|not|rounded|'
-  r'approximately|or|that is)\b|\s[–—]\s|\s--?\s(?=[a-zA-Z]{2})',
+  r'wanted|well|[-\d$\\(])|so[ \t]|if you|when|rounded|to the nearest|of (?:an?|the)\b|after all|'
+  r'as a result|by the way|i hope|hopefully|where[ \t](?:\$|\\\(|[a-zA-Z]\b|we))|'
+  r'\s\((?!mod)[a-zA-Z]{2}|\s[–—]\s|\s--?\s(?=[a-zA-Z]{2})',
   re.IGNORECASE,
+)
+# Several values with units that are one answer: "2 hours and 30 minutes".
+_COMPOUND = re.compile(
+  r'[$\d][\d.,/]{0,12}(?: [a-zA-Z]{2,15}){1,2}'
+  r'(?:(?:,| and|, and) [$\d][\d.,/]{0,12}(?: [a-zA-Z]{2,15}){1,2}){1,4}'
 )
 _TAIL = re.compile(r'\s*(?:,|;|\band\b)\s*', re.IGNORECASE)
 _VALUE_START = re.compile(
@@ -75,14 +82,19 @@ _COPULA = re.compile(
   r'about|only|just|therefore|thus|then|simply|now|also))*[:\s]*',
   re.IGNORECASE,
 )
+_STATED = re.compile(  # "is 5"
+  r'\b(?:is|are|was|were|equals|be|rounds? (?:up|down|off)? ?to|rounded (?:up|down|off)? ?to)\s'
+  r'(?:approximately\s|about\s|exactly\s|only\s|equal to\s)?(?=[$\d\\*-])',
+  re.IGNORECASE,
+)
 _FINITE_VERB = re.compile(
   r'\b(?:is|are|was|were|equals|becomes|totals|(?:will|would|can|could|must|should|may|might|did|does|do)'
   r'(?:\sbe)?|has|have|had|needs?|needed|costs?|makes?|made|earns?|earned|spends?|spent|sells?|sold|'
-  r'pays?|paid|weighs?|weighed|lost|gets?|got|takes?|took|bought|buys?|saved?|saves|receives?|'
+  r'pays?|paid|weighs?|weighed|lost|gets?|got|takes?|took|bought|saved?|saves|receives?|'
   r'received|uses?|used|contains?|holds?|gives|gave|leaves|eats?|ate|remains?)\b',
   re.IGNORECASE,
 )
-_REASON = re.compile(r',?\s(?:since|because)\b|,\sas\s', re.IGNORECASE)
+_REASON = re.compile(r'(?<!\band),?\s(?:since|because)\b|,\sas\s', re.IGNORECASE)
 _ARROW = re.compile(
   r'\\(?:implies|Rightarrow|rightarrow|to|iff|Longrightarrow)(?![a-zA-Z])|=>|⇒|→'
 )
@@ -158,21 +170,16 @@ def answer_in_statement(statement: str) -> str:
   A remark behind the value is cut. A short statement is an answer as it is; of a longer one only
   the value counts.
   """
+  is_exclaimed = _EXCLAMATION.search(statement) is not None
   statement = _without_lead(strip_markup(statement[:MAX_STATEMENT]))
-  statement = (
-    _NOT_BUT.sub('', statement, count=1)
-    if _NOT_BUT.match(statement)
-    else statement
-  )
+  negation = _NOT_BUT.match(statement)
+  if negation:
+    statement = statement[negation.end() :]
   statement = strip_markup(_without_remark(statement))
   if not statement or not _has_content(statement):
     return ''
-  if (
-    statement[-1] == '!'
-    and re.search(r'\d!$', statement)
-    and '\\' not in statement
-  ):
-    statement = statement[:-1]  # the end of an exclamation, not a factorial
+  if is_exclaimed:
+    statement = statement.rstrip('!')  # the end of an exclamation, not a factorial
   if _is_bare(statement):
     return _unwrapped(statement)
   return value_of_sentence(statement)
@@ -220,6 +227,10 @@ def _first_behind_verb(
   sentence: str, values: Sequence[Value], start: int
 ) -> Value | None:
   """Returns the first value behind a verb that no preposition governs."""
+  stated = [match.end() for match in _STATED.finditer(sentence, max(start, 0))]
+  for value in values:
+    if stated and value.start == stated[-1]:
+      return value
   verb = _FINITE_VERB.search(sentence, max(start, 0))
   if verb is None:
     return None
@@ -332,21 +343,20 @@ def _is_outside_formula(statement: str, position: int) -> bool:
 
 def _is_bare(statement: str) -> bool:
   """Returns whether a statement is an answer as it is: a formula, or a few words."""
-  if len(statement.split()) <= _MAX_ANSWER_WORDS and not _COPULA.search(
-    statement
-  ):
+  verb = _FINITE_VERB.search(statement)
+  if len(statement.split()) <= _MAX_ANSWER_WORDS and not verb:
     return '=' not in statement or not re.search(r'[÷×]|\$\d', statement)
-  plain = _LATEX.sub(' ', statement)
-  words = [word for word in _WORD.findall(plain) if len(word) > 2]
+  if _COMPOUND.fullmatch(statement):
+    return True
+  words = [word for word in _WORD.findall(_LATEX.sub(' ', statement)) if len(word) > 2]
+  values = find_values(statement)
+  if not values:
+    return not verb and len(words) <= _MAX_WORDS
   if '\\' in statement or '$' in statement:
-    return len(words) <= 2
-  starts_with_number = _NUMBER.match(statement)
-  if starts_with_number and starts_with_number.end():
-    return (
-      not re.search(r'[=÷×]', statement)
-      and len(find_values(statement)) == 1
-      and len(words) <= 6
-    )
+    return len(words) <= 2 and not verb
+  if values[0].start == 0:
+    is_calculation = re.search(r'[=÷×]', statement)
+    return not is_calculation and len(values) == 1 and len(words) <= _MAX_WORDS
   return not words
 
 
