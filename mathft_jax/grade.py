@@ -11,7 +11,8 @@ Output in the work directory:
   the `grader`;
 - `graded.report.json`: grader, version, settings, counts, exceeded limits, and a table of agreement
   with each grader in `compare_with`;
-- `disagreements.<grader>.jsonl`: the candidates on which that grader disagrees.
+- `disagreements.<grader>.jsonl`: the candidates on which that grader disagrees;
+- `two_verdicts.jsonl`: the clusters of equivalent answers that the labels in the input split.
 
 Output with the same settings is kept; output of another version of the grader is graded again.
 """
@@ -27,7 +28,7 @@ from absl import logging
 from etils import epath
 
 from mathft_jax import grading
-from mathft_jax.data import answer_shares, schema, thoughts
+from mathft_jax.data import answer_shares, label_conflicts, schema, thoughts
 from mathft_jax.distributed import processes
 from mathft_jax.grading import (
   candidate_grading,
@@ -76,7 +77,7 @@ def grade(
   if _is_complete(output, settings):
     return output
 
-  sets = schema.read_candidate_sets(candidates)
+  sets = _read_input(candidates)
   memory_bytes = int(memory_gib * 2**30)
   with worker_pool.WorkerPool(max(num_workers, 1), memory_bytes) as pool:
     own_pool = pool if num_workers else None
@@ -112,6 +113,7 @@ class Part:
     limits: (limit, task) of every exceeded limit.
     tables: rows and counts of the agreement table, by other grader.
     disagreements: records, by other grader.
+    two_verdicts: clusters with two labels in the input.
   """
 
   graded: Sequence[schema.CandidateSet]
@@ -119,6 +121,27 @@ class Part:
   limits: Sequence[Sequence[str]]
   tables: Mapping[str, Mapping[str, int]]
   disagreements: Mapping[str, Sequence[Mapping[str, Any]]]
+  two_verdicts: Sequence[Mapping[str, Any]] = ()
+
+
+def _read_input(path: epath.PathLike) -> list[schema.CandidateSet]:
+  """Returns the candidate sets; ValueError with file and line for text that is no UTF-8."""
+  sets = schema.read_candidate_sets(path)
+  for index, unit in enumerate(sets):
+    texts = [unit.problem.question, unit.problem.solution]
+    texts += [candidate.solution for candidate in unit.candidates]
+    for number, text in enumerate(texts):
+      try:
+        text.encode('utf-8')
+      except (UnicodeEncodeError, AttributeError) as error:
+        where = [where for where, _ in schema.read_jsonl(path)][index]
+        place = f'candidate {number - 2}' if number > 1 else 'problem'
+        raise ValueError(
+          f'{where}: {place}: a text that cannot be written as UTF-8 ({error}). Replace half of a '
+          'surrogate pair, for example by text.encode("utf-16", "surrogatepass").decode("utf-16", '
+          '"replace").'
+        ) from error
+  return sets
 
 
 def _settings(
@@ -191,7 +214,12 @@ def _grade_part(
   hits = [*pool.hits, *worker_pool.shared_pool_limit_hits()[num_earlier_hits:]]
   if pool.counts['restarted']:
     counts['workers that exited and were replaced'] = pool.counts['restarted']
-  return Part(graded, counts, hits, tables, disagreements)
+  hits += candidate_grading.limit_hits(graded)
+  conflicts = label_conflicts.find_label_conflicts(
+    graded, label_conflicts.labels_of(sets)
+  )
+  two_verdicts = list(map(dataclasses.asdict, conflicts))
+  return Part(graded, counts, hits, tables, disagreements, two_verdicts)
 
 
 def _part_paths(
@@ -239,7 +267,9 @@ def _write_output(
   graded: list[Any] = [None] * len(sets)
   counts = collections.Counter()
   hits = set()
+  two_verdicts = []
   for index, part in enumerate(parts):
+    two_verdicts += part.two_verdicts
     graded[index :: len(parts)] = part.graded
     counts.update(part.counts)
     hits.update(map(tuple, part.limits))
@@ -248,7 +278,7 @@ def _write_output(
   shares = answer_shares.AnswerShares.of(graded)
   report = {
     'headline': _headline(shares),
-    'warnings': shares.warnings(),
+    'warnings': [*shares.warnings(), *_warn_of_two_verdicts(two_verdicts)],
     'grader': grading.GRADER_NAME,
     'version': grading.GRADER_VERSION,
     'settings': settings,
@@ -256,6 +286,8 @@ def _write_output(
     'limits': dict(sorted(limits.items())),
     'comparisons': _write_comparisons(output.parent, sets, parts),
   }
+  if two_verdicts:
+    schema.write_jsonl(output.parent / 'two_verdicts.jsonl', two_verdicts)
   schema.write_jsonl(output, graded)
   text = json.dumps(report, indent=2) + '\n'
   atomic_files.write_text_atomically(_report_path(output), text)
@@ -292,6 +324,17 @@ def _headline(shares: answer_shares.AnswerShares) -> str:
   if num_labelled:
     accuracy = f'{sum(shares.correct.values()) / num_labelled:.1%} correct'
   return f'{accuracy}; {shares.headline()}'
+
+
+def _warn_of_two_verdicts(conflicts: Sequence[Mapping[str, Any]]) -> list[str]:
+  if not conflicts:
+    return []
+  first = conflicts[0]
+  return [
+    f'{len(conflicts)} clusters of equivalent answers have two verdicts in the input, the first in '
+    f'problem {first["problem"]}: correct {list(first["correct"])[:3]}, wrong '
+    f'{list(first["wrong"])[:3]}. See two_verdicts.jsonl.'
+  ]
 
 
 def _print_report(report: Mapping[str, Any]) -> None:

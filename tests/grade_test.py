@@ -14,6 +14,7 @@ from mathft_jax.grading import (
   grader_agreement,
   worker_pool,
 )
+from mathft_jax.grading import grader_agreement, references, worker_pool
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):
@@ -287,4 +288,96 @@ def test_a_file_without_candidates_is_an_error_that_names_the_line(
   path = tmp_path / 'candidates.jsonl'
   path.write_text(text)
   with pytest.raises(ValueError, match='candidates.jsonl:1'):
+    grade.grade(tmp_path / 'graded', candidates=path)
+
+
+def test_the_headline_has_accuracy_and_shares_of_the_methods(tmp_path, capsys):
+  _graded(tmp_path, '\\boxed{4}', 'The answer is 4.', 'So 4 remain.', 'None.')
+  headline = _report(tmp_path)['headline']
+  assert headline == (
+    '75.0% correct; 4 candidates, answers by box 25.0%, phrase 25.0%, '
+    'final_sentence 25.0%, no answer 25.0%'
+  )
+  printed = capsys.readouterr().out
+  assert printed.splitlines()[0].endswith(headline)
+  assert 'WARNING: 25.0% of the candidates have no answer' in printed
+
+
+def test_each_candidate_says_how_its_answer_was_found(tmp_path):
+  graded = _graded(tmp_path, '\\boxed{4}', 'So 4 remain.', 'None.')
+  assert [each.how for each in graded] == ['box', 'final_sentence', None]
+
+
+def test_only_announced_answers_count_if_wanted(tmp_path):
+  candidates = _candidate_file(tmp_path, 'The answer is 4.', 'So 4 remain.')
+  output = grade.grade(
+    tmp_path / 'graded', candidates=candidates, find_answers='announced'
+  )
+  graded = schema.read_candidate_sets(output)[0].candidates
+  assert [each.answer for each in graded] == ['4', None]
+
+
+@pytest.mark.parametrize(
+  'answer, solution, reference, method',
+  [
+    ('4', '', '4', 'given'),
+    ('2 + 2 = 4 apples\n#### 4', '', '4', 'hash'),
+    ('So we get $2 + 2 = \\boxed{4}$.', '', '4', 'box'),
+    (None, 'The roots are $\\boxed{4}$ and $\\boxed{5}$.', '4, 5', 'boxes'),
+    ('5', 'The roots are $\\boxed{4}$ and $\\boxed{5}$.', '4, 5', 'boxes'),
+    (None, 'There are $\\boxed{}$ primes among the 12.', None, None),
+    (
+      'She sold 48 clips in April and half as many in May, so she sold 48 + 24 = 72 clips.',
+      '',
+      '72',
+      'final_sentence',
+    ),
+  ],
+)
+def test_references_are_read_like_answers(answer, solution, reference, method):
+  problem = schema.Problem('a', '?', solution=solution, answer=answer)
+  found = references.find_reference(problem)
+  assert (found and found.text, found and found.method) == (reference, method)
+
+
+def test_clusters_with_two_verdicts_in_the_input_are_reported(tmp_path):
+  problem = schema.Problem(id='a/1', question='?')
+  labelled = (
+    schema.Candidate('\\boxed{4}', is_correct=True),
+    schema.Candidate('\\boxed{4.0}', is_correct=False),
+    schema.Candidate('\\boxed{5}', is_correct=False),
+  )
+  path = schema.write_jsonl(
+    tmp_path / 'c.jsonl', [schema.CandidateSet(problem, labelled)]
+  )
+  grade.grade(tmp_path / 'graded', candidates=path)
+  [conflict] = [
+    json.loads(line)
+    for line in (tmp_path / 'graded' / 'two_verdicts.jsonl').open()
+  ]
+  assert conflict == {
+    'problem': 'a/1',
+    'cluster': 0,
+    'correct': ['4'],
+    'wrong': ['4.0'],
+  }
+  assert 'two verdicts' in _report(tmp_path)['warnings'][-1]
+
+
+def test_limits_of_length_and_depth_are_counted_by_kind(tmp_path):
+  _graded(
+    tmp_path,
+    '\\boxed{' + '1+' * 1500 + '1}',
+    '\\boxed{' + '(' * 60 + '1' + ')' * 60 + '}',
+    '\\boxed{4}',
+  )
+  assert _report(tmp_path)['limits'] == {'depth': 1, 'length': 1}
+
+
+def test_a_text_that_cannot_be_written_is_refused_with_file_and_line(tmp_path):
+  path = tmp_path / 'c.jsonl'
+  good = '{"problem": {"id": "a", "question": "?"}, "candidates": []}\n'
+  bad = good.replace('[]', '[{"solution": "4"}, {"solution": "\\ud800"}]')
+  path.write_text(good + '\n' + bad)
+  with pytest.raises(ValueError, match=r'c\.jsonl:3: candidate 1: a text that'):
     grade.grade(tmp_path / 'graded', candidates=path)

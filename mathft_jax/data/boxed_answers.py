@@ -88,18 +88,19 @@ def last_boxed_answer(solution: str) -> str | None:
 def answer_boxes(text: str) -> list[Box]:
   """Returns the joined boxes that state the answer: the last box and those joined to it."""
   boxes = [box for box in find_boxes(text) if _has_content(text, box)]
-  if not boxes:
-    return []
+  if len(boxes) < 2:
+    return boxes
   group = [boxes.pop()]
   while boxes:
     box = boxes.pop()
-    gap = text[box.after : min(group[0].command, box.after + _MAX_GAP + 1)]
+    gap = text[box.after : min(group[-1].command, box.after + _MAX_GAP + 1)]
     if len(group) == 1 and _APPROXIMATE.match(_strip_layout(gap)):
       group = [box]  # the exact value counts, not its decimal
     elif _is_joined(gap):
-      group.insert(0, box)
+      group.append(box)
     else:
       break
+  group.reverse()
   last = group[-1]
   if _EITHER.search(text, last.after, last.after + _MAX_GAP):
     return [last]  # one of several accepted answers
@@ -134,21 +135,27 @@ def join_boxes(text: str, boxes: Sequence[Box]) -> str:
 
 def find_boxes(text: str) -> list[Box]:
   """Returns all closed boxes in their order, of nested boxes the innermost."""
-  if 'box' not in text:
+  start = text.find('box') - len('\\frame')
+  if start < -len('\\frame'):
     return []
-  boxes = _boxes_with_braces(text)
-  for match in _BARE_BOX.finditer(text):
+  start = max(start, 0)
+  boxes = _boxes_with_braces(text, start)
+  for match in _BARE_BOX.finditer(text, start):
     end = _BARE_END.search(text, match.end())
     stop = end.start() if end else len(text)
     boxes.append(Box(match.start(), match.end(), stop, stop))
-  return sorted(boxes, key=lambda box: box.command)
+  return boxes if len(boxes) < 2 else sorted(boxes, key=_command_of)
 
 
-def _boxes_with_braces(text: str) -> list[Box]:
+def _command_of(box: Box) -> int:
+  return box.command
+
+
+def _boxes_with_braces(text: str, position: int) -> list[Box]:
   boxes: list[Box] = []
   # For each open brace: where the box command and its content start; None if it opens no box.
   open_braces: list[tuple[int, int] | None] = []
-  first = _COMMAND.search(text)
+  first = _COMMAND.search(text, position)
   if first is None:
     return []
   for match in _BRACES.finditer(text, first.start()):
@@ -163,7 +170,7 @@ def _boxes_with_braces(text: str) -> list[Box]:
         boxes.append(Box(command, start, match.start(), match.end()))
     elif token == '{':
       open_braces.append(None)
-    elif token.endswith('{') and 'box' in token:
+    elif token[-1] == '{' and len(token) > 2:
       open_braces.append((match.start(), match.end()))
   return boxes
 
@@ -171,12 +178,14 @@ def _boxes_with_braces(text: str) -> list[Box]:
 def _has_content(text: str, box: Box) -> bool:
   """Returns False for an empty box, dots, a question mark or a placeholder such as "answer"."""
   content = text[box.start : box.end]
-  if not content or content.isspace():
-    return False
+  if content.isalnum() and content.lower() not in _PLACEHOLDERS:
+    return True
   end = _EMPTY.match(content)
   if end is not None and end.end() == len(content):
     return False
-  plain = _strip_layout(content) if len(content) < _MAX_GAP else content
+  if 'nswer' not in content or len(content) > _MAX_GAP:
+    return True
+  plain = _strip_layout(content)
   return ' '.join(plain.lower().strip('<>[] ').split()) not in _PLACEHOLDERS
 
 

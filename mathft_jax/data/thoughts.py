@@ -8,6 +8,7 @@ same `TurnMarkers`.
 """
 
 import dataclasses
+import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ DEFAULT_MARKERS = TurnMarkers()
 
 def text_that_counts(text: str, markers: TurnMarkers = DEFAULT_MARKERS) -> str:
   """Returns the text of the first turn without its thought; '' if the thought was cut."""
+  if markers is DEFAULT_MARKERS and '<' not in text:
+    return text
   turn = _first_turn(text, markers)
   if markers.thoughts_count:
     return turn
@@ -61,11 +64,13 @@ def text_that_counts(text: str, markers: TurnMarkers = DEFAULT_MARKERS) -> str:
 
 def _first_turn(text: str, markers: TurnMarkers) -> str:
   """Returns the text up to the first end of a turn; marks at its start are skipped."""
-  if '<' not in text:
+  if not markers.turn_ends:
     return text
-  start = len(text) - len(text.lstrip())
-  for mark in markers.turn_ends:
-    if text.startswith(mark, start):
-      return _first_turn(text[start + len(mark) :], markers)
-  found = [text.find(mark) for mark in markers.turn_ends]
-  return text[: min((at for at in found if at >= 0), default=len(text))]
+  ends = re.compile('|'.join(map(re.escape, markers.turn_ends)))
+  start = 0
+  for end in ends.finditer(text):
+    turn = text[start : end.start()]
+    if turn and not turn.isspace():
+      return turn
+    start = end.end()
+  return text[start:]

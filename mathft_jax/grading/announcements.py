@@ -6,6 +6,7 @@ Each search returns the answer as text, '' without one, and is one pass over the
 quantifiers in the patterns are bounded or cannot overlap.
 """
 
+import functools
 import re
 
 from mathft_jax.grading import statements
@@ -142,6 +143,7 @@ def answer_of_block(text: str) -> str:
   return _repeated(statement) or statements.answer_in_statement(statement)
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def read_field(content: str) -> str:
   """Returns the answer in a box, a tag or a reference, which may be a sentence."""
   content = content.strip()

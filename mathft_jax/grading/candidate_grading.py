@@ -3,10 +3,11 @@
 import collections
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import hashlib
 
 from mathft_jax import grading
 from mathft_jax.data import schema
-from mathft_jax.grading import extraction, worker_pool
+from mathft_jax.grading import answer_limits, extraction, worker_pool
 from mathft_jax.grading import references as references_lib
 
 Hit = tuple[str, str]  # an exceeded limit, and the task as text
@@ -123,6 +124,20 @@ def grade_candidate_sets(
     _count(graded_unit, reference, texts, counts)
     graded.append(graded_unit)
   return graded, counts
+
+
+def limit_hits(
+  sets: Sequence[schema.CandidateSet],
+) -> list[tuple[str, str]]:
+  """Returns (limit, answer) of each distinct answer that exceeds a limit of length or depth."""
+  answers = {each.answer for unit in sets for each in unit.candidates}
+  hits = []
+  for answer in sorted(filter(None, answers)):
+    limit = answer_limits.exceeded_limit(answer)
+    if limit:
+      digest = hashlib.blake2b(answer.encode('utf-8', 'replace'), digest_size=8)
+      hits.append((limit, f'{answer[:80]!r} {digest.hexdigest()}'))
+  return hits
 
 
 def _solution_text(

@@ -90,29 +90,35 @@ def find_final_answer(
   # `\b` of a string literal that was not escaped is a backspace.
   text = text.replace('\x08oxed', '\\boxed')
 
-  for method, find in _searches(search.find, is_cut).items():
-    answer = find(text)
-    if answer:
-      is_list = method == 'box' and len(boxed_answers.answer_boxes(text)) > 1
-      return FinalAnswer(answer, 'boxes' if is_list else method)
-  return None
+  if search.find in _INFERENCES:
+    answer = '' if is_cut else _INFERENCES[search.find](text)
+    return FinalAnswer(answer, search.find) if answer else None
+  found = _answer_in_box(text) or _announced_answer(text)
+  if found is None and search.find == 'auto' and not is_cut:
+    value = _value_of_final_sentence(text)
+    found = FinalAnswer(value, 'final_sentence') if value else None
+  return found
 
 
-def _searches(find: str, is_cut: bool) -> dict[str, Callable[[str], str]]:
-  """Returns the searches of a rule by method, in their order."""
-  if find in ('last_number', 'last_line'):
-    return {} if is_cut else {find: _INFERENCES[find]}
-  if find == 'auto' and not is_cut:
-    return _ANNOUNCEMENTS | {'final_sentence': _value_of_final_sentence}
-  return _ANNOUNCEMENTS
-
-
-def _answer_in_box(text: str) -> str:
+def _answer_in_box(text: str) -> FinalAnswer | None:
+  """Returns the answer of the last box, or of the last joined boxes."""
   boxes = boxed_answers.answer_boxes(text)
   if not boxes:
-    return ''
+    return None
   answer = boxed_answers.join_boxes(text, boxes)
-  return announcements.read_field(answer) if len(boxes) == 1 else answer
+  if len(boxes) > 1:
+    return FinalAnswer(answer, 'boxes')
+  answer = announcements.read_field(answer)
+  return FinalAnswer(answer, 'box') if answer else None
+
+
+def _announced_answer(text: str) -> FinalAnswer | None:
+  """Returns the answer of the first kind of announcement that the text has."""
+  for method, find in _ANNOUNCEMENTS.items():
+    answer = find(text)
+    if answer:
+      return FinalAnswer(answer, method)
+  return None
 
 
 def _value_of_last_line(text: str) -> str:
@@ -136,7 +142,6 @@ def _value_of_final_sentence(text: str) -> str:
 
 
 _ANNOUNCEMENTS: dict[str, Callable[[str], str]] = {
-  'box': _answer_in_box,
   'heading': announcements.answer_under_heading,
   'hash': announcements.answer_after_hash,
   'tag': announcements.answer_in_tag,

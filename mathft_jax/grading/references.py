@@ -29,7 +29,8 @@ def find_reference(
 
   It is the `answer` of the problem if that is an answer; else the final answer of that text; else,
   without an `answer`, the final answer of the `solution`. If the solution states several values in
-  joined boxes and `answer` is only the last of them, all of them are the reference.
+  joined boxes and `answer` is only the last of them, all of them are the reference; also boxes
+  in different sentences, if the question asks for values "separated by commas".
 
   Args:
     problem: the problem.
@@ -48,16 +49,25 @@ def find_reference(
       found = extraction.find_final_answer(text, search)
     return found or extraction.FinalAnswer(text, 'text')
 
-  boxes = boxed_answers.answer_boxes(problem.solution)
-  last = boxes[-1] if boxes else None
-  if (
-    last
-    and len(boxes) > 1
-    and problem.solution[last.start : last.end].strip() == text
-  ):
-    joined = boxed_answers.join_boxes(problem.solution, boxes)
+  joined = _joined_boxes(problem, text)
+  if joined:
     return extraction.FinalAnswer(joined, 'boxes')
   return extraction.FinalAnswer(announcements.read_field(text) or text, GIVEN)
+
+
+def _joined_boxes(problem: schema.Problem, answer: str) -> str:
+  """Returns the answer of several boxes of the solution of which `answer` is the last; else ''."""
+  solution = problem.solution
+  boxes = boxed_answers.answer_boxes(solution)
+  if 'separated by commas' in problem.question:
+    boxes = boxed_answers.find_boxes(solution)
+  if (
+    len(boxes) < 2
+    or solution[boxes[-1].start : boxes[-1].end].strip() != answer
+  ):
+    return ''
+  joined = boxed_answers.join_boxes(solution, boxes)
+  return '' if joined == answer else joined
 
 
 def is_text(answer: str) -> bool:

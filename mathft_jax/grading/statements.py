@@ -94,7 +94,9 @@ _FINITE_VERB = re.compile(
   r'received|uses?|used|contains?|holds?|gives|gave|leaves|eats?|ate|remains?)\b',
   re.IGNORECASE,
 )
-_REASON = re.compile(r'(?<!\band),?\s(?:since|because)\b|,\sas\s', re.IGNORECASE)
+_REASON = re.compile(
+  r'(?<!\band),?\s(?:since|because)\b|,\sas\s', re.IGNORECASE
+)
 _ARROW = re.compile(
   r'\\(?:implies|Rightarrow|rightarrow|to|iff|Longrightarrow)(?![a-zA-Z])|=>|⇒|→'
 )
@@ -179,7 +181,9 @@ def answer_in_statement(statement: str) -> str:
   if not statement or not _has_content(statement):
     return ''
   if is_exclaimed:
-    statement = statement.rstrip('!')  # the end of an exclamation, not a factorial
+    statement = statement.rstrip(
+      '!'
+    )  # the end of an exclamation, not a factorial
   if _is_bare(statement):
     return _unwrapped(statement)
   return value_of_sentence(statement)
@@ -348,7 +352,9 @@ def _is_bare(statement: str) -> bool:
     return '=' not in statement or not re.search(r'[÷×]|\$\d', statement)
   if _COMPOUND.fullmatch(statement):
     return True
-  words = [word for word in _WORD.findall(_LATEX.sub(' ', statement)) if len(word) > 2]
+  words = [
+    word for word in _WORD.findall(_LATEX.sub(' ', statement)) if len(word) > 2
+  ]
   values = find_values(statement)
   if not values:
     return not verb and len(words) <= _MAX_WORDS

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mathft_jax.data import answer_shares, label_conflicts
 from mathft_jax.data.schema import CandidateSet, Problem
 from mathft_jax.evaluation import (
   accuracy_at_k,
@@ -65,7 +66,9 @@ def make_file_section(
       *curve_notes,
       *_note_scores_outside_unit_interval(candidate_sets),
       *_note_missing_baseline(file, settings),
+      *_notes_about_answers(candidate_sets),
     ],
+    **_answer_shares(candidate_sets),
     'accuracies': make_accuracy_entries(file.results, settings, samples),
     'differences': _differences(file, settings),
     'auc': {
@@ -77,6 +80,29 @@ def make_file_section(
     'by_subject': _groups(file, lambda problem: problem.subject, settings),
     'by_level': _groups(file, lambda problem: problem.level, settings),
   }
+
+
+def _answer_shares(candidate_sets: Sequence[CandidateSet]) -> JsonObject:
+  """Returns how answers were found; nothing for files of graders that do not say it."""
+  shares = answer_shares.AnswerShares.of(candidate_sets)
+  if answer_shares.UNKNOWN in shares.counts:
+    return {}
+  return {'answers': {'headline': shares.headline(), 'shares': shares.shares()}}
+
+
+def _notes_about_answers(candidate_sets: Sequence[CandidateSet]) -> list[str]:
+  """Returns notes about unusual shares of methods, and about clusters with two verdicts."""
+  notes = []
+  shares = answer_shares.AnswerShares.of(candidate_sets)
+  if answer_shares.UNKNOWN not in shares.counts:
+    notes += shares.warnings()
+  conflicts = label_conflicts.find_label_conflicts(candidate_sets)
+  if conflicts:
+    notes.append(
+      f'{len(conflicts)} clusters of equivalent answers have two verdicts, the first in problem '
+      f'{conflicts[0].problem}: run grade again, or look at these labels.'
+    )
+  return notes
 
 
 def make_accuracy_entries(

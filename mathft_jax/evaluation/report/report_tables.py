@@ -91,7 +91,10 @@ def make_rules_table(
     'p (Holm)',
   )
   title = f'{name}: n = {format_sample_size(section)}'
-  return Table(title, header, tuple(body), interval_note(settings))
+  note = interval_note(settings)
+  if 'answers' in section:
+    note = f'{section["answers"]["headline"]}. {note}'
+  return Table(title, header, tuple(body), note)
 
 
 def make_file_tables(
