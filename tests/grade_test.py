@@ -12,9 +12,9 @@ from mathft_jax.data import schema
 from mathft_jax.grading import (
   candidate_grading,
   grader_agreement,
+  references,
   worker_pool,
 )
-from mathft_jax.grading import grader_agreement, references, worker_pool
 
 
 def _candidate_file(tmp_path, *solutions, answer='4'):

@@ -82,7 +82,7 @@ class AnswerShares:
     if inferred > MAX_INFERRED:
       found.append(
         f'{inferred:.1%} of the answers were not announced but taken from the end of the text '
-        f'(up to {MAX_INFERRED:.0%} is usual). About 1 in 20 of such answers may be read wrongly.'
+        f'(up to {MAX_INFERRED:.0%} is usual). Look at some of them.'
       )
     return found + self._warnings_about_accuracy()
 
