@@ -23,7 +23,8 @@ _HEADINGS = frozenset(
 )
 _HASH = re.compile(r'####[ \t]*\n?[ \t]*(\S[^\n]*)')
 _CUE = re.compile(
-  r'\banswers?\b|\bcorrect[ \t]{1,3}(?:option|choice)\b|\bans[.:]|^[ \t]{0,3}A:',
+  r'(?<!/)(?<!per )(?<!express the )(?<!express your )\banswers?\b|'
+  r'\bcorrect[ \t]{1,3}(?:option|choice)\b|\bans[.:]|^[ \t]{0,3}A:',
   re.IGNORECASE | re.MULTILINE,
 )
 # What may stand between "answer" and its verb: "to this problem", ", in dollars,", "we want".

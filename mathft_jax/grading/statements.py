@@ -87,6 +87,7 @@ _STATED = re.compile(  # "is 5"
   r'(?:approximately\s|about\s|exactly\s|only\s|equal to\s)?(?=[$\d\\*-])',
   re.IGNORECASE,
 )
+_CALCULATION = re.compile(r'^[^\\]*(?:[÷×*]|\$\d|\d / )')
 _FINITE_VERB = re.compile(
   r'\b(?:is|are|was|were|equals|becomes|totals|(?:will|would|can|could|must|should|may|might|did|does|do)'
   r'(?:\sbe)?|has|have|had|needs?|needed|costs?|makes?|made|earns?|earned|spends?|spent|sells?|sold|'
@@ -348,8 +349,10 @@ def _is_outside_formula(statement: str, position: int) -> bool:
 def _is_bare(statement: str) -> bool:
   """Returns whether a statement is an answer as it is: a formula, or a few words."""
   verb = _FINITE_VERB.search(statement)
+  if '=' in statement and _CALCULATION.search(statement):
+    return False
   if len(statement.split()) <= _MAX_ANSWER_WORDS and not verb:
-    return '=' not in statement or not re.search(r'[÷×]|\$\d', statement)
+    return True
   if _COMPOUND.fullmatch(statement):
     return True
   words = [
