@@ -100,7 +100,7 @@ def _notes_about_answers(candidate_sets: Sequence[CandidateSet]) -> list[str]:
   if conflicts:
     notes.append(
       f'{len(conflicts)} clusters of equivalent answers have two verdicts, the first in problem '
-      f'{conflicts[0].problem}: run grade again, or look at these labels.'
+      f'{conflicts[0].problem}: grade the file with one grader, or look at these labels.'
     )
   return notes
 
