@@ -39,10 +39,11 @@ Table = dict[str, float]  # measurement -> value
 
 
 class Grade(NamedTuple):
-  """The verdict on a pair (None after an error or the deadline) and its time."""
+  """The verdict on a pair (None if a limit was exceeded), its time, and the limit."""
 
   verdict: bool | None
   seconds: float
+  limit: str | None
 
 
 class Worker:
@@ -60,7 +61,7 @@ class Worker:
     for result in self.pool.map(self.grader, pairs, DEADLINE_S):
       # Without a value, a limit was exceeded.
       verdict, seconds = result.value or (None, DEADLINE_S)
-      grades.append(Grade(verdict, seconds))
+      grades.append(Grade(verdict, seconds, result.limit))
     return grades
 
 
@@ -79,7 +80,7 @@ def measure_labelled(data: pathlib.Path, worker: Worker) -> Table:
     ),
     0,
   )
-  for case, (verdict, seconds) in zip(cases, grades):
+  for case, (verdict, seconds, limit) in zip(cases, grades):
     is_ordinary = case['kind'] not in _EXTREME_KINDS
     is_right.append(verdict == case['equal'])
     if is_ordinary:
@@ -88,8 +89,9 @@ def measure_labelled(data: pathlib.Path, worker: Worker) -> Table:
       counts['false negatives'] += verdict is not True
     else:
       counts['false positives, ordinary'] += verdict is True and is_ordinary
-    counts['crashes'] += verdict is None and seconds < DEADLINE_S
-    counts['stalls over 1 s'] += seconds > STALL_S
+    has_crashed = limit not in (None, 'deadline')
+    counts['crashes'] += has_crashed
+    counts['stalls over 1 s'] += seconds > STALL_S and not has_crashed
 
   times = sorted(grade.seconds for grade in grades)
   return {

@@ -54,7 +54,7 @@ from mathft_jax.grading.parsing.token_cursor import (
   ParseError,
 )
 
-_RELATIONS = tuple('=≡≈<≤>≥≠∈∉∋→←⇔↦≪≫⊂⊆⊃⊇⊄⊈≺≻⪯⪰≲≳⊲⊳⊢⊨∝∼≅∥⊥≢∤∦≁≇')
+_RELATIONS = frozenset('=≡≈<≤>≥≠∈∉∋→←⇔↦≪≫⊂⊆⊃⊇⊄⊈≺≻⪯⪰≲≳⊲⊳⊢⊨∝∼≅∥⊥≢∤∦≁≇')
 _ORDER = frozenset('<>≤≥≠∈')
 _SET_OPERATORS = ('∪', '∩', '∖')
 _SEPARATORS = (',', ';', 'and', 'or', '∧', '∨', '\\\\')
@@ -235,8 +235,8 @@ def parse_statement(cursor: Cursor) -> Tree:
   cursor.statement_start = cursor.position
   sides = [_parse_side(cursor)]
   operators: list[str] = []
-  while operator := cursor.accept(*_RELATIONS):
-    operators.append(operator)
+  while cursor.kind == 'operator' and cursor.text in _RELATIONS:
+    operators.append(cursor.take().text)
     sides.append(_parse_side(cursor))
 
   last = sides[-1]

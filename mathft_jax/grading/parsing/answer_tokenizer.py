@@ -31,14 +31,24 @@ def tokenize_answer(text: str) -> list[Token]:
     lexer.AnswerTooLong: more than MAX_LENGTH characters or MAX_DEPTH open brackets.
   """
   tokens = _remove_enclosing(lexer.tokenize_text(text))
-  tokens = _remove_braces_of_operators(tokens)
-  tokens = _replace_angle_brackets(tokens)
-  tokens = _replace_outward_brackets(tokens)
-  tokens = token_passes.simplify_scripts(tokens)
-  tokens = word_phrases.replace_words(tokens)
-  tokens = token_passes.mark_dimensions(tokens)
-  tokens = token_passes.remove_unit_letters(tokens)
-  tokens = conditions.remove_integer_conditions(tokens)
+  texts = {token.text for token in tokens}
+  has_words = any(token.kind == 'word' for token in tokens)
+  if '{' in texts:
+    tokens = _remove_braces_of_operators(tokens)
+  if not texts.isdisjoint(('[', ']', '<')):
+    tokens = _replace_angle_brackets(tokens)
+    tokens = _replace_outward_brackets(tokens)
+  if '^' in texts or has_words:
+    tokens = token_passes.simplify_scripts(tokens)
+  if has_words:
+    tokens = word_phrases.replace_words(tokens)
+    tokens = token_passes.mark_dimensions(tokens)
+  if 'g' in texts or 'm' in texts:
+    tokens = token_passes.remove_unit_letters(tokens)
+  if has_words or '∈' in texts:
+    tokens = conditions.remove_integer_conditions(tokens)
+  if '_' not in texts:
+    return tokens
   return _join_based_numerals(tokens)
 
 

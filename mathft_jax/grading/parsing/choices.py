@@ -68,6 +68,11 @@ def split_labelled_parts(
   tokens: Sequence[Token],
 ) -> list[Sequence[Token]] | None:
   """Returns the tokens of each part of `(a) 3 (b) 4`; None for any other answer."""
+  is_labelled = len(tokens) > 3 and (
+    tokens[0].text == '(' or tokens[1].text == ')'
+  )
+  if not is_labelled:
+    return None
   for labels in _LABELS:
     starts, parts = [], []
     for index in range(len(tokens)):

@@ -104,12 +104,14 @@ def _parse_product(cursor: Cursor) -> Tree:
 
 def _accept_ordered_operator(cursor: Cursor) -> str:
   """Takes an operator between operands that has no value, such as `∘` or `⊗`."""
+  if cursor.text not in notation.ORDERED_OPERATORS:
+    return ''
   following = cursor.peek(1)
   starts_operand = (
     following.kind in ('name', 'function', 'number', 'structure')
     or following.text in _OPENING
   )
-  return cursor.accept(*notation.ORDERED_OPERATORS) if starts_operand else ''
+  return cursor.take().text if starts_operand else ''
 
 
 def _product_of(factors: list[Tree]) -> Tree:

@@ -165,7 +165,7 @@ ORDERED_COMMANDS = _by_spelling(
   }
 )
 COMMUTING_OPERATORS = ('⊕',)
-ORDERED_OPERATORS = ('∘', '×', '⋆', '⊖', '⊘', '⊗', '⊙', '⋊', '⋉', '≀', '⊎', '⊕')
+ORDERED_OPERATORS = frozenset('∘×⋆⊖⊘⊗⊙⋊⋉≀⊎⊕')
 
 FRACTION_COMMANDS = _words('frac dfrac tfrac cfrac nicefrac sfrac flatfrac')
 BINOMIAL_COMMANDS = _words('binom dbinom tbinom')
