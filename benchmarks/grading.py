@@ -34,6 +34,10 @@ _EXTREME_KINDS = (
   'malformed',
 )
 
+_NOTATION_PAIRS = (
+  pathlib.Path(__file__).parents[1] / 'tests' / 'grading' / 'notation_pairs.tsv'
+)
+
 Pair = tuple[str, str]
 Table = dict[str, float]  # measurement -> value
 
@@ -101,6 +105,37 @@ def measure_labelled(data: pathlib.Path, worker: Worker) -> Table:
     **counts,
     'median ms': 1e3 * statistics.median(times),
     'p99 ms': 1e3 * times[int(0.99 * len(times))],
+  }
+
+
+def measure_notations(data: pathlib.Path, worker: Worker) -> Table:
+  """Returns accuracies on the cases of public bug reports and on the pairs of notations."""
+  cases: list[tuple[Pair, bool]] = []
+  for case in _read_jsonl(data / 'trouble' / 'grading.jsonl'):
+    if case['kind'] == 'equivalent':
+      pair = case['input']['reference'], case['input']['answer']
+      cases.append((pair, case['expected']))
+  num_reported = len(cases)
+  is_equal = False
+  for line in _NOTATION_PAIRS.read_text(encoding='utf-8').split('\n')[:-1]:
+    left, tab, right = line.partition('\t')
+    if tab:
+      cases.append(((left, right), is_equal))
+    else:
+      is_equal = line.endswith(': equal')
+
+  grades = worker.grade(pair for pair, _ in cases)
+  is_right: list[bool] = []
+  num_false_positives = 0
+  for (_, expected), grade in zip(cases, grades):
+    is_right.append(grade.verdict == expected)
+    num_false_positives += bool(grade.verdict) and not expected
+  return {
+    'reported pairs': num_reported,
+    'accuracy, reported pairs': statistics.mean(is_right[:num_reported]),
+    'pairs of notations': len(cases) - num_reported,
+    'accuracy, pairs of notations': statistics.mean(is_right[num_reported:]),
+    'false positives': num_false_positives,
   }
 
 
@@ -271,7 +306,7 @@ def parse_arguments() -> argparse.Namespace:
     '--skip-peer', action='store_true', help='do not run Math-Verify'
   )
   parser.add_argument(
-    '--only', default='labelled,variants,extraction,clustering'
+    '--only', default='labelled,notations,variants,extraction,clustering'
   )
   parser.add_argument(
     '--answers',
@@ -297,6 +332,10 @@ def measure(options: argparse.Namespace, pool: worker_pool.WorkerPool) -> None:
   if 'labelled' in selected:
     peer_table = measure_labelled(data, peer) if peer else None
     print_table('Labelled pairs', measure_labelled(data, worker), peer_table)
+  if 'notations' in selected:
+    peer_table = measure_notations(data, peer) if peer else None
+    table = measure_notations(data, worker)
+    print_table('Notations', table, peer_table)
   pair_ms = None
   if 'variants' in selected:
     peer_table = None

@@ -67,10 +67,10 @@ def key_for_reference(
   if _has_tag(key, 'choice') and not _has_tag(target, 'choice'):
     _, letter, value = key
     return letter if target in _letter_keys() else value
-  if (
-    keys.point and _has_tag(target, 'tuple') and len(target) == len(keys.point)
-  ):
-    return keys.point
+  point = keys.point
+  if isinstance(point, tuple) and isinstance(target, tuple):
+    is_point = target[:1] == ('tuple',) and len(target) == len(point)
+    return point if is_point else key
   return key
 
 
