@@ -23,16 +23,18 @@ class PlannedRun:
   """One run of `mathft_jax.plan`.
 
   Attributes:
-    program: 'train' or 'sample'.
+    program: 'train', 'sample' or 'score'.
     model: gin file in `models/`.
-    topology: such as 'v5p:4x4x4'.
+    topology: such as 'v5p:4x4x4', or a file in `slices/` that names it.
     settings: gin macros in addition to those of all runs.
+    gin_files: after that of the model; by default the file of the program.
   """
 
   program: str
   model: str
   topology: str
   settings: tuple[str, ...]
+  gin_files: tuple[str, ...] = ()
 
   @property
   def name(self) -> str:
@@ -159,11 +161,16 @@ def run_plan(run: PlannedRun, path: pathlib.Path) -> bool:
     '-m',
     'mathft_jax.plan',
     f'--gin_file=models/{run.model}.gin',
-    f'--gin_file={GIN_FILES[run.program]}',
-    f'--gin.TOPOLOGY={run.topology}',
-    '--gin.ATTENTION_KERNEL=splash',
     f'--gin.PLAN_OUTPUT={partial}',
   ]
+  command += [
+    f'--gin_file={file}' for file in run.gin_files or (GIN_FILES[run.program],)
+  ]
+  if not run.gin_files:
+    command += [
+      f'--gin.TOPOLOGY={run.topology}',
+      '--gin.ATTENTION_KERNEL=splash',
+    ]
   command += [f'--gin.{setting}' for setting in run.settings]
   print(' '.join(command), file=sys.stderr, flush=True)
   done = subprocess.run(command, stdout=sys.stderr, check=False)

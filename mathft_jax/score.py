@@ -4,9 +4,9 @@
       --gin.CHECKPOINT_PATH=runs/scr --gin.CANDIDATES=runs/graded/graded.jsonl \
       --gin.INFER_OUTPUT_DIR=runs/scored
 
-Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)). Each
-problem is prefilled once and each distinct text of a problem is scored once. With `top_clusters`,
-only the candidates of the largest clusters are scored.
+Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)); its
+log-odds are beside it. Each problem is prefilled once and each distinct text of a problem is scored
+once. With `top_clusters`, only the candidates of the largest clusters are scored.
 """
 
 from collections.abc import Sequence
@@ -244,16 +244,31 @@ def _with_scores(
 ) -> schema.CandidateSet:
   """The candidates of one problem with their scores."""
   values = [float(score) for score in scores_C[: len(task.texts)]]
+  log_odds = {}
   if config.label_words is None:  # log-probabilities
     largest = max(values)
-    values = [math.exp(value - largest) for value in values]
+    scores = [math.exp(value - largest) for value in values]
+  else:
+    log_odds = dict(zip(task.texts, values))
+    scores = [_sigmoid(value) for value in values]
 
-  scores = dict(zip(task.texts, values))
+  score_of_text = dict(zip(task.texts, scores))
   candidates = [
-    dataclasses.replace(candidate, score=scores.get(candidate.solution))
+    dataclasses.replace(
+      candidate,
+      score=score_of_text.get(candidate.solution),
+      log_odds=log_odds.get(candidate.solution),
+    )
     for candidate in task.candidate_set.candidates
   ]
   return dataclasses.replace(task.candidate_set, candidates=tuple(candidates))
+
+
+def _sigmoid(log_odds: float) -> float:
+  if log_odds >= 0:
+    return 1 / (1 + math.exp(-log_odds))
+  odds = math.exp(log_odds)  # math.exp(-log_odds) could overflow
+  return odds / (1 + odds)
 
 
 def _check_arguments(quantity: str, top_clusters: int | None) -> None:

@@ -63,6 +63,15 @@ COMMANDS = [
     )
     for name in ('math', 'prm800k', 'math_prm800k', 'gsm8k')
   ),
+  *(
+    ('train.train', [*JSONL, 'stages/ssft.gin', f'slices/{path.name}'], TRAIN)
+    for path in sorted((CONFIGS / 'slices').glob('*.gin'))
+  ),
+  (
+    'measure.measure',
+    [*JSONL, 'programs/measure.gin', 'slices/v5p_128_small.gin'],
+    [*INFER, 'EVAL_OUTPUT_DIR=runs/z'],
+  ),
   # Sizes of published models: tiny.gin lends them its vocabulary.
   *(
     ('train.train', [*JSONL, 'stages/ssft.gin', f'models/{path.name}'], TRAIN)

@@ -124,6 +124,36 @@ def test_an_experiment_assembles_and_its_trainings_fit(
     assert tokens == 64 * 1024
 
 
+def test_a_slice_sets_batch_and_meshes_of_an_experiment(vocabulary, capsys):
+  text = dry_run(
+    'recipe.recipe',
+    [
+      f'{PAPER}/scr_margin',
+      'models/gemma2_9b',
+      'vocabularies/gemma',
+      'slices/v5p_128_small',
+    ],
+    [
+      *vocabulary('gemma2_9b'),
+      '--gin.MODEL_DIR=runs/x',
+      '--gin.INITIAL_CHECKPOINT_PATH=weights',
+    ],
+    capsys,
+  )
+  for _, _, tokens in described(text).values():
+    assert tokens == 256 * 1024
+  for line in (
+    'NUM_PARTITIONS = 1',
+    'INFERENCE_PARTITIONS = 4',
+    'inference/partitioning.Partitioner.num_partitions = %INFERENCE_PARTITIONS',
+    'inference/partitioning.Partitioner.fsdp = False',
+    'partitioning.Partitioner.num_partitions = %NUM_PARTITIONS',
+    'partitioning.Partitioner.fsdp = %FSDP',
+    "ATTENTION_KERNEL = 'splash'",
+  ):
+    assert f'\n{line}\n' in text, line
+
+
 @pytest.mark.parametrize('model', MODELS)
 @pytest.mark.parametrize(
   'program, recipe, more',

@@ -92,11 +92,26 @@ def test_s_cls_compares_whole_label_words_after_the_whole_prompt(
       ) + prompt_templates.encode_evaluator_solution(
         template, VOCABULARY, candidate.solution
       )
-      words = [
-        np.exp(log_prob(params, prompt + VOCABULARY.encode(word), len(prompt)))
+      correct, incorrect = (
+        log_prob(params, prompt + VOCABULARY.encode(word), len(prompt))
         for word in template.label_words
-      ]
+      )
+      words = np.exp([correct, incorrect])
       assert candidate.score == pytest.approx(words[0] / sum(words), rel=1e-4)
+      assert candidate.log_odds == pytest.approx(correct - incorrect, abs=1e-3)
+
+
+def test_log_odds_differ_where_s_cls_is_exactly_one(run, monkeypatch):
+  gaps_PC = np.array([[40.0, 41.0], [1000.0, -1000.0], [0.0, 0.0]], np.float32)
+  monkeypatch.setattr(
+    score.scoring,
+    'score_candidates',
+    lambda config, params, inputs: gaps_PC[: len(inputs.prefix_PS)],
+  )
+  (first, second, *_) = run(batch_size=8)
+  assert [c.score for c in first.candidates] == [1.0, 1.0, 1.0]
+  assert len({c.log_odds for c in first.candidates}) == 2
+  assert [c.score for c in second.candidates] == [1.0, 0.0]
 
 
 def test_the_likelihood_is_of_the_solution_after_the_prompt_of_the_generator(

@@ -12,7 +12,7 @@ import dataclasses
 import importlib.util
 import math
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 from mathft_jax.monitoring import hardware
 
@@ -58,6 +58,19 @@ class Topology:
   @property
   def num_devices(self) -> int:
     return self.num_chips * self.chip.devices_per_chip
+
+  @property
+  def wraparound(self) -> tuple[bool, bool, bool]:
+    """Whether the links along each dimension of a TPU slice close to a ring, as in Cloud TPU.
+
+    With three dimensions: all, in slices of whole cubes of 4x4x4 chips. With two: those of 16
+    chips. The compiler chooses other collectives without these links.
+    """
+    if self.chip.dimensions == 3:
+      closed = all(size % 4 == 0 for size in self.shape)
+      return closed, closed, closed
+    rows, columns = self.shape
+    return rows == 16, columns == 16, False
 
   @property
   def slice_name(self) -> str:
@@ -122,7 +135,7 @@ def _compile_only_devices(topology: Topology) -> Sequence[Device]:
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   from jax.experimental import topologies  # imports backends: only if needed
 
-  options = {}
+  options: dict[str, Any] = {'wrap': topology.wraparound}
   if math.prod(topology.shape) < 4:  # a slice smaller than the usual host
     options['chips_per_host_bounds'] = (*topology.shape, 1)[:3]
   if topology.chip.config:

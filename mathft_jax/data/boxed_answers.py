@@ -75,6 +75,37 @@ class Box:
   after: int
 
 
+_STATEMENT = re.compile(r'####|<answer>|\banswer\b|\banswers\b', re.IGNORECASE)
+
+
+def append_answer(solution: str, answer: str) -> str:
+  r"""Returns X = S ++ A: the solution with its final answer as last line, in a box.
+
+  A solution that states its answer is returned unchanged: it has a box, or its last line contains
+  the answer after "####", "<answer>" or the word "answer".
+  """
+  if states_answer(solution, answer):
+    return solution
+  return f'{solution.rstrip()}\n{answer_sentence(answer)}'
+
+
+def states_answer(solution: str, answer: str) -> bool:
+  """Returns whether a solution states its final answer so that a grader finds it."""
+  if last_boxed_answer(solution):
+    return True
+  last_line = solution.rstrip().rpartition('\n')[2]
+  marker = _STATEMENT.search(last_line)
+  return marker is not None and answer.strip() in last_line[marker.end() :]
+
+
+def answer_sentence(answer: str) -> str:
+  r"""Returns the last line of a solution: 'The final answer is $\boxed{...}$.'."""
+  content = last_boxed_answer(answer) or answer.strip()
+  if len(content) > 2 and content[0] == content[-1] == '$':
+    content = content[1:-1]
+  return f'The final answer is $\\boxed{{{content}}}$.'
+
+
 def last_boxed_answer(solution: str) -> str | None:
   r"""Returns the answer in the last box, or in the last joined boxes; None without a box.
 

@@ -32,17 +32,22 @@ class JsonlProblems:
   of `schema.write_jsonl` are accepted, too. A record without `id` gets one from its file and line;
   a record without `answer` gets the last `\\boxed{}` of its solution.
 
+  A solution that does not state its answer gets it as last line, in a box: the paper's X = S ++ A,
+  as for GSM8K and PRM800K. A model trained without it would never answer. The log counts them.
+
   Attributes:
     path: a file, `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced. In a file for all splits,
       each record has its own `split`; the default is 'train'.
     validation_fraction: fraction of the 'train' problems that becomes 'validation', chosen by a
       hash of the id; for data without a validation file.
     limit: maximum number of problems, chosen by a hash of the id; None means all.
+    append_answer: False leaves solutions as they are.
   """
 
   path: str
   validation_fraction: float = 0.0
   limit: int | None = None
+  append_answer: bool = True
 
   def __call__(self, split: str) -> list[Problem]:
     problems = [
@@ -54,7 +59,10 @@ class JsonlProblems:
         'into each record, or bind validation_fraction to cut validation from training problems.'
       )
     logging.info('%s: %d problems of split %s', self.path, len(problems), split)
-    return subsample_problems(problems, self.limit)
+    chosen = subsample_problems(problems, self.limit)
+    if self.append_answer:
+      return append_missing_answers(chosen, f'{self.path}, split {split}')
+    return chosen
 
   def _read(self, split: str) -> list[Problem]:
     """Returns the problems of the file that has the split, each with its own split."""
@@ -186,6 +194,47 @@ def problem_from_json(
     level=str(record.get('level') or ''),
     split=str(record.get('split') or split),
   )
+
+
+def append_missing_answers(
+  problems: Sequence[Problem], where: str
+) -> list[Problem]:
+  """Returns the problems with solutions that end in the answer; counts the changes in the log.
+
+  A solution without a known answer is left as it is, and counted in a warning.
+
+  Args:
+    problems: problems; those without a solution stay as they are.
+    where: start of the log lines.
+  """
+  completed = []
+  num_solved = num_appended = num_unanswered = 0
+  for problem in problems:
+    num_solved += bool(problem.solution)
+    if problem.solution and problem.answer is None:
+      num_unanswered += 1
+    elif problem.solution and problem.answer is not None:
+      solution = boxed_answers.append_answer(problem.solution, problem.answer)
+      num_appended += solution != problem.solution
+      problem = dataclasses.replace(problem, solution=solution)
+    completed.append(problem)
+
+  if num_appended:
+    logging.info(
+      '%s: %d of %d solutions did not state their answer; it was appended in a box',
+      where,
+      num_appended,
+      num_solved,
+    )
+  if num_unanswered:
+    logging.warning(
+      '%s: %d of %d solutions have no answer: neither a field "answer" nor a \\boxed{}. A model '
+      'trained on them does not learn to state one.',
+      where,
+      num_unanswered,
+      num_solved,
+    )
+  return completed
 
 
 def subsample_problems(

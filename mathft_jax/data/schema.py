@@ -56,6 +56,8 @@ class Candidate:
     cluster: index of the cluster of equivalent answers, in order of first appearance; None without
       an answer. Written by grade.
     score: S_cls in [0, 1]; written by score, None if not scored.
+    log_odds: log S_cls - log(1 - S_cls), natural log; written by score beside S_cls. It orders
+      candidates whose S_cls is 1 or 0 in the precision of a float.
   """
 
   solution: str
@@ -67,6 +69,7 @@ class Candidate:
   is_correct: bool | None = None
   cluster: int | None = None
   score: float | None = None
+  log_odds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

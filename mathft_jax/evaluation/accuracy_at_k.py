@@ -32,6 +32,9 @@ class CandidateSubsets:
   cluster_DC: np.ndarray  # int
   score_DC: np.ndarray  # float, nan where there is none
   correct_DC: np.ndarray  # float, 0 or 1
+  rank_DC: (
+    np.ndarray
+  )  # float, by `voting.ranking_key`, nan where there is no score
 
   def first(self, k: int) -> Self:
     """Returns the first k candidates of each subset."""
@@ -44,7 +47,7 @@ class CandidateSubsets:
     )
 
   def _map(self, function: Callable[[np.ndarray], np.ndarray]) -> Self:
-    arrays = self.cluster_DC, self.score_DC, self.correct_DC
+    arrays = self.cluster_DC, self.score_DC, self.correct_DC, self.rank_DC
     return type(self)(*map(function, arrays))
 
 
@@ -206,13 +209,13 @@ def _pass_at_k_of_set(candidate_set: CandidateSet, k: int) -> float:
 
 
 def _best_of_k_of_set(candidate_set: CandidateSet, k: int) -> float:
-  scores, correct = [], []
+  keys, correct = [], []
   for candidate in candidate_set.candidates:
     if candidate.cluster is not None:
-      scores.append(candidate.score)
+      keys.append(voting.ranking_key(candidate))
       correct.append(bool(candidate.is_correct))
-  unranked = len(candidate_set.candidates) - len(scores)
-  return expected_best_of_k(scores, correct, k, unranked)
+  unranked = len(candidate_set.candidates) - len(keys)
+  return expected_best_of_k(voting.dense_ranks(keys), correct, k, unranked)
 
 
 def sample_random_orders(
@@ -229,22 +232,26 @@ def sample_random_orders(
 
 def _padded_arrays(
   candidate_sets: Sequence[CandidateSet],
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-  """Returns (cluster numbers, scores, correctness) and which entries are padding, all [P, C]."""
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+  """Returns the arrays of `CandidateSubsets` and which entries are padding, all [P, C]."""
   shape = len(candidate_sets), _width(candidate_sets)
   cluster_PC = np.full(shape, -1)
   score_PC = np.full(shape, np.nan)
   correct_PC = np.zeros(shape)
+  rank_PC = np.full(shape, np.nan)
   is_padding_PC = np.ones(shape, bool)
   for row, candidate_set in enumerate(candidate_sets):
     for number, cluster in enumerate(candidate_set.clusters()):
       cluster_PC[row, list(cluster)] = number
+    scored = {}
     for column, candidate in enumerate(candidate_set.candidates):
       if candidate.score is not None:
         score_PC[row, column] = candidate.score
+        scored[column] = voting.ranking_key(candidate)
       correct_PC[row, column] = bool(candidate.is_correct)
       is_padding_PC[row, column] = False
-  return (cluster_PC, score_PC, correct_PC), is_padding_PC
+    rank_PC[row, list(scored)] = voting.dense_ranks([*scored.values()])
+  return (cluster_PC, score_PC, correct_PC, rank_PC), is_padding_PC
 
 
 def rule_correctness_on_subsets(
@@ -253,27 +260,30 @@ def rule_correctness_on_subsets(
   """Returns values_D: 1 where the candidate that a rule of voting.py chooses is correct, else 0."""
   match rule:
     case voting.Majority(top_candidates=None):
-      return _vote(subsets, np.ones(subsets.score_DC.shape))
+      same_DC = np.ones(subsets.score_DC.shape)
+      return _vote(subsets, same_DC, same_DC)
     case voting.Majority(top_candidates=n):
       answered_DC = subsets.cluster_DC >= 0
-      rank_DC = np.where(answered_DC, -subsets.score_DC, np.inf)
+      rank_DC = np.where(answered_DC, -subsets.rank_DC, np.inf)
       best_DC = np.argsort(rank_DC, axis=1, kind='stable')[:, :n]
       kept = subsets.take(np.sort(best_DC, axis=1))
       return rule_correctness_on_subsets(voting.Majority(), kept)
     case voting.WeightedVote(top_clusters=clusters):
       kept = _keep_largest_clusters(subsets, clusters)
-      return _vote(kept, kept.score_DC)
+      return _vote(kept, kept.score_DC, kept.rank_DC)
     case voting.Rerank(top_clusters=clusters):
       kept = _keep_largest_clusters(subsets, clusters)
-      return _best(kept, kept.cluster_DC >= 0, kept.score_DC)
+      return _best(kept, kept.cluster_DC >= 0, kept.rank_DC)
     case voting.Oracle(top_clusters=clusters):
       kept = _keep_largest_clusters(subsets, clusters)
       return (kept.correct_DC * (kept.cluster_DC >= 0)).max(axis=1)
   raise TypeError(f'{rule} is not a rule of voting.py.')
 
 
-def _vote(subsets: CandidateSubsets, weight_DC: np.ndarray) -> np.ndarray:
-  """Returns the correctness of the heaviest member of the cluster with the largest weight."""
+def _vote(
+  subsets: CandidateSubsets, weight_DC: np.ndarray, rank_DC: np.ndarray
+) -> np.ndarray:
+  """Returns the correctness of the best member of the cluster with the largest weight."""
   answered_DC = subsets.cluster_DC >= 0
   priority_DM = _cluster_priority(subsets.cluster_DC)
   weight_DM = _sum_by_cluster(
@@ -285,17 +295,17 @@ def _vote(subsets: CandidateSubsets, weight_DC: np.ndarray) -> np.ndarray:
   tied_DM = weight_DM >= largest_D1 - 1e-12 * np.abs(largest_D1)
   winner_D = np.argmax(np.where(tied_DM, priority_DM, -np.inf), axis=1)
   in_winner_DC = subsets.cluster_DC == winner_D[:, None]
-  return _best(subsets, answered_DC & in_winner_DC, weight_DC)
+  return _best(subsets, answered_DC & in_winner_DC, rank_DC)
 
 
 def _best(
-  subsets: CandidateSubsets, allowed_DC: np.ndarray, score_DC: np.ndarray
+  subsets: CandidateSubsets, allowed_DC: np.ndarray, rank_DC: np.ndarray
 ) -> np.ndarray:
-  """Returns the correctness of the allowed candidate of highest score; 0 if none is allowed.
+  """Returns the correctness of the allowed candidate of highest rank; 0 if none is allowed.
 
-  Of equal scores the first candidate is chosen.
+  Of equal ranks the first candidate is chosen.
   """
-  best_D = np.argmax(np.where(allowed_DC, score_DC, -np.inf), axis=1)
+  best_D = np.argmax(np.where(allowed_DC, rank_DC, -np.inf), axis=1)
   correct_DC = subsets.correct_DC * allowed_DC
   return correct_DC[np.arange(len(best_D)), best_D]
 

@@ -1,6 +1,6 @@
 """Area under the ROC curve of candidate scores, within problems and pooled over problems.
 
-  estimate = mean_auc_within_problems(candidate_sets, lambda candidate: candidate.score)
+  estimate = mean_auc_within_problems(candidate_sets, voting.ranking_key)
 
 The AUC is the probability that a random correct candidate scores higher than a random incorrect
 one; a tie counts one half. Re-ranking depends on the AUC within a problem. The pooled AUC also
@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mathft_jax.data.schema import Candidate, CandidateSet
-from mathft_jax.evaluation import statistics
+from mathft_jax.evaluation import statistics, voting
 
-ScoreFn = Callable[[Candidate], float | None]
+ScoreFn = Callable[[Candidate], voting.RankingKey | float | None]
 
 
 def area_under_roc(
@@ -96,7 +96,10 @@ def pooled_auc(
 def _scored_candidates(
   candidate_sets: Sequence[CandidateSet], score: ScoreFn
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns scores, correctness and problem indices of the answered candidates with a score."""
+  """Returns ranks, correctness and problem indices of the answered candidates with a score.
+
+  The AUC depends on the order of the scores only.
+  """
   scores, correct, problems = [], [], []
   for index, candidate_set in enumerate(candidate_sets):
     for candidate in candidate_set.candidates:
@@ -106,7 +109,7 @@ def _scored_candidates(
         correct.append(bool(candidate.is_correct))
         problems.append(index)
   return (
-    np.array(scores, float),
+    np.array(voting.dense_ranks(scores), float),
     np.array(correct, bool),
     np.array(problems, int),
   )

@@ -42,7 +42,7 @@ def with_relative_probability_scores(
   scored = []
   for candidate, log_prob in zip(candidates, log_probs):
     score = math.exp(log_prob - largest)
-    scored.append(dataclasses.replace(candidate, score=score))
+    scored.append(dataclasses.replace(candidate, score=score, log_odds=None))
   return dataclasses.replace(candidate_set, candidates=tuple(scored))
 
 

@@ -16,10 +16,11 @@ Candidates without an answer are in no cluster and are never chosen. K is `top_c
 | `Oracle()`                    | Pass@N, an upper bound      | none; reads the labels |
 | `Oracle(top_clusters=K)`      | MajK@N, bound of RR.Top-K   | none; reads the labels |
 
-All rules break ties in the same way: of equal scores the first sampled candidate wins; of equal
-clusters the larger, then the first sampled. Therefore the identities of the paper hold exactly:
-RR.Top-1 = Maj1, RR.Top-all = RR.All, W.RR.Top-1 = Maj1, Maj1.Top1 = RR.All, Maj1.Top-all = Maj1;
-with a constant evaluator W.RR = Maj1, with a perfect evaluator RR.All = Pass@N.
+Scores that are equal in the precision of a float are ordered by their log-odds, if the file has
+them. All rules break ties in the same way: of equal scores the first sampled candidate wins; of
+equal clusters the larger, then the first sampled. Therefore the identities of the paper hold
+exactly: RR.Top-1 = Maj1, RR.Top-all = RR.All, W.RR.Top-1 = Maj1, Maj1.Top1 = RR.All, Maj1.Top-all =
+Maj1; with a constant evaluator W.RR = Maj1, with a perfect evaluator RR.All = Pass@N.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ import math
 from typing import Protocol
 
 from mathft_jax.data.schema import Candidate, CandidateSet, Cluster
+
+RankingKey = tuple[float, float]  # score and log-odds
 
 
 class VotingRule(Protocol):
@@ -79,7 +82,9 @@ class Majority:
     """Returns the `top_candidates` candidates of highest score in sampling order."""
     answered = flatten_clusters(candidate_set.clusters())
     scores = _scores(candidate_set, answered, self.name)
-    best_first = sorted(answered, key=lambda index: -scores[index])
+    keys = _ranking_keys(candidate_set, scores)
+    # A stable sort: of equals the first sampled stays first.
+    best_first = sorted(answered, key=keys.__getitem__, reverse=True)
     kept = sorted(best_first[: self.top_candidates])
     candidates = map(candidate_set.candidates.__getitem__, kept)
     return dataclasses.replace(candidate_set, candidates=tuple(candidates))
@@ -105,8 +110,9 @@ class Rerank:
     scores = _scores(candidate_set, members, self.name)
     if not members:
       return None
+    keys = _ranking_keys(candidate_set, scores)
     # max() returns the first of equals, here the first sampled.
-    return candidate_set.candidates[max(members, key=scores.__getitem__)]
+    return candidate_set.candidates[max(members, key=keys.__getitem__)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +141,8 @@ class WeightedVote:
       return math.fsum(map(scores.__getitem__, cluster))
 
     heaviest = max(clusters, key=weight)
-    return candidate_set.candidates[max(heaviest, key=scores.__getitem__)]
+    keys = _ranking_keys(candidate_set, scores)
+    return candidate_set.candidates[max(heaviest, key=keys.__getitem__)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +206,35 @@ def flatten_clusters(clusters: Sequence[Cluster]) -> list[int]:
   for cluster in clusters:
     members.extend(cluster)
   return sorted(members)
+
+
+def ranking_key(candidate: Candidate) -> RankingKey | None:
+  """Returns what candidates are ordered by, larger is better: (score, log-odds).
+
+  S_cls of a confident evaluator is exactly 1 from log-odds of 37 on (17 in float32), and then the
+  log-odds decide. Equal scores without log-odds, as in older files, are equal. None without score.
+  """
+  if candidate.score is None:
+    return None
+  return candidate.score, candidate.log_odds or 0.0
+
+
+def dense_ranks(keys: Sequence[RankingKey | float]) -> list[int]:
+  """Returns the rank of each key among the distinct keys; 0 is the smallest."""
+  rank_of_key = {key: rank for rank, key in enumerate(sorted(set(keys)))}
+  return [rank_of_key[key] for key in keys]
+
+
+def _ranking_keys(
+  candidate_set: CandidateSet, indices: Iterable[int]
+) -> dict[int, RankingKey]:
+  """Returns the ranking keys of candidates that have scores, by index."""
+  keys = {}
+  for index in indices:
+    key = ranking_key(candidate_set.candidates[index])
+    assert key is not None  # `_scores` checks it
+    keys[index] = key
+  return keys
 
 
 def _scores(

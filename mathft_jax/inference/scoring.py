@@ -1,7 +1,7 @@
-"""Scoring: S_cls or the log-probability of given candidates, with a KV cache.
+"""Scoring: log-odds of S_cls or the log-probability of given candidates, with a KV cache.
 
   inputs = make_score_inputs(prefixes, tails, num_prefixes=..., ...)
-  scores_PC = score_candidates(config, params, inputs)
+  log_odds_PC = score_candidates(config, params, inputs)
 
 A prefix is the problem, a tail is what follows it for one candidate. Each prefix is prefilled once;
 its tails share that part of the cache. Log-probabilities come from
@@ -48,7 +48,7 @@ class ScoreConfig:
   """Static configuration of a compiled scorer; hashable.
 
   Attributes:
-    label_words: of the evaluator, for S_cls; None for log-probabilities.
+    label_words: of the evaluator, for log-odds; None for log-probabilities.
     mesh: prefixes are sharded over its `data` axis.
   """
 
@@ -99,8 +99,9 @@ def score_candidates(
   params: transformer.Params,
   inputs: ScoreInputs[np.ndarray],
 ) -> np.ndarray:
-  """Scores [P, C]: S_cls in [0, 1] with label words, else log p(tail | prefix), natural log.
+  """Scores [P, C], natural logs: with label words log-odds of S_cls, else log p(tail | prefix).
 
+  S_cls is the sigmoid of the log-odds. In float32 it is exactly 1 from log-odds of 17 on.
   All processes of the mesh call it with the same arguments and get all scores.
   """
   sharding = partitioning.batch_sharding(config.mesh)
@@ -137,7 +138,7 @@ def _scores(
   )
   starts_B = jnp.repeat(inputs.prefix_lengths_P, num_candidates)
   if config.label_words is not None:
-    return _class_scores(config, params, inputs, starts_B, cache)
+    return _log_odds(config, params, inputs, starts_B, cache)
 
   hidden_BTD = _hidden_states(
     config, params, inputs.tokens_BT, inputs.lengths_B, starts_B, cache
@@ -147,10 +148,10 @@ def _scores(
   return jnp.sum(log_probs_BT * inputs.weights_BT, axis=-1)
 
 
-def _class_scores(
+def _log_odds(
   config: ScoreConfig, params, inputs: ScoreInputs[jax.Array], starts_B, cache
 ) -> jax.Array:
-  """S_cls = p(correct) / (p(correct) + p(incorrect)) after the last token of each sequence.
+  """log p(correct) - log p(incorrect) after the last token of each sequence, the logit of S_cls.
 
   All tokens of a label word but its last one are appended to the sequence, on one branch of the
   attention mask per word.
@@ -179,7 +180,7 @@ def _class_scores(
   log_probs_BW = log_probs.word_log_probs(
     positions_BWM, jnp.asarray(words.ids_WM), jnp.asarray(words.mask_WM)
   )
-  return jax.nn.softmax(log_probs_BW)[:, 0]
+  return log_probs_BW[:, 0] - log_probs_BW[:, 1]
 
 
 def _chunked_log_probs(

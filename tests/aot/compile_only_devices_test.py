@@ -44,6 +44,21 @@ def test_libtpu_has_devices_of_each_known_slice(name):
   assert 4 <= topology.num_chips <= 1024
 
 
+@pytest.mark.parametrize(
+  'name, closed',
+  [
+    ('v5p:2x4x4', (False, False, False)),
+    ('v5p:4x4x4', (True, True, True)),
+    ('tpu7x:4x4x8', (True, True, True)),
+    ('v5e:8x8', (False, False, False)),
+    ('v6e:8x16', (False, True, False)),
+    ('v5e:16x16', (True, True, False)),
+  ],
+)
+def test_dimensions_with_wraparound_links_are_those_of_cloud_tpu(name, closed):
+  assert compile_only_devices.parse_topology(name).wraparound == closed
+
+
 @pytest.mark.usefixtures('libtpu')
 @pytest.mark.parametrize('name', ['v5e:4x4', 'v5p:4x4x4', 'tpu7x:2x2x2'])
 @pytest.mark.parametrize('num_partitions', [1, 2, 4, 8])

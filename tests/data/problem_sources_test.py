@@ -36,7 +36,9 @@ def test_user_records_become_problems(tmp_path):
 
 
 def test_files_of_write_jsonl_are_read(tmp_path):
-  problems = [schema.Problem('a', 'Q?', 'S', '1', 'Algebra', '2', 'test')]
+  problems = [
+    schema.Problem('a', 'Q?', r'\boxed{1}', '1', 'Algebra', '2', 'test')
+  ]
   schema.write_jsonl(tmp_path / 'p.jsonl', problems)
   assert (
     problem_sources.JsonlProblems(str(tmp_path / 'p.jsonl'))('test') == problems
@@ -50,6 +52,42 @@ def test_a_file_for_each_split_is_found_by_its_name(tmp_path):
   assert [problem.answer for problem in source('test')] == ['2']
   with pytest.raises(ValueError, match='validation.jsonl.gz does not exist'):
     source('validation')
+
+
+def test_a_solution_that_does_not_state_its_answer_gets_it_in_a_box(
+  tmp_path, caplog
+):
+  solutions = {
+    'Add 3 and 4.': ('7', 'Add 3 and 4.\nThe final answer is $\\boxed{7}$.'),
+    'It is\n$x = 7$.\n': (
+      '$7$',
+      'It is\n$x = 7$.\nThe final answer is $\\boxed{7}$.',
+    ),
+    'Our answer is even.\nSo 7.': (
+      '7',
+      'Our answer is even.\nSo 7.\nThe final answer is $\\boxed{7}$.',
+    ),
+    'Hence \\boxed{0.5}.': ('1/2', None),
+    'Add.\n#### 7': ('7', None),
+    'The answer is 7.': ('7', None),
+    '': ('7', None),
+    'No answer at all.': (None, None),
+  }
+  rows = [
+    row(0, solution=solution, answer=answer)
+    for solution, (answer, _) in solutions.items()
+  ]
+  path = write(tmp_path / 'p.jsonl', rows)
+  caplog.set_level('INFO')
+  made = problem_sources.JsonlProblems(path)('train')
+  assert [problem.solution for problem in made] == [
+    completed or solution for solution, (_, completed) in solutions.items()
+  ]
+  assert '3 of 7 solutions did not state their answer' in caplog.text
+  assert '1 of 7 solutions have no answer' in caplog.text
+
+  plain = problem_sources.JsonlProblems(path, append_answer=False)('train')
+  assert [problem.solution for problem in plain] == list(solutions)
 
 
 @pytest.mark.parametrize('name', ['all.jsonl', '{split}.jsonl'])

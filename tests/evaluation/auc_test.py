@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from mathft_jax.evaluation import auc
+from mathft_jax.evaluation import auc, voting
 from tests.evaluation.candidates import CORRECT, candidate_set, scores
 
 
@@ -30,6 +30,21 @@ def test_auc_equals_the_share_of_correctly_ordered_pairs(rows):
   assert auc.area_under_roc(scores_C, correct_C) == pytest.approx(
     by_pairs(scores_C, correct_C), nan_ok=True
   )
+
+
+def test_log_odds_order_equal_scores():
+  sure = candidate_set(
+    [
+      (CORRECT, 1.0, None, 41.0),
+      ('a', 1.0, None, 38.0),
+      ('b', 1.0, None, 42.0),
+      (CORRECT, 1.0, None, 42.0),
+    ]
+  )
+  estimate = auc.mean_auc_within_problems([sure], voting.ranking_key)
+  assert estimate.mean == (1 + 0 + 1 + 0.5) / 4
+  assert auc.pooled_auc([sure], voting.ranking_key).mean == estimate.mean
+  assert auc.mean_auc_within_problems([sure], lambda c: c.score).mean == 0.5
 
 
 def test_weights_count_like_repetitions():

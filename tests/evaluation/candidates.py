@@ -8,9 +8,10 @@ CORRECT = 'right'
 
 
 def candidate_set(rows, id_='p', **problem):
-  """A graded set from (answer, score) or (answer, score, log_prob); None is no answer."""
+  """A graded set of (answer, score[, log_prob[, log_odds]]) rows; None is no answer."""
   labels, candidates = {}, []
-  for index, (answer, score, *log_prob) in enumerate(rows):
+  for index, (answer, score, *more) in enumerate(rows):
+    log_prob, log_odds = [*more, None, None][:2]
     cluster = None if answer is None else labels.setdefault(answer, len(labels))
     candidates.append(
       Candidate(
@@ -19,7 +20,8 @@ def candidate_set(rows, id_='p', **problem):
         cluster=cluster,
         score=score,
         is_correct=answer == CORRECT,
-        log_prob=log_prob[0] if log_prob else None,
+        log_prob=log_prob,
+        log_odds=log_odds,
       )
     )
   return CandidateSet(
@@ -39,6 +41,10 @@ def scores():
 
 
 def candidate_sets(most=12):
-  return st.lists(st.tuples(answers(), scores()), max_size=most).map(
-    candidate_set
-  )
+  """Half of them with log-odds, which decide between equal scores."""
+  tie_breaks = st.sampled_from((-1.0, 2.0, 2.0, 3.0))
+  plain = st.tuples(answers(), scores())
+  with_log_odds = st.tuples(answers(), scores(), st.none(), tie_breaks)
+  return st.one_of(
+    st.lists(plain, max_size=most), st.lists(with_log_odds, max_size=most)
+  ).map(candidate_set)

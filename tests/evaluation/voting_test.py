@@ -29,7 +29,7 @@ def with_scores(unit, score_of):
   return dataclasses.replace(
     unit,
     candidates=tuple(
-      dataclasses.replace(each, score=score_of(each))
+      dataclasses.replace(each, score=score_of(each), log_odds=None)
       for each in unit.candidates
     ),
   )
@@ -67,6 +67,24 @@ def test_equal_scores_and_clusters_go_to_the_first_sampled():
   tied = candidate_set([('a', 0.5), ('b', 0.5), ('b', 0.5), ('a', 0.5)])
   for rule in voting.paper_rules(2, 2)[:-2]:
     assert rule(tied).solution == '0: a', rule
+
+
+def test_log_odds_order_candidates_whose_s_cls_is_exactly_one():
+  sure = candidate_set(
+    [
+      ('a', 1.0, None, 38.0),
+      (CORRECT, 1.0, None, 40.0),
+      ('b', 0.9, None, 2.2),
+      (CORRECT, 1.0, None, 39.0),
+      ('a', 1.0, None, 38.5),
+    ]
+  )
+  assert voting.Rerank()(sure).solution == f'1: {CORRECT}'
+  assert voting.Rerank(top_clusters=1)(sure).solution == '4: a'
+  assert voting.WeightedVote()(sure).solution == '4: a'  # 2.0 each, a is first
+  assert voting.Majority(top_candidates=2)(sure).answer == CORRECT
+  older = with_scores(sure, lambda each: each.score)  # without log-odds
+  assert voting.Rerank()(older).solution == '0: a'
 
 
 def test_a_candidate_without_an_answer_is_never_chosen():
@@ -177,6 +195,7 @@ def test_no_rule_exceeds_its_ceiling(unit, top_clusters):
 @given(candidate_sets(), st.integers(-8, 8))
 def test_the_unit_of_the_scores_does_not_matter(unit, power):
   # Exact in floating point.
+  unit = with_scores(unit, lambda each: each.score)
   scaled = with_scores(unit, lambda each: each.score * 2.0**power)
   for rule in voting.paper_rules(2, 3):
     assert answer(rule(scaled)) == answer(rule(unit))

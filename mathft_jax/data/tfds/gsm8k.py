@@ -8,7 +8,7 @@ import re
 
 from etils import epath
 
-from mathft_jax.data import schema
+from mathft_jax.data import boxed_answers, schema
 from mathft_jax.data.tfds import manual_dir, problem_builder, splits
 
 INSTRUCTIONS = """\
@@ -77,7 +77,7 @@ def _to_problem(
   return schema.Problem(
     id=f'gsm8k/{file_split}/{line}',
     question=question.strip(),
-    solution=f'{steps}\nThe final answer is $\\boxed{{{answer}}}$.',
+    solution=f'{steps}\n{boxed_answers.answer_sentence(answer)}',
     answer=answer,
     subject='Arithmetic',
     split=split,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mathft_jax.data.schema import Candidate
-from mathft_jax.evaluation import auc, rule_results
+from mathft_jax.evaluation import auc, rule_results, voting
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
 from mathft_jax.evaluation.report import tables
 from mathft_jax.evaluation.report.paper_claims import (
@@ -175,10 +175,6 @@ def _scr_table(results: RecipeResults) -> tables.Table:
   )
 
 
-def _score_of(candidate: Candidate) -> float | None:
-  return candidate.score
-
-
 def _log_prob_of(candidate: Candidate) -> float | None:
   return candidate.log_prob
 
@@ -187,13 +183,15 @@ def _auc_table(results: RecipeResults) -> tables.Table:
   """Returns how well each evaluator separates correct from incorrect candidates."""
   scorers = []
   for loss, file in results.evaluators.items():
-    scorers.append((f'evaluator, {loss}', file, _score_of))
+    scorers.append((f'evaluator, {loss}', file, voting.ranking_key))
   generator = next(iter(results.evaluators.values()))
   candidates = rule_results.all_candidates(generator.candidate_sets)
   if None not in map(_log_prob_of, candidates):
     scorers.append(("generator's log-prob", generator, _log_prob_of))
   if results.scored_by_control is not None:
-    scorers.append(("control's log-prob", results.scored_by_control, _score_of))
+    scorers.append(
+      ("control's log-prob", results.scored_by_control, voting.ranking_key)
+    )
 
   body = []
   for name, file, score in scorers:

@@ -72,7 +72,7 @@ def make_file_section(
     'accuracies': make_accuracy_entries(file.results, settings, samples),
     'differences': _differences(file, settings),
     'auc': {
-      'score': _auc(candidate_sets, lambda c: c.score, settings),
+      'score': _auc(candidate_sets, voting.ranking_key, settings),
       'log_prob': _auc(candidate_sets, lambda c: c.log_prob, settings),
     },
     'top_clusters': _top_clusters(candidate_sets, settings),
