@@ -90,7 +90,7 @@ def main() -> None:
 def table_cells(
   name: str, run: plans.PlannedRun, document: dict[str, Any]
 ) -> list[str]:
-  """Returns the cells of one row; nothing is compiled for GPUs, so their memory is a lower bound."""
+  """Returns the cells of one row; for GPUs nothing is compiled: memory is a lower bound."""
   (stage,) = document['stages']
   used = stage['used_bytes'] / GIB
   capacity = document['chip']['hbm_bytes'] / GIB
