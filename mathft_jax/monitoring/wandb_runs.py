@@ -1,6 +1,7 @@
 """Runs in Weights & Biases (extra [wandb]); a resumed training continues its run."""
 
 from collections.abc import Mapping
+import importlib
 import os
 from typing import Protocol
 
@@ -27,7 +28,7 @@ def start_run(project: str, folder: epath.PathLike) -> WandbRun:
     ValueError: wandb is not installed or refuses the run.
   """
   try:
-    import wandb  # not at the top: an optional package
+    wandb = importlib.import_module('wandb')  # an optional package
   except ImportError as error:
     raise ValueError(
       f'WANDB_PROJECT is {project!r}, but wandb is not installed ({error}). Run pip install '

@@ -30,9 +30,9 @@ MIN_TOKENS = 1024  # of all rows together, with padding
 CHANCE = 0.75  # of log V: above, the model has learned nothing about such texts
 POOR = 0.5
 # Nats a token by which another architecture must be better, on average over the same tokens.
-BETTER = 0.06
+BETTER = 0.05
 SLIGHTLY_BETTER = 0.04
-STANDARD_ERRORS = 3.0  # that the mean difference must have in addition
+STANDARD_ERRORS = 2.5  # that the mean difference must have in addition
 
 Alternative = tuple[str, transformer.TransformerConfig]
 
