@@ -378,3 +378,19 @@ def test_a_bare_list_is_a_point_if_the_reference_is_one():
   assert not grading.is_equivalent('-7, 3', '(-7, 3)')
   assert grading.is_equivalent('-7, 3', '3, -7')
   assert not grading.is_equivalent('(-7, 3, 1)', '-7, 3')
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    r'k\pi \quad (k\in\mathbb{Z',
+    r'k\pi, k \in \mathbb',
+    'k, k ∈ Z^',
+    '(a) 3 (b)',
+    'C)',
+    r'\begin{cases} 1 &',
+    r'\{\begin{array}{l} x=1',
+  ],
+)
+def test_answers_that_end_too_early_are_equal_to_themselves(text):
+  assert key(text) == key(text + ' ')

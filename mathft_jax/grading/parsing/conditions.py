@@ -61,7 +61,7 @@ def _end_of_integer_condition(tokens: Sequence[Token], start: int) -> int:
   if has_bracket and index < len(tokens) and tokens[index].text == ')':
     index += 1
     has_bracket = False
-  is_end = index == len(tokens) or tokens[index].text in (',', ';', '.')
+  is_end = index >= len(tokens) or tokens[index].text in (',', ';', '.')
   if not says_integer or not names or has_bracket or not is_end:
     return 0
   before = tokens[:start]
@@ -107,7 +107,7 @@ def _end_of_integer_set(tokens: Sequence[Token], index: int) -> int:
       while index < len(tokens) and tokens[index].text != '}':
         index += 1
     index += 1
-  return index
+  return min(index, len(tokens))
 
 
 def _replace_quantifiers(tokens: list[Token]) -> list[Token]:
