@@ -87,14 +87,15 @@ watch() {
   done
 }
 
-# Sends TERM to all processes, and KILL to those that still run after ten seconds.
+# Sends TERM to all processes, and KILL to those that still run after $seconds_to_end: 10, or 130
+# after a TERM to this script, because a training saves a checkpoint within 120 s.
 end_all() {
   local signal pid
   for signal in TERM KILL; do
     for pid in ${pids[@]+"${pids[@]}"}; do
       [[ -z $pid ]] || kill -s "$signal" "$pid" 2>/dev/null || true
     done
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
+    for ((second = 0; second < seconds_to_end; second++)); do
       any_alive || return 0
       sleep 1
     done
@@ -121,8 +122,9 @@ if [[ -n $dry_run ]]; then
   done
   exit 0
 fi
+seconds_to_end=10
 trap end_all EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'seconds_to_end=130; exit 75' TERM # 75: run the same command again
 start_all
 watch

@@ -68,7 +68,7 @@ stop() {
   running || { say 'nothing runs.' && return; }
   pid=$(cat "$state/pid") # of the waiting process, which leads its own process group
   kill -TERM -- "-$pid"
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
+  for _ in {1..130}; do # a training saves a checkpoint within 120 s
     kill -0 -- "-$pid" 2>/dev/null || return 0
     sleep 1
   done

@@ -28,6 +28,7 @@ For example, `logits_BTV` has one value per sequence, position and token.
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 # `gs://` paths are read by gcsfs in every program, with and without TensorFlow. TensorFlow's own
@@ -39,6 +40,13 @@ os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
 os.environ.setdefault('FSSPEC_GCS', '{"use_listings_cache": false}')
 
 __version__ = '0.1.0'
+
+if sys.argv[:1] == ['-m']:  # started as `python -m mathft_jax.<program>`
+  from mathft_jax.distributed import stop_signals
+
+  # Before the imports of the program, which take seconds.
+  if program := stop_signals.program_from_command_line():
+    stop_signals.install(program)
 
 if TYPE_CHECKING:
   from mathft_jax.api import (

@@ -128,7 +128,7 @@ def _write_report(
   head = _report_head(workdir, paths, greedy_paths, rules, settings)
   path = workdir / 'report.json'
   if path.exists():
-    found = json.loads(path.read_text())
+    found = _read_report(path)
     if head.items() <= found.items():
       logging.info(
         'evaluate: %s exists with the same inputs and settings', path
@@ -147,6 +147,16 @@ def _write_report(
   _write_files(workdir, report, files)
   _log_throughput(workdir, files, time.monotonic() - start)
   return report
+
+
+def _read_report(path: epath.Path) -> JsonObject:
+  """Returns a report; {} if the file is damaged, so that the report is written again."""
+  try:
+    found = json.loads(path.read_bytes())
+  except ValueError as error:
+    logging.warning('%s is damaged and is written again: %s', path, error)
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def _report_head(

@@ -29,9 +29,10 @@ from etils import epath
 
 from mathft_jax import grading
 from mathft_jax.data import answer_shares, label_conflicts, schema, thoughts
-from mathft_jax.distributed import processes
+from mathft_jax.distributed import locked_folders, processes
 from mathft_jax.grading import (
   candidate_grading,
+  graded_parts,
   grader_agreement,
   other_graders,
   worker_pool,
@@ -79,49 +80,47 @@ def grade(
 
   sets = _read_input(candidates)
   memory_bytes = int(memory_gib * 2**30)
-  with worker_pool.WorkerPool(max(num_workers, 1), memory_bytes) as pool:
+  with (
+    locked_folders.hold(workdir, 'grade'),
+    worker_pool.WorkerPool(max(num_workers, 1), memory_bytes) as pool,
+  ):
     own_pool = pool if num_workers else None
-    part = _grade_part(sets, search, compare_with, pool, own_pool, deadline_s)
-  if processes.process_count() == 1:
-    _write_output(output, settings, sets, [part])
-    return output
 
-  folder = output.parent / f'{output.stem}.parts'
+    def grade_chunk(chunk: Sequence[schema.CandidateSet]) -> graded_parts.Part:
+      return _grade_part(
+        chunk, search, compare_with, pool, own_pool, deadline_s
+      )
 
-  def remove_old_parts() -> None:
-    if folder.exists():
-      folder.rmtree()
-
-  def merge_parts() -> None:
-    _write_output(output, settings, sets, _read_parts(folder))
-    folder.rmtree()
-
-  processes.run_on_primary('grade: begun', remove_old_parts)
-  _write_part(folder, part)
-  processes.wait_at_barrier('grade: made')
-  processes.run_on_primary('grade: written', merge_parts)
+    _grade_all(output, settings, sets, grade_chunk)
   return output
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """Results of one process.
+def _grade_all(
+  output: epath.Path,
+  settings: Settings,
+  sets: Sequence[schema.CandidateSet],
+  grade_chunk: graded_parts.GradeChunk,
+) -> None:
+  """Grades all sets and writes the output; more than one chunk of them by way of part files."""
+  count, index = processes.process_count(), processes.process_index()
+  if count == 1 and len(sets) <= graded_parts.CHUNK:
+    _write_output(output, settings, sets, [grade_chunk(sets)])
+    return
 
-  Attributes:
-    graded: the graded candidate sets of this process.
-    counts: counts of the report.
-    limits: (limit, task) of every exceeded limit.
-    tables: rows and counts of the agreement table, by other grader.
-    disagreements: records, by other grader.
-    two_verdicts: clusters with two labels in the input.
-  """
+  folder = output.parent / f'{output.stem}.parts'
+  parts = graded_parts.GradedParts(folder, settings, count)
 
-  graded: Sequence[schema.CandidateSet]
-  counts: Mapping[str, int]
-  limits: Sequence[Sequence[str]]
-  tables: Mapping[str, Mapping[str, int]]
-  disagreements: Mapping[str, Sequence[Mapping[str, Any]]]
-  two_verdicts: Sequence[Mapping[str, Any]] = ()
+  def merge() -> None:
+    found = []
+    for process in range(count):
+      found.append(parts.read(process, len(sets[process::count])))
+    _write_output(output, settings, sets, found)
+    parts.delete()
+
+  processes.run_on_primary('grade: begun', parts.begin)
+  parts.grade(index, sets[index::count], grade_chunk)
+  processes.wait_at_barrier('grade: made')
+  processes.run_on_primary('grade: written', merge)
 
 
 def _read_input(path: epath.PathLike) -> list[schema.CandidateSet]:
@@ -167,12 +166,30 @@ def _report_path(output: epath.Path) -> epath.Path:
   return output.parent / 'graded.report.json'
 
 
+def _read_report(path: epath.Path) -> Mapping[str, Any]:
+  """Returns the report of an earlier run; {} if there is none or the file is damaged."""
+  if not path.exists():
+    return {}
+  try:
+    report = json.loads(path.read_bytes())
+  except ValueError as error:
+    logging.warning(
+      '%s is damaged; the candidates are graded again: %s', path, error
+    )
+    return {}
+  return report if isinstance(report, dict) else {}
+
+
 def _is_complete(output: epath.Path, settings: Settings) -> bool:
   """Returns whether the output has these settings; the primary process decides for all."""
-  report = _report_path(output)
   complete = 'no'
-  if processes.is_primary() and output.exists() and report.exists():
-    if json.loads(report.read_text())['settings'] == settings:
+  if processes.is_primary() and output.exists():
+    report = _read_report(_report_path(output))
+    digest = hashlib.sha256(output.read_bytes()).hexdigest()
+    is_intact = report.get('output_sha256', digest) == digest
+    if not is_intact:
+      logging.warning('%s was cut or changed; it is graded again.', output)
+    if is_intact and report.get('settings') == settings:
       complete = 'yes'
   return processes.broadcast_from_primary('grade: complete', complete) == 'yes'
 
@@ -184,13 +201,13 @@ def _grade_part(
   pool: worker_pool.WorkerPool,
   parsing_pool: worker_pool.WorkerPool | None,
   deadline_s: float,
-) -> Part:
-  """Grades the sets of this process and compares the labels with other graders and the input.
+) -> graded_parts.Part:
+  """Grades candidate sets and compares the labels with other graders and the input.
 
   Other graders run in `pool`; answers are parsed in `parsing_pool`, or in this process without one.
   """
-  sets = sets[processes.process_index() :: processes.process_count()]
   num_earlier_hits = len(worker_pool.shared_pool_limit_hits())
+  num_earlier_restarts = pool.counts['restarted']
   graded, counts = candidate_grading.grade_candidate_sets(
     sets, parsing_pool, deadline_s, search
   )
@@ -212,49 +229,24 @@ def _grade_part(
     tables[name] = agreement.counts
     disagreements[name] = agreement.disagreements
   hits = [*pool.hits, *worker_pool.shared_pool_limit_hits()[num_earlier_hits:]]
-  if pool.counts['restarted']:
-    counts['workers that exited and were replaced'] = pool.counts['restarted']
+  restarted = pool.counts['restarted'] - num_earlier_restarts
+  if restarted:
+    counts['workers that exited and were replaced'] = restarted
   hits += candidate_grading.limit_hits(graded)
   conflicts = label_conflicts.find_label_conflicts(
     graded, label_conflicts.labels_of(sets)
   )
   two_verdicts = list(map(dataclasses.asdict, conflicts))
-  return Part(graded, counts, hits, tables, disagreements, two_verdicts)
-
-
-def _part_paths(
-  folder: epath.Path, index: int
-) -> tuple[epath.Path, epath.Path]:
-  """Returns the files of one process: its graded candidates, and the rest of its part."""
-  return folder / f'{index:04d}.jsonl', folder / f'{index:04d}.part.jsonl'
-
-
-def _write_part(folder: epath.Path, part: Part) -> None:
-  graded_path, rest_path = _part_paths(folder, processes.process_index())
-  rest = dict(vars(part))
-  schema.write_jsonl(graded_path, rest.pop('graded'))
-  schema.write_jsonl(rest_path, [rest])
-
-
-def _read_parts(folder: epath.Path) -> list[Part]:
-  """Reads the parts of all processes."""
-  paths = []
-  for index in range(processes.process_count()):
-    paths.append(_part_paths(folder, index))
-  processes.wait_until_visible(lambda: all(rest.exists() for _, rest in paths))
-
-  parts = []
-  for graded_path, rest_path in paths:
-    _, rest = next(schema.read_jsonl(rest_path))
-    parts.append(Part(schema.read_candidate_sets(graded_path), **rest))
-  return parts
+  return graded_parts.Part(
+    graded, counts, hits, tables, disagreements, two_verdicts
+  )
 
 
 def _write_output(
   output: epath.Path,
   settings: Settings,
   sets: Sequence[schema.CandidateSet],
-  parts: Sequence[Part],
+  parts: Sequence[graded_parts.Part],
 ) -> None:
   """Merges the parts, writes the output and prints the report.
 
@@ -275,6 +267,7 @@ def _write_output(
     hits.update(map(tuple, part.limits))
   limits = collections.Counter(limit for limit, _ in hits)
 
+  schema.write_jsonl(output, graded)
   shares = answer_shares.AnswerShares.of(graded)
   report = {
     'headline': _headline(shares),
@@ -285,10 +278,14 @@ def _write_output(
     'counts': dict(sorted(counts.items())),
     'limits': dict(sorted(limits.items())),
     'comparisons': _write_comparisons(output.parent, sets, parts),
+    'output_sha256': hashlib.sha256(output.read_bytes()).hexdigest(),
   }
+<<<<<<< HEAD
   if two_verdicts:
     schema.write_jsonl(output.parent / 'two_verdicts.jsonl', two_verdicts)
   schema.write_jsonl(output, graded)
+=======
+>>>>>>> 7fa0209 (Stops keep work: SIGTERM saves, folders are locked, checkpoints have checksums, grade resumes)
   text = json.dumps(report, indent=2) + '\n'
   atomic_files.write_text_atomically(_report_path(output), text)
   _print_report(report)
@@ -297,7 +294,7 @@ def _write_output(
 def _write_comparisons(
   workdir: epath.Path,
   sets: Sequence[schema.CandidateSet],
-  parts: Sequence[Part],
+  parts: Sequence[graded_parts.Part],
 ) -> dict[str, dict[str, int]]:
   """Writes the disagreements of all parts and returns the agreement tables."""
   order = {unit.problem.id: index for index, unit in enumerate(sets)}

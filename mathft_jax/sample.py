@@ -17,7 +17,7 @@ from etils import epath
 import numpy as np
 
 from mathft_jax.data import prompt_templates, schema
-from mathft_jax.distributed import partitioning
+from mathft_jax.distributed import locked_folders, partitioning
 from mathft_jax.inference import (
   decoding,
   load_params,
@@ -71,8 +71,7 @@ def sample(
     max_decode_length: tokens of a candidate at most, EOS included.
     num_decodes: candidates of each problem, N.
     batch_size: problems decoded at once over all devices; the texts do not depend on it.
-    unroll_layers: decode layer by layer instead of by a scan over stacked layers: two thirds of
-      the time on a CPU, but deep models take longer to compile.
+    unroll_layers: decode layer by layer, not by a scan: faster on a CPU, slower to compile.
   """
   settings = {
     'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
@@ -103,8 +102,9 @@ def sample(
   )
   params = _load_params(checkpoint, config, fingerprint, unroll_layers)
   sampler = _Sampler(config, params, seed, vocabulary, template)
-  sampler.run(job, group, prompts, batch_size)
-  return job.finish([problem.id for problem in problems])
+  with locked_folders.hold(workdir, 'sample'):
+    sampler.run(job, group, prompts, batch_size)
+    return job.finish([problem.id for problem in problems])
 
 
 def _make_decode_config(

@@ -19,7 +19,7 @@ from etils import epath
 import numpy as np
 
 from mathft_jax.data import prompt_templates, schema
-from mathft_jax.distributed import partitioning, processes
+from mathft_jax.distributed import locked_folders, partitioning, processes
 from mathft_jax.inference import (
   load_params,
   replica_groups,
@@ -104,8 +104,9 @@ def score(
     mesh=group.mesh,
     rules=partitioner.rules,
   )
-  _score_tasks(job, group, config, params, tasks, batch_size)
-  return job.finish([task.candidate_set.problem.id for task in tasks])
+  with locked_folders.hold(workdir, 'score'):
+    _score_tasks(job, group, config, params, tasks, batch_size)
+    return job.finish([task.candidate_set.problem.id for task in tasks])
 
 
 def _make_tasks(

@@ -28,6 +28,7 @@ from etils import epath
 
 from mathft_jax.config import gin_files
 from mathft_jax.config.errors import ConfigError, did_you_mean
+from mathft_jax.distributed import processes
 from mathft_jax.evaluation import sweep_comparison
 from mathft_jax.evaluation.report import tables
 from mathft_jax.storage import local_and_remote_paths
@@ -62,7 +63,9 @@ def run_sweep(question: str, workdir: str, base_command: Sequence[str]) -> int:
     setting = f'{question} = {run.name}'
     command = shlex.join(run.command)
     _log(f'{setting} ({number} of {len(runs)}): {command}')
-    status = subprocess.run(run.command, check=False).returncode
+    child = subprocess.Popen(run.command)
+    processes.call_before_exit(child.terminate)  # it saves what it has
+    status = child.wait()
     if status:
       failed[run.name] = f'failed with status {status}'
       _log(f'{setting}: {failed[run.name]}')

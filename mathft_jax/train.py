@@ -23,7 +23,7 @@ from etils import epath
 from mathft_jax import checkpoints
 from mathft_jax.data import batching
 from mathft_jax.data import examples as examples_lib
-from mathft_jax.distributed import partitioning, processes
+from mathft_jax.distributed import locked_folders, partitioning, processes
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.self_checks import all_checks
@@ -79,7 +79,10 @@ def train(
   settings = run_settings.make_run_settings(
     workdir, init_from, data, optimization, seed
   )
-  with _open_manager(workdir, loop, checkpointing) as manager:
+  with (
+    locked_folders.hold(workdir, 'train'),
+    _open_manager(workdir, loop, checkpointing) as manager,
+  ):
     if not _is_complete(manager, train_steps, settings):
       _run_to_last_step(
         workdir,
@@ -208,6 +211,7 @@ def _run_to_last_step(
     metadata=metadata,
     eval_batches=eval_batches,
     save_evaluated=checkpointing.saves_best,
+    unlogged_metrics=source.unlogged_metrics(),
   ).run(state, start_step, batches)
 
 

@@ -11,6 +11,7 @@ from mathft_jax import grade, grading
 from mathft_jax.data import schema
 from mathft_jax.grading import (
   candidate_grading,
+  graded_parts,
   grader_agreement,
   references,
   worker_pool,
@@ -235,7 +236,7 @@ def test_results_of_two_processes_are_merged(tmp_path):
 
   no_result = {grader_agreement.NO_RESULT: 1}
   parts = [
-    grade.Part(
+    graded_parts.Part(
       sets[::2],
       {'problems': 2, 'correct': 0},
       [('deadline', 'key 1'), ('died', 'key 1')],
@@ -245,7 +246,7 @@ def test_results_of_two_processes_are_merged(tmp_path):
         grader_agreement.INPUT_LABELS: [],
       },
     ),
-    grade.Part(
+    graded_parts.Part(
       sets[1::2],
       {'problems': 1, 'correct': 0},
       [['deadline', 'key 1']],

@@ -201,9 +201,9 @@ def test_a_run_that_crashed_goes_on_to_the_same_parameters_bit_for_bit(
   monkeypatch.setattr(losses.Mle, 'weight', crash_at_the_sixth)
   with pytest.raises(Killed):
     train(tmp_path, checkpoint_period=2, log_period=1)
-  assert [
+  assert sorted(
     p.name for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()
-  ] == ['4']
+  ) == ['2', '4']
   monkeypatch.undo()
   path = train(tmp_path, checkpoint_period=2, log_period=1)
   assert_same(path, finished[1])
@@ -480,6 +480,7 @@ def test_a_workdir_of_an_older_version_is_complete_and_resumes(
   shutil.copytree(finished[0], workdir)
   path = workdir / 'checkpoints' / '6' / 'metadata' / 'metadata'
   metadata = json.loads(path.read_text())
+  del metadata['checksums'], metadata['metadata_sha256']
   metadata['settings'] = {
     'init_from': 'random',
     'loss': 'Mle(z_loss=0.0, label_smoothing=0.0)',

@@ -16,6 +16,7 @@ from mathft_jax.checkpoints.checkpoint_manager import (
   TRASH_FOLDER,
   CheckpointManager,
 )
+from mathft_jax.checkpoints.checksums import DamagedCheckpointError
 from mathft_jax.checkpoints.huggingface import export_huggingface
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.metadata_checks import (
@@ -46,6 +47,7 @@ __all__ = [
   'COMMIT_MARKER',
   'TRASH_FOLDER',
   'CheckpointManager',
+  'DamagedCheckpointError',
   'check_metadata',
   'check_param_shapes',
   'copy_tokenizer_files',

@@ -7,20 +7,32 @@ with CheckpointManager(workdir / 'checkpoints') as manager:
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import math
 from typing import Self
 
+from absl import logging
 from etils import epath
+import jax
 from orbax import checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import mathft_jax
+from mathft_jax.checkpoints import checksums
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.lazy_params import ArrayTree
-from mathft_jax.checkpoints.restore import COMMIT_MARKER, read_metadata
+from mathft_jax.checkpoints.restore import (
+  COMMIT_MARKER,
+  complete_steps,
+  read_metadata,
+  restore_item,
+  saved_checksums,
+)
 from mathft_jax.distributed import processes
 from mathft_jax.models.config import Json
-from mathft_jax.storage import local_and_remote_paths
+from mathft_jax.storage import local_and_remote_paths, write_errors
 
+# Damaged checkpoints are moved here.
+DAMAGED_FOLDER = 'damaged'
 # Old steps are moved here before they are deleted: a kill leaves no partial checkpoint.
 TRASH_FOLDER = 'deleted'
 
@@ -50,6 +62,9 @@ class CheckpointManager:
     self._higher_is_better = higher_is_better
     self._trash = self.directory / TRASH_FOLDER
     self._empty_trash()
+    processes.run_on_primary(
+      f'metadata in {self.directory}', self._set_aside_without_metadata
+    )
 
     latest = preservation_policy.LatestN(None if self._is_remote else keep)
     best = _PreserveBest(self.best_step)
@@ -116,6 +131,7 @@ class CheckpointManager:
     """
     self._manager.wait_until_finished()
     self._delete_remote_steps()
+    self.check_free_space(params, opt_state)
 
     self._metrics[step] = dict(metrics or {})
     metadata = {
@@ -123,11 +139,16 @@ class CheckpointManager:
       'step': step,
       'code_version': mathft_jax.__version__,
       'metrics': self._metrics[step],
+      'checksums': {
+        'params': checksums.array_checksums(params),
+        'optimizer': checksums.array_checksums(opt_state),
+      },
     }
+    sealed = checksums.seal_metadata(to_json_value(metadata))
     args = ocp.args.Composite(
       params=ocp.args.StandardSave(params),
       optimizer=ocp.args.StandardSave(opt_state),
-      metadata=ocp.args.JsonSave(to_json_value(metadata)),
+      metadata=ocp.args.JsonSave(sealed),
     )
     self._manager.save(step, args=args)
 
@@ -146,6 +167,14 @@ class CheckpointManager:
     self._empty_trash()
     self._delete_remote_steps()
 
+  def check_free_space(self, params: ArrayTree, opt_state: ArrayTree) -> None:
+    """ValueError if the disk has no room for a checkpoint of arrays of these shapes."""
+    num_bytes = 0
+    for array in jax.tree.leaves((params, opt_state)):
+      num_bytes += math.prod(array.shape) * array.dtype.itemsize
+    if processes.is_primary():
+      write_errors.check_free_space(self.directory, num_bytes)
+
   def restore(
     self,
     step: int,
@@ -159,11 +188,79 @@ class CheckpointManager:
         for them.
       abstract_opt_state: the same for the optimizer state.
     """
-    items = {'optimizer': ocp.args.StandardRestore(abstract_opt_state)}
+    path = self.step_path(step)
+    wanted = {'optimizer': abstract_opt_state}
     if abstract_params is not None:
-      items['params'] = ocp.args.StandardRestore(abstract_params)
-    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+      wanted['params'] = abstract_params
+    restored, problem = {}, ''
+    try:
+      for item, abstract in wanted.items():
+        restored[item] = restore_item(path, item, abstract)
+    except checksums.DamagedCheckpointError as error:
+      problem = str(error)
+    for text in processes.gather_from_all(f'restored {path}', problem):
+      if text:
+        raise checksums.DamagedCheckpointError(text)
+
+    metadata = read_metadata(path)
+    for item, arrays in restored.items():
+      saved = saved_checksums(metadata, item)
+      checksums.check_arrays(path / item, arrays, saved)
     return restored.get('params'), restored['optimizer']
+
+  def set_aside(self, step: int, reason: str) -> int:
+    """Moves a damaged checkpoint away and returns the step of the one before.
+
+    All processes call this.
+
+    Args:
+      step: the damaged checkpoint.
+      reason: why it counts as damaged.
+
+    Raises:
+      ValueError: there is no checkpoint before it. Nothing is moved.
+    """
+    processes.run_on_primary(
+      f'damaged {self.step_path(step)}',
+      lambda: self._move_damaged(step, reason),
+    )
+    self._manager.reload()
+    self._metrics.pop(step, None)
+    previous = self.latest_step()
+    assert previous is not None
+    return previous
+
+  def _set_aside_without_metadata(self) -> None:
+    for step in reversed(complete_steps(self.directory)):
+      try:
+        read_metadata(self.step_path(step))
+      except checksums.DamagedCheckpointError as error:
+        self._move_damaged(step, str(error))
+
+  def _move_damaged(self, step: int, reason: str) -> None:
+    """Moves a step to DAMAGED_FOLDER; in a bucket, it loses its commit marker."""
+    path = self.step_path(step)
+    others = complete_steps(self.directory)
+    others.remove(step)
+    if not others:
+      raise ValueError(
+        f'{reason} Here there is none: delete {path} to train from the start.'
+      )
+    target = path
+    if self._is_remote:
+      (path / COMMIT_MARKER).unlink()
+    else:
+      target = self.directory / DAMAGED_FOLDER / str(step)
+      if target.exists():
+        target.rmtree()
+      target.parent.mkdir(exist_ok=True)
+      path.rename(target)
+    logging.error(
+      '%s THE RUN CONTINUES FROM %s. The damaged checkpoint is in %s; delete it.',
+      reason,
+      self.step_path(others[-1]),
+      target,
+    )
 
   def _empty_trash(self) -> None:
     if processes.is_primary() and not self._is_remote and self._trash.exists():
@@ -177,7 +274,7 @@ class CheckpointManager:
     if not self._is_remote or self._keep is None:
       return
     steps = sorted(self._manager.all_steps())
-    for step in steps[: len(steps) - self._keep]:
+    for step in steps[: max(0, len(steps) - self._keep)]:
       if step == self.best_step():
         continue
       if processes.is_primary():

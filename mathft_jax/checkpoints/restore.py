@@ -1,7 +1,7 @@
 """Restores checkpoints: finds the step of a path, reads its metadata and its parameters."""
 
+from collections.abc import Mapping
 import functools
-import json
 from typing import Any
 
 from etils import epath
@@ -11,6 +11,7 @@ import numpy as np
 from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import (
+  checksums,
   huggingface,
   lazy_params,
   restore_sharded,
@@ -52,8 +53,7 @@ def load_params(
     return restore_sharded.create_sharded_arrays(source, wanted)
 
   check_param_shapes(wanted, load_abstract_params(path), where=str(path))
-  with _standard_checkpointer() as checkpointer:
-    return checkpointer.restore(path / 'params', wanted)
+  return _restore_params(path, wanted)
 
 
 def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
@@ -70,9 +70,9 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   if huggingface.is_huggingface_folder(path):
     return path
   for folder in (path, path / 'checkpoints'):
-    steps = _complete_steps(folder)
+    steps = complete_steps(folder)
     if steps:
-      return resolve_checkpoint(folder / str(max(steps)))
+      return resolve_checkpoint(folder / str(steps[-1]))
 
   problem = 'contains no checkpoint' if path.exists() else 'does not exist'
   if local_and_remote_paths.is_remote(path) and path.exists():
@@ -102,7 +102,7 @@ def load_abstract_params(
     shapes = lazy_params.cast_shapes(_open_files(path).shapes, dtype)
     return lazy_params.unflatten_params(shapes)
 
-  with _standard_checkpointer() as checkpointer:
+  with checksums.reading(path), _standard_checkpointer() as checkpointer:
     metadata = checkpointer.metadata(path / 'params').item_metadata
 
   def cast(array) -> jax.ShapeDtypeStruct:
@@ -124,23 +124,63 @@ def open_lazy_params(path: epath.PathLike) -> lazy_params.LazyParams:
   if not _is_step(path):
     return _open_files(path)
   shapes = lazy_params.flatten_params(load_abstract_params(path))
+  metadata = read_metadata(path)
+  saved = saved_checksums(metadata, 'params')
   latest: dict[str, np.ndarray] = {}
 
   def read_array(name: str, layer: int | None) -> np.ndarray:
     if name not in latest:
       latest.clear()
-      latest[name] = _read_parameter(path, name, shapes[name])
+      with checksums.reading(path):
+        latest[name] = _read_parameter(path, name, shapes[name])
+      checksums.check_arrays(path, {name: latest[name]}, saved)
     return latest[name] if layer is None else latest[name][layer]
 
-  return lazy_params.LazyParams(shapes, read_metadata(path), read_array)
+  return lazy_params.LazyParams(shapes, metadata, read_array)
 
 
 def read_metadata(path: epath.PathLike) -> dict[str, Any]:
-  """Returns the metadata of a checkpoint: `model`, `fingerprint`, `step`, `metrics`, ..."""
+  """Returns the metadata of a checkpoint: `model`, `fingerprint`, `step`, `metrics`, ...
+
+  Raises:
+    DamagedCheckpointError: the metadata are missing or damaged.
+  """
   path = resolve_checkpoint(path)
   if _is_step(path):
-    return json.loads((path / 'metadata' / 'metadata').read_text())
+    with checksums.reading(path):
+      text = (path / 'metadata' / 'metadata').read_text()
+    return checksums.parse_metadata(path, text)
   return dict(_open_files(path).metadata)
+
+
+def restore_item(path: epath.Path, item: str, wanted: ArrayTree) -> ArrayTree:
+  """Returns an item of a step, `params` or `optimizer`, read by this process alone.
+
+  Args:
+    wanted: ShapeDtypeStructs with shardings.
+
+  Raises:
+    DamagedCheckpointError: it cannot be read.
+  """
+  with checksums.reading(path), _standard_checkpointer() as checkpointer:
+    return checkpointer.restore(path / item, wanted)
+
+
+def saved_checksums(
+  metadata: Mapping[str, Any], item: str
+) -> Mapping[str, int] | None:
+  """Returns the checksums of an item of a step; None if it was saved without them."""
+  return metadata.get('checksums', {}).get(item)
+
+
+def complete_steps(folder: epath.Path) -> list[int]:
+  """Returns the steps in a folder of checkpoints, in order, without those of unfinished saves."""
+  if not folder.is_dir():
+    return []
+  steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+  if local_and_remote_paths.is_remote(folder):
+    steps = [step for step in steps if _is_step(folder / str(step))]
+  return sorted(steps)
 
 
 def check_param_shapes(
@@ -190,13 +230,31 @@ def _standard_checkpointer() -> ocp.StandardCheckpointer:
   return ocp.StandardCheckpointer(multiprocessing_options=_this_process_only())
 
 
-def _complete_steps(folder: epath.Path) -> list[int]:
-  if not folder.is_dir():
-    return []
-  steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-  if local_and_remote_paths.is_remote(folder):
-    steps = [step for step in steps if _is_step(folder / str(step))]
-  return steps
+def _restore_params(path: epath.Path, wanted: ArrayTree) -> ArrayTree:
+  """Returns the verified parameters of a step.
+
+  Checksums are those of the saved dtypes. If other dtypes are wanted, one array at a time is read
+  in its saved dtype, verified and cast.
+  """
+  saved = saved_checksums(read_metadata(path), 'params')
+  shapes = lazy_params.flatten_params(load_abstract_params(path))
+  flat = lazy_params.flatten_params(wanted)
+  is_cast = any(flat[name].dtype != shapes[name].dtype for name in flat)
+  if not is_cast or saved is None:
+    params = restore_item(path, 'params', wanted)
+    checksums.check_arrays(path, params, saved if not is_cast else None)
+    return params
+
+  params = {}
+  for name, array in flat.items():
+    as_saved = jax.ShapeDtypeStruct(
+      array.shape, shapes[name].dtype, sharding=array.sharding
+    )
+    with checksums.reading(path):
+      params[name] = _read_sharded_parameter(path, name, as_saved)
+    checksums.check_arrays(path, {name: params[name]}, saved)
+    params[name] = params[name].astype(array.dtype)
+  return lazy_params.unflatten_params(params)
 
 
 def _is_step(path: epath.Path) -> bool:
@@ -253,12 +311,31 @@ def _read_parameter(
   path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
 ) -> np.ndarray:
   """Reads one parameter of an orbax step into host memory."""
-  item = lazy_params.unflatten_params({name: shape})
   as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+  return _read_one(path, name, shape, as_numpy)
+
+
+def _read_sharded_parameter(
+  path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
+) -> jax.Array:
+  """Reads one parameter of an orbax step onto the devices of its sharding."""
+  as_sharded = ocp.ArrayRestoreArgs(
+    sharding=shape.sharding, global_shape=shape.shape, dtype=shape.dtype
+  )
+  return _read_one(path, name, shape, as_sharded)
+
+
+def _read_one(
+  path: epath.Path,
+  name: str,
+  shape: jax.ShapeDtypeStruct,
+  restore_args: ocp.RestoreArgs,
+) -> Any:
+  item = lazy_params.unflatten_params({name: shape})
   args = ocp.args.PyTreeRestore(
     item=item,
     partial_restore=True,
-    restore_args=jax.tree.map(lambda _: as_numpy, item),
+    restore_args=jax.tree.map(lambda _: restore_args, item),
   )
   options = _this_process_only()
   handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)

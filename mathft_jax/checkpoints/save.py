@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 import numpy as np
 from orbax import checkpoint as ocp
 
-from mathft_jax.checkpoints import lazy_params, safetensors_format
+from mathft_jax.checkpoints import checksums, lazy_params, safetensors_format
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.lazy_params import ArrayTree
 from mathft_jax.models.config import Json
@@ -57,9 +57,13 @@ def save_orbax_checkpoint(
   The arrays may be sharded over a mesh; each process writes the shards of its devices.
   """
   path = local_and_remote_paths.absolute_path(path)
+  saved = {
+    **to_json_value(metadata),
+    'checksums': {'params': checksums.array_checksums(params)},
+  }
   args = ocp.args.Composite(
     params=ocp.args.StandardSave(params),
-    metadata=ocp.args.JsonSave(to_json_value(metadata)),
+    metadata=ocp.args.JsonSave(checksums.seal_metadata(saved)),
   )
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(path, args=args)

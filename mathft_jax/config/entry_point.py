@@ -16,7 +16,6 @@ import logging as python_logging
 import os
 import pathlib
 import sys
-import traceback
 
 from absl import logging
 from etils import epath
@@ -28,12 +27,12 @@ from mathft_jax.config import (
   configured_programs,
   flags,
   gin_files,
-  multi_process_run,
+  program_calls,
   resolved_config,
 )
 from mathft_jax.config.errors import ConfigError, did_you_mean
-from mathft_jax.distributed import processes
-from mathft_jax.storage import atomic_files, local_and_remote_paths
+from mathft_jax.distributed import stop_signals
+from mathft_jax.storage import atomic_files
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 LOG_FORMAT = '%(asctime)s %(levelname).1s %(message)s'
@@ -58,8 +57,10 @@ def run_program(
       `configured_programs.build_configured_programs`). programs/<module>.gin is read first, and the
       program runs in one process.
   """
+  program = _import_by_real_name(program)
+  stop_signals.install(gin_name(program))
   status = main(
-    _import_by_real_name(program),
+    program,
     sys.argv,
     plain_flags=plain_flags,
     stage_parameters=stage_parameters,
@@ -76,7 +77,8 @@ def main(
 ) -> int:
   """Runs a program and returns its exit status; arguments as for `run_program`.
 
-  The status is 0, 1 if the program rejects its input, or 2 if the command line is wrong.
+  The status is 0, 1 if the program rejects its input, 2 if the command line is wrong, or 75 if the
+  program has stopped after SIGTERM or because another process is lost: run it again.
   """
   _log_to_stderr()
   name = gin_name(program)
@@ -105,37 +107,15 @@ def main(
     print(f'{config.text()}{comments}# Dry run: nothing was done.')
     return 0
   if stage_parameters:
-    return _call(program, arguments)
-  try:
-    return _run_in_processes(program, arguments, config.text(), command_line)
-  except BaseException as error:
-    multi_process_run.abort_all_processes(error)
-    raise
-
-
-def _run_in_processes(
-  program: Program,
-  arguments: Arguments,
-  config_text: str,
-  command_line: flags.CommandLine,
-) -> int:
-  """Calls the program in this process, which may be one of several."""
-  name = gin_name(program)
-  try:
-    multi_process_run.start_process(
-      command_line.process_config, name, config_text
-    )
-    local_and_remote_paths.check_remote_clients(config_text, name)
-    multi_process_run.check_shared_workdir(arguments)
-    if 'workdir' in arguments and processes.is_primary():
-      workdir = epath.Path(str(arguments['workdir']))
-      local_and_remote_paths.check_writable(workdir)
-      save_config(workdir, program, config_text)
-  except ValueError as error:
-    return multi_process_run.exit_with_message(name, str(error), 1)
-  status = _call(program, arguments)
-  processes.shutdown()
-  return status
+    return program_calls.call_program(program, name, arguments)
+  return program_calls.call_in_processes(
+    program,
+    name,
+    arguments,
+    command_line.process_config,
+    config.text(),
+    save_config=save_config,
+  )
 
 
 def load_config(
@@ -339,30 +319,6 @@ def _parse_with_gin(
     gin.parse_config(bindings.text)
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error
-
-
-def _call(program: Program, arguments: Arguments) -> int:
-  """Runs the program; a ValueError of this package or a missing file is printed as one line."""
-  name = gin_name(program)
-  try:
-    result = program(**arguments)
-  except FileNotFoundError as error:
-    return multi_process_run.exit_with_message(
-      name,
-      f'{error.filename or error}: no such file. Name a file that an earlier program has written, '
-      'or your own data.',
-      1,
-    )
-  except ValueError as error:
-    frames = traceback.extract_tb(error.__traceback__)
-    raised_in = pathlib.Path(frames[-1].filename) if frames else pathlib.Path()
-    if not raised_in.is_relative_to(PACKAGE):
-      raise
-    return multi_process_run.exit_with_message(
-      name, resolved_config.strip_gin_trailer(error), 1
-    )
-  logging.info('%s: %s', name, result)
-  return 0
 
 
 def _import_by_real_name(program: Program) -> Program:

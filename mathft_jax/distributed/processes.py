@@ -5,9 +5,9 @@
   processes.run_on_primary('name', write_file)
   processes.shutdown()
 
-Everything goes through jax's coordination service (`jax.distributed`), not through the devices, so
-processes may run different programs meanwhile. If a process exits or its host is lost, jax aborts
-the others: at once if it is the primary process (index 0), else after the heartbeat timeout.
+Everything goes through jax's coordination service (`jax.distributed`), not through the devices. If
+a process exits or its host is lost, jax aborts the others: at once if it is the primary process
+(index 0), else after the heartbeat timeout.
 """
 
 import collections
@@ -19,14 +19,11 @@ import socket
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 
 from mathft_jax.distributed import cluster_detection
-
-if TYPE_CHECKING:  # grade and evaluate run without jax
-  from jax._src.distributed import State
 
 T = TypeVar('T')
 
@@ -42,9 +39,12 @@ GRACE_S = 1.0  # by which the primary process is first to report what all proces
 # How long an aborting process waits for the others to read the reason.
 ABORT_S = 3.0
 
+CALLBACK_S = 3.0  # how long callbacks may take when a process exits at once
+
 # Calls by name; equal on all processes.
 _uses: collections.Counter[str] = collections.Counter()
-_abort_thread: threading.Thread | None = None
+_key_threads: dict[str, threading.Thread] = {}
+_exit_callbacks: list[Callable[[], None]] = []
 _heartbeat_timeout_s = 0.0
 
 
@@ -55,7 +55,6 @@ def initialize(
   """Connects the processes of the run, if there are several. Call it before any device is used.
 
   Exits with `RESTART_STATUS` if not all processes connect in time.
-
   Args:
     config: the flags of this process.
     settings: texts by name that must be equal on all processes, such as the configuration.
@@ -63,7 +62,7 @@ def initialize(
   Raises:
     ValueError: the port is in use, or a setting differs from that of the primary process.
   """
-  global _abort_thread, _heartbeat_timeout_s
+  global _heartbeat_timeout_s
   cluster = cluster_detection.detect_cluster(config)
   if cluster is None:
     return
@@ -97,8 +96,7 @@ def initialize(
   )
   timer.cancel()
 
-  _abort_thread = threading.Thread(target=_exit_when_aborted, daemon=True)
-  _abort_thread.start()
+  call_when_set(ABORT_KEY, _exit_when_aborted)
   count = {'process count': str(cluster.process_count)}
   _check_settings({**(settings or {}), **count})
   _log_hosts()
@@ -109,10 +107,10 @@ def shutdown() -> None:
   if process_count() == 1:
     return
   wait_at_barrier('shutdown')
-  if is_primary():
-    _client().key_value_set(ABORT_KEY, '')  # ends `_exit_when_aborted`
-  if _abort_thread is not None:
-    _abort_thread.join()  # a thread inside jax must not outlive the interpreter
+  for key, thread in _key_threads.items():
+    if is_primary():
+      set_key(key, '')  # ends the thread
+    thread.join()  # a thread inside jax must not outlive the interpreter
 
   try:
     sys.modules['jax'].distributed.shutdown()
@@ -137,6 +135,52 @@ def abort_all_processes(reason: str, status: int) -> None:
   except Exception:  # noqa: BLE001 (another process was first)
     time.sleep(3 * ABORT_S)  # `_exit_when_aborted` exits with its reason
   _exit_together(status)
+
+
+def call_when_set(key: str, callback: Callable[[str], None]) -> None:
+  """Calls `callback(text)`, in a thread, when any process sets a key to a text that is not ''."""
+
+  def wait() -> None:
+    try:
+      text = _client().blocking_key_value_get(key, int(1000 * DAY_S * 1000))
+    except Exception as error:  # noqa: BLE001 (jax raises different types)
+      _exit(f'lost process 0 ({_first_line(error)}). {RESTART}', RESTART_STATUS)
+    if text:
+      callback(text)
+
+  _key_threads[key] = threading.Thread(target=wait, daemon=True)
+  _key_threads[key].start()
+
+
+def set_key(key: str, text: str) -> None:
+  """Sets a key for all processes, unless one has set it before."""
+  with contextlib.suppress(Exception):  # jax raises different types
+    _client().key_value_set(key, text)
+
+
+def gather_from_all(name: str, text: str) -> list[str]:
+  """Returns the texts of all processes, in the order of their indices."""
+  if process_count() == 1:
+    return [text]
+  key = _unique_key(name)
+  _client().key_value_set(f'{key}/{process_index()}', text)
+  texts = []
+  for index in range(process_count()):
+    found = _client().blocking_key_value_get(
+      f'{key}/{index}', int(DAY_S * 1000)
+    )
+    texts.append(found)
+  return texts
+
+
+def call_before_exit(callback: Callable[[], None]) -> None:
+  """Registers a callback for `exit_now` and other exits that run no `finally` blocks."""
+  _exit_callbacks.append(callback)
+
+
+def exit_now(status: int) -> None:
+  """Exits this process at once, from any thread, whatever its main thread does."""
+  _exit('', status)
 
 
 def wait_for_lost_processes(error: BaseException) -> None:
@@ -284,14 +328,10 @@ def _log_hosts() -> None:
     )
 
 
-def _exit_when_aborted() -> None:
-  """Exits this process when another one calls `abort_all_processes`; runs in a thread."""
-  try:
-    text = _client().blocking_key_value_get(ABORT_KEY, int(1000 * DAY_S * 1000))
-  except Exception as error:  # noqa: BLE001 (jax raises different types)
-    _exit(f'lost process 0 ({_first_line(error)}). {RESTART}', RESTART_STATUS)
-  message = json.loads(text or '{}')
-  if message and message['process'] != process_index():
+def _exit_when_aborted(text: str) -> None:
+  """Exits this process when another one calls `abort_all_processes`."""
+  message = json.loads(text)
+  if message['process'] != process_index():
     _print(message['reason'])
     _exit_together(message['status'])
 
@@ -309,8 +349,18 @@ def _exit(reason: str, status: int) -> None:
   """Exits this process at once, whatever its main thread waits for."""
   if reason:
     _print(reason)
-  sys.stdout.flush()
-  sys.stderr.flush()
+
+  def finish() -> None:
+    for callback in _exit_callbacks:
+      with contextlib.suppress(Exception):
+        callback()
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+  # The main thread may hold a lock that one of these needs.
+  finishing = threading.Thread(target=finish, daemon=True)
+  finishing.start()
+  finishing.join(CALLBACK_S)
   os._exit(status)
 
 
@@ -330,18 +380,18 @@ def _unique_key(name: str) -> str:
 
 
 def _is_connected() -> bool:
-  return 'jax' in sys.modules and _state().client is not None
+  return getattr(_state(), 'client', None) is not None
 
 
-def _client():
+def _client() -> Any:
   """The client of jax's coordination service."""
-  client = _state().client
-  assert client is not None
-  return client
+  return _state().client
 
 
-def _state() -> 'State':
-  # jax has no public access to the client; orbax does the same.
-  from jax._src import distributed
+def _state() -> Any:
+  """The state of jax's coordination service; None while jax is not imported.
 
-  return distributed.global_state
+  jax has no public access to it; orbax does the same. Nothing is imported here: a thread calls this
+  while the main thread may be importing jax.
+  """
+  return getattr(sys.modules.get('jax._src.distributed'), 'global_state', None)

@@ -7,16 +7,19 @@
       job.add(candidate sets of the batch)
     job.finish(ids)
 
-A job with other settings than those of existing files is an error. In a run of several processes
+A job with other settings than those of existing files is an error, and so is an output that is not
+the one that was written. Damaged part files are made again. In a run of several processes
 all call all methods; `add` gets only results that no other process adds. The folder must be shared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 
+from absl import logging
 from etils import epath
 
 from mathft_jax.data import schema
@@ -24,6 +27,9 @@ from mathft_jax.distributed import processes
 from mathft_jax.storage import atomic_files, digests
 
 Settings = Mapping[str, object]
+
+# Key in the settings file: SHA-256 of the complete output.
+OUTPUT_DIGEST = 'output_sha256'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +47,9 @@ class BatchJob:
     """Whether the output exists. The primary process decides for all.
 
     Raises:
-      ValueError: the output or its parts were created with other settings.
+      ValueError: the output or its parts were created with other settings, or are damaged.
     """
-    processes.run_on_primary(f'{self.output} checked', self._check_settings)
+    processes.run_on_primary(f'{self.output} checked', self._check_files)
     state = {
       'settings': self.settings,
       'complete': processes.is_primary() and self.output.exists(),
@@ -84,7 +90,8 @@ class BatchJob:
   def add(self, sets: Iterable[schema.CandidateSet]) -> None:
     """Writes a batch of finished problems to a part file that no other process uses."""
     suffix = f'{processes.process_index():04d}.jsonl'
-    number = len(list(self._parts.glob(f'*.{suffix}')))
+    names = sorted(path.name for path in self._parts.glob(f'*.{suffix}'))
+    number = 1 + int(names[-1].partition('.')[0]) if names else 0
     schema.write_jsonl(self._parts / f'{number:06d}.{suffix}', sets)
 
   def finish(self, ids: Sequence[str]) -> epath.Path:
@@ -95,18 +102,34 @@ class BatchJob:
     )
     return self.output
 
-  def _check_settings(self) -> None:
+  def _check_files(self) -> None:
     if self._settings_file.exists():
+      saved = self._read_settings()
+      digest = saved.pop(OUTPUT_DIGEST, None)
       self._compare_settings(
-        json.loads(self._settings_file.read_text()),
+        saved,
         f'{self.output.parent} was created with other settings:',
         'Use another folder for these settings, or delete this one.',
       )
+      if self.output.exists() and not _is_intact(self.output, digest):
+        raise ValueError(
+          f'{self.output} is not the file that was written: it is cut or was changed. Delete it '
+          f'and {self._settings_file}; the same command makes both again.'
+        )
     elif self.output.exists():
       raise ValueError(
         f'{self.output} exists without {self._settings_file.name}, so another program wrote it. '
         'Use another folder.'
       )
+
+  def _read_settings(self) -> dict[str, object]:
+    saved = _parse_settings(self._settings_file)
+    if saved is None:
+      raise ValueError(
+        f'{self._settings_file} is damaged: it is not a JSON object. Delete it, and with it '
+        f'{self.output} and {self._parts} if they exist; the same command makes them again.'
+      )
+    return saved
 
   def _compare_settings(self, found: Settings, what: str, advice: str) -> None:
     """Raises ValueError unless `found` is equal to the settings of the job."""
@@ -120,9 +143,18 @@ class BatchJob:
 
   def _create_parts(self) -> None:
     self._parts.mkdir(parents=True, exist_ok=True)
+    for path in sorted(self._parts.glob('*.jsonl')):
+      try:
+        schema.read_candidate_sets(path)
+      except ValueError as error:
+        logging.warning('%s is damaged and is made again: %s', path, error)
+        path.unlink()
     if not self._settings_file.exists():
-      text = json.dumps(self.settings, indent=1) + '\n'
-      atomic_files.write_text_atomically(self._settings_file, text)
+      self._write_settings(self.settings)
+
+  def _write_settings(self, settings: Settings) -> None:
+    text = json.dumps(settings, indent=1) + '\n'
+    atomic_files.write_text_atomically(self._settings_file, text)
 
   def _read_parts(self) -> dict[str, schema.CandidateSet]:
     sets = {}
@@ -147,7 +179,13 @@ class BatchJob:
       raise RuntimeError(
         f'{self.output}: {len(missing)} problems are missing, {missing[:3]}, ...'
       )
-    schema.write_jsonl(self.output, [sets[each] for each in ids])
+    ordered = [sets[each] for each in ids]
+    lines = hashlib.sha256()
+    for each in ordered:
+      lines.update(f'{schema.to_json_line(each)}\n'.encode())
+    # Before the output: an output without its digest could be damaged.
+    self._write_settings({**self.settings, OUTPUT_DIGEST: lines.hexdigest()})
+    schema.write_jsonl(self.output, ordered)
     self._parts.rmtree(missing_ok=True)  # a bucket has no empty folders
 
   @functools.cached_property
@@ -171,7 +209,9 @@ def is_output_of(
     settings_file = _settings_file_of(output)
     if not output.exists() or not settings_file.exists():
       return False
-    saved = json.loads(settings_file.read_text())
+    saved = _parse_settings(settings_file)
+    if saved is None or not _is_intact(output, saved.pop(OUTPUT_DIGEST, None)):
+      return False
     saved.pop('problems', None)
     if saved != json.loads(json.dumps(settings)):
       return False
@@ -189,6 +229,23 @@ def is_output_of(
   return (
     processes.broadcast_from_primary(f'{output} is complete', answer) == 'True'
   )
+
+
+def _parse_settings(path: epath.Path) -> dict[str, object] | None:
+  """Returns the settings in a file; None if it is damaged."""
+  try:
+    saved = json.loads(path.read_bytes())
+  except ValueError:
+    return None
+  return saved if isinstance(saved, dict) else None
+
+
+def _is_intact(output: epath.Path, digest: object) -> bool:
+  """Whether an output has this digest; without one, whether its last line is complete."""
+  data = output.read_bytes()
+  if digest is None:
+    return not data or data.endswith(b'\n')
+  return hashlib.sha256(data).hexdigest() == digest
 
 
 def _settings_file_of(output: epath.Path) -> epath.Path:

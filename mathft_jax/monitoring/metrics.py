@@ -4,7 +4,7 @@ with create_metric_writer(workdir, start_step=0, tensorboard=True) as writer:
   writer.write(10, 'train', {'loss': 2.5})
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import json
 import tempfile
@@ -49,14 +49,20 @@ class EventWriter(Protocol):
 class MetricAccumulator:
   """Sums (total, weight) pairs of several steps."""
 
-  def __init__(self):
+  def __init__(self, sums: Mapping[str, Sequence[float]] | None = None):
     self._sums: dict[str, np.ndarray] = {}
+    for name, pair in (sums or {}).items():
+      self._sums[name] = np.asarray(pair, np.float64)
 
   def add(self, pairs: MetricPairs) -> None:
     """Adds the metrics of a step; waits for the devices."""
     for name, pair in jax.device_get(dict(pairs)).items():
       total = self._sums.get(name, 0.0)
       self._sums[name] = total + np.asarray(pair, np.float64)
+
+  def sums(self) -> dict[str, list[float]]:
+    """Returns {name: [total, weight]}, from which an equal accumulator can be created."""
+    return {name: pair.tolist() for name, pair in self._sums.items()}
 
   def means(self) -> dict[str, float]:
     """Returns total / weight of each metric whose weight is not 0."""
@@ -100,9 +106,8 @@ class MetricWriter:
 
     path = self._local_folder / METRICS_FILE
     text = ''
-    for line in self._complete_lines():
-      if json.loads(line)['step'] <= start_step:
-        text += f'{line}\n'
+    for line in self._lines_until(start_step):
+      text += f'{line}\n'
     path.write_text(text)
     self._file = self._resources.enter_context(path.open('a'))
     self._events = None
@@ -166,13 +171,34 @@ class MetricWriter:
         self._copied_sizes[file.name] = len(content)
     self._last_copy = time.monotonic()
 
-  def _complete_lines(self) -> list[str]:
-    """Returns the lines of an earlier run; an interrupted run may have cut the last one."""
+  def _lines_until(self, step: int) -> list[str]:
+    """Returns the lines of an earlier run up to a step.
+
+    An interrupted run may have cut the last line, which is dropped.
+
+    Raises:
+      ValueError: another line is damaged.
+    """
     path = self._folder / METRICS_FILE
     if not path.exists():
       return []
-    lines = path.read_text().splitlines()
-    return [line for line in lines if line.endswith('}')]
+    found = path.read_bytes().splitlines()
+    kept = []
+    for number, line in enumerate(found, start=1):
+      try:
+        record = json.loads(line)
+        is_kept = record['step'] <= step
+      except (ValueError, KeyError, TypeError) as error:
+        if number == len(found):
+          logging.warning('%s:%d: the last line is cut; dropped', path, number)
+          continue
+        raise ValueError(
+          f'{path}:{number} is damaged: not a JSON object with a step. Delete this line; only '
+          'curves are lost.'
+        ) from error
+      if is_kept:
+        kept.append(line.decode())
+    return kept
 
 
 class NullMetricWriter:

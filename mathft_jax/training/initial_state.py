@@ -39,11 +39,14 @@ class StateSource:
   fingerprint: dict[str, str]
 
   def check(self) -> None:
-    """Checks `init_from` before any example is read.
+    """Checks `init_from`, and the space for a checkpoint, before any example is read.
 
     Raises:
-      ValueError: there is no checkpoint, or it belongs to another model, vocabulary or template.
+      ValueError: there is no checkpoint, it belongs to another model, vocabulary or template, or
+        the disk is full.
     """
+    abstract = step_lib.abstract_train_state(self.config)
+    self.manager.check_free_space(abstract.params, abstract.opt_state)
     is_resumed = self.manager.latest_step() is not None
     if is_resumed and self.config.lora is None:
       return
@@ -65,13 +68,24 @@ class StateSource:
   def create(self) -> tuple[step_lib.TrainState, int]:
     """Returns the training state and its step."""
     step = self.manager.latest_step()
-    if step is not None:
-      return self._resume(step), step
+    while step is not None:
+      try:
+        return self._resume(step), step
+      except checkpoints.DamagedCheckpointError as error:
+        step = self.manager.set_aside(step, str(error))
 
     params = self._load_or_init_params()
     if self.config.lora is not None:
       params = step_lib.add_lora_adapters(self.config, params, self.seed)
     return step_lib.init_train_state(self.config, params), 0
+
+  def unlogged_metrics(self) -> dict[str, list[float]]:
+    """Returns sums of a resumed run's steps that are in no line of metrics.jsonl yet."""
+    step = self.manager.latest_step()
+    if step is None:
+      return {}
+    metadata = checkpoints.read_metadata(self.manager.step_path(step))
+    return metadata.get('unlogged_metrics', {})
 
   def origin_metadata(self) -> dict[str, object]:
     """Returns the model, the fingerprint and, if it is known, the published model's config.json."""

@@ -125,20 +125,26 @@ class CheckpointConfig:
   """Which checkpoints are kept, and which one training returns.
 
   Attributes:
-    max_to_keep: number of last checkpoints to keep; None: all. The best one is kept in addition if
-      it is the output.
+    max_to_keep: number of last checkpoints to keep, at least 1; None: all. With 2, a run resumes
+      from the one before if the last is damaged. The best one is kept in addition if it is the
+      output.
     output_checkpoint: 'last', or 'best' by `best_metric` on the validation split. With 'best' every
       evaluated step is saved.
     best_metric: a name from metrics.jsonl.
     higher_is_better: whether the best value of `best_metric` is the highest.
   """
 
-  max_to_keep: int | None = 1
+  max_to_keep: int | None = 2
   output_checkpoint: str = 'last'
   best_metric: str = 'loss'
   higher_is_better: bool = False
 
   def __post_init__(self):
+    if self.max_to_keep is not None and self.max_to_keep < 1:
+      raise ValueError(
+        f'CheckpointConfig.max_to_keep is {self.max_to_keep}; it must be at least 1, or None to '
+        'keep all (KEEP_CHECKPOINTS).'
+      )
     if self.output_checkpoint not in ('last', 'best'):
       raise ValueError(
         f'CheckpointConfig.output_checkpoint is {self.output_checkpoint!r}; it must be '

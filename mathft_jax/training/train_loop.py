@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mathft_jax import checkpoints
-from mathft_jax.distributed import partitioning
+from mathft_jax.distributed import partitioning, stop_signals
 from mathft_jax.monitoring import metrics as metrics_lib
 from mathft_jax.monitoring import profiling, progress
 from mathft_jax.training import optimizers, throughput, train_config
@@ -37,6 +37,7 @@ class TrainLoop:
     metadata: is saved with every checkpoint.
     eval_batches: batches of an evaluation.
     save_evaluated: save every evaluated step, so that the best one can be chosen.
+    unlogged_metrics: sums of the steps before the start that are in no line of metrics.jsonl yet.
   """
 
   step_config: step_lib.TrainStepConfig
@@ -50,9 +51,13 @@ class TrainLoop:
   metadata: Mapping[str, object]
   eval_batches: Sequence[Batch] = ()
   save_evaluated: bool = False
+  unlogged_metrics: Mapping[str, Sequence[float]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __post_init__(self):
-    self._metrics = metrics_lib.MetricAccumulator()
+    self._metrics = metrics_lib.MetricAccumulator(self.unlogged_metrics)
+    self._saved_step: int | None = None
     # (step, metrics on the devices) of the last dispatched step
     self._pending: tuple[int, metrics_lib.MetricPairs] | None = None
     self._throughput = throughput.Throughput(self.step_config)
@@ -83,6 +88,7 @@ class TrainLoop:
       progress.ProgressBar(
         'train', total=self.train_steps, unit='steps', done=start_step
       ) as self._progress_bar,
+      stop_signals.TrainingStop() as self._stop,
     ):
       state = self._run_steps(state, start_step, batches)
 
@@ -128,6 +134,8 @@ class TrainLoop:
         self._finish_first_step()
       self.checkpoint_manager.check_for_errors()
       self._log_evaluate_save(step, state, learning_rate)
+      if step < self.train_steps and self._stop.should_stop():
+        self._save_and_stop(step, state)
 
     return state
 
@@ -151,13 +159,29 @@ class TrainLoop:
       or step == self.train_steps
       or (eval_metrics and self.save_evaluated)
     ):
-      self._read_pending_metrics()  # raises if a metric is not finite
-      self._writer.copy()
-      params, opt_state = step_lib.checkpoint_items(self.step_config, state)
-      self.checkpoint_manager.save(
-        step, params, opt_state, self.metadata, eval_metrics
-      )
+      self._save(step, state, eval_metrics)
     self._throughput.pause(time.monotonic() - start)
+
+  def _save(
+    self, step: int, state: step_lib.TrainState, eval_metrics: dict[str, float]
+  ) -> None:
+    self._read_pending_metrics()  # raises if a metric is not finite
+    self._writer.copy()
+    params, opt_state = step_lib.checkpoint_items(self.step_config, state)
+    metadata = dict(self.metadata)
+    if sums := self._metrics.sums():
+      metadata['unlogged_metrics'] = sums
+    self.checkpoint_manager.save(
+      step, params, opt_state, metadata, eval_metrics
+    )
+    self._saved_step = step
+
+  def _save_and_stop(self, step: int, state: step_lib.TrainState) -> None:
+    """Saves a checkpoint after SIGTERM and leaves the loop."""
+    if self._saved_step != step:
+      self._save(step, state, {})
+    self.checkpoint_manager.wait_until_finished()
+    raise stop_signals.StopRequested(f'Checkpoint {step} is saved.')
 
   def _is_due(self, period: int | None, step: int) -> bool:
     if period is None:
@@ -194,6 +218,7 @@ class TrainLoop:
       f'{self.compilations.seconds:.1f} s'
     )
     self._throughput.start(self.compilations.count)
+    self._stop.can_save()
 
   def _log(self, step: int, learning_rate: float) -> None:
     metrics = self._metrics.means()
