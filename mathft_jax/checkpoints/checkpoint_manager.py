@@ -232,8 +232,13 @@ class CheckpointManager:
 
   def _set_aside_without_metadata(self) -> None:
     for step in reversed(complete_steps(self.directory)):
+      path = self.step_path(step)
+      if not (path / 'params').exists():
+        error = checksums.damaged(path, 'its parameters are missing')
+        self._move_damaged(step, str(error))
+        continue
       try:
-        read_metadata(self.step_path(step))
+        read_metadata(path)
       except checksums.DamagedCheckpointError as error:
         self._move_damaged(step, str(error))
 

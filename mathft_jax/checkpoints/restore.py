@@ -104,6 +104,8 @@ def load_abstract_params(
 
   with checksums.reading(path), _standard_checkpointer() as checkpointer:
     metadata = checkpointer.metadata(path / 'params').item_metadata
+  if metadata is None:  # orbax only logs why
+    raise checksums.damaged(path, 'the shapes of its parameters are missing')
 
   def cast(array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, dtype or array.dtype)

@@ -40,13 +40,19 @@ def newest(workdir):
   return workdir / 'checkpoints' / '6'
 
 
-def largest_file(folder):
-  files = [path for path in folder.rglob('*') if path.is_file()]
-  return max(files, key=lambda path: path.stat().st_size)
+def data_files(folder):
+  """The files with the values of arrays; some are copies that orbax does not read."""
+  return [path for path in folder.rglob('d/*') if path.stat().st_size]
 
 
-def truncate(path):
-  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+def truncate(folder):
+  for path in data_files(folder):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_one_bit_of_each_file(folder):
+  for path in data_files(folder):
+    flip_bit(path)
 
 
 def flip_bit(path, position=0.5, bit=3):
@@ -61,19 +67,17 @@ def change_metadata(path):
 
 
 DAMAGES = {
-  'truncated array': lambda step: truncate(largest_file(step / 'params')),
-  'truncated optimizer': lambda step: truncate(
-    largest_file(step / 'optimizer')
-  ),
+  'truncated array': lambda step: truncate(step / 'params'),
+  'truncated optimizer': lambda step: truncate(step / 'optimizer'),
   'no metadata': lambda step: shutil.rmtree(step / 'metadata'),
   'empty metadata': lambda step: (step / 'metadata/metadata').write_text(''),
   'changed metadata': lambda step: change_metadata(step / 'metadata/metadata'),
   'no manifest': lambda step: (step / 'params/manifest.ocdbt').unlink(),
   'no optimizer': lambda step: shutil.rmtree(step / 'optimizer'),
   'no params': lambda step: shutil.rmtree(step / 'params'),
-  'one bit': lambda step: flip_bit(largest_file(step / 'params')),
-  'one bit of the optimizer': lambda step: flip_bit(
-    largest_file(step / 'optimizer')
+  'one bit': lambda step: flip_one_bit_of_each_file(step / 'params'),
+  'one bit of the optimizer': lambda step: flip_one_bit_of_each_file(
+    step / 'optimizer'
   ),
 }
 
@@ -85,8 +89,7 @@ def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(
   DAMAGES[damage](newest(workdir))
   path = train_test.train(workdir, train_steps=7)
   assert path.name == '7'
-  assert 'THE RUN CONTINUES FROM' in caplog.text
-  assert f'Resuming {workdir}/checkpoints at step 3' in caplog.text
+  assert f'THE RUN CONTINUES FROM {workdir}/checkpoints/3.' in caplog.text
   whole = finished.parent / 'whole_of_7'
   if not whole.exists():
     shutil.copytree(finished, whole)
