@@ -211,7 +211,7 @@ def make_disturbance(
 ) -> Disturbance:
   """A random disturbance. Early ones are frequent, because a resumed run has less to do."""
   if generator.random() < 0.5:
-    return Disturbance(change=1 + int(num_changes * generator.random() ** 3))
+    return Disturbance(change=1 + int(num_changes * generator.random() ** 2))
   is_term = generator.random() < 2 * SIGTERM_SHARE
   return Disturbance(
     seconds=seconds

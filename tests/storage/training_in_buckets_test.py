@@ -102,7 +102,7 @@ def test_a_training_killed_while_it_saves_ends_with_the_same_bytes(
   assert logged_steps(bucket[1]) == [1, 2, 3, 4, 5, 6]
   assert {
     name.split('/')[2] for name in bucket[1] if 'checkpoints' in name
-  } == {'6'}
+  } == {'4', '6'}
   train_test.assert_same(done, train_test.train(tmp_path / 'whole'))
 
 
@@ -131,7 +131,7 @@ def test_two_processes_train_in_a_bucket_by_way_of_the_launcher(
   assert logged_steps(bucket[1]) == [1, 2, 3, 4]
   assert {
     name.split('/')[2] for name in bucket[1] if 'checkpoints' in name
-  } == {'4'}
+  } == {'2', '4'}
   path = f'{bucket[0]}/run'
   params = checkpoints.load_params(path, checkpoints.load_abstract_params(path))
   assert all(
