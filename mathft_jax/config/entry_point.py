@@ -349,6 +349,8 @@ def _is_shown(record: python_logging.LogRecord) -> bool:
     return False  # gin logs an error for each search path without the file
   if '_CHECKPOINT_METADATA' in record.getMessage():
     return False  # orbax warns about each item that is read alone
+  if 'orbax' in record.pathname and record.exc_info:
+    return False  # the error of a background save; it is raised later, and printed as one line
   if record.levelno >= python_logging.WARNING:
     return True
   return pathlib.Path(record.pathname).is_relative_to(PACKAGE)

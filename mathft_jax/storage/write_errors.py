@@ -38,6 +38,7 @@ LIBRARY_ERRORS = {
   errno.EROFS: re.compile('read-only file system', re.I),
   errno.EACCES: re.compile('permission denied', re.I),
 }
+LIBRARY_PATH = re.compile('local file "([^"]+)"')
 
 
 def explain(error: BaseException, path: epath.PathLike = '') -> str:
@@ -53,6 +54,8 @@ def explain(error: BaseException, path: epath.PathLike = '') -> str:
   if number is None:
     return ''
   named = getattr(error, 'filename', None)
+  if in_text := LIBRARY_PATH.search(str(error)):
+    named = in_text[1]
   where = os.fspath(named if isinstance(named, str) else path) or 'The output'
   line = f'{where}: {os.strerror(number)}. {ADVICE[number]}'
   if number in (errno.ENOSPC, errno.EDQUOT) and where != 'The output':
