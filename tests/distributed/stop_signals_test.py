@@ -72,7 +72,7 @@ def train_arguments(workdir, steps):
 
 
 def metric_lines(workdir):
-  """The lines of metrics.jsonl without times and compilations."""
+  """The lines of metrics.jsonl without times, memory and compilations."""
   import json
 
   kept = []
@@ -82,7 +82,7 @@ def metric_lines(workdir):
       {
         name: value
         for name, value in record.items()
-        if name not in ('tokens_per_s', 'compilations')
+        if name in ('step', 'split', 'loss', 'gradient_norm', 'learning_rate')
       }
     )
   return kept
