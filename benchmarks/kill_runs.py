@@ -7,7 +7,8 @@
 The recipe is recipes/tiny_cpu.gin in a small setting: real data, training, sampling, grading,
 scoring and reports, with few steps. It runs once undisturbed. Then it is killed again and again and
 resumed by the same command. When it ends, every file must have the same bytes and every array of
-the last checkpoints the same bits; times and memory in metrics.jsonl are left out. Then the next round starts.
+the last checkpoints the same bits; times and memory in metrics.jsonl are left out. Then the next
+round starts.
 
 Half of the kills come at a random time. The others are aimed: SIGKILL right before the n-th
 operation that changes the folder (open for writing, rename, mkdir, remove). A share of the signals
