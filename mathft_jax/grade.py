@@ -280,12 +280,8 @@ def _write_output(
     'comparisons': _write_comparisons(output.parent, sets, parts),
     'output_sha256': hashlib.sha256(output.read_bytes()).hexdigest(),
   }
-<<<<<<< HEAD
   if two_verdicts:
     schema.write_jsonl(output.parent / 'two_verdicts.jsonl', two_verdicts)
-  schema.write_jsonl(output, graded)
-=======
->>>>>>> 7fa0209 (Stops keep work: SIGTERM saves, folders are locked, checkpoints have checksums, grade resumes)
   text = json.dumps(report, indent=2) + '\n'
   atomic_files.write_text_atomically(_report_path(output), text)
   _print_report(report)
