@@ -14,7 +14,12 @@ from typing import Protocol
 
 from etils import epath
 
-from mathft_jax.data import boxed_answers, candidate_selection, schema
+from mathft_jax.data import (
+  boxed_answers,
+  candidate_selection,
+  record_fields,
+  schema,
+)
 from mathft_jax.data.schema import Problem
 
 
@@ -77,6 +82,7 @@ class JsonlProblems:
 
     default_split = file_split if '{split}' in self.path else 'train'
     problems = []
+    first_line_of_id: dict[tuple[str, str], str] = {}
     for where, record in schema.read_jsonl(path):
       problem = problem_from_json(record, where, path.name, default_split)
       if (
@@ -84,6 +90,11 @@ class JsonlProblems:
         and hash_to_unit_interval(problem.id) < self.validation_fraction
       ):
         problem = dataclasses.replace(problem, split='validation')
+      earlier = first_line_of_id.setdefault((problem.split, problem.id), where)
+      if earlier != where:
+        raise record_fields.wrong_field(
+          where, 'id', problem.id, f'another id: {earlier} has this one'
+        )
       problems.append(problem)
     return problems
 
@@ -173,13 +184,18 @@ def problem_from_json(
     split: split of a record without one.
 
   Raises:
-    ValueError: the record has no question.
+    ValueError: the record has no question, or a field has a wrong type.
   """
   question = record.get('question', record.get('problem'))
   if not isinstance(question, str) or not question.strip():
+    seen = record_fields.describe_value(question)
     raise ValueError(
-      f'{where}: fields {sorted(record)}; wanted a text "problem" (or "question").'
+      f'{where}: field "problem" (or "question") is {seen}; wanted text. The record has the fields '
+      f'{sorted(record)}.'
     )
+  record_fields.check_fields(
+    record, record_fields.PUBLISHED_PROBLEM_FIELDS, where
+  )
   solution = str(record.get('solution') or '')
   answer = record.get('answer')
   if answer in (None, ''):

@@ -12,20 +12,22 @@ to join two files:
 Fields that are not known yet are absent.
 """
 
+import codecs
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import gzip
 import json
-from typing import Any, TypeVar
+from typing import Any
+import zlib
 
 from etils import epath
 
+from mathft_jax.data import record_fields
 from mathft_jax.storage import atomic_files
 
 Cluster = tuple[int, ...]  # indices of candidates, in sampling order
 JsonObject = dict[str, Any]
-Record = TypeVar('Record')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,28 +100,70 @@ class CandidateSet:
     )
 
 
-def read_candidate_sets(path: epath.PathLike) -> list[CandidateSet]:
-  """Returns the candidate sets of a file; ValueError with file and line for a bad record."""
-  return [_to_candidate_set(*located) for located in read_jsonl(path)]
+def read_candidate_sets(
+  path: epath.PathLike, allow_empty: bool = False
+) -> list[CandidateSet]:
+  """Returns the candidate sets of a file.
+
+  Args:
+    path: a jsonl file.
+    allow_empty: whether the file may have no records.
+
+  Raises:
+    ValueError: names file, line, field, value seen and value wanted of the first bad record.
+  """
+  sets = []
+  for where, record in _read_records(path, allow_empty, 'problem.id'):
+    sets.append(_to_candidate_set(where, record))
+  return sets
 
 
 def read_problems(path: epath.PathLike) -> list[Problem]:
   """Returns the problems of a file with `{"id": ..., "question": ...}` a line."""
-  return [
-    _to_dataclass(Problem, record, where) for where, record in read_jsonl(path)
-  ]
+  problems = []
+  for where, record in _read_records(path, False, 'id'):
+    problems.append(_to_problem(record, where))
+  return problems
+
+
+def _read_records(
+  path: epath.PathLike, allow_empty: bool, id_field: str
+) -> Iterator[tuple[str, JsonObject]]:
+  """Yields the records of a file; ValueError if it is empty or two records have the same id."""
+  first_line_of_id: dict[object, str] = {}
+  for where, record in read_jsonl(path):
+    owner = record.get('problem') if id_field == 'problem.id' else record
+    if isinstance(owner, dict) and isinstance(owner.get('id'), str):
+      earlier = first_line_of_id.setdefault(owner['id'], where)
+      if earlier != where:
+        raise record_fields.wrong_field(
+          where, id_field, owner['id'], f'another id: {earlier} has this one'
+        )
+    yield where, record
+  if not first_line_of_id and not allow_empty:
+    raise ValueError(f'{path}: no records; wanted one json object per line.')
 
 
 def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, JsonObject]]:
   """Yields (`file:line`, json object) of a jsonl file; ValueError for a line that is no object."""
   path = epath.Path(path)
+  if path.is_dir():
+    raise ValueError(f'{path} is a folder; wanted a jsonl file.')
   # The stream has bytes: remote files lack some methods that a text wrapper needs.
   with path.open('rb') as binary:
-    stream = gzip.open(binary) if path.suffix == '.gz' else binary
-    for number, line in enumerate(stream, start=1):
-      if line.strip():
-        where = f'{path}:{number}'
-        yield where, _parse_json_object(line, where)
+    is_zipped = path.suffix == '.gz'
+    stream = gzip.open(binary) if is_zipped else binary
+    number = 0
+    try:
+      for number, line in enumerate(stream, start=1):
+        if line.strip():
+          where = f'{path}:{number}'
+          yield where, _parse_json_object(line, where)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+      raise ValueError(
+        f'{path}:{number + 1}: the gzip file is truncated or damaged ({error}); wanted a whole '
+        'file. If it is plain text, remove .gz from its name.'
+      ) from error
 
 
 def write_jsonl(path: epath.PathLike, records: Iterable[Any]) -> epath.Path:
@@ -157,17 +201,43 @@ def _without_defaults(value: Any) -> Any:
 
 
 def _parse_json_object(line: bytes, where: str) -> JsonObject:
+  if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    raise ValueError(f'{where}: not json but UTF-16; wanted UTF-8 text.')
   try:
-    record = json.loads(line.decode('utf-8'))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    record = json.loads(
+      line.removeprefix(codecs.BOM_UTF8).decode('utf-8'),
+      parse_constant=_reject_constant,
+    )
+  except (ValueError, RecursionError) as error:
+    # UnicodeDecodeError, JSONDecodeError, integers with thousands of digits, NaN, deep nesting.
+    reason = str(error) or type(error).__name__
+    if line.startswith(b'\x1f\x8b'):
+      reason = 'the file is gzipped; its name must end in .gz'
     raise ValueError(
-      f'{where}: not json ({error}); wanted one json object per line.'
+      f'{where}: not json ({reason}); wanted one json object per line, in UTF-8.'
     ) from error
   if not isinstance(record, dict):
     raise ValueError(
-      f'{where}: a {type(record).__name__}; wanted one json object per line.'
+      f'{where}: {record_fields.describe_value(record)}; wanted one json object per line.'
     )
+  if b'\\u' in line:
+    _check_surrogates(record, where)
   return record
+
+
+def _reject_constant(name: str) -> float:
+  raise ValueError(f'{name} is no json number')
+
+
+def _check_surrogates(record: JsonObject, where: str) -> None:
+  """ValueError for half of a surrogate pair, which no file can contain as UTF-8."""
+  try:
+    json.dumps(record, ensure_ascii=False).encode('utf-8')
+  except UnicodeEncodeError as error:
+    text = str(error.object)[max(0, error.start - 20) : error.end]
+    raise ValueError(
+      f'{where}: the text {ascii(text)} ends in half of a surrogate pair; wanted whole characters.'
+    ) from error
 
 
 def _to_candidate_set(where: str, record: JsonObject) -> CandidateSet:
@@ -176,38 +246,51 @@ def _to_candidate_set(where: str, record: JsonObject) -> CandidateSet:
     raise ValueError(
       f'{where}: fields {sorted(record)}; wanted "problem" (an object) and "candidates" (a list).'
     )
+  grader = record.get('grader')
+  if grader is not None and not isinstance(grader, str):
+    raise record_fields.wrong_field(where, 'grader', grader, 'text')
+  own_candidates = []
+  for index, candidate in enumerate(candidates):
+    own_candidates.append(
+      _to_candidate(candidate, f'{where}: candidate', index)
+    )
   return CandidateSet(
-    _to_dataclass(Problem, problem, f'{where}: problem'),
-    tuple(
-      _to_dataclass(Candidate, candidate, f'{where}: candidate {index}')
-      for index, candidate in enumerate(candidates)
-    ),
-    record.get('grader'),
+    _to_problem(problem, f'{where}: problem'), tuple(own_candidates), grader
   )
 
 
-def _to_dataclass(
-  kind: type[Record], value: Mapping[str, Any], where: str
-) -> Record:
-  """Returns a dataclass from a json object; unknown fields are dropped.
+def _to_problem(record: JsonObject, where: str) -> Problem:
+  known = _known_fields(record, record_fields.PROBLEM_FIELDS, where)
+  for name in ('id', 'question'):
+    if not known.get(name, '').strip():
+      wanted = 'text; a Problem needs ["id", "question"]'
+      raise record_fields.wrong_field(where, name, record.get(name), wanted)
+  return Problem(**known)
 
-  Raises:
-    ValueError: a required field is missing; names it.
-  """
-  known: JsonObject = {}
-  required, missing = [], []
-  for field in dataclasses.fields(kind):  # pyright: ignore[reportArgumentType]
-    found = value.get(field.name) if isinstance(value, Mapping) else None
-    if field.default is dataclasses.MISSING:
-      required.append(field.name)
-      if found is None:
-        missing.append(field.name)
-    if found is not None:
-      known[field.name] = found
-  if missing:
-    raise ValueError(
-      f'{where}: no {", ".join(missing)}; a {kind.__name__} needs {required}.'
+
+def _to_candidate(record: object, where: str, index: int) -> Candidate:
+  if not isinstance(record, dict):
+    raise record_fields.wrong_field(where, str(index), record, 'an object')
+  known = _known_fields(
+    record, record_fields.CANDIDATE_FIELDS, f'{where} {index}'
+  )
+  if 'solution' not in known:
+    raise record_fields.wrong_field(
+      f'{where} {index}', 'solution', None, 'text; a Candidate needs it'
     )
-  if isinstance(known.get('token_ids'), list):
+  if 'token_ids' in known:
     known['token_ids'] = tuple(known['token_ids'])
-  return kind(**known)
+  return Candidate(**known)
+
+
+def _known_fields(
+  record: JsonObject, checks: Mapping[str, record_fields.Check], where: str
+) -> JsonObject:
+  """Returns the fields that are known and not null, after checking them; others are dropped."""
+  record_fields.check_fields(record, checks, where)
+  known = {}
+  for name in checks:
+    value = record.get(name)
+    if value is not None:
+      known[name] = value
+  return known

@@ -114,7 +114,9 @@ class GradedParts:
       return None
     try:
       _, rest = next(schema.read_jsonl(rest_file))
-      return Part(schema.read_candidate_sets(graded_file), **rest)
+      return Part(
+        schema.read_candidate_sets(graded_file, allow_empty=True), **rest
+      )
     except (ValueError, TypeError, StopIteration, FileNotFoundError) as error:
       logging.warning('%s is damaged and is made again: %s', rest_file, error)
       return None

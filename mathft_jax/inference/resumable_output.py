@@ -145,7 +145,7 @@ class BatchJob:
     self._parts.mkdir(parents=True, exist_ok=True)
     for path in sorted(self._parts.glob('*.jsonl')):
       try:
-        schema.read_candidate_sets(path)
+        schema.read_candidate_sets(path, allow_empty=True)
       except ValueError as error:
         logging.warning('%s is damaged and is made again: %s', path, error)
         path.unlink()
@@ -159,7 +159,7 @@ class BatchJob:
   def _read_parts(self) -> dict[str, schema.CandidateSet]:
     sets = {}
     for path in sorted(self._parts.glob('*.jsonl')):
-      for candidate_set in schema.read_candidate_sets(path):
+      for candidate_set in schema.read_candidate_sets(path, allow_empty=True):
         sets[candidate_set.problem.id] = candidate_set
     return sets
 

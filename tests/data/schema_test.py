@@ -67,15 +67,15 @@ def test_clusters_are_sorted_by_size_then_first_appearance():
   'line, complaint',
   [
     ('{"problem": ', 'c.jsonl:2: not json'),
-    ('[1]', 'c.jsonl:2: a list'),
+    ('[1]', r'c.jsonl:2: \[1\] \(a list\)'),
     ('{"id": "1"}', 'wanted "problem"'),
     (
       '{"problem": {"id": "1"}, "candidates": []}',
-      'c.jsonl:2: problem: no question',
+      'c.jsonl:2: problem: field "question" is null; wanted text',
     ),
     (
       '{"problem": {"id": "1", "question": "q"}, "candidates": [{}]}',
-      'candidate 0: no solution',
+      'candidate 0: field "solution" is null; wanted text',
     ),
   ],
 )
