@@ -186,7 +186,7 @@ def _describe_inputs(
   for name, path in paths.items():
     described[name] = {
       'path': local_and_remote_paths.relative_path(path, workdir),
-      'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+      'sha256': hashlib.sha256(schema.read_bytes(path)).hexdigest(),
     }
   return described
 

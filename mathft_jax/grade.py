@@ -156,7 +156,7 @@ def _settings(
     'version': grading.GRADER_VERSION,
     'candidates': str(candidates),
     'search': json.loads(json.dumps(dataclasses.asdict(search))),
-    'sha256': hashlib.sha256(candidates.read_bytes()).hexdigest(),
+    'sha256': hashlib.sha256(schema.read_bytes(candidates)).hexdigest(),
     'compare_with': dict(zip(compare_with, versions)),
     'limits': limits,
   }

@@ -84,7 +84,7 @@ def score(
     'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
     'quantity': quantity,
     'top_clusters': top_clusters,
-    'candidates': digests.content_digest([candidates.read_bytes()]),
+    'candidates': digests.content_digest([schema.read_bytes(candidates)]),
     **fingerprint,
   }
   job = resumable_output.BatchJob(workdir / 'scored.jsonl', settings)

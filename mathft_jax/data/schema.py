@@ -144,11 +144,22 @@ def _read_records(
     raise ValueError(f'{path}: no records; wanted one json object per line.')
 
 
+def read_bytes(path: epath.PathLike) -> bytes:
+  """Returns the content of a record file, for a digest; ValueError for a folder."""
+  path = epath.Path(path)
+  _check_is_file(path)
+  return path.read_bytes()
+
+
+def _check_is_file(path: epath.Path) -> None:
+  if path.is_dir():
+    raise ValueError(f'{path} is a folder; wanted a jsonl file.')
+
+
 def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, JsonObject]]:
   """Yields (`file:line`, json object) of a jsonl file; ValueError for a line that is no object."""
   path = epath.Path(path)
-  if path.is_dir():
-    raise ValueError(f'{path} is a folder; wanted a jsonl file.')
+  _check_is_file(path)
   # The stream has bytes: remote files lack some methods that a text wrapper needs.
   with path.open('rb') as binary:
     is_zipped = path.suffix == '.gz'

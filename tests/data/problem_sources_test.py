@@ -123,7 +123,7 @@ def test_the_error_for_a_missing_split_says_what_to_do(tmp_path):
 
 def test_the_error_for_a_record_without_question_has_file_and_line(tmp_path):
   path = write(tmp_path / 'bad.jsonl', [row(1), {'solution': 'x'}])
-  with pytest.raises(ValueError, match=r'bad.jsonl:2: fields \[.solution.\]'):
+  with pytest.raises(ValueError, match='bad.jsonl:2: field "problem"'):
     problem_sources.JsonlProblems(path)('train')
 
 
