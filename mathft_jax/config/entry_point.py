@@ -27,6 +27,7 @@ from mathft_jax.config import (
   configured_programs,
   flags,
   gin_files,
+  number_limits,
   program_calls,
   resolved_config,
 )
@@ -136,6 +137,7 @@ def load_config(
   reader = _read_gin_files(program, command_line)
   _check_order(reader.assignments)
   _check_macros(reader)
+  number_limits.check_assignments(reader.assignments)
   gin.clear_config()
   resolved_config.register_program(program)
   _parse_with_gin(reader, command_line)

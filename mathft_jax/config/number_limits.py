@@ -1,0 +1,134 @@
+"""Accepted values of the numeric gin macros, checked before a program starts and by `--dry_run`.
+
+A macro that is not listed is not checked here. `None` is accepted where the default may be None.
+"""
+
+from collections.abc import Mapping, Sequence
+import math
+
+from mathft_jax.config import gin_files
+from mathft_jax.config.errors import ConfigError
+
+_LARGEST = 2**31 - 1
+
+# Macro -> smallest integer. Macros of stages end in the same words: SCR_BATCH_SIZE.
+_INTEGERS: Mapping[str, int] = {
+  'BATCH_SIZE': 1,
+  'CHECKPOINT_PERIOD': 1,
+  'DECODE_BATCH_SIZE': 1,
+  'EVAL_PERIOD': 1,
+  'EVAL_STEPS': 1,
+  'EXAMPLES_PER_PROBLEM': 1,
+  'GRADE_WORKERS': 0,
+  'KEEP_CHECKPOINTS': 1,
+  'LORA_RANK': 1,
+  'MAX_DECODE_LENGTH': 1,
+  'NUM_DECODES': 1,
+  'NUM_MICROBATCHES': 1,
+  'NUM_PARTITIONS': 1,
+  'NUM_PROBLEMS': 1,
+  'NUM_TRAIN_DECODES': 1,
+  'PROBLEM_LIMIT': 1,
+  'PROMPT_LENGTH': 1,
+  'RANDOM_SEED': 0,
+  'SCORE_BATCH_SIZE': 1,
+  'TOP_CANDIDATES': 1,
+  'TOP_CLUSTERS': 1,
+  'TRAIN_STEPS': 1,
+  'WARMUP_STEPS': 0,
+}
+_STAGE_SUFFIXES = {'_BATCH_SIZE': 1, '_STEPS': 1}
+# Macro -> (smallest, largest number, whether the smallest is excluded).
+_NUMBERS: Mapping[str, tuple[float, float, bool]] = {
+  'GRADE_DEADLINE_S': (0.0, math.inf, True),
+  'LABEL_SMOOTHING': (0.0, 1.0, False),
+  'LEARNING_RATE': (0.0, math.inf, True),
+  'LORA_ALPHA': (0.0, math.inf, True),
+  'MARGIN': (0.0, math.inf, False),
+  'MAX_GRAD_NORM': (0.0, math.inf, True),
+  'MLE_WEIGHT': (0.0, math.inf, False),
+  'TEMPERATURE': (0.0, math.inf, True),
+  'TOP_P': (0.0, 1.0, True),
+  'VALIDATION_SHARE': (0.0, 1.0, False),
+  'WEIGHT_DECAY': (0.0, math.inf, False),
+  'Z_LOSS': (0.0, math.inf, False),
+}
+_MAY_BE_NONE = frozenset(
+  'EVAL_PERIOD EVAL_STEPS PROBLEM_LIMIT TOP_CLUSTERS MAX_GRAD_NORM KEEP_CHECKPOINTS'.split()
+)
+_PATHS = ('MODEL_DIR', 'INFER_OUTPUT_DIR', 'EVAL_OUTPUT_DIR')
+
+
+def check_assignments(
+  assignments: Sequence[gin_files.MacroAssignment],
+) -> None:
+  """Checks the last value of each macro, then those that depend on each other.
+
+  Args:
+    assignments: in their order; references to other objects are not checked.
+
+  Raises:
+    ConfigError: names macro, place, value seen and values wanted.
+  """
+  last = {assignment.name: assignment for assignment in assignments}
+  for name, assignment in last.items():
+    wanted = _wanted(name, assignment.value)
+    if wanted:
+      raise ConfigError(
+        f'{assignment.where}: {name} is {assignment.value!r}; it must be {wanted}.'
+      )
+  values = {name: assignment.value for name, assignment in last.items()}
+  _check_pairs(values)
+
+
+def _wanted(name: str, value: object) -> str:
+  """Returns '' for an accepted value, else what is wanted."""
+  if value is None:
+    is_number = name in _INTEGERS or name in _NUMBERS
+    return 'a number' if is_number and name not in _MAY_BE_NONE else ''
+  if name in _PATHS and isinstance(value, str) and not value.strip():
+    return 'the path of a folder'
+  smallest = _INTEGERS.get(name)
+  if smallest is None:
+    for suffix, least in _STAGE_SUFFIXES.items():
+      smallest = least if name.endswith(suffix) else smallest
+  if smallest is not None and _is_plain(value):
+    if type(value) is int and smallest <= value <= _LARGEST:
+      return ''
+    return f'an integer from {smallest}'
+  if name in _NUMBERS and _is_plain(value):
+    low, high, is_open = _NUMBERS[name]
+    if (
+      _is_number(value)
+      and low <= value <= high
+      and (value > low or not is_open)
+    ):
+      return ''
+    least = f'over {low:g}' if is_open else f'at least {low:g}'
+    return f'a finite number {least}' + (
+      f', at most {high:g}' if high < math.inf else ''
+    )
+  return ''
+
+
+def _is_plain(value: object) -> bool:
+  """Returns False for references, which gin resolves later."""
+  return isinstance(value, (bool, int, float, str, list, tuple))
+
+
+def _is_number(value: object) -> bool:
+  return type(value) in (int, float) and math.isfinite(value)
+
+
+def _check_pairs(values: Mapping[str, object]) -> None:
+  steps, warmup = values.get('TRAIN_STEPS'), values.get('WARMUP_STEPS')
+  if type(steps) is int and type(warmup) is int and warmup > steps:
+    raise ConfigError(
+      f'WARMUP_STEPS is {warmup} and TRAIN_STEPS is {steps}; the warm-up must end within the '
+      'training.'
+    )
+  size, parts = values.get('BATCH_SIZE'), values.get('NUM_MICROBATCHES')
+  if type(size) is int and type(parts) is int and size % parts:
+    raise ConfigError(
+      f'BATCH_SIZE is {size}; it must be a multiple of NUM_MICROBATCHES ({parts}).'
+    )
