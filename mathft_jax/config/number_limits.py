@@ -112,8 +112,8 @@ def _wanted(name: str, value: object) -> str:
 
 
 def _is_plain(value: object) -> bool:
-  """Returns False for references, which gin resolves later."""
-  return isinstance(value, (bool, int, float, str, list, tuple))
+  """Returns False for references, which gin resolves later, and for types checked elsewhere."""
+  return isinstance(value, (bool, int, float))
 
 
 def _is_number(value: object) -> bool:

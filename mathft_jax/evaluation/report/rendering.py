@@ -6,7 +6,6 @@ text = render_markdown(report, images)
 
 import base64
 from collections.abc import Mapping
-import html as html_text
 import re
 
 from mathft_jax.evaluation.report import plots, report_tables, tables
@@ -59,7 +58,7 @@ def render_markdown(report: JsonObject, images: PlotImages) -> str:
     parts.append(tables.table_to_markdown(table))
   for name, section in report['files'].items():
     parts += [
-      f'## {name}\n',
+      f'## {tables.escape_markdown(name)}\n',
       report_tables.describe_candidate_statistics(section),
     ]
     for table in report_tables.make_file_tables(
@@ -69,7 +68,7 @@ def render_markdown(report: JsonObject, images: PlotImages) -> str:
     for image in images[name]:
       parts.append(f'![{image}](plots/{image})\n')
     for note in section['notes']:
-      parts.append(f'Note: {note}\n')
+      parts.append(f'Note: {tables.escape_markdown(note)}\n')
   return '\n'.join(parts)
 
 
@@ -83,7 +82,7 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
   for table in report_tables.make_multi_file_tables(report):
     parts.append(tables.table_to_html(table))
   for name, section in report['files'].items():
-    parts.append(f'<h2>{html_text.escape(name)}</h2>')
+    parts.append(f'<h2>{tables.escape_html(name)}</h2>')
     parts.append(
       _paragraph(report_tables.describe_candidate_statistics(section))
     )
@@ -93,7 +92,7 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
       parts.append(tables.table_to_html(table))
     for image, data in images[name].items():
       parts.append(
-        f'<img alt="{html_text.escape(image)}" src="data:image/png;base64,'
+        f'<img alt="{tables.escape_html(image)}" src="data:image/png;base64,'
         f'{base64.b64encode(data).decode()}">'
       )
     for note in section['notes']:
@@ -102,4 +101,4 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
 
 
 def _paragraph(text: str) -> str:
-  return f'<p>{html_text.escape(text)}</p>'
+  return f'<p>{tables.escape_html(text)}</p>'

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import html as html_text
 import json
+import re
 
 from etils import epath
 import numpy as np
@@ -29,6 +30,9 @@ DIFFERENCE_HEADER = (
   'p (Holm)',
   'n',
 )
+
+
+_TAG_START = re.compile(r'<(?=[A-Za-z/!?])')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +180,33 @@ def format_p_value(p: float) -> str:
   return '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
+def show_control_characters(text: str) -> str:
+  """Returns text with `\\x1b` and the like instead of characters that a terminal would obey."""
+  characters = []
+  for character in text:
+    if character.isprintable() or character == '\n':
+      characters.append(character)
+    else:
+      characters.append(ascii(character)[1:-1])
+  return ''.join(characters)
+
+
+def escape_markdown(text: str) -> str:
+  """Returns text in which HTML tags and links of data have no effect in Markdown."""
+  text = _TAG_START.sub(r'\\<', show_control_characters(text))
+  return text.replace('](', ']\\(')
+
+
+def escape_html(text: str) -> str:
+  """Returns text as HTML."""
+  return html_text.escape(show_control_characters(text))
+
+
 def table_to_markdown(table: Table) -> str:
   """Returns the table as Markdown with aligned columns; numbers are right-aligned."""
   rows = []
   for row in (table.header, *table.rows):
-    rows.append([cell.replace('|', '\\|') for cell in row])
+    rows.append(list(map(_markdown_cell, row)))
   widths = [max(map(len, column)) for column in zip(*rows)]
 
   lines = []
@@ -193,24 +219,29 @@ def table_to_markdown(table: Table) -> str:
   lines.insert(1, f'|{"|".join(rule)}|')
 
   if table.note:
-    lines.append(f'\n{table.note}')
-  return '\n'.join([f'### {table.title}', '', *lines]) + '\n'
+    lines.append(f'\n{escape_markdown(table.note)}')
+  title = _markdown_cell(table.title)
+  return '\n'.join([f'### {title}', '', *lines]) + '\n'
+
+
+def _markdown_cell(cell: str) -> str:
+  return escape_markdown(cell).replace('|', '\\|').replace('\n', ' ')
 
 
 def table_to_html(table: Table) -> str:
   """Returns the table as HTML with escaped text."""
   body = '\n'.join(_html_row(row, 'td') for row in table.rows)
   text = (
-    f'<h3>{html_text.escape(table.title)}</h3>\n<table>\n'
+    f'<h3>{escape_html(table.title)}</h3>\n<table>\n'
     f'<thead>{_html_row(table.header, "th")}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n'
   )
   if table.note:
-    text += f'<p class="note">{html_text.escape(table.note)}</p>\n'
+    text += f'<p class="note">{escape_html(table.note)}</p>\n'
   return text
 
 
 def _html_row(row: Row, tag: str) -> str:
-  cells = [f'<{tag}>{html_text.escape(cell)}</{tag}>' for cell in row]
+  cells = [f'<{tag}>{escape_html(cell)}</{tag}>' for cell in row]
   return f'<tr>{"".join(cells)}</tr>'
 
 

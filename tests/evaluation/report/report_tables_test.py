@@ -5,6 +5,7 @@ import pytest
 from mathft_jax.data import schema
 from mathft_jax.evaluation import evaluated_file, statistics, voting
 from mathft_jax.evaluation.report import rendering, report_json, report_tables
+from mathft_jax.evaluation.report.tables import escape_markdown
 from tests.evaluation.candidates import CORRECT, candidate_set
 
 SETTINGS = report_json.ReportSettings(resamples=300, draws=20)
@@ -142,7 +143,7 @@ def test_markdown_and_html_hold_every_table_and_image(section):
     rendering.render_html(whole, images),
   )
   for table in report_tables.make_file_tables('a <b>', section, settings_of()):
-    assert f'### {table.title}' in markdown
+    assert f'### {escape_markdown(table.title)}' in markdown
   assert '(plots/a_b.png)' in markdown and 'base64,cG5n' in html
   assert (
     '<b>' not in html and html.count('<table>') == html.count('</table>') > 4
