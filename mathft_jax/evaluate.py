@@ -23,6 +23,7 @@ from mathft_jax.data import schema
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation import evaluated_file
 from mathft_jax.evaluation.report import (
+  chosen_differences,
   rendering,
   report_json,
   report_tables,
@@ -44,6 +45,7 @@ def evaluate(
   candidates: Paths,
   rules: Sequence[evaluated_file.VotingRule],
   greedy_candidates: Paths | None = None,
+  compare: Sequence[str] = (),
   baseline: str = 'Maj1@N',
   confidence: float = 0.95,
   resamples: int = 10_000,
@@ -58,10 +60,13 @@ def evaluate(
   Args:
     workdir: directory of the report.
     candidates: a scored (or only graded) candidate file, or several by name. The others are
-      compared with the first, problem by problem.
+      compared with the first, problem by problem. If all names are 'EVALUATOR on GENERATOR', the
+      report has a grid of evaluators and generators.
     rules: voting rules of evaluation/voting.py, or other callables of the same kind.
     greedy_candidates: a graded file with one greedy candidate for each of the same problems, for
       Pass@1 as the paper defines it; by name if `candidates` is by name.
+    compare: differences between rows of any files on the same problems, such as
+      'tuned: RR.Top-8 - few_shot: Maj1@N'; with one file, 'W.RR - RR.All'.
     baseline: name of the row that the other rows of a file are compared with.
     confidence: coverage of every interval.
     resamples: bootstrap resamples of the problems.
@@ -77,7 +82,12 @@ def evaluate(
   def work() -> None:
     files = _by_name(candidates)
     greedy_files = _greedy_by_name(greedy_candidates, files)
-    report = _write_report(workdir, files, greedy_files, rules, settings)
+    chosen = []
+    for text in compare:
+      chosen.append(chosen_differences.parse_difference(text, list(files)))
+    report = _write_report(
+      workdir, files, greedy_files, rules, settings, chosen
+    )
     for table in report_tables.make_main_tables(report) if print_tables else []:
       print(tables.table_to_markdown(table))
     for name, section in report['files'].items():
@@ -122,14 +132,17 @@ def _write_report(
   greedy_paths: PathsByName,
   rules: Sequence[evaluated_file.VotingRule],
   settings: report_json.ReportSettings,
+  chosen: Sequence[chosen_differences.ChosenDifference],
 ) -> JsonObject:
   """Returns the contents of report.json, after writing all files unless they are up to date."""
   start = time.monotonic()
   head = _report_head(workdir, paths, greedy_paths, rules, settings)
+  head['compare'] = [_difference_text(each) for each in chosen]
   path = workdir / 'report.json'
   if path.exists():
     found = _read_report(path)
-    if head.items() <= found.items():
+    # Older reports have no `compare`.
+    if head.items() <= ({'compare': []} | found).items():
       logging.info(
         'evaluate: %s exists with the same inputs and settings', path
       )
@@ -143,7 +156,14 @@ def _write_report(
     section['notes'] += _note_outdated_graders(section['graders'])
     files[name], sections[name] = file, section
   comparisons = report_json.compare_files(files, settings)
-  report = {**head, 'comparisons': comparisons, 'files': sections}
+  report = {
+    **head,
+    'comparisons': comparisons,
+    'chosen_differences': chosen_differences.compute_differences(
+      chosen, files, settings
+    ),
+    'files': sections,
+  }
   _write_files(workdir, report, files)
   _log_throughput(workdir, files, time.monotonic() - start)
   return report
@@ -157,6 +177,10 @@ def _read_report(path: epath.Path) -> JsonObject:
     logging.warning('%s is damaged and is written again: %s', path, error)
     return {}
   return found if isinstance(found, dict) else {}
+
+
+def _difference_text(chosen: chosen_differences.ChosenDifference) -> str:
+  return ' - '.join([f'{side.file}: {side.row}' for side in chosen])
 
 
 def _report_head(

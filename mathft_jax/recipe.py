@@ -4,7 +4,8 @@
 
 The ideas of the paper, and what they are compared with:
 
-- SSFT: a generator is fine-tuned on step-by-step solutions; solution styles are compared.
+- SSFT: a generator is fine-tuned on step-by-step solutions; solution styles are compared, also
+  with the pre-trained model and demonstrations in its prompt (few-shot).
 - SCR: an evaluator is trained on the generator's graded candidates and re-ranks its test
   candidates; compared with the majority vote and with log-probabilities.
 - MTSF: the evaluator's weights are fine-tuned on solutions again; compared with a control that is
@@ -16,86 +17,29 @@ stopped, the same command resumes.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 from etils import epath
 
 from mathft_jax import measure as measure_lib
 from mathft_jax.config.bound_program import BoundProgram
-from mathft_jax.data.examples import ExampleSource
+from mathft_jax.config.recipe_stages import (
+  FewShotStage,
+  Stages,
+  TrainedModel,
+  TrainedModels,
+)
+from mathft_jax.data.examples import ExampleSource, with_candidates
 from mathft_jax.data.problem_sources import ProblemSource
 from mathft_jax.data.schema import Problem
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation import evaluated_file
-from mathft_jax.evaluation.report import paper_claims, paper_tables, tables
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stages:
-  """The programs of a recipe, which passes their work directory, inputs and seed.
-
-  Without `ssft_again` the recipe stops after SCR, without `scr` after comparing solution styles.
-
-  Attributes:
-    ssft: `train`, for MLE on solutions.
-    sample: `sample`, for N candidates of each training problem, to train evaluators on.
-    grade: `grade`, for answers, correctness and clusters.
-    sample_greedy: `sample`, for one greedy solution of each test problem (Pass@1).
-    sample_test: `sample`, for N candidates of each test problem.
-    evaluate: `evaluate`, for a report of one scored file.
-    scr: by loss, `train` for an evaluator; if empty, the recipe stops after SSFT.
-    ssft_again: `train`, the third stage, from an evaluator's weights; None: no MTSF.
-    control: `train`, from the first stage's weights for the steps of scr + ssft_again; None: none.
-    score: `score`, for S_cls of each candidate; None: generators are only measured by votes.
-    score_by_likelihood: `score`, for log p(X|P) under the control; None omits that row.
-  """
-
-  ssft: BoundProgram
-  sample: BoundProgram
-  grade: BoundProgram
-  sample_greedy: BoundProgram
-  sample_test: BoundProgram
-  evaluate: BoundProgram
-  scr: Mapping[str, BoundProgram] = dataclasses.field(default_factory=dict)
-  ssft_again: BoundProgram | None = None
-  control: BoundProgram | None = None
-  score: BoundProgram | None = None
-  score_by_likelihood: BoundProgram | None = None
-
-  def __post_init__(self):
-    if self.control and not (self.scr and self.ssft_again):
-      raise ValueError(
-        'Stages.control is set, but `scr` or `ssft_again` is not. The control takes their steps: '
-        'set both, or set control to None.'
-      )
-
-
-class TrainedModel(NamedTuple):
-  """A checkpoint, and the name of its training run's folder."""
-
-  name: str
-  checkpoint: epath.Path
-
-  @property
-  def train_steps(self) -> int:
-    return int(self.checkpoint.name)  # checkpoints are named after their steps
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedModels:
-  """The models of one run of the recipe.
-
-  Attributes:
-    generators: by solution style, the first stage.
-    evaluators: by loss, the second stage.
-    mtsf: by loss, the generator of the third stage.
-    controls: by loss, a generator trained for as many steps without an evaluator stage.
-  """
-
-  generators: dict[str, TrainedModel]
-  evaluators: dict[str, TrainedModel]
-  mtsf: dict[str, TrainedModel]
-  controls: dict[str, TrainedModel]
+from mathft_jax.evaluation import evaluated_file, rule_results
+from mathft_jax.evaluation.report import (
+  paper_claims,
+  paper_tables,
+  tables,
+  training_curves,
+)
 
 
 def recipe(
@@ -111,6 +55,7 @@ def recipe(
   compared_styles: Sequence[str] = ('terse', 'fine'),
   seeds: Sequence[int] = (0,),
   tables_name: str = 'tables',
+  num_curve_problems: int | None = None,
 ) -> epath.Path:
   """Returns the path of tables.md: the paper's tables for one run, or for several seeds.
 
@@ -128,6 +73,8 @@ def recipe(
     compared_styles: a terse and a fine-grained style, whose difference is a claim of the paper.
     seeds: of whole runs. Training, sampling and candidate selection differ; problems do not.
     tables_name: of tables.md and tables.json; with other names, parts of the paper share a workdir.
+    num_curve_problems: validation problems for the greedy accuracy of every checkpoint that the
+      training runs keep; None: the curves have only the validation loss.
   """
   workdir = epath.Path(workdir)
   _check_inputs(stages, solution_examples, main_style, evaluator_examples)
@@ -146,7 +93,12 @@ def recipe(
     )
     test_set = TestSet(run_dir, stages, problems('test'), rules, seed)
     results[seed] = evaluate_all_models(
-      test_set, models, main_style=main_style, compared_styles=compared_styles
+      test_set,
+      models,
+      pretrained=pretrained,
+      main_style=main_style,
+      compared_styles=compared_styles,
+      curve_problems=problems('validation')[: num_curve_problems or 0],
     )
     _write_tables(run_dir / tables_name, {seed: results[seed]})
   if len(seeds) > 1:
@@ -205,7 +157,7 @@ def train_mtsf(
     stages.scr[loss],
     workdir / f'scr_{loss}',
     init_from=generator.checkpoint,
-    examples=_set_candidates(evaluator_examples, graded),
+    examples=with_candidates(evaluator_examples, graded),
     seed=seed,
   )
   if stages.ssft_again is None:
@@ -278,17 +230,6 @@ def _train(
   return TrainedModel(workdir.name, train(workdir, **inputs))
 
 
-def _set_candidates(examples: Any, graded: epath.Path) -> Any:
-  """Returns the examples with their field `candidates` set, also in the parts of a mixture."""
-  names = {field.name for field in dataclasses.fields(examples)}
-  if 'candidates' in names:
-    return dataclasses.replace(examples, candidates=str(graded))
-  if 'examples' in names:
-    parts = tuple(_set_candidates(part, graded) for part in examples.examples)
-    return dataclasses.replace(examples, examples=parts)
-  return examples
-
-
 @dataclasses.dataclass(frozen=True)
 class TestSet:
   """The test problems of one run and the programs that evaluate a generator on them."""
@@ -298,6 +239,49 @@ class TestSet:
   problems: Sequence[Problem]
   rules: Sequence[evaluated_file.VotingRule]
   seed: int
+
+  def evaluate_few_shot(
+    self, style: str, stage: FewShotStage, pretrained: epath.PathLike
+  ) -> evaluated_file.EvaluatedFile:
+    """Samples the pre-trained model with demonstrations, grades and reports."""
+    folder = self.workdir / 'test' / f'few_shot_{style}'
+    candidates, greedy = measure_lib.sample_and_grade(
+      folder,
+      pretrained,
+      self.problems,
+      sample=stage.sample,
+      sample_greedy=stage.sample_greedy,
+      grade=self.stages.grade,
+      seed=self.seed,
+    )
+    self.stages.evaluate(
+      folder / 'report_vote', candidates=candidates, greedy_candidates=greedy
+    )
+    return evaluated_file.evaluate_file(candidates, self.rules, greedy)
+
+  def training_curve(
+    self, model: TrainedModel, problems: Sequence[Problem]
+  ) -> training_curves.TrainingCurve:
+    """Returns the losses of a training run, and the greedy accuracy of each kept checkpoint."""
+    losses = training_curves.read_validation_losses(self.workdir / model.name)
+    greedy = {}
+    for step in sorted(losses) if problems else []:
+      checkpoint = model.checkpoint.parent / str(step)
+      if not checkpoint.exists():
+        continue
+      folder = self.workdir / 'curves' / model.name / str(step)
+      candidates = self.stages.sample_greedy(
+        folder / 'greedy',
+        checkpoint=checkpoint,
+        problems=problems,
+        seed=self.seed,
+      )
+      graded = self.stages.grade(folder / 'graded', candidates=candidates)
+      sets, _ = evaluated_file.read_gradable_sets_and_notes(graded)
+      greedy[step] = rule_results.greedy_correctness(sets, sets)
+    return training_curves.TrainingCurve(
+      model.name, model.train_steps, losses, greedy
+    )
 
   def evaluate(
     self,
@@ -342,12 +326,17 @@ def evaluate_all_models(
   test_set: TestSet,
   models: TrainedModels,
   *,
+  pretrained: epath.PathLike,
   main_style: str,
   compared_styles: Sequence[str],
+  curve_problems: Sequence[Problem] = (),
 ) -> paper_claims.RecipeResults:
   """Evaluates every generator on the test problems, with the evaluators that the tables need."""
   stages, start = test_set.stages, models.generators[main_style]
 
+  few_shot = {}
+  for style, stage in stages.few_shot.items():
+    few_shot[style] = test_set.evaluate_few_shot(style, stage, pretrained)
   scored_by_control = None
   if models.controls and stages.score and stages.score_by_likelihood:
     control = next(iter(models.controls.values()))
@@ -366,8 +355,16 @@ def evaluate_all_models(
     if loss in models.controls:
       controls[loss] = test_set.evaluate(models.controls[loss], *inputs)
 
+  curves = []
+  for model in models.all_distinct():
+    curve = test_set.training_curve(model, curve_problems)
+    if curve.losses:
+      curves.append(curve)
+
   return paper_claims.RecipeResults(
     generators=generators,
+    few_shot=few_shot,
+    curves=curves,
     main_style=main_style,
     plain_style=compared_styles[0],
     fine_style=compared_styles[1],

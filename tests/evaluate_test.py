@@ -308,3 +308,89 @@ def test_nothing_has_an_answer(tmp_path):
   )
   rows = json.loads(path.read_text())['files']['graded']['accuracies']
   assert all(row['mean'] == 0 for row in rows)
+
+
+def test_any_row_of_a_file_is_compared_with_any_row_of_another(tmp_path):
+  tuned = scored_file(tmp_path / 'tuned.jsonl', seed=1)
+  few_shot = scored_file(tmp_path / 'few_shot.jsonl', seed=2, problems=10)
+  path = run(
+    tmp_path / 'out',
+    candidates={'tuned': tuned, 'few_shot': few_shot},
+    compare=('tuned: RR.Top-2 - few_shot: Maj1@5',),
+  )
+  (entry,) = json.loads(path.read_text())['chosen_differences']
+  by_rule = {}
+  for file, rule in ((tuned, voting.Rerank(2)), (few_shot, voting.Majority())):
+    chosen = [rule(each) for each in schema.read_candidate_sets(file)[:10]]
+    by_rule[rule] = sum(bool(each and each.is_correct) for each in chosen)
+  a, b = by_rule.values()
+  assert entry['n'] == 10 and a != b
+  assert entry['mean'] == pytest.approx((a - b) / 10)
+  assert entry['a_better'] - entry['b_better'] == a - b
+  table = (path.parent / 'report.md').read_text()
+  assert '| tuned: RR.Top-2 - few_shot: Maj1@5 ' in table
+
+
+def test_rows_of_one_file_are_compared_without_its_name(tmp_path):
+  path = run(
+    tmp_path / 'out',
+    candidates=scored_file(tmp_path / 'scored.jsonl'),
+    compare=('W.RR - RR.All',),
+  )
+  report = json.loads(path.read_text())
+  (entry,) = report['chosen_differences']
+  (same,) = [
+    each
+    for each in report['files']['scored']['differences']
+    if {each['a'], each['b']} == {'W.RR', 'RR.All'}
+  ]
+  assert abs(entry['mean']) == abs(same['mean']) > 0
+  assert entry['p_value'] == same['p_value']
+
+
+@pytest.mark.parametrize(
+  'compare, message',
+  [
+    ('tuned: RR.All', "wanted 'file: row - file: row'"),
+    ('tuned: RR.All - other: Maj1@N', r"\('other', 'Maj1@N'\)"),
+    ('tuned: RR.All - few_shot: Maj1@64', "has no row 'Maj1@64'"),
+  ],
+)
+def test_a_wrong_comparison_is_an_error(tmp_path, compare, message):
+  files = {
+    name: scored_file(tmp_path / f'{name}.jsonl')
+    for name in ('tuned', 'few_shot')
+  }
+  with pytest.raises(ValueError, match=message):
+    run(tmp_path / 'out', candidates=files, compare=(compare,))
+
+
+def test_files_named_evaluator_on_generator_form_a_grid(tmp_path, capsys):
+  files = {
+    name: scored_file(tmp_path / f'{seed}.jsonl', seed)
+    for seed, name in enumerate(
+      ('small on small', 'large on small', 'large on large')
+    )
+  }
+  run(tmp_path / 'out', candidates=files)
+  text = capsys.readouterr().out
+  assert 'RR.Top-2: evaluators x generators' in text
+  header, _, baseline, small, large = text.partition(
+    '### RR.All: evaluators x generators\n\n'
+  )[2].splitlines()[:5]
+  assert 'candidates of small | candidates of large' in ' '.join(header.split())
+  accuracies = [
+    np.mean(
+      [
+        voting.Rerank()(each).is_correct
+        for each in schema.read_candidate_sets(path)
+      ]
+    )
+    for path in files.values()
+  ]
+  cells = [row.split('|')[2:4] for row in (small, large)]
+  assert cells[0][0].split()[0] == f'{100 * accuracies[0]:.1f}'
+  assert cells[0][1].strip() == '-'
+  assert cells[1][0].split()[0] == f'{100 * accuracies[1]:.1f}'
+  assert cells[1][1].split()[0] == f'{100 * accuracies[2]:.1f}'
+  assert 'Maj1@N' in baseline

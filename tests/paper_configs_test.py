@@ -261,11 +261,9 @@ def test_demonstrations_differ_in_style_alone_and_are_of_training_problems():
 
 
 def shots(style):
-  from mathft_jax.data import prompt_templates
-
   gin.clear_config()
   gin.parse_config((CONFIGS / 'demonstrations' / f'{style}.gin').read_text())
-  found = gin.get_bindings(prompt_templates.Template)['shots']
+  found = gin.query_parameter(f'%{style.upper()}_DEMONSTRATIONS')
   gin.clear_config()
   return found
 

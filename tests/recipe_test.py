@@ -1,6 +1,7 @@
 """Tests of the recipe: inputs of each stage, shared stages, resuming, and tables."""
 
 import dataclasses
+import json
 import random
 
 from etils import epath
@@ -74,7 +75,8 @@ class Fakes:
       if path.exists():
         return path
       self._begin('sample', workdir, checkpoint=checkpoint)
-      rng = random.Random(f'{checkpoint.parent.parent.name} {count} {seed}')
+      folder = epath.Path(checkpoint).parent.parent.name
+      rng = random.Random(f'{folder} {count} {seed}')
 
       def solution(problem):
         return schema.Candidate(
@@ -261,10 +263,8 @@ def test_partial_recipes_write_the_tables_of_their_stages(
     for line in text.splitlines()
     if line.startswith('### ')
   ]
-  expected = [*tables, 'What shows and what does not']
-  assert [
-    title.removesuffix(' (not in the paper)') for title in titles
-  ] == expected
+  shown = [title.removesuffix(' (not in the paper)') for title in titles]
+  assert [*dict.fromkeys(shown)] == [*tables, 'What shows and what does not']
   assert all(claim in text for claim in claims)
   made = {what for what, _, _ in fakes.calls}
   gone = {'ssft_again': 'again'}
@@ -325,15 +325,86 @@ def test_an_unknown_style_is_an_error_before_any_stage(tmp_path):
   assert not fakes.calls
 
 
-def test_verdicts_need_an_interval_that_excludes_zero():
-  def finding(low, high):
-    difference = statistics.PairedDifference(
-      0.1, low, high, 9, 1, 0, 0.5, 'mcnemar'
-    )
-    return paper_claims.Finding('a - b', difference, None).verdict
+@pytest.mark.parametrize(
+  'low, high, p_adjusted, verdict',
+  [
+    (0.01, 0.2, 0.01, 'shows'),
+    (0.01, 0.2, 0.06, 'unclear'),
+    (-0.01, 0.2, 0.04, 'unclear'),
+    (-0.01, 0.2, 0.3, 'does not show'),
+    (-0.2, -0.01, 0.06, 'unclear'),
+    (-0.2, -0.01, 0.01, 'reversed'),
+  ],
+)
+def test_a_verdict_needs_interval_and_adjusted_p_value(
+  low, high, p_adjusted, verdict
+):
+  difference = statistics.PairedDifference(
+    (low + high) / 2, low, high, 9, 1, 0, 0.01, 'mcnemar'
+  )
+  found = paper_claims.Finding('a - b', 'SCR', difference, None, p_adjusted)
+  assert found.verdict == verdict
 
-  assert [finding(0.01, 0.2), finding(-0.01, 0.2), finding(-0.2, -0.01)] == [
-    'shows',
-    'does not show',
-    'reversed',
+
+def test_the_pre_trained_model_is_compared_with_the_tuned_one(tmp_path):
+  fakes = Fakes()
+  few_shot = recipe.FewShotStage(
+    sample=fakes.sample(8), sample_greedy=fakes.sample(1)
+  )
+  stages = dataclasses.replace(
+    fakes.stages(), few_shot={'terse': few_shot, 'fine': few_shot}
+  )
+  text = run(tmp_path, fakes, stages=stages).read_text()
+  sampled = {
+    str(given['checkpoint'])
+    for what, _, given in fakes.calls
+    if what == 'sample'
+  }
+  assert 'base' in sampled
+  assert (tmp_path / 'test/few_shot_fine/graded/graded.jsonl').exists()
+  for row in (
+    'pre-trained, few-shot terse',
+    'Maj1@N: SSFT fine - few-shot terse',
+    'SCR margin RR.Top-2 - few-shot fine Maj1@N',
+  ):
+    assert f'| {row} ' in text
+
+
+def test_curves_have_the_loss_and_the_accuracy_of_kept_checkpoints(tmp_path):
+  fakes = Fakes()
+
+  def ssft(workdir, *, init_from, examples, seed):
+    for step in (10, 30):
+      (workdir / 'checkpoints' / str(step)).mkdir(parents=True, exist_ok=True)
+    lines = [
+      {'step': step, 'split': split, 'loss': loss}
+      for step, split, loss in (
+        (10, 'train', 9.0),
+        (10, 'validation', 2.0),
+        (20, 'validation', 1.0),
+        (30, 'validation', 1.5),
+      )
+    ]
+    text = '\n'.join(json.dumps(line) for line in lines)
+    (workdir / 'metrics.jsonl').write_text(text)
+    return workdir / 'checkpoints' / '10'
+
+  stages = dataclasses.replace(fakes.stages(), ssft=ssft)
+  text = run(tmp_path, fakes, stages=stages, num_curve_problems=5).read_text()
+  rows = [
+    [cell.strip() for cell in line.split('|')[1:-1]]
+    for line in text.splitlines()
+    if line.startswith('| ssft_fine ')
   ]
+  assert [(step, loss) for _, step, loss, *_ in rows] == [
+    ('10', '2.0000'),
+    ('20', '1.0000'),
+    ('30', '1.5000'),
+  ]
+  sets = schema.read_candidate_sets(
+    tmp_path / 'curves/ssft_fine/30/graded/graded.jsonl'
+  )
+  correct = sum(bool(each.candidates[0].is_correct) for each in sets)
+  assert rows[2][3].split()[0] == f'{100 * correct / 5:.1f}'
+  assert [row[4] for row in rows] == ['5', '-', '5']
+  assert [row[5] for row in rows] == ['handed over', '', '']

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import logging
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from etils import epath
 import numpy as np
 
 from mathft_jax.data import (
@@ -220,6 +221,22 @@ class MixedExamples:
       [len(examples) for examples in examples_by_source],
     )
     return mixed
+
+
+def with_candidates(examples: Any, path: epath.PathLike) -> Any:
+  """Returns an example source with its field `candidates` set, also in the parts of a mixture.
+
+  A source without such a field is returned unchanged.
+  """
+  names = {field.name for field in dataclasses.fields(examples)}
+  if 'candidates' in names:
+    return dataclasses.replace(examples, candidates=str(path))
+  if 'examples' in names:
+    parts = []
+    for part in examples.examples:
+      parts.append(with_candidates(part, path))
+    return dataclasses.replace(examples, examples=tuple(parts))
+  return examples
 
 
 def make_solution_example(

@@ -69,12 +69,13 @@ def evaluate_rules(
 
   Args:
     candidate_sets: graded problems.
-    rules: the voting rules; their names must differ.
+    rules: the voting rules; their names must differ. Equal rules count once.
     greedy: one greedy candidate for each of the same problems; None omits its row.
 
   Raises:
     ValueError: two rules have the same name, or `greedy` has other problems.
   """
+  rules = tuple(dict.fromkeys(rules))
   _check_names(rules)
   results = []
   if greedy is not None:

@@ -46,12 +46,22 @@ def test_results_have_their_kind():
   }
 
 
+class OtherWeightedVote(voting.WeightedVote):
+  """Another rule under the same name."""
+
+
 def test_two_rules_with_the_same_name_are_an_error():
   with pytest.raises(ValueError, match=r"\['W.RR'\] occur more than once"):
     rows_of(
       [candidate_set([(CORRECT, 0.5)])],
-      [voting.WeightedVote(), voting.WeightedVote()],
+      [voting.WeightedVote(), OtherWeightedVote()],
     )
+
+
+def test_equal_rules_count_once():
+  rules = [voting.WeightedVote(), voting.WeightedVote()]
+  rows, _ = rows_of([candidate_set([(CORRECT, 0.5)])], rules)
+  assert list(rows).count('W.RR') == 1
 
 
 def test_unscored_files_omit_rules_that_need_scores_with_a_note():

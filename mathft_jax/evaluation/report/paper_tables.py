@@ -11,25 +11,31 @@ import numpy as np
 from mathft_jax.data.schema import Candidate
 from mathft_jax.evaluation import auc, rule_results, voting
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
-from mathft_jax.evaluation.report import tables
+from mathft_jax.evaluation.report import tables, training_curves
 from mathft_jax.evaluation.report.paper_claims import (
   MAJORITY_ROW,
+  MTSF_GROUP,
   PASS_N_ROW,
   REVERSED,
+  SCR_GROUP,
   SHOWS,
+  SSFT_GROUP,
+  UNCLEAR,
   Finding,
   RecipeResults,
   check_paper_claims,
+  display_name,
   reranked_rows,
 )
 
 Columns = dict[str, np.ndarray]  # row name -> values_P
 GENERATOR_ROWS = (rule_results.GREEDY_ROW, MAJORITY_ROW, PASS_N_ROW)
 FINDINGS_TITLE = 'What shows and what does not'
+GROUPS = (SSFT_GROUP, SCR_GROUP, MTSF_GROUP)
 
 
 def make_paper_tables(results: RecipeResults) -> list[tables.Table]:
-  """Returns tables of SSFT by style, SCR by loss, MTSF, MTSF + SCR, and the findings."""
+  """Returns tables of SSFT by style, SCR by evaluator, MTSF, curves, and the findings by group."""
   made = [_ssft_table(results)]
   if results.evaluators:
     made += [_scr_table(results), _auc_table(results)]
@@ -37,9 +43,13 @@ def make_paper_tables(results: RecipeResults) -> list[tables.Table]:
     made.append(_mtsf_table(results))
   if results.evaluators and results.mtsf:
     made.append(_mtsf_scr_table(results))
+  if results.curves:
+    made.append(training_curves.make_curves_table(results.curves))
   findings = check_paper_claims(results)
-  if findings:
-    made.append(make_findings_table(findings))
+  for group in GROUPS:
+    of_group = [finding for finding in findings if finding.group == group]
+    if of_group:
+      made.append(make_findings_table(of_group))
   return made
 
 
@@ -65,8 +75,9 @@ def make_tables_over_seeds(
   if body:
     header = ('a - b', *tables.seed_columns(seeds), 'mean', 'paper', 'shows in')
     note = (
-      'Percentage points with the 95% paired bootstrap interval of each run. "shows '
-      'in" counts the runs whose interval lies above zero (below zero: reversed). '
+      'Percentage points with the 95% paired bootstrap interval of each run. "shows in" counts '
+      'the runs whose interval lies above zero with an adjusted p below 0.05 (Holm, over the '
+      'claims of a table of that run); reversed: below zero; unclear: interval and p disagree. '
       '"paper" is PaLM 2-L on 500 problems.'
     )
     made.append(tables.Table(FINDINGS_TITLE, header, tuple(body), note))
@@ -77,6 +88,7 @@ def accuracies_by_row(results: RecipeResults) -> dict[str, float]:
   """Returns the accuracy of everything evaluated, by 'model: row'."""
   models = {}
   for prefix, files in (
+    ('few-shot {}', results.few_shot),
     ('SSFT {}', results.generators),
     ('SCR {}', results.evaluators),
     ('control, SCR {}', results.controls),
@@ -94,7 +106,9 @@ def _named(
   pattern: str, files: Mapping[str, EvaluatedFile]
 ) -> dict[str, EvaluatedFile]:
   """Returns the files under names made from a pattern and their keys (a style or a loss)."""
-  return {pattern.format(key): file for key, file in files.items()}
+  return {
+    pattern.format(display_name(key)): file for key, file in files.items()
+  }
 
 
 def _in_all(mappings: Sequence[Mapping[str, object]]) -> list[str]:
@@ -113,8 +127,9 @@ def _claim_row(findings: Sequence[Finding]) -> tables.Row:
   """Returns one claim over the seeds."""
   verdicts = [finding.verdict for finding in findings]
   shows_in = f'{verdicts.count(SHOWS)} of {len(findings)}'
-  if REVERSED in verdicts:
-    shows_in += f' (reversed in {verdicts.count(REVERSED)})'
+  for verdict in (REVERSED, UNCLEAR):
+    if verdict in verdicts:
+      shows_in += f' ({verdict} in {verdicts.count(verdict)})'
   points = [tables.format_points(finding.difference) for finding in findings]
   mean = np.mean([finding.difference.mean for finding in findings])
   return (
@@ -131,7 +146,11 @@ def _signed(points: float | None) -> str:
 
 
 def make_findings_table(findings: Sequence[Finding]) -> tables.Table:
-  """Returns a row per claim: points with interval, p, the paper's points, the verdict."""
+  """Returns a row per claim: points with interval, p, the paper's points, the verdict.
+
+  Args:
+    findings: of one group, which the title names.
+  """
   body = []
   for finding in findings:
     body.append(
@@ -139,29 +158,34 @@ def make_findings_table(findings: Sequence[Finding]) -> tables.Table:
         finding.claim,
         tables.format_points(finding.difference),
         tables.format_p_value(finding.difference.p_value),
+        tables.format_p_value(finding.p_adjusted),
         _signed(finding.paper_points),
         finding.verdict,
       )
     )
   return tables.Table(
-    FINDINGS_TITLE,
-    ('a - b', 'points', 'p', 'paper', 'in this run'),
+    f'{FINDINGS_TITLE}: {findings[0].group}',
+    ('a - b', 'points', 'p', 'p (Holm)', 'paper', 'in this run'),
     tuple(body),
-    'Paired on the same problems: bootstrap interval and exact McNemar test. "paper" is PaLM 2-L '
-    'on 500 problems, where its own intervals are about +-4 points; - where it has no number.',
+    'Paired on the same problems: bootstrap interval and exact McNemar test, plain and adjusted '
+    'for the rows of this table. Shows: interval above zero and adjusted p below 0.05; reversed: '
+    'below zero and the same; unclear: only one of both. "paper" is PaLM 2-L on 500 problems, '
+    'where its own intervals are about +-4 points; - where it has no number.',
   )
 
 
 def _ssft_table(results: RecipeResults) -> tables.Table:
-  rows = _select_all(_named('SSFT {}', results.generators), GENERATOR_ROWS)
-  return tables.make_accuracy_table('SSFT: solution styles', rows)
+  models = _named('pre-trained, few-shot {}', results.few_shot)
+  models |= _named('SSFT {}', results.generators)
+  title = 'SSFT: solution styles'
+  return tables.make_accuracy_table(title, _select_all(models, GENERATOR_ROWS))
 
 
 def _scr_table(results: RecipeResults) -> tables.Table:
   """Returns every rule on the same candidates, with each evaluator and with the controls."""
   rows = {}
   for loss, file in results.evaluators.items():
-    rows[f'evaluator, {loss}'] = _rule_columns(file)
+    rows[f'SCR {display_name(loss)}'] = _rule_columns(file)
   values = next(iter(results.evaluators.values())).values()
   rows["generator's log-prob"] = _with_suffix(values, ' by log-prob')
   control = results.scored_by_control
@@ -183,7 +207,7 @@ def _auc_table(results: RecipeResults) -> tables.Table:
   """Returns how well each evaluator separates correct from incorrect candidates."""
   scorers = []
   for loss, file in results.evaluators.items():
-    scorers.append((f'evaluator, {loss}', file, voting.ranking_key))
+    scorers.append((f'SCR {display_name(loss)}', file, voting.ranking_key))
   generator = next(iter(results.evaluators.values()))
   candidates = rule_results.all_candidates(generator.candidate_sets)
   if None not in map(_log_prob_of, candidates):

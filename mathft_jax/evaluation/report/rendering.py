@@ -54,7 +54,7 @@ def render_plots(report: JsonObject) -> PlotImages:
 def render_markdown(report: JsonObject, images: PlotImages) -> str:
   """Returns the whole report; it links to the images in the folder plots/."""
   parts = ['# Report\n', READING_GUIDE]
-  for table in report_tables.make_multi_file_tables(report):
+  for table in report_tables.make_overall_tables(report):
     parts.append(tables.table_to_markdown(table))
   for name, section in report['files'].items():
     parts += [
@@ -79,7 +79,7 @@ def render_html(report: JsonObject, images: PlotImages) -> str:
     '<h1>Report</h1>',
     _paragraph(READING_GUIDE),
   ]
-  for table in report_tables.make_multi_file_tables(report):
+  for table in report_tables.make_overall_tables(report):
     parts.append(tables.table_to_html(table))
   for name, section in report['files'].items():
     parts.append(f'<h2>{tables.escape_html(name)}</h2>')

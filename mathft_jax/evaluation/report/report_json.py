@@ -348,6 +348,26 @@ def _known_scores(candidate_sets: Sequence[CandidateSet]) -> list[float]:
   return [each.score for each in candidates if each.score is not None]
 
 
+def difference_to_json(difference: statistics.PairedDifference) -> JsonObject:
+  """Returns a paired difference as it is stored in report.json."""
+  return _to_json(difference)
+
+
+def difference_from_json(entry: JsonObject) -> statistics.PairedDifference:
+  """Returns a paired difference of report.json; other fields are ignored."""
+  names = [
+    each.name for each in dataclasses.fields(statistics.PairedDifference)
+  ]
+  return statistics.PairedDifference(**{name: entry[name] for name in names})
+
+
+def estimate_from_json(entry: JsonObject) -> statistics.Estimate:
+  """Returns an accuracy of report.json; other fields are ignored."""
+  return statistics.Estimate(
+    entry['mean'], entry['low'], entry['high'], entry['n']
+  )
+
+
 def _to_json(
   numbers: statistics.Estimate | statistics.PairedDifference,
 ) -> JsonObject:

@@ -7,27 +7,35 @@ from collections.abc import Mapping, Sequence
 import operator
 
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_json import JsonObject
+from mathft_jax.evaluation.report import evaluator_grid, tables
+from mathft_jax.evaluation.report.report_json import (
+  JsonObject,
+  difference_from_json,
+  estimate_from_json,
+)
 from mathft_jax.evaluation.report.tables import Table
 
 
 def make_main_tables(report: JsonObject) -> list[Table]:
   """Returns the tables to print: the rules of one file, or several files side by side."""
-  side_by_side = make_multi_file_tables(report)
-  if side_by_side:
-    return side_by_side
-  made = []
+  made = make_overall_tables(report)
+  if len(report['files']) > 1:
+    return made
   for name, section in report['files'].items():
-    made.append(make_rules_table(name, section, report['settings']))
+    made.insert(0, make_rules_table(name, section, report['settings']))
   return made
 
 
-def make_multi_file_tables(report: JsonObject) -> list[Table]:
-  """Returns the files side by side and their differences; an empty list for one file."""
-  if len(report['files']) < 2:
-    return []
-  return [make_accuracy_grid(report), *_comparison_table(report)]
+def make_overall_tables(report: JsonObject) -> list[Table]:
+  """Returns the files side by side, their differences and grid, and the chosen differences."""
+  made = []
+  if len(report['files']) > 1:
+    made += [make_accuracy_grid(report), *_comparison_table(report)]
+  return [
+    *made,
+    *evaluator_grid.make_grid_tables(report),
+    *_chosen_differences_table(report),
+  ]
 
 
 def make_accuracy_grid(report: JsonObject) -> Table:
@@ -54,7 +62,7 @@ def _percent_by_name(entries: Sequence[JsonObject]) -> dict[str, str]:
 
 
 def _percent(entry: JsonObject | None) -> str:
-  return tables.format_percent(_estimate(entry)) if entry else '-'
+  return tables.format_percent(estimate_from_json(entry)) if entry else '-'
 
 
 def _holm(entries: Sequence[JsonObject]) -> list[float]:
@@ -73,7 +81,7 @@ def make_rules_table(
   ]
   difference_cells = {}
   for entry, p in zip(to_baseline, _holm(to_baseline)):
-    row = tables.format_difference_row('', _difference(entry), p)
+    row = tables.format_difference_row('', difference_from_json(entry), p)
     difference_cells[entry['a']] = row[1:5]
 
   body = []
@@ -125,6 +133,17 @@ def _comparison_table(report: JsonObject) -> list[Table]:
   )
 
 
+def _chosen_differences_table(report: JsonObject) -> list[Table]:
+  """Returns the differences that were asked for; an empty list if there are none."""
+  entries = report.get('chosen_differences', [])
+  names = []
+  for entry in entries:
+    a, b = entry['a'], entry['b']
+    names.append(f'{a["file"]}: {a["row"]} - {b["file"]}: {b["row"]}')
+  note = tables.difference_note(report['settings']['confidence'])
+  return _difference_table('Chosen differences', names, entries, note)
+
+
 def _difference_table(
   title: str,
   names: Sequence[str],
@@ -135,7 +154,9 @@ def _difference_table(
     return []
   body = []
   for name, entry, p in zip(names, entries, _holm(entries)):
-    body.append(tables.format_difference_row(name, _difference(entry), p))
+    body.append(
+      tables.format_difference_row(name, difference_from_json(entry), p)
+    )
   return [Table(title, tables.DIFFERENCE_HEADER, tuple(body), note)]
 
 
@@ -288,25 +309,6 @@ def _sample_count(section: JsonObject) -> str:
 def _with_sample_count(name: str, section: JsonObject) -> str:
   """Returns the row's name with the number of candidates for N, as in the paper: Maj1@64."""
   return name.replace('@N', f'@{_sample_count(section)}')
-
-
-def _estimate(entry: JsonObject) -> statistics.Estimate:
-  return statistics.Estimate(
-    entry['mean'], entry['low'], entry['high'], entry['n']
-  )
-
-
-def _difference(entry: JsonObject) -> statistics.PairedDifference:
-  return statistics.PairedDifference(
-    entry['mean'],
-    entry['low'],
-    entry['high'],
-    entry['n'],
-    entry['a_better'],
-    entry['b_better'],
-    entry['p_value'],
-    entry['test'],
-  )
 
 
 def interval_note(settings: JsonObject) -> str:

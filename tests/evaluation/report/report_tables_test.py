@@ -111,14 +111,13 @@ def test_several_files_share_one_grid(tmp_path, section):
     'comparisons': [],
     'settings': settings_of(),
   }
-  (grid,) = report_tables.make_multi_file_tables(whole)
+  (grid,) = report_tables.make_overall_tables(whole)
   assert grid.header[:3] == ('', 'Pass@1 (mean of samples)', 'Maj1@N')
   assert [row[0] for row in grid.rows] == ['a', 'b'] and grid.rows[1][
     -1
   ] == '50'
   assert (
-    report_tables.make_multi_file_tables({**whole, 'files': {'a': section}})
-    == []
+    report_tables.make_overall_tables({**whole, 'files': {'a': section}}) == []
   )
 
 
