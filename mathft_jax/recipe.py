@@ -65,16 +65,14 @@ def recipe(
     stages: the programs.
     problems: a source of problems; the evaluators are trained on the splits 'train' and
       'validation', all numbers in the tables are of the split 'test'.
-    solution_examples: by solution style, the training examples of the generators.
+    solution_examples: by solution style, the examples of the generators.
     main_style: the style whose generator continues to SCR and MTSF.
     rules: the voting rules of the tables.
-    evaluator_examples: by loss, the training examples of the evaluator; their field `candidates`
-      is set by the recipe.
+    evaluator_examples: by loss, for the evaluator; the recipe sets their field `candidates`.
     compared_styles: a terse and a fine-grained style, whose difference is a claim of the paper.
-    seeds: of whole runs. Training, sampling and candidate selection differ; problems do not.
+    seeds: of whole runs; problems are the same.
     tables_name: of tables.md and tables.json; with other names, parts of the paper share a workdir.
-    num_curve_problems: validation problems for the greedy accuracy of every checkpoint that the
-      training runs keep; None: the curves have only the validation loss.
+    num_curve_problems: validation problems for the greedy accuracy of kept checkpoints, or None.
   """
   workdir = epath.Path(workdir)
   _check_inputs(stages, solution_examples, main_style, evaluator_examples)

@@ -44,7 +44,7 @@ def problems(split):
       str(i + 1),
       split=split,
     )
-    for i in range(20)
+    for i in range(80)
   ]
 
 

@@ -30,7 +30,7 @@ TOP_ROW = re.compile(r'RR\.Top-\d+')
 LOG_PROB_VOTE_ROW = 'W.RR by log-prob'
 UNSCORED_ROWS = (rule_results.GREEDY_ROW, MAJORITY_ROW)
 
-# PaLM 2-L on MATH's 500 (2310.10047): percentage points, from its tables 2, 4, 6 and 7. An evaluator
+# PaLM 2-L on MATH's 500 (2310.10047): percentage points, tables 2, 4, 6 and 7. An evaluator
 # is 'margin' or 'xent'; variants that the paper does not have ('margin_mixed') have no number.
 PAPER_DIFFERENCES = {
   ('few_shot', 'plain', rule_results.GREEDY_ROW): 35.6 - 33.4,
