@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
+from typing import TypeVar
 
 from mathft_jax import grading
 from mathft_jax.data import schema
@@ -37,6 +38,7 @@ class ReferenceText:
 
 
 Text = SolutionText | ReferenceText
+_Text = TypeVar('_Text', SolutionText, ReferenceText)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +178,11 @@ def _has_hits(graded: GradedText) -> bool:
 
 
 def _grade_texts(
-  function: Callable[[Text], GradedText],
-  texts: Sequence[Text],
+  function: Callable[[_Text], GradedText],
+  texts: Sequence[_Text],
   pool: worker_pool.WorkerPool | None,
   deadline_s: float,
-) -> dict[Text, GradedText]:
+) -> dict[_Text, GradedText]:
   """Returns `function(text)` by text, in workers under limits if there is a pool."""
   if pool is None:
     return dict(zip(texts, map(function, texts)))
