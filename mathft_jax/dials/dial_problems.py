@@ -27,7 +27,7 @@ import pathlib
 
 import numpy as np
 
-from mathft_jax.data import schema, vocabularies
+from mathft_jax.data import problem_sources, schema, vocabularies
 
 NUM_POSITIONS = 16
 LARGEST_TURN = 10
@@ -256,6 +256,18 @@ def hash_bucket(dials: Dials) -> int:
     for number in (dial.start, *dial.turns):
       key = key * 37 + number + LARGEST_TURN
   return (key * 0x9E3779B97F4A7C15 % 2**64) >> 61
+
+
+def select_demonstrations(
+  problems: DialProblems, count: int = 4
+) -> tuple[tuple[str, str], ...]:
+  """Returns demonstrations for `Template.shots` from the training problems.
+
+  A space starts each solution: the base's prompt is the question without one, and words are
+  separated by spaces.
+  """
+  chosen = problem_sources.select_demonstrations(problems, count)
+  return tuple((question, f' {solution}') for question, solution in chosen)
 
 
 def base_weights_path() -> str:
