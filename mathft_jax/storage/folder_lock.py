@@ -58,6 +58,8 @@ class FolderLock:
     self._is_remote = local_and_remote_paths.is_remote(folder)
     self._on_lost = on_lost
     self._released = threading.Event()
+    # A renewal that overlaps with the release would create the deleted file again.
+    self._mutex = threading.RLock()
     self._owner = uuid.uuid4().hex
     self._holder: dict[str, object] = {
       'owner': self._owner,
@@ -95,11 +97,12 @@ class FolderLock:
   def release(self) -> None:
     """Deletes the lock file, if it is still that of this lock."""
     self._released.set()
-    try:
-      if self._is_mine(self._read()):
-        self._path.unlink(missing_ok=True)
-    except OSError as error:
-      logging.warning('%s cannot be deleted: %s', self._path, error)
+    with self._mutex:
+      try:
+        if self._is_mine(self._read()):
+          self._path.unlink(missing_ok=True)
+      except OSError as error:
+        logging.warning('%s cannot be deleted: %s', self._path, error)
 
   def _contents(self, renewals: int = 0) -> bytes:
     return json.dumps(self._holder | {'renewals': renewals}).encode() + b'\n'
@@ -188,18 +191,29 @@ class FolderLock:
     while not self._released.wait(RENEW_S):
       renewals += 1
       try:
-        found = self._read()
-        if found is None:
-          self._create()  # someone has deleted the file
-        elif not self._is_mine(found):
-          self._on_lost(self._refusal(_parse(found)))
-          return
-        elif self._is_remote:
-          self._path.write_bytes(self._contents(renewals))
-        else:
-          os.utime(self._path)  # needs no space on the disk
+        other = self._renew(renewals)
       except Exception as error:  # noqa: BLE001 (each client raises its own exceptions)
         logging.warning('%s cannot be renewed: %s', self._path, error)
+        continue
+      if other is not None:
+        self._on_lost(self._refusal(_parse(other)))
+        return
+
+  def _renew(self, renewals: int) -> Version | None:
+    """Renews the lock file; returns it instead if it is another process's."""
+    with self._mutex:
+      if self._released.is_set():
+        return None
+      found = self._read()
+      if found is None:
+        self._create()  # someone has deleted the file
+      elif not self._is_mine(found):
+        return found
+      elif self._is_remote:
+        self._path.write_bytes(self._contents(renewals))
+      else:
+        os.utime(self._path)  # needs no space on the disk
+      return None
 
 
 def _create_object(path: str, contents: bytes) -> bool:

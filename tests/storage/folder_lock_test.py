@@ -21,14 +21,19 @@ lock.acquire()
 print('held', flush=True)
 time.sleep(100)
 """
+MADE = []
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def made_locks(monkeypatch):
+  """Makes all waits short, and releases the locks that a test has made."""
   monkeypatch.setattr(folder_lock, 'RENEW_S', 0.2)
   monkeypatch.setattr(folder_lock, 'STALE_S', 1.5)
   monkeypatch.setattr(folder_lock, 'POLL_S', 0.05)
   monkeypatch.setattr(folder_lock, 'SETTLE_S', 0.1)
+  yield
+  while MADE:
+    MADE.pop().release()
 
 
 @pytest.fixture(params=['disk', 'bucket'])
@@ -40,7 +45,9 @@ def folder(request, tmp_path):
 
 def make_lock(folder, lost=None):
   on_lost = [].append if lost is None else lost.append
-  return folder_lock.FolderLock(folder, program='score', on_lost=on_lost)
+  lock = folder_lock.FolderLock(folder, program='score', on_lost=on_lost)
+  MADE.append(lock)
+  return lock
 
 
 def on_another_machine(lock):
@@ -146,6 +153,26 @@ def test_a_holder_that_has_lost_its_lock_is_stopped(folder):
   assert 'is in use by another run: process 123 on node7' in lost[0]
   lock.release()
   assert (folder / 'run.lock').exists()  # it is the other one's
+
+
+def test_a_renewal_during_the_release_does_not_create_the_file_again(folder):
+  lock = make_lock(folder)
+  lock.acquire()
+  read = lock._read
+  reads = []
+
+  def slow_read():
+    found = read()
+    reads.append(found)
+    time.sleep(0.3)
+    return found
+
+  lock._read = slow_read
+  while not reads:  # the thread has read the file and renews it soon
+    time.sleep(0.01)
+  lock.release()
+  time.sleep(0.5)
+  assert not (folder / 'run.lock').exists()
 
 
 @pytest.mark.parametrize('contents', [b'', b'{"pid": ', b'[]', b'\xff\x00'])
