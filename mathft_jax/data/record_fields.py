@@ -55,6 +55,11 @@ def is_share(value: object) -> str:
   return 'a number from 0 to 1'
 
 
+def is_log_odds(value: object) -> str:
+  """Wants natural log-odds of any sign."""
+  return '' if _is_number(value) else 'finite natural log-odds'
+
+
 def is_token_ids(value: object) -> str:
   """Wants a list of token ids."""
   if type(value) is list:
@@ -101,6 +106,7 @@ CANDIDATE_FIELDS: Mapping[str, Check] = {
   'is_correct': is_boolean,
   'cluster': is_index,
   'score': is_share,
+  'log_odds': is_log_odds,
 }
 
 

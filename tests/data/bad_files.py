@@ -38,6 +38,7 @@ BAD_RECORDS = [
   ('solution is a number', _with_candidate(solution=4.5), '"solution" is 4.5'),
   ('log_prob is positive', _with_candidate(log_prob=0.5), '"log_prob" is 0.5'),
   ('log_prob is text', _with_candidate(log_prob='-1'), 'field "log_prob"'),
+  ('log_odds is text', _with_candidate(log_odds='2'), 'field "log_odds"'),
   ('log_prob is true', _with_candidate(log_prob=True), '"log_prob" is true'),
   ('score over 1', _with_candidate(score=1.5), 'field "score" is 1.5'),
   ('score below 0', _with_candidate(score=-0.1), 'field "score" is -0.1'),

@@ -1,10 +1,11 @@
 """Records are read as they were written; errors have file and line."""
 
+import dataclasses
 import gzip
 
 import pytest
 
-from mathft_jax.data import schema
+from mathft_jax.data import record_fields, schema
 
 PROBLEM = schema.Problem(id='a/1', question='What is $2+2$?', answer='4')
 
@@ -19,6 +20,18 @@ def test_candidate_sets_are_read_as_written(tmp_path):
   sets = [schema.CandidateSet(PROBLEM, candidates)]
   path = schema.write_jsonl(tmp_path / 'c.jsonl', sets)
   assert schema.read_candidate_sets(path) == sets
+
+
+@pytest.mark.parametrize(
+  'kind, checks',
+  [
+    (schema.Candidate, record_fields.CANDIDATE_FIELDS),
+    (schema.Problem, record_fields.PROBLEM_FIELDS),
+  ],
+)
+def test_every_field_is_checked_and_read(kind, checks):
+  """A field without a check is dropped by the reader."""
+  assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 
 def test_an_empty_solution_is_accepted(tmp_path):
