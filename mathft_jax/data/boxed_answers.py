@@ -10,8 +10,9 @@ boxes separates them; then the last one counts. Cases ("If r = 1, b = \boxed{2}.
 are joined, too. Each function is linear in the length of the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
+import itertools
 import re
 
 _COMMANDS = r'\\?(?:boxed|fbox|framebox)'
@@ -32,8 +33,9 @@ _PLACEHOLDERS = frozenset(
   ('answer', 'your answer', 'the answer', 'final answer', 'your final answer')
 )
 _MAX_GAP = 200  # characters between two boxes of one sentence
+_MAX_JOINED = 100  # boxes that state one answer together
 _JOINT = re.compile(r'[,;]|\\\\|\b(?:and|or)\b', re.IGNORECASE)
-_ONLY_JOINT = re.compile(r'\s*(?:[,;]|\\\\)?\s*(?:and|or)?\s*', re.IGNORECASE)
+_ONLY_JOINT = re.compile(r'(?:[,;]|\\\\)? ?(?:and|or)?', re.IGNORECASE)
 _SEPARATION = re.compile(
   r'[.!?](?:\s|$)|\n\s*\n|\n[ \t]*(?:[-*#]|\d{1,2}[.)])|'
   r'\b(?:no|not|wrong|incorrect|mistake|error|actually|wait|correct\w{0,8}|instead|rather|mean|'
@@ -118,12 +120,11 @@ def last_boxed_answer(solution: str) -> str | None:
 
 def answer_boxes(text: str) -> list[Box]:
   """Returns the joined boxes that state the answer: the last box and those joined to it."""
-  boxes = [box for box in find_boxes(text) if _has_content(text, box)]
-  if len(boxes) < 2:
-    return boxes
-  group = [boxes.pop()]
-  while boxes:
-    box = boxes.pop()
+  boxes = _boxes_with_content(text)
+  group = list(itertools.islice(boxes, 1))
+  if not group:
+    return group
+  for box in itertools.islice(boxes, _MAX_JOINED):
     gap = text[box.after : min(group[-1].command, box.after + _MAX_GAP + 1)]
     if len(group) == 1 and _APPROXIMATE.match(_strip_layout(gap)):
       group = [box]  # the exact value counts, not its decimal
@@ -136,6 +137,13 @@ def answer_boxes(text: str) -> list[Box]:
   if _EITHER.search(text, last.after, last.after + _MAX_GAP):
     return [last]  # one of several accepted answers
   return group
+
+
+def _boxes_with_content(text: str) -> Iterator[Box]:
+  """Yields the boxes with content, from the end of the text."""
+  for box in reversed(find_boxes(text)):
+    if _has_content(text, box):
+      yield box
 
 
 def join_boxes(text: str, boxes: Sequence[Box]) -> str:
@@ -226,9 +234,9 @@ def _is_joined(gap: str) -> bool:
     return False
   if _NEXT_CASE.match(gap):
     return True
-  plain = _strip_layout(gap)
+  plain = ' '.join(_strip_layout(gap).split())
   if _ONLY_JOINT.fullmatch(plain):
-    return bool(plain.strip()) or '\n' not in gap
+    return bool(plain) or '\n' not in gap
   named = _NAME.sub('', gap)
   plain = _strip_layout(named)
   if _SEPARATION.search(named) or _OPERATOR.match(plain):

@@ -2,10 +2,12 @@
 
   answer_after_phrase('The answer is 72 clips, altogether.')    # '72 clips'
 
-Each search returns the answer as text, '' without one, and is one pass over the text:
-quantifiers in the patterns are bounded or cannot overlap.
+Each search returns the answer as text, '' without one, and is linear in the text: quantifiers in
+the patterns are bounded or cannot overlap, and only the last headings and phrases are read.
 """
 
+import collections
+from collections.abc import Callable, Iterator
 import functools
 import re
 
@@ -21,12 +23,19 @@ _HEADINGS = frozenset(
     'my final answer',
   )
 )
-_HASH = re.compile(r'####[ \t]*\n?[ \t]*(\S[^\n]*)')
+_HASH = re.compile(r'####[ \t]*+(?:\n[ \t]*+)?(\S[^\n]*)')
+# A search is fastest for a pattern that starts with a set of characters; therefore the conditions
+# on what is before a cue follow its first letter.
 _CUE = re.compile(
-  r'(?<!/)(?<!per )(?<!express the )(?<!express your )\banswers?\b|'
-  r'\bcorrect[ \t]{1,3}(?:option|choice)\b|\bans[.:]|^[ \t]{0,3}A:',
-  re.IGNORECASE | re.MULTILINE,
+  r'[AaCc](?i:'
+  r'(?<=\ba)(?<!/a)(?<!per a)(?<!express the a)(?<!express your a)nswers?\b|'
+  r'(?<=\bc)orrect[ \t]{1,3}(?:option|choice)\b|(?<=\ba)ns[.:]|'
+  r'(?:(?<=^a)|(?<=^[ \t]a)|(?<=^[ \t]{2}a)|(?<=^[ \t]{3}a)):)',
+  re.MULTILINE,
 )
+_MAX_CUES = 1_000  # cues, or lines with "answer", that are looked at, from the end of the text
+_MAX_HEADING = 80  # characters of the line of a heading
+_MAX_BLOCKS = 50  # blocks of text that are read for an answer
 # What may stand between "answer" and its verb: "to this problem", ", in dollars,", "we want".
 _OF = re.compile(
   r'[*_]{0,2}[ \t]{0,3}(?:,[ \t]{0,3})?'
@@ -70,18 +79,29 @@ _CONNECTIVE = re.compile(
 
 def answer_under_heading(text: str) -> str:
   """Returns the answer under the last heading `# Answer`, `**Final Answer:**` or the like."""
-  if 'nswer' not in text and 'NSWER' not in text:
-    return ''
-  end = len(text)
-  while end > 0:
-    start = text.rfind('\n', 0, end) + 1
-    line = text[start:end]
-    if len(line) < 80 and is_heading(line):
-      answer = answer_of_block(text[end:])
-      if answer:
-        return answer
-    end = start - 1
+  num_blocks = 0
+  for start, end in _last_lines_with_answer(text):
+    if end - start >= _MAX_HEADING or not is_heading(text[start:end]):
+      continue
+    answer = answer_of_block(text[end : end + 2 * statements.MAX_STATEMENT])
+    num_blocks += 1
+    if answer or num_blocks == _MAX_BLOCKS:
+      return answer
   return ''
+
+
+def _last_lines_with_answer(text: str) -> Iterator[tuple[int, int]]:
+  """Yields start and end of the last lines that contain "answer", from the end of the text."""
+  # Lower case has the same length but for this letter.
+  lowered = text.replace('\u0130', 'I').lower()
+  position = len(text)
+  for _ in range(_MAX_CUES):
+    position = lowered.rfind('answer', 0, position)
+    if position < 0:
+      return
+    end = text.find('\n', position)
+    position = text.rfind('\n', 0, position) + 1
+    yield position, end if end >= 0 else len(text)
 
 
 def is_heading(line: str) -> bool:
@@ -95,9 +115,9 @@ def is_heading(line: str) -> bool:
 def answer_after_hash(text: str) -> str:
   """Returns the answer after the last `####`, on its line or the next."""
   position = text.rfind('####')
-  while position > 0 and text[position - 1] == '#':
-    position -= 1
-  match = _HASH.match(text, position) if position >= 0 else None
+  if position < 0:
+    return ''
+  match = _HASH.match(text, len(text[: position + 4].rstrip('#')))
   if match is None:
     return ''
   line = match.group(1)
@@ -116,12 +136,15 @@ def answer_in_tag(text: str) -> str:
 
 def answer_after_phrase(text: str) -> str:
   """Returns the answer after the last phrase that states one."""
-  for cue in reversed(list(_CUE.finditer(text))):
+  num_blocks = 0
+  for cue in reversed(collections.deque(_CUE.finditer(text), _MAX_CUES)):
     start = _statement_start(text, cue)
     if start < 0 or _JUDGEMENT.match(text, start):
       continue
-    answer = answer_of_block(text[start : start + statements.MAX_STATEMENT])
-    if answer:
+    # A phrase inside the block comes later in the text: it has been tried.
+    answer = _answer_stated(text[start : start + statements.MAX_STATEMENT])
+    num_blocks += 1
+    if answer or num_blocks == _MAX_BLOCKS:
       return answer
   return ''
 
@@ -130,8 +153,19 @@ def answer_of_block(text: str) -> str:
   """Returns the answer that the text under a heading or after a phrase states.
 
   It is that of the first statement. If the block is a calculation of several lines, it is the value
-  of the last one.
+  of the last one. A phrase in the first statement ("The final answer is 20") states the answer.
   """
+  return _answer_stated(text, _repeated)
+
+
+def _no_phrase(statement: str) -> str:
+  del statement
+  return ''
+
+
+def _answer_stated(
+  text: str, find_phrase: Callable[[str], str] = _no_phrase
+) -> str:
   text = text.lstrip(' \t}')
   block = text.strip()[: statements.MAX_STATEMENT]
   lines = [line for line in block.split('\n') if line.strip()]
@@ -141,7 +175,7 @@ def answer_of_block(text: str) -> str:
   if count > 1:
     return statements.value_of_sentence(lines[count - 1])
   statement = statements.first_statement(text[: statements.MAX_STATEMENT + 40])
-  return _repeated(statement) or statements.answer_in_statement(statement)
+  return find_phrase(statement) or statements.answer_in_statement(statement)
 
 
 @functools.lru_cache(maxsize=1 << 14)

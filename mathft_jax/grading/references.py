@@ -14,11 +14,11 @@ from mathft_jax.grading import announcements, extraction
 GIVEN = 'given'  # method of a reference that is an answer as it is
 _ANNOUNCED = extraction.AnswerSearch('announced')
 _ANNOUNCEMENT = re.compile(
-  r'\\\\?(?:boxed|fbox|framebox)|####|<answer>|\\banswers?\\b|^\\s*A:|\\n',
+  r'\\(?:boxed|fbox|framebox)|####|<answer>|\banswers?\b',
   re.IGNORECASE,
 )
 _MAX_WORDS = 12  # a reference with more English words is a text
-_WORD = re.compile(r'(?<![\\\\a-zA-Z])[a-zA-Z]{2,}')
+_WORD = re.compile(r'(?<![\\a-zA-Z])[a-zA-Z]{2,}')
 
 
 def find_reference(

@@ -55,7 +55,7 @@ _NOT_BUT = re.compile(
   r'not\b[^,;.]{1,60}?,?\s(?:but|it is|it\'s)\s(?:rather\s)?', re.IGNORECASE
 )
 _REMARK = re.compile(
-  r'\s*,?\s(?:since|because|which|whereas|as[ \t](?:desired|required|claimed|expected|needed|'
+  r',?\s(?:since|because|which|whereas|as[ \t](?:desired|required|claimed|expected|needed|'
   r'wanted|well|[-\d$\\(])|so[ \t]|if you|when|rounded|to the nearest|of (?:an?|the)\b|after all|'
   r'as a result|by the way|i hope|hopefully|where[ \t](?:\$|\\\(|[a-zA-Z]\b|we))|'
   r'\s\((?!mod)[a-zA-Z]{2}|\s[–—]\s|\s--?\s(?=[a-zA-Z]{2})',
@@ -66,7 +66,7 @@ _COMPOUND = re.compile(
   r'[$\d][\d.,/]{0,12}(?: [a-zA-Z]{2,15}){1,2}'
   r'(?:(?:,| and|, and) [$\d][\d.,/]{0,12}(?: [a-zA-Z]{2,15}){1,2}){1,4}'
 )
-_TAIL = re.compile(r'\s*(?:,|;|\band\b)\s*', re.IGNORECASE)
+_TAIL = re.compile(r'(?:,|;|\band\b)\s*', re.IGNORECASE)
 _VALUE_START = re.compile(
   r'(?:and|or|plus|then|x)?\s*(?:[-+$€£\\({\[*±√]|\d|[a-zA-Z](?:\s*[=,)]|$|\s*_)|[a-zA-Z]\s?\()',
   re.IGNORECASE,
@@ -173,8 +173,9 @@ def answer_in_statement(statement: str) -> str:
   A remark behind the value is cut. A short statement is an answer as it is; of a longer one only
   the value counts.
   """
+  statement = statement[:MAX_STATEMENT]
   is_exclaimed = _EXCLAMATION.search(statement) is not None
-  statement = _without_lead(strip_markup(statement[:MAX_STATEMENT]))
+  statement = _without_lead(strip_markup(statement))
   negation = _NOT_BUT.match(statement)
   if negation:
     statement = statement[negation.end() :]
@@ -247,6 +248,7 @@ def _first_behind_verb(
 
 def _main_clause(sentence: str) -> str:
   """Returns a sentence without its label, a clause or phrase before it, and a reason behind it."""
+  sentence = sentence.lstrip()
   label = _LABEL.match(sentence)
   if label:
     sentence = sentence[label.end() :]
@@ -327,23 +329,24 @@ def _without_remark(statement: str) -> str:
     return statement
   remark = _REMARK.search(statement, first.end)
   if remark:
-    statement = statement[: remark.start()]
+    statement = statement[: remark.start()].rstrip()
+  inside = _positions_in_formulas(statement)
   for joint in _TAIL.finditer(statement, first.end):
-    tail = statement[joint.end() :]
-    is_value = _VALUE_START.match(tail) or _NUMBER_WORD.match(tail)
-    if tail and not is_value and _is_outside_formula(statement, joint.start()):
-      return statement[: joint.start()]
+    end = joint.end()
+    if end == len(statement) or joint.start() in inside:
+      continue
+    if _VALUE_START.match(statement, end) or _NUMBER_WORD.match(statement, end):
+      continue
+    if '\\' not in statement[: joint.start()].rpartition('$')[2]:
+      return statement[: joint.start()].rstrip()
   return statement
 
 
-def _is_outside_formula(statement: str, position: int) -> bool:
-  return (
-    not any(
-      match.start() < position < match.end()
-      for match in _FORMULA.finditer(statement)
-    )
-    and '\\' not in statement[:position].rpartition('$')[2]
-  )
+def _positions_in_formulas(statement: str) -> set[int]:
+  positions: set[int] = set()
+  for match in _FORMULA.finditer(statement):
+    positions.update(range(match.start() + 1, match.end()))
+  return positions
 
 
 def _is_bare(statement: str) -> bool:

@@ -24,6 +24,11 @@ KNOWN = {
   'long words after a phrase': ('answer of', ' aaaaaaaaaa', ''),
   'layers of marks': ('answer: 5', '*.', ''),
   'tags that stay open': ('', '<answer>', ''),
+  'phrases in phrases': ('', 'the answer is ', ''),
+  'headings without an answer': ('', '# Answer\n', ''),
+  'spaces after ####': ('####', ' ', '\n\n'),
+  'joined boxes': ('', '\\boxed{1},' + ' ' * 150, ''),
+  'joints in a statement': ('', 'answer: $1$ ' + ', $b$' * 300 + '? ', ''),
 }
 
 
