@@ -69,8 +69,8 @@ def train(
     loop: periods of logging, evaluation and saving.
     checkpointing: which checkpoints are kept and which one is returned.
     partitioner: device mesh and sharding rules.
-    self_checks: 'stop' if a check of tokens, prompts, data or machine fails before the first step;
-      'warn' only logs it; 'off' checks nothing (`mathft_jax.doctor`).
+    self_checks: 'stop' if a check of tokens, prompts, data or machine fails before step 1; 'warn'
+      only logs it, as a resumed run does; 'off' checks nothing (`mathft_jax.doctor`).
 
   Raises:
     ValueError: the workdir was created with other settings, or an input does not fit another.
@@ -193,7 +193,9 @@ def _run_to_last_step(
     inputs.examples,
     max_to_keep=checkpointing.max_to_keep,
   )
-  batches = _check_first_batch(batches, run, self_checks)
+  batches = _check_first_batch(
+    batches, run, _mode_of_self_checks(self_checks, start_step)
+  )
   metadata = {
     **source.origin_metadata(),
     'settings': run_settings.settings_to_json(settings) | {'examples': digest},
@@ -221,6 +223,11 @@ def _eval_batches(
   if loop.eval_period is None:
     return []
   return inputs.eval_batches(loop.eval_steps)
+
+
+def _mode_of_self_checks(mode: str, start_step: int) -> str:
+  """Returns the mode; a run that has steps already is warned and goes on."""
+  return 'warn' if mode == 'stop' and start_step > 0 else mode
 
 
 def _check_first_batch(
