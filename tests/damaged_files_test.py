@@ -140,8 +140,7 @@ def test_damaged_graded_files_are_made_again(tmp_path, name, contents):
   assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize('contents', [b'', b'{"schema": ', b'[]', b'\xff'])
-def test_a_damaged_report_is_made_again(tmp_path, contents):
+def test_a_damaged_report_is_made_again(tmp_path):
   output = graded(tmp_path)
 
   def report():
@@ -156,9 +155,10 @@ def test_a_damaged_report_is_made_again(tmp_path, contents):
 
   path = report()
   whole = path.read_bytes()
-  path.write_bytes(contents)
-  report()
-  assert path.read_bytes() == whole
+  for contents in (b'', b'{"schema": ', b'[]', b'\xff'):
+    path.write_bytes(contents)
+    report()
+    assert path.read_bytes() == whole, contents
 
 
 class Stopped(BaseException):

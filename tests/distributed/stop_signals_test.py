@@ -129,6 +129,7 @@ def test_sigterm_saves_at_once_and_the_run_resumes_to_the_same_parameters(
   assert metric_lines(stopped) == metric_lines(whole)
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_of_two_processes_stops_both_at_the_same_step(
   start_processes, tmp_path
 ):
