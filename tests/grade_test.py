@@ -323,6 +323,8 @@ def test_only_announced_answers_count_if_wanted(tmp_path):
   'answer, solution, reference, method',
   [
     ('4', '', '4', 'given'),
+    (r'x \neq 3', '', r'x \neq 3', 'given'),
+    ('The answer is 4.', '', '4', 'phrase'),
     ('2 + 2 = 4 apples\n#### 4', '', '4', 'hash'),
     ('So we get $2 + 2 = \\boxed{4}$.', '', '4', 'box'),
     (None, 'The roots are $\\boxed{4}$ and $\\boxed{5}$.', '4, 5', 'boxes'),

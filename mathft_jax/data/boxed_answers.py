@@ -35,7 +35,10 @@ _PLACEHOLDERS = frozenset(
 _MAX_GAP = 200  # characters between two boxes of one sentence
 _MAX_JOINED = 100  # boxes that state one answer together
 _JOINT = re.compile(r'[,;]|\\\\|\b(?:and|or)\b', re.IGNORECASE)
-_ONLY_JOINT = re.compile(r'(?:[,;]|\\\\)? ?(?:and|or)?', re.IGNORECASE)
+_ONLY_JOINT = re.compile(
+  r'(?:[,;，；、]|\\\\)? ?(?:and|or|或者?|和|и|или|et|ou|und|oder)?',
+  re.IGNORECASE,
+)
 _SEPARATION = re.compile(
   r'[.!?](?:\s|$)|\n\s*\n|\n[ \t]*(?:[-*#]|\d{1,2}[.)])|'
   r'\b(?:no|not|wrong|incorrect|mistake|error|actually|wait|correct\w{0,8}|instead|rather|mean|'

@@ -64,6 +64,11 @@ _TAG_START, _TAG_END = '<answer>', '</answer>'
 _TEXT_COMMAND = re.compile(
   r'\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|hbox)\s?\{([^{}]*)\}'
 )
+# `\text{The area is } 6\sqrt5`: the formula behind the text is the answer.
+_FORMULA_AFTER_TEXT = re.compile(
+  r'\\(?:text|mbox|mathrm)\s?\{[^{}]{1,200}(?:\b(?:is|are|was|were|equals|be)|[:=为是])\s{0,4}\}'
+  r'\s*(?P<formula>[^\s.,;:][^\n]*)'
+)
 _CONDITION = re.compile(
   r',?\s(?:for\s(?:some|any|all|every|each)|where|with)\s(?=[^,;]{0,60}\b(?:integers?|numbers?|constants?|reals?)\b)|'
   r',?\s*\\?[a-z]\s*\\in\s*\\math(?:bb|bf)\s?\{?[ZNQR]',
@@ -227,6 +232,9 @@ def _repeated(statement: str) -> str:
 
 def _value_of_prose(content: str) -> str:
   """Returns the value of a sentence such as "Therefore, 42" or "The area is 42"; else ''."""
+  match = _FORMULA_AFTER_TEXT.match(content)
+  if match and not _PROSE_WORD.search(match['formula']):
+    return statements.strip_markup(match['formula'])
   plain = _TEXT_COMMAND.sub(r' \1 ', content)
   condition = _CONDITION.search(plain, 1)
   if condition and statements.find_values(plain[: condition.start()]):

@@ -56,6 +56,8 @@ JOINED = [
   (r'\boxed{5} or maybe \boxed{7}', '5, 7'),
   (r'If $r=1$, $b=\boxed{4}.$ If $r=2$, $b=\boxed{5}.$', '4, 5'),
   (r'a = \boxed{4}, \\ b = \boxed{5}', 'a = 4, b = 5'),
+  (r'$\boxed{4}$ 或 $\boxed{5}$', '4, 5'),
+  (r'$\boxed{4}$, и $\boxed{5}$', '4, 5'),
 ]
 SEPARATE = [
   (r'\boxed{3} no no no, I mean \boxed{5}', '5'),

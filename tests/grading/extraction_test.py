@@ -22,6 +22,8 @@ FOUND = [
   ('box', '5', '\x08oxed{5}'),
   ('box', '6', '<think>\\boxed{5}</think> so \\boxed{6}'),
   ('box', '5', '\\boxed{\\boxed{5}}'),
+  ('box', '6\\sqrt{5}', '\\boxed{\\text{The area is } 6\\sqrt{5}}'),
+  ('box', '25', '\\boxed{\\text{最大值为 } 25}'),
   ('heading', 'x^2 + 1', 'work\n\n# Answer\n\nx^2 + 1\n'),
   ('heading', '6', '# Answer\n5\nWait.\n# Answer\n6'),
   ('heading', '5', '**Final Answer**\n\n$5$'),
