@@ -383,5 +383,5 @@ def test_a_text_that_cannot_be_written_is_refused_with_file_and_line(tmp_path):
   good = '{"problem": {"id": "a", "question": "?"}, "candidates": []}\n'
   bad = good.replace('[]', '[{"solution": "4"}, {"solution": "\\ud800"}]')
   path.write_text(good + '\n' + bad)
-  with pytest.raises(ValueError, match=r'c\.jsonl:3: candidate 1: a text that'):
+  with pytest.raises(ValueError, match=r'c\.jsonl:3: the text .* surrogate'):
     grade.grade(tmp_path / 'graded', candidates=path)
