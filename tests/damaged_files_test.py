@@ -69,7 +69,19 @@ def test_an_output_of_an_older_version_without_a_digest_is_complete(tmp_path):
     job.is_complete()
 
 
-@pytest.mark.parametrize('contents', [b'', b'{"seed": 1', b'[]', b'\xff\x00'])
+@pytest.mark.parametrize(
+  'contents',
+  [
+    b'',
+    b'{"seed": 1',
+    b'[]',
+    b'null',
+    b'\xff\x00',
+    b'\x1f\x8b',
+    b'{"seed": ' + b'9' * 10_000 + b'}',
+    b'[' * 100_000,
+  ],
+)
 def test_damaged_settings_are_named_with_what_to_delete(tmp_path, contents):
   job = make_output(tmp_path)
   (tmp_path / 'out.settings.json').write_bytes(contents)
@@ -79,6 +91,25 @@ def test_damaged_settings_are_named_with_what_to_delete(tmp_path, contents):
   ) as found:
     job.is_complete()
   assert '\n' not in str(found.value)
+
+
+@pytest.mark.parametrize(
+  'contents, words',
+  [
+    (b'{}', "there: {'seed': None}"),
+    (b'{"seed": "1"}', "there: {'seed': '1'}"),
+    (b'{"seed": 1, "mesh": []}', "there: {'mesh': []}"),
+    (b'{"seed": 1, "output_sha256": 5}', 'is not the file that was written'),
+  ],
+)
+def test_wrong_settings_are_named(tmp_path, contents, words):
+  job = make_output(tmp_path)
+  (tmp_path / 'out.settings.json').write_bytes(contents)
+  assert not is_output(job)
+  with pytest.raises(ValueError) as found:
+    job.is_complete()
+  assert words in str(found.value)
+  assert 'elete' in str(found.value)
 
 
 @pytest.mark.parametrize('contents', [b'', b'{"problem": {"id"', b'\xff\n'])

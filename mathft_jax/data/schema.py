@@ -215,10 +215,7 @@ def _parse_json_object(line: bytes, where: str) -> JsonObject:
   if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
     raise ValueError(f'{where}: not json but UTF-16; wanted UTF-8 text.')
   try:
-    record = json.loads(
-      line.removeprefix(codecs.BOM_UTF8).decode('utf-8'),
-      parse_constant=_reject_constant,
-    )
+    record = _JSON.decode(line.removeprefix(codecs.BOM_UTF8).decode('utf-8'))
   except (ValueError, RecursionError) as error:
     # UnicodeDecodeError, JSONDecodeError, integers with thousands of digits, NaN, deep nesting.
     reason = str(error) or type(error).__name__
@@ -231,13 +228,16 @@ def _parse_json_object(line: bytes, where: str) -> JsonObject:
     raise ValueError(
       f'{where}: {record_fields.describe_value(record)}; wanted one json object per line.'
     )
-  if b'\\u' in line:
+  if b'\\ud' in line or b'\\uD' in line:
     _check_surrogates(record, where)
   return record
 
 
 def _reject_constant(name: str) -> float:
   raise ValueError(f'{name} is no json number')
+
+
+_JSON = json.JSONDecoder(parse_constant=_reject_constant)
 
 
 def _check_surrogates(record: JsonObject, where: str) -> None:
@@ -271,7 +271,9 @@ def _to_candidate_set(where: str, record: JsonObject) -> CandidateSet:
 
 
 def _to_problem(record: JsonObject, where: str) -> Problem:
-  known = _known_fields(record, record_fields.PROBLEM_FIELDS, where)
+  known = record_fields.known_fields(
+    record, record_fields.PROBLEM_FIELDS, where
+  )
   for name in ('id', 'question'):
     if not known.get(name, '').strip():
       wanted = 'text; a Problem needs ["id", "question"]'
@@ -282,8 +284,8 @@ def _to_problem(record: JsonObject, where: str) -> Problem:
 def _to_candidate(record: object, where: str, index: int) -> Candidate:
   if not isinstance(record, dict):
     raise record_fields.wrong_field(where, str(index), record, 'an object')
-  known = _known_fields(
-    record, record_fields.CANDIDATE_FIELDS, f'{where} {index}'
+  known = record_fields.known_fields(
+    record, record_fields.CANDIDATE_FIELDS, where, index
   )
   if 'solution' not in known:
     raise record_fields.wrong_field(
@@ -292,16 +294,3 @@ def _to_candidate(record: object, where: str, index: int) -> Candidate:
   if 'token_ids' in known:
     known['token_ids'] = tuple(known['token_ids'])
   return Candidate(**known)
-
-
-def _known_fields(
-  record: JsonObject, checks: Mapping[str, record_fields.Check], where: str
-) -> JsonObject:
-  """Returns the fields that are known and not null, after checking them; others are dropped."""
-  record_fields.check_fields(record, checks, where)
-  known = {}
-  for name in checks:
-    value = record.get(name)
-    if value is not None:
-      known[name] = value
-  return known

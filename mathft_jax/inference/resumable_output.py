@@ -235,7 +235,7 @@ def _parse_settings(path: epath.Path) -> dict[str, object] | None:
   """Returns the settings in a file; None if it is damaged."""
   try:
     saved = json.loads(path.read_bytes())
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   return saved if isinstance(saved, dict) else None
 

@@ -51,6 +51,10 @@ BAD_RECORDS = [
   ('cluster is true', _with_candidate(cluster=True), '"cluster" is true'),
   ('token_ids is text', _with_candidate(token_ids='12'), '"token_ids"'),
   ('token id is text', _with_candidate(token_ids=['1']), '"token_ids"'),
+  ('token id is true', _with_candidate(token_ids=[1, True]), '"token_ids"'),
+  ('token id is 1.5', _with_candidate(token_ids=[1, 1.5]), '"token_ids"'),
+  ('token id is -1', _with_candidate(token_ids=[-1]), '"token_ids"'),
+  ('token id is huge', _with_candidate(token_ids=[2**40]), '"token_ids"'),
   ('answer of a candidate', _with_candidate(answer=4), 'field "answer" is 4'),
 ]
 # (kind, the second line of a file, words of the error)
