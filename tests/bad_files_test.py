@@ -5,7 +5,7 @@ The programs run as on the command line, in this process; none loads or compiles
 
 import pytest
 
-from mathft_jax import evaluate, grade, sample, score, train
+from mathft_jax import evaluate, grade, measure, rerank, sample, score, train
 from mathft_jax.config import entry_point
 from mathft_jax.data import schema
 from tests.data import bad_files
@@ -32,6 +32,11 @@ CANDIDATE_PROGRAMS = {
     'MODEL_DIR',
     [TINY, JSONL, '--gin_file=stages/scr_xent.gin', FROM_RANDOM],
   ),
+  'rerank': (
+    rerank.rerank,
+    'EVAL_OUTPUT_DIR',
+    [TINY, JSONL, '--gin_file=programs/rerank.gin', WITHOUT_CHECKPOINT],
+  ),
 }
 PROBLEM_PROGRAMS = {
   'sample': (
@@ -44,6 +49,12 @@ PROBLEM_PROGRAMS = {
     train.train,
     'MODEL_DIR',
     [TINY, JSONL, '--gin_file=stages/ssft.gin', FROM_RANDOM],
+  ),
+  'measure': (
+    measure.measure,
+    'EVAL_OUTPUT_DIR',
+    [TINY, JSONL, '--gin_file=programs/measure.gin', WITHOUT_CHECKPOINT]
+    + ['--gin.SPLIT="train"'],
   ),
 }
 
@@ -91,10 +102,16 @@ def test_bad_candidate_files_are_refused(program, tmp_path, capsys):
   folder.mkdir()
   files = list(bad_files.write_bad_candidate_files(folder))
   function, output, arguments = CANDIDATE_PROGRAMS[program]
-  if program in ('score', 'train'):
+  if program in ('score', 'train', 'rerank'):
     arguments = [*arguments, '--gin.DATA_PATH="unused"']
   _check_catalogue(
-    capsys, tmp_path, files, function, output, arguments, 'CANDIDATES'
+    capsys,
+    tmp_path,
+    files,
+    function,
+    output,
+    arguments,
+    'TEST_CANDIDATES' if program == 'rerank' else 'CANDIDATES',
   )
 
 

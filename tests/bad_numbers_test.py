@@ -1,12 +1,25 @@
 """Catalogue of bad numbers: `--dry_run` refuses each, with the name of its macro and its value."""
 
+import pathlib
+import re
+
 import pytest
 
-from mathft_jax import evaluate, grade, sample, score, train
-from mathft_jax.config import entry_point
+from mathft_jax import (
+  evaluate,
+  grade,
+  measure,
+  plan,
+  rerank,
+  sample,
+  score,
+  train,
+)
+from mathft_jax.config import entry_point, number_limits
 
+GIN_CONFIGS = pathlib.Path(__file__).parent.parent / 'gin_configs'
 TINY = ['--gin_file=models/tiny.gin', '--gin_file=data/jsonl.gin']
-DATA = '--gin.DATA_PATH="unused.jsonl"'
+DATA = f'--gin.DATA_PATH="{__file__}"'
 CHECKPOINT = '--gin.CHECKPOINT_PATH="none"'
 BAD_INTEGERS = ('0', '-1', '1.5', 'True', '1000000000000', 'None')
 BAD_NUMBERS = ('-1.0', 'True', '1e999', 'None')
@@ -16,7 +29,8 @@ PROGRAMS = {
     train.train,
     [*TINY, '--gin_file=stages/ssft.gin', DATA, '--gin.MODEL_DIR="runs/x"']
     + ['--gin.INITIAL_CHECKPOINT_PATH="random"'],
-    'BATCH_SIZE CHECKPOINT_PERIOD KEEP_CHECKPOINTS NUM_MICROBATCHES NUM_PARTITIONS TRAIN_STEPS',
+    'BATCH_SIZE CHECKPOINT_PERIOD EVAL_STEPS KEEP_CHECKPOINTS MAX_LENGTH '
+    'NUM_MICROBATCHES NUM_PARTITIONS PROBLEM_LIMIT TRAIN_STEPS',
     'LEARNING_RATE MAX_GRAD_NORM WEIGHT_DECAY VALIDATION_SHARE',
   ),
   'sample': (
@@ -47,8 +61,32 @@ PROGRAMS = {
     'TOP_CLUSTERS TOP_CANDIDATES',
     '',
   ),
+  'measure': (
+    measure.measure,
+    [*TINY, '--gin_file=programs/measure.gin', DATA, CHECKPOINT]
+    + ['--gin.EVAL_OUTPUT_DIR="runs/x"'],
+    'NUM_DECODES INFERENCE_PARTITIONS TOP_CANDIDATES',
+    'TEMPERATURE GRADE_DEADLINE_S',
+  ),
+  'rerank': (
+    rerank.rerank,
+    [*TINY, '--gin_file=programs/rerank.gin', DATA, CHECKPOINT]
+    + ['--gin.EVAL_OUTPUT_DIR="runs/x"', '--gin.TEST_CANDIDATES="unused"'],
+    'SCORE_BATCH_SIZE INFERENCE_PARTITIONS TOP_CLUSTERS',
+    '',
+  ),
+  'plan': (
+    plan.plan,
+    [*TINY, '--gin_file=stages/ssft.gin', '--gin.TOPOLOGY="v5p:2x2x1"']
+    + [DATA, '--gin.MODEL_DIR="x"', '--gin.INITIAL_CHECKPOINT_PATH="random"'],
+    'NUM_PROBLEMS NUM_TEXTS NUM_TRAINING_PROBLEMS PROMPT_LENGTH TEXT_LENGTH',
+    '',
+  ),
 }
-MAY_BE_NONE = ('TOP_CLUSTERS', 'MAX_GRAD_NORM', 'KEEP_CHECKPOINTS')
+OPTIONS = {'plan': {'stage_parameters': plan.PARAMETERS_BY_PROGRAM}}
+MAY_BE_NONE = (
+  'EVAL_STEPS KEEP_CHECKPOINTS MAX_GRAD_NORM PROBLEM_LIMIT TOP_CLUSTERS'.split()
+)
 CONTRADICTIONS = [
   ('train', ['WARMUP_STEPS=200', 'TRAIN_STEPS=100'], 'WARMUP_STEPS is 200'),
   ('train', ['BATCH_SIZE=48', 'NUM_MICROBATCHES=10'], 'BATCH_SIZE is 48'),
@@ -59,6 +97,13 @@ CONTRADICTIONS = [
   ('sample', ['TOP_P=1.5'], 'TOP_P is 1.5'),
   ('sample', ['TEMPERATURE=0.0'], 'TEMPERATURE is 0.0'),
   ('grade', ['GRADE_WORKERS=-1'], 'GRADE_WORKERS is -1'),
+  ('train', ['ICI_MESH_SHAPE=(0, 8)'], 'ICI_MESH_SHAPE is (0, 8)'),
+  ('train', ['ICI_MESH_SHAPE=(8,)'], 'ICI_MESH_SHAPE is (8,)'),
+  ('sample', ['DCN_MESH_SHAPE=(1.5, 1)'], 'DCN_MESH_SHAPE is (1.5, 1)'),
+  ('score', ['ICI_MESH_SHAPE=8'], 'ICI_MESH_SHAPE is 8'),
+  ('train', ['PROFILE_STEPS=(0, 5)'], 'PROFILE_STEPS is (0, 5)'),
+  ('train', ['PROFILE_STEPS=(5, 2)'], '(5, 2)'),
+  ('train', ['NUM_MICROBATCHES=2', 'BATCH_SIZE=7'], 'BATCH_SIZE is 7'),
 ]
 
 
@@ -67,7 +112,7 @@ def _error_of_dry_run(program, bindings, capsys):
   capsys.readouterr()
   flags = [f'--gin.{binding}' for binding in bindings]
   argv = ['program', *arguments, *flags, '--dry_run']
-  status = entry_point.main(function, argv)
+  status = entry_point.main(function, argv, **OPTIONS.get(program, {}))
   return status, capsys.readouterr().err
 
 
@@ -91,3 +136,64 @@ def test_a_dry_run_refuses_contradictions(program, bindings, words, capsys):
   status, text = _error_of_dry_run(program, bindings, capsys)
   assert status == 2
   assert words in text
+
+
+@pytest.mark.parametrize('name', MAY_BE_NONE[:-1])
+def test_a_dry_run_accepts_none_where_it_means_all(name, capsys):
+  status, text = _error_of_dry_run('train', [f'{name}=None'], capsys)
+  assert status == 0, text
+
+
+def test_a_dry_run_refuses_wrong_data_paths(tmp_path, capsys):
+  (tmp_path / 'train.jsonl').touch()
+  missing, by_split = tmp_path / 'x.jsonl', tmp_path / '{split}.jsonl'
+  wrong = [
+    ('train', f'DATA_PATH="{missing}"', 'no such file'),
+    ('train', f'DATA_PATH="{tmp_path}"', 'a folder'),
+    ('sample', f'DATA_PATH="{tmp_path}/{{split}}/x"', 'no such file'),
+    ('sample', 'DATA_PATH=""', 'no such file'),
+    ('grade', f'CANDIDATES="{tmp_path}"', 'a folder'),
+    ('evaluate', f"CANDIDATES={{'a': '{tmp_path}'}}", 'a folder'),
+    ('rerank', f'TEST_CANDIDATES="{tmp_path}"', 'a folder'),
+  ]
+  for program, binding, words in wrong:
+    status, text = _error_of_dry_run(program, [binding], capsys)
+    assert status == 2 and words in text, (binding, text)
+    assert binding.partition('=')[0] in text
+  right = [
+    ('train', f'DATA_PATH="{by_split}"'),
+    ('grade', f'CANDIDATES="{missing}"'),  # an earlier program writes it
+  ]
+  for program, binding in right:
+    assert _error_of_dry_run(program, [binding], capsys)[0] == 0
+
+
+# Numeric macros of the package's gin files that have no limits here, and why.
+WITHOUT_LIMITS = {
+  'EXPORT': 'a path',
+  'GREEDY_CANDIDATES': 'a path',
+  'MANUAL_DIR': 'a path',
+  'TEST_GREEDY': 'a path',
+  'TFDS_DATA_DIR': 'a path',
+  'WANDB_PROJECT': 'a name',
+  'EVALUATOR_TRAINING': 'a program',
+  'CACHE_DIRS': 'paths',
+  'COMPARE_WITH': 'names',
+  'COMPARED_STYLES': 'names',
+  'EVALUATOR_COLUMNS': 'names',
+  'GENERATOR_COLUMNS': 'names',
+}
+
+
+def test_every_numeric_macro_has_limits():
+  assignment = re.compile(r'^([A-Z][A-Z0-9_]*) *= *([-0-9(]|None)', re.M)
+  found = set()
+  for path in GIN_CONFIGS.rglob('*.gin'):
+    for name, _ in assignment.findall(path.read_text()):
+      found.add(name)
+  unlimited = set()
+  for name in found - WITHOUT_LIMITS.keys():
+    if not number_limits.has_limits(name):
+      unlimited.add(name)
+  assert len(found) > 40
+  assert not unlimited

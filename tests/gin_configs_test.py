@@ -8,10 +8,13 @@ import pytest
 from mathft_jax.config import entry_point
 
 CONFIGS = pathlib.Path(__file__).parent.parent / 'gin_configs'
+PROBLEMS = (
+  CONFIGS.parent / 'tests' / 'goldens' / 'before_renaming' / 'problems.jsonl'
+)
 JSONL = ['models/tiny.gin', 'data/jsonl.gin']
 MODEL_DIR, PATHS = (
   ['MODEL_DIR=runs/x'],
-  ['DATA_PATH=d.jsonl', 'CANDIDATES=graded.jsonl'],
+  [f'DATA_PATH={PROBLEMS}', 'CANDIDATES=graded.jsonl'],
 )
 TRAIN = [*MODEL_DIR, *PATHS, 'INITIAL_CHECKPOINT_PATH=random']
 INFER = ['INFER_OUTPUT_DIR=runs/y', *PATHS, 'CHECKPOINT_PATH=runs/x']

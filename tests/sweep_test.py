@@ -61,9 +61,8 @@ MACROS = [
     'TEST_CANDIDATES',
     'CHECKPOINT_PATH',
     'INITIAL_CHECKPOINT_PATH',
-    'DATA_PATH',
   )
-]
+] + [f'--gin.DATA_PATH={__file__}']
 
 TOY = '''
 """A program that writes a report, or fails."""

@@ -25,18 +25,19 @@ from gin import config_parser
 
 from mathft_jax.config import (
   configured_programs,
+  data_paths,
   flags,
   gin_files,
   number_limits,
   program_calls,
   resolved_config,
+  terminal_text,
 )
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import stop_signals
 from mathft_jax.storage import atomic_files
 
 PACKAGE = pathlib.Path(__file__).parent.parent
-LOG_FORMAT = '%(asctime)s %(levelname).1s %(message)s'
 
 Program = Callable[..., object]
 Arguments = dict[str, object]
@@ -94,13 +95,16 @@ def main(
     if stage_parameters:
       command_line = _read_own_gin_file_first(command_line, name)
     config = load_config(program, command_line, supplied)
+    if command_line.dry_run:  # a run finds out when it reads its data
+      data_paths.check_data_paths(config.macros())
     arguments: Arguments = resolved_config.build_arguments(program, config)
     if stage_parameters:
       arguments['stages'] = configured_programs.build_configured_programs(
         stage_parameters
       )
   except ConfigError as error:
-    print(f'{name}: {error}', file=sys.stderr)
+    line = terminal_text.show_control_characters(f'{name}: {error}')
+    print(line, file=sys.stderr)
     return 2
 
   if command_line.dry_run:
@@ -341,7 +345,7 @@ def _log_to_stderr() -> None:
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
-  handler.setFormatter(python_logging.Formatter(LOG_FORMAT, '%H:%M:%S'))
+  handler.setFormatter(terminal_text.LogFormatter())
   if _is_shown not in handler.filters:
     handler.addFilter(_is_shown)
 

@@ -6,7 +6,6 @@ errors that all processes have in common.
 
 from collections.abc import Mapping
 import importlib.metadata
-import logging as python_logging
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from absl import logging
 from etils import epath
 
 import mathft_jax
+from mathft_jax.config import terminal_text
 from mathft_jax.distributed import cluster_detection, processes
 
 PROBE_FILE = 'seen_by_all'
@@ -48,9 +48,7 @@ def start_process(
   if processes.is_primary():
     return
   index = processes.process_index()
-  formatter = python_logging.Formatter(
-    f'%(asctime)s %(levelname).1s process {index}: %(message)s', '%H:%M:%S'
-  )
+  formatter = terminal_text.LogFormatter(f'process {index}: ')
   logging.get_absl_handler().setFormatter(formatter)
   logging.set_verbosity(logging.WARNING)
 
@@ -89,7 +87,8 @@ def check_shared_workdir(arguments: Mapping[str, object]) -> None:
 def exit_with_message(program: str, reason: str, status: int) -> int:
   """Prints why a program stops, once for all processes, and returns the exit status."""
   processes.delay_unless_primary()
-  print(f'{program}: {reason}', file=sys.stderr)
+  line = terminal_text.show_control_characters(f'{program}: {reason}')
+  print(line, file=sys.stderr)
   processes.abort_all_processes(reason, status)
   return status
 

@@ -19,19 +19,27 @@ _INTEGERS: Mapping[str, int] = {
   'EVAL_PERIOD': 1,
   'EVAL_STEPS': 1,
   'EXAMPLES_PER_PROBLEM': 1,
+  'EXPECTED_DEVICES': 1,
   'GRADE_WORKERS': 0,
+  'INFERENCE_PARTITIONS': 1,
   'KEEP_CHECKPOINTS': 1,
   'LORA_RANK': 1,
   'MAX_DECODE_LENGTH': 1,
+  'MAX_LENGTH': 1,
   'NUM_DECODES': 1,
   'NUM_MICROBATCHES': 1,
   'NUM_PARTITIONS': 1,
   'NUM_PROBLEMS': 1,
+  'NUM_TEST': 1,
+  'NUM_TEXTS': 1,
+  'NUM_TRAINING_PROBLEMS': 1,
   'NUM_TRAIN_DECODES': 1,
+  'PRINTED_EXAMPLES': 0,
   'PROBLEM_LIMIT': 1,
   'PROMPT_LENGTH': 1,
   'RANDOM_SEED': 0,
   'SCORE_BATCH_SIZE': 1,
+  'TEXT_LENGTH': 1,
   'TOP_CANDIDATES': 1,
   'TOP_CLUSTERS': 1,
   'TRAIN_STEPS': 1,
@@ -46,6 +54,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'LORA_ALPHA': (0.0, math.inf, True),
   'MARGIN': (0.0, math.inf, False),
   'MAX_GRAD_NORM': (0.0, math.inf, True),
+  'MLE_MAX_GRAD_NORM': (0.0, math.inf, True),
   'MLE_WEIGHT': (0.0, math.inf, False),
   'TEMPERATURE': (0.0, math.inf, True),
   'TOP_P': (0.0, 1.0, True),
@@ -53,9 +62,19 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'WEIGHT_DECAY': (0.0, math.inf, False),
   'Z_LOSS': (0.0, math.inf, False),
 }
+# Tuples of integers: macro -> (smallest integer, length; 0: any but none).
+_TUPLES: Mapping[str, tuple[int, int]] = {
+  'DCN_MESH_SHAPE': (1, 2),
+  'ICI_MESH_SHAPE': (1, 2),
+  'PROFILE_STEPS': (1, 2),
+  'RANDOM_SEEDS': (0, 0),
+  'RATES': (1, 0),
+}
 _MAY_BE_NONE = frozenset(
-  'EVAL_PERIOD EVAL_STEPS PROBLEM_LIMIT TOP_CLUSTERS MAX_GRAD_NORM KEEP_CHECKPOINTS'.split()
+  'DCN_MESH_SHAPE EVAL_PERIOD EVAL_STEPS EXPECTED_DEVICES ICI_MESH_SHAPE KEEP_CHECKPOINTS '
+  'MAX_GRAD_NORM MLE_MAX_GRAD_NORM PROBLEM_LIMIT PROFILE_STEPS TOP_CLUSTERS'.split()
 )
+_INFERENCE_BATCHES = ('DECODE_BATCH_SIZE', 'SCORE_BATCH_SIZE')
 _PATHS = ('MODEL_DIR', 'INFER_OUTPUT_DIR', 'EVAL_OUTPUT_DIR')
 
 
@@ -81,11 +100,19 @@ def check_assignments(
   _check_pairs(values)
 
 
+def has_limits(name: str) -> bool:
+  """Whether the values of a macro are checked here."""
+  by_suffix = name.endswith((*_STAGE_SUFFIXES, '_LEARNING_RATE'))
+  return by_suffix or any(name in t for t in (_INTEGERS, _NUMBERS, _TUPLES))
+
+
 def _wanted(name: str, value: object) -> str:
   """Returns '' for an accepted value, else what is wanted."""
   if value is None:
-    is_number = name in _INTEGERS or name in _NUMBERS
+    is_number = name in _INTEGERS or name in _NUMBERS or name in _TUPLES
     return 'a number' if is_number and name not in _MAY_BE_NONE else ''
+  if name in _TUPLES:
+    return _wanted_tuple(value, *_TUPLES[name])
   if name in _PATHS and isinstance(value, str) and not value.strip():
     return 'the path of a folder'
   smallest = _INTEGERS.get(name)
@@ -96,8 +123,9 @@ def _wanted(name: str, value: object) -> str:
     if type(value) is int and smallest <= value <= _LARGEST:
       return ''
     return f'an integer from {smallest}'
-  if name in _NUMBERS and _is_plain(value):
-    low, high, is_open = _NUMBERS[name]
+  range_name = 'LEARNING_RATE' if name.endswith('_LEARNING_RATE') else name
+  if range_name in _NUMBERS and _is_plain(value):
+    low, high, is_open = _NUMBERS[range_name]
     if (
       _is_number(value)
       and low <= value <= high
@@ -108,6 +136,21 @@ def _wanted(name: str, value: object) -> str:
     return f'a finite number {least}' + (
       f', at most {high:g}' if high < math.inf else ''
     )
+  return ''
+
+
+def _wanted_tuple(value: object, smallest: int, length: int) -> str:
+  if not _is_plain(value) and not isinstance(value, (list, tuple)):
+    return ''
+  wanted = f'{length or "a tuple of"} integers from {smallest}'
+  if not isinstance(value, (list, tuple)) or not value:
+    return wanted
+  if length and len(value) != length:
+    return wanted
+  for item in value:
+    if type(item) is not int or not smallest <= item <= _LARGEST:
+      # a reference in a tuple is resolved by gin
+      return wanted if _is_plain(item) else ''
   return ''
 
 
@@ -127,8 +170,17 @@ def _check_pairs(values: Mapping[str, object]) -> None:
       f'WARMUP_STEPS is {warmup} and TRAIN_STEPS is {steps}; the warm-up must end within the '
       'training.'
     )
-  size, parts = values.get('BATCH_SIZE'), values.get('NUM_MICROBATCHES')
-  if type(size) is int and type(parts) is int and size % parts:
+  parts = values.get('NUM_MICROBATCHES')
+  for name, size in values.items():
+    is_training = name.endswith('BATCH_SIZE') and name not in _INFERENCE_BATCHES
+    if (
+      is_training and type(size) is int and type(parts) is int and size % parts
+    ):
+      raise ConfigError(
+        f'{name} is {size}; it must be a multiple of NUM_MICROBATCHES ({parts}).'
+      )
+  seeds = values.get('RANDOM_SEEDS')
+  if isinstance(seeds, (list, tuple)) and len(set(seeds)) < len(seeds):
     raise ConfigError(
-      f'BATCH_SIZE is {size}; it must be a multiple of NUM_MICROBATCHES ({parts}).'
+      f'RANDOM_SEEDS is {seeds}; it must be different integers.'
     )

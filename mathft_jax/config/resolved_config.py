@@ -84,6 +84,14 @@ class ResolvedConfig:
   subprograms: list[Subprogram] = dataclasses.field(default_factory=list)
   caller_supplied: set[str] = dataclasses.field(default_factory=set)
 
+  def macros(self) -> dict[str, object]:
+    """Returns the values of the macros in use; references stay references."""
+    found = {}
+    for (name, selector), values in self.bindings.items():
+      if selector == 'gin.macro':
+        found[name] = values['value']
+    return found
+
   def text(self) -> str:
     """Returns a gin file that repeats the run."""
     in_order = {}

@@ -13,7 +13,7 @@ Fields that are not known yet are absent.
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
 import gzip
