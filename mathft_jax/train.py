@@ -193,9 +193,7 @@ def _run_to_last_step(
     inputs.examples,
     max_to_keep=checkpointing.max_to_keep,
   )
-  batches = _check_first_batch(
-    batches, run, _mode_of_self_checks(self_checks, start_step)
-  )
+  batches = _check_first_batch(batches, run, self_checks, start_step)
   metadata = {
     **source.origin_metadata(),
     'settings': run_settings.settings_to_json(settings) | {'examples': digest},
@@ -225,15 +223,15 @@ def _eval_batches(
   return inputs.eval_batches(loop.eval_steps)
 
 
-def _mode_of_self_checks(mode: str, start_step: int) -> str:
-  """Returns the mode; a run that has steps already is warned and goes on."""
-  return 'warn' if mode == 'stop' and start_step > 0 else mode
-
-
 def _check_first_batch(
-  batches: Iterator[batching.Batch], run: CheckedRun, mode: str
+  batches: Iterator[batching.Batch],
+  run: CheckedRun,
+  mode: str,
+  start_step: int,
 ) -> Iterator[batching.Batch]:
   """Returns the same batches after the self-checks of the run and its first batch."""
+  if mode == 'stop' and start_step > 0:
+    mode = 'warn'  # it was accepted when it began
   first = next(batches)
   all_checks.check_at_start(dataclasses.replace(run, batch=first), mode)
   return itertools.chain([first], batches)
