@@ -5,6 +5,7 @@ A macro that is not listed is not checked here. `None` is accepted where the def
 
 from collections.abc import Mapping, Sequence
 import math
+from typing import TypeGuard
 
 from mathft_jax.config import gin_files
 from mathft_jax.config.errors import ConfigError
@@ -159,8 +160,10 @@ def _is_plain(value: object) -> bool:
   return isinstance(value, (bool, int, float))
 
 
-def _is_number(value: object) -> bool:
-  return type(value) in (int, float) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[int | float]:
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    return False
+  return math.isfinite(value)
 
 
 def _check_pairs(values: Mapping[str, object]) -> None:

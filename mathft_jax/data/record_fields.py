@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import math
 import operator
 import reprlib
-from typing import Any
+from typing import Any, TypeGuard
 
 MAX_LOG_PROB = 1e-3  # rounding errors of a probability of 1
 _MAX_INTEGER = 2**53
@@ -77,7 +77,7 @@ def is_token_ids(value: object) -> str:
   return 'a list of token ids, integers from 0'
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
   if type(value) is int:
     return abs(value) <= _MAX_INTEGER
   return type(value) is float and math.isfinite(value)

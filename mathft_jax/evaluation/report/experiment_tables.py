@@ -19,7 +19,7 @@ from etils import epath
 import numpy as np
 
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.report import paper_claims, tables
+from mathft_jax.evaluation.report import tables
 
 AUC_COLUMN = 'AUC within a problem'
 
@@ -159,7 +159,7 @@ def _difference_table(
   """Returns a line per difference: points with interval per seed, their mean, the verdicts."""
   body = []
   for label_a, column_a, label_b, column_b in experiment.differences:
-    findings = []
+    differences = []
     name = f'{label_a}: {column_a} - {label_b}: {column_b}'
     if column_a == column_b:
       name = f'{column_a}: {label_a} - {label_b}'
@@ -171,8 +171,8 @@ def _difference_table(
       difference = statistics.paired_difference(
         np.array([a[id_] for id_ in a]), np.array([b[id_] for id_ in a])
       )
-      findings.append(paper_claims.Finding(name, difference, None))
-    body.append(_finding_row(findings))
+      differences.append(difference)
+    body.append(_difference_row(name, differences))
   return tables.Table(
     f'{title}: differences',
     ('a - b', *seeds, 'mean', 'above zero in', 'below zero in'),
@@ -192,16 +192,17 @@ def _values_of(
   return rows.values[column]
 
 
-def _finding_row(findings: Sequence[paper_claims.Finding]) -> tables.Row:
-  points = [tables.format_points(finding.difference) for finding in findings]
-  mean = np.mean([finding.difference.mean for finding in findings])
-  verdicts = [finding.verdict for finding in findings]
-  above = verdicts.count(paper_claims.SHOWS)
-  below = verdicts.count(paper_claims.REVERSED)
+def _difference_row(
+  name: str, differences: Sequence[statistics.PairedDifference]
+) -> tables.Row:
+  points = [tables.format_points(difference) for difference in differences]
+  mean = np.mean([difference.mean for difference in differences])
+  above = sum(difference.low > 0 for difference in differences)
+  below = sum(difference.high < 0 for difference in differences)
   return (
-    findings[0].claim,
+    name,
     *points,
     f'{100 * float(mean) + 0.0:+.1f}',
-    f'{above} of {len(findings)}',
-    f'{below} of {len(findings)}',
+    f'{above} of {len(differences)}',
+    f'{below} of {len(differences)}',
   )
