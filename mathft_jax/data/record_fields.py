@@ -51,11 +51,9 @@ def is_log_prob(value: object) -> str:
   return 'a finite natural log-probability, at most 0'
 
 
-def is_share(value: object) -> str:
-  """Wants a number from 0 to 1."""
-  if _is_number(value) and 0.0 <= value <= 1.0:
-    return ''
-  return 'a number from 0 to 1'
+def is_score(value: object) -> str:
+  """Wants a number; one outside [0, 1], as of a reward model, is noted in the report."""
+  return '' if _is_number(value) else 'a finite number'
 
 
 def is_log_odds(value: object) -> str:
@@ -89,7 +87,7 @@ PROBLEM_FIELDS: Mapping[str, Check] = {
   'solution': is_text,
   'answer': is_text,
   'subject': is_text,
-  'level': is_text,
+  'level': is_text_or_number,
   'split': is_text,
 }
 # Problem files that others have published have numbers as ids, answers and levels.
@@ -112,7 +110,7 @@ CANDIDATE_FIELDS: Mapping[str, Check] = {
   'how': is_text,
   'is_correct': is_boolean,
   'cluster': is_index,
-  'score': is_share,
+  'score': is_score,
   'log_odds': is_log_odds,
 }
 
