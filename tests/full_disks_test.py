@@ -9,9 +9,7 @@ import sys
 import pytest
 
 from mathft_jax.storage import write_errors
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import train_test  # noqa: E402
+from tests import train_test
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 GIB = 1 << 30

@@ -141,6 +141,9 @@ def test_old_graded_candidates_have_the_same_scores(tmp_path):
   )
 
   found = read_jsonl(tmp_path / 'scored.jsonl')
+  for record in found:
+    for candidate in record['candidates']:
+      candidate.pop('log_odds')  # newer than the files
   assert_close(found, read_jsonl(OLD / 'scored.jsonl'), rel=1e-4)
 
 

@@ -151,7 +151,7 @@ def test_a_slice_sets_batch_and_meshes_of_an_experiment(vocabulary, capsys):
     'partitioning.Partitioner.fsdp = %FSDP',
     "ATTENTION_KERNEL = 'splash'",
   ):
-    assert f'\n{line}\n' in text, line
+    assert f'\n{line}\n' in text, (line, [l for l in text.splitlines() if 'artition' in l])
 
 
 @pytest.mark.parametrize('model', MODELS)

@@ -63,16 +63,11 @@ def _encode_again(
 ) -> list[int] | None:
   """Returns the prompt that sampling or scoring makes of an example's question.
 
-  None if the inputs do not have the text of the template.
+  None if the inputs do not have the text of the template, or tokens whose text cannot be read back
+  (parts of characters, as models sample them).
   """
   template, vocabulary = run.template, run.vocabulary
-  bos_id = vocabulary.bos_id
-  start = 0
-  while start < len(ids) and ids[start] == bos_id:
-    start += 1
-  text = ids_to_text(vocabulary, ids[start:])
-  text = text.removeprefix(vocabulary.text_prefix)
-
+  text = _prompt_text(run, ids)
   pattern = _pattern(template.solve, '{question}')
   if is_verdict:
     pattern = _pattern(template.verify_problem, '{question}')
@@ -85,15 +80,29 @@ def _encode_again(
       shot += r'\s*' + re.escape(solution) + r'\s*'
       pattern = shot + re.escape(template.shot_separator.lstrip()) + pattern
   match = re.fullmatch(pattern, text, re.DOTALL)
-  if match is None:
+  if match is None or '\ufffd' in text:
     return None
 
   problem = Problem(id='', question=match[1])
-  if not is_verdict:
-    return prompt_templates.encode_prompt(template, vocabulary, problem)
-  return prompt_templates.encode_evaluator_problem(
-    template, vocabulary, problem
-  ) + prompt_templates.encode_evaluator_solution(template, vocabulary, match[2])
+  if is_verdict:
+    encoded = prompt_templates.encode_evaluator_problem(
+      template, vocabulary, problem
+    ) + prompt_templates.encode_evaluator_solution(
+      template, vocabulary, match[2]
+    )
+  else:
+    encoded = prompt_templates.encode_prompt(template, vocabulary, problem)
+  return encoded if _prompt_text(run, encoded) == text else None
+
+
+def _prompt_text(run: CheckedRun, ids: list[int]) -> str:
+  """Returns the text of a prompt without BOS."""
+  vocabulary = run.vocabulary
+  start = 0
+  while start < len(ids) and ids[start] == vocabulary.bos_id:
+    start += 1
+  text = ids_to_text(vocabulary, ids[start:])
+  return text.removeprefix(vocabulary.text_prefix)
 
 
 def _pattern(text: str, slot: str) -> str:

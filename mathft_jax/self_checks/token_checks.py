@@ -168,11 +168,11 @@ def check_end_tokens(run: CheckedRun) -> Finding:
       'Before training, this model may continue after the other end tokens. Training teaches it '
       f'to end with {token_name(vocabulary, vocabulary.eos_id)}.',
     )
-  return failure(
+  return warning(
     check,
     found,
-    f'Bind TokenizerVocabulary.eos = {names[0].rpartition(" ")[0]!r}, as the chat templates in '
-    'templates/*.gin do, or start from the model that was trained with your EOS.',
+    f'Right if you train a base model to end with {stop_names[0]}. Otherwise bind '
+    f'TokenizerVocabulary.eos = {names[0].rpartition(" ")[0]!r}, as templates/*.gin do.',
   )
 
 

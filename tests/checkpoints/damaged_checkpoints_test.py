@@ -1,10 +1,8 @@
 """Damaged checkpoints: a run resumes from the one before, other programs refuse them."""
 
 import json
-import pathlib
 import random
 import shutil
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +13,7 @@ from mathft_jax import checkpoints
 from mathft_jax.checkpoints import checksums
 from mathft_jax.models import transformer
 from mathft_jax.training import train_config
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-import train_test  # noqa: E402 (it lies in the folder above)
+from tests import train_test
 
 STEPS = ('3', '6')
 

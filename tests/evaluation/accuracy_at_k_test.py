@@ -116,7 +116,10 @@ def test_array_rules_equal_the_rules_on_every_sampled_subset(sets, rule, k):
     accuracy_at_k.rule_correctness_on_subsets(rule, drawn)
   ):
     columns = zip(
-      drawn.cluster_DC[row], drawn.score_DC[row], drawn.correct_DC[row]
+      drawn.cluster_DC[row],
+      drawn.score_DC[row],
+      drawn.correct_DC[row],
+      drawn.rank_DC[row],
     )
     unit = CandidateSet(
       sets[0].problem,
@@ -126,8 +129,9 @@ def test_array_rules_equal_the_rules_on_every_sampled_subset(sets, rule, k):
           cluster=None if cluster < 0 else int(cluster),
           score=float(score),
           is_correct=bool(correct),
+          log_odds=None if np.isnan(rank) else float(rank),
         )
-        for cluster, score, correct in columns
+        for cluster, score, correct, rank in columns
       ),
     )
     choice = rule(unit)

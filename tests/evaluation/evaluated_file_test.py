@@ -11,8 +11,11 @@ from tests.evaluation.candidates import CORRECT, candidate_set
 @pytest.mark.parametrize(
   'sets, message',
   [
-    ([], '0 problems'),
-    ([candidate_set([('a', 0.1)])] * 2, r"repeated ids \['p'\]"),
+    ([], 'no records'),
+    (
+      [candidate_set([('a', 0.1)])] * 2,
+      r'field "problem.id" is .p. .*wanted another id',
+    ),
     (
       [CandidateSet(Problem('p', 'q'), (Candidate('text'),))],
       'run grade on the file first',

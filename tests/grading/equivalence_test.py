@@ -31,14 +31,12 @@ def _combined(parts):
 EXPRESSIONS = st.recursive(
   st.one_of(_CONSTANTS, _VARIABLES), _combined, max_leaves=6
 )
-ANSWERS = st.one_of(
+BARE_LISTS = st.lists(
+  EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3
+).map(', '.join)
+POINTS = BARE_LISTS.map(lambda items: f'({items})')
+OTHER_ANSWERS = st.one_of(
   EXPRESSIONS.map(lambda tree: latex(tree)),
-  st.lists(
-    EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3
-  ).map(', '.join),
-  st.lists(
-    EXPRESSIONS.map(lambda tree: latex(tree)), min_size=2, max_size=3
-  ).map(lambda parts: f'({", ".join(parts)})'),
   st.tuples(EXPRESSIONS, EXPRESSIONS).map(
     lambda pair: f'{latex(pair[0])} = {latex(pair[1])}'
   ),
@@ -115,7 +113,14 @@ def test_an_expression_plus_one_is_not_equivalent(tree):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(ANSWERS, min_size=2, max_size=6))
+@given(
+  # A reference that is a point reads a bare list as a point, but not the other way round: among
+  # lists and points together the relation is not symmetric (docs/grading_specification.md).
+  st.one_of(
+    st.lists(st.one_of(OTHER_ANSWERS, BARE_LISTS), min_size=2, max_size=6),
+    st.lists(st.one_of(OTHER_ANSWERS, POINTS), min_size=2, max_size=6),
+  )
+)
 def test_generated_answers_have_an_equivalence_relation(answers):
   _assert_relation(answers)
 
