@@ -147,11 +147,12 @@ def test_a_slice_sets_batch_and_meshes_of_an_experiment(vocabulary, capsys):
     'INFERENCE_PARTITIONS = 4',
     'inference/partitioning.Partitioner.num_partitions = %INFERENCE_PARTITIONS',
     'inference/partitioning.Partitioner.fsdp = False',
-    'partitioning.Partitioner.num_partitions = %NUM_PARTITIONS',
-    'partitioning.Partitioner.fsdp = %FSDP',
+    'ssft/partitioning.Partitioner.num_partitions = %NUM_PARTITIONS',
+    'ssft/partitioning.Partitioner.fsdp = %FSDP',
+    'scr_margin/partitioning.Partitioner.num_partitions = %NUM_PARTITIONS',
     "ATTENTION_KERNEL = 'splash'",
   ):
-    assert f'\n{line}\n' in text, (line, [l for l in text.splitlines() if 'artition' in l])
+    assert f'\n{line}\n' in text, line
 
 
 @pytest.mark.parametrize('model', MODELS)
