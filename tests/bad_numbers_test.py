@@ -178,10 +178,13 @@ WITHOUT_LIMITS = {
   'WANDB_PROJECT': 'a name',
   'EVALUATOR_TRAINING': 'a program',
   'CACHE_DIRS': 'paths',
+  'COMPARE': 'names',
   'COMPARE_WITH': 'names',
   'COMPARED_STYLES': 'names',
   'EVALUATOR_COLUMNS': 'names',
   'GENERATOR_COLUMNS': 'names',
+  'MATH_DEMONSTRATIONS': 'ids',
+  'PRM800K_DEMONSTRATIONS': 'ids',
 }
 
 

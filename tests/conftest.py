@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import pathlib
+import signal
 import sys
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -26,6 +27,10 @@ os.environ.setdefault(
 )
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
+
+# A shell starts background commands with SIGINT ignored; tests send it to themselves and to others.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402 (jax must find the flags above when a test imports it)
 

@@ -11,7 +11,7 @@ import sys
 import gin
 import pytest
 
-from mathft_jax.config import entry_point, flags
+from mathft_jax.config import entry_point, flags, program_calls
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -521,7 +521,9 @@ def test_input_that_the_package_refuses_is_told_without_a_traceback(
   # From outside of the package: with its traceback.
   with pytest.raises(ValueError):
     main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a')
-  monkeypatch.setattr(entry_point, 'PACKAGE', pathlib.Path(__file__).parents[1])
+  monkeypatch.setattr(
+    program_calls, 'PACKAGE', pathlib.Path(__file__).parents[1]
+  )
   assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a') == 1
   assert 'toy.train: no such checkpoint' in capsys.readouterr().err
 
