@@ -54,9 +54,14 @@ recipe.Stages:
   ssft_again = None
   control = None
   score_by_likelihood = None
-VERDICTS = {'margin': @margin/examples.MixedExamples()}
+VERDICTS = {'margin': @margin/examples.VerdictExamples()}
+FEW_SHOT = {}
+CURVE_PROBLEMS = 2
 train_config.LoopConfig.tensorboard = False
-train_config.LoopConfig.checkpoint_period = 3
+scr_margin/train_config.LoopConfig.eval_period = None  # too few problems for validation verdicts
+ssft/train_config.LoopConfig.checkpoint_period = 3
+ssft/train_config.LoopConfig.eval_period = 3
+scr_margin/train_config.LoopConfig.checkpoint_period = 3
 ssft/train.train.train_steps = 6
 scr_margin/train.train.train_steps = 6
 BATCH_SIZE = 8
@@ -300,6 +305,7 @@ class Runner:
           f'--coordinator_address=localhost:{port}',
           f'--process_count={layout.processes}',
           f'--process_index={index}',
+          '--start_timeout_s=60',
           '--heartbeat_timeout_s=10',
         ]
       change = disturbance.change if index == victim else None
@@ -481,10 +487,14 @@ def _compare_checkpoints(
 
 
 def _files(folder: pathlib.Path) -> set[str]:
-  """All files but those of checkpoints, whose names are random."""
+  """All files but locks, curves (of times) and those of checkpoints, whose names are random."""
   names = set()
   for path in folder.rglob('*'):
     name = str(path.relative_to(folder))
+    # A killed process leaves the lock of an output that it had just finished; curves.html shows
+    # the times of metrics.jsonl.
+    if path.name in ('run.lock', 'curves.html'):
+      continue
     if path.is_file() and '/checkpoints/' not in f'/{name}':
       names.add(name)
   return names

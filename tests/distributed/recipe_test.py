@@ -24,8 +24,11 @@ recipe.Stages:
   ssft_again = None
   control = None
   score_by_likelihood = None
-VERDICTS = {'margin': @margin/examples.MixedExamples()}
+VERDICTS = {'margin': @margin/examples.VerdictExamples()}
+FEW_SHOT = {}
+CURVE_PROBLEMS = 2
 train_config.LoopConfig.tensorboard = False
+scr_margin/train_config.LoopConfig.eval_period = None  # too few problems for validation verdicts
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
 BATCH_SIZE = 8

@@ -27,7 +27,9 @@ include 'recipes/tiny_cpu.gin'
 
 SOLUTIONS = {'fine': @fine/examples.SolutionExamples()}
 COMPARED_STYLES = ('fine', 'fine')
-VERDICTS = {'margin': @margin/examples.MixedExamples()}
+VERDICTS = {'margin': @margin/examples.VerdictExamples()}
+FEW_SHOT = {}
+CURVE_PROBLEMS = 2
 NUM_DECODES = 4
 NUM_TRAIN_DECODES = 4
 DECODE_BATCH_SIZE = 8
@@ -46,6 +48,7 @@ recipe.Stages:
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
 train_config.LoopConfig.tensorboard = False
+scr_margin/train_config.LoopConfig.eval_period = None  # too few problems for validation verdicts
 evaluate.evaluate:
   resamples = 50
   draws = 2
