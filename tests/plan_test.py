@@ -299,7 +299,6 @@ def test_each_stage_of_a_recipe_is_planned(run_plan):
     'control': 380,
     'scr_margin': 300,
     'scr_xent': 300,
-    'scr_xent_words': 300,
     'scr_margin_mixed': 300,
     'scr_xent_mixed': 300,
     'training_problems': -(-12_000 // 64),
