@@ -26,6 +26,8 @@ COMMANDS = [
   ('train.train', [*JSONL, 'stages/contrastive.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/contrastive_reference.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/dpo.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/scr_logistic.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
   (
     'train.train',

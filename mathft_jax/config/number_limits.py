@@ -54,6 +54,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'LABEL_SMOOTHING': (0.0, 1.0, False),
   'LEARNING_RATE': (0.0, math.inf, True),
   'LORA_ALPHA': (0.0, math.inf, True),
+  'BETA': (0.0, math.inf, True),
   'MARGIN': (0.0, math.inf, False),
   'MAX_GRAD_NORM': (0.0, math.inf, True),
   'MLE_MAX_GRAD_NORM': (0.0, math.inf, True),

@@ -11,6 +11,7 @@ import numpy as np
 from mathft_jax.data.example_types import (
   ContrastExample,
   Example,
+  PreferenceExample,
   VerdictExample,
 )
 from mathft_jax.data.label_word_branches import LabelWords
@@ -29,6 +30,7 @@ class Segment:
     weights: loss weight of each target; None means 1 for all.
     is_correct: the label; None for a solution.
     is_evaluator_prompt: the targets are the label words, which follow on branches.
+    reference_log_prob: log p of the targets under a reference model; None if it is not used.
   """
 
   sequence: np.ndarray
@@ -37,6 +39,7 @@ class Segment:
   weights: np.ndarray | None = None
   is_correct: int | None = None
   is_evaluator_prompt: bool = False
+  reference_log_prob: float | None = None
 
   @property
   def predicted_weights(self) -> np.ndarray:
@@ -75,7 +78,9 @@ def make_segment(
 
   targets = np.asarray(example.targets, np.int32)
   sequence = np.concatenate([inputs, targets])
-  weights, is_correct = None, None
+  weights, is_correct, reference_log_prob = None, None, None
+  if isinstance(example, PreferenceExample):
+    reference_log_prob = float(example.reference_log_prob)
   if isinstance(example, ContrastExample):
     is_correct = int(example.is_correct)
   elif example.target_weights is not None:
@@ -87,7 +92,14 @@ def make_segment(
       f'example {index} has {len(inputs)} inputs, {len(targets)} targets and {num_weights} '
       'target weights; wanted a target token with a token before it, and one weight per target.'
     )
-  return Segment(sequence, len(inputs), len(sequence) - 1, weights, is_correct)
+  return Segment(
+    sequence,
+    num_context=len(inputs),
+    length=len(sequence) - 1,
+    weights=weights,
+    is_correct=is_correct,
+    reference_log_prob=reference_log_prob,
+  )
 
 
 def _make_evaluator_prompt(
@@ -173,6 +185,17 @@ def make_label_arrays(segments: Sequence[Segment], batch_size: int) -> Batch:
       is_correct_B[row] = segment.is_correct
       weights_B[row] = 1
   return {'is_correct': is_correct_B, 'verdict_weights': weights_B}
+
+
+def make_reference_array(
+  segments: Sequence[Segment], batch_size: int
+) -> np.ndarray:
+  """Returns [B]: log p under a reference model; 0 in rows without one."""
+  log_probs_B = np.zeros(batch_size, np.float32)
+  for row, segment in enumerate(segments):
+    if segment.reference_log_prob is not None:
+      log_probs_B[row] = segment.reference_log_prob
+  return log_probs_B
 
 
 def write_evaluator_prompts(

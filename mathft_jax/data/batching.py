@@ -18,6 +18,10 @@ If some example is a `VerdictExample` or a `ContrastExample`:
   is_correct             float32 [B]
   verdict_weights        float32 [B]        1 where `is_correct` counts, else 0
 
+If some example is a `PreferenceExample`:
+
+  reference_log_probs    float32 [B]        log p of the candidate under the reference model
+
 If some example is a `VerdictExample` (its row is the evaluator prompt and the label-word branches):
 
   word_positions         int32   [B, W, M]  row index whose hidden state predicts token m of word w
@@ -37,6 +41,7 @@ from mathft_jax.data import batch_arrays, example_types, first_fit_packing
 from mathft_jax.data.batch_arrays import Batch, Segment
 from mathft_jax.data.example_types import (
   Example,
+  PreferenceExample,
   SolutionExample,
   VerdictExample,
 )
@@ -271,6 +276,10 @@ def _make_batches(
     segments = [row[0] for row in batch_rows]
     if kinds - {SolutionExample}:
       batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
+    if PreferenceExample in kinds:
+      batch['reference_log_probs'] = batch_arrays.make_reference_array(
+        segments, layout.batch_size
+      )
     if VerdictExample in kinds:
       assert layout.label_words is not None  # `make_segment` checks it
       batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)

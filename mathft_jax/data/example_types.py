@@ -48,6 +48,17 @@ class ContrastExample:
   is_correct: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreferenceExample(ContrastExample):
+  """A contrast example for DPO.
+
+  Attributes:
+    reference_log_prob: log p of the targets under the reference model, natural log.
+  """
+
+  reference_log_prob: float
+
+
 Example = SolutionExample | VerdictExample | ContrastExample
 
 

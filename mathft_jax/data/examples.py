@@ -27,6 +27,7 @@ from mathft_jax.data.candidate_selection import CandidateSelection
 from mathft_jax.data.example_types import (
   ContrastExample,
   Example,
+  PreferenceExample,
   SolutionExample,
   VerdictExample,
 )
@@ -135,6 +136,39 @@ class ContrastExamples(CandidateSelection):
     if candidate.finished is False:
       targets = targets[:-1]
     return np.asarray(inputs, np.int32), np.asarray(targets, np.int32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PreferenceExamples(ContrastExamples):
+  """Pairs for DPO: as `ContrastExamples`, with log p of each candidate under the reference model.
+
+  The reference is the model that the field `log_prob` of the candidates is of: the one that sampled
+  them, or the checkpoint of a later `score` with quantity='log_prob'.
+  """
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.single_class_problems == 'reference':
+      raise ValueError(
+        "PreferenceExamples has single_class_problems='reference'; a reference solution has no "
+        "log-probability. Bind 'skip'."
+      )
+
+  def __call__(self, split: str) -> list[ContrastExample]:
+    def encode(problem: Problem, candidate: Candidate):
+      if candidate.log_prob is None:
+        raise ValueError(
+          f'{self.candidates}, problem {problem.id!r}: a candidate has no log_prob, which '
+          "PreferenceExamples needs. Run score with quantity='log_prob' under the reference "
+          'checkpoint.'
+        )
+      return self._encode(problem, candidate), candidate.log_prob
+
+    encoded = _encode_selected(self, self.candidates, split, encode)
+    return [
+      PreferenceExample(*ids, label, log_prob)
+      for (ids, log_prob), label in encoded
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ def abstract_batch(
     'decoder_segment_ids': ('int32', token_shape),
     'is_correct': ('float32', (batch_size,)),
     'verdict_weights': ('float32', (batch_size,)),
+    'reference_log_probs': ('float32', (batch_size,)),
     'word_positions': ('int32', (batch_size, 2, 1)),
     'label_words': ('int32', (2, 1)),
     'label_word_mask': ('bool', (2, 1)),

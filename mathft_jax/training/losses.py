@@ -9,7 +9,8 @@ A loss gets the log-probabilities of one forward pass and a batch, never the mod
 it; the values of all parts then add up to the loss of the whole. Metrics are pairs (total, weight)
 that add up in the same way; total / weight is reported.
 
-A pair is two neighboring sequences of a batch, the correct one first.
+A pair is two neighboring sequences of a batch, the correct one first. `preference_losses` has
+objectives that the paper does not have.
 """
 
 from collections.abc import Mapping
@@ -98,9 +99,11 @@ class Mle:
     loss_BT -= self.label_smoothing * tokens.mean_log_prob_BT
     loss_BT += self.z_loss * jnp.square(tokens.log_normalizer_BT)
 
-    metrics: Metrics = {'token_nll': _mean(-tokens.log_prob_BT, weights_BT)}
+    metrics: Metrics = {
+      'token_nll': mean_metric(-tokens.log_prob_BT, weights_BT)
+    }
     total = jnp.sum(loss_BT * weights_BT)
-    return _divide(total, weight[self.average_over]), metrics
+    return divide_or_zero(total, weight[self.average_over]), metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +122,14 @@ class VerifierMargin:
   def __call__(
     self, log_probs: LogProbs, batch: Batch, weight: Weights
   ) -> tuple[jax.Array, Metrics]:
-    log_scores_BW = jax.nn.log_softmax(_label_log_probs(log_probs, batch))
+    log_scores_BW = jax.nn.log_softmax(label_log_probs(log_probs, batch))
     correct, incorrect = split_pairs(log_scores_BW[:, CORRECT])
     pairs = pair_weights(batch)
     total = jnp.sum(pairs * jax.nn.relu(incorrect - correct + self.margin))
 
-    metrics = _verdict_metrics(log_scores_BW, batch)
-    metrics['pair_accuracy'] = _mean(_win_rate(correct, incorrect), pairs)
-    return _divide(total, weight['pairs']), metrics
+    metrics = verdict_metrics(log_scores_BW, batch)
+    metrics['pair_accuracy'] = mean_metric(win_rate(correct, incorrect), pairs)
+    return divide_or_zero(total, weight['pairs']), metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +156,7 @@ class VerifierXent:
   def __call__(
     self, log_probs: LogProbs, batch: Batch, weight: Weights
   ) -> tuple[jax.Array, Metrics]:
-    log_probs_BW = _label_log_probs(log_probs, batch)
+    log_probs_BW = label_log_probs(log_probs, batch)
     log_scores_BW = jax.nn.log_softmax(log_probs_BW)
     chosen_BW = log_scores_BW if self.over == 'words' else log_probs_BW
     label_log_probs_B = jnp.where(
@@ -161,8 +164,8 @@ class VerifierXent:
     )
     total = -jnp.sum(label_log_probs_B * batch['verdict_weights'])
 
-    metrics = _verdict_metrics(log_scores_BW, batch)
-    return _divide(total, weight['verdicts']), metrics
+    metrics = verdict_metrics(log_scores_BW, batch)
+    return divide_or_zero(total, weight['verdicts']), metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +219,7 @@ class SequenceContrast:
     weights_BT = batch['decoder_loss_weights']
     sequence_B = jnp.sum(tokens.log_prob_BT * weights_BT, axis=-1)
     if self.normalize == 'mean':
-      sequence_B = _divide(sequence_B, jnp.sum(weights_BT, axis=-1))
+      sequence_B = divide_or_zero(sequence_B, jnp.sum(weights_BT, axis=-1))
 
     correct, incorrect = split_pairs(sequence_B)
     pairs = pair_weights(batch)
@@ -225,13 +228,13 @@ class SequenceContrast:
     mle_weights_BT = self._mle_weights(batch)
     nll = -jnp.sum(tokens.log_prob_BT * mle_weights_BT)
 
-    loss = _divide(contrast, weight['pairs'])
-    loss += self.mle_weight * _divide(nll, weight[self.average_mle_over])
+    loss = divide_or_zero(contrast, weight['pairs'])
+    loss += self.mle_weight * divide_or_zero(nll, weight[self.average_mle_over])
     metrics: Metrics = {
-      'pair_accuracy': _mean(_win_rate(correct, incorrect), pairs),
-      'log_prob_difference': _mean(correct - incorrect, pairs),
+      'pair_accuracy': mean_metric(win_rate(correct, incorrect), pairs),
+      'log_prob_difference': mean_metric(correct - incorrect, pairs),
       'contrast_loss': (contrast, jnp.sum(pairs)),
-      'token_nll': _mean(-tokens.log_prob_BT, mle_weights_BT),
+      'token_nll': mean_metric(-tokens.log_prob_BT, mle_weights_BT),
     }
     return loss, metrics
 
@@ -316,34 +319,37 @@ def _count(average_over: str, batch: Batch, weights_BT: jax.Array) -> jax.Array:
   return weights_BT.sum()
 
 
-def _label_log_probs(log_probs: LogProbs, batch: Batch) -> jax.Array:
+def label_log_probs(log_probs: LogProbs, batch: Batch) -> jax.Array:
   """Returns log-probabilities of the label words, [B, W]."""
   return log_probs.word_log_probs(
     batch['word_positions'], batch['label_words'], batch['label_word_mask']
   )
 
 
-def _verdict_metrics(log_scores_BW: jax.Array, batch: Batch) -> Metrics:
+def verdict_metrics(log_scores_BW: jax.Array, batch: Batch) -> Metrics:
   """Returns the accuracy of S_cls > 1/2, and the mean of S_cls by correctness."""
   score_B = jnp.exp(log_scores_BW[:, CORRECT])
   is_correct_B = batch['is_correct'] > 0
   weights_B = batch['verdict_weights']
   return {
-    'verdict_accuracy': _mean((score_B > 0.5) == is_correct_B, weights_B),
-    's_cls_correct': _mean(score_B, weights_B * is_correct_B),
-    's_cls_incorrect': _mean(score_B, weights_B * ~is_correct_B),
+    'verdict_accuracy': mean_metric((score_B > 0.5) == is_correct_B, weights_B),
+    's_cls_correct': mean_metric(score_B, weights_B * is_correct_B),
+    's_cls_incorrect': mean_metric(score_B, weights_B * ~is_correct_B),
   }
 
 
-def _win_rate(first: jax.Array, second: jax.Array) -> jax.Array:
+def win_rate(first: jax.Array, second: jax.Array) -> jax.Array:
   """Returns 1 where the first is larger, 1/2 for ties, else 0."""
   return jnp.where(first == second, 0.5, first > second)
 
 
-def _mean(values: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+def mean_metric(
+  values: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns (total, weight) of a weighted mean."""
   return jnp.sum(values * weights), jnp.sum(weights)
 
 
-def _divide(total: jax.Array, weight) -> jax.Array:
+def divide_or_zero(total: jax.Array, weight) -> jax.Array:
   """Returns total / weight, and 0 where the weight is 0."""
   return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)

@@ -109,6 +109,32 @@ def test_contrast_examples_that_are_not_paired_are_an_error(candidates):
     )
 
 
+def test_preference_examples_have_the_log_probs_of_their_candidates(tmp_path):
+  problem = schema.Problem('a', 'What is 1+1?', answer='2')
+  path = tmp_path / 'graded.jsonl'
+  candidates = (
+    schema.Candidate('2', log_prob=-1.5, is_correct=True),
+    schema.Candidate('3', log_prob=-2.5, is_correct=False),
+    schema.Candidate('4', is_correct=False),
+  )
+
+  def make(number):
+    candidate_set = schema.CandidateSet(problem, candidates[:number])
+    schema.write_jsonl(path, [candidate_set])
+    rule = examples.PreferenceExamples(
+      candidates=str(path), template=TEMPLATE, vocabulary=BYTES
+    )
+    return rule('train')
+
+  made = make(2)
+  assert [row.reference_log_prob for row in made] == [-1.5, -2.5]
+  layout = batching.BatchLayout(batch_size=4, max_length=64, group_size=2)
+  (batch,) = batching.eval_batches(made, layout)
+  assert batch['reference_log_probs'].tolist() == [-1.5, -2.5, 0, 0]
+  with pytest.raises(ValueError, match="'a'.*log_prob.*quantity='log_prob'"):
+    make(3)
+
+
 def test_correct_candidates_become_solution_examples(candidates):
   made = examples.CorrectCandidateExamples(
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES

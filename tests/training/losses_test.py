@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax.training import losses
+from mathft_jax.training import losses, preference_losses
 
 
 class Tokens(NamedTuple):
@@ -72,6 +72,7 @@ def batch():
     ),
     'is_correct': np.array([1, 0, 1, 0.0]),
     'verdict_weights': np.ones(B),
+    'reference_log_probs': np.array([-3.0, -2.5, -4.0, -6.5]),
     'word_positions': random.integers(0, T, (B, 2, 2)),
     'label_words': np.array([[1, 0], [2, 3]]),
     'label_word_mask': np.array([[1, 0], [1, 1]]),
@@ -184,7 +185,28 @@ def joint(logits_BTV, batch, a2=0.4):
   return margin(logits_BTV, batch) + a2 * mle(logits_BTV, batch)
 
 
+def bradley_terry(logits_BTV, batch, margin=0.2):
+  scores = log_s_cls(logits_BTV, batch)
+  differences = [scores[0] - scores[1] - margin, scores[2] - scores[3] - margin]
+  return np.mean([math.log(1 + math.exp(-x)) for x in differences])
+
+
+def dpo(logits_BTV, batch, beta=0.3, mle_weight=0.4):
+  weights_BT = batch['decoder_loss_weights']
+  tokens_BT = target_log_probs(logits_BTV, batch) * weights_BT
+  reward = beta * (tokens_BT.sum(-1) - batch['reference_log_probs'])
+  differences = [reward[0] - reward[1], reward[2] - reward[3]]
+  nll = -tokens_BT[[0, 2]].sum() / weights_BT[[0, 2]].sum()
+  preference = np.mean([math.log(1 + math.exp(-x)) for x in differences])
+  return preference + mle_weight * nll
+
+
 CASES = {
+  'bradley-terry': (
+    preference_losses.VerifierLogistic(margin=0.2),
+    bradley_terry,
+  ),
+  'dpo': (preference_losses.Dpo(beta=0.3, mle_weight=0.4), dpo),
   'mle': (losses.Mle(), mle),
   'smoothed mle with z-loss': (
     losses.Mle(z_loss=0.01, label_smoothing=0.1),
