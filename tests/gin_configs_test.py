@@ -28,6 +28,7 @@ COMMANDS = [
   ('train.train', [*JSONL, 'stages/joint.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/dpo.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/scr_logistic.gin'], TRAIN),
+  ('train.train', [*JSONL, 'stages/own_solutions.gin'], TRAIN),
   ('train.train', [*JSONL, 'stages/ssft.gin', 'stages/lora.gin'], TRAIN),
   (
     'train.train',

@@ -20,6 +20,7 @@ import numpy as np
 
 from mathft_jax.data import (
   candidate_selection,
+  own_solutions,
   problem_sources,
   prompt_templates,
 )
@@ -31,6 +32,7 @@ from mathft_jax.data.example_types import (
   SolutionExample,
   VerdictExample,
 )
+from mathft_jax.data.own_solutions import OwnSolutionSelection
 from mathft_jax.data.prompt_templates import Template, Vocabulary
 from mathft_jax.data.schema import Candidate, Problem
 
@@ -172,24 +174,23 @@ class PreferenceExamples(ContrastExamples):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CorrectCandidateExamples:
-  """Correct candidates as solutions to learn.
+class OwnSolutionExamples(OwnSolutionSelection):
+  """Solutions that a model sampled itself, as solutions to learn.
 
-  For the language-modelling term of an evaluator, and for rejection-sampling fine-tuning. See
-  `problem_sources.CorrectCandidateProblems`.
+  For rejection-sampling fine-tuning, and for the language-modelling term of an evaluator.
   """
 
   candidates: str
   template: Template
   vocabulary: Vocabulary
-  max_per_problem: int = 4
   group_size = 1
 
   def __call__(self, split: str) -> list[SolutionExample]:
-    problems = problem_sources.CorrectCandidateProblems(
-      self.candidates, self.max_per_problem
-    )
-    return SolutionExamples(problems, self.template, self.vocabulary)(split)
+    problems = own_solutions.select_own_solutions(self, self.candidates, split)
+    return [
+      make_solution_example(self.template, self.vocabulary, problem)
+      for problem in problems
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sources of problems: the user's own jsonl files, and solutions that a model got right.
+"""Sources of problems: the user's own jsonl files, and combinations of sources.
 
 A problem source is called with the name of a split ('train', 'validation', 'test') and returns its
 problems in a fixed order:
@@ -16,7 +16,6 @@ from etils import epath
 
 from mathft_jax.data import (
   boxed_answers,
-  candidate_selection,
   record_fields,
   schema,
 )
@@ -97,45 +96,6 @@ class JsonlProblems:
         )
       problems.append(problem)
     return problems
-
-
-@dataclasses.dataclass(frozen=True)
-class CorrectCandidateProblems:
-  """Problems with correct candidates as solutions, one problem for each distinct solution.
-
-  For the language-modelling term of an evaluator, and for rejection-sampling fine-tuning.
-
-  Attributes:
-    candidates: jsonl file of graded candidates.
-    max_per_problem: maximum number of solutions of one problem, the first sampled ones.
-    limit: maximum number of problems, chosen by a hash of the id; None means all.
-  """
-
-  candidates: str
-  max_per_problem: int = 4
-  limit: int | None = None
-
-  def __call__(self, split: str) -> list[Problem]:
-    candidate_sets = candidate_selection.read_candidate_sets_of_split(
-      self.candidates, split
-    )
-    problems = []
-    num_unsolved = 0
-    for candidate_set in candidate_sets:
-      correct = [c.solution for c in candidate_set.candidates if c.is_correct]
-      num_unsolved += not correct
-      for solution in list(dict.fromkeys(correct))[: self.max_per_problem]:
-        problems.append(
-          dataclasses.replace(candidate_set.problem, solution=solution)
-        )
-    logging.info(
-      '%s, split %s: %d correct solutions; %d problems have none',
-      self.candidates,
-      split,
-      len(problems),
-      num_unsolved,
-    )
-    return subsample_problems(problems, self.limit)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -135,8 +135,8 @@ def test_preference_examples_have_the_log_probs_of_their_candidates(tmp_path):
     make(3)
 
 
-def test_correct_candidates_become_solution_examples(candidates):
-  made = examples.CorrectCandidateExamples(
+def test_own_correct_solutions_become_solution_examples(candidates):
+  made = examples.OwnSolutionExamples(
     candidates=candidates, template=TEMPLATE, vocabulary=BYTES
   )('train')
   assert len(made) == 5

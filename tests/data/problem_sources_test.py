@@ -144,22 +144,6 @@ def test_a_limit_keeps_the_order_and_selects_by_id_only(
   assert {p.id for p in fewer} < {p.id for p in few}
 
 
-def test_each_distinct_correct_candidate_becomes_a_problem(tmp_path):
-  problem = schema.Problem('a', 'Q?', 'reference', split='train')
-  texts = [('x', True), ('wrong', False), ('x', True), ('y', True), ('z', True)]
-  solved = schema.CandidateSet(
-    problem,
-    tuple(schema.Candidate(text, is_correct=right) for text, right in texts),
-  )
-  unsolved = schema.CandidateSet(schema.Problem('b', 'Q?', split='train'), ())
-  path = str(schema.write_jsonl(tmp_path / 'graded.jsonl', [solved, unsolved]))
-  made = problem_sources.CorrectCandidateProblems(path, max_per_problem=2)(
-    'train'
-  )
-  assert [p.solution for p in made] == ['x', 'y']
-  assert made[0].question == 'Q?'
-
-
 def test_demonstrations_are_solved_problems_of_the_source():
   problems = [
     schema.Problem(f'p{n}', f'Q{n}', f'S{n}' if n % 2 else '')
