@@ -14,7 +14,7 @@ everywhere else; EOS is the last target:
   *_contrast    inputs, correct_targets, incorrect_targets          the pair together
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import itertools
@@ -30,6 +30,7 @@ from mathft_jax.data import (
   problem_sources,
   prompt_templates,
   schema,
+  seqio_sources,
   vocabularies,
 )
 from mathft_jax.data.example_types import (
@@ -54,7 +55,6 @@ FEATURES = {
   'contrast': ('inputs', 'correct_targets', 'incorrect_targets'),
 }
 MIXTURES = {'math_prm800k_ssft': ('math_ssft', 'prm800k_ssft')}
-SPLITS = ('train', 'validation', 'test')
 _JSONL_TASKS: dict[str, problem_sources.ProblemSource] = {}
 
 
@@ -68,6 +68,7 @@ class TaskConfig(prepared_datasets.TfdsConfig):
     candidates: jsonl file of graded candidates for the evaluator and contrast tasks. Without it
       these tasks are registered, and raise an error when their data is read.
     candidate_selection: which candidates become examples; `paired` is set by the task.
+    metric_objs: metrics of the `_ssft` tasks for `seqio.Evaluator` and `t5x.eval`.
   """
 
   vocabulary: prompt_templates.Vocabulary = vocabularies.ByteVocabulary()
@@ -76,6 +77,7 @@ class TaskConfig(prepared_datasets.TfdsConfig):
   candidate_selection: selection_lib.CandidateSelection = (
     selection_lib.CandidateSelection()
   )
+  metric_objs: Sequence[seqio.metrics.Metric] = ()
 
 
 def register_all_tasks(config: TaskConfig = TaskConfig()):
@@ -83,12 +85,12 @@ def register_all_tasks(config: TaskConfig = TaskConfig()):
   for name in prepared_datasets.BUILDERS:
     encode = functools.partial(_encode_problems, config=config)
     preprocessors = [encode, seqio.CacheDatasetPlaceholder()]
-    source = _make_tfds_source(name, config)
+    source = seqio_sources.PreparedTfdsSource(name, config)
     _register_task(f'{name}_ssft', source, 'ssft', config, preprocessors)
     for kind in ('scr_margin', 'scr_xent', 'contrast'):
       task = f'{name}_{kind}'
       elements = functools.partial(_candidate_elements, task, kind, config)
-      source = _make_function_source(elements, kind)
+      source = seqio_sources.make_function_source(elements, FEATURES[kind])
       _register_task(task, source, kind, config, [])
 
   for name, problems in _JSONL_TASKS.items():
@@ -119,14 +121,23 @@ def add_jsonl_task(
 def _register_jsonl_task(
   name: str, problems: problem_sources.ProblemSource, config: TaskConfig
 ):
-  def elements(split: str) -> Iterator[Element]:
+  def elements(split: str) -> Iterator[seqio_sources.Element]:
     for problem in problems(split):
       example = examples_lib.make_solution_example(
         config.template, config.vocabulary, problem
       )
-      yield {'inputs': example.inputs, 'targets': example.targets}
+      yield {
+        'id': problem.id,
+        'inputs_pretokenized': problem.question,
+        'targets_pretokenized': problem.solution,
+        'answer': problem.answer or '',
+        'inputs': example.inputs,
+        'targets': example.targets,
+      }
 
-  source = _make_function_source(elements, 'ssft')
+  source = seqio_sources.make_function_source(
+    elements, (*seqio_sources.TEXTS, *FEATURES['ssft'])
+  )
   _register_task(name, source, 'ssft', config, [])
 
 
@@ -151,45 +162,8 @@ def _register_task(
     source=source,  # pyright: ignore[reportArgumentType]
     output_features=features,
     preprocessors=preprocessors,
+    metric_objs=config.metric_objs if kind == 'ssft' else (),
   )
-
-
-def _make_tfds_source(name: str, config: TaskConfig) -> seqio.DataSource:
-  """Returns the TFDS source; a non-default PRM800K selection is identified by its folder."""
-  splits = {split: split for split in SPLITS}
-  default = prepared_datasets.TfdsConfig().prm800k_selection
-  if name == 'prm800k' and config.prm800k_selection != default:
-    folder = prepared_datasets.make_builder(name, config).data_path
-    return seqio.TfdsDataSource(
-      tfds_data_dir=str(folder), splits=splits, read_only=True
-    )
-  return seqio.TfdsDataSource(
-    prepared_datasets.TFDS_NAMES[name],
-    tfds_data_dir=config.tfds_data_dir,
-    splits=splits,
-  )
-
-
-def _make_function_source(
-  elements: Callable[[str], Iterator[Element]], kind: str
-) -> seqio.FunctionDataSource:
-  """Returns a source that yields the elements of a split."""
-  signature = {}
-  for feature in FEATURES[kind]:
-    shape = [] if feature == 'is_correct' else [None]
-    signature[feature] = tf.TensorSpec(shape, tf.int32)
-
-  def dataset(
-    split: str, shuffle_files: bool, seed: int | None = None
-  ) -> tf.data.Dataset:
-    del shuffle_files, seed  # the caller shuffles elements
-    # Computed outside of the generator, where an error would lose its type.
-    in_memory = list(elements(split))
-    return tf.data.Dataset.from_generator(
-      lambda: in_memory, output_signature=signature
-    )
-
-  return seqio.FunctionDataSource(dataset, splits=SPLITS)
 
 
 def _encode_texts(
@@ -220,6 +194,7 @@ def _encode_problems(
       'id': example['id'],
       'inputs_pretokenized': question,
       'targets_pretokenized': solution,
+      'answer': example['answer'],
       'inputs': tf.ensure_shape(inputs, [None]),
       'targets': tf.ensure_shape(targets, [None]),
     }

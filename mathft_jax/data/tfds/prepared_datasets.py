@@ -70,14 +70,23 @@ def make_builder(name: str, config: TfdsConfig) -> tfds.core.DatasetBuilder:
 
 
 def prepare_dataset(name: str, config: TfdsConfig) -> tfds.core.DatasetBuilder:
-  """Returns the builder of a data set; prepares it from the manual folder if necessary."""
+  """Returns the builder of a data set; prepares it from the manual folder if necessary.
+
+  Raises:
+    ValueError: the manual folder does not exist, is empty, or lacks files of the data set.
+  """
   builder = make_builder(name, config)
   if not builder.is_prepared():
     if not sys.stderr.isatty():
       tfds.disable_progress_bar()
-    builder.download_and_prepare(
-      download_config=tfds.download.DownloadConfig(manual_dir=config.manual_dir)
-    )
+    options = tfds.download.DownloadConfig(manual_dir=config.manual_dir)
+    try:
+      builder.download_and_prepare(download_config=options)
+    except AssertionError as error:  # TFDS checks the manual folder
+      raise ValueError(
+        f'{name}: {error}\nName the folder with --manual_dir of mathft_jax.prepare_data, or with '
+        '--gin.MANUAL_DIR of other programs.'
+      ) from error
   sizes = {
     split: info.num_examples for split, info in builder.info.splits.items()
   }
