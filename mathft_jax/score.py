@@ -30,7 +30,7 @@ from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.storage import digests, local_and_remote_paths
 
-Quantity = Literal['verdict', 'likelihood']
+Quantity = Literal['verdict', 'likelihood', 'log_prob']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,8 @@ def score(
       K is 8); None: all candidates.
     quantity: 'verdict': S_cls; 'likelihood': p(X|P) under the checkpoint as a generator, divided by
       that of the most probable candidate of the problem. It is a control without an evaluator.
+      'log_prob': writes log p(X|P) under the checkpoint to `log_prob`, and no scores;
+      for DPO with a reference model that is not the sampler.
     batch_size: problems scored at once over all devices of all processes.
   """
   workdir, candidates = epath.Path(workdir), epath.Path(candidates)
@@ -105,7 +107,7 @@ def score(
     rules=partitioner.rules,
   )
   with locked_folders.hold(workdir, 'score'):
-    _score_tasks(job, group, config, params, tasks, batch_size)
+    _score_tasks(job, group, config, params, tasks, batch_size, quantity)
     return job.finish([task.candidate_set.problem.id for task in tasks])
 
 
@@ -177,6 +179,7 @@ def _score_tasks(
   params: transformer.Params,
   tasks: Sequence[_ScoreTask],
   batch_size: int,
+  quantity: Quantity,
 ) -> None:
   """Scores the group's part of the unfinished problems; problems of similar shape together."""
   finished = job.begin()
@@ -207,7 +210,7 @@ def _score_tasks(
       scores_PC = _score_part(config, params, part)
       scored_sets = []
       for row, task in part.new_items:
-        scored_sets.append(_with_scores(config, task, scores_PC[row]))
+        scored_sets.append(_with_scores(quantity, task, scores_PC[row]))
         num_scored += len(task.candidate_set.candidates)
       if group.is_writer:
         job.add(scored_sets)
@@ -241,27 +244,27 @@ def _score_part(
 
 
 def _with_scores(
-  config: scoring.ScoreConfig, task: _ScoreTask, scores_C: np.ndarray
+  quantity: Quantity, task: _ScoreTask, scores_C: np.ndarray
 ) -> schema.CandidateSet:
   """The candidates of one problem with their scores."""
   values = [float(score) for score in scores_C[: len(task.texts)]]
-  log_odds = {}
-  if config.label_words is None:  # log-probabilities
-    largest = max(values)
-    scores = [math.exp(value - largest) for value in values]
-  else:
-    log_odds = dict(zip(task.texts, values))
-    scores = [_sigmoid(value) for value in values]
+  value_of_text = dict(zip(task.texts, values))
+  largest = max(values)
 
-  score_of_text = dict(zip(task.texts, scores))
-  candidates = [
-    dataclasses.replace(
-      candidate,
-      score=score_of_text.get(candidate.solution),
-      log_odds=log_odds.get(candidate.solution),
+  candidates = []
+  for candidate in task.candidate_set.candidates:
+    value = value_of_text.get(candidate.solution)
+    score, log_odds = None, None
+    if quantity == 'log_prob':
+      candidates.append(dataclasses.replace(candidate, log_prob=value))
+      continue
+    if value is not None and quantity == 'likelihood':
+      score = math.exp(value - largest)
+    elif value is not None:
+      score, log_odds = _sigmoid(value), value
+    candidates.append(
+      dataclasses.replace(candidate, score=score, log_odds=log_odds)
     )
-    for candidate in task.candidate_set.candidates
-  ]
   return dataclasses.replace(task.candidate_set, candidates=tuple(candidates))
 
 

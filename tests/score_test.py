@@ -114,7 +114,7 @@ def test_log_odds_differ_where_s_cls_is_exactly_one(run, monkeypatch):
   assert [c.score for c in second.candidates] == [1.0, 0.0]
 
 
-def test_the_likelihood_is_of_the_solution_after_the_prompt_of_the_generator(
+def test_likelihood_and_log_prob_are_of_the_solution_after_the_prompt_of_the_generator(
   run, params
 ):
   scored = run(quantity='likelihood')[0]
@@ -130,6 +130,11 @@ def test_the_likelihood_is_of_the_solution_after_the_prompt_of_the_generator(
   assert [c.score for c in scored.candidates] == pytest.approx(
     np.exp(np.array(wanted) - max(wanted)), rel=1e-3
   )
+
+  with_log_probs = run('log_prob', quantity='log_prob')[0]
+  log_probs = [c.log_prob for c in with_log_probs.candidates]
+  assert log_probs == pytest.approx(wanted, rel=1e-3)
+  assert [c.score for c in with_log_probs.candidates] == 3 * [None]
 
 
 def test_scores_do_not_depend_on_the_batch(run):
