@@ -40,7 +40,7 @@ def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
     sampling.Nucleus(TOP_P, TEMPERATURE),
     num_candidates=copies,
     max_decode_length=new_tokens,
-    eos_id=-1,
+    end_ids=(-1,),
     vocab_size=training.V,
     mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
   )

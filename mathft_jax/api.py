@@ -32,13 +32,15 @@ from mathft_jax import score as score_program
 from mathft_jax.data import (
   problem_sources,
   prompt_templates,
+  published_templates,
   schema,
-  tokenizer_files,
   vocabularies,
 )
 from mathft_jax.data.prompt_templates import Template
 from mathft_jax.data.schema import Candidate, CandidateSet, Problem
-from mathft_jax.data.vocabularies import TokenizerVocabulary
+from mathft_jax.data.vocabularies import (
+  TokenizerVocabulary as TokenizerVocabulary,
+)
 from mathft_jax.dials import dial_problems
 from mathft_jax.evaluation import voting
 from mathft_jax.evaluation.voting import Majority as Majority
@@ -181,7 +183,7 @@ def load(
   if vocabulary is None:
     vocabulary = _vocabulary(epath.Path(checkpoint), fingerprint)
   if template is None:
-    template = _template(fingerprint)
+    template = prompt_templates.template_from_fingerprint(fingerprint)
   return Model(
     checkpoint=epath.Path(checkpoint),
     config=checkpoints.load_model_config(checkpoint),
@@ -278,22 +280,6 @@ def report(
     )
 
 
-def _template(fingerprint: Mapping[str, str]) -> Template:
-  """The prompts that a checkpoint was trained with; the default ones if it does not say."""
-  if 'template.solve' not in fingerprint:
-    return Template()
-  correct, incorrect = fingerprint['template.words'].split(' | ')
-  return Template(
-    solve=fingerprint['template.solve'],
-    verify_problem=fingerprint['template.verify_problem'],
-    verify_solution=fingerprint['template.verify_solution'],
-    label_words=(correct, incorrect),
-    special_tokens=tuple(
-      fingerprint.get('template.special_tokens', '').split()
-    ),
-  )
-
-
 def _vocabulary(
   checkpoint: epath.Path, fingerprint: Mapping[str, str]
 ) -> prompt_templates.Vocabulary:
@@ -307,49 +293,10 @@ def _vocabulary(
       return vocabulary
 
   if checkpoints.is_huggingface_checkpoint(checkpoint):
-    return _hugging_face_vocabulary(checkpoint)
+    return published_templates.load_vocabulary(checkpoint, chat=False)
   raise ValueError(
     f'{checkpoint} does not contain its tokenizer ({known or "no metadata"}); pass '
     "vocabulary=mf.TokenizerVocabulary('<tokenizer.json>', eos=..., pad=...)."
-  )
-
-
-def _hugging_face_vocabulary(folder: epath.Path) -> TokenizerVocabulary:
-  """The tokenizer of a Hugging Face folder, with the special tokens of tokenizer_config.json."""
-  path = folder / 'tokenizer_config.json'
-  if not path.exists():
-    raise ValueError(
-      f'{path} does not exist, so the EOS token is not known; pass '
-      "vocabulary=mf.TokenizerVocabulary('<tokenizer.json>', eos=..., pad=...)."
-    )
-  config = json.loads(path.read_text())
-  names = {}
-  for role in ('eos', 'pad', 'bos'):
-    token = config.get(f'{role}_token')
-    names[role] = token['content'] if isinstance(token, dict) else token
-  if names['pad'] in (
-    None,
-    names['eos'],
-  ):  # then the model would not learn to stop
-    names['pad'] = _unused_padding_token(folder, names['eos'])
-  return TokenizerVocabulary(
-    path=str(folder),
-    eos=names['eos'],
-    pad=names['pad'],
-    bos=None if config.get('add_bos_token') is False else names['bos'],
-  )
-
-
-def _unused_padding_token(folder: epath.Path, eos: str) -> str:
-  """A special token that no text needs and that differs from EOS, such as `<|fim_pad|>`."""
-  names = tokenizer_files.load_tokenizer(str(folder)).special_ids
-  for word in ('pad', 'reserved', 'unused'):
-    for name in names:
-      if word in name and name != eos:
-        return name
-  raise ValueError(
-    f'{folder}: tokenizer_config.json has no padding token that differs from EOS ({eos!r}); pass '
-    f"vocabulary=mf.TokenizerVocabulary('{folder}', eos={eos!r}, pad=<another special token>)."
   )
 
 

@@ -16,6 +16,7 @@ import dataclasses
 from etils import epath
 import numpy as np
 
+from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning
 from mathft_jax.inference import (
@@ -80,6 +81,9 @@ def sample(
     'max_decode_length': max_decode_length,
     'seed': seed,
   }
+  if len(vocabulary.end_ids) > 1:
+    settings['end_ids'] = list(vocabulary.end_ids)
+  vocabulary_size.check_vocabulary_size(vocabulary, model)
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
@@ -121,7 +125,7 @@ def _make_decode_config(
     method=method,
     num_candidates=num_decodes,
     max_decode_length=max_decode_length,
-    eos_id=vocabulary.eos_id,
+    end_ids=vocabulary.end_ids,
     vocab_size=vocabulary.vocab_size,
     mesh=group.mesh,
     rules=partitioner.rules,
@@ -247,7 +251,7 @@ def make_candidate_set(
   candidates = []
   for c, token_row in enumerate(samples.tokens_PCU[row]):
     finished = bool(samples.finished_PC[row, c])
-    length = int(samples.lengths_PC[row, c]) - finished  # without EOS
+    length = int(samples.lengths_PC[row, c]) - finished  # without its end
     ids = tuple(map(int, token_row[:length]))
     text = vocabulary.decode(ids)
     solution = prompt_templates.truncate_at_next_problem(template, text)

@@ -18,6 +18,7 @@ from absl import logging
 from etils import epath
 import numpy as np
 
+from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning, processes
 from mathft_jax.inference import (
@@ -81,6 +82,7 @@ def score(
   """
   workdir, candidates = epath.Path(workdir), epath.Path(candidates)
   _check_arguments(quantity, top_clusters)
+  vocabulary_size.check_vocabulary_size(vocabulary, model)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
   settings = {
     'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),

@@ -49,6 +49,16 @@ SPECIAL = {
     '<|end_header_id|>',
     '<|eot_id|>',
     '<|finetune_right_pad_id|>',
+    '<|reserved_special_token_250|>',
+  ],
+  'smollm2': ['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<repo_name>'],
+  'deepseek': [
+    '<｜begin▁of▁sentence｜>',
+    '<｜end▁of▁sentence｜>',
+    '<｜User｜>',
+    '<｜Assistant｜>',
+    '<|fim_pad|>',
+    '<|finetune_right_pad_id|>',
   ],
   'gemma': ['<start_of_turn>', '<end_of_turn>'],
 }
@@ -192,7 +202,7 @@ def make_tokenizer(tmp_path_factory):
 
   def make(kind: str, texts=CORPUS, **settings) -> pathlib.Path:
     folder = tmp_path_factory.mktemp(kind)
-    if kind in ('qwen', 'llama3'):
+    if kind not in ('gemma', 'llama2'):
       path = folder / 'tokenizer.json'
       path.write_text(byte_level(kind, texts, **settings), encoding='utf-8')
     else:
@@ -206,6 +216,4 @@ def make_tokenizer(tmp_path_factory):
 @pytest.fixture(scope='session')
 def tokenizer_paths(make_tokenizer):
   """{kind: path} of one small tokenizer of each kind."""
-  return {
-    kind: make_tokenizer(kind) for kind in ('qwen', 'llama3', 'gemma', 'llama2')
-  }
+  return {kind: make_tokenizer(kind) for kind in (*SPECIAL, 'llama2')}

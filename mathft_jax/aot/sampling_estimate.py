@@ -118,7 +118,7 @@ def estimate_sampling(
     method=arguments['method'],
     num_candidates=num_candidates,
     max_decode_length=length,
-    eos_id=_EOS,
+    end_ids=(_EOS,),
     vocab_size=arguments['model'].vocab_size,
     mesh=group.mesh,
     rules=partitioner.rules,

@@ -32,6 +32,7 @@ from mathft_jax.config import (
   program_calls,
   resolved_config,
   terminal_text,
+  vocabulary_size,
 )
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import stop_signals
@@ -97,6 +98,7 @@ def main(
     config = load_config(program, command_line, supplied)
     if command_line.dry_run:  # a run finds out when it reads its data
       data_paths.check_data_paths(config.macros())
+      vocabulary_size.check_macros(config.macros())
     arguments: Arguments = resolved_config.build_arguments(program, config)
     if stage_parameters:
       arguments['stages'] = configured_programs.build_configured_programs(

@@ -24,6 +24,7 @@ def render_chat_template(
   messages: Messages,
   *,
   add_generation_prompt: bool = True,
+  now: datetime.datetime | None = None,
   **variables: object,
 ) -> str:
   """Returns the prompt that a chat template makes of messages.
@@ -32,6 +33,7 @@ def render_chat_template(
     template: jinja2 source.
     messages: dicts with `role` and `content`.
     add_generation_prompt: end with the start of the model's turn.
+    now: the date of templates that print it; None: the current date.
     **variables: further variables of the template: `bos_token`, `eos_token`, `enable_thinking`.
 
   Raises:
@@ -42,6 +44,9 @@ def render_chat_template(
   def raise_exception(message: str) -> None:
     raise exceptions.TemplateError(message)
 
+  def format_now(form: str) -> str:
+    return (now or datetime.datetime.now()).strftime(form)
+
   environment = sandbox.ImmutableSandboxedEnvironment(
     trim_blocks=True,
     lstrip_blocks=True,
@@ -49,7 +54,7 @@ def render_chat_template(
   )
   environment.filters['tojson'] = _to_json
   environment.globals['raise_exception'] = raise_exception
-  environment.globals['strftime_now'] = _format_now
+  environment.globals['strftime_now'] = format_now
   try:
     return environment.from_string(template).render(
       messages=messages,
@@ -64,7 +69,3 @@ def render_chat_template(
 
 def _to_json(value: object, indent: int | None = None) -> str:
   return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _format_now(form: str) -> str:
-  return datetime.datetime.now().strftime(form)

@@ -281,7 +281,8 @@ def make_solution_example(
 ) -> SolutionExample:
   """Returns prompt and reference solution of a problem as token ids."""
   inputs = prompt_templates.encode_prompt(template, vocabulary, problem)
-  targets = prompt_templates.encode_solution(vocabulary, problem.solution)
+  solution = prompt_templates.complete_thought(template, problem.solution)
+  targets = prompt_templates.encode_solution(vocabulary, solution)
   return SolutionExample(
     np.asarray(inputs, np.int32), np.asarray(targets, np.int32)
   )

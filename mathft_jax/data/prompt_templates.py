@@ -19,7 +19,7 @@ import re
 from typing import Protocol
 
 from mathft_jax.data import label_word_branches as words_lib
-from mathft_jax.data import schema
+from mathft_jax.data import schema, thoughts
 
 
 class Vocabulary(Protocol):
@@ -37,6 +37,11 @@ class Vocabulary(Protocol):
 
   @property
   def eos_id(self) -> int: ...
+
+  @property
+  def end_ids(self) -> tuple[int, ...]:
+    """Ids that end a sampled text: EOS and further ends of a turn."""
+    ...
 
   @property
   def bos_id(self) -> int | None:
@@ -84,6 +89,12 @@ class Template:
     special_tokens: names that are one token each in the template's own texts, for example
       `<|im_start|>`; the vocabulary must have them in `special_ids`. In a question or a solution
       the same names are plain text.
+    system: text before everything else: the system turn of a published chat template.
+    assistant_start: text after `solve` in the model's last turn, not in demonstrations: an empty
+      thought, or the start of a thought.
+    turn_markers: of a model that thinks before it answers. A reference solution without a thought
+      then gets an empty one, and the evaluator prompt contains the part of a solution that counts.
+      None: solutions are used unchanged.
   """
 
   solve: str = 'Problem:\n{question}\n\nSolution:\n'
@@ -95,6 +106,9 @@ class Template:
   shots: tuple[tuple[str, str], ...] = ()
   shot_separator: str = '\n\n'
   special_tokens: tuple[str, ...] = ()
+  system: str = ''
+  assistant_start: str = ''
+  turn_markers: thoughts.TurnMarkers | None = None
 
   def __post_init__(self):
     object.__setattr__(self, 'label_words', tuple(self.label_words))
@@ -123,8 +137,8 @@ class Template:
 def encode_prompt(
   template: Template, vocabulary: Vocabulary, problem: schema.Problem
 ) -> list[int]:
-  """Returns the generator prompt: BOS, demonstrations, problem."""
-  parts: list[str | int] = []
+  """Returns the generator prompt: BOS, system turn, demonstrations, problem."""
+  parts = _split_specials(template, vocabulary, template.system)
   for question, solution in template.shots:
     parts += _fill(template, vocabulary, template.solve, '{question}', question)
     parts.append(solution)
@@ -132,7 +146,28 @@ def encode_prompt(
   parts += _fill(
     template, vocabulary, template.solve, '{question}', problem.question
   )
+  parts += _split_specials(template, vocabulary, template.assistant_start)
   return _encode_start(vocabulary, parts)
+
+
+def complete_thought(template: Template, solution: str) -> str:
+  """Returns a reference solution as the model's turn: with its thought, or with an empty one.
+
+  If the prompt ends with the start of a thought, the start is not repeated. Without `turn_markers`
+  the solution is returned unchanged.
+  """
+  markers = template.turn_markers
+  if markers is None:
+    return solution
+  if markers.starts_in_thought and solution.startswith(markers.thought_start):
+    solution = solution.removeprefix(markers.thought_start).removeprefix('\n')
+  if markers.thought_end in solution:
+    return solution
+
+  empty = f'\n{markers.thought_end}\n\n'
+  if not markers.starts_in_thought:
+    empty = f'{markers.thought_start}\n{empty}'
+  return empty + solution.lstrip('\n')
 
 
 def encode_solution(vocabulary: Vocabulary, text: str) -> list[int]:
@@ -155,8 +190,9 @@ def truncate_at_next_problem(template: Template, text: str) -> str:
 def encode_evaluator_problem(
   template: Template, vocabulary: Vocabulary, problem: schema.Problem
 ) -> list[int]:
-  """Returns the first part of the evaluator prompt, BOS and problem, shared by all candidates."""
-  parts = _fill(
+  """Returns the first part of the evaluator prompt, BOS to problem, shared by all candidates."""
+  parts = _split_specials(template, vocabulary, template.system)
+  parts += _fill(
     template,
     vocabulary,
     template.verify_problem,
@@ -169,7 +205,16 @@ def encode_evaluator_problem(
 def encode_evaluator_solution(
   template: Template, vocabulary: Vocabulary, solution: str
 ) -> list[int]:
-  """Returns the second part of the evaluator prompt, up to the label word."""
+  """Returns the second part of the evaluator prompt, up to the label word.
+
+  With `turn_markers` the prompt contains only the part of the solution that counts. A solution
+  without marks, such as a reference solution, counts as a whole.
+  """
+  if template.turn_markers is not None:
+    markers = dataclasses.replace(
+      template.turn_markers, starts_in_thought=False
+    )
+    solution = thoughts.text_that_counts(solution, markers).strip()
   parts = _fill(
     template, vocabulary, template.verify_solution, '{solution}', solution
   )
@@ -212,10 +257,36 @@ def template_fingerprint(
   }
   if template.special_tokens:
     texts['template.special_tokens'] = ' '.join(template.special_tokens)
+  if template.system:
+    texts['template.system'] = template.system
+  if template.assistant_start:
+    texts['template.assistant_start'] = template.assistant_start
+  if template.turn_markers is not None:
+    texts['template.thoughts'] = template.turn_markers.fingerprint()
   texts['template.words'] = ' | '.join(template.label_words)
   texts['vocabulary'] = vocabulary.fingerprint()
   texts['vocabulary.size'] = str(vocabulary.vocab_size)
   return texts
+
+
+def template_from_fingerprint(texts: Mapping[str, str]) -> Template:
+  """Returns the template of `template_fingerprint`; the default one if it has none."""
+  if 'template.solve' not in texts:
+    return Template()
+  correct, incorrect = texts['template.words'].split(' | ')
+  markers = None
+  if 'template.thoughts' in texts:
+    markers = thoughts.markers_from_fingerprint(texts['template.thoughts'])
+  return Template(
+    solve=texts['template.solve'],
+    verify_problem=texts['template.verify_problem'],
+    verify_solution=texts['template.verify_solution'],
+    label_words=(correct, incorrect),
+    special_tokens=tuple(texts.get('template.special_tokens', '').split()),
+    system=texts.get('template.system', ''),
+    assistant_start=texts.get('template.assistant_start', ''),
+    turn_markers=markers,
+  )
 
 
 def _fill(

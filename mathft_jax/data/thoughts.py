@@ -8,6 +8,7 @@ same `TurnMarkers`.
 """
 
 import dataclasses
+import json
 import re
 
 
@@ -44,6 +45,17 @@ class TurnMarkers:
 
   def __post_init__(self):
     object.__setattr__(self, 'turn_ends', tuple(self.turn_ends))
+
+  def fingerprint(self) -> str:
+    """Equal for markers with which the same part of every first turn counts."""
+    fields = dataclasses.asdict(self)
+    del fields['turn_ends']
+    return json.dumps(fields)
+
+
+def markers_from_fingerprint(text: str) -> TurnMarkers:
+  """Returns markers with this fingerprint, and the default ends of turns."""
+  return TurnMarkers(**json.loads(text))
 
 
 DEFAULT_MARKERS = TurnMarkers()

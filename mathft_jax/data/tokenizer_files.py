@@ -23,6 +23,7 @@ Json = dict[str, Any]
 
 # Of a folder, the first that exists.
 FILE_NAMES = ('tokenizer.json', 'tokenizer.model')
+GENERATION_FILE = 'generation_config.json'
 # `normalizer_spec { add_dummy_prefix: false }` as a serialized protobuf; protobuf merges appended
 # bytes into the message.
 NO_DUMMY_PREFIX = b'\x1a\x02\x18\x00'
@@ -40,8 +41,11 @@ class Tokenizer:
     token: id to the name of the token.
     special_ids: {name: id} of the special tokens of the file, without the unknown token, which
       texts may need.
+    added_ids: {name: id} of all tokens that the file adds to those of its model.
     size: all ids are below it.
     adds_space: the published tokenizer puts a space before every text.
+    first_id: id that the published tokenizer puts before every text, usually BOS; None without one
+      or if the file does not contain it (SentencePiece).
     digest: equal for files that give the same ids to every text, wherever they are stored.
   """
 
@@ -50,9 +54,11 @@ class Tokenizer:
   token_id: Callable[[str], int | None]
   token: Callable[[int], str]
   special_ids: Mapping[str, int]
+  added_ids: Mapping[str, int]
   size: int
   adds_space: bool
   digest: str
+  first_id: int | None = None
 
 
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:
@@ -87,22 +93,49 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
     ) from error
 
 
+def read_end_token_ids(path: epath.PathLike) -> list[int]:
+  """Returns `eos_token_id` of the generation_config.json beside a tokenizer; [] without one.
+
+  Raises:
+    ValueError: the file is not valid.
+  """
+  path = epath.Path(path)
+  folder = path if path.is_dir() else path.parent
+  file = folder / GENERATION_FILE
+  if not file.is_file():
+    return []
+  try:
+    value = json.loads(file.read_text()).get('eos_token_id')
+  except (ValueError, AttributeError) as error:
+    raise ValueError(
+      f'{file} is not a JSON object ({error}). Copy it again from the published model.'
+    ) from error
+  ids = value if isinstance(value, list) else [value]
+  return [index for index in ids if isinstance(index, int)]
+
+
 def _load_json(content: bytes) -> Tokenizer:
   """Returns the tokenizer of a `tokenizer.json`."""
   published = json.loads(content)
-  plain = {**published, 'truncation': None, 'padding': None}
+  published = {**published, 'truncation': None, 'padding': None}
+  plain = dict(published)
   for part in ('normalizer', 'pre_tokenizer', 'decoder'):
     plain[part] = _remove_prefix_space(published.get(part))
 
   library = _make_json_tokenizer(plain)
-  adds_space = False
+  original = library
   if plain != published:
     original = _make_json_tokenizer(published)
-    adds_space = _encode_plain(original, '1') != _encode_plain(library, '1')
+  adds_space = _encode_plain(original, '1') != _encode_plain(library, '1')
+  with_first = original.encode('1').ids
+  first_id = None
+  if with_first != _encode_plain(original, '1'):
+    first_id = with_first[0]
 
   unknown = getattr(library.model, 'unk_token', None)
-  special_ids = {}
+  special_ids, added_ids = {}, {}
   for token in published.get('added_tokens', ()):
+    added_ids[token['content']] = token['id']
     if token['special'] and token['content'] != unknown:
       special_ids[token['content']] = token['id']
   return Tokenizer(
@@ -111,9 +144,11 @@ def _load_json(content: bytes) -> Tokenizer:
     token_id=library.token_to_id,
     token=library.id_to_token,
     special_ids=special_ids,
+    added_ids=added_ids,
     size=max(library.get_vocab(with_added_tokens=True).values()) + 1,
     adds_space=adds_space,
     digest=_digest_json(published),
+    first_id=first_id,
   )
 
 
@@ -185,6 +220,7 @@ def _load_sentencepiece(content: bytes) -> Tokenizer:
     token_id=token_id,
     token=plain.id_to_piece,
     special_ids={plain.id_to_piece(index): index for index in control_ids},
+    added_ids={},
     size=size,
     adds_space=published.encode('1') != plain.encode('1'),
     digest=_sha256(content),

@@ -26,6 +26,7 @@ class ByteVocabulary:
 
   pad_id = PAD_ID
   eos_id = EOS_ID
+  end_ids = (EOS_ID,)
   bos_id = BOS_ID
   special_ids = NO_SPECIAL_IDS
   text_prefix = ''
@@ -50,6 +51,7 @@ class WordVocabulary:
   words: tuple[str, ...]
   pad_id = PAD_ID
   eos_id = EOS_ID
+  end_ids = (EOS_ID,)
   bos_id = BOS_ID
   special_ids = NO_SPECIAL_IDS
   text_prefix = ''
@@ -103,6 +105,8 @@ class TokenizerVocabulary:
     path: the file, or a folder with a tokenizer.json or tokenizer.model.
     eos, pad, bos: names or ids. If a model has no padding token, use another token that no text
       needs, but not EOS.
+    end_tokens: names or ids that end a sampled text, in addition to `eos`. None: those of
+      generation_config.json beside the tokenizer, if it exists.
     additional_special_tokens: names of tokens that texts must not become and that templates may
       use, in addition to the special tokens of the file.
     max_vocab_size: upper limit of the vocabulary size, if the file has more ids than the model;
@@ -115,10 +119,13 @@ class TokenizerVocabulary:
   bos: str | int | None = None
   additional_special_tokens: tuple[str, ...] = ()
   max_vocab_size: int | None = None
+  end_tokens: tuple[str | int, ...] | None = None
 
   def __post_init__(self):
     names = tuple(self.additional_special_tokens)
     object.__setattr__(self, 'additional_special_tokens', names)
+    if self.end_tokens is not None:
+      object.__setattr__(self, 'end_tokens', tuple(self.end_tokens))
     if self.pad_id == self.eos_id:
       raise ValueError(
         f'{self.path}: pad and eos are both {self.eos!r}; bind another pad token. With padding '
@@ -153,6 +160,15 @@ class TokenizerVocabulary:
   @property
   def pad_id(self) -> int:
     return self._id_of(self.pad)
+
+  @functools.cached_property
+  def end_ids(self) -> tuple[int, ...]:
+    tokens = self.end_tokens
+    if tokens is None:
+      published = tokenizer_files.read_end_token_ids(self.path)
+      tokens = [index for index in published if index < self.vocab_size]
+    ids = dict.fromkeys([self.eos_id, *map(self._id_of, tokens)])
+    return tuple(ids)
 
   @property
   def bos_id(self) -> int | None:

@@ -31,7 +31,7 @@ class DecodeConfig:
     method: chooses the next tokens.
     num_candidates: candidates of each prompt, C.
     max_decode_length: tokens of a candidate at most, EOS included.
-    eos_id: the token that ends a candidate.
+    end_ids: tokens that end a candidate.
     vocab_size: only ids below it are sampled; the embeddings of a model may have padding rows.
     mesh: prompts are sharded over its `data` axis.
     initial_slots: cache slots for the tokens of a candidate at first; doubled when they are full.
@@ -41,7 +41,7 @@ class DecodeConfig:
   method: SamplingMethod
   num_candidates: int
   max_decode_length: int
-  eos_id: int
+  end_ids: tuple[int, ...]
   vocab_size: int
   mesh: Mesh
   rules: partitioning.AxisRules = partitioning.DEFAULT_AXIS_RULES
@@ -51,10 +51,14 @@ class DecodeConfig:
 class Samples(NamedTuple):
   """Candidates in host memory; U is the room for tokens."""
 
-  tokens_PCU: np.ndarray  # int32; EOS included if finished, then zeros
-  lengths_PC: np.ndarray  # number of tokens, EOS included
+  tokens_PCU: (
+    np.ndarray
+  )  # int32; the end token included if finished, then zeros
+  lengths_PC: np.ndarray  # number of tokens, the end token included
   log_probs_PC: np.ndarray  # float32: log p(X|P) at temperature 1, natural log
-  finished_PC: np.ndarray  # whether EOS was sampled within max_decode_length
+  finished_PC: (
+    np.ndarray
+  )  # whether an end token was sampled within max_decode_length
 
 
 class DecodeState(NamedTuple):
@@ -213,6 +217,7 @@ def _append_token(
   chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]
   log_probs_B = chosen_B - jax.nn.logsumexp(logits_BV, axis=-1)
 
+  ended_B = jnp.isin(tokens_B, jnp.array(config.end_ids))
   tokens_B = jnp.where(state.finished_B, 0, tokens_B)
   log_probs_B = jnp.where(state.finished_B, 0, log_probs_B)
   return DecodeState(
@@ -222,7 +227,7 @@ def _append_token(
     ),
     log_probs_B=state.log_probs_B + log_probs_B,
     lengths_B=state.lengths_B + ~state.finished_B,
-    finished_B=state.finished_B | (tokens_B == config.eos_id),
+    finished_B=state.finished_B | ended_B,
     step=state.step + 1,
   )
 

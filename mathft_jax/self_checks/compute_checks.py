@@ -178,7 +178,7 @@ def _decode(
     method=sampling.Nucleus(p=1.0, temperature=1.0),
     num_candidates=2,
     max_decode_length=DECODE_TOKENS,
-    eos_id=run.vocabulary.eos_id,
+    end_ids=run.vocabulary.end_ids,
     vocab_size=run.vocabulary.vocab_size,
     mesh=mesh,
     rules=run.step_config.rules,

@@ -2,7 +2,11 @@
 
 import re
 
-from mathft_jax.data import chat_template, prompt_templates
+from mathft_jax.data import (
+  chat_template,
+  prompt_templates,
+  published_templates,
+)
 from mathft_jax.data.example_types import VerdictExample
 from mathft_jax.data.schema import Problem
 from mathft_jax.self_checks.checked_run import CheckedRun
@@ -75,10 +79,12 @@ def _encode_again(
       template.verify_solution.lstrip(), '{solution}'
     )
   else:
+    pattern += re.escape(template.assistant_start)
     for question, solution in reversed(template.shots):
       shot = re.escape(template.solve.replace('{question}', question))
       shot += r'\s*' + re.escape(solution) + r'\s*'
       pattern = shot + re.escape(template.shot_separator.lstrip()) + pattern
+  pattern = re.escape(template.system) + pattern
   match = re.fullmatch(pattern, text, re.DOTALL)
   if match is None or '\ufffd' in text:
     return None
@@ -124,22 +130,31 @@ def check_chat_template(run: CheckedRun) -> Finding:
       check, "jinja2 is not installed: pip install 'mathft_jax[data]'"
     )
   try:
-    before, after = _around_the_question(published)
+    chats = []
+    for enable_thinking in (None, False):
+      chats.append(_around_the_question(published, enable_thinking))
   except ValueError as error:
     return warning(
       check, f'{published.source}: {error}', 'Compare them by hand.'
     )
-  return _compare_chat_prompts(check, run, before, after, published.source)
+  return _compare_chat_prompts(check, run, chats, published.source)
 
 
-def _around_the_question(published: PublishedFiles) -> tuple[str, str]:
+def _around_the_question(
+  published: PublishedFiles, enable_thinking: bool | None
+) -> tuple[str, str]:
   """Returns the text before and after the user's message in the published prompt."""
   assert published.chat_template is not None
+  variables = {}
+  if enable_thinking is not None:
+    variables['enable_thinking'] = enable_thinking
   text = chat_template.render_chat_template(
     published.chat_template,
     [{'role': 'user', 'content': MARK}],
+    now=published_templates.DATE,
     bos_token=published.special_token('bos_token'),
     eos_token=published.special_token('eos_token'),
+    **variables,
   )
   before, mark, after = text.partition(MARK)
   if not mark:
@@ -148,32 +163,39 @@ def _around_the_question(published: PublishedFiles) -> tuple[str, str]:
 
 
 def _compare_chat_prompts(
-  check: str, run: CheckedRun, before: str, after: str, source: str
+  check: str, run: CheckedRun, chats: list[tuple[str, str]], source: str
 ) -> Finding:
+  """Compares the prompt with the published ones: thinking as by default, then without thinking."""
   vocabulary, template = run.vocabulary, run.template
-  bos = ids_to_text(vocabulary, [vocabulary.bos_id or 0])
+  bos = ''
   if vocabulary.bos_id is not None:
-    before = before.removeprefix(bos)
-
+    bos = ids_to_text(vocabulary, [vocabulary.bos_id])
   own_before, _, own_after = template.solve.partition('{question}')
-  if own_before == before and own_after.endswith(after):
-    return ok(check, f'equal to that of {source}')
-  found = (
-    f'{source} has {quote(before, 160)} before and {quote(after, 160)} after the question; '
-    f'TEMPLATE has {quote(own_before, 160)} and {quote(own_after, 160)}'
-  )
-  if before.endswith(own_before) and own_after.endswith(after):
+  own_before = template.system + own_before
+  own_after += template.assistant_start
+
+  left_out = None
+  for before, after in chats:
+    before = before.removeprefix(bos)
+    if not own_after.endswith(after):
+      continue
+    if own_before == before:
+      return ok(check, f'equal to that of {source}')
+    if before.endswith(own_before):
+      left_out = before.removesuffix(own_before)
+  if left_out is not None:
     return warning(
       check,
-      f'TEMPLATE leaves out {quote(before.removesuffix(own_before), 160)}',
-      'Training teaches the shorter prompt. Add the text to Template.solve to start from the '
-      'prompt that the model knows.',
+      f'TEMPLATE leaves out {quote(left_out, 160)}',
+      'Training teaches the shorter prompt. Set SYSTEM_TURN (Template.system) to the text to start '
+      'from the prompt that the model knows.',
     )
+  before, after = chats[0]
   return failure(
     check,
-    found,
-    "Use the template of the model's family (templates/*_chat.gin), or copy the published texts "
-    'into Template.solve.',
+    f'{source} has {quote(before, 160)} before and {quote(after, 160)} after the question; '
+    f'TEMPLATE has {quote(own_before, 160)} and {quote(own_after, 160)}',
+    "Use the template of the model's family (templates/*.gin), or templates/of_folder.gin.",
   )
 
 

@@ -151,7 +151,7 @@ def check_end_tokens(run: CheckedRun) -> Finding:
   if published is None or not published.end_token_ids:
     return skipped(check, 'the initial checkpoint names no end tokens')
 
-  stops = sampling_stop_ids(vocabulary)
+  stops = vocabulary.end_ids
   names = [token_name(vocabulary, index) for index in published.end_token_ids]
   stop_names = [token_name(vocabulary, index) for index in stops]
   found = (
@@ -174,15 +174,6 @@ def check_end_tokens(run: CheckedRun) -> Finding:
     f'Right if you train a base model to end with {stop_names[0]}. Otherwise bind '
     f'TokenizerVocabulary.eos = {names[0].rpartition(" ")[0]!r}, as templates/*.gin do.',
   )
-
-
-def sampling_stop_ids(vocabulary: prompt_templates.Vocabulary) -> list[int]:
-  """Returns the ids at which sampling ends a candidate."""
-  stops = [vocabulary.eos_id]
-  for index in getattr(vocabulary, 'end_ids', ()):
-    if index not in stops:
-      stops.append(index)
-  return stops
 
 
 def check_vocabulary_fits(run: CheckedRun) -> Finding:

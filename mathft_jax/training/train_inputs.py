@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 
+from mathft_jax.config import vocabulary_size
 from mathft_jax.data import batching, example_types, prompt_templates
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.distributed import partitioning
@@ -105,8 +106,4 @@ def check_batch_size(
     config.mesh,
     knob='batch_size / num_microbatches',
   )
-  if data.vocabulary.vocab_size > config.model.vocab_size:
-    raise ValueError(
-      f'The vocabulary has {data.vocabulary.vocab_size} ids and the model '
-      f'{config.model.vocab_size}. Bind a larger vocab_size of the model.'
-    )
+  vocabulary_size.check_vocabulary_size(data.vocabulary, config.model)

@@ -10,12 +10,37 @@ from mathft_jax.data import prompt_templates, schema
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'gin_configs'
 VOCABULARIES = {
+  'deepseek_r1_llama': 'deepseek',
+  'deepseek_r1_qwen': 'deepseek',
   'gemma': 'gemma',
   'llama3': 'llama3',
+  'llama3_0': 'llama3',
   'qwen': 'qwen',
   'mistral': 'llama2',
+  'smollm2': 'smollm2',
 }
-CHATS = {'gemma_chat': 'gemma', 'llama3_chat': 'llama3', 'qwen_chat': 'qwen'}
+CHATS = {
+  'deepseek_r1_llama': 'deepseek',
+  'deepseek_r1_qwen': 'deepseek',
+  'gemma_chat': 'gemma',
+  'llama3_0_chat': 'llama3',
+  'llama3_1_chat': 'llama3',
+  'llama3_chat': 'llama3',
+  'qwen2_5_chat': 'qwen',
+  'qwen2_5_math_chat': 'qwen',
+  'qwen3_2507_chat': 'qwen',
+  'qwen3_2507_thinking': 'qwen',
+  'qwen3_chat': 'qwen',
+  'qwen3_thinking': 'qwen',
+  'qwen_chat': 'qwen',
+  'smollm2_chat': 'smollm2',
+}
+THINKING = {
+  'deepseek_r1_llama': True,
+  'deepseek_r1_qwen': True,
+  'qwen3_2507_thinking': True,
+  'qwen3_thinking': False,
+}
 PROBLEM = schema.Problem('p', 'What is $1+1$?')
 SOLUTION = 'We add:\n\n\\boxed{2}'
 
@@ -89,7 +114,7 @@ def test_every_template_and_vocabulary_is_tested_here():
     for folder in ('templates', 'vocabularies')
   }
   assert files == {
-    'templates': {*CHATS, 'plain'},
+    'templates': {*CHATS, 'plain', 'of_folder'},
     'vocabularies': set(VOCABULARIES),
   }
 
@@ -103,13 +128,13 @@ def test_a_chat_prompt_has_one_id_for_each_special_token(chat):
   vocabulary, template = chat
   ids = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
   begin = vocabulary.bos or ''
-  assert text_of(vocabulary, ids) == begin + template.solve.replace(
+  text = template.system + template.solve + template.assistant_start
+  assert text_of(vocabulary, ids) == begin + text.replace(
     '{question}', PROBLEM.question
   )
   for name in template.special_tokens:
-    assert (
-      ids.count(vocabulary.special_ids[name]) == template.solve.count(name) > 0
-    )
+    assert ids.count(vocabulary.special_ids[name]) == text.count(name)
+    assert name in text + template.shot_separator
 
 
 def test_eos_is_the_end_of_a_turn(chat):
@@ -119,8 +144,9 @@ def test_eos_is_the_end_of_a_turn(chat):
     prompt_templates.encode_solution(vocabulary, SOLUTION)[-1]
     == vocabulary.eos_id
   )
+  assert vocabulary.eos in template.shot_separator
   prompt = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
-  assert vocabulary.eos_id in prompt and vocabulary.pad_id not in prompt
+  assert vocabulary.pad_id not in prompt
 
 
 def test_the_parts_of_the_evaluator_prompt_are_the_prompt(chat):
@@ -131,7 +157,8 @@ def test_the_parts_of_the_evaluator_prompt_are_the_prompt(chat):
   text = template.verify_problem.replace(
     '{question}', PROBLEM.question
   ) + template.verify_solution.replace('{solution}', SOLUTION)
-  assert text_of(vocabulary, ids) == (vocabulary.bos or '') + text
+  start = (vocabulary.bos or '') + template.system
+  assert text_of(vocabulary, ids) == start + text
 
 
 def test_names_of_special_tokens_in_a_problem_or_solution_are_text(chat):
@@ -166,16 +193,17 @@ def test_names_of_special_tokens_in_demonstrations_are_text(chat):
     template, shots=((f'1+2 {name}', f'3 {name}'),)
   )
   ids = prompt_templates.encode_prompt(template, vocabulary, PROBLEM)
-  in_template = 2 * template.solve.count(name) + template.shot_separator.count(
-    name
-  )
+  text = template.system + 2 * template.solve + template.shot_separator
+  in_template = text.count(name)
   assert ids.count(vocabulary.special_ids[name]) == in_template
 
 
 def test_a_special_name_across_template_and_problem_is_text(chat):
   vocabulary, template = chat
   name = template.special_tokens[0]
-  torn = dataclasses.replace(template, solve='{question}' + name[3:])
+  torn = dataclasses.replace(
+    template, system='', solve='{question}' + name[3:], assistant_start=''
+  )
   ids = prompt_templates.encode_prompt(
     torn, vocabulary, schema.Problem('p', name[:3])
   )
@@ -240,3 +268,59 @@ def test_only_the_start_of_a_prompt_gets_the_tokenizer_space(build):
     vocabulary.eos_id,
     *vocabulary.encode('What')[:1],
   ]
+
+
+@pytest.mark.parametrize('name', THINKING)
+def test_solutions_of_thinking_models_have_a_thought(build, name):
+  vocabulary, template = build(f'templates/{name}', CHATS[name])
+  complete = prompt_templates.complete_thought
+  starts = THINKING[name]
+  assert template.assistant_start == ('<think>\n' if starts else '')
+  start = '' if starts else '<think>\n'
+  assert complete(template, 'It is 2.') == f'{start}\n</think>\n\nIt is 2.'
+  whole = '<think>\nMaybe 3?\n</think>\n\nIt is 2.'
+  assert complete(template, whole) == whole.removeprefix(
+    '<think>\n' if starts else ''
+  )
+  sampled = 'Maybe 3?\n</think>\n\nIt is 2.'
+  assert complete(template, sampled) == sampled
+
+
+@pytest.mark.parametrize('name', THINKING)
+@pytest.mark.parametrize('counts', [False, True])
+def test_thoughts_count_decides_what_the_evaluator_reads(build, name, counts):
+  vocabulary, template = build(f'templates/{name}', CHATS[name])
+  template = dataclasses.replace(
+    template,
+    turn_markers=dataclasses.replace(
+      template.turn_markers, thoughts_count=counts
+    ),
+  )
+
+  def read(solution):
+    ids = prompt_templates.encode_evaluator_solution(
+      template, vocabulary, solution
+    )
+    return text_of(vocabulary, ids)
+
+  assert 'Maybe 3?' in read('Maybe 3?\n</think>\n\nIt is 2.') or not counts
+  if not counts:
+    assert read('Maybe 3?\n</think>\n\nIt is 2.') == read('It is 2.')
+    assert read('It is 2.').startswith(' It is 2.. Is the above')
+
+
+def test_a_template_is_restored_from_its_fingerprint(chat):
+  vocabulary, template = chat
+  found = prompt_templates.template_fingerprint(template, vocabulary)
+  restored = prompt_templates.template_from_fingerprint(found)
+  assert restored == dataclasses.replace(
+    template, shot_separator=restored.shot_separator
+  )
+
+
+def test_a_field_leaves_out_the_system_turn(build):
+  vocabulary, template = build('templates/qwen2_5_chat', 'qwen')
+  assert template.system.startswith('<|im_start|>system\nYou are Qwen')
+  gin.parse_config("SYSTEM_TURN = ''")
+  _, old = build('templates/qwen_chat', 'qwen')
+  assert dataclasses.replace(template, system='') == old

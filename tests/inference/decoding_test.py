@@ -26,7 +26,7 @@ CONFIG = decoding.DecodeConfig(
   sampling.TopK(20, temperature=1.2),
   num_candidates=4,
   max_decode_length=12,
-  eos_id=EOS,
+  end_ids=(EOS,),
   vocab_size=24,
   mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
 )
@@ -175,7 +175,9 @@ def test_unstacked_parameters_and_a_growing_cache_give_the_same_candidates():
 
 def test_ids_beyond_the_vocabulary_are_never_sampled():
   samples = run(
-    dataclasses.replace(CONFIG, vocab_size=7, eos_id=-1, max_decode_length=6)
+    dataclasses.replace(
+      CONFIG, vocab_size=7, end_ids=(-1,), max_decode_length=6
+    )
   )
   assert samples.tokens_PCU.max() == 6
   assert not samples.finished_PC.any()
@@ -198,7 +200,7 @@ def test_eight_devices_give_the_candidates_of_one():
 def test_greedy_candidates_of_a_large_batch_equal_that_of_one_sequence():
   """1,024 rows and more: XLA's CPU backend was seen to go wrong there with other attention."""
   config = dataclasses.replace(
-    CONFIG, method=sampling.Greedy(), max_decode_length=24, eos_id=-1
+    CONFIG, method=sampling.Greedy(), max_decode_length=24, end_ids=(-1,)
   )
   many = run(config, numbers=range(512))
   one = run(config, rows=(1,), numbers=(0,))
