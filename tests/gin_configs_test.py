@@ -61,6 +61,11 @@ COMMANDS = [
     ['recipes/tiny_cpu_experiments.gin'],
     MODEL_DIR,
   ),
+  (
+    'experiments.experiments',
+    ['recipes/tiny_cpu_rounds.gin'],
+    MODEL_DIR,
+  ),
   *(
     (
       'train.train',
