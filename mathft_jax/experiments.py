@@ -27,6 +27,7 @@ from etils import epath
 from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation.report import experiment_tables, tables
+from mathft_jax.monitoring import progress
 
 
 class Stage(NamedTuple):
@@ -60,6 +61,7 @@ def experiments(
     ValueError: an input or a row names a stage that does not exist, or exists later.
   """
   workdir = epath.Path(workdir)
+  compilations = progress.CompilationCounter()
   declared = {name: Stage(*stage) for name, stage in stages.items()}
   check_stages(declared)
   experiments_by_title = tables_by_title or {}
@@ -71,6 +73,7 @@ def experiments(
     run_dir = workdir / f'seed_{seed}' if len(seeds) > 1 else workdir
     outputs = run_stages(run_dir, declared, seed)
     reports_by_seed[seed] = outputs
+  logging.info('experiments: %s', compilations.describe())
 
   if not experiments_by_title:
     return workdir

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from absl import logging
 from etils import epath
 
 from mathft_jax import measure as measure_lib
@@ -40,6 +41,7 @@ from mathft_jax.evaluation.report import (
   tables,
   training_curves,
 )
+from mathft_jax.monitoring import progress
 
 
 def recipe(
@@ -62,12 +64,10 @@ def recipe(
   Args:
     workdir: each stage writes to its own folder here; with several seeds, to one per seed.
     pretrained: the initial weights of the first stage.
-    stages: the programs.
     problems: a source of problems; the evaluators are trained on the splits 'train' and
       'validation', all numbers in the tables are of the split 'test'.
     solution_examples: by solution style, the examples of the generators.
     main_style: the style whose generator continues to SCR and MTSF.
-    rules: the voting rules of the tables.
     evaluator_examples: by loss, for the evaluator; the recipe sets their field `candidates`.
     compared_styles: a terse and a fine-grained style, whose difference is a claim of the paper.
     seeds: of whole runs; problems are the same.
@@ -75,6 +75,7 @@ def recipe(
     num_curve_problems: validation problems for the greedy accuracy of kept checkpoints, or None.
   """
   workdir = epath.Path(workdir)
+  compilations = progress.CompilationCounter()
   _check_inputs(stages, solution_examples, main_style, evaluator_examples)
   results = {}
   for seed in seeds:
@@ -101,6 +102,7 @@ def recipe(
     _write_tables(run_dir / tables_name, {seed: results[seed]})
   if len(seeds) > 1:
     _write_tables(workdir / tables_name, results)
+  logging.info('recipe: %s', compilations.describe())
   return workdir / f'{tables_name}.md'
 
 

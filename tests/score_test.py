@@ -69,6 +69,14 @@ def all_scores(sets):
   return [candidate.score for each in sets for candidate in each.candidates]
 
 
+def test_bfloat16_scores_are_close_to_those_in_float32(run):
+  bfloat16 = dataclasses.replace(MODEL, dtype='bfloat16')
+  wide = all_scores(run('wide'))
+  # Two problems on each device.
+  narrow = all_scores(run('narrow', model=bfloat16, batch_size=16))
+  np.testing.assert_allclose(narrow, wide, rtol=0.1)
+
+
 def log_prob(params, ids, start):
   """log p(ids[start:] | ids[:start]) of one sequence alone, by a plain forward pass."""
   tokens = jnp.array([ids], jnp.int32)

@@ -9,10 +9,10 @@ import ast
 from collections.abc import Sequence
 import dataclasses
 import os
-import sys
 
 from absl import flags
 
+from mathft_jax.config import compilation_cache
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import cluster_detection
 
@@ -139,11 +139,8 @@ def apply_library_flags(command_line: CommandLine) -> None:
   """Passes on the flags of TFDS and jax, which read the environment."""
   if command_line.tfds_data_dir:
     os.environ['TFDS_DATA_DIR'] = command_line.tfds_data_dir
-  cache = command_line.compilation_cache_dir
-  if cache:
-    os.environ['JAX_COMPILATION_CACHE_DIR'] = cache
-    if 'jax' in sys.modules:  # it has read the environment already
-      sys.modules['jax'].config.update('jax_compilation_cache_dir', cache)
+  if command_line.compilation_cache_dir:
+    compilation_cache.set_folder(command_line.compilation_cache_dir)
   if not flags.FLAGS.is_parsed():
     # Libraries that read absl flags get the defaults.
     flags.FLAGS.mark_as_parsed()
@@ -188,7 +185,9 @@ def _define_flags() -> flags.FlagValues:
   )
   define_string('tfds_data_dir', 'Folder of prepared TFDS data sets.')
   define_string(
-    'compilation_cache_dir', 'Folder in which jax caches compiled programs.'
+    'compilation_cache_dir',
+    'Folder or bucket in which jax stores compiled programs; "off": they are not stored. By '
+    "default a folder in the user's cache directory, in runs with one process.",
   )
   define_string(
     'coordinator_address',

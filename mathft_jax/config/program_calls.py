@@ -11,7 +11,11 @@ import traceback
 from absl import logging
 from etils import epath
 
-from mathft_jax.config import multi_process_run, resolved_config
+from mathft_jax.config import (
+  compilation_cache,
+  multi_process_run,
+  resolved_config,
+)
 from mathft_jax.distributed import (
   cluster_detection,
   locked_folders,
@@ -83,6 +87,7 @@ def call_program(
 
   These are ValueErrors of this package, missing files, and outputs that cannot be written.
   """
+  compilation_cache.use_default_folder()
   try:
     result = program(**arguments)
   except stop_signals.StopRequested as stop:

@@ -257,21 +257,23 @@ def _attend_partially(
   maximum = jnp.max(scores_PKGXS, axis=-1, keepdims=True)
   maximum = jax.lax.stop_gradient(maximum)
   exps_PKGXS = jnp.exp(scores_PKGXS - maximum)
-  weighted_PXKGH = jnp.einsum(
-    'PKGXS,PKSH->PXKGH',
+  # XLA:CPU has no bfloat16 matmul with another order of the result's axes.
+  weighted_PKGXH = jnp.einsum(
+    'PKGXS,PKSH->PKGXH',
     exps_PKGXS.astype(keys.value_PKSH.dtype),
     keys.value_PKSH,
     preferred_element_type=jnp.float32,
   )
 
-  def to_sequences(x_PKGX1: jax.Array) -> jax.Array:
-    x_PXKG1 = jnp.moveaxis(x_PKGX1, 3, 1)
-    return x_PXKG1.reshape(batch, length, kv_heads, groups, 1)
+  def to_sequences(x_PKGX: jax.Array) -> jax.Array:
+    """[P, K, G, X, 1 or H] -> [B, T, K, G, 1 or H]."""
+    x_PXKG = jnp.moveaxis(x_PKGX, 3, 1)
+    return x_PXKG.reshape(batch, length, kv_heads, groups, -1)
 
   return PartialAttention(
     to_sequences(maximum),
     to_sequences(jnp.sum(exps_PKGXS, axis=-1, keepdims=True)),
-    weighted_PXKGH.reshape(batch, length, kv_heads, groups, head_size),
+    to_sequences(weighted_PKGXH),
   )
 
 

@@ -213,10 +213,7 @@ class TrainLoop:
 
   def _finish_first_step(self) -> None:
     self._read_pending_metrics()
-    self._progress_bar.note(
-      f'first step done; {self.compilations.count} compilations took '
-      f'{self.compilations.seconds:.1f} s'
-    )
+    self._progress_bar.note(f'first step done; {self.compilations.describe()}')
     self._throughput.start(self.compilations.count)
     self._stop.can_save()
 
