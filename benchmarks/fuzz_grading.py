@@ -29,7 +29,8 @@ _FRAGMENTS = (
   r'\% \! {,} ** // <= >= != == := ... and or mod sqrt( sin( log pi union U inf cm two hundred '
   r'percent p.m. 9^ 99999999! 1e9 1e999999 0.333 0.3333333333 1/ /0 ½ ² π √ ∞ ≤ − ° ∪ \choose '
   r'\over _2 _{16} f( x_1 \frac12 \boxed \fbox{ #### </think> <answer> </answer> Answer: '
-).split() + [' ', '\n', 'the answer is ', '# Answer\n']
+  r'dozen score if otherwise M=13 = ; (C) squared even'
+).split() + [' ', '\n', 'the answer is ', '# Answer\n', ', so it is ']
 _TEXT_OF_BYTE = (_FRAGMENTS + list(map(chr, range(32, 127))))[:256]
 
 
@@ -50,16 +51,18 @@ def decode_input(data: bytes) -> str:
 def check_grader(data: bytes) -> None:
   """Grades one input and raises AssertionError if the result is wrong or late."""
   text = decode_input(data)
-  compute_key = equivalence._cached_key.__wrapped__  # without its cache
+  compute_keys = equivalence._cached_keys.__wrapped__  # without its cache
   start = time.process_time()
-  key = compute_key(text)
+  keys = compute_keys(text)
   answer = grading.extract_answer(text)
   seconds = time.process_time() - start
   if seconds > SLOWEST_S:
     raise AssertionError(f'{text!r} took {seconds:.2f} s; allowed {SLOWEST_S}.')
-  hash(key)
-  if key != compute_key(text):
+  if keys != compute_keys(text):
     raise AssertionError(f'{text!r} has two different keys.')
+  hash(keys.key)
+  if grading.key_for_reference(keys, keys) != keys.key:
+    raise AssertionError(f'{text!r} is no right answer to itself.')
   if answer is not None and not answer.strip():
     raise AssertionError(f'The extracted answer of {text!r} is empty.')
 

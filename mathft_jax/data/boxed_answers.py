@@ -17,7 +17,14 @@ import re
 
 _COMMANDS = r'\\?(?:boxed|fbox|framebox)'
 _COMMAND = re.compile(_COMMANDS)
-_BRACES = re.compile(_COMMANDS + r'[ \t\n]{0,20}\{|\\.|[{}]', re.DOTALL)
+_OPENING = r'[ \t\n]{0,20}\{'
+# A search is fastest if each alternative starts with a character; so the groups that name the
+# alternatives are empty and at their ends.
+_BRACES = re.compile(
+  rf'\\(?:(?:boxed|fbox|framebox){_OPENING}(?P<box>)|.)|\{{(?P<brace>)|\}}(?P<closing>)|'
+  rf'boxed{_OPENING}(?P<boxed>)|fbox{_OPENING}(?P<fbox>)|framebox{_OPENING}(?P<framebox>)',
+  re.DOTALL,
+)
 _BARE_BOX = re.compile(  # `\boxed 5`, `\boxed\frac12`, but not "use \boxed to mark it"
   r'\\(?:boxed|fbox|framebox)(?![a-zA-Z])[ \t]{0,20}(?=[\d\\(\[|+-]|[a-zA-Z](?![a-zA-Z]))'
 )
@@ -32,6 +39,10 @@ _EMPTY = re.compile(
 _PLACEHOLDERS = frozenset(
   ('answer', 'your answer', 'the answer', 'final answer', 'your final answer')
 )
+_MAX_COMMANDS = (
+  1_000  # commands of boxes that are read, from the end of the text
+)
+_MAX_EMPTY = 2_000  # characters of a box that are searched for content
 _MAX_GAP = 200  # characters between two boxes of one sentence
 _MAX_JOINED = 100  # boxes that state one answer together
 _JOINT = re.compile(r'[,;]|\\\\|\b(?:and|or)\b', re.IGNORECASE)
@@ -176,17 +187,27 @@ def join_boxes(text: str, boxes: Sequence[Box]) -> str:
 
 
 def find_boxes(text: str) -> list[Box]:
-  """Returns all closed boxes in their order, of nested boxes the innermost."""
-  start = text.find('box') - len('\\frame')
-  if start < -len('\\frame'):
+  """Returns the last closed boxes in their order, of nested boxes the innermost."""
+  start = _start_of_last_commands(text)
+  if start < 0:
     return []
-  start = max(start, 0)
   boxes = _boxes_with_braces(text, start)
   for match in _BARE_BOX.finditer(text, start):
     end = _BARE_END.search(text, match.end())
     stop = end.start() if end else len(text)
     boxes.append(Box(match.start(), match.end(), stop, stop))
   return boxes if len(boxes) < 2 else sorted(boxes, key=_command_of)
+
+
+def _start_of_last_commands(text: str) -> int:
+  """Returns an index before the last `_MAX_COMMANDS` commands of boxes; -1 without a command."""
+  start = len(text)
+  for _ in range(_MAX_COMMANDS):
+    found = text.rfind('box', 0, start)
+    if found < 0:
+      break
+    start = found
+  return -1 if start == len(text) else max(start - len('\\frame'), 0)
 
 
 def _command_of(box: Box) -> int:
@@ -201,8 +222,8 @@ def _boxes_with_braces(text: str, position: int) -> list[Box]:
   if first is None:
     return []
   for match in _BRACES.finditer(text, first.start()):
-    token = match.group()
-    if token == '}':
+    token = match.lastgroup
+    if token == 'closing':
       opened = open_braces.pop() if open_braces else None
       if opened is None:
         continue
@@ -210,9 +231,9 @@ def _boxes_with_braces(text: str, position: int) -> list[Box]:
       is_outer = bool(boxes) and boxes[-1].command > command
       if not is_outer:
         boxes.append(Box(command, start, match.start(), match.end()))
-    elif token == '{':
+    elif token == 'brace':
       open_braces.append(None)
-    elif token[-1] == '{' and len(token) > 2:
+    elif token is not None:  # None is an escaped character
       open_braces.append((match.start(), match.end()))
   return boxes
 
@@ -222,8 +243,11 @@ def _has_content(text: str, box: Box) -> bool:
   content = text[box.start : box.end]
   if content.isalnum() and content.lower() not in _PLACEHOLDERS:
     return True
-  end = _EMPTY.match(content)
-  if end is not None and end.end() == len(content):
+  stripped = content.strip()
+  head = stripped[:_MAX_EMPTY]
+  end = _EMPTY.match(head)
+  longest_command = _MAX_GAP if len(stripped) > _MAX_EMPTY else 0
+  if end is not None and end.end() >= len(head) - longest_command:
     return False
   if 'nswer' not in content or len(content) > _MAX_GAP:
     return True

@@ -27,7 +27,7 @@ from mathft_jax.grading.extraction import (
 
 GRADER_NAME = 'mathft'
 # Increase the version when any answer is graded differently: `grade` then grades old output again.
-GRADER_VERSION = '2.0'
+GRADER_VERSION = '2.1'
 
 __all__ = [
   'AnswerKeys',

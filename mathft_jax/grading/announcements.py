@@ -24,13 +24,13 @@ _HEADINGS = frozenset(
   )
 )
 _HASH = re.compile(r'####[ \t]*+(?:\n[ \t]*+)?(\S[^\n]*)')
-# A search is fastest for a pattern that starts with a set of characters; therefore the conditions
-# on what is before a cue follow its first letter.
+# A search is fastest for a pattern that starts with a set of characters and then has a literal;
+# therefore the conditions on what is before a cue follow its second letter.
 _CUE = re.compile(
   r'[AaCc](?i:'
-  r'(?<=\ba)(?<!/a)(?<!per a)(?<!express the a)(?<!express your a)nswers?\b|'
-  r'(?<=\bc)orrect[ \t]{1,3}(?:option|choice)\b|(?<=\ba)ns[.:]|'
-  r'(?:(?<=^a)|(?<=^[ \t]a)|(?<=^[ \t]{2}a)|(?<=^[ \t]{3}a)):)',
+  r'n(?<=\ban)(?:(?<!/an)(?<!per an)(?<!express the an)(?<!express your an)swers?\b|s[.:])|'
+  r'o(?<=\bco)rrect[ \t]{1,3}(?:option|choice)\b|'
+  r':(?:(?<=^a:)|(?<=^[ \t]a:)|(?<=^[ \t]{2}a:)|(?<=^[ \t]{3}a:)))',
   re.MULTILINE,
 )
 _MAX_CUES = 1_000  # cues, or lines with "answer", that are looked at, from the end of the text

@@ -10,8 +10,9 @@ compared as text.
 
 Two kinds of answers are read by what the reference is: `(C) 28` is C if the reference is a letter,
 28 if it is another value, and the pair if it is a pair; `-7, 3` is the point (-7, 3) if the
-reference is a point. So each reference has its own keys (`key_for_reference`), and for each
-reference equal keys are an equivalence relation.
+reference is a point; of `M = 13, m = -3` the names count if the reference has the same names. So
+each reference has its own keys (`key_for_reference`), and for each reference equal keys are an
+equivalence relation.
 """
 
 from collections.abc import Hashable, Sequence
@@ -37,10 +38,12 @@ class AnswerKeys(NamedTuple):
   Attributes:
     key: the key of the answer alone; None for an unreadable answer.
     point: the key of a list without brackets, such as `-7, 3`, read as a point; else None.
+    named: the keys of the values of `M = 13, m = -3` by name; else None.
   """
 
   key: Hashable | None
   point: Hashable | None = None
+  named: dict[str, Hashable] | None = None
 
 
 def is_equivalent(reference: str, answer: str) -> bool:
@@ -67,6 +70,10 @@ def key_for_reference(
   if _has_tag(key, 'choice') and not _has_tag(target, 'choice'):
     _, letter, value = key
     return letter if target in _letter_keys() else value
+  named, target_named = keys.named, reference.named if reference else None
+  if named and target_named and named.keys() == target_named.keys():
+    is_same = named == target_named
+    return target if is_same else ('named', frozenset(named.items()))
   point = keys.point
   if isinstance(point, tuple) and isinstance(target, tuple):
     is_point = target[:1] == ('tuple',) and len(target) == len(point)
@@ -136,14 +143,16 @@ def _cached_keys(answer: str) -> AnswerKeys:
     tokens = _tokenize(answer)
   except lexer.AnswerTooLong:
     return AnswerKeys(_long_text_key(answer))
-  point = None
+  point, named = None, None
   try:
     tree = answer_parser.parse_answer(tokens)
     key = answer_keys.tree_key(tree)
     point = answer_keys.point_key(tree)
+    named = answer_keys.named_keys(tree)
   except (ValueError, ArithmeticError, RecursionError):
     key = _text_key(tokens)
-  return AnswerKeys(_decoration_key(answer) if key is None else key, point)
+  key = _decoration_key(answer) if key is None else key
+  return AnswerKeys(key, point, named)
 
 
 def _tokenize(answer: str) -> list[lexer.Token]:

@@ -15,7 +15,6 @@ import re
 MAX_STATEMENT = 2_000  # characters that are read
 _MAX_ANSWER_WORDS = 4  # a statement with more words is a sentence
 _MAX_WORDS = 6  # of a unit, or of an answer in words
-
 DELIMITERS = (('\\[', '\\]'), ('$$', '$$'), ('\\(', '\\)'))
 _FORMULA = re.compile(
   r'\\\[(?P<a>[^\n]{1,400}?)\\\]|\$\$(?P<b>[^$]{1,400})\$\$|\\\((?P<c>[^\n]{1,400}?)\\\)'
@@ -24,7 +23,7 @@ _FORMULA = re.compile(
 )
 _BOLD = re.compile(r'\*\*(?=\S)([^*\n]{1,200})\*\*|__(?=\S)([^_\n]{1,200})__')
 _NUMBER = re.compile(
-  r'(?<![\w.\\])-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d,])|\d+)?'
+  r'(?<![\w.\\])-?[$€£]?-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?![\d,]|-[a-zA-Z])|\d+)?'
   r'(?:(?<=\d)\.\d+|(?<![\d.])\.\d+|(?<=\d))'
   r'(?: \d{1,3}/\d{1,4}|/\d+(?:\.\d+)?)?(?:\s?%)?'
 )
@@ -77,15 +76,17 @@ _NUMBER_WORD = re.compile(
   r'sixty|seventy|eighty|ninety|half|zero)\b',
   re.IGNORECASE,
 )
-_COPULA = re.compile(
-  r'\b(?:is|are|was|were|be|been|equals|becomes|totals)\b(?:\s(?:equal to|exactly|approximately|'
-  r'about|only|just|therefore|thus|then|simply|now|also))*[:\s]*',
+_RESULT = re.compile(  # a verb between a calculation and its result
+  r'\b(?:is|are|was|were|be|been|equals|becomes|totals|rounds|rounded)\b',
   re.IGNORECASE,
 )
 _STATED = re.compile(  # "is 5"
   r'\b(?:is|are|was|were|equals|be|rounds? (?:up|down|off)? ?to|rounded (?:up|down|off)? ?to)\s'
   r'(?:approximately\s|about\s|exactly\s|only\s|equal to\s)?(?=[$\d\\*-])',
   re.IGNORECASE,
+)
+_CONCLUSION = re.compile(
+  r',\s(?:and\s)?(?:so|thus|hence|therefore)\b,?\s', re.IGNORECASE
 )
 _CALCULATION = re.compile(r'^[^\\]*(?:[÷×*]|\$\d|\d / )')
 _FINITE_VERB = re.compile(
@@ -179,7 +180,7 @@ def answer_in_statement(statement: str) -> str:
   negation = _NOT_BUT.match(statement)
   if negation:
     statement = statement[negation.end() :]
-  statement = strip_markup(_without_remark(statement))
+  statement = strip_markup(_without_remark(_conclusion(statement)))
   if not statement or not _has_content(statement):
     return ''
   if is_exclaimed:
@@ -220,13 +221,26 @@ def value_of_sentence(sentence: str) -> str:
   behind = [value for value in values if value.start > equals >= 0]
   stated = _first_behind_verb(sentence, values, equals)
   if behind and (
-    stated is None or not _COPULA.search(sentence, equals, stated.start)
+    stated is None or not _RESULT.search(sentence, equals, stated.start)
   ):
     return behind[0].text
   if stated is not None:
     return stated.text
   free = [value for value in values if not _is_governed(sentence, value)]
   return (free or values)[0].text
+
+
+def _conclusion(statement: str) -> str:
+  """Returns the clause behind ", so" that states a value: "84 km in 3 hours, so it is 28 km/h".
+
+  A statement that starts with a value is an answer; then the clause is a remark.
+  """
+  *premises, clause = _CONCLUSION.split(statement)
+  if not premises or not _STATED.search(clause):
+    return statement
+  values = find_values(premises[0])
+  subject = premises[0][: values[0].start] if values else ''
+  return clause if len(_WORD.findall(subject)) > 1 else statement
 
 
 def _first_behind_verb(
@@ -330,7 +344,9 @@ def _without_remark(statement: str) -> str:
   remark = _REMARK.search(statement, first.end)
   if remark:
     statement = statement[: remark.start()].rstrip()
-  inside = _positions_in_formulas(statement)
+  inside: set[int] = set()
+  for match in _FORMULA.finditer(statement):
+    inside.update(range(match.start() + 1, match.end()))
   for joint in _TAIL.finditer(statement, first.end):
     end = joint.end()
     if end == len(statement) or joint.start() in inside:
@@ -340,13 +356,6 @@ def _without_remark(statement: str) -> str:
     if '\\' not in statement[: joint.start()].rpartition('$')[2]:
       return statement[: joint.start()].rstrip()
   return statement
-
-
-def _positions_in_formulas(statement: str) -> set[int]:
-  positions: set[int] = set()
-  for match in _FORMULA.finditer(statement):
-    positions.update(range(match.start() + 1, match.end()))
-  return positions
 
 
 def _is_bare(statement: str) -> bool:

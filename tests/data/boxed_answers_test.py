@@ -81,3 +81,17 @@ SEPARATE = [
 @pytest.mark.parametrize('solution, answer', JOINED + SEPARATE)
 def test_joined_boxes_are_one_answer(solution, answer):
   assert boxed_answers.last_boxed_answer(solution) == answer
+
+
+def test_of_very_many_boxes_the_last_are_read():
+  boxes = [f'\\boxed{{{n}}}.' for n in range(3_000)]
+  assert boxed_answers.last_boxed_answer(' '.join(boxes)) == '2999'
+  empty = ' '.join(['\\boxed{}'] * 900)
+  assert boxed_answers.last_boxed_answer('\\boxed{5} ' + empty) == '5'
+
+
+@pytest.mark.parametrize(
+  'content', ['', ' ' * 5_000, '.' * 5_000, '\\ldots' * 900]
+)
+def test_long_boxes_without_content_do_not_count(content):
+  assert boxed_answers.last_boxed_answer(f'\\boxed{{{content}}}') is None

@@ -141,6 +141,30 @@ def test_what_is_cut_or_states_nothing_is_no_answer(text):
   assert _found(text) == ''
 
 
+@pytest.mark.parametrize('direction', ['up', 'down', 'off'])
+def test_a_result_that_is_rounded_counts(direction):
+  sentence = f'Then divide: 768 / 50 = 15.36 minutes, which rounds {direction} to 15 minutes.'
+  assert grading.extract_answer(sentence) == '15'
+
+
+def test_a_number_before_a_unit_with_a_number_has_no_thousands():
+  sentence = 'The drive can store 2400 / 200 = 12 200-kilobyte videos.'
+  assert grading.extract_answer(sentence) == '12'
+  assert grading.extract_answer('The city has 12 200 people.') == '12 200'
+
+
+@pytest.mark.parametrize(
+  'joint', ['so', 'and so', 'thus', 'hence', 'therefore,']
+)
+def test_the_conclusion_of_a_statement_counts(joint):
+  text = f'Final Answer: The cyclist covers 84 km in 3 hours, {joint} her speed is 28 km/h.'
+  assert grading.extract_answer(text) == '28'
+  assert (
+    grading.extract_answer(f'The answer is 42, {joint} half of it is 21.')
+    == '42'
+  )
+
+
 def test_the_value_of_an_earlier_sentence_counts_if_the_last_was_cut():
   text = 'So 48 + 24 = 72 clips.\n\nThe final answer is: $\\boxed{7'
   assert grading.extract_answer(text) == '72'

@@ -394,3 +394,81 @@ def test_a_bare_list_is_a_point_if_the_reference_is_one():
 )
 def test_answers_that_end_too_early_are_equal_to_themselves(text):
   assert key(text) == key(text + ' ')
+
+
+@pytest.mark.parametrize(
+  'form',
+  [
+    r'{0}, {2}; {1}, {3}',
+    r'{0}, {2} \\ {1}, {3}',
+    r'f(x) = {0}, {2}; f(x) = {1}, {3}',
+    r'\begin{{cases}} f(x) = {0} & {2} \\ f(x) = {1} & {3} \end{{cases}}',
+    r'\begin{{cases}} f(x) = {0}, & {2} \\ f(x) = {1}, & {3} \end{{cases}}',
+  ],
+)
+@pytest.mark.parametrize(
+  'conditions',
+  [
+    ('x > 0', r'x \le 0'),
+    ('n is even', 'n is odd'),
+    ('x > y', 'x < y'),
+    (r'x \in [0, 1]', r'x \notin [0, 1]'),
+    ('n = 1', 'n > 1'),
+    ('x > 0', 'otherwise'),
+  ],
+)
+def test_values_of_cases_keep_their_conditions(form, conditions):
+  first, second = conditions
+  answer = form.format('2x', '-x', first, second)
+  assert grading.is_equivalent(answer, form.format('-x', '2x', second, first))
+  assert not grading.is_equivalent(
+    answer, form.format('2x', '-x', second, first)
+  )
+
+
+def test_solutions_of_equations_are_no_cases():
+  assert key(r'\begin{cases} x=1, y=2 \\ x=3, y=4 \end{cases}') == key(
+    '1,2,3,4'
+  )
+
+
+@pytest.mark.parametrize(
+  'series, closed',
+  [
+    (r'\sum_{k=0}^\infty x^k', r'\frac{1}{1-x}'),
+    (r'1+x+x^2+\cdots', r'\frac{1}{1-x}'),
+    (r'\sum_{n=1}^\infty n x^n', r'\frac{x}{(1-x)^2}'),
+    (r'\int_0^x t^2 dt', r'\frac{x^3}{3}'),
+  ],
+)
+def test_of_a_series_and_its_closed_form_the_closed_form_counts(series, closed):
+  assert key(f'{series} = {closed}') == key(closed)
+  assert key(f'{closed} = {series}') == key(closed)
+
+
+def test_an_equation_with_a_sum_is_no_closed_form():
+  assert key(r'1+2+\cdots+n = 55') != key('55')
+
+
+@pytest.mark.parametrize(
+  'words, number',
+  [
+    ('four score and seven', '87'),
+    ('four score and seven years', '87'),
+    ('2 dozen and 3', '27'),
+    ('a gross and two', '146'),
+    ('2 dozen and 3 dozen', '24, 36'),
+  ],
+)
+def test_what_is_added_to_a_multiple_in_words(words, number):
+  assert key(words) == key(number)
+
+
+@pytest.mark.parametrize('names', ['M m', 'k b', 'a c', r'\alpha \beta'])
+def test_values_of_the_same_names_are_not_exchanged(names):
+  first, second = names.split()
+  answer = f'{first} = 13, {second} = -3'
+  assert grading.is_equivalent(answer, f'{second} = -3 and {first} = 13')
+  assert not grading.is_equivalent(answer, f'{first} = -3, {second} = 13')
+  assert grading.is_equivalent(answer, '13, -3')
+  assert grading.is_equivalent('-3, 13', answer)

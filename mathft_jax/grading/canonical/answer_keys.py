@@ -70,6 +70,16 @@ def point_key(tree: Tree) -> Hashable | None:
   return _reading_key(Collection('tuple', tree.items))
 
 
+def named_keys(tree: Tree) -> dict[str, Hashable] | None:
+  """Returns the keys of the values of `M = 13, m = -3` by name; None for other answers."""
+  if not isinstance(tree, Collection) or any(_signs(tree)):
+    return None
+  values = relation_keys.values_of_names(tree)
+  if values is None:
+    return None
+  return {name: _reading_key(value) for name, value in values.items()}
+
+
 def collection_key(keys: Iterable[Hashable]) -> Hashable:
   """Returns the key of an unordered collection; the key of its element if it has just one."""
   elements = frozenset(keys)

@@ -6,6 +6,7 @@
   `2x - y + 1 = 0`, `y = 2x + 1` and `2x + 1` are equal.
 - An inequality of one variable has the key of its solution set.
 - An identity, such as `x^2 - 1 = (x - 1)(x + 1)`, has the key of its two equal sides.
+- A series or integral that is equated with its closed form has the key of the closed form.
 - Of `exact ≈ decimal` the exact part counts.
 - Any other relation between scalars is `E = 0` or `E < 0`. The ratios of the sample values of E are
   its key, so terms may be moved and both sides may be multiplied by a number (a positive one for
@@ -22,9 +23,13 @@ from mathft_jax.grading.canonical.definition_patterns import (
   is_figure_name,
   is_function_of_names,
 )
+from mathft_jax.grading.canonical.sympy_closed_forms import SYMBOLIC_OPERATORS
 from mathft_jax.grading.expression_tree import (
+  ELLIPSIS,
+  Call,
   Collection,
   Relation,
+  Sum,
   Symbol,
   TaggedValue,
   Tree,
@@ -88,6 +93,10 @@ def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
   elif is_definable(right) and left_names.isdisjoint(right_names):
     return key_of(left)
 
+  if _is_series_of(left, right_names):
+    return key_of(right)
+  if _is_series_of(right, left_names):
+    return key_of(left)
   if not is_scalar(left) or not is_scalar(right):
     return ('equation', frozenset((key_of(left), key_of(right))))
   names = left_names | right_names
@@ -99,6 +108,15 @@ def _equation_key(left: Tree, right: Tree, key_of: KeyFunction) -> Hashable:
   if solution:
     return key_of(solution)
   return ('equation', *scalar_keys.ratios_to_first_nonzero(expression))
+
+
+def _is_series_of(tree: Tree, names: set[str]) -> bool:
+  """Returns True for a series or integral of these variables, whose closed form is the answer."""
+  if isinstance(tree, Call):
+    is_series = tree.function in SYMBOLIC_OPERATORS
+  else:
+    is_series = isinstance(tree, Sum) and ELLIPSIS in tree.terms
+  return is_series and bool(names) and names <= variable_names(tree)
 
 
 def _exact_part(relation: Relation) -> Tree:
@@ -173,7 +191,18 @@ def coordinates_from_equations(
 
   None if an item is no such equation, or if the names are not consecutive letters.
   """
-  values = {}
+  values = values_of_names(collection)
+  if not values:
+    return None
+  names = sorted(values)
+  if ''.join(names) not in string.ascii_lowercase:
+    return None
+  return [values[name] for name in names]
+
+
+def values_of_names(collection: Collection) -> dict[str, Tree] | None:
+  """Returns the values of `M = 13, m = -3` by name; None if an item is no such equation."""
+  values: dict[str, Tree] = {}
   for item in collection.items:
     if not isinstance(item, Relation) or item.operators != ('=',):
       return None
@@ -181,12 +210,7 @@ def coordinates_from_equations(
     if not isinstance(variable, Symbol) or not is_scalar(value):
       return None
     values[variable.name] = value
-  names = sorted(values)
-  if not 1 < len(names) == len(collection.items):
-    return None
-  if ''.join(names) not in string.ascii_lowercase:
-    return None
-  return [values[name] for name in names]
+  return values if 1 < len(values) == len(collection.items) else None
 
 
 def _conditions_key(relation: Relation, key_of: KeyFunction) -> Hashable:

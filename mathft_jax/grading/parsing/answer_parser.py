@@ -41,6 +41,7 @@ from mathft_jax.grading.parsing import (
   bracket_parser,
   choices,
   english_words,
+  environment_parser,
 )
 from mathft_jax.grading.parsing.expression_parser import (
   parse_argument,
@@ -131,9 +132,11 @@ def _are_choices(tokens: Sequence[Token]) -> bool:
 def _parse_list(cursor: Cursor) -> Tree:
   """answer := statement (separator statement)*"""
   items = [_parse_piece(cursor)]
+  separators: list[str] = []
   while separator := _accept_separators(cursor):
     if cursor.kind == 'end':
       break
+    separators.append(separator)
     is_hedged = _at_hedge(cursor)
     item = _parse_piece(cursor)
     if separator in _LOGIC and _is_formula(items[-1]) and _is_formula(item):
@@ -151,7 +154,40 @@ def _parse_list(cursor: Cursor) -> Tree:
     return items[0]
   if all(_is_piece(item) for item in items):
     return TaggedValue('cases', tuple(items))
-  return Collection('list', tuple(items))
+  return _cases_in_list(items, separators) or Collection('list', tuple(items))
+
+
+def _cases_in_list(
+  items: Sequence[Tree], separators: Sequence[str]
+) -> TaggedValue | None:
+  """Returns the value by cases of `1, x > 0; 2, x < 0`; None for other lists."""
+  is_in_rows = (
+    len(items) == len(separators) + 1 >= 4
+    and set(separators[::2]) == {','}
+    and set(separators[1::2]) in ({';'}, {'\\\\'})
+  )
+  if not is_in_rows or len(items) % 2:
+    return None
+  conditions = [_as_condition(item) for item in items[1::2]]
+  if not all(conditions):
+    return None
+  rows = [
+    (value, condition)
+    for value, condition in zip(items[::2], conditions)
+    if condition
+  ]
+  return environment_parser.cases_of_rows(rows)
+
+
+def _as_condition(tree: Tree) -> Tree | None:
+  """Returns a relation or property, or `otherwise`; None for other trees."""
+  if isinstance(tree, Relation):
+    return tree
+  if isinstance(tree, TaggedValue):
+    words = english_words.OTHERWISE_WORDS
+    if tree.tag == 'property' or tree.tag == 'text' and tree.items[0] in words:
+      return TaggedValue('text', ('otherwise',)) if tree.tag == 'text' else tree
+  return None
 
 
 def _parse_piece(cursor: Cursor) -> Tree:

@@ -7,6 +7,8 @@ r"""Parser of LaTeX environments: matrices, systems of equations, and values by 
 Rows with relations are a system also in `array` and `matrix`, which people put after a brace.
 """
 
+from collections.abc import Sequence
+
 from mathft_jax.grading.expression_tree import (
   Call,
   Collection,
@@ -96,9 +98,9 @@ def _parse_statements(cursor: Cursor, name: str) -> Tree:
       rows.append(tuple(row))
   if not rows:
     raise ParseError(f'The environment {name} is empty.')
-  pieces = [_piece(row) for row in rows]
-  if all(pieces):
-    return TaggedValue('cases', tuple(piece for piece in pieces if piece))
+  cases = cases_of_rows(rows)
+  if cases:
+    return cases
   statements = sum(rows, ())
   return (
     statements[0] if len(statements) == 1 else Collection('list', statements)
@@ -151,6 +153,36 @@ def _continued(before: Tree, after: Relation) -> Relation:
     all_operators = (*before.operators, *after.operators, *operators)
     return Relation((*before.sides, *sides), all_operators)
   return Relation((before, *sides), (*after.operators, *operators))
+
+
+def cases_of_rows(rows: Sequence[tuple[Tree, ...]]) -> TaggedValue | None:
+  """Returns the value by cases that has these rows; None if a row is no value with conditions."""
+  pieces = list(map(_piece, _without_defined_name(rows)))
+  if not all(pieces):
+    return None
+  return TaggedValue('cases', tuple(piece for piece in pieces if piece))
+
+
+def _without_defined_name(
+  rows: Sequence[tuple[Tree, ...]],
+) -> Sequence[tuple[Tree, ...]]:
+  """Removes the `f(x) =` of rows such as `f(x) = 1, x > 0`, if all rows have it.
+
+  Rows of equations only, such as `x = 1, y = 2`, are solutions, not cases.
+  """
+  names: set[Tree] = set()
+  has_condition = False
+  values: list[tuple[Tree, ...]] = []
+  for value, *conditions in rows:
+    if not isinstance(value, Relation) or value.operators != ('=',):
+      return rows
+    names.add(value.sides[0])
+    values.append((value.sides[1], *conditions))
+    has_condition |= any(
+      not isinstance(condition, Relation) or condition.operators != ('=',)
+      for condition in conditions
+    )
+  return values if len(names) == 1 and has_condition else rows
 
 
 def _piece(row: tuple[Tree, ...]) -> TaggedValue | None:

@@ -40,6 +40,9 @@ def _replace_at(
     if factor:  # a dozen, half a dozen
       _add_multiple(result, factor)
       return 2
+  if texts[0] == 'and' and _is_rest_of_multiple(tokens, index, result):
+    result.append(Token('operator', '+', gap))
+    return 1
   value, length = _parse_ordinal(window, result, is_alone=len(tokens) < 2)
   if not length:
     value, length = _parse_number(window)
@@ -57,6 +60,24 @@ def _replace_at(
       result.append(Token('operator', phrase, gap))
       return length
   return 0
+
+
+def _is_rest_of_multiple(
+  tokens: Sequence[Token], index: int, before: Sequence[Token]
+) -> bool:
+  """Returns True at the `and` of `four score and seven`; not in `2 dozen and 3 dozen`."""
+  if not before or before[-1].kind != 'number':
+    return False
+  if tokens[index - 1].text.lower() not in english_words.MULTIPLE_WORDS:
+    return False
+  window = tokens[index + 1 : index + 1 + english_words.MAX_NUMBER_TOKENS]
+  if not window:
+    return False
+  length = 1 if window[0].kind == 'number' else _parse_number(window)[1]
+  following = tokens[index + 1 + length : index + 2 + length]
+  if following and following[0].text.lower() in english_words.MULTIPLE_WORDS:
+    return False
+  return length > 0
 
 
 def _match_phrase(
