@@ -17,6 +17,9 @@ DATA = [
   'jinja2>=3.1',  # renders the chat templates of published models
   'importlib_resources',  # tensorflow-datasets 4.9.10 imports it but does not require it
 ]
+ARROW = [
+  'pyarrow>=16'
+]  # parquet, zstd, `datasets` folders, memory-mapped problems
 # gcsfs and google-cloud-storage: etils and orbax require neither.
 BUCKETS = ['gcsfs>=2025.9', 'google-cloud-storage>=3']
 # The libtpu that fits jax; it compiles for TPUs on any Linux machine. 213 MB.
@@ -87,9 +90,10 @@ setuptools.setup(
     'cuda': ['jax[cuda13]>=0.10'],
     'tpu': ['jax[tpu]>=0.10', *BUCKETS],
     'data': DATA,
+    'arrow': ARROW,
     'gcs': BUCKETS,
     'plan': PLAN,
-    'test': [*DATA, *BUCKETS, *PLAN, *TEST],
+    'test': [*DATA, *ARROW, *BUCKETS, *PLAN, *TEST],
     'lint': LINT,
     'docs': DOCS,
     'wandb': ['wandb>=0.19'],

@@ -30,6 +30,7 @@ from mathft_jax import grade as grade_program
 from mathft_jax import sample as sample_program
 from mathft_jax import score as score_program
 from mathft_jax.data import (
+  problem_mapping,
   problem_sources,
   prompt_templates,
   published_templates,
@@ -192,22 +193,22 @@ def load(
   )
 
 
-def read_problems(path: epath.PathLike, split: str = 'test') -> list[Problem]:
-  """Reads problems from a jsonl file; docs/data.md lists the columns.
+def read_problems(
+  path: epath.PathLike,
+  split: str = 'test',
+  mapping: problem_mapping.ProblemMapping = problem_mapping.DEFAULT_MAPPING,
+) -> list[Problem]:
+  """Reads problems from a file of any format; docs/data.md lists formats and fields.
 
   Args:
-    path: `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced.
+    path: a file, a glob or a folder; `{split}` in it is replaced.
     split: the split to read; records without a split belong to any.
+    mapping: names of the fields, filters, form of the answer.
   """
-  path = str(path).replace('{split}', split)
-  problems = []
-  for where, record in schema.read_jsonl(path):
-    problem = problem_sources.problem_from_json(
-      record, where, epath.Path(path).name, split
-    )
-    if problem.split == split:
-      problems.append(problem)
-  return problems
+  source = problem_sources.JsonlProblems(
+    str(path), append_answer=False, mapping=mapping, default_split=split
+  )
+  return list(source(split))
 
 
 def read_candidates(path: epath.PathLike) -> list[CandidateSet]:

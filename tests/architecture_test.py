@@ -41,6 +41,13 @@ IMPORTED_BY = {  # library -> the only places that may import it
   'statsmodels': ('evaluation',),
   'matplotlib': ('evaluation',),
   'jinja2': ('data/chat_template',),
+  'pyarrow': (
+    'data/compressed_files',
+    'data/record_files',
+    'data/stored_problems',
+    'data/candidate_export',
+  ),
+  'datasets': (),
   'torch': (),
   'transformers': (),
 }

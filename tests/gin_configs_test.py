@@ -49,6 +49,36 @@ COMMANDS = [
     [*INFER, 'EVAL_OUTPUT_DIR=runs/z'],
   ),
   (
+    'measure.measure',
+    ['models/tiny.gin', 'data/benchmarks.gin', 'programs/measure.gin'],
+    [
+      *INFER,
+      'EVAL_OUTPUT_DIR=runs/z',
+      f'BENCHMARK_DIR={PROBLEMS.parent.parent}/benchmarks',
+      "BENCHMARKS=('aime24',)",
+    ],
+  ),
+  (
+    'train.train',
+    ['models/tiny.gin', 'data/published.gin', 'stages/ssft.gin'],
+    [*TRAIN, f'DATA_PATH={PROBLEMS}', 'DATA_SET=deep_scaler'],
+  ),
+  (
+    'import_candidates.import_candidates',
+    ['programs/import_candidates.gin'],
+    [*INFER[:3], 'CANDIDATE_FORMAT=openai'],
+  ),
+  (
+    'import_candidates.import_candidates',
+    ['programs/import_mapped.gin'],
+    [*INFER[:3], 'SOLUTIONS_FIELD=samples.*.text'],
+  ),
+  (
+    'export_candidates.export_candidates',
+    ['programs/export_candidates.gin'],
+    ['CANDIDATES=graded.jsonl', 'OUTPUT=pairs.jsonl'],
+  ),
+  (
     'rerank.rerank',
     ['stages/scr_margin.gin', 'programs/rerank_trained.gin', *JSONL],
     [*INFER, 'TEST_CANDIDATES=test.jsonl', 'EVAL_OUTPUT_DIR=runs/z'],

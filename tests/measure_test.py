@@ -7,7 +7,8 @@ import pytest
 
 from mathft_jax import evaluate, grade, measure, rerank
 from mathft_jax.data import schema
-from mathft_jax.evaluation import voting
+from mathft_jax.evaluation import evaluated_file, voting
+from mathft_jax.evaluation.report import report_json
 
 RULES = (voting.Majority(), voting.Rerank(), voting.Oracle())
 PROBLEMS = [
@@ -143,3 +144,47 @@ def test_an_evaluator_is_trained_first_and_judges_several_files(
     ('scored_two', evaluator),
   ]
   assert accuracies(path, 'two')['RR.All'] == 1.0
+
+
+def test_several_benchmarks_are_measured_in_one_table(tmp_path):
+  calls = []
+
+  def sample(workdir, *, num_decodes=2, **inputs):
+    return sampler((0, 1, 0, 0)[:num_decodes], calls)(workdir, **inputs)
+
+  def report_without_plots(workdir, *, candidates, greedy_candidates):
+    file = evaluated_file.evaluate_file(candidates, RULES, greedy_candidates)
+    settings = report_json.ReportSettings('Maj1@N', 0.95, 50, 2, 0)
+    section = report_json.make_file_section(file, RULES, settings)
+    workdir.mkdir(parents=True)
+    path = workdir / 'report.json'
+    path.write_text(json.dumps({'files': {'graded': section}}))
+    return path
+
+  arguments = {
+    'checkpoint': 'base',
+    'sample': sample,
+    'sample_greedy': sampler((0,), calls),
+    'grade': grade.grade,
+    'evaluate': report_without_plots,
+  }
+  path = measure.measure(
+    tmp_path,
+    problems={'one': PROBLEMS, 'two': PROBLEMS[:3]},
+    decodes_by_benchmark={'two': 4},
+    **arguments,
+  )
+  found = json.loads(path.read_text())
+  assert [entry['candidates_per_problem'] for entry in found.values()] == [2, 4]
+  assert found['one']['accuracies']['avg@N']['mean'] == 0.5
+  assert found['two']['accuracies']['avg@N']['mean'] == 0.75
+  assert found['two']['accuracies']['Pass@1 (greedy)']['low'] < 1
+  table = ' '.join((tmp_path / 'benchmarks.md').read_text().split())
+  assert '| two | 3 | 4 | 100.0 [' in table
+  with pytest.raises(ValueError, match="DECODES_BY_BENCHMARK has 'three'"):
+    measure.measure(
+      tmp_path,
+      problems={'one': PROBLEMS},
+      decodes_by_benchmark={'three': 4},
+      **arguments,
+    )

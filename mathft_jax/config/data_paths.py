@@ -1,6 +1,7 @@
 """Checks of the data paths of a configuration for `--dry_run`, which reads no data."""
 
 from collections.abc import Mapping
+import glob
 
 from etils import epath
 
@@ -31,11 +32,23 @@ def check_data_paths(macros: Mapping[str, object]) -> None:
 
 def _check_path(name: str, path: str) -> None:
   paths = list(dict.fromkeys(path.replace('{split}', s) for s in _SPLITS))
-  for each in paths:
-    if each and epath.Path(each).is_dir():
-      raise ConfigError(f'{name} is {each!r}, a folder; it must be a file.')
-  exists = [epath.Path(each).exists() for each in paths if each]
-  if name == 'DATA_PATH' and not any(exists):
+  exists = False
+  for each in filter(None, paths):
+    if epath.Path(each).is_dir() and not _is_dataset(each):
+      raise ConfigError(
+        f'{name} is {each!r}, a folder; it must be a file, a glob such as {each}/*.jsonl, or a '
+        'folder that `datasets` saved.'
+      )
+    exists = exists or epath.Path(each).exists()
+    exists = exists or glob.has_magic(each) and bool(glob.glob(each))
+  if name == 'DATA_PATH' and not exists:
     raise ConfigError(
-      f'{name} is {path!r}; there is no such file. Name an existing .jsonl or .jsonl.gz file.'
+      f'{name} is {path!r}; there is no such file. Name an existing file (.jsonl, .json, .csv, '
+      '.parquet), a glob or a folder of `datasets`.'
     )
+
+
+def _is_dataset(folder: str) -> bool:
+  """Returns whether a folder was written by `save_to_disk` of `datasets`."""
+  names = ('state.json', 'dataset_dict.json')
+  return any((epath.Path(folder) / name).exists() for name in names)

@@ -91,6 +91,8 @@ class Box:
   after: int
 
 
+_MAX_WORDS = 12
+_WORD = re.compile(r'(?<![\\a-zA-Z])[a-zA-Z]{2,}')
 _STATEMENT = re.compile(r'####|<answer>|\banswer\b|\banswers\b', re.IGNORECASE)
 
 
@@ -112,6 +114,13 @@ def states_answer(solution: str, answer: str) -> bool:
   last_line = solution.rstrip().rpartition('\n')[2]
   marker = _STATEMENT.search(last_line)
   return marker is not None and answer.strip() in last_line[marker.end() :]
+
+
+def is_text(answer: str) -> bool:
+  """Returns whether an answer is a text that states an answer, or more than 12 English words."""
+  if _STATEMENT.search(answer) or '\n\n' in answer.strip():
+    return True
+  return len(_WORD.findall(answer[:2_000])) > _MAX_WORDS
 
 
 def answer_sentence(answer: str) -> str:

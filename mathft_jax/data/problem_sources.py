@@ -1,4 +1,4 @@
-"""Sources of problems: the user's own jsonl files, and combinations of sources.
+"""Sources of problems: the user's own files, and combinations of sources.
 
 A problem source is called with the name of a split ('train', 'validation', 'test') and returns its
 problems in a fixed order:
@@ -6,7 +6,7 @@ problems in a fixed order:
   problems = JsonlProblems('my_problems.jsonl')('train')
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import logging
@@ -16,10 +16,13 @@ from etils import epath
 
 from mathft_jax.data import (
   boxed_answers,
+  problem_mapping,
   record_fields,
-  schema,
+  record_files,
+  stored_problems,
 )
 from mathft_jax.data.schema import Problem
+from mathft_jax.storage.digests import hash_to_unit_interval
 
 
 class ProblemSource(Protocol):
@@ -30,72 +33,150 @@ class ProblemSource(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class JsonlProblems:
-  """Problems of jsonl files: `{"problem": ..., "solution": ..., "answer": ...}` a line.
+  """Problems of files: jsonl, JSON arrays, csv, parquet and `datasets` folders (`record_files`).
 
-  Other accepted names: `question` for `problem`, `unique_id` for `id`, `type` for `subject`. Files
-  of `schema.write_jsonl` are accepted, too. A record without `id` gets one from its file and line;
-  a record without `answer` gets the last `\\boxed{}` of its solution.
+  By default a record is `{"problem": ..., "solution": ..., "answer": ...}`, also with `question`
+  for `problem`, `unique_id` for `id`, `type` for `subject`. A record without `id` gets one from its
+  file and line; a record without `answer` gets the last `\\boxed{}` of its solution. `mapping`
+  names other fields.
 
   A solution that does not state its answer gets it as last line, in a box: the paper's X = S ++ A,
   as for GSM8K and PRM800K. A model trained without it would never answer. The log counts them.
 
   Attributes:
-    path: a file, `.jsonl` or `.jsonl.gz`; `{split}` in it is replaced. In a file for all splits,
-      each record has its own `split`; the default is 'train'.
+    path: a file, a glob or a folder; `{split}` in it is replaced. In a file for all splits, each
+      record has its own `split`; others are in `default_split`.
     validation_fraction: fraction of the 'train' problems that becomes 'validation', chosen by a
       hash of the id; for data without a validation file.
     limit: maximum number of problems, chosen by a hash of the id; None means all.
     append_answer: False leaves solutions as they are.
+    mapping: names of the fields, filters, form of the answer.
+    stream_dir: a folder for Arrow files. The problems are stored there and memory-mapped instead of
+      held in memory; needs pyarrow. None holds them in memory.
+    default_split: split of a record without one, if `path` has no `{split}`.
   """
 
   path: str
   validation_fraction: float = 0.0
   limit: int | None = None
   append_answer: bool = True
+  mapping: problem_mapping.ProblemMapping = problem_mapping.DEFAULT_MAPPING
+  stream_dir: str | None = None
+  default_split: str = 'train'
 
-  def __call__(self, split: str) -> list[Problem]:
-    problems = [
-      problem for problem in self._read(split) if problem.split == split
-    ]
-    if not problems:
+  def __call__(self, split: str) -> Sequence[Problem]:
+    files = self._find_files(split)
+    counts = SolutionCounts()
+    if self.stream_dir is None:
+      problems = subsample_problems(list(self._read(files, split)), self.limit)
+      completed = [self._complete(problem, counts) for problem in problems]
+      self._check_found(len(completed), split)
+      counts.log(f'{self.path}, split {split}')
+      return completed
+
+    completed = (
+      self._complete(problem, counts) for problem in self._read(files, split)
+    )
+    stored = stored_problems.store_problems(
+      completed, self.stream_dir, [*map(str, files), split, repr(self)]
+    )
+    self._check_found(len(stored), split)
+    counts.log(f'{self.path}, split {split}')
+    return stored if self.limit is None else stored.subsample(self.limit)
+
+  def _complete(self, problem: Problem, counts: 'SolutionCounts') -> Problem:
+    return complete_solution(problem, counts) if self.append_answer else problem
+
+  def _check_found(self, count: int, split: str) -> None:
+    logging.info('%s: %d problems of split %s', self.path, count, split)
+    if not count:
       raise ValueError(
         f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" '
         'into each record, or bind validation_fraction to cut validation from training problems.'
       )
-    logging.info('%s: %d problems of split %s', self.path, len(problems), split)
-    chosen = subsample_problems(problems, self.limit)
-    if self.append_answer:
-      return append_missing_answers(chosen, f'{self.path}, split {split}')
-    return chosen
 
-  def _read(self, split: str) -> list[Problem]:
-    """Returns the problems of the file that has the split, each with its own split."""
-    file_split = split
+  def _file_split(self, split: str) -> str:
+    """Returns the split whose file has the problems."""
     if split == 'validation' and self.validation_fraction:
-      file_split = 'train'
-    path = epath.Path(self.path.replace('{split}', file_split))
-    if not path.exists():
-      raise ValueError(
-        f'{path} does not exist; it should contain the problems of split {split!r}.'
-      )
+      return 'train'
+    return split
 
-    default_split = file_split if '{split}' in self.path else 'train'
-    problems = []
-    first_line_of_id: dict[tuple[str, str], str] = {}
-    for where, record in schema.read_jsonl(path):
-      problem = problem_from_json(record, where, path.name, default_split)
-      if (
-        problem.split == 'train'
-        and hash_to_unit_interval(problem.id) < self.validation_fraction
-      ):
-        problem = dataclasses.replace(problem, split='validation')
-      earlier = first_line_of_id.setdefault((problem.split, problem.id), where)
-      if earlier != where:
-        raise record_fields.wrong_field(
-          where, 'id', problem.id, f'another id: {earlier} has this one'
+  def _find_files(self, split: str) -> list[epath.Path]:
+    path = self.path.replace('{split}', self._file_split(split))
+    try:
+      return record_files.find_files(path)
+    except ValueError as error:
+      raise ValueError(
+        f'{error} It should contain the problems of split {split!r}.'
+      ) from error
+
+  def _read(self, files: Sequence[epath.Path], split: str) -> Iterator[Problem]:
+    """Yields the problems of a split; ValueError for two records with one id."""
+    file_split = self._file_split(split)
+    default_split = self.default_split
+    if '{split}' in self.path:
+      default_split = file_split
+    records = problem_mapping.MappedRecords(self.mapping)
+    first_place_of_id = FirstPlaces(self.mapping.repeats)
+    for file, name in zip(files, _short_names(files)):
+      located = record_files.read_file(file, self.mapping.columns())
+      for where, problem in records.problems(located, name, default_split):
+        is_validation = problem.split == 'train' and (
+          hash_to_unit_interval(problem.id) < self.validation_fraction
         )
-      problems.append(problem)
-    return problems
+        if is_validation:
+          problem = dataclasses.replace(problem, split='validation')
+        if problem.split != split:
+          continue
+        own_id = f'{name}:{where.rpartition(":")[2]}'  # unique
+        if problem.id == own_id or first_place_of_id.is_first(
+          problem.id, where
+        ):
+          yield problem
+    records.check_names(self.path)
+    logging.info(
+      '%s: %d records, %d left out by filters, %d repeated',
+      self.path,
+      records.counts['read'],
+      records.counts['filtered'],
+      first_place_of_id.num_repeated,
+    )
+
+
+class FirstPlaces:
+  """The place of the first record with each id, by a hash of the id.
+
+  Attributes:
+    num_repeated: records that were skipped.
+  """
+
+  def __init__(self, repeats: str = 'refuse'):
+    self.num_repeated = 0
+    self._repeats = repeats
+    self._places: dict[int, str] = {}
+
+  def is_first(self, problem_id: str, where: str) -> bool:
+    """Returns whether the id is new; ValueError if it is not and repeats are refused."""
+    digest = hashlib.sha256(problem_id.encode('utf-8')).digest()
+    earlier = self._places.setdefault(int.from_bytes(digest[:8], 'big'), where)
+    if earlier == where:
+      return True
+    if self._repeats == 'refuse':
+      raise record_fields.wrong_field(
+        where, 'id', problem_id, f'another id: {earlier} has this one'
+      )
+    self.num_repeated += 1
+    return False
+
+
+def _short_names(files: Sequence[epath.Path]) -> list[str]:
+  """Returns the names of files, with folders where two files have the same name."""
+  names = [file.name for file in files]
+  if len(set(names)) < len(names):
+    names = [f'{file.parent.name}/{file.name}' for file in files]
+  if len(set(names)) < len(names):
+    names = list(map(str, files))
+  return names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +216,7 @@ def select_demonstrations(
 def problem_from_json(
   record: Mapping[str, object], where: str, name: str, split: str
 ) -> Problem:
-  """Returns a problem from a json object.
+  """Returns a problem from a json object with the default names of fields.
 
   Args:
     record: see `JsonlProblems` for its fields.
@@ -146,71 +227,73 @@ def problem_from_json(
   Raises:
     ValueError: the record has no question, or a field has a wrong type.
   """
-  question = record.get('question', record.get('problem'))
-  if not isinstance(question, str) or not question.strip():
-    seen = record_fields.describe_value(question)
-    raise ValueError(
-      f'{where}: field "problem" (or "question") is {seen}; wanted text. The record has the fields '
-      f'{sorted(record)}.'
-    )
-  record_fields.check_fields(
-    record, record_fields.PUBLISHED_PROBLEM_FIELDS, where
-  )
-  solution = str(record.get('solution') or '')
-  answer = record.get('answer')
-  if answer in (None, ''):
-    answer = boxed_answers.last_boxed_answer(solution)
-  line = where.rpartition(':')[2]
-  return Problem(
-    id=str(record.get('id', record.get('unique_id')) or f'{name}:{line}'),
-    question=question,
-    solution=solution,
-    answer=None if answer is None else str(answer),
-    subject=str(record.get('subject') or record.get('type') or ''),
-    level=str(record.get('level') or ''),
-    split=str(record.get('split') or split),
+  return problem_mapping.to_problem(
+    record, problem_mapping.DEFAULT_MAPPING, where, name, split
   )
 
 
-def append_missing_answers(
-  problems: Sequence[Problem], where: str
-) -> list[Problem]:
-  """Returns the problems with solutions that end in the answer; counts the changes in the log.
+@dataclasses.dataclass
+class SolutionCounts:
+  """Numbers of solutions, for the log.
 
-  A solution without a known answer is left as it is, and counted in a warning.
-
-  Args:
-    problems: problems; those without a solution stay as they are.
-    where: start of the log lines.
+  Attributes:
+    solved: problems with a solution.
+    appended: solutions that got their answer as last line.
+    unanswered: solutions without a known answer.
+    texts: solutions whose answer is a text, which goes into no box.
   """
-  completed = []
-  num_solved = num_appended = num_unanswered = 0
-  for problem in problems:
-    num_solved += bool(problem.solution)
-    if problem.solution and problem.answer is None:
-      num_unanswered += 1
-    elif problem.solution and problem.answer is not None:
-      solution = boxed_answers.append_answer(problem.solution, problem.answer)
-      num_appended += solution != problem.solution
-      problem = dataclasses.replace(problem, solution=solution)
-    completed.append(problem)
 
-  if num_appended:
-    logging.info(
-      '%s: %d of %d solutions did not state their answer; it was appended in a box',
-      where,
-      num_appended,
-      num_solved,
-    )
-  if num_unanswered:
-    logging.warning(
-      '%s: %d of %d solutions have no answer: neither a field "answer" nor a \\boxed{}. A model '
-      'trained on them does not learn to state one.',
-      where,
-      num_unanswered,
-      num_solved,
-    )
-  return completed
+  solved: int = 0
+  appended: int = 0
+  unanswered: int = 0
+  texts: int = 0
+
+  def log(self, where: str) -> None:
+    """Logs what was appended, and warns of solutions without an answer."""
+    if self.appended:
+      logging.info(
+        '%s: %d of %d solutions did not state their answer; it was appended in a box',
+        where,
+        self.appended,
+        self.solved,
+      )
+    if self.unanswered:
+      logging.warning(
+        '%s: %d of %d solutions have no answer: neither a field "answer" nor a \\boxed{}. A model '
+        'trained on them does not learn to state one.',
+        where,
+        self.unanswered,
+        self.solved,
+      )
+    if self.texts:
+      logging.warning(
+        '%s: the answers of %d of %d solutions are texts, not final answers; they were not '
+        'appended in a box. Set ANSWER_FORM or ANSWER_AFTER.',
+        where,
+        self.texts,
+        self.solved,
+      )
+
+
+def complete_solution(problem: Problem, counts: SolutionCounts) -> Problem:
+  """Returns the problem with a solution that ends in its answer, and counts the change.
+
+  A solution without a known answer, or whose answer is a text of sentences, is left as it is.
+  """
+  counts.solved += bool(problem.solution)
+  if not problem.solution:
+    return problem
+  if problem.answer is None:
+    counts.unanswered += 1
+    return problem
+  if boxed_answers.states_answer(problem.solution, problem.answer):
+    return problem
+  if boxed_answers.is_text(problem.answer):
+    counts.texts += 1
+    return problem
+  counts.appended += 1
+  solution = boxed_answers.append_answer(problem.solution, problem.answer)
+  return dataclasses.replace(problem, solution=solution)
 
 
 def subsample_problems(
@@ -228,9 +311,3 @@ def subsample_problems(
 
   chosen = sorted(range(len(problems)), key=rank)[:limit]
   return [problems[index] for index in sorted(chosen)]
-
-
-def hash_to_unit_interval(text: str) -> float:
-  """Returns a number in [0, 1) that depends on the text alone: 8 bytes of its sha256."""
-  digest = hashlib.sha256(text.encode('utf-8')).digest()
-  return int.from_bytes(digest[:8], 'big') / 2**64

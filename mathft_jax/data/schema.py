@@ -1,8 +1,8 @@
 """Problems and candidates, and the jsonl files that store them.
 
-A file has one record per line. It is local or remote (`gs://`), and gzipped if its name ends in
-`.gz`. The record that programs exchange is one problem with all its candidates, so no program has
-to join two files:
+A file has one record per line. It is local or remote (`gs://`), and compressed if its name ends in
+`.gz` or `.zst`. The record that programs exchange is one problem with all its candidates, so no
+program has to join two files:
 
   {"problem": {"id": "test/algebra/1.json", "question": "...", "answer": "4", ...},
    "candidates": [{"solution": "... \\boxed{4}", "log_prob": -3.2, "answer": "4",
@@ -19,11 +19,10 @@ import dataclasses
 import gzip
 import json
 from typing import Any
-import zlib
 
 from etils import epath
 
-from mathft_jax.data import record_fields
+from mathft_jax.data import compressed_files, record_fields
 from mathft_jax.storage import atomic_files
 
 Cluster = tuple[int, ...]  # indices of candidates, in sampling order
@@ -162,18 +161,18 @@ def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, JsonObject]]:
   _check_is_file(path)
   # The stream has bytes: remote files lack some methods that a text wrapper needs.
   with path.open('rb') as binary:
-    is_zipped = path.suffix == '.gz'
-    stream = gzip.open(binary) if is_zipped else binary
+    stream = compressed_files.decompress(binary, path)
     number = 0
     try:
       for number, line in enumerate(stream, start=1):
         if line.strip():
           where = f'{path}:{number}'
           yield where, _parse_json_object(line, where)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-      raise ValueError(
-        f'{path}:{number + 1}: the gzip file is truncated or damaged ({error}); wanted a whole '
-        'file. If it is plain text, remove .gz from its name.'
+    except Exception as error:
+      if not compressed_files.is_damage(error):
+        raise
+      raise compressed_files.damaged_file(
+        path, error, f':{number + 1}'
       ) from error
 
 
@@ -215,7 +214,9 @@ def _parse_json_object(line: bytes, where: str) -> JsonObject:
   if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
     raise ValueError(f'{where}: not json but UTF-16; wanted UTF-8 text.')
   try:
-    record = _JSON.decode(line.removeprefix(codecs.BOM_UTF8).decode('utf-8'))
+    record = JSON_DECODER.decode(
+      line.removeprefix(codecs.BOM_UTF8).decode('utf-8')
+    )
   except (ValueError, RecursionError) as error:
     # UnicodeDecodeError, JSONDecodeError, integers with thousands of digits, NaN, deep nesting.
     reason = str(error) or type(error).__name__
@@ -229,7 +230,7 @@ def _parse_json_object(line: bytes, where: str) -> JsonObject:
       f'{where}: {record_fields.describe_value(record)}; wanted one json object per line.'
     )
   if b'\\ud' in line or b'\\uD' in line:
-    _check_surrogates(record, where)
+    check_surrogates(record, where)
   return record
 
 
@@ -237,10 +238,10 @@ def _reject_constant(name: str) -> float:
   raise ValueError(f'{name} is no json number')
 
 
-_JSON = json.JSONDecoder(parse_constant=_reject_constant)
+JSON_DECODER = json.JSONDecoder(parse_constant=_reject_constant)
 
 
-def _check_surrogates(record: JsonObject, where: str) -> None:
+def check_surrogates(record: JsonObject, where: str) -> None:
   """ValueError for half of a surrogate pair, which no file can contain as UTF-8."""
   try:
     json.dumps(record, ensure_ascii=False).encode('utf-8')

@@ -10,3 +10,9 @@ def content_digest(values: Iterable[object]) -> str:
   for value in values:
     hashed.update(repr(value).encode('utf-8'))
   return hashed.hexdigest()[:16]
+
+
+def hash_to_unit_interval(text: str) -> float:
+  """Returns a number in [0, 1) that depends on the text alone: 8 bytes of its sha256."""
+  digest = hashlib.sha256(text.encode('utf-8')).digest()
+  return int.from_bytes(digest[:8], 'big') / 2**64

@@ -13,7 +13,7 @@ import hashlib
 import json
 import pathlib
 
-from mathft_jax.data import problem_sources
+from mathft_jax.storage import digests
 
 SPLITS = ('train', 'validation', 'test')
 VALIDATION_SEED = 0
@@ -33,7 +33,7 @@ def assign_math_split(question: str) -> str:
 def assign_train_or_validation(question: str, share: float) -> str:
   """Returns 'validation' for about `share` of all questions, else 'train'."""
   text = f'{VALIDATION_SEED}:{normalize_whitespace(question)}'
-  hashed = problem_sources.hash_to_unit_interval(text)
+  hashed = digests.hash_to_unit_interval(text)
   return 'validation' if hashed < share else 'train'
 
 

@@ -1,0 +1,74 @@
+"""Exports graded candidates: pairs for preference training, or one row per candidate.
+
+  python -m mathft_jax.export_candidates --gin_file=programs/export_candidates.gin \
+      --gin.CANDIDATES=runs/graded/graded.jsonl --gin.OUTPUT=pairs.jsonl
+
+A pair is `{"prompt", "chosen", "rejected"}`, as TRL's DPO and reward trainers read it: a correct
+and an incorrect candidate of one problem. With `EXPORT = 'candidates'` each candidate is one flat
+row with its score. The format is parquet if the name of the output ends in .parquet, else jsonl.
+"""
+
+from absl import logging
+from etils import epath
+
+from mathft_jax.data import candidate_export, candidate_selection, schema
+from mathft_jax.distributed import processes
+
+EXPORTS = ('pairs', 'candidates')
+
+
+def export_candidates(
+  *,
+  candidates: epath.PathLike,
+  output: epath.PathLike,
+  export: str = 'pairs',
+  selection: candidate_selection.CandidateSelection = (
+    candidate_selection.CandidateSelection()
+  ),
+  conversational: bool = False,
+  split: str = 'train',
+) -> epath.Path:
+  """Writes the output and returns its path; an existing file is replaced.
+
+  Args:
+    candidates: a graded or scored candidate file.
+    output: a .parquet, .jsonl or .jsonl.gz file.
+    export: 'pairs' or 'candidates'.
+    selection: which candidates become pairs.
+    conversational: pairs as messages instead of texts; then TRL applies the chat template.
+    split: pairs of the problems of this split; of all problems if none has a split.
+
+  Raises:
+    ValueError: the file is not graded or no pair can be built.
+  """
+  if export not in EXPORTS:
+    raise ValueError(
+      f'export is {export!r}; it must be one of {EXPORTS} (EXPORT).'
+    )
+  if export == 'pairs' and not selection.paired:
+    raise ValueError(
+      "export is 'pairs' and selection.paired is False; bind paired=True."
+    )
+
+  def work() -> None:
+    columns = None
+    if export == 'pairs':
+      selected = candidate_selection.select_candidates(
+        selection, str(candidates), split
+      )
+      records = candidate_export.preference_pairs(selected, conversational)
+    else:
+      sets = schema.read_candidate_sets(candidates)
+      records = candidate_export.candidate_rows(sets)
+      columns = candidate_export.CANDIDATE_COLUMNS
+    candidate_export.write_records(output, records, columns)
+    logging.info('export_candidates: wrote %s', output)
+
+  processes.run_on_primary('export_candidates', work)
+  return epath.Path(output)
+
+
+if __name__ == '__main__':
+  from mathft_jax.config import entry_point
+
+  entry_point.run_program(export_candidates)
