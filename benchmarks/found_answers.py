@@ -23,7 +23,7 @@ Case = tuple[str, str]  # text, gold answer
 
 def llama_cases(data: pathlib.Path) -> Iterator[Case]:
   """Yields the sampled solutions with the gold answers."""
-  for unit in real_samples.read_llama_gsm8k(data / 'samples'):
+  for unit in real_samples.read_samples(data / 'samples', 'gsm8k_llama-3.1-8b'):
     for candidate in unit.candidates:
       yield candidate.solution, unit.problem.answer or ''
 

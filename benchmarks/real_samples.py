@@ -16,11 +16,12 @@ logit.
 """
 
 import argparse
-from collections.abc import Iterator
-import math
+import dataclasses
 import pathlib
 
-from mathft_jax.data import schema
+from mathft_jax.data import candidate_mapping, schema
+from mathft_jax.data.candidate_mapping import CandidateMapping
+from mathft_jax.data.problem_mapping import ProblemMapping
 
 OPENAI_MODELS = (
   '6b_finetuning',
@@ -28,114 +29,81 @@ OPENAI_MODELS = (
   '175b_finetuning',
   '175b_verification',
 )
+_ALL_MODELS = '|'.join(OPENAI_MODELS)
+_TORA = CandidateMapping(
+  solutions='code.*',
+  answer='pred.*',
+  problem=ProblemMapping(
+    question='question', solution='gt_cot', answer='gt', id='gsm8k/test/{idx}'
+  ),
+)
 
 
-def read_openai_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
-  """Yields GSM8K test problems with the four published solutions and their labels."""
-  path = folder / 'gsm8k_openai_example_model_solutions.jsonl.gz'
-  for index, record in _read_records(path):
-    gold = record['ground_truth']
-    problem = schema.Problem(
-      id=f'gsm8k/test/{index}',
-      question=record['question'],
-      solution=gold,
-      answer=gold.rpartition('A: ')[2].strip(),
-      split='test',
-    )
-    candidates: list[schema.Candidate] = []
-    for model in OPENAI_MODELS:
-      sample = record[model]
-      candidates.append(
-        schema.Candidate(sample['solution'], is_correct=sample['is_correct'])
-      )
-    yield schema.CandidateSet(problem, tuple(candidates))
+@dataclasses.dataclass(frozen=True)
+class Samples:
+  """A published file in the folder of samples, and the names of its fields."""
+
+  file: str
+  mapping: CandidateMapping
 
 
-def read_tora_gsm8k(
-  folder: pathlib.Path, model: str
-) -> Iterator[schema.CandidateSet]:
-  """Yields GSM8K test problems with program-aided solutions; `answer` is ToRA's `pred`."""
-  for index, record in _read_records(
-    folder / f'gsm8k_tora-{model}-v1.0.jsonl.gz'
-  ):
-    problem = schema.Problem(
-      id=f'gsm8k/test/{index}',
-      question=record['question'],
-      solution=record['gt_cot'],
-      answer=record['gt'],
-      split='test',
-    )
-    candidates: list[schema.Candidate] = []
-    for code, answer in zip(record['code'], record['pred'], strict=True):
-      candidates.append(schema.Candidate(code, answer=answer or None))
-    yield schema.CandidateSet(problem, tuple(candidates))
+SAMPLES = {
+  'gsm8k_openai': Samples(
+    'gsm8k_openai_example_model_solutions.jsonl.gz',
+    CandidateMapping(
+      solutions=f'{_ALL_MODELS}.solution',
+      is_correct=f'{_ALL_MODELS}.is_correct',
+      problem=ProblemMapping(
+        question='question',
+        solution='ground_truth',
+        answer='ground_truth',
+        answer_after='A: ',
+      ),
+    ),
+  ),
+  'gsm8k_tora-70b': Samples('gsm8k_tora-70b-v1.0.jsonl.gz', _TORA),
+  'gsm8k_tora-code-34b': Samples('gsm8k_tora-code-34b-v1.0.jsonl.gz', _TORA),
+  'gsm8k_llama-3.1-8b': Samples(
+    'gsm8k_llama31_8b_15x_60.jsonl.gz',
+    CandidateMapping(
+      solutions='samples.*.text',
+      answer='samples.*.last_number',
+      is_correct='samples.*.correct',
+      problem=ProblemMapping(
+        question='question', solution=None, answer='gt', id=None
+      ),
+    ),
+  ),
+  'math_qwen': Samples(
+    'math_qwen_8x_rm_first50.jsonl.gz',
+    CandidateMapping(
+      solutions='samples.*.text',
+      answer='samples.*.pred',
+      is_correct='samples.*.correct',
+      score='samples.*.rm_score',
+      logit_scores=True,
+      problem=ProblemMapping(question='question', id='math_qwen/{idx}'),
+    ),
+  ),
+}
 
 
-def read_qwen_math(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
-  """Yields 50 MATH test problems with 8 samples, labels and scores of a reward model."""
-  path = folder / 'math_qwen_8x_rm_first50.jsonl.gz'
-  for index, record in _read_records(path):
-    problem = schema.Problem(
-      id=f'math_qwen/{index}',
-      question=record['question'],
-      solution=record['solution'],
-      answer=record['answer'],
-      level=record['level'],
-      split='test',
-    )
-    candidates: list[schema.Candidate] = []
-    for sample in record['samples']:
-      candidate = schema.Candidate(
-        sample['text'],
-        answer=sample['pred'] or None,
-        is_correct=sample['correct'],
-        score=1 / (1 + math.exp(-sample['rm_score'])),
-      )
-      candidates.append(candidate)
-    yield schema.CandidateSet(problem, tuple(candidates))
-
-
-def read_llama_gsm8k(folder: pathlib.Path) -> Iterator[schema.CandidateSet]:
-  """Yields GSM8K problems with 15 samples; `answer` and label are those of the last number."""
-  path = folder / 'gsm8k_llama31_8b_15x_60.jsonl.gz'
-  for index, record in _read_records(path):
-    problem = schema.Problem(
-      id=f'gsm8k_llama/{index}',
-      question=record['question'],
-      answer=str(record['gt']),
-      split='test',
-    )
-    candidates: list[schema.Candidate] = []
-    for sample in record['samples']:
-      candidate = schema.Candidate(
-        sample['text'],
-        answer=sample['last_number'] or None,
-        is_correct=sample['correct'],
-      )
-      candidates.append(candidate)
-    yield schema.CandidateSet(problem, tuple(candidates))
+def read_samples(folder: pathlib.Path, name: str) -> list[schema.CandidateSet]:
+  """Returns the candidate sets of a published file of the folder; `name` is a key of SAMPLES."""
+  samples = SAMPLES[name]
+  return candidate_mapping.read_mapped_candidates(
+    folder / samples.file, samples.mapping
+  )
 
 
 def convert(data: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
   """Writes the candidate files to the folder `output` and returns their paths."""
-  folder = data / 'samples'
-  sources = {
-    'gsm8k_openai': read_openai_gsm8k(folder),
-    'gsm8k_tora-70b': read_tora_gsm8k(folder, '70b'),
-    'gsm8k_tora-code-34b': read_tora_gsm8k(folder, 'code-34b'),
-    'gsm8k_llama-3.1-8b': read_llama_gsm8k(folder),
-    'math_qwen': read_qwen_math(folder),
-  }
   paths: list[pathlib.Path] = []
-  for name, sets in sources.items():
+  for name in SAMPLES:
+    sets = read_samples(data / 'samples', name)
     path = schema.write_jsonl(output / f'{name}.jsonl', sets)
     paths.append(pathlib.Path(path))
   return paths
-
-
-def _read_records(path: pathlib.Path) -> Iterator[tuple[int, dict]]:
-  for index, (_, record) in enumerate(schema.read_jsonl(path)):
-    yield index, record
 
 
 def main() -> None:

@@ -167,7 +167,7 @@ def _make_run(stage: Stage) -> CheckedRun:
     step_config=config,
     data=data,
     group_size=examples.group_size,
-    examples=inputs.examples,
+    examples=inputs.checked_examples,
     batch=next(batches),
     max_to_keep=checkpointing.max_to_keep if checkpointing else 1,
   )

@@ -190,7 +190,7 @@ def _run_to_last_step(
     config,
     data,
     examples.group_size,
-    inputs.examples,
+    inputs.checked_examples,
     max_to_keep=checkpointing.max_to_keep,
   )
   batches = _check_first_batch(batches, run, self_checks, start_step)

@@ -139,7 +139,7 @@ def _make_segments(
       segment = batch_arrays.make_segment(
         examples[index], index, layout.label_words
       )
-      fitted = _fit(segment, layout)
+      fitted = fit_segment(segment, layout)
       if fitted is not None:
         group.append(fitted)
         group_truncated += fitted is not segment
@@ -151,7 +151,7 @@ def _make_segments(
   return kept
 
 
-def _fit(segment: Segment, layout: BatchLayout) -> Segment | None:
+def fit_segment(segment: Segment, layout: BatchLayout) -> Segment | None:
   """Returns the segment in at most `max_length` tokens; None if it must be dropped."""
   if segment.length <= layout.max_length:
     return segment

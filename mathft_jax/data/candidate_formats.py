@@ -72,6 +72,7 @@ FORMATS: Mapping[str, CandidateMapping] = {
   # output.jsonl and output-rs<seed>.jsonl.
   'nemo_skills': CandidateMapping(
     solutions='generation',
+    answer='predicted_answer',
     is_correct=('symbolic_correct', 'is_correct'),
     finished='finish_reason',
     problem=ProblemMapping(

@@ -11,6 +11,7 @@ import collections
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import logging
+import math
 
 from etils import epath
 
@@ -29,6 +30,14 @@ from mathft_jax.data.schema import (
   Problem,
 )
 
+_COLUMNS = (
+  'thoughts',
+  'answer',
+  'is_correct',
+  'log_prob',
+  'score',
+  'finished',
+)
 FINISHED = ('stop', 'eos', 'end_turn', True)
 CUT = ('length', 'max_tokens', False)
 
@@ -50,10 +59,12 @@ class CandidateMapping:
     problem: names of the fields of the problem; its filters choose the records. With `repeats =
       'skip'` a file has one record for each problem, and others repeat it.
     thoughts: thoughts that the engine took out of the texts; they are put before them, in marks.
+    answer: the final answer that the other program found; `grade` replaces it.
     is_correct: true, false, 1 or 0, or a text of `labels`.
     labels: text -> label.
     log_prob: natural log-probability, or a list of those of the tokens, which are added.
     score: a number, such as a reward.
+    logit_scores: True if the score is a logit; then its logistic function is stored.
     finished: true, or why the text ended: 'stop' or 'length'.
     id_until: an id ends before the last occurrence of this text: 'p1' of 'p1#3' with '#'.
     prepare: called with each record first.
@@ -62,10 +73,12 @@ class CandidateMapping:
   solutions: Name = ('solution', 'text', 'completion', 'generation', 'response')
   problem: ProblemMapping = ProblemMapping(solution=None)
   thoughts: Name | None = None
+  answer: Name | None = None
   is_correct: Name | None = None
   labels: Mapping[str, bool] = dataclasses.field(default_factory=dict)
   log_prob: Name | None = None
   score: Name | None = None
+  logit_scores: bool = False
   finished: Name | None = None
   id_until: str = ''
   prepare: Callable[[JsonObject], JsonObject] = unchanged
@@ -169,7 +182,7 @@ def to_candidates(
   is_list = isinstance(solutions, list)
   texts = solutions if is_list else [solutions]
   columns = {}
-  for field in ('thoughts', 'is_correct', 'log_prob', 'score', 'finished'):
+  for field in _COLUMNS:
     columns[field] = _read_column(
       record, getattr(mapping, field), field, where, len(texts), is_list
     )
@@ -183,6 +196,9 @@ def to_candidates(
     )
     values['log_prob'] = _add_log_probs(values['log_prob'], place)
     values['finished'] = _read_finished(values['finished'])
+    values['answer'] = field_paths.to_text(values['answer']) or None
+    if mapping.logit_scores and isinstance(values['score'], (int, float)):
+      values['score'] = 1 / (1 + math.exp(-values['score']))
     known = record_fields.known_fields(
       {'solution': text, **values}, record_fields.CANDIDATE_FIELDS, place
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import logging
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 from etils import epath
 import numpy as np
@@ -23,6 +23,7 @@ from mathft_jax.data import (
   own_solutions,
   problem_sources,
   prompt_templates,
+  stored_problems,
 )
 from mathft_jax.data.candidate_selection import CandidateSelection
 from mathft_jax.data.example_types import (
@@ -35,6 +36,7 @@ from mathft_jax.data.example_types import (
 from mathft_jax.data.own_solutions import OwnSolutionSelection
 from mathft_jax.data.prompt_templates import Template, Vocabulary
 from mathft_jax.data.schema import Candidate, Problem
+from mathft_jax.storage import digests
 
 Encoded = TypeVar('Encoded')
 
@@ -59,14 +61,13 @@ class SolutionExamples:
   vocabulary: Vocabulary
   group_size = 1
 
-  def __call__(self, split: str) -> list[SolutionExample]:
+  def __call__(self, split: str) -> Sequence[SolutionExample]:
     problems = self.problems(split)
+    if isinstance(problems, stored_problems.StoredProblems):
+      return stream_solutions(problems, self.template, self.vocabulary, split)
     solved = [problem for problem in problems if problem.solution]
     if not solved:
-      raise ValueError(
-        f'split {split!r}: {len(problems)} problems, none with a solution to learn; '
-        'wanted problems with a `solution`.'
-      )
+      raise _no_solutions(split, len(problems))
     logging.info(
       'split %s: %d problems, %d left out because they have no solution',
       split,
@@ -77,6 +78,71 @@ class SolutionExamples:
       make_solution_example(self.template, self.vocabulary, problem)
       for problem in solved
     ]
+
+
+class StreamedSolutions(Sequence[SolutionExample]):
+  """Solutions of stored problems, tokenized at each access.
+
+  Attributes:
+    digest: of the problems, the template and the vocabulary.
+  """
+
+  def __init__(
+    self,
+    problems: stored_problems.StoredProblems,
+    template: Template,
+    vocabulary: Vocabulary,
+  ):
+    self._problems, self._template = problems, template
+    self._vocabulary = vocabulary
+    fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
+    self.digest = digests.content_digest(
+      [problems.digest, sorted(fingerprint.items())]
+    )
+
+  def __len__(self) -> int:
+    return len(self._problems)
+
+  @overload
+  def __getitem__(self, index: int) -> SolutionExample: ...
+  @overload
+  def __getitem__(self, index: slice) -> list[SolutionExample]: ...
+  def __getitem__(
+    self, index: int | slice
+  ) -> SolutionExample | list[SolutionExample]:
+    if isinstance(index, slice):
+      return [self[each] for each in range(*index.indices(len(self)))]
+    return make_solution_example(
+      self._template, self._vocabulary, self._problems[index]
+    )
+
+
+def stream_solutions(
+  problems: stored_problems.StoredProblems,
+  template: Template,
+  vocabulary: Vocabulary,
+  split: str,
+) -> StreamedSolutions:
+  """Returns the solutions of the problems that have one; none is tokenized before its use."""
+  is_solved = problems.has_solution()
+  if not is_solved.any():
+    raise _no_solutions(split, len(problems))
+  logging.info(
+    'split %s: %d problems, %d left out because they have no solution',
+    split,
+    len(problems),
+    int((~is_solved).sum()),
+  )
+  if not is_solved.all():
+    problems = problems.select(np.flatnonzero(is_solved))
+  return StreamedSolutions(problems, template, vocabulary)
+
+
+def _no_solutions(split: str, num_problems: int) -> ValueError:
+  return ValueError(
+    f'split {split!r}: {num_problems} problems, none with a solution to learn; wanted problems '
+    'with a `solution`.'
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

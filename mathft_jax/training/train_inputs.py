@@ -10,12 +10,19 @@ import itertools
 import numpy as np
 
 from mathft_jax.config import vocabulary_size
-from mathft_jax.data import batching, example_types, prompt_templates
+from mathft_jax.data import (
+  batching,
+  example_types,
+  prompt_templates,
+  streamed_batches,
+)
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.distributed import partitioning
 from mathft_jax.storage import digests
 from mathft_jax.training import train_config
 from mathft_jax.training import train_step as step_lib
+
+NUM_CHECKED = 1_000  # streamed examples that the self-checks read
 
 
 class TrainInputs:
@@ -28,12 +35,16 @@ class TrainInputs:
     self._examples = source('train')
 
   @property
-  def examples(self) -> Sequence[example_types.Example]:
-    """All training examples."""
+  def checked_examples(self) -> Sequence[example_types.Example]:
+    """The examples for the self-checks: all, or the first ones of those that are streamed."""
+    if isinstance(self._examples, examples_lib.StreamedSolutions):
+      return self._examples[:NUM_CHECKED]
     return self._examples
 
   def digest(self) -> str:
     """Returns a digest of the training examples, for checkpoint metadata."""
+    if isinstance(self._examples, examples_lib.StreamedSolutions):
+      return self._examples.digest
     fields = []
     for example in self._examples:
       for name, values in sorted(example_types.as_dict(example).items()):
@@ -44,8 +55,11 @@ class TrainInputs:
     self, *, seed: int, start_step: int
   ) -> Iterator[batching.Batch]:
     """Returns endless shuffled batches from `start_step` on."""
-    return batching.train_batches(
-      self._examples,
+    make_batches = batching.train_batches
+    if isinstance(self._examples, examples_lib.StreamedSolutions):
+      make_batches = streamed_batches.train_batches
+    return make_batches(
+      self._examples,  # pyright: ignore[reportArgumentType]
       self._layout(self._source, self._examples),
       seed=seed,
       start_step=start_step,
@@ -56,7 +70,11 @@ class TrainInputs:
     """Returns at most `num_batches` batches of the validation split; None: all."""
     source = self._data.eval_examples or self._source
     examples = source('validation')
-    batches = batching.eval_batches(examples, self._layout(source, examples))
+    layout = self._layout(source, examples)
+    if isinstance(examples, examples_lib.StreamedSolutions):
+      batches = streamed_batches.eval_batches(examples, layout)
+    else:
+      batches = batching.eval_batches(examples, layout)
     return list(itertools.islice(batches, num_batches))
 
   def _layout(
@@ -66,7 +84,9 @@ class TrainInputs:
   ) -> batching.BatchLayout:
     """Returns the shape of the batches of these examples."""
     data = self._data
-    has_verdicts = any(
+    has_verdicts = not isinstance(
+      examples, examples_lib.StreamedSolutions
+    ) and any(
       isinstance(example, example_types.VerdictExample) for example in examples
     )
     label_words = None

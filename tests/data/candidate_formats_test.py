@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from benchmarks import real_samples
 from mathft_jax import export_candidates, grade, import_candidates
 from mathft_jax.data import (
   candidate_formats,
   candidate_mapping,
-  problem_mapping,
   schema,
 )
 
@@ -259,56 +259,19 @@ def test_ids_may_end_before_a_mark(tmp_path):
   assert [each.solution for each in found.candidates] == ['0', '1']
 
 
-REAL = {
-  'gsm8k_openai_example_model_solutions': (
-    dict(
-      solutions='6b_finetuning|6b_verification|175b_finetuning|175b_verification'
-      '.solution',
-      is_correct='6b_finetuning|6b_verification|175b_finetuning|175b_verification'
-      '.is_correct',
-    ),
-    dict(answer='ground_truth'),
-    (1319, 4),
-  ),
-  'gsm8k_tora-70b-v1.0': (
-    dict(solutions='code.*'),
-    dict(answer='gt', id='idx'),
-    (1319, 1),
-  ),
-  'gsm8k_tora-code-34b-v1.0': (
-    dict(solutions='code.*'),
-    dict(answer='gt', id='idx'),
-    (1319, 1),
-  ),
-  'math_qwen_8x_rm_first50': (
-    dict(
-      solutions='samples.*.text',
-      is_correct='samples.*.correct',
-      score='samples.*.rm_score',
-    ),
-    dict(answer='gt', id='idx'),
-    (50, 8),
-  ),
-  'gsm8k_llama31_8b_15x_60': (
-    dict(solutions='samples.*.text', is_correct='samples.*.correct'),
-    dict(answer='gt'),
-    (60, 15),
-  ),
+REAL = {  # problems and candidates of each
+  'gsm8k_openai': (1319, 4),
+  'gsm8k_tora-70b': (1319, 1),
+  'gsm8k_tora-code-34b': (1319, 1),
+  'math_qwen': (50, 8),
+  'gsm8k_llama-3.1-8b': (60, 15),
 }
 
 
 @pytest.mark.parametrize('name', REAL)
 def test_real_sample_files_are_imported(name, shared_data):
-  fields, problem, (num_problems, num_candidates) = REAL[name]
-  mapping = candidate_mapping.CandidateMapping(
-    **fields,
-    problem=problem_mapping.ProblemMapping(
-      question='question', solution=None, **problem
-    ),
-  )
-  sets = candidate_mapping.read_mapped_candidates(
-    shared_data / 'samples' / f'{name}.jsonl.gz', mapping
-  )
+  sets = real_samples.read_samples(shared_data / 'samples', name)
+  num_problems, num_candidates = REAL[name]
   assert len(sets) == num_problems
   assert {len(each.candidates) for each in sets} == {num_candidates}
   assert all(each.problem.answer for each in sets)

@@ -1,0 +1,144 @@
+"""Batches of solutions that are tokenized when a batch needs them, for millions of examples.
+
+  for batch in train_batches(examples, layout, seed=0, start_step=0, pack=False): ...
+
+The arrays are those of `batching`. A batch is a function of (seed, step), as there, with these
+differences:
+
+- An example that must be dropped leaves its row empty, with weight 0, because the lengths of the
+  examples before it are not known.
+- Packing works in windows of `PACK_WINDOW` shuffled examples. A resumed run tokenizes the examples
+  of the steps before again, to find its place.
+"""
+
+from collections.abc import Iterator, Sequence
+import itertools
+import logging
+
+import numpy as np
+
+from mathft_jax.data import batch_arrays, batching, first_fit_packing
+from mathft_jax.data.batch_arrays import Batch, Segment
+from mathft_jax.data.batching import BatchLayout
+from mathft_jax.data.example_types import SolutionExample
+
+PACK_WINDOW = 1024  # examples
+Row = tuple[Segment, ...]
+
+
+def train_batches(
+  examples: Sequence[SolutionExample],
+  layout: BatchLayout,
+  *,
+  seed: int,
+  start_step: int,
+  pack: bool,
+) -> Iterator[Batch]:
+  """Yields endless shuffled batches from `start_step` on.
+
+  Args:
+    examples: read one by one; their order is that of a permutation of each epoch.
+    layout: shape of the batches.
+    seed: of the order.
+    start_step: step of the first batch returned.
+    pack: put several whole examples into a row.
+
+  Raises:
+    ValueError: no example of a whole epoch has anything to learn.
+  """
+  logging.info(
+    '%d examples are tokenized when a batch needs them, at most %d tokens of each',
+    len(examples),
+    layout.max_length,
+  )
+  num_skipped = start_step * layout.batch_size
+  if pack:
+    if start_step:
+      logging.info('the rows of %d steps are packed again', start_step)
+    rows = _packed_rows(examples, layout, seed)
+    rows = itertools.islice(rows, num_skipped, None)
+  else:
+    rows = _single_rows(examples, layout, seed, num_skipped)
+  return _make_batches(rows, layout)
+
+
+def eval_batches(
+  examples: Sequence[SolutionExample], layout: BatchLayout
+) -> Iterator[Batch]:
+  """Yields every example once and in order, one per row."""
+  rows = (_row_of(examples, index, layout) for index in range(len(examples)))
+  return _make_batches(rows, layout)
+
+
+def _single_rows(
+  examples: Sequence[SolutionExample],
+  layout: BatchLayout,
+  seed: int,
+  num_skipped: int,
+) -> Iterator[Row]:
+  first_epoch, start = divmod(num_skipped, len(examples))
+  for epoch in itertools.count(first_epoch):
+    num_trained = 0
+    for index in _order(len(examples), seed, epoch)[start:]:
+      row = _row_of(examples, int(index), layout)
+      num_trained += len(row)
+      yield row
+    _check_trained(num_trained, start, layout)
+    start = 0
+
+
+def _packed_rows(
+  examples: Sequence[SolutionExample], layout: BatchLayout, seed: int
+) -> Iterator[Row]:
+  for epoch in itertools.count():
+    rng = np.random.default_rng([seed, epoch, 1])
+    order = _order(len(examples), seed, epoch)
+    num_trained = 0
+    for start in range(0, len(order), PACK_WINDOW):
+      segments = []
+      for index in order[start : start + PACK_WINDOW]:
+        segments += _row_of(examples, int(index), layout)
+      num_trained += len(segments)
+      if segments:
+        yield from _pack(segments, layout.max_length, rng)
+    _check_trained(num_trained, 0, layout)
+
+
+def _pack(
+  segments: Sequence[Segment], capacity: int, rng: np.random.Generator
+) -> Iterator[Row]:
+  """Yields the segments in rows, in random order."""
+  lengths = [segment.length for segment in segments]
+  packed = first_fit_packing.pack_first_fit(lengths, capacity)
+  for row in rng.permutation(len(packed)):
+    yield tuple(segments[index] for index in packed[row])
+
+
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+  return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def _row_of(
+  examples: Sequence[SolutionExample], index: int, layout: BatchLayout
+) -> Row:
+  """Returns the row of one example; an empty row if it must be dropped."""
+  segment = batch_arrays.make_segment(examples[index], index, None)
+  fitted = batching.fit_segment(segment, layout)
+  return () if fitted is None else (fitted,)
+
+
+def _check_trained(num_trained: int, start: int, layout: BatchLayout) -> None:
+  if not num_trained and not start:
+    raise ValueError(
+      f'Nothing to learn from: no example has a target within max_length={layout.max_length} '
+      'tokens. Use a larger MAX_LENGTH or other examples.'
+    )
+
+
+def _make_batches(rows: Iterator[Row], layout: BatchLayout) -> Iterator[Batch]:
+  shape = (layout.batch_size, layout.max_length)
+  while True:
+    batch_rows = list(itertools.islice(rows, layout.batch_size))
+    if not batch_rows:
+      return
+    yield batch_arrays.make_token_arrays(batch_rows, shape, layout.pad_id)
