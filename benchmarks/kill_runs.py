@@ -41,6 +41,7 @@ from mathft_jax import recipe
 from mathft_jax import train
 from mathft_jax.data import examples
 from mathft_jax.dials import dial_problems
+from mathft_jax.training import optimizers
 from mathft_jax.training import train_config
 
 dial_problems.DialProblems:
@@ -62,6 +63,7 @@ scr_margin/train_config.LoopConfig.eval_period = None  # too few problems for va
 ssft/train_config.LoopConfig.checkpoint_period = 3
 ssft/train_config.LoopConfig.eval_period = 3
 scr_margin/train_config.LoopConfig.checkpoint_period = 3
+optimizers.Cosine.warmup_steps = 1
 ssft/train.train.train_steps = 6
 scr_margin/train.train.train_steps = 6
 BATCH_SIZE = 8

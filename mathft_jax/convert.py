@@ -61,6 +61,14 @@ def convert(
       f'dtype is {dtype!r}; it must be one of {", ".join(DTYPES)}, or absent to keep '
       'the dtype of each parameter.'
     )
+  if shard_bytes is not None and shard_bytes < 1:
+    raise ValueError(
+      f'shard_bytes is {shard_bytes}; it must be at least 1 byte, or absent for 5 GB.'
+    )
+  if not str(output).strip():
+    raise ValueError(
+      f'output is {str(output)!r}; it must be the path of a new file or folder.'
+    )
   if processes.process_count() > 1:
     # Device discovery is collective; it cannot run while other processes wait for the primary.
     jax.devices()

@@ -26,7 +26,7 @@ import sys
 
 from etils import epath
 
-from mathft_jax.config import gin_files
+from mathft_jax.config import gin_files, terminal_text
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation import sweep_comparison
@@ -210,8 +210,11 @@ def main(argv: Sequence[str]) -> int:
       return 0
     return write_comparison(question, workdir, runs, {})
   except ConfigError as error:
-    print(f'sweep: {error}', file=sys.stderr)
+    _log(str(error))
     return 2
+  except ValueError as error:  # a damaged report
+    _log(str(error))
+    return 1
 
 
 def _make_argument_parser() -> argparse.ArgumentParser:
@@ -290,7 +293,8 @@ def _numeric_sort_key(path: pathlib.Path) -> tuple[int, float, str]:
 
 
 def _log(line: str) -> None:
-  print(f'sweep: {line}', file=sys.stderr, flush=True)
+  line = terminal_text.show_control_characters(f'sweep: {line}')
+  print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == '__main__':

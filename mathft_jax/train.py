@@ -102,6 +102,22 @@ def train(
     return _output_checkpoint(manager, checkpointing)
 
 
+def check_arguments(
+  *,
+  optimization: train_config.OptimizationConfig,
+  train_steps: int | None = None,
+  **_: object,
+) -> None:
+  """Raises ValueError if the warm-up is longer than the training."""
+  schedule = optimization.optimizer.learning_rate
+  warmup_steps = getattr(schedule, 'warmup_steps', 0)
+  if train_steps is not None and warmup_steps > train_steps:
+    raise ValueError(
+      f'warmup_steps is {warmup_steps} and train_steps is {train_steps}; the warm-up must end '
+      'within the training. Use a smaller warmup_steps, or more train_steps.'
+    )
+
+
 def describe(
   *,
   model: transformer.TransformerConfig,

@@ -67,7 +67,7 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
     ValueError: config.json is not supported, or tensors do not fit it.
   """
   path = epath.Path(path)
-  published = json.loads((path / CONFIG_FILE).read_text())
+  published = _read_json(path / CONFIG_FILE)
   family, config = config_json.family_and_model_config(
     published, where=str(path / CONFIG_FILE)
   )
@@ -91,6 +91,21 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
     shapes[name] = jax.ShapeDtypeStruct(params[name].shape, dtype)
   metadata = {'model': dataclasses.asdict(config), 'published': published}
   return lazy_params.LazyParams(shapes, metadata, read_array)
+
+
+def _read_json(path: epath.Path) -> dict:
+  """Returns the JSON object in a file of a folder; ValueError if there is none."""
+  try:
+    fields = json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(
+      f'{path} is not valid JSON ({error}). Copy or download the folder again.'
+    ) from error
+  if not isinstance(fields, dict):
+    raise ValueError(
+      f'{path} contains no JSON object. Copy or download the folder again.'
+    )
+  return fields
 
 
 def export_huggingface(
@@ -162,8 +177,12 @@ def _find_tensors(
 ) -> dict[str, safetensors_format.TensorEntry]:
   """Returns the language model's tensors by the names of a folder without other parts."""
   if (path / INDEX_FILE).is_file():
-    index = json.loads((path / INDEX_FILE).read_text())
-    file_by_name = index['weight_map']
+    index = _read_json(path / INDEX_FILE)
+    file_by_name = index.get('weight_map')
+    if not isinstance(file_by_name, dict):
+      raise ValueError(
+        f'{path / INDEX_FILE} has no object "weight_map". Copy or download the folder again.'
+      )
   elif (path / SINGLE_FILE).is_file():
     header, _ = safetensors_format.read_header(path / SINGLE_FILE)
     return {_language_model_name(name): header[name] for name in header}

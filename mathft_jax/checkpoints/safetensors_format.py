@@ -90,10 +90,22 @@ def read_header(
         f'{path} is not a safetensors file: its header is not valid JSON ({error}).'
       ) from error
 
+  if not isinstance(header, dict):
+    raise ValueError(
+      f'{path} is not a safetensors file: its header is no JSON object.'
+    )
   metadata = header.pop('__metadata__', {})
   entries = {}
   for name, fields in header.items():
-    entries[name] = _make_entry(path, name, fields, 8 + header_size, file_size)
+    try:
+      entries[name] = _make_entry(
+        path, name, fields, 8 + header_size, file_size
+      )
+    except (KeyError, TypeError) as error:
+      raise ValueError(
+        f'{path} is not a safetensors file: the entry of {name} in its header is '
+        f'{str(fields)[:100]}; wanted dtype, shape and data_offsets.'
+      ) from error
   return entries, metadata
 
 
@@ -108,7 +120,12 @@ def open_safetensors(path: epath.PathLike) -> lazy_params.LazyParams:
   shapes = {}
   for name, entry in entries.items():
     shapes[name] = jax.ShapeDtypeStruct(entry.shape, entry.dtype)
-  metadata = json.loads(header.get('metadata', '{}'))
+  try:
+    metadata = json.loads(header.get('metadata', '{}'))
+  except ValueError as error:
+    raise ValueError(
+      f'{path}: the metadata in its header are not valid JSON ({error}).'
+    ) from error
   return lazy_params.LazyParams(shapes, metadata, read_array)
 
 

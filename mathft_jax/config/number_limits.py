@@ -32,10 +32,12 @@ _INTEGERS: Mapping[str, int] = {
   'NUM_MICROBATCHES': 1,
   'NUM_PARTITIONS': 1,
   'NUM_PROBLEMS': 1,
+  'NUM_REFERENCES': 1,
   'NUM_TEST': 1,
   'NUM_TEXTS': 1,
   'NUM_TRAINING_PROBLEMS': 1,
   'NUM_TRAIN_DECODES': 1,
+  'NUM_UNSOLVED': 1,
   'PRINTED_EXAMPLES': 0,
   'PROBLEM_LIMIT': 1,
   'PROMPT_LENGTH': 1,
@@ -58,6 +60,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'BETA': (0.0, math.inf, True),
   'MARGIN': (0.0, math.inf, False),
   'MIN_AGREEMENT': (0.0, 1.0, False),
+  'MIN_SCORE': (0.0, 1.0, False),
   'MAX_GRAD_NORM': (0.0, math.inf, True),
   'MLE_MAX_GRAD_NORM': (0.0, math.inf, True),
   'MLE_WEIGHT': (0.0, math.inf, False),
@@ -116,6 +119,7 @@ def _wanted(name: str, value: object) -> str:
   """Returns '' for an accepted value, else what is wanted."""
   if value is None:
     is_number = name in _INTEGERS or name in _NUMBERS or name in _TUPLES
+    is_number |= name.endswith(tuple(_STAGE_SUFFIXES))
     return 'a number' if is_number and name not in _MAY_BE_NONE else ''
   if name in _TUPLES:
     return _wanted_tuple(value, *_TUPLES[name])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import copy
 import dataclasses
 import inspect
+import sys
 import types
 import typing
 from typing import Any, TypeAlias, cast
@@ -162,18 +163,33 @@ def build_arguments(
 ) -> dict[str, Any]:
   """Returns the program's arguments as objects.
 
-  Arguments of subprograms are also built once, so that a value that a constructor rejects is found
-  now and not after hours of earlier stages.
+  Arguments of subprograms are also built once, so that a value that a constructor or the
+  `check_arguments` of a module rejects is found now and not after hours of earlier stages.
 
   Raises:
-    ConfigError: a constructor rejects a value.
+    ConfigError: a value is rejected.
   """
+  for subprogram in config.subprograms:
+    function = subprogram.function
+    try:
+      _check_arguments(function, subprogram.build_arguments())
+    except ValueError as error:
+      module = function.__module__.rpartition('.')[2]
+      where = '/'.join([*subprogram.scope, f'{module}.{function.__name__}'])
+      raise ConfigError(f'{where}: {strip_gin_trailer(error)}') from error
   try:
-    for subprogram in config.subprograms:
-      subprogram.build_arguments()
-    return gin.get_bindings(program)
+    arguments = gin.get_bindings(program)
+    _check_arguments(program, arguments)
   except ValueError as error:
     raise ConfigError(strip_gin_trailer(error)) from error
+  return arguments
+
+
+def _check_arguments(function: Callable, arguments: Mapping[str, Any]) -> None:
+  """Calls `check_arguments(**arguments)` of the function's module, if it has that function."""
+  check = getattr(sys.modules[function.__module__], 'check_arguments', None)
+  if check is not None:
+    check(**arguments)
 
 
 def strip_gin_trailer(error: Exception) -> str:

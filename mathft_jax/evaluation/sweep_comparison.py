@@ -20,6 +20,9 @@ CONFIDENCE = 0.95
 # Kinds of rows that are compared; controls are only in each run's own report.
 COMPARED_KINDS = ('sample', 'rule', 'ceiling')
 
+# Errors of reading a file that is no report, or of which a part is lost.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
 ValuesByRule = dict[str, dict[str, float]]  # rule -> problem id -> correctness
 
 
@@ -106,33 +109,69 @@ def make_comparison_tables(
 
 
 def _read_report(path: epath.Path, label: str) -> dict[str, RunSection]:
-  """Returns the section of each candidate file of a report, by label."""
-  report = json.loads(path.read_text(encoding='utf-8'))
-  if report.get('schema') != 'mathft_jax.report':
-    return {}
+  """Returns the section of each candidate file of a report, by label.
+
+  Raises:
+    ValueError: the report or its outcomes are damaged.
+  """
+  try:
+    report = json.loads(path.read_text(encoding='utf-8'))
+    if report.get('schema') != 'mathft_jax.report':
+      return {}
+    accuracies = _read_accuracies(report)
+  except _DAMAGES as error:
+    raise ValueError(_damage_message(path, error)) from error
   values = _read_outcomes(path.parent / 'outcomes.jsonl')
   sections = {}
+  for name, by_rule in accuracies.items():
+    file_label = f'{label} {name}' if len(accuracies) > 1 else label
+    sections[file_label] = RunSection(by_rule, values.get(name, {}))
+  return sections
+
+
+def _read_accuracies(report: Mapping) -> dict[str, AccuracyByRule]:
+  """Returns the accuracies of the compared rows, by candidate file."""
+  accuracies: dict[str, AccuracyByRule] = {}
   for name, section in report['files'].items():
-    accuracies = {}
+    by_rule = accuracies.setdefault(name, {})
     for entry in section['accuracies']:
       if entry['kind'] in COMPARED_KINDS:
-        accuracies[entry['name']] = statistics.Estimate(
-          entry['mean'], entry['low'], entry['high'], entry['n']
+        by_rule[entry['name']] = statistics.Estimate(
+          float(entry['mean']),
+          float(entry['low']),
+          float(entry['high']),
+          int(entry['n']),
         )
-    file_label = f'{label} {name}' if len(report['files']) > 1 else label
-    sections[file_label] = RunSection(accuracies, values.get(name, {}))
-  return sections
+  return accuracies
 
 
 def _read_outcomes(path: epath.Path) -> dict[str, ValuesByRule]:
   """Returns the correctness of each rule on each problem, by candidate file."""
   values: dict[str, ValuesByRule] = {}
-  for line in path.read_text(encoding='utf-8').splitlines():
-    record = json.loads(line)
-    by_rule = values.setdefault(record['file'], {})
-    for rule, value in record['correct'].items():
-      by_rule.setdefault(rule, {})[record['id']] = value
+  where = str(path)
+  try:
+    lines = path.read_text(encoding='utf-8').splitlines()
+    for number, line in enumerate(lines, 1):
+      where = f'{path}:{number}'
+      record = json.loads(line)
+      by_rule = values.setdefault(record['file'], {})
+      for rule, value in record['correct'].items():
+        by_rule.setdefault(rule, {})[record['id']] = float(value)
+  except _DAMAGES as error:
+    raise ValueError(_damage_message(where, error)) from error
   return values
+
+
+def _damage_message(where: epath.PathLike, error: Exception) -> str:
+  reason = str(error)
+  if isinstance(error, KeyError):
+    reason = f'no field {error}'
+  elif not isinstance(error, OSError):
+    reason = f'wanted what `evaluate` writes ({reason})'
+  return (
+    f'{where} is damaged: {reason}. Delete the report folder and run the sweep again; it writes '
+    'the report anew.'
+  )
 
 
 def _compare_runs(

@@ -91,6 +91,114 @@ PROBLEM_FILE_RECORDS = [
 ]
 
 
+REPORT = {
+  'schema': 'mathft_jax.report',
+  'files': {
+    'f': {
+      'accuracies': [
+        {
+          'kind': 'rule',
+          'name': 'Maj1',
+          'mean': 0.5,
+          'low': 0,
+          'high': 1,
+          'n': 2,
+        }
+      ]
+    }
+  },
+}
+# (kind, name of the file, its content, words of the error)
+BAD_REPORTS = [
+  ('not json', 'report.json', b'nonsense', 'report.json is damaged'),
+  ('empty', 'report.json', b'', 'report.json is damaged'),
+  ('cut', 'report.json', json.dumps(REPORT).encode()[:-9], 'is damaged'),
+  ('a list', 'report.json', b'[]', 'is damaged'),
+  ('null', 'report.json', b'null', 'is damaged'),
+  ('latin-1', 'report.json', b'{"a": "\xfc"}', 'is damaged'),
+  (
+    'no files',
+    'report.json',
+    b'{"schema": "mathft_jax.report"}',
+    "no field 'files'",
+  ),
+  (
+    'a mean is text',
+    'report.json',
+    json.dumps(REPORT).replace('0.5', '"x"').encode(),
+    'is damaged',
+  ),
+  ('outcomes are cut', 'outcomes.jsonl', b'{"file": "f"', ':1 is damaged'),
+  ('no outcomes', 'outcomes.jsonl', b'{"file": "f"}\n', "no field 'correct'"),
+  (
+    'an outcome is text',
+    'outcomes.jsonl',
+    b'{"file": "f", "id": "1", "correct": {"Maj1": "x"}}\n',
+    ':1 is damaged',
+  ),
+]
+
+
+def write_bad_checkpoints(folder):
+  """Yields (kind, path, words of the error) of files and folders that are no checkpoint."""
+  header = json.dumps(
+    {'w': {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]}}
+  ).encode()
+  size = len(header).to_bytes(8, 'little')
+  files = [
+    ('empty', b'', ''),
+    ('text', b'{"a": 1}', ''),
+    ('huge header', (1 << 60).to_bytes(8, 'little') + header, ''),
+    ('cut header', size + header[:-5], ''),
+    ('header is no json', size + b'x' * len(header), ''),
+    ('header is a list', (2).to_bytes(8, 'little') + b'[]', ''),
+    ('cut array', size + header + b'0000', ''),
+    (
+      'unknown dtype',
+      size + header.replace(b'F32', b'X99') + b'0' * 8,
+      '',
+    ),
+  ]
+  for number, (kind, content, words) in enumerate(files):
+    path = folder / f'bad_{number}.safetensors'
+    path.write_bytes(content)
+    yield kind, path, words
+  yield 'missing', folder / 'missing.safetensors', ''
+  yield 'missing folder', folder / 'missing', ''
+  path = folder / 'folder.safetensors'
+  path.mkdir()
+  yield 'a folder named .safetensors', path, ''
+  path = folder / 'text'
+  path.write_text('x')
+  yield 'a file without an ending', path, ''
+  empty = folder / 'empty'
+  empty.mkdir()
+  yield 'an empty folder', empty, ''
+
+  configs = [
+    ('config.json is no json', '{"model_type": ', 'config.json'),
+    ('config.json is a list', '[]', 'config.json'),
+    ('no model_type', '{}', 'model_type'),
+    ('unknown model_type', '{"model_type": "mamba"}', 'mamba'),
+    ('no sizes', '{"model_type": "llama"}', 'config.json'),
+    (
+      'a size is text',
+      '{"model_type": "llama", "hidden_size": "x"}',
+      'config.json',
+    ),
+  ]
+  for number, (kind, text, words) in enumerate(configs):
+    path = folder / f'hf_{number}'
+    path.mkdir()
+    (path / 'config.json').write_text(text)
+    (path / 'model.safetensors').write_bytes(size + header + b'0' * 8)
+    yield kind, path, words
+  path = folder / 'hf_without_weights'
+  path.mkdir()
+  (path / 'config.json').write_text('{"model_type": "llama"}')
+  yield 'no weights', path, ''
+
+
 def write_bad_candidate_files(folder):
   """Yields (kind, path, words of the error, the place that it names)."""
   good = json.dumps(_with_problem(id='a/0')).encode() + b'\n'

@@ -11,6 +11,7 @@ from mathft_jax import recipe
 from mathft_jax import train
 from mathft_jax.data import examples
 from mathft_jax.dials import dial_problems
+from mathft_jax.training import optimizers
 from mathft_jax.training import train_config
 
 dial_problems.DialProblems:
@@ -29,6 +30,7 @@ FEW_SHOT = {}
 CURVE_PROBLEMS = 2
 train_config.LoopConfig.tensorboard = False
 scr_margin/train_config.LoopConfig.eval_period = None  # too few problems for validation verdicts
+optimizers.Cosine.warmup_steps = 1
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
 BATCH_SIZE = 8

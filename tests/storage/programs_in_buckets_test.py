@@ -21,6 +21,7 @@ from mathft_jax import recipe
 from mathft_jax import train
 from mathft_jax.data import examples
 from mathft_jax.dials import dial_problems
+from mathft_jax.training import optimizers
 from mathft_jax.training import train_config
 
 include 'recipes/tiny_cpu.gin'
@@ -45,6 +46,7 @@ recipe.Stages:
   ssft_again = None
   control = None
   score_by_likelihood = None
+optimizers.Cosine.warmup_steps = 1
 ssft/train.train.train_steps = 2
 scr_margin/train.train.train_steps = 2
 train_config.LoopConfig.tensorboard = False

@@ -88,6 +88,9 @@ class ModelFamily:
 
     num_heads = keys['num_attention_heads']
     fields = {field: keys[key] for field, key in SIZE_KEYS.items()}
+    for key in SIZE_KEYS.values():
+      if type(keys[key]) is not int or keys[key] < 1:
+        raise ValueError(f'{key} is {keys[key]!r}; it must be an integer >= 1.')
     fields.update(self.traits)
     fields.update(self.rope.read(keys))
     fields.update(self.windows.read(keys))
