@@ -9,6 +9,8 @@
 #   --port       the port of process 0; by default a free one
 #
 # If one process fails, the others are stopped. The status is that of the process that failed first.
+# After SIGTERM (75), SIGINT (130) or SIGHUP (129) no process is left, also none that a process has
+# started.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,7 +18,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/calls.sh"
 
 processes=1 devices='' gpus='' port='' dry_run=''
-pids=()
+pids=() # by index; '' after its end
+started=()
 
 # Chooses a free port below the range that systems use for outgoing connections.
 choose_port() {
@@ -53,13 +56,17 @@ start_all() {
   for ((index = 0; index < processes; index++)); do
     choose_command "$index"
     say "process $index: $(quoted "${command[@]}")"
+    set -m # the process and all that it starts get a process group of their own
     "${command[@]}" > >(label "$index") 2>&1 </dev/null &
+    set +m
     pids+=($!)
+    started+=($!)
   done
 }
 
 label() {
   local line
+  trap '' TERM INT HUP # the last lines of a process that is stopped
   while IFS= read -r line || [[ -n $line ]]; do printf '[%s] %s\n' "$1" "$line"; done
 }
 
@@ -87,25 +94,30 @@ watch() {
   done
 }
 
-# Sends TERM to all processes, and KILL to those that still run after $seconds_to_end: 10, or 130
-# after a TERM to this script, because a training saves a checkpoint within 120 s.
+# Sends TERM to the groups of all processes, and KILL to those that still run after
+# $seconds_to_end: 10, or 130 after a signal to this script, because a training saves a checkpoint
+# within 120 s. More signals change nothing.
 end_all() {
-  local signal pid
+  local signal group groups
+  trap '' TERM INT HUP
+  # A signal may come between the start of a process and its entry in `pids`.
+  groups=" ${started[*]-} $(jobs -p | tr '\n' ' ')"
   for signal in TERM KILL; do
-    for pid in ${pids[@]+"${pids[@]}"}; do
-      [[ -z $pid ]] || kill -s "$signal" "$pid" 2>/dev/null || true
+    for group in $groups; do
+      kill -s "$signal" -- "-$group" 2>/dev/null || true
     done
-    for ((second = 0; second < seconds_to_end; second++)); do
-      any_alive || return 0
-      sleep 1
+    for ((second = 0; second < 10 * seconds_to_end; second++)); do
+      any_alive "$groups" || return 0
+      sleep 0.1
     done
   done
 }
 
+# Whether a process of one of these groups runs.
 any_alive() {
-  local pid
-  for pid in ${pids[@]+"${pids[@]}"}; do
-    [[ -z $pid ]] || ! kill -0 "$pid" 2>/dev/null || return 0
+  local group
+  for group in $1; do
+    ! kill -0 -- "-$group" 2>/dev/null || return 0
   done
   return 1
 }
@@ -124,7 +136,8 @@ if [[ -n $dry_run ]]; then
 fi
 seconds_to_end=10
 trap end_all EXIT
-trap 'exit 130' INT
+trap 'seconds_to_end=130; exit 130' INT
+trap 'seconds_to_end=130; exit 129' HUP
 trap 'seconds_to_end=130; exit 75' TERM # 75: run the same command again
 start_all
 watch

@@ -1,9 +1,14 @@
 """local.sh with real processes: small shell programs in the place of ours."""
 
+import os
 import shlex
+import signal
+import subprocess
 import time
 
 import pytest
+
+from tests.launch import conftest
 
 
 @pytest.fixture
@@ -92,6 +97,62 @@ def test_the_status_is_that_of_the_process_that_failed_first(script, lost):
   )
   done = bench.run('local.sh', '--processes=3', '--', 'program')
   assert done.returncode == 7 and 'process 1 ended with status 7' in done.stderr
+
+
+def _start(bench, *arguments):
+  """Starts local.sh in a process group of its own; returns it."""
+  path = f'{bench.folder / "bin"}:{bench.folder / "tools"}'
+  return subprocess.Popen(
+    ['bash', str(conftest.LAUNCH / 'local.sh'), *arguments],
+    env={'PATH': path, 'HOME': str(bench.folder)},
+    cwd=bench.folder,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    start_new_session=True,
+  )
+
+
+def _wait_for(paths):
+  end = time.monotonic() + 30
+  while not all(path.exists() and path.read_text() for path in paths):
+    assert time.monotonic() < end, paths
+    time.sleep(0.02)
+
+
+def _runs(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
+@pytest.mark.parametrize(
+  'number, status',
+  [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+)
+def test_after_a_signal_no_process_is_left(script, number, status):
+  # Each process has a child that does not know of the signal, and says a last line.
+  bench = script(
+    'sleep 60 & echo $! >child.$index\n'
+    'trap "sleep 0.3; echo saved $index; exit 75" TERM\n'
+    'echo $$ >parent.$index\nwhile true; do sleep 0.05; done'
+  )
+  files = [
+    bench.folder / f'{name}.{index}'
+    for name in ('child', 'parent')
+    for index in range(2)
+  ]
+  started = _start(bench, '--processes=2', '--', 'program')
+  _wait_for(files)
+  started.send_signal(number)
+  time.sleep(0.1)
+  started.send_signal(number)  # a second signal does not end the clean-up
+  output, _ = started.communicate(timeout=30)
+  assert started.returncode == status, output
+  assert '[0] saved 0' in output and '[1] saved 1' in output
+  assert not [path.name for path in files if _runs(int(path.read_text()))]
 
 
 def test_a_dry_run_prints_commands_that_can_be_pasted(script):
