@@ -1,5 +1,7 @@
 """Disks that are full or read-only, and paths that cannot be output folders."""
 
+import asyncio
+import gc
 import os
 import pathlib
 import shutil
@@ -8,6 +10,7 @@ import sys
 
 import pytest
 
+from mathft_jax.config import entry_point
 from mathft_jax.storage import write_errors
 from tests import train_test
 
@@ -102,15 +105,42 @@ def test_a_write_that_fails_is_one_line_and_the_run_resumes_after_room_is_made(
   workdir = tmp_path / 'run'
   done = run_train('-c', LIMITED, workdir=workdir)
   assert done.returncode == 1, done.stderr
-  # Tasks that orbax did not await may print their own errors before, after and beside it.
   assert f'train.train: {workdir}/checkpoints/' in done.stderr
   assert 'File too large. Such large files' in done.stderr
   assert 'thread=' not in done.stderr  # what orbax logs in its threads
+  assert 'never retrieved' not in done.stderr  # what asyncio logs of its tasks
   assert not [
     path for path in workdir.glob('checkpoints/*') if path.name.isdigit()
   ]
   done = run_train('-m', 'mathft_jax.train', workdir=workdir)
   assert done.returncode == 0, done.stderr
+
+
+def _fail_in(filename):
+  """Raises an error in a function that a file of this name seems to define."""
+  names = {}
+  source = "async def save():\n  raise ValueError('No space left')"
+  exec(compile(source, filename, 'exec'), names)
+  return names['save']()
+
+
+@pytest.mark.parametrize(
+  'filename, is_shown',
+  [('/x/orbax/checkpoint/handlers.py', False), ('/x/mine.py', True)],
+)
+def test_a_task_of_a_save_that_nobody_awaits_prints_nothing(
+  filename, is_shown, capsys
+):
+  entry_point._log_to_stderr()
+
+  async def start():
+    task = asyncio.create_task(_fail_in(filename))
+    await asyncio.sleep(0)
+    del task
+
+  asyncio.run(start())
+  gc.collect()
+  assert ('never retrieved' in capsys.readouterr().err) == is_shown
 
 
 def test_a_folder_without_permission_is_one_line(tmp_path):

@@ -16,6 +16,7 @@ import logging as python_logging
 import os
 import pathlib
 import sys
+import traceback
 
 from absl import logging
 from etils import epath
@@ -357,8 +358,19 @@ def _is_shown(record: python_logging.LogRecord) -> bool:
     return False  # gin logs an error for each search path without the file
   if '_CHECKPOINT_METADATA' in record.getMessage():
     return False  # orbax warns about each item that is read alone
-  if 'orbax' in record.pathname and record.exc_info:
+  if record.exc_info and _is_of_save(record):
     return False  # the error of a background save; it is raised later, and printed as one line
   if record.levelno >= python_logging.WARNING:
     return True
   return pathlib.Path(record.pathname).is_relative_to(PACKAGE)
+
+
+def _is_of_save(record: python_logging.LogRecord) -> bool:
+  """Whether orbax logs an error, or asyncio logs that of a task that orbax has not awaited."""
+  if 'orbax' in record.pathname:
+    return True
+  error = record.exc_info[1] if record.exc_info else None
+  if record.name != 'asyncio' or error is None:
+    return False
+  frames = traceback.extract_tb(error.__traceback__)
+  return any('orbax' in frame.filename for frame in frames)
