@@ -67,7 +67,12 @@ setuptools.setup(
   ],
   package_dir={'mathft_jax.gin_configs': 'gin_configs'},
   package_data={
-    'mathft_jax': ['py.typed', '**/*.safetensors', '**/*.json'],
+    'mathft_jax': [
+      'py.typed',
+      '**/*.safetensors',
+      '**/*.json',
+      '**/assets/**/*',
+    ],
     'mathft_jax.gin_configs': ['**/*.gin'],
   },
   install_requires=[
@@ -81,6 +86,7 @@ setuptools.setup(
     'numpy>=1.26',
     'optax>=0.2.5',
     'orbax-checkpoint>=0.11.30',
+    'rich>=13',
     'scipy>=1.11',
     'statsmodels>=0.14.2',
     'sympy>=1.13',

@@ -273,6 +273,7 @@ def report(
       candidates={'candidates': _written(folder, candidate_sets)},
       rules=rules or voting.paper_rules(),
       print_tables=False,
+      browse_candidates=workdir is not None,
     )
     return Report(
       markdown=path.with_name('report.md').read_text(),

@@ -4,8 +4,9 @@ r"""Reports on scored candidates: every voting rule with its interval, tests, cu
       --gin.CANDIDATES=runs/scored/scored.jsonl --gin.EVAL_OUTPUT_DIR=runs/report
 
 Writes to the work directory: report.json (docs/report.md documents each field), report.md,
-report.html (one self-contained page), plots/*.png, and outcomes.jsonl, which has the correctness of
-each rule on each problem (to find the problems where two rules differ).
+report.html (one self-contained page), plots/*.svg, outcomes.jsonl, which has the correctness of
+each rule on each problem, and candidates.html: all problems and candidates, to read them in a
+browser without a server.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +22,17 @@ import mathft_jax
 from mathft_jax import grading
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation import evaluated_file
+from mathft_jax.evaluation import evaluated_file, run_description
 from mathft_jax.evaluation.report import (
+  candidate_pages,
   chosen_differences,
+  headline,
   rendering,
   report_json,
-  report_tables,
-  tables,
+  terminal,
 )
-from mathft_jax.evaluation.report.report_json import JsonObject
+from mathft_jax.evaluation.report.stored_numbers import JsonObject
+from mathft_jax.grading import answer_location
 from mathft_jax.storage import atomic_files, local_and_remote_paths
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
@@ -52,6 +55,8 @@ def evaluate(
   draws: int = 100,
   seed: int = 0,
   print_tables: bool = True,
+  title: str = '',
+  browse_candidates: bool = True,
 ) -> epath.Path:
   """Returns the path of report.json, which is written unless one of the same inputs exists.
 
@@ -72,7 +77,9 @@ def evaluate(
     resamples: bootstrap resamples of the problems.
     draws: random orders of the candidates, for curves over k that have no formula.
     seed: of the bootstrap and of the random orders.
-    print_tables: whether to print the main tables.
+    print_tables: whether to print the headline and the main tables.
+    title: title of the report; by default its folder.
+    browse_candidates: whether to write candidates.html, which has all texts again.
   """
   workdir = epath.Path(workdir)
   settings = report_json.ReportSettings(
@@ -85,11 +92,17 @@ def evaluate(
     chosen = []
     for text in compare:
       chosen.append(chosen_differences.parse_difference(text, list(files)))
-    report = _write_report(
-      workdir, files, greedy_files, rules, settings, chosen
-    )
-    for table in report_tables.make_main_tables(report) if print_tables else []:
-      print(tables.table_to_markdown(table))
+    head = _report_head(workdir, files, greedy_files, rules, settings)
+    head['compare'] = [_difference_text(each) for each in chosen]
+    head |= {'title': title, 'browse_candidates': browse_candidates}
+    report = _read_complete_report(workdir, head)
+    if report is None:
+      report = _write_report(
+        workdir, head, files, greedy_files, rules, settings, chosen
+      )
+    if print_tables:
+      run = headline.RunDescription(**report['run'])
+      terminal.print_report(report, run, str(workdir / 'report.html'))
     for name, section in report['files'].items():
       for note in section['notes']:
         logging.warning('evaluate: %s: %s', name, note)
@@ -126,28 +139,35 @@ def _greedy_by_name(
   return {name: epath.Path(greedy) for name in files}
 
 
+def _read_complete_report(
+  workdir: epath.Path, head: JsonObject
+) -> JsonObject | None:
+  """Returns the report that exists with the same inputs and settings, if there is one."""
+  path = workdir / 'report.json'
+  if not path.exists():
+    return None
+  try:
+    found = json.loads(path.read_bytes())
+  except ValueError as error:
+    logging.warning('%s is damaged and is written again: %s', path, error)
+    return None
+  if not isinstance(found, dict) or not head.items() <= found.items():
+    return None
+  logging.info('evaluate: %s exists with the same inputs and settings', path)
+  return found
+
+
 def _write_report(
   workdir: epath.Path,
+  head: JsonObject,
   paths: PathsByName,
   greedy_paths: PathsByName,
   rules: Sequence[evaluated_file.VotingRule],
   settings: report_json.ReportSettings,
   chosen: Sequence[chosen_differences.ChosenDifference],
 ) -> JsonObject:
-  """Returns the contents of report.json, after writing all files unless they are up to date."""
+  """Returns the contents of report.json, after writing all files."""
   start = time.monotonic()
-  head = _report_head(workdir, paths, greedy_paths, rules, settings)
-  head['compare'] = [_difference_text(each) for each in chosen]
-  path = workdir / 'report.json'
-  if path.exists():
-    found = _read_report(path)
-    # Older reports have no `compare`.
-    if head.items() <= ({'compare': []} | found).items():
-      logging.info(
-        'evaluate: %s exists with the same inputs and settings', path
-      )
-      return found
-
   files, sections = {}, {}
   for name, candidates_path in paths.items():
     greedy_path = greedy_paths.get(name)
@@ -156,27 +176,19 @@ def _write_report(
     section['notes'] += _note_outdated_graders(section['graders'])
     files[name], sections[name] = file, section
   comparisons = report_json.compare_files(files, settings)
+  run = run_description.describe_run(workdir, paths, files, head['title'])
   report = {
     **head,
+    'run': dataclasses.asdict(run),
     'comparisons': comparisons,
     'chosen_differences': chosen_differences.compute_differences(
       chosen, files, settings
     ),
     'files': sections,
   }
-  _write_files(workdir, report, files)
+  _write_files(workdir, report, run, files, rules)
   _log_throughput(workdir, files, time.monotonic() - start)
   return report
-
-
-def _read_report(path: epath.Path) -> JsonObject:
-  """Returns a report; {} if the file is damaged, so that the report is written again."""
-  try:
-    found = json.loads(path.read_bytes())
-  except ValueError as error:
-    logging.warning('%s is damaged and is written again: %s', path, error)
-    return {}
-  return found if isinstance(found, dict) else {}
 
 
 def _difference_text(chosen: chosen_differences.ChosenDifference) -> str:
@@ -226,17 +238,29 @@ def _note_outdated_graders(graders: Sequence[str]) -> list[str]:
   return notes
 
 
-def _write_files(workdir: epath.Path, report: JsonObject, files: Files) -> None:
+def _write_files(
+  workdir: epath.Path,
+  report: JsonObject,
+  run: headline.RunDescription,
+  files: Files,
+  rules: Sequence[evaluated_file.VotingRule],
+) -> None:
   """Writes all files; report.json last, because it marks a complete report."""
   images = rendering.render_plots(report)
   plots = workdir / 'plots'
   plots.mkdir(parents=True, exist_ok=True)
-  for file_images in images.values():
-    for name, data in file_images.items():
-      (plots / name).write_bytes(data)
-  markdown = rendering.render_markdown(report, images)
+  for name, data in images.by_file_name().items():
+    (plots / name).write_bytes(data)
+  browser_page = None
+  if report['browse_candidates']:
+    browser_page = candidate_pages.PAGE
+    candidate_pages.write_candidate_pages(
+      workdir, run.title, files, rules, answer_location.locate_answer
+    )
+  markdown = rendering.render_markdown(report, images, run)
   (workdir / 'report.md').write_text(markdown)
-  (workdir / 'report.html').write_text(rendering.render_html(report, images))
+  html = rendering.render_html(report, images, run, browser_page)
+  (workdir / 'report.html').write_text(html)
   schema.write_jsonl(workdir / 'outcomes.jsonl', _outcome_records(files))
   text = json.dumps(report, indent=1, ensure_ascii=False)
   atomic_files.write_text_atomically(workdir / 'report.json', f'{text}\n')

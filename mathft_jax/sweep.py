@@ -7,8 +7,8 @@ A sweep is a folder of small gin files (overlays), one per value of the setting:
 gin_configs/sweeps/, or the path of another folder. The command after `--` runs once with each
 overlay, in the folder `<workdir>/<overlay>`. Runs are sequential. If a run fails, the others still
 run, the comparison names it, and the exit status is 1. If the sweep is stopped, the same command
-resumes. It writes `<workdir>/comparison.md` and `.json`: the reports of the runs side by side. A
-launcher of several processes may start the sweep or be part of the command.
+resumes. It writes `<workdir>/comparison.md`, `.json` and `.html`: the reports of the runs side by
+side. A launcher of several processes may start the sweep or be part of the command.
 
   --print_commands   prints the commands of the runs, for a cluster, and runs nothing
   --collect          runs nothing and compares the reports that exist
@@ -17,7 +17,6 @@ launcher of several processes may start the sweep or be part of the command.
 import argparse
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 import shlex
@@ -30,7 +29,7 @@ from mathft_jax.config import gin_files, terminal_text
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.distributed import processes
 from mathft_jax.evaluation import sweep_comparison
-from mathft_jax.evaluation.report import tables
+from mathft_jax.evaluation.report import comparison_page, terminal
 from mathft_jax.storage import local_and_remote_paths
 
 DONE, NO_REPORT = 'done', 'no report'
@@ -84,7 +83,7 @@ def write_comparison(
 
   Args:
     question: the name of the sweep.
-    workdir: directory of comparison.md and comparison.json.
+    workdir: directory of comparison.md, comparison.json and comparison.html.
     runs: all runs.
     failed: the failure of each failed run, by name.
 
@@ -100,27 +99,18 @@ def write_comparison(
     states[run.name] = failed.get(run.name, state)
     commands[run.name] = shlex.join(run.command)
 
-  lines = []
-  for comparison in comparisons:
-    made = sweep_comparison.make_comparison_tables(question, comparison)
-    lines += map(tables.table_to_markdown, made)
+  unfinished = []
   for name, state in states.items():
     if state != DONE:
-      lines.append(f'{question} = {name}: {state}\n')
-  text = '\n'.join(lines)
-  record = {
-    'schema': 'mathft_jax.comparison',
-    'question': question,
-    'states': states,
-    'commands': commands,
-    'reports': [*map(dataclasses.asdict, comparisons)],
-  }
-
-  folder = epath.Path(workdir)
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'comparison.md').write_text(text)
-  (folder / 'comparison.json').write_text(json.dumps(record, indent=1) + '\n')
-  print(text, flush=True)
+      unfinished.append(f'{question} = {name}: {state}')
+  record = {'question': question, 'states': states, 'commands': commands}
+  made = comparison_page.write_comparison(
+    workdir, question, comparisons, record, unfinished
+  )
+  for table in made:
+    terminal.print_table(table)
+  page = epath.Path(workdir) / comparison_page.PAGE
+  print('\n'.join([*unfinished, f'Comparison: {page}']), flush=True)
   return int(set(states.values()) != {DONE})
 
 

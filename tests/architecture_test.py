@@ -40,6 +40,7 @@ IMPORTED_BY = {  # library -> the only places that may import it
   'scipy': ('evaluation',),
   'statsmodels': ('evaluation',),
   'matplotlib': ('evaluation',),
+  'rich': ('evaluation',),
   'jinja2': ('data/chat_template',),
   'pyarrow': (
     'data/compressed_files',

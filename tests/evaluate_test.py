@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import pathlib
-import struct
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from tests.evaluation.candidates import CORRECT, candidate_set
 
 RULES = voting.paper_rules(2, 2)
 QUICK = {'resamples': 200, 'draws': 10}
+SVG = '{http://www.w3.org/2000/svg}'
 
 
 def scored_file(path, seed=0, problems=12):
@@ -53,24 +54,51 @@ def test_everything_is_written(tmp_path, capsys):
     str(each.relative_to(path.parent))
     for each in pathlib.Path(path.parent).rglob('*')
   }
+  plots = {
+    'accuracies',
+    'accuracy_against_k',
+    'cost_against_clusters',
+    'calibration',
+    'by_level',
+  }
   assert written == {
     'report.json',
     'report.md',
     'report.html',
     'outcomes.jsonl',
     'plots',
-    'plots/scored.accuracies.png',
-    'plots/scored.accuracy_against_k.png',
-    'plots/scored.cost_against_clusters.png',
+    *(f'plots/scored.{name}.svg' for name in plots),
+    'candidates.html',
+    'candidates',
+    'candidates/0.index.js',
+    'candidates/0.0000.js',
+    'candidates/browser.js',
+    'candidates/browser.css',
+    'candidates/katex.js',
+    'candidates/katex.css',
+    'candidates/katex.LICENSE',
   }
   markdown = (path.parent / 'report.md').read_text()
   assert (
     '| W.RR.Top-2 ' in markdown
-    and '(plots/scored.accuracy_against_k.png)' in markdown
+    and '(plots/scored.accuracy_against_k.svg)' in markdown
   )
-  assert '| W.RR.Top-2 ' in capsys.readouterr().out
   html = (path.parent / 'report.html').read_text()
-  assert html.count('src="data:image/png;base64,') == 3 and 'http' not in html
+  assert html.count('src="data:image/svg+xml;base64,') == 5
+  assert '<script' not in html and 'http:' not in html
+
+
+def test_the_headline_and_the_main_table_are_printed_in_100_columns(
+  tmp_path, capsys
+):
+  run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
+  lines = capsys.readouterr().out.splitlines()
+  assert max(map(len, lines)) <= 100 and len(lines) < 40
+  text = '\n'.join(lines)
+  assert 'scored: 12 problems x 5 candidates' in text
+  assert 'cut at the length limit         ?  not recorded' in text
+  assert '\nW.RR.Top-2 ' in text and '\x1b' not in text
+  assert lines[-1].startswith('Report: ') and lines[-1].endswith('report.html')
 
 
 @pytest.mark.parametrize(
@@ -117,6 +145,8 @@ def test_every_field_of_the_report_is_documented(tmp_path):
     *section['auc']['score'],
     *section['top_clusters'][0],
     *section['curves'],
+    *section['calibration'],
+    *section['calibration']['bins'][0],
     *section['statistics'],
   } - {'candidates_per_problem_max'}
   documented = (
@@ -130,16 +160,15 @@ def test_every_field_of_the_report_is_documented(tmp_path):
   assert not missing
 
 
-def test_plots_are_pngs_of_a_readable_size(tmp_path):
+def test_plots_are_svg_whose_text_is_text(tmp_path):
   path = run(
     tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl')
   )
   for plot in (path.parent / 'plots').iterdir():
-    data = plot.read_bytes()
-    assert (
-      data[:8] == b'\x89PNG\r\n\x1a\n'
-      and min(struct.unpack('>II', data[16:24])) > 400
-    )
+    root = ElementTree.parse(plot).getroot()
+    texts = [''.join(each.itertext()) for each in root.iter(f'{SVG}text')]
+    assert root.tag == f'{SVG}svg' and len(texts) > 10
+    assert not [*root.iter(f'{SVG}script')]
 
 
 def test_outcomes_say_for_each_problem_what_each_rule_got_right(tmp_path):
@@ -175,14 +204,21 @@ def test_the_gin_form_runs_from_the_command_line(tmp_path):
 
 
 def test_equal_inputs_give_equal_bytes_in_any_folder(tmp_path):
-  for place in ('one', 'two'):
-    run(
-      tmp_path / place / 'out',
-      candidates=scored_file(tmp_path / place / 'scored.jsonl'),
-    )
-  for name in ('report.json', 'report.md', 'report.html', 'outcomes.jsonl'):
+  # The last four folders are the title.
+  folders = {place: tmp_path / place / 'a/b/c' for place in ('one', 'two')}
+  for folder in folders.values():
+    folder.mkdir(parents=True)
+    run(folder / 'out', candidates=scored_file(folder / 'scored.jsonl'))
+  for name in (
+    'report.json',
+    'report.md',
+    'report.html',
+    'outcomes.jsonl',
+    'candidates.html',
+    'candidates/0.0000.js',
+  ):
     one, two = (
-      (tmp_path / place / 'out' / name).read_bytes() for place in ('one', 'two')
+      (folder / 'out' / name).read_bytes() for folder in folders.values()
     )
     assert one == two, name
 
@@ -237,9 +273,9 @@ def test_several_files_are_compared_with_the_first(tmp_path, capsys):
   }
   shown = capsys.readouterr().out
   assert (
-    '### All files' in shown and 'W.RR: SSFT / terse - SSFT / fine' in shown
+    '\nAll files\n' in shown and 'W.RR: SSFT / terse - SSFT / fine' in shown
   )
-  assert len(list((tmp_path / 'out' / 'plots').iterdir())) == 6
+  assert len(list((tmp_path / 'out' / 'plots').iterdir())) == 12
 
 
 def test_greedy_candidates_give_pass_at_1(tmp_path):
@@ -375,6 +411,7 @@ def test_files_named_evaluator_on_generator_form_a_grid(tmp_path, capsys):
   run(tmp_path / 'out', candidates=files)
   text = capsys.readouterr().out
   assert 'RR.Top-2: evaluators x generators' in text
+  text = (tmp_path / 'out' / 'report.md').read_text()
   header, _, baseline, small, large = text.partition(
     '### RR.All: evaluators x generators\n\n'
   )[2].splitlines()[:5]

@@ -93,8 +93,10 @@ def evaluate_rules(
       reason = _missing_reason(candidate_sets, error.field)
       missing.setdefault(reason, []).append(name)
 
+  known = {result.name for result in results}
   for rule in rules:
-    if isinstance(rule, voting.Rerank):
+    # A baseline of a rule without a result says nothing.
+    if isinstance(rule, voting.Rerank) and rule.name in known:
       accuracy = functools.partial(
         score_baselines.expected_random_accuracy,
         top_clusters=rule.top_clusters,

@@ -12,11 +12,8 @@ import numpy as np
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
-from mathft_jax.evaluation.report.report_json import (
-  JsonObject,
-  ReportSettings,
-  difference_to_json,
-)
+from mathft_jax.evaluation.report.report_json import ReportSettings
+from mathft_jax.evaluation.report.stored_numbers import JsonObject, to_json
 
 EXAMPLE = "'tuned: RR.Top-8 - few_shot: Maj1@N'"
 
@@ -90,7 +87,7 @@ def compute_differences(
       confidence=settings.confidence,
     )
     sides = {'a': a._asdict(), 'b': b._asdict()}
-    entries.append(sides | difference_to_json(difference))
+    entries.append(sides | to_json(difference))
   return entries
 
 

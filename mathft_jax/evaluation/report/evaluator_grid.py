@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_json import (
+from mathft_jax.evaluation.report.stored_numbers import (
   JsonObject,
   difference_from_json,
   estimate_from_json,

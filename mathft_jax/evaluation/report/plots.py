@@ -1,231 +1,275 @@
-"""Plots of one file of a report as PNG bytes: accuracies, accuracy against k, cost against K."""
+"""Plots of one candidate file of a report, as SVG bytes.
 
-from collections.abc import Sequence
-import io
-import operator
+  images = plots_of_section(section, confidence=0.95)     # {'accuracies': b'<svg ...', ...}
 
-from matplotlib import ticker
+A plot that has nothing to show is absent: without scores there are no plots of cost and
+calibration.
+"""
+
+from collections.abc import Mapping, Sequence
+
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure  # no pyplot: no display, no global state
-import numpy as np
+from matplotlib.figure import Figure
 
-from mathft_jax.evaluation.report.report_json import JsonObject
+from mathft_jax.evaluation.report import plot_style as style
+from mathft_jax.evaluation.report.stored_numbers import JsonObject
 
-# The colour-blind-safe palette of Okabe and Ito.
-COLOURS = (
-  '#000000',
-  '#0072B2',
-  '#56B4E9',
-  '#D55E00',
-  '#E69F00',
-  '#009E73',
-  '#CC79A7',
-)
-CEILING_COLOUR = '#8A8A8A'
-KIND_COLOURS = {
-  'sample': COLOURS[0],
-  'rule': COLOURS[1],
-  'control': COLOURS[4],
-  'ceiling': CEILING_COLOUR,
-}
-BAND_OPACITY = 0.14
-GRID = {'color': '#E4E4E4', 'linewidth': 0.8}
-LineEnd = tuple[float, str, str]  # height, name, colour
+MAX_GROUPS = 24  # of a plot by subject or level, the largest
+MAX_PANELS = 4  # of a plot by subject or level
 
 
-def plot_accuracy_against_k(section: JsonObject, title: str) -> bytes:
-  """Plots every rule's expected accuracy with k samples per problem; ceilings are dashed.
-
-  Only the first rule and the rule that is best at the largest k get a confidence band: more bands
-  would cover each other.
-  """
-  figure = Figure(figsize=(7.0, 4.6), layout='constrained')
-  axes = figure.subplots()
-  _style(axes, title, 'k, samples per problem', 'accuracy, %')
-
-  ks, curves = section['curves']['k'], section['curves']['rules']
-  kinds = {entry['name']: entry['kind'] for entry in section['accuracies']}
-  rules = [name for name in curves if kinds.get(name) != 'ceiling']
-  best = sorted(rules, key=lambda name: curves[name]['mean'][-1])
-  banded = {*rules[:1], *best[-1:]}
-
-  ends = []
-  colours = iter(COLOURS * len(curves))
-  for number, (name, curve) in enumerate(curves.items()):
-    # Later lines are thinner, so that equal curves stay visible.
-    width = max(3.0 - 0.35 * number, 1.3)
-    colour, line, line_width = CEILING_COLOUR, '--', 1.5
-    if name in rules:
-      colour, line, line_width = next(colours), '-', width
-    axes.plot(
-      ks,
-      _percent(curve['mean']),
-      color=colour,
-      linestyle=line,
-      marker='o',
-      markersize=width + 1.7,
-      linewidth=line_width,
-    )
-    if name in banded:
-      _fill_band(axes, ks, curve['low'], curve['high'], colour)
-    ends.append((100 * curve['mean'][-1], name.replace('@N', '@k'), colour))
-
-  if ks and ks[-1] > 1:
-    axes.set_xscale('log', base=2)
-  axes.set_xticks(ks, list(map(str, ks)))
-  axes.xaxis.set_minor_locator(ticker.NullLocator())
-  _label_line_ends(axes, ends)
-  return _to_png(figure)
+def plots_of_section(
+  section: JsonObject, confidence: float
+) -> dict[str, bytes]:
+  """Returns the plots of one file by name; `confidence` is that of all intervals."""
+  made = {
+    'accuracies': plot_accuracies(section),
+    'accuracy_against_k': plot_accuracy_against_k(section, confidence),
+    'cost_against_clusters': plot_cost_against_clusters(section, confidence),
+    'calibration': plot_calibration(section),
+    'by_level': plot_groups(section, section['by_level']),
+    'by_subject': plot_groups(section, section['by_subject']),
+  }
+  return {name: image for name, image in made.items() if image}
 
 
-def plot_cost_against_clusters(section: JsonObject, title: str) -> bytes:
-  """Plots accuracy if only the K largest clusters are scored, and below it the scored share."""
-  figure = Figure(figsize=(7.0, 6.0), layout='constrained')
-  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
-  entries = section['top_clusters']
-
-  ends = []
-  for name, colour, line in (
-    ('RR.Top-K', COLOURS[1], '-'),
-    ('W.RR.Top-K', COLOURS[3], '-'),
-    ('MajK@N', CEILING_COLOUR, '--'),
-  ):
-    estimates = [entry[name] for entry in entries if entry[name]]
-    if estimates:
-      _plot_estimates(above, estimates, colour, line)
-      ends.append((100 * estimates[-1]['mean'], name, colour))
-  for entry in section['accuracies']:
-    if entry['name'] == 'Maj1@N':
-      height = 100 * entry['mean']
-      above.axhline(height, color=COLOURS[0], linewidth=1.0, linestyle=':')
-      ends.append((height, 'Maj1@N', COLOURS[0]))
-  _style(above, title, '', 'accuracy, %')
-
-  positions = range(len(entries))
-  shares = _percent(_column(entries, 'share'))
-  below.bar(positions, shares, color=COLOURS[2], width=0.55)
-  for position, share in enumerate(shares):
-    below.annotate(
-      f'{share:.0f}',
-      (position, share),
-      ha='center',
-      va='bottom',
-      fontsize=8,
-      xytext=(0, 1),
-      textcoords='offset points',
-    )
-  _style(below, '', 'K, largest clusters scored', 'candidates scored, %')
-  below.set_ylim(0, 115)
-  labels = [*map(str, _column(entries, 'top_clusters'))]
-  if labels:
-    labels[-1] = f'all ({labels[-1]})'
-  below.set_xticks(positions, labels)
-  _label_line_ends(above, ends)
-  return _to_png(figure)
-
-
-def plot_accuracies(section: JsonObject, title: str) -> bytes:
+def plot_accuracies(section: JsonObject) -> bytes:
   """Plots the accuracy and its interval for each row of the main table."""
   entries = section['accuracies'][::-1]
-  figure = Figure(figsize=(7.0, 1.0 + 0.3 * len(entries)), layout='constrained')
-  axes = figure.subplots()
-  names = []
-  for height, entry in enumerate(entries):
-    names.append(entry['name'])
-    colour = KIND_COLOURS[entry['kind']]
-    interval = _percent([entry['low'], entry['high']])
-    axes.plot(interval, [height, height], color=colour, linewidth=2)
-    axes.plot(100 * entry['mean'], height, 'o', color=colour, markersize=5.5)
-  axes.set_yticks(range(len(entries)), names)
-  _style(axes, title, 'accuracy, % (with its interval)', '')
-  axes.grid(axis='x', **GRID)
-  return _to_png(figure)
+
+  def draw(figure: Figure) -> None:
+    axes = figure.subplots()
+    kinds = {}
+    for height, entry in enumerate(entries):
+      kind = entry['kind']
+      kinds[kind] = None
+      colour, marker = style.KIND_COLOURS[kind], style.KIND_MARKERS[kind]
+      style.draw_interval(axes, entry, height, colour, marker)
+      axes.annotate(
+        f'{100 * entry["mean"]:.1f}',
+        (1.01, height),
+        xycoords=('axes fraction', 'data'),
+        va='center',
+        fontsize=8,
+        color=colour,
+      )
+    axes.set_yticks(range(len(entries)), [each['name'] for each in entries])
+    axes.set_xlabel('accuracy, % (with its interval)')
+    axes.grid(axis='x')
+    keys = []
+    for kind in reversed(kinds):
+      colour, marker = style.KIND_COLOURS[kind], style.KIND_MARKERS[kind]
+      keys.append(style.line_key(kind, colour, marker=marker))
+    style.add_legend(figure, keys)
+
+  return style.render_svg(6.4, 1.2 + 0.27 * len(entries), draw)
 
 
-def _plot_estimates(
-  axes: Axes, estimates: Sequence[JsonObject], colour: str, line: str
-) -> None:
-  """Draws a line with its band at positions 0, 1, ..."""
-  positions = range(len(estimates))
-  axes.plot(
-    positions,
-    _percent(_column(estimates, 'mean')),
-    color=colour,
-    linestyle=line,
-    marker='o',
-    markersize=3.5,
-    linewidth=1.8,
-  )
-  lows, highs = _column(estimates, 'low'), _column(estimates, 'high')
-  _fill_band(axes, positions, lows, highs, colour)
+def plot_accuracy_against_k(section: JsonObject, confidence: float) -> bytes:
+  """Plots the expected accuracy with k samples per problem: a panel with a band for each rule.
+
+  The other rules are light grey lines in each panel, so no curve hides another.
+  """
+  ks, curves = section['curves']['k'], section['curves']['rules']
+  kinds = {entry['name']: entry['kind'] for entry in section['accuracies']}
+  ceilings = [name for name in curves if kinds.get(name) == 'ceiling']
+  rules = [name for name in curves if name not in ceilings]
+  if not rules or len(ks) < 2:
+    return b''
+
+  def draw(figure: Figure) -> None:
+    panels = style.make_panels(figure, len(rules))
+    for axes, rule in zip(panels, rules):
+      for other in rules:
+        axes.plot(
+          ks, style.percent(curves[other]['mean']), color=style.LIGHT_GREY
+        )
+      for ceiling in ceilings:
+        mean = style.percent(curves[ceiling]['mean'])
+        axes.plot(ks, mean, color=style.GREY, linestyle='--')
+      curve = curves[rule]
+      style.draw_band(axes, ks, curve['low'], curve['high'], style.BLUE)
+      mean = style.percent(curve['mean'])
+      axes.plot(ks, mean, color=style.BLUE, marker='o', markersize=4)
+      style.set_k_axis(axes, ks, 'k, samples per problem')
+      axes.set_title(rule.replace('@N', '@k'))
+    for axes, rule in zip(panels, rules):
+      axes.set_ylabel('accuracy, %')
+      axes.label_outer()
+      last = 100 * curves[rule]['mean'][-1]
+      ends = [style.LineEnd(last, f'{last:.1f}', style.BLUE)]
+      for ceiling in ceilings[-1:]:
+        top = 100 * curves[ceiling]['mean'][-1]
+        ends.append(style.LineEnd(top, f'{top:.1f}', style.GREY))
+      style.label_line_ends(axes, ends)
+    keys = [
+      style.line_key('rule of the panel', style.BLUE, marker='o'),
+      style.band_key(f'its {confidence:.0%} interval', style.BLUE),
+    ]
+    if len(rules) > 1:
+      keys.append(style.line_key('other rules', style.LIGHT_GREY))
+    if ceilings:
+      names = ' and '.join(ceilings).replace('@N', '@k')
+      keys.append(style.line_key(f'{names} (ceiling)', style.GREY, '--'))
+    style.add_legend(figure, keys)
+
+  return style.render_svg(*style.panels_size(len(rules)), draw)
 
 
-def _column(entries: Sequence[JsonObject], field: str) -> list[float]:
-  return [*map(operator.itemgetter(field), entries)]
+def plot_cost_against_clusters(section: JsonObject, confidence: float) -> bytes:
+  """Plots accuracy and scored share if only K clusters are scored; b'' without scores."""
+  entries = section['top_clusters']
+  rules = []
+  for rule in ('RR.Top-K', 'W.RR.Top-K'):
+    if any(entry[rule] for entry in entries):
+      rules.append(rule)
+  if not rules or len(entries) < 2:
+    return b''
+  labels = [str(entry['top_clusters']) for entry in entries]
+  labels[-1] = f'all ({labels[-1]})'
+  vote = _entry_named(section, 'Maj1@N')
+
+  def draw(figure: Figure) -> None:
+    panels = [*figure.subplots(1, len(rules) + 1, squeeze=False)[0]]
+    for axes, rule in zip(panels, rules):
+      _draw_cost(axes, entries, rule, vote)
+      axes.sharey(panels[0])
+      axes.set_title(rule)
+    panels[0].set_ylabel('accuracy, %')
+    shares = style.percent([entry['share'] for entry in entries])
+    bars = panels[-1].bar(range(len(entries)), shares, color=style.SKY)
+    panels[-1].bar_label(bars, fmt='%.0f', fontsize=8)
+    panels[-1].set_title('candidates scored, %')
+    panels[-1].set_ylim(0, 112)
+    for axes in panels:
+      axes.set_xticks(range(len(entries)), labels)
+      axes.set_xlabel('K, largest clusters scored')
+    keys = [
+      style.line_key('rule of the panel', style.BLUE, marker='o'),
+      style.band_key(f'its {confidence:.0%} interval', style.BLUE),
+      style.line_key('MajK@N (ceiling)', style.GREY, '--'),
+    ]
+    if vote:
+      keys.append(style.line_key('Maj1@N', style.BLACK, ':'))
+    style.add_legend(figure, keys)
+
+  return style.render_svg(3.2 * (len(rules) + 1), 3.1, draw)
 
 
-def _fill_band(
+def _draw_cost(
   axes: Axes,
-  positions: Sequence[int],
-  lows: Sequence[float],
-  highs: Sequence[float],
-  colour: str,
+  entries: Sequence[JsonObject],
+  rule: str,
+  vote: JsonObject | None,
 ) -> None:
-  axes.fill_between(
-    positions,
-    _percent(lows),
-    _percent(highs),
-    color=colour,
-    alpha=BAND_OPACITY,
-    linewidth=0,
+  """Draws a rule, its ceiling and the majority vote against K."""
+  ceilings = [100 * entry['MajK@N']['mean'] for entry in entries]
+  axes.plot(range(len(entries)), ceilings, color=style.GREY, linestyle='--')
+  if vote:
+    axes.axhline(100 * vote['mean'], color=style.BLACK, linestyle=':')
+  known = [index for index, entry in enumerate(entries) if entry[rule]]
+  found = [entries[index][rule] for index in known]
+  lows, highs = (
+    [each['low'] for each in found],
+    [each['high'] for each in found],
   )
+  style.draw_band(axes, known, lows, highs, style.BLUE)
+  means = [100 * each['mean'] for each in found]
+  axes.plot(known, means, color=style.BLUE, marker='o', markersize=4)
 
 
-def _style(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-  axes.set_title(title, loc='left', fontsize=10, fontweight='bold')
-  axes.set_xlabel(x_label)
-  axes.set_ylabel(y_label)
-  axes.grid(axis='y', **GRID)
-  axes.set_axisbelow(True)
-  axes.spines[['top', 'right']].set_visible(False)
+def plot_calibration(section: JsonObject) -> bytes:
+  """Plots the share of correct candidates against their score; b'' without scores in [0, 1]."""
+  found = section.get('calibration')
+  if not found:
+    return b''
+  bins = found['bins']
+
+  def draw(figure: Figure) -> None:
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 100], [0, 100], color=style.GREY, linestyle='--')
+    for each in bins:
+      position, correct = 100 * each['mean_score'], each['correct']
+      interval = style.percent([correct['low'], correct['high']])
+      above.plot([position, position], interval, color=style.BLUE)
+    positions = style.percent([each['mean_score'] for each in bins])
+    shares = style.percent([each['correct']['mean'] for each in bins])
+    above.plot(positions, shares, color=style.BLUE, marker='o', markersize=5)
+    above.set_ylabel('correct candidates, %')
+    above.set_ylim(-3, 103)
+    centres = [50 * (each['from'] + each['to']) for each in bins]
+    counts = [each['candidates'] for each in bins]
+    below.bar(centres, counts, width=9, color=style.SKY)
+    below.set_ylabel('candidates')
+    below.set_xlim(-2, 102)
+    below.set_xlabel(f'{section["score_name"]}, %')
+    keys = [
+      style.line_key(
+        'bins of the score, with intervals', style.BLUE, marker='o'
+      ),
+      style.line_key('calibrated', style.GREY, '--'),
+    ]
+    style.add_legend(figure, keys)
+
+  return style.render_svg(5.2, 4.6, draw)
 
 
-def _label_line_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
-  """Writes the names of the lines at their right ends, moved apart so that none overlap."""
-  if not ends:
-    return
-  _, top = axes.get_ylim()
-  heights = _spread_heights(axes, sorted(ends))
-  # Heights only grew upwards: move all down by half of the growth at the top, and below the top.
-  shift = (heights[-1] - min(max(ends)[0], top)) / 2
-  shift += max(0.0, heights[-1] - shift - top)
-  for (value, name, colour), height in zip(sorted(ends), heights):
-    axes.annotate(
-      f'{name}  {value:.1f}',
-      (1.01, height - shift),
-      color=colour,
-      fontsize=8.5,
-      xycoords=('axes fraction', 'data'),
-      va='center',
-      annotation_clip=False,
+def plot_groups(
+  section: JsonObject, groups: Mapping[str, Sequence[JsonObject]]
+) -> bytes:
+  """Plots accuracies by subject or level, a panel for each of a few rows; b'' for one group."""
+  largest = sorted(groups, key=lambda label: -groups[label][0]['n'])
+  kept = set(largest[:MAX_GROUPS])
+  labels = [label for label in groups if label in kept][::-1]
+  names = _names_for_groups(section)
+  if len(labels) < 2:
+    return b''
+
+  def draw(figure: Figure) -> None:
+    panels = style.make_panels(figure, len(names), columns=len(names))
+    for axes, name in zip(panels, names):
+      for height, label in enumerate(labels):
+        for entry in groups[label]:
+          if entry['name'] == name:
+            style.draw_interval(axes, entry, height, style.BLUE, 'o')
+      total = _entry_named(section, name)
+      if total:
+        axes.axvline(100 * total['mean'], color=style.GREY, linestyle=':')
+      axes.set_title(name)
+      axes.set_xlabel('accuracy, %')
+      axes.grid(axis='x')
+    sizes = [f'{_short(each)} (n={groups[each][0]["n"]})' for each in labels]
+    panels[0].set_yticks(range(len(labels)), sizes)
+    style.add_legend(
+      figure,
+      [
+        style.line_key('group, with its interval', style.BLUE, marker='o'),
+        style.line_key('all problems', style.GREY, ':'),
+      ],
     )
 
-
-def _spread_heights(axes: Axes, ends: Sequence[LineEnd]) -> list[float]:
-  low, high = axes.get_ylim()
-  step = (high - low) * 0.052
-  heights: list[float] = []
-  for height, _, _ in ends:
-    heights.append(max(height, heights[-1] + step) if heights else height)
-  return heights
+  width = 2.2 * len(names) + 1.6
+  return style.render_svg(width, 1.3 + 0.28 * len(labels), draw)
 
 
-def _percent(shares: Sequence[float]) -> np.ndarray:
-  return 100 * np.asarray(shares)
+def _names_for_groups(section: JsonObject) -> list[str]:
+  """Returns the rows that a plot by subject or level shows, at most MAX_PANELS."""
+  names = [entry['name'] for entry in section['accuracies']]
+  chosen = names[:1]
+  for wanted in ('Maj1@N', 'RR.Top-', 'RR.All', 'W.RR', 'Pass@N'):
+    matching = [name for name in names if name.startswith(wanted)]
+    chosen += [name for name in matching[:1] if name not in chosen]
+  if len(chosen) > MAX_PANELS and 'RR.All' in chosen:
+    chosen.remove('RR.All')
+  return [*chosen[: MAX_PANELS - 1], chosen[-1]][: len(chosen)]
 
 
-def _to_png(figure: Figure) -> bytes:
-  buffer = io.BytesIO()
-  # Without the software's name and version, the same report gives the same bytes.
-  figure.savefig(buffer, format='png', dpi=150, metadata={'Software': None})
-  return buffer.getvalue()
+def _entry_named(section: JsonObject, name: str) -> JsonObject | None:
+  for entry in section['accuracies']:
+    if entry['name'] == name:
+      return entry
+  return None
+
+
+def _short(text: str, limit: int = 30) -> str:
+  return text if len(text) <= limit else f'{text[: limit - 1]}…'

@@ -1,104 +1,261 @@
 """A report as Markdown with plots, and as a self-contained HTML page.
 
 images = render_plots(report)     # report: the contents of report.json
-text = render_markdown(report, images)
+text = render_markdown(report, images, run)
 """
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import dataclasses
 import re
+import urllib.parse
 
-from mathft_jax.evaluation.report import plots, report_tables, tables
-from mathft_jax.evaluation.report.report_json import JsonObject
+from mathft_jax.evaluation.report import (
+  headline,
+  page,
+  plots,
+  plots_of_files,
+  report_tables,
+  tables,
+)
+from mathft_jax.evaluation.report.headline import RunDescription
+from mathft_jax.evaluation.report.stored_numbers import JsonObject
 
 READING_GUIDE = (
   'Every interval and test treats a problem as one observation; no interval covers another '
   'training run with another seed. Ceilings read the labels. W.RR with a useless evaluator is '
   'about as good as the majority vote (equal to it with a constant evaluator), so W.RR above RR '
   'does not show that an evaluator is good: compare the AUC within a problem and the rows by '
-  'log-prob and by chance. Choose K and n on validation problems, not on these.\n'
+  'log-prob and by chance. Choose K and n on validation problems, not on these.'
 )
-HTML_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child { text-align: left; }
-thead th { border-bottom: 2px solid #888; }
-.note { color: #555; font-size: .88rem; } img { max-width: 100%; }
-"""
+DESCRIPTIONS = {
+  'accuracies': 'Accuracy of each row with its interval',
+  'accuracy_against_k': 'Accuracy against the number of samples, a panel for each rule',
+  'calibration': 'Share of correct candidates against their score',
+  'cost_against_clusters': 'Accuracy and scored share against the number of scored clusters',
+  'by_level': 'Accuracy by level',
+  'by_subject': 'Accuracy by subject',
+  'files.accuracies': 'Accuracy of each row, a point for each file',
+  'files.accuracy_against_k': 'Accuracy against the number of samples, a line for each file',
+}
+# Sections of a file: title, its plots, titles of its tables (or how they start).
+SECTIONS = (
+  ('Accuracy against k', 'accuracy_against_k', ('Accuracy against k',)),
+  (
+    'Quality of the scores',
+    'calibration',
+    ('AUC', 'Calibration', 'S_cls against', 'score against'),
+  ),
+  (
+    'Accuracy and cost against K',
+    'cost_against_clusters',
+    ('Accuracy and cost', 'Ceiling against'),
+  ),
+  ('By level', 'by_level', ('By level',)),
+  ('By subject', 'by_subject', ('By subject',)),
+)
+COUNTS_COLUMN = 4  # `better / worse` in the table of rules
+DIFFERENCE_COUNTS_COLUMN = 2  # `a better / b better` in tables of differences
 
-# Name of the candidate file -> name of the image file -> PNG bytes.
-PlotImages = Mapping[str, Mapping[str, bytes]]
+
+@dataclasses.dataclass(frozen=True)
+class PlotImages:
+  """The plots of a report as SVG, by name: over all files, and of each file."""
+
+  overall: Mapping[str, bytes]
+  files: Mapping[str, Mapping[str, bytes]]
+
+  def by_file_name(self) -> dict[str, bytes]:
+    """Returns all images by the names of their files, which have only safe characters."""
+    named = {f'{name}.svg': data for name, data in self.overall.items()}
+    for number, (file, images) in enumerate(self.files.items()):
+      for name, data in images.items():
+        named[self.file_name(number, file, name)] = data
+    return named
+
+  def file_name(self, number: int, file: str, name: str) -> str:
+    """Returns the name of the image file of a plot of one candidate file."""
+    prefix = re.sub(r'[^A-Za-z0-9]+', '_', file).strip('_') or 'file'
+    if len(self.files) > 1:
+      prefix = f'{number}_{prefix}'
+    return f'{prefix}.{name}.svg'
 
 
 def render_plots(report: JsonObject) -> PlotImages:
-  """Returns all plots of a report; image names contain only safe characters."""
+  """Returns all plots of a report."""
+  confidence = report['settings']['confidence']
   images = {}
-  for number, (name, section) in enumerate(report['files'].items()):
-    prefix = re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'file'
-    if len(report['files']) > 1:
-      prefix = f'{number}_{prefix}'
-    title = f'{name}: {report_tables.format_sample_size(section)}'
-    images[name] = {
-      f'{prefix}.accuracies.png': plots.plot_accuracies(section, title),
-      f'{prefix}.accuracy_against_k.png': plots.plot_accuracy_against_k(
-        section, title
-      ),
-      f'{prefix}.cost_against_clusters.png': plots.plot_cost_against_clusters(
-        section, title
-      ),
-    }
-  return images
+  for name, section in report['files'].items():
+    images[name] = plots.plots_of_section(section, confidence)
+  overall = plots_of_files.plots_of_files(report['files'], confidence)
+  return PlotImages(overall, images)
 
 
-def render_markdown(report: JsonObject, images: PlotImages) -> str:
+def render_markdown(
+  report: JsonObject, images: PlotImages, run: RunDescription
+) -> str:
   """Returns the whole report; it links to the images in the folder plots/."""
-  parts = ['# Report\n', READING_GUIDE]
+  parts = [f'# {tables.escape_markdown(run.title)}\n']
+  for name, text in run.facts.items():
+    parts.append(tables.escape_markdown(f'- {name}: {text}'))
+  parts.append('')
   for table in report_tables.make_overall_tables(report):
     parts.append(tables.table_to_markdown(table))
-  for name, section in report['files'].items():
-    parts += [
-      f'## {tables.escape_markdown(name)}\n',
-      report_tables.describe_candidate_statistics(section),
-    ]
+  for image in images.overall:
+    parts.append(f'![{DESCRIPTIONS[image]}](plots/{image}.svg)\n')
+  for number, (name, section) in enumerate(report['files'].items()):
+    parts += [f'## {tables.escape_markdown(name)}\n', _headline_text(section)]
+    for note in section['notes']:
+      parts.append(f'Note: {tables.escape_markdown(note)}\n')
     for table in report_tables.make_file_tables(
       name, section, report['settings']
     ):
       parts.append(tables.table_to_markdown(table))
-    for image in images[name]:
-      parts.append(f'![{image}](plots/{image})\n')
-    for note in section['notes']:
-      parts.append(f'Note: {tables.escape_markdown(note)}\n')
-  return '\n'.join(parts)
-
-
-def render_html(report: JsonObject, images: PlotImages) -> str:
-  """Returns the whole report as one page that needs no other file."""
-  parts = [
-    f'<!doctype html><meta charset="utf-8"><title>Report</title><style>{HTML_STYLE}</style>',
-    '<h1>Report</h1>',
-    _paragraph(READING_GUIDE),
-  ]
-  for table in report_tables.make_overall_tables(report):
-    parts.append(tables.table_to_html(table))
-  for name, section in report['files'].items():
-    parts.append(f'<h2>{tables.escape_html(name)}</h2>')
-    parts.append(
-      _paragraph(report_tables.describe_candidate_statistics(section))
-    )
-    for table in report_tables.make_file_tables(
-      name, section, report['settings']
-    ):
-      parts.append(tables.table_to_html(table))
-    for image, data in images[name].items():
-      parts.append(
-        f'<img alt="{tables.escape_html(image)}" src="data:image/png;base64,'
-        f'{base64.b64encode(data).decode()}">'
-      )
-    for note in section['notes']:
-      parts.append(_paragraph(f'Note: {note}'))
+    for image in images.files[name]:
+      file_name = images.file_name(number, name, image)
+      parts.append(f'![{DESCRIPTIONS[image]}](plots/{file_name})\n')
+    parts.append(report_tables.describe_candidate_statistics(section))
+  parts.append(READING_GUIDE)
   return '\n'.join(parts) + '\n'
 
 
-def _paragraph(text: str) -> str:
-  return f'<p>{tables.escape_html(text)}</p>'
+def _headline_text(section: JsonObject) -> str:
+  """Returns the numbers of the headline as one line."""
+  texts = []
+  for figure in headline.headline_figures(section):
+    mark = '**' if figure.is_warning else ''
+    texts.append(f'{mark}{figure.label} {figure.value} {figure.interval}{mark}')
+  size = headline.format_sample_size(section)
+  return tables.escape_markdown(f'{size}: {"; ".join(texts)}.') + '\n'
+
+
+def render_html(
+  report: JsonObject,
+  images: PlotImages,
+  run: RunDescription,
+  browser_page: str | None = None,
+) -> str:
+  """Returns the whole report as one page that needs no other file.
+
+  Args:
+    report: the contents of report.json.
+    images: its plots.
+    run: which run it is about.
+    browser_page: address of the candidate browser that numbers of problems link to.
+  """
+  parts = [page.header(run)]
+  if browser_page:
+    parts.append(
+      f'<p class="browse"><a href="{browser_page}">Browse problems and candidates</a></p>'
+    )
+  is_single = len(report['files']) == 1
+  if not is_single:
+    parts += _overall_parts(report, images, browser_page)
+  for name, section in report['files'].items():
+    if not is_single:
+      parts.append(f'<h2>{tables.escape_html(name)}</h2>')
+    parts += _file_parts(
+      name, section, report, images.files[name], browser_page
+    )
+    if is_single:
+      for table in report_tables.make_overall_tables(report):
+        parts.append(_table(table, report, browser_page))
+  parts += ['<h2>How to read this report</h2>', page.paragraph(READING_GUIDE)]
+  return page.make_page(run.title, parts)
+
+
+def _overall_parts(
+  report: JsonObject, images: PlotImages, browser_page: str | None
+) -> list[str]:
+  """Returns the files side by side: tables and plots over one another."""
+  made = report_tables.make_overall_tables(report)
+  shown = [_table(table, report, browser_page) for table in made]
+  is_grid = [table.title.endswith(' files') for table in made]
+  first = ''.join(text for text, grid in zip(shown, is_grid) if grid)
+  rest = [text for text, grid in zip(shown, is_grid) if not grid]
+  return [first, page.images_row(images.overall, DESCRIPTIONS), *rest]
+
+
+def _file_parts(
+  name: str,
+  section: JsonObject,
+  report: JsonObject,
+  images: Mapping[str, bytes],
+  browser_page: str | None,
+) -> list[str]:
+  """Returns one file: headline, notes, main table beside its plot, then the other sections."""
+  rules, *others = report_tables.make_file_tables(
+    name, section, report['settings']
+  )
+  main = tables.table_to_html(
+    rules, _rule_links(name, rules, report['settings'], section, browser_page)
+  )
+  parts = [
+    page.figures_list(headline.headline_figures(section)),
+    page.notes(section['notes']),
+    page.beside(
+      main, page.image(images['accuracies'], DESCRIPTIONS['accuracies'])
+    ),
+  ]
+  for title, plot, prefixes in SECTIONS:
+    found = [table for table in others if table.title.startswith(prefixes)]
+    if not found and plot not in images:
+      continue
+    if plot in images:
+      parts.append(f'<h2>{title}</h2>')
+    shown = ''.join([*map(tables.table_to_html, found)])
+    if plot in images:
+      parts.append(page.image(images[plot], DESCRIPTIONS[plot]))
+      parts.append(page.folded('Numbers', shown, title.startswith('Quality')))
+    else:
+      parts.append(shown)
+  samples = report_tables.describe_candidate_statistics(section)
+  return [*parts, '<h2>The samples</h2>', page.paragraph(samples)]
+
+
+def browser_link(
+  browser_page: str | None, better: Sequence[str], worse: Sequence[str]
+) -> tuple[str, ...]:
+  """Returns the address of the problems on which one (file, row) is better than another."""
+  if browser_page is None:
+    return ()
+  query = {'better': ': '.join(better), 'than': ': '.join(worse)}
+  return (f'{browser_page}#{urllib.parse.urlencode(query)}',)
+
+
+def _rule_links(
+  name: str,
+  table: tables.Table,
+  settings: JsonObject,
+  section: JsonObject,
+  browser_page: str | None,
+) -> tables.Links:
+  """Returns links of the counts `better / worse` than the baseline."""
+  baseline = (name, settings['baseline'])
+  links = {}
+  for index, entry in enumerate(section['accuracies']):
+    row = (name, entry['name'])
+    links[index, COUNTS_COLUMN] = browser_link(
+      browser_page, row, baseline
+    ) + browser_link(browser_page, baseline, row)
+  return links
+
+
+def _table(
+  table: tables.Table, report: JsonObject, browser_page: str | None
+) -> str:
+  """Returns a table over several files; counts of problems link to the browser."""
+  pairs = []
+  if table.title == report_tables.BETWEEN_FILES:
+    for each in report['comparisons']:
+      if each['kind'] != 'control':
+        pairs.append(((each['a'], each['row']), (each['b'], each['row'])))
+  elif table.title == report_tables.CHOSEN_DIFFERENCES:
+    for each in report['chosen_differences']:
+      a, b = each['a'], each['b']
+      pairs.append(((a['file'], a['row']), (b['file'], b['row'])))
+  links = {}
+  for index, (a, b) in enumerate(pairs):
+    links[index, DIFFERENCE_COUNTS_COLUMN] = browser_link(
+      browser_page, a, b
+    ) + browser_link(browser_page, b, a)
+  return tables.table_to_html(table, links)

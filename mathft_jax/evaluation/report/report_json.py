@@ -9,7 +9,6 @@ docs/report.md documents each field. Accuracies are shares in [0, 1].
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import re
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,16 @@ from mathft_jax.data.schema import CandidateSet, Problem
 from mathft_jax.evaluation import (
   accuracy_at_k,
   auc,
+  calibration,
   rule_results,
   statistics,
   voting,
 )
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
+from mathft_jax.evaluation.report.stored_numbers import JsonObject, to_json
 
-REPORT_VERSION = 1  # of report.json; increases when a field changes its meaning
-
-JsonObject = dict[str, Any]
+# Of report.json; increases when a field changes its meaning, or the files of a report change.
+REPORT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,8 @@ def make_file_section(
       'score': _auc(candidate_sets, voting.ranking_key, settings),
       'log_prob': _auc(candidate_sets, lambda c: c.log_prob, settings),
     },
+    'score_name': _score_name(candidate_sets),
+    'calibration': _calibration(candidate_sets, settings),
     'top_clusters': _top_clusters(candidate_sets, settings),
     'curves': curves,
     'by_subject': _groups(file, lambda problem: problem.subject, settings),
@@ -118,7 +120,7 @@ def make_accuracy_entries(
       result.values_P[selected], confidence=settings.confidence, samples=samples
     )
     entries.append(
-      {'name': result.name, 'kind': result.kind, **_to_json(estimate)}
+      {'name': result.name, 'kind': result.kind, **to_json(estimate)}
     )
   return entries
 
@@ -133,7 +135,7 @@ def compare_files(
     for result, difference in _paired_results(other, first, settings):
       names = {'row': result.name, 'kind': result.kind}
       names |= {'a': name, 'b': first_name}
-      entries.append(names | _to_json(difference))
+      entries.append(names | to_json(difference))
   return entries
 
 
@@ -175,7 +177,7 @@ def _differences(
   entries = []
   differences = _compare_pairs(file.values(), pairs, settings)
   for (a, b), difference in zip(pairs, differences):
-    entries.append({'a': a, 'b': b, **_to_json(difference)})
+    entries.append({'a': a, 'b': b, **to_json(difference)})
   return entries
 
 
@@ -204,8 +206,45 @@ def _auc(
     candidate_sets, score, confidence=confidence, seed=settings.seed
   )
   return {
-    'within': within and _to_json(within),
-    'pooled': pooled and _to_json(pooled),
+    'within': within and to_json(within),
+    'pooled': pooled and to_json(pooled),
+  }
+
+
+def _score_name(candidate_sets: Sequence[CandidateSet]) -> str | None:
+  """Returns 'S_cls' for scores of the program score, 'score' for any other, None without scores.
+
+  Only the program score writes log-odds beside a score.
+  """
+  name = None
+  for candidate in rule_results.all_candidates(candidate_sets):
+    if candidate.log_odds is not None:
+      return 'S_cls'
+    if candidate.score is not None:
+      name = 'score'
+  return name
+
+
+def _calibration(
+  candidate_sets: Sequence[CandidateSet], settings: ReportSettings
+) -> JsonObject | None:
+  """Returns the calibration of the scores; None if they are not in [0, 1]."""
+  found = calibration.measure_calibration(
+    candidate_sets, confidence=settings.confidence, seed=settings.seed
+  )
+  if found is None:
+    return None
+  bins = []
+  for each in found.bins:
+    limits = {'from': each.low, 'to': each.high, 'candidates': each.candidates}
+    mean_score = float(f'{each.mean_score:.6g}')
+    bins.append(
+      {**limits, 'mean_score': mean_score, 'correct': to_json(each.correct)}
+    )
+  return {
+    'bins': bins,
+    'error': to_json(found.error),
+    'overconfidence': to_json(found.overconfidence),
   }
 
 
@@ -214,10 +253,10 @@ def _top_clusters(
 ) -> list[JsonObject]:
   """Returns accuracy and cost for each number K of scored clusters."""
 
-  def to_json(values_P: np.ndarray | None) -> JsonObject | None:
+  def estimate_or_none(values_P: np.ndarray | None) -> JsonObject | None:
     if values_P is None:
       return None
-    return _to_json(
+    return to_json(
       statistics.mean_with_interval(values_P, confidence=settings.confidence)
     )
 
@@ -228,9 +267,9 @@ def _top_clusters(
         'top_clusters': result.top_clusters,
         'share': result.share,
         'share_of_answered': result.share_of_answered,
-        'RR.Top-K': to_json(result.rerank_P),
-        'W.RR.Top-K': to_json(result.weighted_vote_P),
-        'MajK@N': to_json(result.ceiling_P),
+        'RR.Top-K': estimate_or_none(result.rerank_P),
+        'W.RR.Top-K': estimate_or_none(result.weighted_vote_P),
+        'MajK@N': estimate_or_none(result.ceiling_P),
       }
     )
   return entries
@@ -280,7 +319,7 @@ def _curve(
   curve = {'mean': [], 'low': [], 'high': []}
   for k, values_P in zip(ks, values_KP):
     samples = len(values_P) * max(1, num_samples // k)
-    point = _to_json(
+    point = to_json(
       statistics.mean_with_interval(
         values_P, confidence=confidence, samples=samples
       )
@@ -346,34 +385,3 @@ def _note_scores_outside_unit_interval(
 def _known_scores(candidate_sets: Sequence[CandidateSet]) -> list[float]:
   candidates = rule_results.all_candidates(candidate_sets)
   return [each.score for each in candidates if each.score is not None]
-
-
-def difference_to_json(difference: statistics.PairedDifference) -> JsonObject:
-  """Returns a paired difference as it is stored in report.json."""
-  return _to_json(difference)
-
-
-def difference_from_json(entry: JsonObject) -> statistics.PairedDifference:
-  """Returns a paired difference of report.json; other fields are ignored."""
-  names = [
-    each.name for each in dataclasses.fields(statistics.PairedDifference)
-  ]
-  return statistics.PairedDifference(**{name: entry[name] for name in names})
-
-
-def estimate_from_json(entry: JsonObject) -> statistics.Estimate:
-  """Returns an accuracy of report.json; other fields are ignored."""
-  return statistics.Estimate(
-    entry['mean'], entry['low'], entry['high'], entry['n']
-  )
-
-
-def _to_json(
-  numbers: statistics.Estimate | statistics.PairedDifference,
-) -> JsonObject:
-  """Returns the fields, rounded to six digits because the last ones differ between machines."""
-  fields = dataclasses.asdict(numbers)
-  for name, number in fields.items():
-    if isinstance(number, float):
-      fields[name] = float(f'{number:.6g}')
-  return fields

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 import operator
 
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.report import evaluator_grid, tables
-from mathft_jax.evaluation.report.report_json import (
+from mathft_jax.evaluation.report import evaluator_grid, headline, tables
+from mathft_jax.evaluation.report.stored_numbers import (
   JsonObject,
   difference_from_json,
   estimate_from_json,
 )
 from mathft_jax.evaluation.report.tables import Table
+
+BETWEEN_FILES = 'Between files, on the same problems'
+CHOSEN_DIFFERENCES = 'Chosen differences'
 
 
 def make_main_tables(report: JsonObject) -> list[Table]:
@@ -30,7 +33,7 @@ def make_overall_tables(report: JsonObject) -> list[Table]:
   """Returns the files side by side, their differences and grid, and the chosen differences."""
   made = []
   if len(report['files']) > 1:
-    made += [make_accuracy_grid(report), *_comparison_table(report)]
+    made += [*make_accuracy_grids(report), *_comparison_table(report)]
   return [
     *made,
     *evaluator_grid.make_grid_tables(report),
@@ -38,17 +41,31 @@ def make_overall_tables(report: JsonObject) -> list[Table]:
   ]
 
 
-def make_accuracy_grid(report: JsonObject) -> Table:
-  """Returns a row per file and a column per rule, as in the paper; without the controls."""
-  columns = tables.unique_names(map(_compared_names, report['files'].values()))
-  body = []
+def make_accuracy_grids(report: JsonObject) -> list[Table]:
+  """Returns a row per file and a column per rule, as in the paper; without the controls.
+
+  Rules that only some files have, such as those that need scores, are in tables of these files.
+  """
+  files_with: dict[str, list[str]] = {}
   for name, section in report['files'].items():
-    cells = _percent_by_name(section['accuracies'])
-    accuracies = [cells.get(column, '-') for column in columns]
-    problems = str(section['statistics']['problems'])
-    body.append((name, *accuracies, problems))
+    for rule in _compared_names(section):
+      files_with.setdefault(rule, []).append(name)
+  rules_of: dict[tuple[str, ...], list[str]] = {}
+  for rule, files in files_with.items():
+    rules_of.setdefault(tuple(files), []).append(rule)
+
+  made = []
   note = f'Accuracy in % with its {report["settings"]["confidence"]:.0%} Wilson interval.'
-  return Table('All files', ('', *columns, 'n'), tuple(body), note)
+  for files, rules in rules_of.items():
+    body = []
+    for name in files:
+      section = report['files'][name]
+      cells = _percent_by_name(section['accuracies'])
+      problems = str(section['statistics']['problems'])
+      body.append((name, *[cells[rule] for rule in rules], problems))
+    title = 'All files' if len(files) == len(report['files']) else 'Some files'
+    made.append(Table(title, ('', *rules, 'n'), tuple(body), note))
+  return made
 
 
 def _compared_names(section: JsonObject) -> list[str]:
@@ -87,18 +104,18 @@ def make_rules_table(
   body = []
   for entry in section['accuracies']:
     cells = difference_cells.get(entry['name'], ('', '', '', ''))
-    row_name = _with_sample_count(entry['name'], section)
+    row_name = headline.with_sample_count(entry['name'], section)
     body.append((row_name, entry['kind'], _percent(entry), *cells))
   header = (
     '',
     'kind',
     'accuracy, %',
-    f'minus {_with_sample_count(baseline, section)}',
+    f'minus {headline.with_sample_count(baseline, section)}',
     'better / worse',
     'p',
     'p (Holm)',
   )
-  title = f'{name}: n = {format_sample_size(section)}'
+  title = f'{name}: n = {headline.format_sample_size(section)}'
   note = interval_note(settings)
   if 'answers' in section:
     note = f'{section["answers"]["headline"]}. {note}'
@@ -113,6 +130,7 @@ def make_file_tables(
     make_rules_table(name, section, settings),
     *_auc_table(section),
     *_log_prob_table(section),
+    *_calibration_table(section),
     *_cost_table(section),
     *_curve_table(section),
     *_group_table('By level', section['by_level'], section),
@@ -128,9 +146,7 @@ def _comparison_table(report: JsonObject) -> list[Table]:
       entries.append(entry)
   names = [f'{each["row"]}: {each["a"]} - {each["b"]}' for each in entries]
   note = tables.difference_note(report['settings']['confidence'])
-  return _difference_table(
-    'Between files, on the same problems', names, entries, note
-  )
+  return _difference_table(BETWEEN_FILES, names, entries, note)
 
 
 def _chosen_differences_table(report: JsonObject) -> list[Table]:
@@ -141,7 +157,7 @@ def _chosen_differences_table(report: JsonObject) -> list[Table]:
     a, b = entry['a'], entry['b']
     names.append(f'{a["file"]}: {a["row"]} - {b["file"]}: {b["row"]}')
   note = tables.difference_note(report['settings']['confidence'])
-  return _difference_table('Chosen differences', names, entries, note)
+  return _difference_table(CHOSEN_DIFFERENCES, names, entries, note)
 
 
 def _difference_table(
@@ -162,20 +178,14 @@ def _difference_table(
 
 def _auc_table(section: JsonObject) -> list[Table]:
   body = []
-  for label, key in (('evaluator', 'score'), ('log-probability', 'log_prob')):
+  for label, key in ((_score_name(section), 'score'), ('log-prob', 'log_prob')):
     found = section['auc'][key]
     within, pooled = found['within'], found['pooled']
     if pooled:
-      within_n = str(within['n']) if within else '0'
-      body.append(
-        (
-          label,
-          _auc_cell(within),
-          within_n,
-          _auc_cell(pooled),
-          str(pooled['n']),
-        )
-      )
+      cells = 'no problem has both kinds', '0'
+      if within:
+        cells = _auc_cell(within), str(within['n'])
+      body.append((label, *cells, _auc_cell(pooled), str(pooled['n'])))
   if not body:
     return []
   note = (
@@ -186,14 +196,17 @@ def _auc_table(section: JsonObject) -> list[Table]:
   return [Table('AUC', ('', 'within', 'n', 'pooled', 'n'), tuple(body), note)]
 
 
-def _auc_cell(entry: JsonObject | None) -> str:
-  if not entry:
-    return '-'
+def _score_name(section: JsonObject) -> str:
+  """Returns 'S_cls' for scores of an evaluator of this package, else 'score'."""
+  return section.get('score_name') or 'score'
+
+
+def _auc_cell(entry: JsonObject) -> str:
   return f'{entry["mean"]:.3f} [{entry["low"]:.3f}, {entry["high"]:.3f}]'
 
 
 def _log_prob_table(section: JsonObject) -> list[Table]:
-  """Returns the differences between the evaluator and the generator's own log-probability."""
+  """Returns the differences between the scores and the generator's own log-probability."""
   wanted = (
     ('RR.All', 'RR.All by log-prob'),
     ('W.RR', 'W.RR by log-prob'),
@@ -206,7 +219,7 @@ def _log_prob_table(section: JsonObject) -> list[Table]:
     if (entry['a'], entry['b']) in wanted:
       names.append(f'{entry["a"]} - {entry["b"]}')
       entries.append(entry)
-  title = "The evaluator against the generator's own log-probability"
+  title = f"{_score_name(section)} against the generator's own log-probability"
   return _difference_table(title, names, entries)
 
 
@@ -225,12 +238,18 @@ def _swap_sides(entry: JsonObject) -> JsonObject:
 
 
 def _cost_table(section: JsonObject) -> list[Table]:
-  names = ('RR.Top-K', 'W.RR.Top-K', 'MajK@N')
+  """Returns a row per K; rules without scores are left out."""
+  entries = section['top_clusters']
+  names = []
+  for name in ('RR.Top-K', 'W.RR.Top-K', 'MajK@N'):
+    if any(entry[name] for entry in entries):
+      names.append(name)
   body = []
-  for entry in section['top_clusters']:
-    accuracies = [_percent(entry[name]) for name in names]
-    shares = f'{entry["share"]:.2f}', f'{entry["share_of_answered"]:.2f}'
-    body.append((str(entry['top_clusters']), *shares, *accuracies))
+  for entry in entries:
+    if all(entry[name] for name in names):
+      accuracies = [_percent(entry[name]) for name in names]
+      shares = f'{entry["share"]:.2f}', f'{entry["share_of_answered"]:.2f}'
+      body.append((str(entry['top_clusters']), *shares, *accuracies))
   if not body:
     return []
   note = (
@@ -238,7 +257,39 @@ def _cost_table(section: JsonObject) -> list[Table]:
     'of those with an answer. MajK@N is the ceiling of RR.Top-K.'
   )
   header = ('K', 'share scored', 'of answered', *names)
-  return [Table('Accuracy and cost against K', header, tuple(body), note)]
+  title = 'Accuracy and cost against K' if names[1:] else 'Ceiling against K'
+  return [Table(title, header, tuple(body), note)]
+
+
+def _calibration_table(section: JsonObject) -> list[Table]:
+  """Returns a row per bin of the score, and the expected calibration error."""
+  found = section.get('calibration')
+  if not found:
+    return []
+  body = []
+  for each in found['bins']:
+    limits = f'{each["from"]:.1f} to {each["to"]:.1f}'
+    score = f'{100 * each["mean_score"]:.1f}'
+    count = f'{each["candidates"]:,}'
+    correct = each['correct']
+    body.append((limits, count, score, _percent(correct), str(correct['n'])))
+  name = _score_name(section)
+  note = (
+    f'Expected calibration error {_percent(found["error"])} points (above 0 by chance also for a '
+    f'calibrated score); mean {name} minus share of correct candidates: '
+    f'{_points(found["overconfidence"])} points. Intervals are clustered by problem. Answered '
+    'candidates only.'
+  )
+  header = (name, 'candidates', f'mean {name}, %', 'correct, %', 'problems')
+  return [Table(f'Calibration of {name}', header, tuple(body), note)]
+
+
+def _points(entry: JsonObject) -> str:
+  """Returns `+7.6 [+3.2, +12.0]` for an estimate of any sign."""
+  mean, low, high = [
+    round(100 * entry[field], 1) + 0.0 for field in ('mean', 'low', 'high')
+  ]
+  return f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]'
 
 
 def _curve_table(section: JsonObject) -> list[Table]:
@@ -268,7 +319,7 @@ def _group_table(
   body = []
   for name in _compared_names(section):
     cells = map(operator.itemgetter(name), columns)
-    body.append((_with_sample_count(name, section), *cells))
+    body.append((headline.with_sample_count(name, section), *cells))
   sizes = ['n']
   for entries in groups.values():
     sizes.append(str(entries[0]['n']))
@@ -282,9 +333,10 @@ def describe_candidate_statistics(section: JsonObject) -> str:
   finished = ''
   if numbers['finished'] is not None:
     finished = f', {numbers["finished"]:.1%} finished'
+  size = headline.format_sample_size(section)
   return (
-    f'{format_sample_size(section)}: {numbers["answered"]:.1%} of the candidates have an answer'
-    f'{finished}; {numbers["distinct_texts"]:,} distinct texts; '
+    f'{size}: {numbers["answered"]:.1%} of the candidates have an answer{finished}; '
+    f'{numbers["distinct_texts"]:,} distinct texts; '
     f'{numbers["clusters_per_problem"]:.1f} clusters a problem, the largest holds '
     f'{numbers["largest_cluster_share"]:.0%} of its candidates. '
     f'{numbers["problems_without_answer"]} problems have no answer at all (wrong for every '
@@ -292,23 +344,6 @@ def describe_candidate_statistics(section: JsonObject) -> str:
     f'{numbers["problems_all_correct"]} only correct ones; in {numbers["majority_ties"]} the '
     'largest cluster is tied and the one sampled first was taken.\n'
   )
-
-
-def format_sample_size(section: JsonObject) -> str:
-  """Returns `500 problems x 64 candidates`."""
-  problems = section['statistics']['problems']
-  return f'{problems:,} problems x {_sample_count(section)} candidates'
-
-
-def _sample_count(section: JsonObject) -> str:
-  low = section['statistics']['candidates_per_problem_min']
-  high = section['statistics']['candidates_per_problem_max']
-  return str(low) if low == high else f'{low}-{high}'
-
-
-def _with_sample_count(name: str, section: JsonObject) -> str:
-  """Returns the row's name with the number of candidates for N, as in the paper: Maj1@64."""
-  return name.replace('@N', f'@{_sample_count(section)}')
 
 
 def interval_note(settings: JsonObject) -> str:

@@ -21,6 +21,7 @@ from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.statistics import Estimate, PairedDifference
 
 Row = tuple[str, ...]
+Links = Mapping[tuple[int, int], Sequence[str]]  # by row and column
 
 DIFFERENCE_HEADER = (
   'a - b',
@@ -228,21 +229,37 @@ def _markdown_cell(cell: str) -> str:
   return escape_markdown(cell).replace('|', '\\|').replace('\n', ' ')
 
 
-def table_to_html(table: Table) -> str:
-  """Returns the table as HTML with escaped text."""
-  body = '\n'.join(_html_row(row, 'td') for row in table.rows)
+def table_to_html(table: Table, links: Links | None = None) -> str:
+  """Returns the table as HTML with escaped text.
+
+  Args:
+    table: the table.
+    links: addresses by row and column; a cell `37 / 12` with two links gets one for each number.
+  """
+  rows = []
+  for number, row in enumerate(table.rows):
+    cells = []
+    for column, cell in enumerate(row):
+      cells.append(_html_cell(cell, (links or {}).get((number, column), ())))
+    rows.append(f'<tr>{"".join(cells)}</tr>')
+  header = [f'<th>{escape_html(cell)}</th>' for cell in table.header]
+  body = '\n'.join(rows)
   text = (
-    f'<h3>{escape_html(table.title)}</h3>\n<table>\n'
-    f'<thead>{_html_row(table.header, "th")}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n'
+    f'<h3>{escape_html(table.title)}</h3>\n<div class="table"><table>\n'
+    f'<thead><tr>{"".join(header)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n'
   )
   if table.note:
     text += f'<p class="note">{escape_html(table.note)}</p>\n'
   return text
 
 
-def _html_row(row: Row, tag: str) -> str:
-  cells = [f'<{tag}>{escape_html(cell)}</{tag}>' for cell in row]
-  return f'<tr>{"".join(cells)}</tr>'
+def _html_cell(cell: str, links: Sequence[str]) -> str:
+  parts = cell.split(' / ') if len(links) > 1 else [cell]
+  shown = [*map(escape_html, parts)]
+  for index, link in enumerate(links[: len(parts)]):
+    if parts[index] not in ('', '0'):
+      shown[index] = f'<a href="{html_text.escape(link)}">{shown[index]}</a>'
+  return f'<td>{" / ".join(shown)}</td>'
 
 
 def write_tables(stem: epath.PathLike, tables: Sequence[Table]) -> str:

@@ -23,7 +23,7 @@ HOSTILE = [
   '\u202etxt.exe',
   '&lt;script&gt;',
 ]
-TAGS = {'h3', 'table', 'thead', 'tbody', 'tr', 'th', 'td', 'p'}
+TAGS = {'h3', 'div', 'table', 'thead', 'tbody', 'tr', 'th', 'td', 'p'}
 
 
 class _Reader(parser.HTMLParser):
@@ -57,7 +57,7 @@ def test_html_contains_hostile_text_as_text_only(text):
   reader.feed(page)
   reader.close()
   assert reader.tags <= TAGS
-  assert reader.attributes == [('class', 'note')]
+  assert reader.attributes == [('class', 'table'), ('class', 'note')]
   assert tables.show_control_characters(text) in reader.text
 
 

@@ -4,7 +4,13 @@ import pytest
 
 from mathft_jax.data import schema
 from mathft_jax.evaluation import evaluated_file, statistics, voting
-from mathft_jax.evaluation.report import rendering, report_json, report_tables
+from mathft_jax.evaluation.report import (
+  headline,
+  rendering,
+  report_json,
+  report_tables,
+  tables,
+)
 from mathft_jax.evaluation.report.tables import escape_markdown
 from tests.evaluation.candidates import CORRECT, candidate_set
 
@@ -73,7 +79,7 @@ def test_log_prob_table_has_the_evaluator_first(
   section,
 ):
   table = by_title(report_tables.make_file_tables('x', section, settings_of()))[
-    "The evaluator against the generator's own log-probability"
+    "score against the generator's own log-probability"
   ]
   rows = rows_of(table)
   assert set(rows) == {
@@ -88,20 +94,19 @@ def test_log_prob_table_has_the_evaluator_first(
 
 
 def test_cost_and_curves_and_groups_have_their_tables(section):
-  tables = by_title(report_tables.make_file_tables('x', section, settings_of()))
+  made = by_title(report_tables.make_file_tables('x', section, settings_of()))
   # 100 and 150 of 170 candidates.
-  assert [row[:3] for row in tables['Accuracy and cost against K'].rows] == [
+  assert [row[:3] for row in made['Accuracy and cost against K'].rows] == [
     ('1', '0.59', '0.67'),
     ('2', '0.88', '1.00'),
   ]
-  assert tables['Accuracy against k'].header == ('k', '1', '2', '4')
-  assert rows_of(tables['Accuracy against k'])['Pass@k'][-1] == '100.0'
-  assert tables['By level'].header == ('', 'Level 0', 'Level 1')
+  assert made['Accuracy against k'].header == ('k', '1', '2', '4')
+  assert rows_of(made['Accuracy against k'])['Pass@k'][-1] == '100.0'
+  assert made['By level'].header == ('', 'Level 0', 'Level 1')
   assert (
-    rows_of(tables['By level'])['n'] == ('25', '25')
-    and 'By subject' not in tables
+    rows_of(made['By level'])['n'] == ('25', '25') and 'By subject' not in made
   )
-  assert rows_of(tables['AUC'])['evaluator'][1] == '50'
+  assert rows_of(made['AUC'])['score'][1] == '50'
 
 
 def test_several_files_share_one_grid(tmp_path, section):
@@ -130,20 +135,61 @@ def test_sample_description_counts_unanswered_problems(section):
   assert '0 problems have no answer at all' in text
 
 
+def test_rules_that_some_files_lack_are_in_a_table_of_the_others(
+  tmp_path, section
+):
+  unscored = [
+    candidate_set([(CORRECT, None), ('a', None)], str(i)) for i in 'xy'
+  ]
+  path = schema.write_jsonl(tmp_path / 'graded.jsonl', unscored)
+  other = report_json.make_file_section(
+    evaluated_file.evaluate_file(path, RULES), RULES, SETTINGS
+  )
+  whole = {
+    'files': {'scored': section, 'graded': other},
+    'comparisons': [],
+    'settings': settings_of(),
+  }
+  every, some = report_tables.make_overall_tables(whole)
+  assert [row[0] for row in every.rows] == ['scored', 'graded']
+  assert 'RR.All' not in every.header and 'Maj1@N' in every.header
+  assert [row[0] for row in some.rows] == ['scored'] and 'RR.All' in some.header
+  titles = by_title(report_tables.make_file_tables('x', other, settings_of()))
+  assert titles['Ceiling against K'].header[-1] == 'MajK@N'
+  cells = [
+    cell for table in titles.values() for row in table.rows for cell in row
+  ]
+  assert '-' not in cells
+
+
 def test_markdown_and_html_hold_every_table_and_image(section):
   whole = {
     'files': {'a <b>': section},
     'comparisons': [],
     'settings': settings_of(),
   }
-  images = {'a <b>': {'a_b.png': b'png'}}
+  images = rendering.PlotImages({}, {'a <b>': {'accuracies': b'<svg/>'}})
+  run = headline.RunDescription('<i>title', {'generator': '<u>'})
   markdown, html = (
-    rendering.render_markdown(whole, images),
-    rendering.render_html(whole, images),
+    rendering.render_markdown(whole, images, run),
+    rendering.render_html(whole, images, run, 'candidates.html'),
   )
   for table in report_tables.make_file_tables('a <b>', section, settings_of()):
     assert f'### {escape_markdown(table.title)}' in markdown
-  assert '(plots/a_b.png)' in markdown and 'base64,cG5n' in html
-  assert (
-    '<b>' not in html and html.count('<table>') == html.count('</table>') > 4
-  )
+    assert f'<h3>{tables.escape_html(table.title)}</h3>' in html
+  assert '(plots/a_b.accuracies.svg)' in markdown and 'base64,PHN2Zy8+' in html
+  for text in ('a <b>', '<i>title', '<u>'):
+    assert text not in html and tables.escape_html(text) in html
+  better = 'better=a+%3Cb%3E%3A+RR.All&amp;than=a+%3Cb%3E%3A+Maj1%40N'
+  assert f'<a href="candidates.html#{better}">30</a> / 0' in html
+
+
+def test_shares_without_answer_and_cut_are_figures_of_the_headline(section):
+  figures = {each.label: each for each in headline.headline_figures(section)}
+  assert figures['no answer found'].value == '11.8%'
+  assert figures['no answer found'].is_warning
+  assert figures['cut at the length limit'].interval == 'not recorded'
+  assert figures['Maj1@3-4'].value == '40.0%'
+  cut = {**section, 'statistics': {**section['statistics'], 'finished': 0.9}}
+  figure = headline.headline_figures(cut)[-1]
+  assert (figure.value, figure.is_warning) == ('10.0%', True)

@@ -1,0 +1,157 @@
+"""Reports and tables on a terminal: colours on a tty, plain text in a log, at most 100 columns.
+
+terminal.print_report(report, run, 'runs/report/report.html')
+terminal.print_table(table)
+"""
+
+from collections.abc import Sequence
+import re
+import sys
+
+import rich.console
+import rich.table
+import rich.text
+
+from mathft_jax.evaluation.report import headline, report_tables, tables
+from mathft_jax.evaluation.report.headline import RunDescription
+from mathft_jax.evaluation.report.stored_numbers import JsonObject
+
+WIDTH = 100  # columns
+MIN_NAME_WIDTH = 24  # of the first column, which is wrapped
+_GAP = 2  # columns between columns
+# Columns of the table of rules that only the page has.
+_PAGE_COLUMNS = ('kind', 'p')
+_DIFFERENCE = re.compile(r'[+-][\d.]+ \[([+-][\d.]+), ([+-][\d.]+)\].*')
+_WORD_STYLES = {
+  'shows': 'green',
+  'reversed': 'red',
+  'unclear': 'yellow',
+  'does not show': 'dim',
+}
+
+
+def print_report(report: JsonObject, run: RunDescription, page: str) -> None:
+  """Prints the headline and the main tables of a report.
+
+  Args:
+    report: the contents of report.json.
+    run: which run it is about.
+    page: path of the HTML page, for the last line.
+  """
+  console = make_console()
+  console.print(_text(run.title, 'bold'))
+  for name, text in run.facts.items():
+    console.print(_text(f'  {name}: {text}', 'dim'))
+  for name, section in report['files'].items():
+    console.print()
+    _print_headline(console, name, section)
+    if len(report['files']) == 1:
+      table = report_tables.make_rules_table(name, section, report['settings'])
+      print_table(_without_columns(table, _PAGE_COLUMNS), console)
+  for table in report_tables.make_overall_tables(report):
+    print_table(table, console)
+  console.print(_text(f'Report: {page}', 'bold'))
+
+
+def print_table(
+  table: tables.Table, console: rich.console.Console | None = None
+) -> None:
+  """Prints a table; one that is too wide is printed as several with the same first column."""
+  console = console or make_console()
+  console.print()
+  console.print(_text(table.title, 'bold'))
+  for part in split_to_width(table, console.width):
+    console.print(_rich_table(part))
+  if table.note:
+    console.print(_text(table.note, 'dim'))
+
+
+def make_console() -> rich.console.Console:
+  """Returns a console for standard output, at most WIDTH wide; colours only on a tty."""
+  console = rich.console.Console(
+    file=sys.stdout, markup=False, highlight=False, emoji=False
+  )
+  is_log = not console.is_terminal
+  console.width = WIDTH if is_log else min(WIDTH, console.width)
+  return console
+
+
+def split_to_width(table: tables.Table, width: int) -> list[tables.Table]:
+  """Returns tables with the first column and as many others as fit into the width."""
+  widths = []
+  for column in zip(table.header, *table.rows):
+    widths.append(max(map(len, column)) + _GAP)
+  first = min(widths[0], max(MIN_NAME_WIDTH, width // 3))
+  parts: list[list[int]] = [[]]
+  used = first
+  for index, needed in enumerate(widths[1:], start=1):
+    if parts[-1] and used + needed > width:
+      parts.append([])
+      used = first
+    parts[-1].append(index)
+    used += needed
+  return [_with_columns(table, [0, *part]) for part in parts]
+
+
+def _print_headline(
+  console: rich.console.Console, name: str, section: JsonObject
+) -> None:
+  """Prints the numbers of a file, those of a bad sample in the same way as the accuracies."""
+  size = headline.format_sample_size(section)
+  console.print(_text(f'{name}: {size}', 'bold'))
+  for figure in headline.headline_figures(section):
+    style = 'bold red' if figure.is_warning else 'bold cyan'
+    line = _text(f'  {figure.label:<26}')
+    line.append(f'{figure.value:>7}', style)
+    line.append(f'  {figure.interval}')
+    if figure.is_warning:
+      line.append('  unusually many', style)
+    console.print(line)
+
+
+def _rich_table(table: tables.Table) -> rich.table.Table:
+  shown = rich.table.Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+  longest = max(map(len, next(zip(table.header, *table.rows))))
+  name_width = min(MIN_NAME_WIDTH, longest)
+  for index, name in enumerate(table.header):
+    is_first = index == 0
+    shown.add_column(
+      _text(name, 'bold'),
+      justify='left' if is_first else 'right',
+      no_wrap=not is_first,
+      min_width=name_width if is_first else None,
+    )
+  for row in table.rows:
+    shown.add_row(*[_text(cell, _style_of(cell)) for cell in row])
+  return shown
+
+
+def _style_of(cell: str) -> str:
+  """Returns green for a difference above zero, red for one below, '' for other cells."""
+  difference = _DIFFERENCE.fullmatch(cell)
+  if difference is None:
+    return _WORD_STYLES.get(cell, '')
+  if float(difference[1]) > 0:
+    return 'green'
+  return 'red' if float(difference[2]) < 0 else ''
+
+
+def _without_columns(table: tables.Table, names: Sequence[str]) -> tables.Table:
+  kept = []
+  for index, name in enumerate(table.header):
+    if name not in names:
+      kept.append(index)
+  return _with_columns(table, kept)
+
+
+def _with_columns(table: tables.Table, kept: Sequence[int]) -> tables.Table:
+  header = tuple(table.header[index] for index in kept)
+  rows = []
+  for row in table.rows:
+    rows.append(tuple(row[index] for index in kept))
+  return tables.Table(table.title, header, tuple(rows), table.note)
+
+
+def _text(text: str, style: str = '') -> rich.text.Text:
+  """Returns text that is neither markup nor obeyed by the terminal."""
+  return rich.text.Text(tables.show_control_characters(text), style)

@@ -1,0 +1,112 @@
+"""Which run a report is about: folder, candidate files, checkpoints, problems.
+
+  run = describe_run('runs/report', {'scored': 'runs/scored/scored.jsonl'}, files)
+  run.title      # 'runs/report'
+
+Programs write their settings beside their output. If candidate files are where the programs wrote
+them, the generator and the evaluator are found from these settings.
+"""
+
+from collections.abc import Mapping
+import json
+
+from etils import epath
+
+from mathft_jax.data import schema
+from mathft_jax.data.schema import CandidateSet
+from mathft_jax.evaluation.evaluated_file import EvaluatedFile
+from mathft_jax.evaluation.report.headline import RunDescription
+from mathft_jax.storage import digests, local_and_remote_paths
+
+MAX_PARTS = 4  # of a path: its last folders
+
+
+def describe_run(
+  workdir: epath.PathLike,
+  paths: Mapping[str, epath.Path],
+  files: Mapping[str, EvaluatedFile],
+  title: str = '',
+) -> RunDescription:
+  """Returns the description of the run of a report.
+
+  Args:
+    workdir: folder of the report.
+    paths: the candidate files by name.
+    files: their contents.
+    title: title of the page; by default the folder.
+  """
+  folder = short_path(workdir)
+  facts = {'report': folder} if title else {}
+  for name, path in paths.items():
+    prefix = f'{name}: ' if len(paths) > 1 else ''
+    facts[f'{prefix}candidates'] = short_path(path)
+    for role, checkpoint in find_checkpoints(path).items():
+      facts[f'{prefix}{role}'] = short_path(checkpoint)
+    facts[f'{prefix}problems'] = _describe_problems(files[name].candidate_sets)
+    graders = {each.grader for each in files[name].candidate_sets}
+    known = sorted(grader for grader in graders if grader)
+    facts[f'{prefix}graded by'] = ', '.join(known) or 'not recorded'
+  return RunDescription(title or folder, facts)
+
+
+def find_checkpoints(path: epath.PathLike) -> dict[str, str]:
+  """Returns the checkpoints that made a candidate file by role, `generator` and `evaluator`.
+
+  Roles are absent if the settings beside the file do not name them.
+  """
+  path = epath.Path(path)
+  stem = path.name.split('.')[0]
+  settings = _read_json(path.with_name(f'{stem}.settings.json'))
+  if 'quantity' in settings:
+    found = {'evaluator': _checkpoint(path, settings)}
+    graded = _find_by_digest(path, settings.get('candidates'))
+    return (find_checkpoints(graded) if graded else {}) | found
+  if 'checkpoint' in settings:
+    return {'generator': _checkpoint(path, settings)}
+
+  graded_settings = _read_json(path.with_name(f'{stem}.report.json'))
+  sampled = graded_settings.get('settings', {}).get('candidates')
+  if sampled and epath.Path(sampled).name != path.name:
+    return find_checkpoints(sampled)
+  return {}
+
+
+def short_path(path: epath.PathLike) -> str:
+  """Returns the last folders of a path: what distinguishes one run from another."""
+  absolute = local_and_remote_paths.absolute_path(path)
+  parts = [part for part in absolute.parts if part != '/']
+  return '/'.join(parts[-MAX_PARTS:])
+
+
+def _checkpoint(path: epath.Path, settings: Mapping[str, str]) -> str:
+  """Returns the checkpoint, which settings name relative to their folder."""
+  checkpoint = str(settings.get('checkpoint', ''))
+  if local_and_remote_paths.is_remote(checkpoint):
+    return checkpoint
+  return str(path.parent / checkpoint)
+
+
+def _find_by_digest(path: epath.Path, digest: object) -> epath.Path | None:
+  """Returns the graded file in a folder beside the scored file's that has this digest."""
+  for graded in sorted(path.parent.parent.glob('graded*/graded.jsonl')):
+    if digests.content_digest([schema.read_bytes(graded)]) == digest:
+      return graded
+  return None
+
+
+def _read_json(path: epath.Path) -> dict:
+  """Returns the object in a JSON file; {} if there is none."""
+  try:
+    found = json.loads(path.read_bytes())
+  except (OSError, ValueError):
+    return {}
+  return found if isinstance(found, dict) else {}
+
+
+def _describe_problems(candidate_sets: tuple[CandidateSet, ...]) -> str:
+  """Returns `500, split test, from test/algebra/1.json to test/precalculus/9.json`."""
+  splits = {each.problem.split for each in candidate_sets}
+  named = sorted(split for split in splits if split)
+  split = f', split {" and ".join(named)}' if named else ''
+  first, last = candidate_sets[0].problem.id, candidate_sets[-1].problem.id
+  return f'{len(candidate_sets):,}{split}, ids from {first} to {last}'
