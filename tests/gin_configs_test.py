@@ -44,6 +44,11 @@ COMMANDS = [
     ['CANDIDATES=scored.jsonl', 'EVAL_OUTPUT_DIR=runs/z'],
   ),
   (
+    'compare.compare',
+    ['programs/compare.gin'],
+    ["REPORTS={'a': 'runs/a', 'b': 'runs/b'}", 'EVAL_OUTPUT_DIR=runs/z'],
+  ),
+  (
     'measure.measure',
     [*JSONL, 'programs/measure.gin'],
     [*INFER, 'EVAL_OUTPUT_DIR=runs/z'],

@@ -76,7 +76,7 @@ def measure_calibration(
   if sums_PB3 is None:
     return None
   bins = []
-  edges = np.linspace(0.0, 1.0, NUM_BINS + 1).tolist()
+  edges = [number / NUM_BINS for number in range(NUM_BINS + 1)]
   for number, (low, high) in enumerate(itertools.pairwise(edges)):
     sums_P3 = sums_PB3[sums_PB3[:, number, 0] > 0, number]
     if len(sums_P3):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from etils import epath
 import numpy as np
 
+from mathft_jax.data import schema
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
@@ -191,8 +192,7 @@ def _read_report(path: epath.Path, label: str) -> dict[str, ReportFile]:
 def _read_outcomes(path: epath.Path) -> dict[str, ValuesByRule]:
   """Returns the correctness of each rule on each problem, by candidate file."""
   values: dict[str, ValuesByRule] = {}
-  for line in path.read_text(encoding='utf-8').splitlines():
-    record = json.loads(line)
+  for _, record in schema.read_jsonl(path):
     by_rule = values.setdefault(record['file'], {})
     for rule, value in record['correct'].items():
       by_rule.setdefault(rule, {})[record['id']] = value

@@ -30,6 +30,9 @@ FIRST_METRICS = (
   'token_share',
   'recompilations',
 )
+POLICY = (
+  "default-src 'none'; style-src 'unsafe-inline'"  # no scripts, no network
+)
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1320px; padding: 0 1em }
 main { display: flex; flex-wrap: wrap; gap: 1.2em }
@@ -65,6 +68,7 @@ def render_run_page(title: str, rows: Sequence[Row]) -> str:
   last_step = max((point.step for point in _all_points(curves)), default=0)
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     f'<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n'
     f'<h1>{html.escape(title)}</h1>\n<p>Step {last_step:,.0f}. {_legend(curves)}</p>\n'
     f'{_table(curves)}\n<main>\n'

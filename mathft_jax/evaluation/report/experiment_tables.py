@@ -18,6 +18,7 @@ from typing import NamedTuple
 from etils import epath
 import numpy as np
 
+from mathft_jax.data import schema
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
 
@@ -107,8 +108,7 @@ def read_report_rows(path: epath.Path) -> ReportRows:
   within = section['auc']['score'] and section['auc']['score']['within']
   values: dict[str, dict[str, float]] = {}
   outcomes = path.parent / 'outcomes.jsonl'
-  for line in outcomes.read_text(encoding='utf-8').splitlines():
-    record = json.loads(line)
+  for _, record in schema.read_jsonl(outcomes):
     for rule, value in record['correct'].items():
       values.setdefault(rule, {})[record['id']] = value
   return ReportRows(values, statistics.Estimate(**within) if within else None)

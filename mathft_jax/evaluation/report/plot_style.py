@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no pyplot: no display, no global state
 import numpy as np
 
+from mathft_jax.evaluation.report import tables
+
 # The colour-blind-safe palette of Okabe and Ito.
 BLACK, BLUE, SKY = '#000000', '#0072B2', '#56B4E9'
 VERMILION, ORANGE, GREEN = '#D55E00', '#E69F00', '#009E73'
@@ -186,3 +188,9 @@ def add_legend(figure: Figure, keys: Sequence[Artist]) -> None:
 def percent(shares: Sequence[float]) -> np.ndarray:
   """Returns shares in percent."""
   return 100 * np.asarray(shares, float)
+
+
+def label(text: str, limit: int = 40) -> str:
+  """Returns a name of a data file as text of a plot: without control characters, not too long."""
+  shown = tables.show_control_characters(text)
+  return shown if len(shown) <= limit else f'{shown[: limit - 1]}…'

@@ -53,7 +53,9 @@ def plot_accuracies(section: JsonObject) -> bytes:
         fontsize=8,
         color=colour,
       )
-    axes.set_yticks(range(len(entries)), [each['name'] for each in entries])
+    axes.set_yticks(
+      range(len(entries)), [style.label(each['name']) for each in entries]
+    )
     axes.set_xlabel('accuracy, % (with its interval)')
     axes.grid(axis='x')
     keys = []
@@ -92,7 +94,7 @@ def plot_accuracy_against_k(section: JsonObject, confidence: float) -> bytes:
       mean = style.percent(curve['mean'])
       axes.plot(ks, mean, color=style.BLUE, marker='o', markersize=4)
       style.set_k_axis(axes, ks, 'k, samples per problem')
-      axes.set_title(rule.replace('@N', '@k'))
+      axes.set_title(style.label(rule.replace('@N', '@k')))
     for axes, rule in zip(panels, rules):
       axes.set_ylabel('accuracy, %')
       axes.label_outer()
@@ -109,7 +111,7 @@ def plot_accuracy_against_k(section: JsonObject, confidence: float) -> bytes:
     if len(rules) > 1:
       keys.append(style.line_key('other rules', style.LIGHT_GREY))
     if ceilings:
-      names = ' and '.join(ceilings).replace('@N', '@k')
+      names = style.label(' and '.join(ceilings).replace('@N', '@k'))
       keys.append(style.line_key(f'{names} (ceiling)', style.GREY, '--'))
     style.add_legend(figure, keys)
 
@@ -235,10 +237,12 @@ def plot_groups(
       total = _entry_named(section, name)
       if total:
         axes.axvline(100 * total['mean'], color=style.GREY, linestyle=':')
-      axes.set_title(name)
+      axes.set_title(style.label(name))
       axes.set_xlabel('accuracy, %')
       axes.grid(axis='x')
-    sizes = [f'{_short(each)} (n={groups[each][0]["n"]})' for each in labels]
+    sizes = [
+      f'{style.label(each, 30)} (n={groups[each][0]["n"]})' for each in labels
+    ]
     panels[0].set_yticks(range(len(labels)), sizes)
     style.add_legend(
       figure,
@@ -269,7 +273,3 @@ def _entry_named(section: JsonObject, name: str) -> JsonObject | None:
     if entry['name'] == name:
       return entry
   return None
-
-
-def _short(text: str, limit: int = 30) -> str:
-  return text if len(text) <= limit else f'{text[: limit - 1]}…'

@@ -51,7 +51,7 @@ def plot_accuracies(sections: Sections) -> bytes:
         if entry['name'] in rows:
           height = names.index(entry['name']) + 0.4 - spacing * (number + 0.5)
           style.draw_interval(axes, entry, height, colour, marker)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [*map(style.label, names)])
     axes.set_xlabel('accuracy, % (with its interval)')
     axes.grid(axis='x')
     style.add_legend(figure, _keys([*sections]))
@@ -81,7 +81,7 @@ def plot_accuracy_against_k(sections: Sections, confidence: float) -> bytes:
       for file in with_rule:
         _draw_curve(axes, sections[file]['curves'], rule, files.index(file))
       style.set_k_axis(axes, longest, 'k, samples per problem')
-      axes.set_title(rule.replace('@N', '@k'))
+      axes.set_title(style.label(rule.replace('@N', '@k')))
     for axes, (rule, with_rule) in zip(panels, rules.items()):
       axes.set_ylabel('accuracy, %')
       axes.label_outer()
@@ -124,6 +124,5 @@ def _keys(files: Sequence[str]) -> list[Artist]:
   keys = []
   for number, file in enumerate(files):
     colour, marker, line = _look(number)
-    short = file if len(file) <= 40 else f'…{file[-39:]}'
-    keys.append(style.line_key(short, colour, line, marker))
+    keys.append(style.line_key(style.label(file), colour, line, marker))
   return keys
