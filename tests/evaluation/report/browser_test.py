@@ -219,33 +219,32 @@ def test_a_problem_shows_clusters_scores_and_the_choice_of_each_rule(
 
 
 def test_hostile_text_executes_nothing_and_is_shown(browser, tmp_path):
+  candidates = []
+  for number, text in enumerate(HOSTILE):
+    candidates.append(
+      schema.Candidate(
+        f'{text} {text}',
+        answer=text,
+        how='phrase',
+        is_correct=False,
+        cluster=number,
+      )
+    )
   sets = []
   for number, text in enumerate(HOSTILE):
-    candidates = [
-      schema.Candidate(
-        text, answer=text, how='phrase', is_correct=False, cluster=0
-      ),
-      schema.Candidate(
-        f'{text} \\boxed{{1}}',
-        answer='1',
-        how='box',
-        is_correct=True,
-        cluster=1,
-      ),
-    ]
+    few = candidates if number == 0 else candidates[:1]
     problem = schema.Problem(
       f'{number} {text}', text, text, text, subject=text, level=text
     )
-    sets.append(schema.CandidateSet(problem, tuple(candidates)))
+    sets.append(schema.CandidateSet(problem, tuple(few)))
   path = schema.write_jsonl(tmp_path / 'graded.jsonl', sets)
   files = {HOSTILE[0]: path, HOSTILE[3]: path}
-  for run in 'ab':
-    evaluate.evaluate(
-      tmp_path / run, candidates=files, rules=RULES, title=HOSTILE[2], **QUICK
-    )
+  evaluate.evaluate(
+    tmp_path / 'a', candidates=files, rules=RULES[:1], title=HOSTILE[2], **QUICK
+  )
   compare.compare(
     tmp_path / 'both',
-    reports={f'{run}{HOSTILE[1]}': tmp_path / run for run in 'ab'},
+    reports={HOSTILE[1]: tmp_path / 'a', HOSTILE[8]: tmp_path / 'a'},
   )
   for name in ('a/report.html', 'both/comparison.html'):
     page = browser.open(f'file://{tmp_path}/{name}')
