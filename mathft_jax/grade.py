@@ -331,21 +331,22 @@ def _warn_of_two_verdicts(conflicts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _print_report(report: Mapping[str, Any]) -> None:
-  """Prints the report as Markdown."""
+  """Prints the headline, what is unusual, and the comparisons with other graders.
+
+  All counts are in graded.report.json.
+  """
   grader = f'{report["grader"]} {report["version"]}'
-  print(f'{grader}: {report["headline"]}\n')
+  print(f'{grader}: {report["headline"]}')
   for warning in report['warnings']:
-    print(f'WARNING: {warning}\n')
+    print(f'WARNING: {warning}')
     logging.warning('grade: %s', warning)
-  for name, count in report['counts'].items():
-    print(f'| {name} | {count} |')
   for name, count in report['limits'].items():
-    print(f'| limit exceeded: {name} | {count} |')
+    print(f'limit exceeded: {name}: {count}')
   versions = report['settings']['compare_with']
   for name, table in report['comparisons'].items():
-    print(f'\n{grader} and {name} {versions.get(name, "")}'.rstrip())
-    for row, count in table.items():
-      print(f'| {row} | {count} |')
+    shown = f'{grader} and {name} {versions.get(name, "")}'.rstrip()
+    counts = [f'{row} {count}' for row, count in table.items()]
+    print(f'{shown}: {", ".join(counts)}')
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ from mathft_jax.evaluation.report import (
   paper_claims,
   paper_tables,
   tables,
+  terminal,
   training_curves,
 )
 from mathft_jax.monitoring import progress
@@ -378,14 +379,17 @@ def evaluate_all_models(
 def _write_tables(
   stem: epath.Path, results: Mapping[int, paper_claims.RecipeResults]
 ) -> None:
-  """Writes <stem>.md and <stem>.json and prints the tables, on the primary process."""
+  """Writes <stem>.md and <stem>.json and prints what shows, on the primary process."""
 
   def write() -> None:
     if len(results) > 1:
       made = paper_tables.make_tables_over_seeds(results)
     else:
       made = paper_tables.make_paper_tables(*results.values())
-    print(tables.write_tables(stem, made), flush=True)
+    tables.write_tables(stem, made)
+    for table in paper_tables.select_findings(made):
+      terminal.print_table(table)
+    print(f'All tables: {stem}.md', flush=True)
 
   processes.run_on_primary('recipe: tables', write)
 

@@ -4,7 +4,9 @@ for table in make_paper_tables(results):
   print(tables.table_to_markdown(table))
 """
 
+import collections
 from collections.abc import Mapping, Sequence
+import dataclasses
 
 import numpy as np
 
@@ -82,6 +84,32 @@ def make_tables_over_seeds(
     )
     made.append(tables.Table(FINDINGS_TITLE, header, tuple(body), note))
   return made
+
+
+def select_findings(made: Sequence[tables.Table]) -> list[tables.Table]:
+  """Returns the part of the tables of what shows that fits on a terminal.
+
+  It has the claims for which the paper has a number, and all that are reversed; the note counts the
+  others by verdict.
+  """
+  found = []
+  for table in made:
+    if not table.title.startswith(FINDINGS_TITLE):
+      continue
+    paper = table.header.index('paper')
+    kept, others = [], collections.Counter()
+    for row in table.rows:
+      if row[paper] != '-' or REVERSED in row[-1]:
+        kept.append(row)
+      else:
+        others[row[-1]] += 1
+    counts = [f'{verdict} {count}' for verdict, count in others.items()]
+    note = (
+      f'Without a number in the paper: {", ".join(counts)}.' if counts else ''
+    )
+    short = dataclasses.replace(table, rows=tuple(kept), note=note)
+    found.append(tables.without_columns(short, ('p', 'p (Holm)')))
+  return found
 
 
 def accuracies_by_row(results: RecipeResults) -> dict[str, float]:

@@ -164,6 +164,24 @@ def seed_columns(seeds: Iterable[int]) -> Row:
   return tuple(f'seed {seed}' for seed in seeds)
 
 
+def with_columns(table: Table, kept: Sequence[int]) -> Table:
+  """Returns the table with the columns at these positions."""
+  header = tuple(table.header[index] for index in kept)
+  rows = []
+  for row in table.rows:
+    rows.append(tuple(row[index] for index in kept))
+  return Table(table.title, header, tuple(rows), table.note)
+
+
+def without_columns(table: Table, names: Sequence[str]) -> Table:
+  """Returns the table without the columns that have these names."""
+  kept = []
+  for index, name in enumerate(table.header):
+    if name not in names:
+      kept.append(index)
+  return with_columns(table, kept)
+
+
 def format_percent(estimate: Estimate) -> str:
   """Returns `56.3 [53.6, 58.9]`."""
   return f'{100 * estimate.mean:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]'

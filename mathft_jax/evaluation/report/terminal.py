@@ -4,7 +4,6 @@ terminal.print_report(report, run, 'runs/report/report.html')
 terminal.print_table(table)
 """
 
-from collections.abc import Sequence
 import re
 import sys
 
@@ -47,7 +46,7 @@ def print_report(report: JsonObject, run: RunDescription, page: str) -> None:
     _print_headline(console, name, section)
     if len(report['files']) == 1:
       table = report_tables.make_rules_table(name, section, report['settings'])
-      print_table(_without_columns(table, _PAGE_COLUMNS), console)
+      print_table(tables.without_columns(table, _PAGE_COLUMNS), console)
   for table in report_tables.make_overall_tables(report):
     print_table(table, console)
   console.print(_text(f'Report: {page}', 'bold'))
@@ -90,7 +89,7 @@ def split_to_width(table: tables.Table, width: int) -> list[tables.Table]:
       used = first
     parts[-1].append(index)
     used += needed
-  return [_with_columns(table, [0, *part]) for part in parts]
+  return [tables.with_columns(table, [0, *part]) for part in parts]
 
 
 def _print_headline(
@@ -134,22 +133,6 @@ def _style_of(cell: str) -> str:
   if float(difference[1]) > 0:
     return 'green'
   return 'red' if float(difference[2]) < 0 else ''
-
-
-def _without_columns(table: tables.Table, names: Sequence[str]) -> tables.Table:
-  kept = []
-  for index, name in enumerate(table.header):
-    if name not in names:
-      kept.append(index)
-  return _with_columns(table, kept)
-
-
-def _with_columns(table: tables.Table, kept: Sequence[int]) -> tables.Table:
-  header = tuple(table.header[index] for index in kept)
-  rows = []
-  for row in table.rows:
-    rows.append(tuple(row[index] for index in kept))
-  return tables.Table(table.title, header, tuple(rows), table.note)
 
 
 def _text(text: str, style: str = '') -> rich.text.Text:
