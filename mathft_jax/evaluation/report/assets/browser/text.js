@@ -14,6 +14,7 @@ const FORMULA = new RegExp(
       String.raw`matrix|pmatrix|vmatrix)\}[^]+?\\end\{\6\})`,
   ].join('|'),
   'g');
+const DRAWING = /\[asy\][^]*?\[\/asy\]/g;
 const MAX_FORMULA = 4000;  // characters; longer ones are shown as text
 const KATEX_OPTIONS = {
   throwOnError: false,
@@ -91,6 +92,11 @@ function renderFormula({tex, display}, source) {
 // Returns text nodes and <mark> elements of text[start, end); marks are [start, end] of the text.
 function renderPlain(text, start, end, marks) {
   const nodes = [];
+  for (const drawing of text.slice(start, end).matchAll(DRAWING)) {
+    const from = start + drawing.index, to = from + drawing[0].length;
+    const code = makeElement('details', {}, makeElement('summary', {}, 'Drawing (Asymptote)'), showHidden(drawing[0]));
+    return [...renderPlain(text, start, from, marks), code, ...renderPlain(text, to, end, marks)];
+  }
   for (const [from, to] of marks) {
     if (to <= start || from >= end) continue;
     nodes.push(showHidden(text.slice(start, Math.max(from, start))));
