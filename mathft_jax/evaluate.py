@@ -89,9 +89,7 @@ def evaluate(
   def work() -> None:
     files = _by_name(candidates)
     greedy_files = _greedy_by_name(greedy_candidates, files)
-    chosen = []
-    for text in compare:
-      chosen.append(chosen_differences.parse_difference(text, list(files)))
+    chosen = chosen_differences.parse_differences(compare, [*files])
     head = _report_head(workdir, files, greedy_files, rules, settings)
     head['compare'] = [_difference_text(each) for each in chosen]
     head |= {'title': title, 'browse_candidates': browse_candidates}
@@ -100,15 +98,22 @@ def evaluate(
       report = _write_report(
         workdir, head, files, greedy_files, rules, settings, chosen
       )
-    if print_tables:
-      run = headline.RunDescription(**report['run'])
-      terminal.print_report(report, run, str(workdir / 'report.html'))
-    for name, section in report['files'].items():
-      for note in section['notes']:
-        logging.warning('evaluate: %s: %s', name, note)
+    _show_report(workdir, report, print_tables)
 
   processes.run_on_primary('evaluate', work)
   return workdir / 'report.json'
+
+
+def _show_report(
+  workdir: epath.Path, report: JsonObject, print_tables: bool
+) -> None:
+  """Prints the headline and the main tables, if they are wanted, and logs all notes."""
+  if print_tables:
+    run = headline.RunDescription(**report['run'])
+    terminal.print_report(report, run, str(workdir / 'report.html'))
+  for name, section in report['files'].items():
+    for note in section['notes']:
+      logging.warning('evaluate: %s: %s', name, note)
 
 
 def _by_name(paths: Paths) -> dict[str, epath.Path]:

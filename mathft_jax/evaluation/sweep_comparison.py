@@ -12,7 +12,6 @@ from typing import NamedTuple
 from etils import epath
 import numpy as np
 
-from mathft_jax.data import schema
 from mathft_jax.evaluation import statistics
 from mathft_jax.evaluation.report import tables
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
@@ -22,6 +21,9 @@ CONFIDENCE = 0.95
 # Kinds of rows that are compared; controls are only in each run's own report.
 COMPARED_KINDS = ('sample', 'rule', 'ceiling')
 COUNTS_COLUMN = 2  # `gained / lost` in the table of differences
+
+# Errors of reading a file that is no report, or of which a part is lost.
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 ValuesByRule = dict[str, dict[str, float]]  # rule -> problem id -> correctness
 AccuracyByRule = dict[str, statistics.Estimate]
@@ -167,11 +169,30 @@ def _difference_tables(
 
 
 def _read_report(path: epath.Path, label: str) -> dict[str, ReportFile]:
-  """Returns each candidate file of a report, by label."""
-  report = json.loads(path.read_text(encoding='utf-8'))
-  if report.get('schema') != 'mathft_jax.report':
-    return {}
+  """Returns each candidate file of a report, by label.
+
+  Raises:
+    ValueError: the report or its outcomes are damaged.
+  """
+  try:
+    report = json.loads(path.read_text(encoding='utf-8'))
+    if report.get('schema') != 'mathft_jax.report':
+      return {}
+    files = _files_of_report(path.parent, report)
+  except _DAMAGES as error:
+    raise ValueError(_damage_message(path, error)) from error
   values = _read_outcomes(path.parent / 'outcomes.jsonl')
+  labelled = {}
+  for name, file in files.items():
+    file_label = f'{label} {name}' if len(files) > 1 else label
+    labelled[file_label] = file._replace(values=values.get(name, {}))
+  return labelled
+
+
+def _files_of_report(
+  folder: epath.Path, report: Mapping
+) -> dict[str, ReportFile]:
+  """Returns the candidate files by name, with the compared rows but without their values."""
   files = {}
   for number, (name, section) in enumerate(report['files'].items()):
     accuracies, kinds = {}, {}
@@ -179,24 +200,44 @@ def _read_report(path: epath.Path, label: str) -> dict[str, ReportFile]:
       if entry['kind'] in COMPARED_KINDS:
         kinds[entry['name']] = entry['kind']
         accuracies[entry['name']] = statistics.Estimate(
-          entry['mean'], entry['low'], entry['high'], entry['n']
+          float(entry['mean']),
+          float(entry['low']),
+          float(entry['high']),
+          int(entry['n']),
         )
-    file_label = f'{label} {name}' if len(report['files']) > 1 else label
     curves = section.get('curves', {'k': [], 'rules': {}})
-    files[file_label] = ReportFile(
-      path.parent, number, accuracies, kinds, values.get(name, {}), curves
-    )
+    files[name] = ReportFile(folder, number, accuracies, kinds, {}, curves)
   return files
 
 
 def _read_outcomes(path: epath.Path) -> dict[str, ValuesByRule]:
   """Returns the correctness of each rule on each problem, by candidate file."""
   values: dict[str, ValuesByRule] = {}
-  for _, record in schema.read_jsonl(path):
-    by_rule = values.setdefault(record['file'], {})
-    for rule, value in record['correct'].items():
-      by_rule.setdefault(rule, {})[record['id']] = value
+  where = str(path)
+  try:
+    # Not splitlines(): ids may contain other line separators.
+    lines = path.read_text(encoding='utf-8').rstrip('\n').split('\n')
+    for number, line in enumerate(lines, 1):
+      where = f'{path}:{number}'
+      record = json.loads(line)
+      by_rule = values.setdefault(record['file'], {})
+      for rule, value in record['correct'].items():
+        by_rule.setdefault(rule, {})[record['id']] = float(value)
+  except _DAMAGES as error:
+    raise ValueError(_damage_message(where, error)) from error
   return values
+
+
+def _damage_message(where: epath.PathLike, error: Exception) -> str:
+  reason = str(error)
+  if isinstance(error, KeyError):
+    reason = f'no field {error}'
+  elif not isinstance(error, OSError):
+    reason = f'wanted what `evaluate` writes ({reason})'
+  return (
+    f'{where} is damaged: {reason}. Delete the report folder and run the sweep again; it writes '
+    'the report anew.'
+  )
 
 
 def _compare_runs(label: str, runs: dict[str, ReportFile]) -> ReportComparison:

@@ -7,7 +7,7 @@ from etils import epath
 
 from mathft_jax.evaluation import rule_results
 from mathft_jax.evaluation.report import tables
-from mathft_jax.evaluation.report.report_json import (
+from mathft_jax.evaluation.report.stored_numbers import (
   JsonObject,
   estimate_from_json,
 )

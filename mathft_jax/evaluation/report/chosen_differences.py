@@ -32,6 +32,13 @@ class ChosenDifference(NamedTuple):
   b: Side
 
 
+def parse_differences(
+  texts: Sequence[str], files: Sequence[str]
+) -> list[ChosenDifference]:
+  """Returns both sides of each 'file: row - file: row'; see `parse_difference`."""
+  return [parse_difference(text, files) for text in texts]
+
+
 def parse_difference(text: str, files: Sequence[str]) -> ChosenDifference:
   """Returns both sides of 'file: row - file: row'.
 
