@@ -6,7 +6,7 @@ is never read as a formula or as markup.
 
 from collections.abc import Callable, Mapping, Sequence
 import io
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from matplotlib import lines, patches, ticker
@@ -33,7 +33,7 @@ KIND_MARKERS = {'sample': 's', 'rule': 'o', 'control': 'D', 'ceiling': '^'}
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 BAND_OPACITY = 0.2
 PANEL_WIDTH, PANEL_HEIGHT = 3.0, 2.5
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
   'svg.fonttype': 'none',  # text stays text
   'svg.hashsalt': 'mathft_jax',  # equal reports have equal bytes
   'text.parse_math': False,
@@ -51,6 +51,7 @@ SETTINGS = {
   'legend.frameon': False,
 }
 Draw = Callable[[Figure], None]
+LineStyle = Literal['-', '--', ':']
 
 
 class LineEnd(NamedTuple):
@@ -140,7 +141,7 @@ def label_line_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
     return
   ends = sorted(ends)
   bottom, top = axes.get_ylim()
-  inches = axes.figure.get_size_inches()[1] * axes.get_position().height
+  inches = axes.bbox.height / axes.figure.dpi
   step = (top - bottom) * 0.155 / max(inches, 0.5)
   heights: list[float] = []
   for end in ends:
@@ -162,7 +163,7 @@ def label_line_ends(axes: Axes, ends: Sequence[LineEnd]) -> None:
 
 
 def line_key(
-  label: str, colour: str, style: str = '-', marker: str = ''
+  label: str, colour: str, style: LineStyle = '-', marker: str = ''
 ) -> Artist:
   """Returns the legend entry of a line."""
   return lines.Line2D(

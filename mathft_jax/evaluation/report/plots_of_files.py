@@ -113,7 +113,7 @@ def _draw_curve(axes: Axes, curves: JsonObject, rule: str, number: int) -> None:
   )
 
 
-def _look(number: int) -> tuple[str, str, str]:
+def _look(number: int) -> tuple[str, str, style.LineStyle]:
   """Returns colour, marker and line of a file; they repeat after MAX_FILES files."""
   index = number % len(style.COLOURS)
   line = '-' if number < len(style.COLOURS) else ':'
