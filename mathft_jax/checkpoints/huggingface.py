@@ -19,7 +19,7 @@ from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
-from mathft_jax.storage import local_and_remote_paths
+from mathft_jax.storage import json_files, local_and_remote_paths
 
 CONFIG_FILE = 'config.json'
 INDEX_FILE = 'model.safetensors.index.json'
@@ -67,7 +67,7 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
     ValueError: config.json is not supported, or tensors do not fit it.
   """
   path = epath.Path(path)
-  published = _read_json(path / CONFIG_FILE)
+  published = json_files.read_json_object(path / CONFIG_FILE)
   family, config = config_json.family_and_model_config(
     published, where=str(path / CONFIG_FILE)
   )
@@ -91,21 +91,6 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
     shapes[name] = jax.ShapeDtypeStruct(params[name].shape, dtype)
   metadata = {'model': dataclasses.asdict(config), 'published': published}
   return lazy_params.LazyParams(shapes, metadata, read_array)
-
-
-def _read_json(path: epath.Path) -> dict:
-  """Returns the JSON object in a file of a folder; ValueError if there is none."""
-  try:
-    fields = json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is not valid JSON ({error}). Copy or download the folder again.'
-    ) from error
-  if not isinstance(fields, dict):
-    raise ValueError(
-      f'{path} contains no JSON object. Copy or download the folder again.'
-    )
-  return fields
 
 
 def export_huggingface(
@@ -177,11 +162,12 @@ def _find_tensors(
 ) -> dict[str, safetensors_format.TensorEntry]:
   """Returns the language model's tensors by the names of a folder without other parts."""
   if (path / INDEX_FILE).is_file():
-    index = _read_json(path / INDEX_FILE)
+    index = json_files.read_json_object(path / INDEX_FILE)
     file_by_name = index.get('weight_map')
-    if not isinstance(file_by_name, dict):
+    if not isinstance(file_by_name, dict) or not file_by_name:
       raise ValueError(
-        f'{path / INDEX_FILE} has no object "weight_map". Copy or download the folder again.'
+        f'{path / INDEX_FILE} has no weight_map; it must have the file of each tensor. Copy it '
+        'again from the published model.'
       )
   elif (path / SINGLE_FILE).is_file():
     header, _ = safetensors_format.read_header(path / SINGLE_FILE)

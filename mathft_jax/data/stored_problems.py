@@ -69,7 +69,9 @@ class StoredProblems(Sequence[Problem]):
     """Returns whether each problem has a solution; reads the lengths only."""
     from pyarrow import compute
 
-    lengths = compute.binary_length(self._table.column('solution'))
+    lengths = compute.binary_length(  # pyright: ignore[reportAttributeAccessIssue]
+      self._table.column('solution')
+    )
     is_solved = np.asarray(lengths) > 0
     return is_solved if self._rows is None else is_solved[self._rows]
 

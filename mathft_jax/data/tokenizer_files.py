@@ -19,6 +19,8 @@ from typing import Any
 
 from etils import epath
 
+from mathft_jax.storage import json_files
+
 Json = dict[str, Any]
 
 # Of a folder, the first that exists.
@@ -104,12 +106,7 @@ def read_end_token_ids(path: epath.PathLike) -> list[int]:
   file = folder / GENERATION_FILE
   if not file.is_file():
     return []
-  try:
-    value = json.loads(file.read_text()).get('eos_token_id')
-  except (ValueError, AttributeError) as error:
-    raise ValueError(
-      f'{file} is not a JSON object ({error}). Copy it again from the published model.'
-    ) from error
+  value = json_files.read_json_object(file).get('eos_token_id')
   ids = value if isinstance(value, list) else [value]
   return [index for index in ids if isinstance(index, int)]
 

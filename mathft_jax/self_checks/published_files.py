@@ -6,12 +6,12 @@ published.end_token_ids      ids with which the model ends a text
 
 from collections.abc import Mapping
 import dataclasses
-import json
 
 from etils import epath
 
 from mathft_jax import checkpoints
 from mathft_jax.data.prompt_templates import Vocabulary
+from mathft_jax.storage import json_files
 
 JsonObject = Mapping[str, object]
 
@@ -120,12 +120,4 @@ def _read_json(path: epath.Path) -> JsonObject:
   """Returns the object in a file; {} if there is no file. ValueError if it cannot be read."""
   if not path.exists():
     return {}
-  try:
-    value = json.loads(path.read_text())
-  except (ValueError, UnicodeDecodeError) as error:
-    raise ValueError(
-      f'{path} is not valid JSON ({error}). Copy it again from the published model.'
-    ) from error
-  if not isinstance(value, dict):
-    raise ValueError(f'{path} has a {type(value).__name__}; wanted an object.')
-  return value
+  return json_files.read_json_object(path)

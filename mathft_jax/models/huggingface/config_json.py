@@ -16,6 +16,13 @@ from mathft_jax.models.huggingface import (
 )
 from mathft_jax.models.huggingface.family_conversion import ModelFamily
 
+SIZE_KEYS = (
+  'hidden_size',
+  'intermediate_size',
+  'num_attention_heads',
+  'num_hidden_layers',
+  'vocab_size',
+)
 GEMMA_TRAITS = {
   'norm_unit_offset': True,
   'post_norms': True,
@@ -138,6 +145,11 @@ def family_and_model_config(
     )
 
   family = families[model_type]
+  for key in SIZE_KEYS:
+    if key in keys and (type(keys[key]) is not int or keys[key] < 1):
+      raise ValueError(
+        f'{where}: {key} is {keys[key]!r}; it must be an integer from 1.'
+      )
   try:
     return family, family.from_config_json(keys)
   except KeyError as error:
@@ -146,6 +158,11 @@ def family_and_model_config(
     ) from error
   except ValueError as error:
     raise ValueError(f'{where}: {error}') from error
+  except TypeError as error:
+    raise ValueError(
+      f'{where}: a value has a wrong type, such as null ({error}); this must be the config.json of '
+      'a complete model.'
+    ) from error
 
 
 def family_and_config_json(

@@ -1,5 +1,7 @@
 """Rotary embeddings in config.json: `rope_theta`, `rope_scaling`, newer `rope_parameters`."""
 
+import math
+
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface.field_conversion import FieldConversion
@@ -24,7 +26,7 @@ def read_rope(keys: Json) -> Fields:
     **(keys.get('rope_parameters') or {}),
   }
   return {
-    'rope_theta': float(parameters['rope_theta']),
+    'rope_theta': _read_theta(parameters),
     'rope_scaling': _read_scaling(parameters),
   }
 
@@ -55,9 +57,9 @@ def read_rope_by_layer_kind(keys: Json) -> Fields:
       'supported there.'
     )
   return {
-    'rope_theta': float(global_parameters['rope_theta']),
+    'rope_theta': _read_theta(global_parameters),
     'rope_scaling': _read_scaling(global_parameters),
-    'local_rope_theta': float(local_parameters['rope_theta']),
+    'local_rope_theta': _read_theta(local_parameters),
   }
 
 
@@ -69,6 +71,16 @@ def write_rope_by_layer_kind(
   if local_theta is None:
     local_theta = config.rope_theta
   return {**write_rope(config), 'rope_local_base_freq': local_theta}
+
+
+def _read_theta(parameters: Json) -> float:
+  theta = parameters['rope_theta']
+  is_number = isinstance(theta, (int, float)) and not isinstance(theta, bool)
+  if not is_number or not 0 < theta < math.inf:
+    raise ValueError(
+      f'rope_theta is {theta!r}; it must be a number over 0. Leave it out for the default.'
+    )
+  return float(theta)
 
 
 def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
