@@ -8,6 +8,7 @@ the time of the first run, which writes the Arrow file, and the examples per sec
 """
 
 import argparse
+import multiprocessing
 import pathlib
 import tempfile
 import time
@@ -77,7 +78,12 @@ def main() -> None:
 def measure(folder: pathlib.Path, num_rows: int, num_characters: int) -> None:
   """Prints the measurements."""
   path = folder / 'rows.parquet'
-  write_parquet(path, num_rows, num_characters)
+  # In another process, whose memory does not count.
+  writer = multiprocessing.get_context('spawn').Process(
+    target=write_parquet, args=(path, num_rows, num_characters)
+  )
+  writer.start()
+  writer.join()
   source = problem_sources.JsonlProblems(
     str(path),
     mapping=published_sets.published_mapping('open_math_reasoning'),

@@ -260,7 +260,7 @@ def _read_text(
   if name is None:
     return None
   value = field_paths.read_value(record, name)
-  if field_paths.is_list_path(name) and isinstance(value, list):
+  if isinstance(value, list) and field_paths.is_list_path(name):
     value = '\n'.join(map(str, value))
   if value is None or isinstance(value, str):
     return value
@@ -274,7 +274,7 @@ def _read_scalar(
   if name is None:
     return None
   value = field_paths.read_value(record, name)
-  if field_paths.is_list_path(name) and isinstance(value, list):
+  if isinstance(value, list) and field_paths.is_list_path(name):
     texts = list(map(field_paths.to_text, value))
     if None not in texts:
       return ', '.join(map(str, texts))

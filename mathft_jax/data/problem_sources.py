@@ -121,8 +121,10 @@ class JsonlProblems:
     for file, name in zip(files, _short_names(files)):
       located = record_files.read_file(file, self.mapping.columns())
       for where, problem in records.problems(located, name, default_split):
-        is_validation = problem.split == 'train' and (
-          hash_to_unit_interval(problem.id) < self.validation_fraction
+        is_validation = (
+          problem.split == 'train'
+          and self.validation_fraction > 0
+          and hash_to_unit_interval(problem.id) < self.validation_fraction
         )
         if is_validation:
           problem = dataclasses.replace(problem, split='validation')

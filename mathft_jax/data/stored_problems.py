@@ -8,7 +8,6 @@ columns, readable by pyarrow and `datasets`. A json file beside it marks it as c
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-import dataclasses
 import hashlib
 import json
 import logging
@@ -145,8 +144,7 @@ def _write(problems: Iterable[Problem], path: epath.Path) -> tuple[str, int]:
   with pyarrow.OSFile(str(partial), 'wb') as sink:
     with pyarrow.ipc.new_file(sink, schema) as writer:
       for rows in _batches(problems):
-        for row in rows:
-          hashed.update(repr(row).encode())
+        hashed.update(repr(rows).encode())
         writer.write(pyarrow.RecordBatch.from_pylist(rows, schema))
         count += len(rows)
   partial.replace(path)
@@ -156,7 +154,7 @@ def _write(problems: Iterable[Problem], path: epath.Path) -> tuple[str, int]:
 def _batches(problems: Iterable[Problem]) -> Iterator[list[dict[str, Any]]]:
   rows = []
   for problem in problems:
-    row = dataclasses.asdict(problem)
+    row = dict(vars(problem))
     row['rank'] = digests.hash_to_unit_interval(problem.id)
     rows.append(row)
     if len(rows) == _ROWS_PER_BATCH:
