@@ -46,7 +46,7 @@ def make_run(workdir='/tmp', data=None, source=SOURCE, **changes):
     step_config=make_step_config(),
     data=data,
     group_size=source.group_size,
-    examples=inputs.examples,
+    examples=inputs.checked_examples,
     batch=next(inputs.train_batches(seed=0, start_step=0)),
   )
   return dataclasses.replace(run, **changes)
