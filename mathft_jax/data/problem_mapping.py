@@ -158,6 +158,8 @@ class MappedRecords:
 
   def check_names(self, path: str) -> None:
     """Raises ValueError if no record has a name that was chosen, or the filters left out all."""
+    if not self.counts['read']:
+      return
     for field, name in self._unseen.items():
       raise ValueError(
         f'{path}: no record has {name!r} ({field}); the records have the fields {self._fields}.'

@@ -77,8 +77,11 @@ class JsonlProblems:
     completed = (
       self._complete(problem, counts) for problem in self._read(files, split)
     )
+    same_content = dataclasses.replace(self, stream_dir=None, limit=None)
     stored = stored_problems.store_problems(
-      completed, self.stream_dir, [*map(str, files), split, repr(self)]
+      completed,
+      self.stream_dir,
+      [*map(str, files), split, repr(same_content)],
     )
     self._check_found(len(stored), split)
     counts.log(f'{self.path}, split {split}')

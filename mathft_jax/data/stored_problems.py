@@ -7,7 +7,7 @@ The file is written once, in batches, and found again by later runs. It is an Ar
 columns, readable by pyarrow and `datasets`. A json file beside it marks it as complete.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import hashlib
 import json
 import logging
@@ -22,7 +22,9 @@ from mathft_jax.data.schema import Problem
 from mathft_jax.storage import atomic_files, digests
 
 _COLUMNS = ('id', 'question', 'solution', 'answer', 'subject', 'level', 'split')
-_ROWS_PER_BATCH = 256
+_ROWS_PER_BATCH = (
+  1_024  # of each record batch but the last; a row is found by it
+)
 
 
 class StoredProblems(Sequence[Problem]):
@@ -39,13 +41,16 @@ class StoredProblems(Sequence[Problem]):
     self.path = path
     self.digest = digest
     pyarrow = require_pyarrow(path)
-    self._table = pyarrow.ipc.open_file(
-      pyarrow.memory_map(str(path))
-    ).read_all()
+    self._file = pyarrow.ipc.open_file(pyarrow.memory_map(str(path)))
+    num_batches = self._file.num_record_batches
+    self._num_stored = 0
+    if num_batches:
+      last = self._file.get_batch(num_batches - 1)
+      self._num_stored = (num_batches - 1) * _ROWS_PER_BATCH + last.num_rows
     self._rows = rows
 
   def __len__(self) -> int:
-    return self._table.num_rows if self._rows is None else len(self._rows)
+    return self._num_stored if self._rows is None else len(self._rows)
 
   @overload
   def __getitem__(self, index: int) -> Problem: ...
@@ -59,20 +64,33 @@ class StoredProblems(Sequence[Problem]):
     row = index % len(self)
     if self._rows is not None:
       row = int(self._rows[row])
+    batch = self._file.get_batch(row // _ROWS_PER_BATCH)
     values = {}
     for name in _COLUMNS:
-      values[name] = self._table.column(name)[row].as_py()
+      values[name] = batch.column(name)[row % _ROWS_PER_BATCH].as_py()
     return Problem(**values)
 
   def has_solution(self) -> np.ndarray:
     """Returns whether each problem has a solution; reads the lengths only."""
     from pyarrow import compute
 
-    lengths = compute.binary_length(  # pyright: ignore[reportAttributeAccessIssue]
-      self._table.column('solution')
-    )
-    is_solved = np.asarray(lengths) > 0
-    return is_solved if self._rows is None else is_solved[self._rows]
+    def is_solved(batch: Any) -> np.ndarray:
+      lengths = compute.binary_length(  # pyright: ignore[reportAttributeAccessIssue]
+        batch.column('solution')
+      )
+      return np.asarray(lengths) > 0
+
+    return self._of_each(is_solved, bool)
+
+  def _of_each(
+    self, function: Callable[[Any], np.ndarray], dtype: type
+  ) -> np.ndarray:
+    """Returns a value of each problem; `function` gives those of a record batch."""
+    values = [np.empty(0, dtype)]
+    for index in range(self._file.num_record_batches):
+      values.append(function(self._file.get_batch(index)))
+    found = np.concatenate(values)
+    return found if self._rows is None else found[self._rows]
 
   def select(self, indices: np.ndarray) -> 'StoredProblems':
     """Returns the problems at these indices, without reading them."""
@@ -84,9 +102,11 @@ class StoredProblems(Sequence[Problem]):
     """Returns at most `limit` problems in their order, chosen by a hash of the id."""
     if limit >= len(self):
       return self
-    ranks = np.asarray(self._table.column('rank'))
-    if self._rows is not None:
-      ranks = ranks[self._rows]
+
+    def ranks_of(batch: Any) -> np.ndarray:
+      return np.asarray(batch.column('rank'))
+
+    ranks = self._of_each(ranks_of, float)
     chosen = np.argsort(ranks, kind='stable')[:limit]
     return self.select(np.sort(chosen))
 

@@ -249,6 +249,21 @@ def test_a_file_without_solutions_is_refused(tmp_path):
     )
 
 
+def test_nan_of_a_parquet_file_is_refused(tmp_path):
+  pyarrow = pytest.importorskip('pyarrow')
+  from pyarrow import parquet
+
+  rows = [{'problem_id': 'p', 'text': 't', 'log_prob': float('nan')}]
+  path = tmp_path / 'c.parquet'
+  parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  with pytest.raises(ValueError, match='c.parquet:1: .*"log_prob" is nan'):
+    candidate_mapping.read_mapped_candidates(
+      path,
+      candidate_formats.format_mapping('lines'),
+      candidate_mapping.ProblemLookup([PROBLEM]),
+    )
+
+
 def test_ids_may_end_before_a_mark(tmp_path):
   rows = [{'id': f'p#{n}', 'text': str(n)} for n in range(2)]
   [found] = candidate_mapping.read_mapped_candidates(

@@ -298,6 +298,22 @@ def test_rows_of_csv_with_other_cells_are_refused(tmp_path):
       read(path)
 
 
+@pytest.mark.parametrize(
+  'text, words',
+  [
+    ('[{"q": "x"}, {"q": "\\ud800"}]', 'p.json:2: .*half of a surrogate pair'),
+    ('[{"q": NaN}]', 'NaN is no json number'),
+    ('[1]', 'p.json:1: 1 .*wanted a JSON array of objects'),
+    ('[]', 'no problem of split'),
+  ],
+)
+def test_wrong_json_arrays_are_refused(tmp_path, text, words):
+  path = tmp_path / 'p.json'
+  path.write_text(text)
+  with pytest.raises(ValueError, match=words):
+    read(path)
+
+
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
   path = tmp_path / 'p.parquet'
   path.write_bytes(b'PAR1')

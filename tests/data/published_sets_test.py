@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mathft_jax.data import problem_sources, published_sets
+from mathft_jax.data import problem_sources, published_sets, record_files
 from mathft_jax.grading import references
 
 USER = {'role': 'user', 'content': '1 + 1?'}
@@ -251,7 +251,7 @@ def test_published_math500_and_gsm8k_are_read_whole(shared_data):
     assert all(map(references.find_reference, problems))
 
 
-def test_published_json_and_csv_files_are_read_whole(shared_data):
+def test_published_json_files_are_read_whole(shared_data):
   folder = shared_data / 'benchmarks'
   svamp = problem_sources.JsonlProblems(
     str(folder / 'svamp_original.json.gz'),
@@ -260,6 +260,15 @@ def test_published_json_and_csv_files_are_read_whole(shared_data):
   assert len(svamp) == 1000
   assert svamp[0].question.startswith('Each pack of dvds costs 76 dollars.')
   assert svamp[0].answer == '51'
+
+
+def test_published_csv_files_are_read_whole(shared_data):
+  """Their questions have `number0` for numbers, so they are no problems yet."""
+  for name, count in (('asdiv_a', 979), ('mawps', 1537)):
+    path = shared_data / 'benchmarks' / f'{name}_fold0_train.csv.gz'
+    records = [record for _, record in record_files.read_records(path)]
+    assert len(records) == count
+    assert all(each['Question'] and each['Answer'] for each in records)
 
 
 def test_a_missing_benchmark_file_is_named(tmp_path):
