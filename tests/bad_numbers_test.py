@@ -273,10 +273,6 @@ WITHOUT_LIMITS = {
   'MATH_DEMONSTRATIONS': 'ids',
   'PRM800K_DEMONSTRATIONS': 'ids',
   'SYSTEM_TURN': 'a text',
-  'BENCHMARKS': 'names',
-  'CANDIDATE_FORMAT': 'a name',
-  'LOOKUP_PROBLEMS': 'a source of problems',
-  'STREAM_DIR': 'a path',
 }
 
 
