@@ -94,30 +94,32 @@ watch() {
   done
 }
 
-# Sends TERM to the groups of all processes, and KILL to those that still run after
-# $seconds_to_end: 10, or 130 after a signal to this script, because a training saves a checkpoint
-# within 120 s. More signals change nothing.
+# Sends $signals to the groups of all processes: the next one if a process still runs after
+# $seconds_to_end (10, or 130 after TERM to this script, because a training saves a checkpoint within
+# 120 s), or what it has started 1 s after its end. More signals to this script change nothing.
 end_all() {
-  local signal group groups
+  local signal group groups rest
   trap '' TERM INT HUP
   # A signal may come between the start of a process and its entry in `pids`.
   groups=" ${started[*]-} $(jobs -p | tr '\n' ' ')"
-  for signal in TERM KILL; do
+  for signal in $signals; do
     for group in $groups; do
       kill -s "$signal" -- "-$group" 2>/dev/null || true
     done
-    for ((second = 0; second < 10 * seconds_to_end; second++)); do
-      any_alive "$groups" || return 0
+    rest=10
+    for ((tenths = 0; tenths < 10 * seconds_to_end && rest > 0; tenths++)); do
+      any_alive - "$groups" || return 0
+      any_alive '' "$groups" || rest=$((rest - 1))
       sleep 0.1
     done
   done
 }
 
-# Whether a process of one of these groups runs.
+# Whether one of these processes runs; with $1 = '-', whether one of their groups has a process.
 any_alive() {
   local group
-  for group in $1; do
-    ! kill -0 -- "-$group" 2>/dev/null || return 0
+  for group in $2; do
+    ! kill -0 -- "$1$group" 2>/dev/null || return 0
   done
   return 1
 }
@@ -134,9 +136,9 @@ if [[ -n $dry_run ]]; then
   done
   exit 0
 fi
-seconds_to_end=10
+seconds_to_end=10 signals='TERM KILL'
 trap end_all EXIT
-trap 'seconds_to_end=130; exit 130' INT
+trap "signals='INT TERM KILL'; exit 130" INT
 trap 'seconds_to_end=130; exit 129' HUP
 trap 'seconds_to_end=130; exit 75' TERM # 75: run the same command again
 start_all

@@ -136,7 +136,7 @@ def test_after_a_signal_no_process_is_left(script, number, status):
   # Each process has a child that does not know of the signal, and says a last line.
   bench = script(
     'sleep 60 & echo $! >child.$index\n'
-    'trap "sleep 0.3; echo saved $index; exit 75" TERM\n'
+    'trap "sleep 0.3; echo saved $index; exit 75" TERM INT\n'
     'echo $$ >parent.$index\nwhile true; do sleep 0.05; done'
   )
   files = [
