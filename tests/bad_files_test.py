@@ -304,6 +304,26 @@ def test_bad_values_of_convert_are_refused(flag, words, tmp_path, capsys):
   assert words in text.splitlines()[-1]
 
 
+def test_bad_gin_files_are_refused(tmp_path, capsys):
+  bad = []
+  for name, content, words in bad_files.BAD_GIN_FILES:
+    path = tmp_path / name
+    path.write_bytes(content.replace(b'THIS', str(path).encode()))
+    status, text = _run(
+      capsys, evaluate.evaluate, [f'--gin_file={path}', '--dry_run']
+    )
+    first = text.splitlines()[0]
+    is_good = (
+      status == 2
+      and first.startswith(f'evaluate.evaluate: {path}')
+      and words in first
+      and 'Traceback' not in text
+    )
+    if not is_good:
+      bad.append((name, status, text[-300:]))
+  assert not bad
+
+
 def test_bad_reports_are_refused_by_a_sweep(tmp_path, capsys):
   questions = tmp_path / 'margin'
   questions.mkdir()

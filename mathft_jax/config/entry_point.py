@@ -255,7 +255,7 @@ def _read_gin_files(
   reader = gin_files.GinReader(command_line.search_paths)
   for name in command_line.gin_files:
     path = gin_files.find_gin_file(name, command_line.search_paths)
-    reader.read(gin_files.GinSource(str(path), path.read_text()))
+    reader.read(gin_files.read_gin_file(path))
 
   module = program.__module__
   own_import = config_parser.ImportStatement(
@@ -324,7 +324,7 @@ def _parse_with_gin(
   try:
     for name in command_line.gin_files:
       path = gin_files.find_gin_file(name, command_line.search_paths)
-      gin.parse_config(path.read_text())
+      gin.parse_config(gin_files.read_gin_file(path).text)
     gin.parse_config(bindings.text)
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error

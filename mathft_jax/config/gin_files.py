@@ -1,7 +1,7 @@
 """Finds and checks gin files and gin flags before gin parses them.
 
   reader = GinReader(search_paths)
-  reader.read(GinSource(str(path), path.read_text()))
+  reader.read(read_gin_file(path))
 
 Gin reports unknown names without a location, and it accepts a file that resets what an earlier file
 has set. This module checks both and reports file and line.
@@ -110,6 +110,21 @@ def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
   )
 
 
+def read_gin_file(path: epath.Path) -> GinSource:
+  """Returns the text of a gin file; ConfigError if it is no UTF-8 text."""
+  try:
+    text = path.read_bytes().decode('utf-8')
+  except UnicodeDecodeError as error:
+    raise ConfigError(
+      f'{path}: byte {error.start} is not UTF-8; wanted a gin file, which is UTF-8 text.'
+    ) from error
+  if text.startswith('\ufeff'):
+    raise ConfigError(
+      f'{path} starts with a byte order mark; save it as UTF-8 without one.'
+    )
+  return GinSource(str(path), text.replace('\r\n', '\n'))
+
+
 def _find_remote_file(name: str) -> epath.Path:
   try:
     local_and_remote_paths.check_remote_clients(name)
@@ -141,6 +156,7 @@ class GinReader:
 
   def __init__(self, search_paths: Sequence[str]):
     self._search_paths = search_paths
+    self._including: list[str] = []  # sources that are being read
     self.assignments: list[MacroAssignment] = []
     self.macros_used: dict[str, str] = {}
     self.imports: list[config_parser.ImportStatement] = []
@@ -157,18 +173,25 @@ class GinReader:
     """
     modules: Modules = {}
     top = top or source.name
+    self._including.append(source.name)
     for statement in self._parse(source):
       where = _location(source, statement.location)
       match statement:
         case config_parser.ImportStatement():
           self._import(statement, modules, where)
         case config_parser.IncludeStatement():
-          path = find_gin_file(statement.filename, self._search_paths)
-          self.read(GinSource(str(path), path.read_text()), top)
+          try:
+            path = find_gin_file(statement.filename, self._search_paths)
+          except ConfigError as error:
+            raise ConfigError(f'{where}: {error}') from error
+          if str(path) in self._including:
+            raise ConfigError(f'{where}: {path} includes itself.')
+          self.read(read_gin_file(path), top)
         case config_parser.BlockDeclaration():
           resolve_selector(statement.selector, modules, where)
         case _:
           self._bind(statement, modules, where, top)
+    self._including.pop()
 
   def _parse(self, source: GinSource) -> Iterator[Any]:
     try:
@@ -179,6 +202,10 @@ class GinReader:
       location = config_parser.Location(None, error.lineno or 0, None, '')
       raise ConfigError(
         f'{_location(source, location)}: {error.msg}'
+      ) from error
+    except RecursionError as error:
+      raise ConfigError(
+        f'{source.name}: a value is nested too deeply.'
       ) from error
     except tokenize.TokenError as error:
       line = error.args[1][0] - 1

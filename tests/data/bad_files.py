@@ -91,6 +91,22 @@ PROBLEM_FILE_RECORDS = [
 ]
 
 
+# (name, content with THIS for its path, words of the error)
+BAD_GIN_FILES = [
+  ('latin.gin', b'A = "\xfc"\n', 'byte 5 is not UTF-8'),
+  ('zipped.gin', gzip.compress(b'A = 1\n'), 'not UTF-8'),
+  ('utf16.gin', 'A = 1'.encode('utf-16'), 'not UTF-8'),
+  ('bom.gin', b'\xef\xbb\xbfA = 1\n', 'byte order mark'),
+  ('binary.gin', b'\x00\x01', ':1: '),
+  ('cut.gin', b'A = 1\nB = (1,\n', ':2: '),
+  ('syntax.gin', b'A = 1\nB = = 2\n', ':2: '),
+  ('deep.gin', b'A = ' + b'(' * 5000 + b')' * 5000, 'nested too deeply'),
+  ('loop.gin', b"A = 1\ninclude 'THIS'\n", 'includes itself'),
+  ('include.gin', b"A = 1\ninclude 'none.gin'\n", ":2: No gin file 'none.gin'"),
+  ('import.gin', b'import nothing.here\n', ':1: import nothing.here'),
+  ('name.gin', b'A = 1\nnothing.here = 3\n', ':2: '),
+  ('number.gin', b'TOP_CLUSTERS = 0\n', ':1: TOP_CLUSTERS is 0'),
+]
 REPORT = {
   'schema': 'mathft_jax.report',
   'files': {

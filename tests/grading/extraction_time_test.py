@@ -28,6 +28,9 @@ KNOWN = {
   'headings without an answer': ('', '# Answer\n', ''),
   'spaces after ####': ('####', ' ', '\n\n'),
   'joined boxes': ('', '\\boxed{1},' + ' ' * 150, ''),
+  'box commands': ('\\boxed', '\\boxed', '}'),
+  'boxes without content': ('', '\\boxed{}', ''),
+  'a long box without content': ('\\boxed{', '\\ldots ', '}'),
   'joints in a statement': ('', 'answer: $1$ ' + ', $b$' * 300 + '? ', ''),
 }
 
