@@ -21,7 +21,7 @@ import dataclasses
 import numpy as np
 import seqio
 
-from mathft_jax.data import schema, seqio_tasks
+from mathft_jax.data import schema, seqio_sources, seqio_tasks
 from mathft_jax.grading import candidate_grading
 
 
@@ -131,11 +131,7 @@ def registered_task(
     ValueError: there is no such task.
   """
   register_all_tasks(config)
-  known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
-  if name not in known:
-    raise ValueError(
-      f'There is no task or mixture {name!r}. Registered are: {", ".join(sorted(known))}.'
-    )
+  seqio_sources.find_mixture_or_task(name)
   return name
 
 

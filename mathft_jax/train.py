@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import dataclasses
 import itertools
 
+from absl import logging
 from etils import epath
 
 from mathft_jax import checkpoints
@@ -64,8 +65,8 @@ def train(
     model: sizes of the model.
     data: how examples become batches.
     optimization: loss, optimizer, gradient accumulation, LoRA.
-    train_steps: last step; steps of an interrupted run count.
-    seed: of random parameters and of the order of examples.
+    train_steps: last step; steps of an interrupted run count, those of `init_from` do not.
+    seed: of random parameters, of the order of examples and of dropout.
     loop: periods of logging, evaluation and saving.
     checkpointing: which checkpoints are kept and which one is returned.
     partitioner: device mesh and sharding rules.
@@ -77,7 +78,12 @@ def train(
   """
   all_checks.check_mode(self_checks)
   settings = run_settings.make_run_settings(
-    workdir, init_from, data, optimization, seed
+    workdir,
+    init_from,
+    data,
+    optimization,
+    seed,
+    dropout_rate=model.dropout_rate,
   )
   with (
     locked_folders.hold(workdir, 'train'),
@@ -87,7 +93,9 @@ def train(
       _run_to_last_step(
         workdir,
         manager,
-        optimization.step_config(model, partitioner.mesh(), partitioner.rules),
+        optimization.step_config(
+          model, partitioner.mesh(), partitioner.rules, seed=seed
+        ),
         optimization.optimizer,
         examples,
         data,
@@ -199,6 +207,13 @@ def _run_to_last_step(
   eval_batches = _eval_batches(inputs, loop)
 
   state, start_step = source.create()
+  logging.info(
+    'Steps %d to %d. TRAIN_STEPS (%d) counts the steps of this run, not those of its initial '
+    'checkpoint.',
+    start_step + 1,
+    train_steps,
+    train_steps,
+  )
   batches = inputs.train_batches(seed=seed, start_step=start_step)
   run = CheckedRun(
     workdir,

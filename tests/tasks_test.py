@@ -1,5 +1,6 @@
 """Tasks for t5x and seqio: prepared data, registration from gin files, accuracy by the grader."""
 
+import dataclasses
 import json
 
 import gin
@@ -139,6 +140,26 @@ def test_a_gin_file_registers_tasks_and_names_one():
 def test_a_name_that_is_not_registered_is_an_error():
   with pytest.raises(ValueError, match='no task or mixture .*math_ssft'):
     tasks.registered_task('math_sft')
+
+
+def test_examples_of_a_task_that_a_named_module_registers(
+  prepared, tmp_path, monkeypatch
+):
+  (tmp_path / 'my_tasks.py').write_text(
+    'from mathft_jax.data import problem_sources, seqio_tasks\n'
+    f'problems = problem_sources.JsonlProblems({str(tmp_path / "a.jsonl")!r})\n'
+    "seqio_tasks.add_jsonl_task('mine_ssft', problems)\n"
+  )
+  (tmp_path / 'a.jsonl').write_text('{"problem": "1+1?", "solution": "2"}\n')
+  monkeypatch.syspath_prepend(str(tmp_path))
+  source = seqio_tasks.TaskExamples(
+    mixture_or_task_name='mine_ssft', module='my_tasks'
+  )
+  assert len(source('train')) == 1
+  with pytest.raises(ValueError, match='MIXTURE_OR_TASK_MODULE is .my_taks'):
+    dataclasses.replace(source, module='my_taks')('train')
+  with pytest.raises(ValueError, match='MIXTURE_OR_TASK_NAME.*math_ssft'):
+    dataclasses.replace(source, mixture_or_task_name='my_ssft')('train')
 
 
 def predicted_tokens(task):

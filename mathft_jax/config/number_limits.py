@@ -48,11 +48,13 @@ _INTEGERS: Mapping[str, int] = {
   'TOP_CANDIDATES': 1,
   'TOP_CLUSTERS': 1,
   'TRAIN_STEPS': 1,
+  'TRAIN_STEPS_RELATIVE': 1,
   'WARMUP_STEPS': 0,
 }
 _STAGE_SUFFIXES = {'_BATCH_SIZE': 1, '_STEPS': 1}
 # Macro -> (smallest, largest number, whether the smallest is excluded).
 _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
+  'DROPOUT_RATE': (0.0, 1.0, False),
   'GRADE_DEADLINE_S': (0.0, math.inf, True),
   'LABEL_SMOOTHING': (0.0, 1.0, False),
   'LEARNING_RATE': (0.0, math.inf, True),
@@ -176,11 +178,14 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _check_pairs(values: Mapping[str, object]) -> None:
-  steps, warmup = values.get('TRAIN_STEPS'), values.get('WARMUP_STEPS')
+  name = 'TRAIN_STEPS'
+  if type(values.get('TRAIN_STEPS_RELATIVE')) is int:
+    name = 'TRAIN_STEPS_RELATIVE'
+  steps, warmup = values.get(name), values.get('WARMUP_STEPS')
   if type(steps) is int and type(warmup) is int and warmup > steps:
     raise ConfigError(
-      f'WARMUP_STEPS is {warmup} and TRAIN_STEPS is {steps}; the warm-up must end within the '
-      'training.'
+      f'WARMUP_STEPS is {warmup} and {name} is {steps}; the warm-up must end within the training. '
+      f'Set WARMUP_STEPS to at most {steps}, for example --gin.WARMUP_STEPS={steps // 10}.'
     )
   parts = values.get('NUM_MICROBATCHES')
   for name, size in values.items():

@@ -30,7 +30,7 @@ If some example is a `VerdictExample` (its row is the evaluator prompt and the l
   label_word_mask        bool    [W, M]     the same in every batch, no batch axis
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import itertools
 import logging
@@ -90,8 +90,9 @@ def train_batches(
   seed: int,
   start_step: int = 0,
   pack: bool = False,
+  shuffle: bool = True,
 ) -> Iterator[Batch]:
-  """Returns endless shuffled batches from `start_step` on.
+  """Returns endless batches from `start_step` on.
 
   Args:
     examples: a finite list.
@@ -99,6 +100,7 @@ def train_batches(
     seed: seed of the order. Every epoch is another permutation of all groups.
     start_step: step of the first batch returned.
     pack: put several whole examples into a row, isolated by segment ids.
+    shuffle: False keeps the order of the examples in every epoch.
 
   Raises:
     ValueError: the layout does not fit the examples, or no example has anything to learn.
@@ -110,7 +112,13 @@ def train_batches(
       'pack=True with pairs, verdict or contrast examples; these need one example per row. '
       'Bind pack=False.'
     )
-  return _shuffled_batches(segments, layout, kinds, seed, start_step, pack)
+
+  def epoch_rows(epoch: int) -> list[Row]:
+    order_seed = [seed, epoch] if shuffle else None
+    return _epoch_rows(segments, layout, order_seed, pack)
+
+  num_rows = None if pack else len(segments)
+  return _endless_batches(epoch_rows, num_rows, layout, kinds, start_step)
 
 
 def eval_batches(
@@ -191,24 +199,31 @@ def _log_kept(
   )
 
 
-def _shuffled_batches(
-  segments: list[Segment],
+def _endless_batches(
+  epoch_rows: Callable[[int], list[Row]],
+  num_rows: int | None,
   layout: BatchLayout,
   kinds: frozenset[type],
-  seed: int,
   start_step: int,
-  pack: bool,
 ) -> Iterator[Batch]:
-  """Yields batches of epoch 0, epoch 1, ...; a batch may span two epochs."""
+  """Yields batches of epoch 0, epoch 1, ...; a batch may span two epochs.
+
+  Args:
+    epoch_rows: the rows of an epoch in their order.
+    num_rows: rows of each epoch if all have the same number, else None.
+    layout: shape of the batches.
+    kinds: of the examples.
+    start_step: step of the first batch.
+  """
   rows_to_skip = start_step * layout.batch_size
   first_epoch = 0
-  if not pack:  # every epoch has the same number of rows
-    first_epoch, rows_to_skip = divmod(rows_to_skip, len(segments))
+  if num_rows is not None:
+    first_epoch, rows_to_skip = divmod(rows_to_skip, num_rows)
 
   step = start_step
   pending = []
   for epoch in itertools.count(first_epoch):
-    rows = _epoch_rows(segments, layout, seed, epoch, pack)
+    rows = epoch_rows(epoch)
     if rows_to_skip >= len(rows):
       rows_to_skip -= len(rows)
       continue
@@ -229,23 +244,31 @@ def _shuffled_batches(
 def _epoch_rows(
   segments: list[Segment],
   layout: BatchLayout,
-  seed: int,
-  epoch: int,
+  order_seed: list[int] | None,
   pack: bool,
 ) -> list[Row]:
-  """Returns the rows of one epoch in their order, a function of (seed, epoch)."""
-  rng = np.random.default_rng([seed, epoch])
-  groups = rng.permutation(len(segments) // layout.group_size)
-  members = groups[:, None] * layout.group_size + np.arange(layout.group_size)
-  shuffled = [segments[index] for index in members.reshape(-1)]
-  if not pack:
-    return [(segment,) for segment in shuffled]
+  """Returns the rows of one epoch in their order.
 
-  lengths = [segment.length for segment in shuffled]
+  Args:
+    segments: of all examples.
+    layout: shape of the batches.
+    order_seed: (seed, epoch); None keeps the order of the examples.
+    pack: put several segments into a row.
+  """
+  rng = None if order_seed is None else np.random.default_rng(order_seed)
+  num_groups = len(segments) // layout.group_size
+  groups = np.arange(num_groups) if rng is None else rng.permutation(num_groups)
+  members = groups[:, None] * layout.group_size + np.arange(layout.group_size)
+  ordered = [segments[index] for index in members.reshape(-1)]
+  if not pack:
+    return [(segment,) for segment in ordered]
+
+  lengths = [segment.length for segment in ordered]
   packed = first_fit_packing.pack_first_fit(lengths, layout.max_length)
+  order = range(len(packed)) if rng is None else rng.permutation(len(packed))
   rows = []
-  for row in rng.permutation(len(packed)):
-    rows.append(tuple(shuffled[index] for index in packed[row]))
+  for row in order:
+    rows.append(tuple(ordered[index] for index in packed[row]))
   return rows
 
 

@@ -1,10 +1,11 @@
-"""Data sources of the seqio tasks: prepared TFDS data sets, and elements made in Python.
+"""Data sources of seqio tasks: prepared TFDS data sets, elements made in Python; tasks by name.
 
 source = PreparedTfdsSource('math', TfdsConfig(tfds_data_dir='tfds'))
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import importlib
 
 import numpy as np
 import seqio
@@ -102,3 +103,25 @@ def make_function_source(
     )
 
   return seqio.FunctionDataSource(dataset, splits=SPLITS)
+
+
+def import_task_module(module: str) -> None:
+  """Imports a module that registers tasks; ValueError if there is no such module."""
+  try:
+    importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise ValueError(
+      f'MIXTURE_OR_TASK_MODULE is {module!r}: {error}. Name a module that Python can import; the '
+      'current folder is on its path.'
+    ) from error
+
+
+def find_mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
+  """Returns a registered task or mixture; ValueError with all names if there is none."""
+  known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+  if name not in known:
+    raise ValueError(
+      f'There is no task or mixture {name!r} (MIXTURE_OR_TASK_NAME). Registered are: '
+      f'{", ".join(sorted(known))}. Set MIXTURE_OR_TASK_MODULE to the module that registers yours.'
+    )
+  return seqio.get_mixture_or_task(name)

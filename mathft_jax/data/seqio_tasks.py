@@ -255,12 +255,14 @@ class TaskExamples(TaskConfig):
 
   Attributes:
     mixture_or_task_name: argument of `seqio.get_mixture_or_task`.
+    module: name of the module that registers it; None: it is registered already.
     limit: maximum number of elements of each task, the first ones; None means all.
     use_cached: read what `seqio_cache_tasks` has written into `cache_dirs`.
     cache_dirs: folders of cached tasks.
   """
 
   mixture_or_task_name: str
+  module: str | None = None
   limit: int | None = None
   use_cached: bool = False
   cache_dirs: tuple[str, ...] = ()
@@ -297,7 +299,9 @@ class TaskExamples(TaskConfig):
     fields = dataclasses.fields(TaskConfig)
     values = {field.name: getattr(self, field.name) for field in fields}
     register_all_tasks(TaskConfig(**values))
-    return seqio.get_mixture_or_task(self.mixture_or_task_name)
+    if self.module:
+      seqio_sources.import_task_module(self.module)
+    return seqio_sources.find_mixture_or_task(self.mixture_or_task_name)
 
   def _tasks(
     self, mixture_or_task: seqio.Task | seqio.Mixture

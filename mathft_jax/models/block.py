@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import config as config_lib
+from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm
@@ -70,12 +71,18 @@ class Block(nnx.Module):
     x_BTD: jax.Array,
     inputs: attention_lib.AttentionInputs,
     cache: kv_cache.LayerCache | None = None,
+    *,
+    layer: int | jax.Array = 0,
+    dropout: dropout_lib.Dropout | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
     """Returns the output [B, T, D] and the cache with the new tokens appended."""
     normed_BTD = self.attention_norm(x_BTD)
     attended_BTD, cache = self.attention(normed_BTD, inputs, cache)
     if self.config.post_norms:
       attended_BTD = self.post_attention_norm(attended_BTD)
+    if dropout is not None:
+      place = dropout_lib.attention_place(layer)
+      attended_BTD = dropout(attended_BTD, place)
 
     if not self.config.parallel_block:
       x_BTD += attended_BTD
@@ -84,6 +91,8 @@ class Block(nnx.Module):
     mlp_BTD = self.mlp(normed_BTD)
     if self.config.post_norms:
       mlp_BTD = self.post_mlp_norm(mlp_BTD)
+    if dropout is not None:
+      mlp_BTD = dropout(mlp_BTD, dropout_lib.mlp_place(layer))
 
     if self.config.parallel_block:
       x_BTD += attended_BTD

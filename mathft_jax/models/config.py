@@ -19,7 +19,14 @@ LAYER_KINDS = ('global', 'local')
 ATTENTION_KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
 # Fields that say how the model is computed or stored. Checkpoints fit whatever their values are.
 NON_ARCHITECTURE_FIELDS = frozenset(
-  {'dtype', 'remat', 'scan_unroll', 'attention_kernel', 'vocab_multiple'}
+  {
+    'dtype',
+    'remat',
+    'scan_unroll',
+    'attention_kernel',
+    'vocab_multiple',
+    'dropout_rate',
+  }
 )
 
 
@@ -84,6 +91,8 @@ class TransformerConfig:
     attention_kernel: 'einsum'; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole
       sequences without soft cap; 'splash' (TPU, models/splash_attention.py), for whole sequences
       without branches and prompts in an empty cache. All other calls use 'einsum'.
+    dropout_rate: in training, fraction of the embeddings and of the outputs of attention and MLP
+      that is set to 0.
   """
 
   vocab_size: int
@@ -118,6 +127,7 @@ class TransformerConfig:
   remat: str = 'none'
   scan_unroll: int = 1
   attention_kernel: str = 'einsum'
+  dropout_rate: float = 0.0
 
   def __post_init__(self):
     object.__setattr__(self, 'attention_pattern', tuple(self.attention_pattern))
@@ -125,6 +135,10 @@ class TransformerConfig:
     _check_choice('norm', self.norm, NORMS)
     _check_choice('remat', self.remat, REMAT_MODES)
     _check_choice('attention_kernel', self.attention_kernel, ATTENTION_KERNELS)
+    if not 0 <= self.dropout_rate < 1:
+      raise ValueError(
+        f'dropout_rate (DROPOUT_RATE) is {self.dropout_rate}; it must be at least 0 and under 1.'
+      )
     self._check_heads()
     self._check_pattern()
 

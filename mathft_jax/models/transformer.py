@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import block as block_lib
+from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import splash_attention
 from mathft_jax.models.config import (
@@ -29,8 +30,14 @@ from mathft_jax.models.norm import Norm
 
 Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
-ApplyBlock = Callable[
-  [block_lib.Block, str, jax.Array, cache_lib.LayerCache | None],
+ApplyBlock = Callable[  # (block, kind, activations, cache, index of the layer)
+  [
+    block_lib.Block,
+    str,
+    jax.Array,
+    cache_lib.LayerCache | None,
+    int | jax.Array,
+  ],
   tuple[jax.Array, cache_lib.LayerCache | None],
 ]
 ACTIVATION_AXES = 'batch', 'length', None
@@ -129,6 +136,7 @@ def hidden_states(
   cache: cache_lib.KVCache | None = None,
   constrain: Constrain = lambda x, axes: x,
   kernel_sharding: splash_attention.KernelSharding | None = None,
+  dropout: dropout_lib.Dropout | None = None,
 ) -> tuple[jax.Array, cache_lib.KVCache | None]:
   """Returns the normalised final hidden states [B, T, D] and the updated cache.
 
@@ -144,6 +152,8 @@ def hidden_states(
     cache: of `kv_cache.allocate_cache` or `share_prefix`, with room for T more tokens.
     constrain: (array, logical axes) -> the array with a sharding constraint. Default: none.
     kernel_sharding: runs a kernel on each device's part of the arrays. None: a single device.
+    dropout: of the embeddings and of the outputs of attention and MLP, for training. None: no
+      dropout, whatever `config.dropout_rate` is.
 
   Raises:
     ValueError: the tokens do not fit in the cache, or branches are given with a suffix.
@@ -164,12 +174,17 @@ def hidden_states(
       kernel_sharding,
     )
 
-  def apply_block(block, kind, x_BTD, layer_cache):
-    x_BTD, layer_cache = block(x_BTD, inputs_by_kind[kind], layer_cache)
+  def apply_block(block, kind, x_BTD, layer_cache, layer):
+    x_BTD, layer_cache = block(
+      x_BTD, inputs_by_kind[kind], layer_cache, layer=layer, dropout=dropout
+    )
     return constrain(x_BTD, ACTIVATION_AXES), layer_cache
 
   model, blocks = _build_modules(config, params)
-  x_BTD = constrain(model.embed(tokens_BT), ACTIVATION_AXES)
+  x_BTD = model.embed(tokens_BT)
+  if dropout is not None:
+    x_BTD = dropout(x_BTD, place=0)
+  x_BTD = constrain(x_BTD, ACTIVATION_AXES)
   if isinstance(blocks, tuple):
     x_BTD, suffix = _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
   else:
@@ -223,7 +238,7 @@ def _apply_unstacked(
   suffixes = []
   for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
     layer_cache = None if cache is None else cache.layer(index)
-    x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache)
+    x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, index)
     if layer_cache is not None and layer_cache.suffix is not None:
       suffixes.append(layer_cache.suffix)
 
@@ -262,7 +277,7 @@ def _scan_layers(
       layer_cache = None
       if cache is not None:
         layer_cache = cache_lib.LayerCache(suffix, prefix, cache.length, layer)
-      x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache)
+      x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, layer)
       if layer_cache is not None:
         suffix = layer_cache.suffix
     return (x_BTD, suffix), None

@@ -25,6 +25,9 @@ MOVED_FILES = {
   'mathft_jax/data/dials_base.safetensors': 'mathft_jax/dials/base_weights.safetensors',
 }
 
+# Values of settings that older checkpoints do not have.
+DEFAULTS_OF_NEW_SETTINGS = {'shuffle': True, 'dropout_rate': 0.0}
+
 Json = None | bool | int | float | str | list['Json'] | dict[str, 'Json']
 
 
@@ -34,6 +37,8 @@ def make_run_settings(
   data: train_config.DataConfig,
   optimization: train_config.OptimizationConfig,
   seed: int,
+  *,
+  dropout_rate: float = 0.0,
 ) -> dict[str, object]:
   """Returns the settings that must not change when a run resumes; the learning rate may change.
 
@@ -46,6 +51,8 @@ def make_run_settings(
     'batch_size': data.batch_size,
     'max_length': data.sequence_length,
     'seed': seed,
+    'shuffle': data.shuffle,
+    'dropout_rate': dropout_rate,
     'lora': optimization.lora,
     'max_grad_norm': optimization.max_grad_norm,
     'optimizer': optimizers.without_learning_rate(optimization.optimizer),
@@ -82,6 +89,7 @@ def check_settings(
   """
   if saved.get('version') is None:
     saved = _upgrade_version_1(saved)
+  saved = {**DEFAULTS_OF_NEW_SETTINGS, **saved}
   different = [
     name
     for name, value in settings.items()

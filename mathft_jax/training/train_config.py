@@ -30,6 +30,7 @@ class DataConfig:
     batch_size: sequences in a global batch.
     max_length: tokens in a sequence. A mapping {'inputs': n, 'targets': m}, as in t5x, means n + m.
     pack: put several examples into one sequence.
+    shuffle: another order of the examples in each epoch; False: the order of the source.
     too_long: 'truncate' or 'skip' examples that do not fit.
     eval_examples: source of the 'validation' split; by default the source of the training examples.
   """
@@ -39,6 +40,7 @@ class DataConfig:
   batch_size: int
   max_length: int | Mapping[str, int]
   pack: bool = False
+  shuffle: bool = True
   too_long: str = 'truncate'
   eval_examples: examples.ExampleSource | None = None
 
@@ -75,8 +77,10 @@ class OptimizationConfig:
     model: transformer.TransformerConfig,
     mesh: Mesh | AbstractMesh,
     rules: partitioning.AxisRules,
+    *,
+    seed: int = 0,
   ) -> train_step.TrainStepConfig:
-    """Returns the configuration of the compiled train step."""
+    """Returns the configuration of the compiled train step; `seed` is that of dropout."""
     return train_step.TrainStepConfig(
       model=model,
       loss=self.loss,
@@ -86,6 +90,8 @@ class OptimizationConfig:
       num_microbatches=self.num_microbatches,
       max_grad_norm=self.max_grad_norm,
       lora=self.lora,
+      # equal configurations share a compilation
+      dropout_seed=seed if model.dropout_rate else 0,
     )
 
 

@@ -64,6 +64,7 @@ class TrainInputs:
       seed=seed,
       start_step=start_step,
       pack=self._data.pack,
+      shuffle=self._data.shuffle,
     )
 
   def eval_batches(self, num_batches: int | None) -> list[batching.Batch]:

@@ -20,12 +20,14 @@ import numpy as np
 import optax
 
 from mathft_jax.distributed import partitioning
+from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training.losses import Batch, Loss, Metrics, Weights
 from mathft_jax.training.optimizers import OptimizerConfig
 
 Params = transformer.Params | lora_lib.LoraParams
+DROPOUT_KEYS = 'dropout_keys'  # array of a batch that the train step adds
 PyTree = Any  # arrays, shapes or shardings in the structure of parameters or optimizer state
 
 
@@ -42,6 +44,7 @@ class TrainStepConfig:
     num_microbatches: gradient-accumulation steps; the gradient is that of the whole batch.
     max_grad_norm: global norm to which larger gradients are clipped; None: no clipping.
     lora: adapters that are trained instead of the parameters, which are then `lora.LoraParams`.
+    dropout_seed: with the step, decides which values dropout sets to 0.
   """
 
   model: transformer.TransformerConfig
@@ -52,6 +55,7 @@ class TrainStepConfig:
   num_microbatches: int = 1
   max_grad_norm: float | None = 1.0
   lora: lora_lib.Lora | None = None
+  dropout_seed: int = 0
 
   def trainable(self, params: PyTree) -> PyTree:
     """Returns the parameters that have gradients and optimizer state."""
@@ -238,6 +242,7 @@ def _train_step(
   learning_rate: jax.Array,
 ) -> tuple[TrainState, Metrics]:
   weight = config.loss.weight(batch)
+  batch = with_dropout_keys(config, batch, state.step)
   (loss, metrics), grads = loss_and_grads(config, state.params, batch, weight)
 
   grad_norm = optax.tree.norm(grads)
@@ -328,11 +333,33 @@ def _loss(
     branch_ids_BT=batch.get('decoder_branch_ids'),
     constrain=functools.partial(_constrain, config),
     kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
+    dropout=_dropout(config, batch),
   )
   log_probs = token_log_probs.ChunkedLogProbs(
     config.model, params, hidden_BTD, num_devices=config.mesh.size
   )
   return config.loss(log_probs, batch, weight)
+
+
+def with_dropout_keys(
+  config: TrainStepConfig, batch: Batch, step: jax.Array
+) -> Batch:
+  """Returns the batch with a random key for each sequence, if the model has dropout."""
+  if not config.model.dropout_rate:
+    return batch
+  batch_size = batch['decoder_input_tokens'].shape[0]
+  keys_B = dropout_lib.sequence_keys(config.dropout_seed, step, batch_size)
+  return {**batch, DROPOUT_KEYS: keys_B}
+
+
+def _dropout(
+  config: TrainStepConfig, batch: Batch
+) -> dropout_lib.Dropout | None:
+  """Returns the dropout of a training batch; None in an evaluation, which has no keys."""
+  keys_B = batch.get(DROPOUT_KEYS)
+  if keys_B is None:
+    return None
+  return dropout_lib.Dropout(config.model.dropout_rate, keys_B)
 
 
 def _constrain(

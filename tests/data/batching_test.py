@@ -150,6 +150,17 @@ def test_each_epoch_has_every_example_once_in_a_new_order():
   assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
+@pytest.mark.parametrize('pack', [False, True])
+def test_without_shuffling_every_epoch_has_the_order_of_the_examples(pack):
+  examples = [solve(n) for n in range(6)]
+  layout = batching.BatchLayout(batch_size=3, max_length=5)
+  stream = batching.train_batches(
+    examples, layout, seed=3, pack=pack, shuffle=False
+  )
+  order = np.concatenate([numbers(batch) for batch in take(stream, 4)])
+  assert list(order) == [*range(6), *range(6)]
+
+
 def test_a_batch_may_span_two_epochs_without_losing_examples():
   examples = [solve(n) for n in range(1, 6)]
   stream = train_batches(examples, batch_size=4, max_length=6, seed=0)

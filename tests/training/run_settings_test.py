@@ -11,10 +11,21 @@ from mathft_jax.training import losses, optimizers, run_settings, train_config
 VERSION_1 = pathlib.Path(__file__).parent / 'metadata_version_1.json'
 
 
-def make_settings(init_from='random', workdir='runs/x', seed=0, **optimization):
+def make_settings(
+  init_from='random',
+  workdir='runs/x',
+  seed=0,
+  dropout_rate=0.0,
+  shuffle=True,
+  **optimization,
+):
   """Settings of the run that wrote metadata_version_1.json, unless changed."""
   data = train_config.DataConfig(
-    vocabulary=None, template=None, batch_size=32, max_length=58
+    vocabulary=None,
+    template=None,
+    batch_size=32,
+    max_length=58,
+    shuffle=shuffle,
   )
   arguments = {
     'loss': losses.Joint(verify=losses.VerifierMargin(), mle_weight=0.3),
@@ -25,7 +36,9 @@ def make_settings(init_from='random', workdir='runs/x', seed=0, **optimization):
     ),
   }
   config = train_config.OptimizationConfig(**arguments | optimization)
-  return run_settings.make_run_settings(workdir, init_from, data, config, seed)
+  return run_settings.make_run_settings(
+    workdir, init_from, data, config, seed, dropout_rate=dropout_rate
+  )
 
 
 def save_and_load(settings):
@@ -66,6 +79,8 @@ def test_the_learning_rate_may_change():
     ('optimizer', dict(optimizer=optimizers.AdamW(b2=0.9))),
     ('max_grad_norm', dict(max_grad_norm=None)),
     ('seed', dict(seed=1)),
+    ('dropout_rate', dict(dropout_rate=0.1)),
+    ('shuffle', dict(shuffle=False)),
   ],
 )
 def test_different_settings_are_listed(name, changes):

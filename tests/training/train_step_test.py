@@ -17,7 +17,7 @@ from mathft_jax.data.example_types import (
 from mathft_jax.data.label_word_branches import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
-from mathft_jax.models import transformer
+from mathft_jax.models import dropout, transformer
 from mathft_jax.training import losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
@@ -159,6 +159,65 @@ def test_microbatches_and_devices_do_not_change_a_step(kind):
   other, other_metrics = one_step(spread, batch)
   assert_close(state.params, other.params, atol=2e-6, rtol=0)
   assert_close(metrics, other_metrics, rtol=1e-4, atol=1e-5)
+
+
+DROPOUT = dataclasses.replace(CONFIG, num_layers=1, dropout_rate=0.25)
+
+
+def test_microbatches_and_devices_do_not_change_a_step_with_dropout():
+  batch = make_batch('packed')
+  plan = dataclasses.replace(make_plan(CASES['packed']), model=DROPOUT)
+  state, _ = one_step(plan, batch)
+  spread = dataclasses.replace(plan, num_microbatches=2, mesh=make_mesh(2))
+  other, _ = one_step(spread, batch)
+  assert_close(state.params, other.params, atol=2e-6, rtol=0)
+
+
+def test_dropout_differs_by_seed_and_step():
+  batch = make_batch('packed')
+  tokens_BT = batch['decoder_input_tokens']
+  params = make_params(
+    dataclasses.replace(make_plan(CASES['packed']), model=DROPOUT)
+  )
+
+  @jax.jit
+  def mean(seed, step):
+    keys_B = dropout.sequence_keys(seed, step, len(tokens_BT))
+    hidden_BTD, _ = transformer.hidden_states(
+      DROPOUT,
+      params,
+      tokens_BT,
+      positions_BT=batch['decoder_positions'],
+      dropout=dropout.Dropout(DROPOUT.dropout_rate, keys_B),
+    )
+    return hidden_BTD.mean()
+
+  values = [float(mean(*each)) for each in ((0, 0), (0, 1), (1, 0), (0, 0))]
+  assert values[0] == values[3] and len(set(values)) == 3
+
+
+@pytest.mark.parametrize('is_training', [True, False])
+def test_only_training_has_dropout(is_training):
+  batch = make_batch('packed')
+  plan = dataclasses.replace(make_plan(CASES['packed']), model=DROPOUT)
+  state = step_lib.abstract_train_state(plan)
+  if is_training:
+    step, arguments = step_lib.make_train_step(plan), (state, batch, 1.0)
+  else:
+    weight = plan.loss.weight(batch)
+    step, arguments = (
+      step_lib.make_eval_step(plan),
+      (state.params, batch, weight),
+    )
+  program = str(jax.make_jaxpr(step)(*arguments))
+  assert ('random_bits' in program) == is_training
+
+
+def test_dropout_keeps_the_mean():
+  keys_B = dropout.sequence_keys(0, 0, 4)
+  dropped = dropout.Dropout(0.25, keys_B)(jnp.ones((4, 64, 64)), place=1)
+  assert abs(float((dropped == 0).mean()) - 0.25) < 0.02
+  np.testing.assert_allclose(dropped.mean(), 1.0, atol=0.03)
 
 
 def test_the_gradient_is_that_of_the_loss():
