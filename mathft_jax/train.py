@@ -18,7 +18,6 @@ from collections.abc import Iterator
 import dataclasses
 import itertools
 
-from absl import logging
 from etils import epath
 
 from mathft_jax import checkpoints
@@ -78,12 +77,7 @@ def train(
   """
   all_checks.check_mode(self_checks)
   settings = run_settings.make_run_settings(
-    workdir,
-    init_from,
-    data,
-    optimization,
-    seed,
-    dropout_rate=model.dropout_rate,
+    workdir, init_from, data, optimization, seed, model.dropout_rate
   )
   with (
     locked_folders.hold(workdir, 'train'),
@@ -93,9 +87,7 @@ def train(
       _run_to_last_step(
         workdir,
         manager,
-        optimization.step_config(
-          model, partitioner.mesh(), partitioner.rules, seed=seed
-        ),
+        optimization.step_config(model, partitioner.mesh(), partitioner.rules),
         optimization.optimizer,
         examples,
         data,
@@ -194,6 +186,7 @@ def _run_to_last_step(
   self_checks: str,
 ) -> None:
   """Prepares data and state, then trains up to the last step and saves it."""
+  config = config.with_dropout_seed(seed)
   compilations = progress.CompilationCounter()
   train_inputs.check_batch_size(config, examples, data)
   source = initial_state.StateSource(
@@ -202,18 +195,10 @@ def _run_to_last_step(
   source.check()
 
   inputs = train_inputs.TrainInputs(examples, data)
-  digest = inputs.digest()
-  _check_same_examples(manager, digest)
+  digest = _check_same_examples(manager, inputs.digest())
   eval_batches = _eval_batches(inputs, loop)
 
   state, start_step = source.create()
-  logging.info(
-    'Steps %d to %d. TRAIN_STEPS (%d) counts the steps of this run, not those of its initial '
-    'checkpoint.',
-    start_step + 1,
-    train_steps,
-    train_steps,
-  )
   batches = inputs.train_batches(seed=seed, start_step=start_step)
   run = CheckedRun(
     workdir,
@@ -291,8 +276,8 @@ def _is_complete(
 
 def _check_same_examples(
   manager: checkpoints.CheckpointManager, digest: str
-) -> None:
-  """ValueError if a run resumes with other examples, or processes have different ones."""
+) -> str:
+  """Returns the digest; ValueError if a run resumes with other examples or processes differ."""
   step = manager.latest_step()
   if step is not None:
     metadata = checkpoints.read_metadata(manager.step_path(step))
@@ -303,6 +288,7 @@ def _check_same_examples(
         'Use the same examples, use another MODEL_DIR, or delete this one.'
       )
   processes.assert_equal_across_processes('The digest of the examples', digest)
+  return digest
 
 
 def _output_checkpoint(

@@ -71,11 +71,18 @@ class Block(nnx.Module):
     x_BTD: jax.Array,
     inputs: attention_lib.AttentionInputs,
     cache: kv_cache.LayerCache | None = None,
-    *,
     layer: int | jax.Array = 0,
     dropout: dropout_lib.Dropout | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
-    """Returns the output [B, T, D] and the cache with the new tokens appended."""
+    """Returns the output [B, T, D] and the cache with the new tokens appended.
+
+    Args:
+      x_BTD: output of the layer before.
+      inputs: masks and rotary embeddings.
+      cache: keys and values of earlier tokens; None without a cache.
+      layer: index of the layer, for dropout.
+      dropout: for training; None: no dropout.
+    """
     normed_BTD = self.attention_norm(x_BTD)
     attended_BTD, cache = self.attention(normed_BTD, inputs, cache)
     if self.config.post_norms:

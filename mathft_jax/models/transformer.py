@@ -76,12 +76,14 @@ class Transformer(nnx.Module):
       )
     self.config = config
 
-  def embed(self, tokens_BT: jax.Array) -> jax.Array:
+  def embed(
+    self, tokens_BT: jax.Array, dropout: dropout_lib.Dropout | None = None
+  ) -> jax.Array:
     """Returns the inputs [B, T, D] of the first layer."""
     x_BTD = self.embedding[...][tokens_BT].astype(self.config.dtype)
     if self.config.scaled_embeddings:
       x_BTD *= jnp.asarray(self.config.embed_dim**0.5, self.config.dtype)
-    return x_BTD
+    return x_BTD if dropout is None else dropout(x_BTD, place=0)
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """Returns float32 logits [..., V] of final hidden states [..., D]."""
@@ -152,8 +154,7 @@ def hidden_states(
     cache: of `kv_cache.allocate_cache` or `share_prefix`, with room for T more tokens.
     constrain: (array, logical axes) -> the array with a sharding constraint. Default: none.
     kernel_sharding: runs a kernel on each device's part of the arrays. None: a single device.
-    dropout: of the embeddings and of the outputs of attention and MLP, for training. None: no
-      dropout, whatever `config.dropout_rate` is.
+    dropout: for training. None: no dropout, whatever `config.dropout_rate` is.
 
   Raises:
     ValueError: the tokens do not fit in the cache, or branches are given with a suffix.
@@ -175,20 +176,13 @@ def hidden_states(
     )
 
   def apply_block(block, kind, x_BTD, layer_cache, layer):
-    x_BTD, layer_cache = block(
-      x_BTD, inputs_by_kind[kind], layer_cache, layer=layer, dropout=dropout
-    )
+    inputs = inputs_by_kind[kind]
+    x_BTD, layer_cache = block(x_BTD, inputs, layer_cache, layer, dropout)
     return constrain(x_BTD, ACTIVATION_AXES), layer_cache
 
   model, blocks = _build_modules(config, params)
-  x_BTD = model.embed(tokens_BT)
-  if dropout is not None:
-    x_BTD = dropout(x_BTD, place=0)
-  x_BTD = constrain(x_BTD, ACTIVATION_AXES)
-  if isinstance(blocks, tuple):
-    x_BTD, suffix = _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
-  else:
-    x_BTD, suffix = _scan_layers(config, apply_block, blocks, x_BTD, cache)
+  x_BTD = constrain(model.embed(tokens_BT, dropout), ACTIVATION_AXES)
+  x_BTD, suffix = _apply_layers(config, apply_block, blocks, x_BTD, cache)
 
   num_tokens = positions_BT.shape[1]
   cache = cache_lib.replace_suffix(cache, suffix, key_position_BS, num_tokens)
@@ -225,6 +219,19 @@ def unstack_layers(params: Params, *, donate: bool = False) -> Params:
 
   layers = map(structure.unflatten, zip(*arrays_by_stack))
   return {**params, 'layers': tuple(layers)}
+
+
+def _apply_layers(
+  config: TransformerConfig,
+  apply_block: ApplyBlock,
+  blocks: block_lib.Block | tuple[block_lib.Block, ...],
+  x_BTD: jax.Array,
+  cache: cache_lib.KVCache | None,
+) -> tuple[jax.Array, cache_lib.Suffix | None]:
+  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
+  if isinstance(blocks, tuple):
+    return _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
+  return _scan_layers(config, apply_block, blocks, x_BTD, cache)
 
 
 def _apply_unstacked(

@@ -37,7 +37,6 @@ def make_run_settings(
   data: train_config.DataConfig,
   optimization: train_config.OptimizationConfig,
   seed: int,
-  *,
   dropout_rate: float = 0.0,
 ) -> dict[str, object]:
   """Returns the settings that must not change when a run resumes; the learning rate may change.

@@ -77,10 +77,8 @@ class OptimizationConfig:
     model: transformer.TransformerConfig,
     mesh: Mesh | AbstractMesh,
     rules: partitioning.AxisRules,
-    *,
-    seed: int = 0,
   ) -> train_step.TrainStepConfig:
-    """Returns the configuration of the compiled train step; `seed` is that of dropout."""
+    """Returns the configuration of the compiled train step."""
     return train_step.TrainStepConfig(
       model=model,
       loss=self.loss,
@@ -90,8 +88,6 @@ class OptimizationConfig:
       num_microbatches=self.num_microbatches,
       max_grad_norm=self.max_grad_norm,
       lora=self.lora,
-      # equal configurations share a compilation
-      dropout_seed=seed if model.dropout_rate else 0,
     )
 
 

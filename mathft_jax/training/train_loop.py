@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import time
 
+from absl import logging
 from etils import epath
 import jax
 import numpy as np
@@ -75,6 +76,13 @@ class TrainLoop:
       start_step: number of updates already done.
       batches: batches of the steps that follow.
     """
+    logging.info(
+      'Steps %d to %d. TRAIN_STEPS (%d) counts the steps of this run, not those of its initial '
+      'checkpoint.',
+      start_step + 1,
+      self.train_steps,
+      self.train_steps,
+    )
     with (
       metrics_lib.create_metric_writer(
         self.workdir,

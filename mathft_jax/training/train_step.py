@@ -67,6 +67,12 @@ class TrainStepConfig:
       return trainable
     return params._replace(adapters=trainable)
 
+  def with_dropout_seed(self, seed: int) -> 'TrainStepConfig':
+    """Returns the configuration with the seed of dropout, or unchanged if there is no dropout."""
+    if not self.model.dropout_rate:
+      return self  # equal configurations share a compilation
+    return dataclasses.replace(self, dropout_seed=seed)
+
 
 class TrainState(NamedTuple):
   """State that a step updates; `step` is the number of updates."""
