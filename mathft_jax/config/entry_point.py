@@ -32,10 +32,12 @@ from mathft_jax.config import (
   number_limits,
   program_calls,
   resolved_config,
+  t5x_files,
   terminal_text,
+  unused_macros,
   vocabulary_size,
 )
-from mathft_jax.config.errors import ConfigError, did_you_mean
+from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import stop_signals
 from mathft_jax.storage import atomic_files
 
@@ -111,7 +113,11 @@ def main(
     return 2
 
   if command_line.dry_run:
-    comments = _describe_arguments(program, arguments, config)
+    try:
+      comments = _describe_arguments(program, arguments, config)
+    except ValueError as error:
+      print(f'{name}: {error}', file=sys.stderr)
+      return 2
     print(f'{config.text()}{comments}# Dry run: nothing was done.')
     return 0
   if stage_parameters:
@@ -143,7 +149,7 @@ def load_config(
   """
   reader = _read_gin_files(program, command_line)
   _check_order(reader.assignments)
-  _check_macros(reader)
+  unused_macros.check_macros(reader)
   number_limits.check_assignments(reader.assignments)
   gin.clear_config()
   resolved_config.register_program(program)
@@ -255,7 +261,9 @@ def _read_gin_files(
   reader = gin_files.GinReader(command_line.search_paths)
   for name in command_line.gin_files:
     path = gin_files.find_gin_file(name, command_line.search_paths)
-    reader.read(gin_files.read_gin_file(path))
+    source = gin_files.read_gin_file(path)
+    t5x_files.check_not_t5x_file(source, command_line.search_paths)
+    reader.read(source)
 
   module = program.__module__
   own_import = config_parser.ImportStatement(
@@ -279,34 +287,6 @@ def _check_order(assignments: Sequence[gin_files.MacroAssignment]) -> None:
       raise ConfigError(
         f'{reset.where} resets {assignment.name} to %gin.REQUIRED, after {assignment.where} has '
         f'set it to {assignment.value!r}. Name {reset.source} before {assignment.source}.'
-      )
-
-
-def _check_macros(reader: gin_files.GinReader) -> None:
-  """ConfigError for an unknown macro on the command line; a warning for a similar one in a file."""
-  in_files, on_command_line = [], []
-  for assignment in reader.assignments:
-    is_flag = assignment.source == 'command line'
-    (on_command_line if is_flag else in_files).append(assignment)
-
-  known = {*reader.macros_used, *(each.name for each in in_files)}
-  for assignment in on_command_line:
-    if assignment.name not in known:
-      hint = did_you_mean(assignment.name, reader.macros_used)
-      used = ', '.join(sorted(reader.macros_used)) or 'no macro'
-      raise ConfigError(
-        f'{assignment.where}: nothing uses {assignment.name}.{hint} In use: {used}.'
-      )
-  for assignment in in_files:
-    if assignment.name in reader.macros_used:
-      continue
-    hint = did_you_mean(assignment.name, reader.macros_used, 0.85)
-    if hint:
-      logging.warning(
-        '%s: %s is set and not used.%s',
-        assignment.where,
-        assignment.name,
-        hint,
       )
 
 

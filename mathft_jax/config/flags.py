@@ -152,7 +152,8 @@ def quote_as_gin_literal(value: str) -> str:
   Numbers, None, lists and references stay; everything else becomes a quoted string.
   """
   stripped = value.strip()
-  if stripped.startswith(GIN_VALUE_PREFIXES):
+  is_path = stripped.startswith('{') and not stripped.endswith('}')
+  if stripped.startswith(GIN_VALUE_PREFIXES) and not is_path:  # {split}.jsonl
     return stripped
   try:
     ast.literal_eval(stripped)

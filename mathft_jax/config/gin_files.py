@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from etils import epath
 from gin import config_parser
 
-from mathft_jax.config import renamed_names
+from mathft_jax.config import renamed_names, t5x_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.storage import local_and_remote_paths
 
@@ -145,6 +145,27 @@ def command_line_source(
   return GinSource('command line', text, len(lines) + 2)
 
 
+def parse_statements(source: GinSource) -> Iterator[Any]:
+  """Yields the statements of a gin source; ConfigError with file and line for a syntax error."""
+  try:
+    yield from config_parser.ConfigParser(
+      io.StringIO(source.text), _KeepReferences()
+    )
+  except SyntaxError as error:
+    location = config_parser.Location(None, error.lineno or 0, None, '')
+    raise ConfigError(f'{_location(source, location)}: {error.msg}') from error
+  except RecursionError as error:
+    raise ConfigError(
+      f'{source.name}: a value is nested too deeply.'
+    ) from error
+  except tokenize.TokenError as error:
+    line = error.args[1][0] - 1
+    location = config_parser.Location(None, line, None, '')
+    raise ConfigError(
+      f'{_location(source, location)}: {error.args[0]}: a bracket or quote is not closed.'
+    ) from error
+
+
 class GinReader:
   """Checks the names in gin sources and collects macros and imports.
 
@@ -174,7 +195,7 @@ class GinReader:
     modules: Modules = {}
     top = top or source.name
     self._including.append(source.name)
-    for statement in self._parse(source):
+    for statement in parse_statements(source):
       where = _location(source, statement.location)
       match statement:
         case config_parser.ImportStatement():
@@ -192,27 +213,6 @@ class GinReader:
         case _:
           self._bind(statement, modules, where, top)
     self._including.pop()
-
-  def _parse(self, source: GinSource) -> Iterator[Any]:
-    try:
-      yield from config_parser.ConfigParser(
-        io.StringIO(source.text), _KeepReferences()
-      )
-    except SyntaxError as error:
-      location = config_parser.Location(None, error.lineno or 0, None, '')
-      raise ConfigError(
-        f'{_location(source, location)}: {error.msg}'
-      ) from error
-    except RecursionError as error:
-      raise ConfigError(
-        f'{source.name}: a value is nested too deeply.'
-      ) from error
-    except tokenize.TokenError as error:
-      line = error.args[1][0] - 1
-      location = config_parser.Location(None, line, None, '')
-      raise ConfigError(
-        f'{_location(source, location)}: {error.args[0]}: a bracket or quote is not closed.'
-      ) from error
 
   def _import(
     self,
@@ -238,8 +238,7 @@ class GinReader:
     top: str,
   ) -> None:
     if statement.arg_name:
-      configurable = resolve_selector(statement.selector, modules, where)
-      _check_parameter(configurable, statement, where)
+      _check_binding(statement, modules, where)
     else:
       name = statement.selector
       if statement.scope:
@@ -338,13 +337,36 @@ def _import_module(
     ) from error
 
 
-def _check_parameter(
-  configurable: Callable | None,
-  statement: config_parser.BindingStatement,
-  where: str,
+def _check_binding(
+  statement: config_parser.BindingStatement, modules: Modules, where: str
 ) -> None:
+  """Checks the names of `selector.parameter = value`; names of t5x are explained."""
+  selector, name = statement.selector, statement.arg_name
+  explanation = t5x_names.explain_parameter(selector, name)
+  try:
+    configurable = resolve_selector(selector, modules, where)
+  except ConfigError as error:
+    if not explanation:
+      raise
+    raise ConfigError(
+      f'{where}: there is no {selector}.{name}.{explanation}'
+    ) from error
   if configurable is None:
     return
+  if not callable(configurable):
+    hint = f' Write {selector}.<function or class>.{name}.'
+    raise ConfigError(
+      f'{where}: {selector} is a module, which has no parameters.{explanation or hint}'
+    )
+  _check_parameter(configurable, statement, where, explanation)
+
+
+def _check_parameter(
+  configurable: Callable,
+  statement: config_parser.BindingStatement,
+  where: str,
+  explanation: str,
+) -> None:
   name, known = statement.arg_name, signature_parameters(configurable)
   if name in known:
     return
@@ -357,7 +379,7 @@ def _check_parameter(
     raise ConfigError(f'{where}: {statement.selector}.{name} is now {new}.')
   raise ConfigError(
     f'{where}: {statement.selector} has no parameter {name!r}.'
-    f'{did_you_mean(name, known)} It has: {", ".join(known)}.'
+    f'{explanation or did_you_mean(name, known)} It has: {", ".join(known)}.'
   )
 
 

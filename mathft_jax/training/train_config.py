@@ -44,6 +44,9 @@ class DataConfig:
   too_long: str = 'truncate'
   eval_examples: examples.ExampleSource | None = None
 
+  def __post_init__(self):
+    sequence_length(self.max_length)  # raises for a wrong mapping
+
   @property
   def sequence_length(self) -> int:
     """Tokens in a sequence."""
@@ -162,9 +165,12 @@ def sequence_length(max_length: int | Mapping[str, int]) -> int:
   """Returns the tokens in a sequence; see `DataConfig.max_length`."""
   if not isinstance(max_length, Mapping):
     return max_length
-  if set(max_length) != {'inputs', 'targets'}:
+  values = list(max_length.values())
+  if set(max_length) != {'inputs', 'targets'} or set(map(type, values)) != {
+    int
+  }:
     raise ValueError(
       f'max_length is {dict(max_length)}; it must be a number or '
       "{'inputs': n, 'targets': m} (TASK_FEATURE_LENGTHS)."
     )
-  return sum(max_length.values())
+  return sum(values)

@@ -11,7 +11,13 @@ import sys
 import gin
 import pytest
 
-from mathft_jax.config import entry_point, flags, program_calls
+from mathft_jax.config import (
+  entry_point,
+  flags,
+  gin_files,
+  program_calls,
+  t5x_names,
+)
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -165,6 +171,7 @@ def assert_gin_file_is_refused(toy, folder, capsys, text, message):
     ('1-2', '1-2'),
     ("it's", "it's"),
     ('a=b', 'a=b'),
+    ('{split}.jsonl', '{split}.jsonl'),
     ('', ''),
     ("'quoted'", 'quoted'),
     ('None', None),
@@ -323,6 +330,26 @@ def test_a_file_that_takes_back_what_was_set_must_come_first(
     ),
     ('--gin.toy.Loss.over=labels', "over is 'labels'"),
     ('--gin_file=fomr.gin', "No gin file 'fomr.gin'"),
+    # names of t5x
+    (
+      '--gin.utils.SaveCheckpointConfig.period=10',
+      'there is no utils.SaveCheckpointConfig.period. Did you mean CHECKPOINT_PERIOD?',
+    ),
+    (
+      '--gin.utils.RestoreCheckpointConfig.path=x',
+      'Did you mean INITIAL_CHECKPOINT_PATH?',
+    ),
+    (
+      '--gin.partitioning.PjitPartitioner.model_parallel_submesh=(2, 1, 1, 1)',
+      'Did you mean ICI_MESH_SHAPE?',
+    ),
+    ('--gin.toy.eval_period=100', 'toy is a module, which has no parameters.'),
+    ('--gin.toy.eval_period=100', 'Did you mean EVAL_PERIOD?'),
+    (
+      '--gin.LOSS_NORMALIZING_FACTOR=1',
+      "nothing uses LOSS_NORMALIZING_FACTOR. t5x's",
+    ),
+    ('--gin.USE_CACHED_TASKS=True', 'It is used with data/math.gin'),
   ],
 )
 def test_mistakes_are_named_with_what_was_meant(toy, capsys, flag, message):
@@ -368,6 +395,91 @@ def test_a_near_name_in_a_file_is_warned_of(toy, tmp_path, caplog):
     'typo.gin:1: TRAIN_STEP is set and not used. Did you mean TRAIN_STEPS?'
     in caplog.text
   )
+
+
+def test_macros_of_own_files_that_nothing_uses_are_reported(
+  toy, tmp_path, caplog
+):
+  (tmp_path / 'own.gin').write_text(
+    'USE_HARDWARE_RNG = True\nSOMETHING_ELSE = 3\nTRAIN_STEPS = 3\n'
+  )
+  main(
+    toy.train, '--gin_file=form.gin', '--gin_file=own.gin', '--gin.MODEL_DIR=a'
+  )
+  assert 'own.gin:1: USE_HARDWARE_RNG is set and not used. t5x' in caplog.text
+  assert 'own.gin:2: SOMETHING_ELSE is set and not used.' in caplog.text
+  assert 'TRAIN_STEPS is set' not in caplog.text
+
+
+STOCK = """
+from __gin__ import dynamic_registration
+import __main__ as train_script
+import seqio
+from t5x import utils
+
+include 't5x/examples/t5/t5_1_1/base.gin'
+
+MODEL_DIR = %gin.REQUIRED
+BATCH_SIZE = 128
+BATCH_SIZE = 64
+RANDOM_SEED = None
+TRAIN_STEPS = 1_020_000
+USE_HARDWARE_RNG = False
+OWN = 3
+train_script.train:
+  eval_period = %EVAL_PERIOD
+  total_steps = 7
+seqio.Evaluator.logger_cls = [@seqio.JSONLogger]
+utils.SaveCheckpointConfig.period = 5000
+infer_eval/utils.DatasetConfig.batch_size = 32
+"""
+
+
+def test_a_gin_file_of_t5x_gives_a_list_of_what_carries_over(
+  toy, tmp_path, capsys
+):
+  (tmp_path / 'finetune.gin').write_text(STOCK)
+  error = fails(
+    capsys, toy.train, '--gin_file=form.gin', '--gin_file=finetune.gin'
+  )
+  expected = """
+toy.train: finetune.gin is a gin file of t5x (line 3: import __main__ as train_script); programs of
+mathft_jax do not read it.
+Carries over:
+  BATCH_SIZE = 64
+Has another name, value or meaning:
+  TRAIN_STEPS = 1020000: steps of this run only: subtract the steps of the initial checkpoint
+  train_script.train.total_steps = 7: TRAIN_STEPS = 7 (steps of this run only: subtract the steps of
+the initial checkpoint)
+  utils.SaveCheckpointConfig.period = 5000: CHECKPOINT_PERIOD = 5000
+Has no counterpart:
+  USE_HARDWARE_RNG = False: random numbers are the same on every mesh
+Not known here:
+  OWN = 3
+Included, but not found:
+  t5x/examples/t5/t5_1_1/base.gin
+"""
+  assert ' '.join(error.split()).startswith(' '.join(expected.split()))
+  assert toy.CALLS == []
+
+
+def test_the_names_that_replace_those_of_t5x_are_macros_of_the_package():
+  macros = set()
+  for path in gin_files.package_gin_directory().rglob('*.gin'):
+    macros |= set(re.findall(r'^([A-Z_]+) = ', path.read_text(), re.MULTILINE))
+    macros |= set(re.findall(r'%([A-Z_]+)', path.read_text()))
+  for table in t5x_names.tables().values():
+    for name, here in table.items():
+      assert here.name or here.note, name
+      if here.name and '.' not in here.name:
+        assert here.name in macros, f'{name}: {here.name}'
+
+
+def test_the_docs_have_all_names_of_t5x():
+  page = (REPOSITORY / 'docs' / 't5x.md').read_text()
+  for table in t5x_names.tables().values():
+    for name, here in table.items():
+      assert f'| `{name}` | {t5x_names.table_cells(here)} |' in page, name
 
 
 def test_package_configs_are_found_from_anywhere_and_near_names_are_listed(

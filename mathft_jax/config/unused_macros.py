@@ -1,0 +1,54 @@
+"""Macros that are set and that nothing uses: typing errors, and names of t5x without an effect."""
+
+from absl import logging
+
+from mathft_jax.config import gin_files, t5x_names
+from mathft_jax.config.errors import ConfigError, did_you_mean
+
+
+def check_macros(reader: gin_files.GinReader) -> None:
+  """Checks that all macros that the user sets are used.
+
+  Macros of gin files are only reported in the log: a file may be shared by several programs. Those
+  of the package's own files are not reported, unless their name is similar to one in use.
+
+  Args:
+    reader: has read all gin files and the command line.
+
+  Raises:
+    ConfigError: nothing uses a macro of the command line.
+  """
+  in_files, on_command_line = [], []
+  for assignment in reader.assignments:
+    is_flag = assignment.source == 'command line'
+    (on_command_line if is_flag else in_files).append(assignment)
+
+  known = {*reader.macros_used, *(each.name for each in in_files)}
+  for assignment in on_command_line:
+    if assignment.name not in known:
+      hint = t5x_names.explain_macro(assignment.name)
+      hint = hint or did_you_mean(assignment.name, reader.macros_used)
+      used = ', '.join(sorted(reader.macros_used)) or 'no macro'
+      raise ConfigError(
+        f'{assignment.where}: nothing uses {assignment.name}.{hint} In use: {used}.'
+      )
+
+  for assignment in reader.assignments:
+    if assignment.name not in reader.macros_used:
+      _warn(assignment, reader)
+
+
+def _warn(
+  assignment: gin_files.MacroAssignment, reader: gin_files.GinReader
+) -> None:
+  """Logs that nothing uses a macro, if the user has set it or its name is similar to another."""
+  hint = t5x_names.explain_macro(assignment.name)
+  hint = hint or did_you_mean(assignment.name, reader.macros_used, 0.85)
+  package = str(gin_files.package_gin_directory())
+  if assignment.where.startswith(package) and not hint:
+    return
+  if assignment.where.startswith(package) and hint.startswith(' It is used'):
+    return
+  logging.warning(
+    '%s: %s is set and not used.%s', assignment.where, assignment.name, hint
+  )
