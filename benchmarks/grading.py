@@ -17,6 +17,7 @@ import pathlib
 import random
 import re
 import statistics
+import sys
 import time
 from typing import NamedTuple
 
@@ -355,6 +356,11 @@ def measure(options: argparse.Namespace, pool: worker_pool.WorkerPool) -> None:
 
 def main() -> None:
   options = parse_arguments()
+  if not options.data.is_dir():
+    sys.exit(
+      f'benchmarks.grading: there is no folder {options.data}. Name the folder that has grading/, '
+      'math/ and trouble/ with --data.'
+    )
   with worker_pool.WorkerPool() as pool:
     measure(options, pool)
 

@@ -270,7 +270,7 @@ def _write_output(
   schema.write_jsonl(output, graded)
   shares = answer_shares.AnswerShares.of(graded)
   report = {
-    'headline': _headline(shares),
+    'headline': _headline(shares, graded),
     'warnings': [*shares.warnings(), *_warn_of_two_verdicts(two_verdicts)],
     'grader': grading.GRADER_NAME,
     'version': grading.GRADER_VERSION,
@@ -310,13 +310,27 @@ def _write_comparisons(
   return tables
 
 
-def _headline(shares: answer_shares.AnswerShares) -> str:
+def _headline(
+  shares: answer_shares.AnswerShares, graded: Sequence[schema.CandidateSet]
+) -> str:
   """Returns accuracy, number of candidates and the shares of the methods in one line."""
   num_labelled = sum(shares.labelled.values())
   accuracy = 'no labels'
   if num_labelled:
     accuracy = f'{sum(shares.correct.values()) / num_labelled:.1%} correct'
-  return f'{accuracy}; {shares.headline()}'
+  return f'{accuracy}; {shares.headline()}; {_cut_at_limit(graded)}'
+
+
+def _cut_at_limit(graded: Sequence[schema.CandidateSet]) -> str:
+  """Returns how many candidates were cut at the length limit."""
+  num_cut = num_known = 0
+  for unit in graded:
+    for candidate in unit.candidates:
+      num_known += candidate.finished is not None
+      num_cut += candidate.finished is False
+  if not num_known:
+    return 'not known how many were cut'
+  return f'{num_cut:,} cut at the length limit ({num_cut / num_known:.1%})'
 
 
 def _warn_of_two_verdicts(conflicts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -308,14 +308,16 @@ def _log_savings(tasks: Sequence[_ScoreTask], top_clusters: int | None) -> None:
     num_candidates += len(task.candidate_set.candidates)
     for candidate in task.candidate_set.candidates:
       num_chosen += candidate.solution in task.texts
+  outside = ''
+  if top_clusters is not None:
+    num_outside = num_candidates - num_chosen
+    outside = f', {num_outside} outside of the {top_clusters} largest clusters'
   logging.info(
-    'score: %d texts for %d candidates; not scored separately: %d repeated texts, %d '
-    'outside of the %s largest clusters',
+    'score: %d texts for %d candidates; not scored separately: %d repeated texts%s',
     num_texts,
     num_candidates,
     num_chosen - num_texts,
-    num_candidates - num_chosen,
-    top_clusters,
+    outside,
   )
 
 

@@ -83,7 +83,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   raise ValueError(
     f'Checkpoint {path} {problem}. It must be a folder <workdir>/checkpoints/<step>, a workdir, a '
     '.safetensors file, or a Hugging Face folder with config.json (INITIAL_CHECKPOINT_PATH or '
-    'CHECKPOINT_PATH).'
+    f'CHECKPOINT_PATH).{local_and_remote_paths.hub_name_hint(path)}'
   )
 
 

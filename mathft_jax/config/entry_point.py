@@ -12,6 +12,7 @@ that file repeats the run.
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import importlib
+import inspect
 import logging as python_logging
 import os
 import pathlib
@@ -29,6 +30,8 @@ from mathft_jax.config import (
   data_paths,
   flags,
   gin_files,
+  help_text,
+  native_logs,
   number_limits,
   program_calls,
   resolved_config,
@@ -95,6 +98,7 @@ def main(
       print(usage_text(program, plain_flags, supplied))
       return 0
     flags.apply_library_flags(command_line)
+    logging.set_verbosity(command_line.verbosity)
 
     if stage_parameters:
       command_line = _read_own_gin_file_first(command_line, name)
@@ -192,14 +196,6 @@ def usage_text(
   """
   name = gin_name(program)
   module = importlib.import_module(program.__module__)
-  parameters = []
-  for parameter in gin_files.signature_parameters(program).values():
-    if parameter.name in supplied:
-      continue
-    default = repr(parameter.default)
-    if parameter.default is parameter.empty:
-      default = 'must be set'
-    parameters.append(f'  {name}.{parameter.name}: {default}')
   return '\n'.join(
     [
       (module.__doc__ or '').strip(),
@@ -207,14 +203,27 @@ def usage_text(
       'Flags:',
       flags.describe_flags(plain_flags, name),
       '',
-      'Parameters, to set in gin files or with --gin.NAME=VALUE:',
-      *parameters,
+      f'Parameters, to set in gin files or with --gin.{name}.PARAMETER=VALUE:',
+      _describe_parameters(program, supplied),
       '',
       f'Gin files of the package: {gin_files.package_gin_directory()}',
-      '',
-      f'{name}: {(program.__doc__ or "").strip()}',
     ]
   )
+
+
+def _describe_parameters(program: Program, supplied: frozenset[str]) -> str:
+  """Returns the parameters of a program with their descriptions and defaults."""
+  descriptions = help_text.argument_descriptions(inspect.getdoc(program) or '')
+  lines = []
+  for parameter in gin_files.signature_parameters(program).values():
+    if parameter.name in supplied:
+      continue
+    default = 'must be set'
+    if parameter.default is not parameter.empty:
+      default = f'default {help_text.short_value(parameter.default)}'
+    text = descriptions.get(parameter.name, '')
+    lines.append(help_text.entry(f'{parameter.name} ({default})', text))
+  return '\n'.join(lines)
 
 
 def gin_name(program: Program) -> str:
@@ -325,6 +334,7 @@ def _import_by_real_name(program: Program) -> Program:
 def _log_to_stderr() -> None:
   """Logs INFO of this package and WARNING of other libraries, with times."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  native_logs.skip_libtpu_without_tpu()
   logging.use_absl_handler()
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()

@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from mathft_jax.config import compilation_cache
+from mathft_jax.config import compilation_cache, help_text
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import cluster_detection
 
@@ -28,6 +28,7 @@ class CommandLine:
     bindings: gin statements, in order.
     search_paths: folders with gin files.
     process_config: flags about processes.
+    verbosity: as in absl: 1 debug, 0 info, -1 warning, -2 error.
   """
 
   gin_files: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class CommandLine:
   help: bool = False
   tfds_data_dir: str | None = None
   compilation_cache_dir: str | None = None
+  verbosity: int = 0
   process_config: cluster_detection.ProcessConfig = (
     cluster_detection.ProcessConfig()
   )
@@ -100,6 +102,7 @@ def parse_command_line(
     help=flag_values.help,
     tfds_data_dir=flag_values.tfds_data_dir,
     compilation_cache_dir=flag_values.compilation_cache_dir,
+    verbosity=flag_values.verbosity,
     process_config=_process_config(flag_values),
   )
 
@@ -121,18 +124,21 @@ def _process_config(
 
 def describe_flags(plain_flags: Sequence[str] = (), program: str = '') -> str:
   """Returns help on the flags, one line each."""
-  lines = []
+  entries = {}
   for name in plain_flags:
     flag, _, value = name.partition('=')
     what = f'sets {program}.{name}' if value else f'parameter {program}.{name}'
-    lines.append(f'  --{flag}: {what}.')
-  lines.append(
-    '  --gin.NAME=VALUE: sets a macro or a parameter; strings need no quotes.'
+    entries[f'--{flag}'] = f'{what}.'
+  entries['--gin.NAME=VALUE'] = (
+    'Sets a macro or a parameter; strings need no quotes.'
   )
   flag_values = _define_flags()
   for name in sorted(flag_values):
-    lines.append(f'  --{name}: {flag_values[name].help}')
-  return '\n'.join(lines)
+    if len(name) > 1:  # short names
+      text = flag_values[name].help or ''
+      # absl appends a sentence to the texts of flags that may be repeated
+      entries[f'--{name}'] = text.partition('; repeat this option')[0]
+  return '\n'.join(map(help_text.entry, entries, entries.values()))
 
 
 def apply_library_flags(command_line: CommandLine) -> None:
@@ -207,6 +213,20 @@ def _define_flags() -> flags.FlagValues:
     defaults.heartbeat_timeout_s,
     'Abort if a process is silent for this many seconds.',
   )
+  flags.DEFINE_integer(
+    'verbosity',
+    0,
+    'Lowest level of the log: 1 debug, 0 info, -1 warning, -2 error.',
+    short_name='v',
+    flag_values=flag_values,
+  )
+  for name in ('alsologtostderr', 'logtostderr'):
+    flags.DEFINE_boolean(
+      name,
+      True,
+      'Without effect: the log is on stderr.',
+      flag_values=flag_values,
+    )
   flags.DEFINE_boolean(
     'dry_run',
     False,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from etils import epath
 from gin import config_parser
 
-from mathft_jax.config import renamed_names, t5x_names
+from mathft_jax.config import native_logs, renamed_names, t5x_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.storage import local_and_remote_paths
 
@@ -318,7 +318,8 @@ def _import_module(
   statement: config_parser.ImportStatement, where: str
 ) -> types.ModuleType:
   try:
-    return importlib.import_module(statement.module)
+    with native_logs.without_noise():
+      return importlib.import_module(statement.module)
   except ModuleNotFoundError as error:
     if not statement.module.startswith(error.name or ' '):
       raise ConfigError(f'{where}: {statement.format()}: {error}') from error

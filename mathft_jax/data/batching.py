@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import itertools
 import logging
+import math
 
 import numpy as np
 
@@ -48,6 +49,8 @@ from mathft_jax.data.example_types import (
 from mathft_jax.data.label_word_branches import LabelWords
 
 Row = tuple[Segment, ...]
+# A larger share of examples that do not fit is a warning.
+MAX_SHORTENED = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,7 @@ def _make_segments(
     )
 
   kept = []
+  lengths = []
   num_truncated = 0
   for start in range(0, len(examples), layout.group_size):
     group = []
@@ -147,6 +151,7 @@ def _make_segments(
       segment = batch_arrays.make_segment(
         examples[index], index, layout.label_words
       )
+      lengths.append(segment.length)
       fitted = fit_segment(segment, layout)
       if fitted is not None:
         group.append(fitted)
@@ -155,7 +160,7 @@ def _make_segments(
       kept.extend(group)
       num_truncated += group_truncated
 
-  _log_kept(kept, examples, num_truncated, layout.max_length)
+  _log_kept(kept, examples, lengths, num_truncated, layout.max_length)
   return kept
 
 
@@ -172,6 +177,7 @@ def fit_segment(segment: Segment, layout: BatchLayout) -> Segment | None:
 def _log_kept(
   kept: list[Segment],
   examples: Sequence[Example],
+  lengths: list[int],
   num_truncated: int,
   max_length: int,
 ):
@@ -197,6 +203,17 @@ def _log_kept(
     num_trained,
     num_labels,
   )
+  num_shortened = num_truncated + num_dropped
+  if num_shortened > MAX_SHORTENED * len(examples):
+    logging.warning(
+      '%d of %d examples (%.0f%%) are longer than %d tokens and are truncated or dropped. '
+      'max_length=%d (MAX_LENGTH, or the sum of TASK_FEATURE_LENGTHS) keeps 99%%.',
+      num_shortened,
+      len(examples),
+      100 * num_shortened / len(examples),
+      max_length,
+      sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1],
+    )
 
 
 def _endless_batches(

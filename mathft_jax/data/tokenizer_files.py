@@ -11,6 +11,7 @@ others do not.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -19,7 +20,7 @@ from typing import Any
 
 from etils import epath
 
-from mathft_jax.storage import json_files
+from mathft_jax.storage import json_files, local_and_remote_paths
 
 Json = dict[str, Any]
 
@@ -78,9 +79,24 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
     raise ValueError(
       f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a folder with '
       f'{" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
+      f'{local_and_remote_paths.hub_name_hint(path)}'
     )
 
   file = existing[0]
+  stat = file.stat()
+  return _load_file(str(file), stat.length, stat.mtime)
+
+
+@functools.lru_cache(maxsize=8)
+def _load_file(name: str, length: int, mtime: float) -> Tokenizer:
+  """Returns the tokenizer of a file; a configuration has many equal vocabularies.
+
+  Args:
+    name: path of the file.
+    length, mtime: of the file; a file that changes is read again.
+  """
+  del length, mtime
+  file = epath.Path(name)
   content = file.read_bytes()
   if content.startswith(GIT_LFS_HEADER):
     raise ValueError(

@@ -9,6 +9,7 @@ that object exists: `commit_success.txt` of a checkpoint, `config.json` of a Hug
 
 import importlib.util
 import os
+import re
 
 from etils import epath
 
@@ -91,3 +92,17 @@ def check_writable(folder: epath.PathLike) -> None:
       'the account must have permission to create and delete objects. Sign in with `gcloud auth '
       'application-default login`; a Google Cloud machine uses its service account.'
     ) from error
+
+
+def hub_name_hint(path: epath.PathLike) -> str:
+  """Returns how to download a model if a path that does not exist may be its name on the hub."""
+  text = str(path)
+  if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', text):
+    return ''
+  folder = epath.Path(text)
+  if folder.exists() or folder.parent.exists():
+    return ''
+  return (
+    f' Names of the Hugging Face hub are not read: if {text} is one, download it with '
+    f'`hf download {text} --local-dir {folder.name}` and name the folder {folder.name}.'
+  )

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import os
 import pathlib
 import re
 import subprocess
@@ -11,10 +12,13 @@ import sys
 import gin
 import pytest
 
+from mathft_jax import __main__ as list_of_programs
+from mathft_jax import grade
 from mathft_jax.config import (
   entry_point,
   flags,
   gin_files,
+  native_logs,
   program_calls,
   t5x_names,
 )
@@ -613,12 +617,54 @@ def test_help_tells_the_program_its_flags_and_its_parameters(toy, capsys):
   text = capsys.readouterr().out
   for part in (
     'A toy trainer',
-    '--gin_file:',
-    '--dry_run:',
-    'toy.train.train_steps: must be set',
-    'toy.train.size: 0.5',
+    '  --gin_file\n      Gin file. Repeat the flag',
+    '  --dry_run\n',
+    '  train_steps (must be set)',
+    '  size (default 0.5)',
   ):
     assert part in text
+
+
+def test_help_has_the_descriptions_of_arguments():
+  text = entry_point.usage_text(grade.grade)
+  assert '  candidates (must be set)\n      jsonl of candidate sets' in text
+  assert 'TurnMarkers(...)' in text
+  assert max(map(len, text.splitlines())) < 120
+
+
+def test_flags_of_absl_are_known(toy):
+  arguments = ('--gin_file=form.gin', '--gin.MODEL_DIR=a', '--alsologtostderr')
+  assert main(toy.train, *arguments, '-v=-1') == 0
+  assert logging.getLogger('absl').level == logging.WARNING
+
+
+@pytest.mark.parametrize(
+  'arguments, status, part',
+  [
+    (['--help'], 0, '  train  '),
+    ([], 0, '  grade  '),
+    (['train'], 2, 'Write python -m mathft_jax.train.'),
+    (['trian'], 2, 'Did you mean train?'),
+  ],
+)
+def test_the_package_lists_its_programs(arguments, status, part, capsys):
+  assert list_of_programs.main(arguments) == status
+  captured = capsys.readouterr()
+  assert part in captured.out + captured.err
+
+
+def test_native_noise_is_not_shown_and_other_lines_are(capfd, monkeypatch):
+  monkeypatch.setattr(native_logs, '_is_installed', lambda module: True)
+  monkeypatch.delitem(sys.modules, 'tensorflow', raising=False)
+  with native_logs.without_noise():
+    os.write(2, b'I0000 00:00:1 2 port.cc:153] oneDNN operations are on.\n')
+    os.write(2, b'E0000 00:00:1 2 cuda_platform.cc:52] failed call\n')
+    os.write(2, b'E0000 00:00:1 2 disk.cc:3] full\n')
+    print('a warning of a user module', file=sys.stderr)
+  error = capfd.readouterr().err
+  assert (
+    error == 'E0000 00:00:1 2 disk.cc:3] full\na warning of a user module\n'
+  )
 
 
 class Refusing:

@@ -380,6 +380,16 @@ def test_a_contrast_pair_is_never_truncated():
   np.testing.assert_array_equal(numbers(batch), [2, 2])
 
 
+@pytest.mark.parametrize('num_long, warns', [(1, False), (3, True)])
+def test_many_examples_that_do_not_fit_are_a_warning_with_the_length(
+  num_long, warns, caplog
+):
+  examples = [solve(n) for n in range(17)]
+  examples += [solve(n, targets=5 + n) for n in range(num_long)]
+  next(train_batches(examples, batch_size=2, max_length=5))
+  assert ('max_length=9 ' in caplog.text) == warns
+
+
 def test_nothing_to_learn_from_is_an_error():
   with pytest.raises(ValueError, match='Nothing to learn from'):
     train_batches([solve(1, inputs=9)], batch_size=1, max_length=4, seed=0)
