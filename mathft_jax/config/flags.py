@@ -64,9 +64,7 @@ def parse_command_line(
     if '=' in name:
       switches[f'--{name.partition("=")[0]}'] = f'{program}.{name}'
       continue
-    flags.DEFINE_string(
-      name, None, f'Parameter {program}.{name}.', flag_values=flag_values
-    )
+    flags.DEFINE_string(name, None, '', flag_values=flag_values)
 
   other_arguments, bindings = [], []
   for argument in argv[1:]:

@@ -49,20 +49,9 @@ def explain_macro(name: str) -> str:
 
 
 def explain_parameter(selector: str, parameter: str) -> str:
-  """Returns a sentence on a parameter of t5x for an error message, else ''.
-
-  A parameter of a class of this package is found if only one class of t5x has it.
-  """
+  """Returns a sentence on a parameter of t5x for an error message, else ''."""
   found = find_parameter(selector, parameter)
-  if found is None:
-    same = []
-    for name, here in tables()['parameters'].items():
-      if name.rpartition('.')[2] == parameter:
-        same.append(here)
-    if len(same) != 1:
-      return ''
-    found = same[0]
-  return _explain(f'{selector}.{parameter}', found)
+  return '' if found is None else _explain(f'{selector}.{parameter}', found)
 
 
 def table_cells(here: NameHere) -> str:

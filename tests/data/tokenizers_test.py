@@ -252,6 +252,16 @@ def test_padding_and_truncation_of_a_file_are_ignored(
   assert plain.fingerprint() == other.fingerprint()
 
 
+def test_a_file_is_read_once_until_it_changes(make_tokenizer, tokenizer_paths):
+  path = tokenizer_paths['qwen']
+  first = tokenizer_files.load_tokenizer(path)
+  assert tokenizer_files.load_tokenizer(path.parent) is first
+  changed = make_tokenizer('qwen')
+  before = tokenizer_files.load_tokenizer(changed)
+  changed.write_text(changed.read_text() + '\n')
+  assert tokenizer_files.load_tokenizer(changed) is not before
+
+
 def test_a_fingerprint_depends_on_content_and_special_tokens_only(
   tmp_path, tokenizer_paths
 ):
