@@ -198,7 +198,7 @@ def usage_text(
   module = importlib.import_module(program.__module__)
   return '\n'.join(
     [
-      (module.__doc__ or '').strip(),
+      help_text.break_commands((module.__doc__ or '').strip()),
       '',
       'Flags:',
       flags.describe_flags(plain_flags, name),

@@ -18,6 +18,14 @@ def entry(name: str, text: str) -> str:
   return f'  {name}\n{wrapped}'.rstrip()
 
 
+def break_commands(text: str) -> str:
+  """Returns a docstring with its commands broken before flags that are far to the right.
+
+  A backslash at the end of a line of a docstring joins the next line with its indentation.
+  """
+  return re.sub(r'(?<=\S) {3,}(?=--)', ' \\\\\n      ', text)
+
+
 def short_value(value: object) -> str:
   """Returns a default value; of an object only its class if its fields are many."""
   text = repr(value)

@@ -348,7 +348,7 @@ def test_a_file_that_takes_back_what_was_set_must_come_first(
       'Did you mean ICI_MESH_SHAPE?',
     ),
     ('--gin.toy.eval_period=100', 'toy is a module, which has no parameters.'),
-    ('--gin.toy.eval_period=100', 'Did you mean EVAL_PERIOD?'),
+    ('--gin.train.eval_period=100', 'Did you mean EVAL_PERIOD?'),
     (
       '--gin.LOSS_NORMALIZING_FACTOR=1',
       "nothing uses LOSS_NORMALIZING_FACTOR. t5x's",
@@ -629,6 +629,7 @@ def test_help_has_the_descriptions_of_arguments():
   text = entry_point.usage_text(grade.grade)
   assert '  candidates (must be set)\n      jsonl of candidate sets' in text
   assert 'TurnMarkers(...)' in text
+  assert 'programs/grade.gin \\\n      --gin.CANDIDATES=' in text
 
 
 def test_flags_of_absl_are_known(toy):
