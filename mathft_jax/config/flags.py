@@ -211,20 +211,7 @@ def _define_flags() -> flags.FlagValues:
     defaults.heartbeat_timeout_s,
     'Abort if a process is silent for this many seconds.',
   )
-  flags.DEFINE_integer(
-    'verbosity',
-    0,
-    'Lowest level of the log: 1 debug, 0 info, -1 warning, -2 error.',
-    short_name='v',
-    flag_values=flag_values,
-  )
-  for name in ('alsologtostderr', 'logtostderr'):
-    flags.DEFINE_boolean(
-      name,
-      True,
-      'Without effect: the log is on stderr.',
-      flag_values=flag_values,
-    )
+  _define_log_flags(flag_values)
   flags.DEFINE_boolean(
     'dry_run',
     False,
@@ -239,3 +226,21 @@ def _define_flags() -> flags.FlagValues:
     flag_values=flag_values,
   )
   return flag_values
+
+
+def _define_log_flags(flag_values: flags.FlagValues) -> None:
+  """Defines the flags of absl about the log."""
+  flags.DEFINE_integer(
+    'verbosity',
+    0,
+    'Lowest level of the log: 1 debug, 0 info, -1 warning, -2 error.',
+    short_name='v',
+    flag_values=flag_values,
+  )
+  for name in ('alsologtostderr', 'logtostderr'):
+    flags.DEFINE_boolean(
+      name,
+      True,
+      'Without effect: the log is on stderr.',
+      flag_values=flag_values,
+    )
