@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from etils import epath
 from gin import config_parser
 
-from mathft_jax.config import native_logs, renamed_names, t5x_names
+from mathft_jax.config import gin_imports, renamed_names, t5x_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
 from mathft_jax.storage import local_and_remote_paths
 
@@ -223,7 +223,7 @@ class GinReader:
     if statement.module.startswith('__gin__.'):
       return
     name = statement.bound_name()
-    module = _import_module(statement, where)
+    module = gin_imports.import_module(statement, where)
     if not statement.is_from and not statement.alias:
       module = importlib.import_module(name)
     modules[name] = module
@@ -314,30 +314,6 @@ def _location(source: GinSource, location: config_parser.Location) -> str:
   return f'{source.name}: {line}'
 
 
-def _import_module(
-  statement: config_parser.ImportStatement, where: str
-) -> types.ModuleType:
-  try:
-    with native_logs.without_noise():
-      return importlib.import_module(statement.module)
-  except ModuleNotFoundError as error:
-    if not statement.module.startswith(error.name or ' '):
-      raise ConfigError(f'{where}: {statement.format()}: {error}') from error
-    new = renamed_names.new_module_name(statement.module)
-    if new:
-      parent, _, name = new.rpartition('.')
-      raise ConfigError(
-        f'{where}: {statement.module} is now {new}. Write `from {parent} import {name}` and '
-        f'`{name}.` instead of `{statement.bound_name()}.`.'
-      ) from error
-    hint = did_you_mean(
-      statement.module.split('.')[-1], _sibling_modules(statement.module)
-    )
-    raise ConfigError(
-      f'{where}: {statement.format()}: no such module.{hint}'
-    ) from error
-
-
 def _check_binding(
   statement: config_parser.BindingStatement, modules: Modules, where: str
 ) -> None:
@@ -395,15 +371,3 @@ def iter_nested(value: object, kind: type[T]) -> Iterator[T]:
   elif isinstance(value, (list, tuple)):
     for item in value:
       yield from iter_nested(item, kind)
-
-
-def _sibling_modules(module: str) -> list[str]:
-  """Returns names of the modules in the package of a module that does not exist."""
-  try:
-    paths = importlib.import_module(module.rpartition('.')[0]).__path__
-  except (ImportError, AttributeError, ValueError):
-    return []
-  names = []
-  for path in paths:
-    names += [child.stem for child in pathlib.Path(path).iterdir()]
-  return names

@@ -29,6 +29,7 @@ class _Settings:
   without: dict[str, str] = dataclasses.field(default_factory=dict)
   unknown: dict[str, str] = dataclasses.field(default_factory=dict)
   unread: list[str] = dataclasses.field(default_factory=list)
+  read: list[str] = dataclasses.field(default_factory=list)
 
 
 def check_not_t5x_file(source: GinSource, search_paths: Sequence[str]) -> None:
@@ -78,7 +79,9 @@ def _collect(
         settings.unread.append(statement.filename)
         continue
       included = gin_files.read_gin_file(path)
-      _collect(included, search_paths, settings)
+      if included.name not in settings.read:
+        settings.read.append(included.name)
+        _collect(included, search_paths, settings)
     elif isinstance(statement, config_parser.BindingStatement):
       _add(statement, settings)
 
