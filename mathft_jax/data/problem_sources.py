@@ -6,6 +6,7 @@ problems in a fixed order:
   problems = JsonlProblems('my_problems.jsonl')('train')
 """
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
@@ -121,16 +122,12 @@ class JsonlProblems:
       default_split = file_split
     records = problem_mapping.MappedRecords(self.mapping)
     first_place_of_id = FirstPlaces(self.mapping.repeats)
+    splits: collections.Counter[str] = collections.Counter()
     for file, name in zip(files, _short_names(files)):
       located = record_files.read_file(file, self.mapping.columns())
       for where, problem in records.problems(located, name, default_split):
-        is_validation = (
-          problem.split == 'train'
-          and self.validation_fraction > 0
-          and hash_to_unit_interval(problem.id) < self.validation_fraction
-        )
-        if is_validation:
-          problem = dataclasses.replace(problem, split='validation')
+        problem = self._cut_validation(problem)
+        splits[problem.split] += 1
         if problem.split != split:
           continue
         own_id = f'{name}:{where.rpartition(":")[2]}'  # unique
@@ -140,12 +137,21 @@ class JsonlProblems:
           yield problem
     records.check_names(self.path)
     logging.info(
-      '%s: %d records, %d left out by filters, %d repeated',
+      '%s: %d records, %d left out by filters, %d repeated; problems by split: %s',
       self.path,
       records.counts['read'],
       records.counts['filtered'],
       first_place_of_id.num_repeated,
+      dict(splits),
     )
+
+  def _cut_validation(self, problem: Problem) -> Problem:
+    """Returns the problem, in the split 'validation' if it is in the fraction of it."""
+    if problem.split != 'train' or not self.validation_fraction:
+      return problem
+    if hash_to_unit_interval(problem.id) >= self.validation_fraction:
+      return problem
+    return dataclasses.replace(problem, split='validation')
 
 
 class FirstPlaces:
