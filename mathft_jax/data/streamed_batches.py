@@ -33,8 +33,9 @@ def train_batches(
   seed: int,
   start_step: int,
   pack: bool,
+  shuffle: bool = True,
 ) -> Iterator[Batch]:
-  """Yields endless shuffled batches from `start_step` on.
+  """Yields endless batches from `start_step` on.
 
   Args:
     examples: read one by one; their order is that of a permutation of each epoch.
@@ -42,6 +43,7 @@ def train_batches(
     seed: of the order.
     start_step: step of the first batch returned.
     pack: put several whole examples into a row.
+    shuffle: False keeps the order of the examples in every epoch.
 
   Raises:
     ValueError: no example of a whole epoch has anything to learn.
@@ -55,10 +57,10 @@ def train_batches(
   if pack:
     if start_step:
       logging.info('the rows of %d steps are packed again', start_step)
-    rows = _packed_rows(examples, layout, seed)
+    rows = _packed_rows(examples, layout, seed, shuffle)
     rows = itertools.islice(rows, num_skipped, None)
   else:
-    rows = _single_rows(examples, layout, seed, num_skipped)
+    rows = _single_rows(examples, layout, seed, shuffle, num_skipped)
   return _make_batches(rows, layout)
 
 
@@ -74,12 +76,13 @@ def _single_rows(
   examples: Sequence[SolutionExample],
   layout: BatchLayout,
   seed: int,
+  shuffle: bool,
   num_skipped: int,
 ) -> Iterator[Row]:
   first_epoch, start = divmod(num_skipped, len(examples))
   for epoch in itertools.count(first_epoch):
     num_trained = 0
-    for index in _order(len(examples), seed, epoch)[start:]:
+    for index in _order(len(examples), seed, epoch, shuffle)[start:]:
       row = _row_of(examples, int(index), layout)
       num_trained += len(row)
       yield row
@@ -88,11 +91,14 @@ def _single_rows(
 
 
 def _packed_rows(
-  examples: Sequence[SolutionExample], layout: BatchLayout, seed: int
+  examples: Sequence[SolutionExample],
+  layout: BatchLayout,
+  seed: int,
+  shuffle: bool,
 ) -> Iterator[Row]:
   for epoch in itertools.count():
     rng = np.random.default_rng([seed, epoch, 1])
-    order = _order(len(examples), seed, epoch)
+    order = _order(len(examples), seed, epoch, shuffle)
     num_trained = 0
     for start in range(0, len(order), PACK_WINDOW):
       segments = []
@@ -100,21 +106,24 @@ def _packed_rows(
         segments += _row_of(examples, int(index), layout)
       num_trained += len(segments)
       if segments:
-        yield from _pack(segments, layout.max_length, rng)
+        yield from _pack(segments, layout.max_length, rng if shuffle else None)
     _check_trained(num_trained, 0, layout)
 
 
 def _pack(
-  segments: Sequence[Segment], capacity: int, rng: np.random.Generator
+  segments: Sequence[Segment], capacity: int, rng: np.random.Generator | None
 ) -> Iterator[Row]:
-  """Yields the segments in rows, in random order."""
+  """Yields the segments in rows, in random order if there is a generator."""
   lengths = [segment.length for segment in segments]
   packed = first_fit_packing.pack_first_fit(lengths, capacity)
-  for row in rng.permutation(len(packed)):
+  order = range(len(packed)) if rng is None else rng.permutation(len(packed))
+  for row in order:
     yield tuple(segments[index] for index in packed[row])
 
 
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+def _order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
+  if not shuffle:
+    return np.arange(count)
   return np.random.default_rng([seed, epoch]).permutation(count)
 
 

@@ -103,9 +103,11 @@ def assert_same(found, wanted):
       np.testing.assert_array_equal(batch[name], other[name])
 
 
-@pytest.mark.parametrize('start_step', [0, 9])
-def test_streamed_batches_are_those_in_memory(source, start_step):
-  settings = dict(seed=3, start_step=start_step, pack=False)
+@pytest.mark.parametrize(
+  'start_step, shuffle', [(0, True), (9, True), (9, False)]
+)
+def test_streamed_batches_are_those_in_memory(source, start_step, shuffle):
+  settings = dict(seed=3, start_step=start_step, pack=False, shuffle=shuffle)
   streamed = solutions(source)('train')
   wanted = solutions(in_memory(source))('train')
   assert isinstance(streamed, examples.StreamedSolutions)
