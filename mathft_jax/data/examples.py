@@ -100,6 +100,11 @@ class StreamedSolutions(Sequence[SolutionExample]):
       [problems.digest, sorted(fingerprint.items())]
     )
 
+  def path_beside(self, *key: object, suffix: str) -> epath.Path:
+    """Returns a path beside the stored problems that depends on these examples and on a key."""
+    digest = digests.content_digest([self.digest, *key])
+    return self._problems.path.with_suffix(f'.{digest}{suffix}')
+
   def __len__(self) -> int:
     return len(self._problems)
 

@@ -7,8 +7,9 @@ differences:
 
 - An example that must be dropped leaves its row empty, with weight 0, because the lengths of the
   examples before it are not known.
-- Packing works in windows of `PACK_WINDOW` shuffled examples. A resumed run tokenizes the examples
-  of the steps before again, to find its place.
+- Packing works in windows of `PACK_WINDOW` shuffled examples. A resumed run finds its place by the
+  numbers of rows of the windows before (`packed_row_counts`); it packs windows without a number
+  again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from mathft_jax.data import batch_arrays, batching, first_fit_packing
 from mathft_jax.data.batch_arrays import Batch, Segment
 from mathft_jax.data.batching import BatchLayout
 from mathft_jax.data.example_types import SolutionExample
+from mathft_jax.data.packed_row_counts import PackedRowCounts
 
 PACK_WINDOW = 1024  # examples
 Row = tuple[Segment, ...]
@@ -34,6 +36,7 @@ def train_batches(
   start_step: int,
   pack: bool,
   shuffle: bool = True,
+  row_counts: PackedRowCounts | None = None,
 ) -> Iterator[Batch]:
   """Yields endless batches from `start_step` on.
 
@@ -44,6 +47,7 @@ def train_batches(
     start_step: step of the first batch returned.
     pack: put several whole examples into a row.
     shuffle: False keeps the order of the examples in every epoch.
+    row_counts: numbers of packed rows of an earlier run with the same arguments.
 
   Raises:
     ValueError: no example of a whole epoch has anything to learn.
@@ -55,10 +59,14 @@ def train_batches(
   )
   num_skipped = start_step * layout.batch_size
   if pack:
-    if start_step:
-      logging.info('the rows of %d steps are packed again', start_step)
-    rows = _packed_rows(examples, layout, seed, shuffle)
-    rows = itertools.islice(rows, num_skipped, None)
+    rows = _packed_rows(
+      examples,
+      layout,
+      seed,
+      shuffle,
+      num_skipped,
+      row_counts or PackedRowCounts(),
+    )
   else:
     rows = _single_rows(examples, layout, seed, shuffle, num_skipped)
   return _make_batches(rows, layout)
@@ -95,30 +103,47 @@ def _packed_rows(
   layout: BatchLayout,
   seed: int,
   shuffle: bool,
+  num_skipped: int,
+  row_counts: PackedRowCounts,
 ) -> Iterator[Row]:
   for epoch in itertools.count():
-    rng = np.random.default_rng([seed, epoch, 1])
     order = _order(len(examples), seed, epoch, shuffle)
-    num_trained = 0
-    for start in range(0, len(order), PACK_WINDOW):
-      segments = []
-      for index in order[start : start + PACK_WINDOW]:
-        segments += _row_of(examples, int(index), layout)
-      num_trained += len(segments)
-      if segments:
-        yield from _pack(segments, layout.max_length, rng if shuffle else None)
-    _check_trained(num_trained, 0, layout)
+    num_rows = 0
+    for window, start in enumerate(range(0, len(order), PACK_WINDOW)):
+      known = row_counts.get(epoch, window)
+      if known is not None and known <= num_skipped:
+        num_skipped -= known
+        num_rows += known
+        continue
+      rng = np.random.default_rng([seed, epoch, window]) if shuffle else None
+      indices = order[start : start + PACK_WINDOW]
+      rows = _pack_window(examples, indices, layout, rng)
+      row_counts.add(epoch, window, len(rows))
+      num_rows += len(rows)
+      yield from rows[num_skipped:]
+      num_skipped = max(0, num_skipped - len(rows))
+    _check_trained(num_rows, 0, layout)
 
 
-def _pack(
-  segments: Sequence[Segment], capacity: int, rng: np.random.Generator | None
-) -> Iterator[Row]:
-  """Yields the segments in rows, in random order if there is a generator."""
+def _pack_window(
+  examples: Sequence[SolutionExample],
+  indices: np.ndarray,
+  layout: BatchLayout,
+  rng: np.random.Generator | None,
+) -> list[Row]:
+  """Returns the rows of some examples, in random order if there is a generator."""
+  segments: list[Segment] = []
+  for index in indices:
+    segments += _row_of(examples, int(index), layout)
+  if not segments:
+    return []
   lengths = [segment.length for segment in segments]
-  packed = first_fit_packing.pack_first_fit(lengths, capacity)
+  packed = first_fit_packing.pack_first_fit(lengths, layout.max_length)
   order = range(len(packed)) if rng is None else rng.permutation(len(packed))
+  rows = []
   for row in order:
-    yield tuple(segments[index] for index in packed[row])
+    rows.append(tuple(segments[index] for index in packed[row]))
+  return rows
 
 
 def _order(count: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:

@@ -13,6 +13,7 @@ from mathft_jax.config import vocabulary_size
 from mathft_jax.data import (
   batching,
   example_types,
+  packed_row_counts,
   prompt_templates,
   streamed_batches,
 )
@@ -55,16 +56,28 @@ class TrainInputs:
     self, *, seed: int, start_step: int
   ) -> Iterator[batching.Batch]:
     """Returns endless shuffled batches from `start_step` on."""
-    make_batches = batching.train_batches
-    if isinstance(self._examples, examples_lib.StreamedSolutions):
-      make_batches = streamed_batches.train_batches
-    return make_batches(
-      self._examples,  # pyright: ignore[reportArgumentType]
-      self._layout(self._source, self._examples),
+    examples = self._examples
+    layout = self._layout(self._source, examples)
+    pack, shuffle = self._data.pack, self._data.shuffle
+    if not isinstance(examples, examples_lib.StreamedSolutions):
+      return batching.train_batches(
+        examples,
+        layout,
+        seed=seed,
+        start_step=start_step,
+        pack=pack,
+        shuffle=shuffle,
+      )
+    window = streamed_batches.PACK_WINDOW
+    path = examples.path_beside(layout, seed, shuffle, window, suffix='.rows')
+    return streamed_batches.train_batches(
+      examples,
+      layout,
       seed=seed,
       start_step=start_step,
-      pack=self._data.pack,
-      shuffle=self._data.shuffle,
+      pack=pack,
+      shuffle=shuffle,
+      row_counts=packed_row_counts.PackedRowCounts(path) if pack else None,
     )
 
   def eval_batches(self, num_batches: int | None) -> list[batching.Batch]:

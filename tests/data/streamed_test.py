@@ -9,6 +9,7 @@ import pytest
 from mathft_jax.data import (
   batching,
   examples,
+  packed_row_counts,
   problem_sources,
   prompt_templates,
   stored_problems,
@@ -150,6 +151,41 @@ def test_packed_batches_have_each_example_once_an_epoch(source, monkeypatch):
     streamed, layout, start_step=25, **settings
   )
   assert_same(take(resumed, 35), whole[25:])
+
+
+def test_a_resumed_run_packs_no_window_again(source, monkeypatch, tmp_path):
+  monkeypatch.setattr(streamed_batches, 'PACK_WINDOW', 5)
+  streamed = solutions(source)('train')
+  layout = dataclasses.replace(LAYOUT, batch_size=1, max_length=200)
+  packed = []
+  pack = streamed_batches._pack_window
+
+  def count(examples, indices, *arguments):
+    packed.append(len(indices))
+    return pack(examples, indices, *arguments)
+
+  monkeypatch.setattr(streamed_batches, '_pack_window', count)
+
+  def batches(start_step):
+    packed.clear()
+    counts = packed_row_counts.PackedRowCounts(tmp_path / 'counts')
+    made = streamed_batches.train_batches(
+      streamed,
+      layout,
+      seed=3,
+      start_step=start_step,
+      pack=True,
+      row_counts=counts,
+    )
+    return take(made, 30 - start_step)
+
+  whole = batches(0)
+  num_windows = len(packed)
+  assert_same(batches(28), whole[28:])
+  assert len(packed) <= 2 < num_windows
+  lines = (tmp_path / 'counts').read_text().splitlines()
+  (tmp_path / 'counts').write_text('\n'.join(lines[:-1]) + '\n0 4')
+  assert_same(batches(25), whole[25:])
 
 
 def test_a_dropped_example_leaves_its_row_empty(source):
