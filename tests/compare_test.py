@@ -79,7 +79,7 @@ def test_checkpoints_of_a_run_are_found_from_settings_beside_its_files(
   for name, content in {
     'sampled/candidates.settings.json': {'checkpoint': '../ssft/80'},
     'graded/graded.report.json': {
-      'settings': {'candidates': str(tmp_path / 'sampled/candidates.jsonl')}
+      'settings': {'candidates': 'runs/moved/sampled/candidates.jsonl'}
     },
   }.items():
     path = tmp_path / name

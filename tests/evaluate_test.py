@@ -95,7 +95,7 @@ def test_the_headline_and_the_main_table_are_printed_in_100_columns(
   lines = capsys.readouterr().out.splitlines()
   assert max(map(len, lines)) <= 100 and len(lines) < 40
   text = '\n'.join(lines)
-  assert 'scored: 12 problems x 5 candidates' in text
+  assert '\n12 problems x 5 candidates\n' in text
   assert 'cut at the length limit         ?  not recorded' in text
   assert '\nW.RR.Top-2 ' in text and '\x1b' not in text
   assert lines[-1].startswith('Report: ') and lines[-1].endswith('report.html')

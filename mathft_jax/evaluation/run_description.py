@@ -66,9 +66,12 @@ def find_checkpoints(path: epath.PathLike) -> dict[str, str]:
 
   graded_settings = _read_json(path.with_name(f'{stem}.report.json'))
   sampled = graded_settings.get('settings', {}).get('candidates')
-  if sampled and epath.Path(sampled).name != path.name:
-    return find_checkpoints(sampled)
-  return {}
+  if not sampled or epath.Path(sampled).name == path.name:
+    return {}
+  # The path is that of the command; the folder may have been moved, or be relative.
+  sampled = epath.Path(sampled)
+  moved = path.parent.parent / sampled.parent.name / sampled.name
+  return find_checkpoints(sampled) or find_checkpoints(moved)
 
 
 def short_path(path: epath.PathLike) -> str:

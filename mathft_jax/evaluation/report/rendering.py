@@ -106,8 +106,9 @@ def render_markdown(
     parts += [f'## {tables.escape_markdown(name)}\n', _headline_text(section)]
     for note in section['notes']:
       parts.append(f'Note: {tables.escape_markdown(note)}\n')
+    shown_name = name if len(report['files']) > 1 else ''
     for table in report_tables.make_file_tables(
-      name, section, report['settings']
+      shown_name, section, report['settings']
     ):
       parts.append(tables.table_to_markdown(table))
     for image in images.files[name]:
@@ -183,8 +184,9 @@ def _file_parts(
   browser_page: str | None,
 ) -> list[str]:
   """Returns one file: headline, notes, main table beside its plot, then the other sections."""
+  shown_name = name if len(report['files']) > 1 else ''
   rules, *others = report_tables.make_file_tables(
-    name, section, report['settings']
+    shown_name, section, report['settings']
   )
   main = tables.table_to_html(
     rules, _rule_links(name, rules, report['settings'], section, browser_page)

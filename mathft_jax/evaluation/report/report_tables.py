@@ -25,7 +25,7 @@ def make_main_tables(report: JsonObject) -> list[Table]:
   if len(report['files']) > 1:
     return made
   for name, section in report['files'].items():
-    made.insert(0, make_rules_table(name, section, report['settings']))
+    made.insert(0, make_rules_table('', section, report['settings']))
   return made
 
 
@@ -91,7 +91,13 @@ def _holm(entries: Sequence[JsonObject]) -> list[float]:
 def make_rules_table(
   name: str, section: JsonObject, settings: JsonObject
 ) -> Table:
-  """Returns the accuracy of each rule with its interval, and its difference to the baseline."""
+  """Returns the accuracy of each rule with its interval, and its difference to the baseline.
+
+  Args:
+    name: name of the file; '' for the only file of a report.
+    section: the file's section of report.json.
+    settings: the settings of report.json.
+  """
   baseline = settings['baseline']
   to_baseline = [
     each for each in section['differences'] if each['b'] == baseline
@@ -115,7 +121,8 @@ def make_rules_table(
     'p',
     'p (Holm)',
   )
-  title = f'{name}: n = {headline.format_sample_size(section)}'
+  size = headline.format_sample_size(section)
+  title = f'{name}: n = {size}' if name else size
   note = interval_note(settings)
   if 'answers' in section:
     note = f'{section["answers"]["headline"]}. {note}'

@@ -43,9 +43,10 @@ def print_report(report: JsonObject, run: RunDescription, page: str) -> None:
     console.print(_text(f'  {name}: {text}', 'dim'))
   for name, section in report['files'].items():
     console.print()
-    _print_headline(console, name, section)
-    if len(report['files']) == 1:
-      table = report_tables.make_rules_table(name, section, report['settings'])
+    is_single = len(report['files']) == 1
+    _print_headline(console, '' if is_single else f'{name}: ', section)
+    if is_single:
+      table = report_tables.make_rules_table('', section, report['settings'])
       print_table(tables.without_columns(table, _PAGE_COLUMNS), console)
   for table in report_tables.make_overall_tables(report):
     print_table(table, console)
@@ -93,11 +94,11 @@ def split_to_width(table: tables.Table, width: int) -> list[tables.Table]:
 
 
 def _print_headline(
-  console: rich.console.Console, name: str, section: JsonObject
+  console: rich.console.Console, prefix: str, section: JsonObject
 ) -> None:
   """Prints the numbers of a file, those of a bad sample in the same way as the accuracies."""
   size = headline.format_sample_size(section)
-  console.print(_text(f'{name}: {size}', 'bold'))
+  console.print(_text(f'{prefix}{size}', 'bold'))
   for figure in headline.headline_figures(section):
     style = 'bold red' if figure.is_warning else 'bold cyan'
     line = _text(f'  {figure.label:<26}')
