@@ -1,13 +1,14 @@
 """The program compare: reports of several runs in one page; other tests open it in a browser."""
 
 import json
+from unittest import mock
 
 import pytest
 
 from mathft_jax import compare, evaluate
 from mathft_jax.data import schema
 from mathft_jax.evaluation import run_description, voting
-from tests.evaluation.candidates import CORRECT, candidate_set
+from tests.evaluation.candidates import CORRECT, candidate_set, no_plots
 
 QUICK = {'resamples': 50, 'draws': 2, 'print_tables': False}
 
@@ -18,7 +19,8 @@ def report(folder, right, rules=(voting.Majority(),), ids=range(6)):
     answer = CORRECT if number in right else 'a'
     sets.append(candidate_set([(answer, 0.5)] * 2, f'p{number}'))
   path = schema.write_jsonl(folder / 'graded.jsonl', sets)
-  evaluate.evaluate(folder / 'report', candidates=path, rules=rules, **QUICK)
+  with mock.patch.object(evaluate.rendering, 'render_plots', no_plots):
+    evaluate.evaluate(folder / 'report', candidates=path, rules=rules, **QUICK)
   return folder
 
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from mathft_jax import evaluate, grading
 from mathft_jax.data import schema
 from mathft_jax.evaluation import voting
-from tests.evaluation.candidates import CORRECT, candidate_set
+from tests.evaluation.candidates import CORRECT, candidate_set, no_plots
 
 RULES = voting.paper_rules(2, 2)
 QUICK = {'resamples': 200, 'draws': 10}
@@ -39,15 +40,19 @@ def scored_file(path, seed=0, problems=12):
   )
 
 
-def run(workdir, **given):
-  return evaluate.evaluate(
-    workdir, rules=given.pop('rules', RULES), **{**QUICK, **given}
-  )
+def run(workdir, *, plots=False, **given):
+  given = {'rules': RULES, **QUICK, **given}
+  if plots:
+    return evaluate.evaluate(workdir, **given)
+  with mock.patch.object(evaluate.rendering, 'render_plots', no_plots):
+    return evaluate.evaluate(workdir, **given)
 
 
 def test_everything_is_written(tmp_path, capsys):
   path = run(
-    tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl')
+    tmp_path / 'out',
+    plots=True,
+    candidates=scored_file(tmp_path / 'scored.jsonl'),
   )
   assert path == tmp_path / 'out' / 'report.json'
   written = {
@@ -162,7 +167,9 @@ def test_every_field_of_the_report_is_documented(tmp_path):
 
 def test_plots_are_svg_whose_text_is_text(tmp_path):
   path = run(
-    tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl')
+    tmp_path / 'out',
+    plots=True,
+    candidates=scored_file(tmp_path / 'scored.jsonl'),
   )
   for plot in (path.parent / 'plots').iterdir():
     root = ElementTree.parse(plot).getroot()
@@ -208,7 +215,8 @@ def test_equal_inputs_give_equal_bytes_in_any_folder(tmp_path):
   folders = {place: tmp_path / place / 'a/b/c' for place in ('one', 'two')}
   for folder in folders.values():
     folder.mkdir(parents=True)
-    run(folder / 'out', candidates=scored_file(folder / 'scored.jsonl'))
+    path = scored_file(folder / 'scored.jsonl')
+    run(folder / 'out', plots=True, candidates=path)
   for name in (
     'report.json',
     'report.md',
@@ -265,7 +273,7 @@ def test_several_files_are_compared_with_the_first(tmp_path, capsys):
     'SSFT / fine': scored_file(tmp_path / 'a.jsonl'),
     'SSFT / terse': scored_file(tmp_path / 'b.jsonl', seed=1),
   }
-  path = run(tmp_path / 'out', candidates=files)
+  path = run(tmp_path / 'out', plots=True, candidates=files)
   whole = json.loads(path.read_text())
   assert list(whole['files']) == list(files)
   assert {(row['a'], row['b']) for row in whole['comparisons']} == {

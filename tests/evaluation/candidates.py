@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from mathft_jax.data.schema import Candidate, CandidateSet, Problem
+from mathft_jax.evaluation.report import rendering
 
 CORRECT = 'right'
 
@@ -48,3 +49,9 @@ def candidate_sets(most=12):
   return st.one_of(
     st.lists(plain, max_size=most), st.lists(with_log_odds, max_size=most)
   ).map(candidate_set)
+
+
+def no_plots(report):
+  """Stands in for the plots, which take most of the time of a small report."""
+  files = {name: {'accuracies': b'<svg/>'} for name in report['files']}
+  return rendering.PlotImages({}, files)

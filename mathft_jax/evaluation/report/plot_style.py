@@ -68,6 +68,11 @@ def render_svg(width: float, height: float, draw: Draw) -> bytes:
   with matplotlib.rc_context(SETTINGS):
     figure = Figure(figsize=(width, height), layout='constrained')
     draw(figure)
+    # Lay out once: savefig would draw a figure with a layout engine twice.
+    engine = figure.get_layout_engine()
+    if engine is not None:
+      engine.execute(figure)
+      figure.set_layout_engine('none')
     # Without date, and name and version of the software, equal reports have equal bytes.
     metadata = {'Date': None, 'Creator': None}
     figure.savefig(buffer, format='svg', metadata=metadata)

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mathft_jax.data import schema
 from mathft_jax.evaluation import evaluated_file, rule_results, voting
 from mathft_jax.evaluation.report import candidate_pages
 from mathft_jax.monitoring import run_page
+from tests.evaluation.candidates import no_plots
 
 pytestmark = pytest.mark.skipif(
   headless_chromium.find_chromium() is None,
@@ -293,7 +295,8 @@ def test_runs_are_compared_in_one_page_with_one_browser(
   ]
   for run, given in (('all', sets), ('last two', shorter)):
     path = schema.write_jsonl(tmp_path / f'{run}.jsonl', given)
-    evaluate.evaluate(tmp_path / run, candidates=path, rules=RULES, **QUICK)
+    with mock.patch.object(evaluate.rendering, 'render_plots', no_plots):
+      evaluate.evaluate(tmp_path / run, candidates=path, rules=RULES, **QUICK)
   folders = {run: tmp_path / run for run in ('all', 'last two')}
   compare.compare(tmp_path / 'both', reports=folders)
   page = browser.open(address(tmp_path / 'both', 'comparison.html'))
