@@ -212,7 +212,7 @@ def encode_evaluator_solution(
   """
   if template.turn_markers is not None:
     markers = dataclasses.replace(
-      template.turn_markers, starts_in_thought=False
+      template.turn_markers, starts_in_thought=False, turn_ends=()
     )
     solution = thoughts.text_that_counts(solution, markers).strip()
   parts = _fill(

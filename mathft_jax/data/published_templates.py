@@ -166,6 +166,8 @@ def load_vocabulary(
       f'{published.folder / CONFIG_FILE} has no eos_token, so the end of texts is not known; bind '
       'TokenizerVocabulary(path, eos=..., pad=...).'
     )
+  if not has_bos:
+    bos = None
   pad = published.tokens.get('pad_token')
   if pad in (None, eos, bos):  # with EOS, the model would not learn to stop
     pad = _unused_padding_token(published, (eos, bos))
@@ -173,7 +175,7 @@ def load_vocabulary(
     path=str(folder),
     eos=eos,
     pad=pad,
-    bos=bos if has_bos else None,
+    bos=bos,
     additional_special_tokens=tuple(added),
     max_vocab_size=_model_vocab_size(published.folder),
   )
@@ -312,11 +314,14 @@ def _model_vocab_size(folder: epath.Path) -> int | None:
 def _unused_padding_token(
   chat: PublishedChat, used: tuple[str | None, ...]
 ) -> str:
-  """Returns a special token that no text needs, such as `<|fim_pad|>`."""
+  """Returns a special token that no text needs, such as `<|fim_pad|>`, or the end of documents."""
   for word in ('pad', 'reserved', 'unused'):
     for name in chat.tokenizer.special_ids:
       if word in name and name not in used:
         return name
+  end_of_text = chat.tokens.get('eos_token')
+  if end_of_text not in (None, *used):  # the turn has another end
+    return end_of_text
   raise ValueError(
     f'{chat.folder}: {CONFIG_FILE} has no padding token that differs from EOS and BOS {used}; bind '
     'TokenizerVocabulary(path, eos=..., pad=<another special token>).'

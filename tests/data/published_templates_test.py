@@ -33,9 +33,10 @@ TEMPLATES = {
   'thinks if asked': WITHOUT_SYSTEM,
   'system turn with a date': CHATML.replace('SYSTEM', SYSTEM),
   'starts with BOS': '{{ bos_token }}' + WITHOUT_SYSTEM,
-  'thinks always': WITHOUT_SYSTEM.replace(
+  'thinks always': WITHOUT_SYSTEM.partition('{% if enable_thinking')[0].replace(
     'assistant\\n', 'assistant\\n<think>\\n'
-  ),
+  )
+  + '{% endif %}',
 }
 
 

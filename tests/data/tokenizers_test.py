@@ -127,6 +127,7 @@ def test_only_a_tokenizer_that_adds_a_space_has_a_prefix(tokenizer_paths):
   made = {
     kind: vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).text_prefix
     for kind, path in tokenizer_paths.items()
+    if kind in BOUND
   }
   assert made == {'qwen': '', 'llama3': '', 'gemma': '', 'llama2': ' '}
 
@@ -301,6 +302,7 @@ def test_every_kind_of_tokenizer_has_another_fingerprint(tokenizer_paths):
   made = [
     vocabularies.TokenizerVocabulary(str(path), **BOUND[kind]).fingerprint()
     for kind, path in tokenizer_paths.items()
+    if kind in BOUND
   ]
   assert len(set(made)) == 4
 
