@@ -24,6 +24,7 @@ ARROW = [
 BUCKETS = ['gcsfs>=2025.9', 'google-cloud-storage>=3']
 # The libtpu that fits jax; it compiles for TPUs on any Linux machine. 213 MB.
 PLAN = ['jax[tpu]>=0.10; sys_platform == "linux"']
+GGUF = ['gguf>=0.17']
 TEST = [
   'pytest>=8',
   'pytest-xdist>=3.5',
@@ -98,8 +99,9 @@ setuptools.setup(
     'data': DATA,
     'arrow': ARROW,
     'gcs': BUCKETS,
+    'gguf': GGUF,
     'plan': PLAN,
-    'test': [*DATA, *ARROW, *BUCKETS, *PLAN, *TEST],
+    'test': [*DATA, *ARROW, *BUCKETS, *GGUF, *PLAN, *TEST],
     'lint': LINT,
     'docs': DOCS,
     'wandb': ['wandb>=0.19'],

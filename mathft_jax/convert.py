@@ -5,8 +5,10 @@
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft.safetensors
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft_hf \\
       --tokenizer=<Hugging Face folder>
+  python -m mathft_jax.convert --checkpoint=SmolLM2.Q4_1.gguf --output=smollm2_hf
 
-`checkpoint` is a workdir (its last step), a step, a safetensors file or a Hugging Face folder.
+`checkpoint` is a workdir (its last step), a step, a safetensors or GGUF file or a Hugging Face
+folder. The values of a GGUF file are dequantised; its tokenizer becomes part of the folder.
 `output` determines the format:
 
   a name that ends in .safetensors    one file: flat names (`layers/attention/query`), metadata in
@@ -146,6 +148,13 @@ def _write_files(
     checkpoints.export_safetensors(output, source, dtype=dtype)
   else:
     _export_huggingface(source, output, dtype, tokenizer, shard_bytes)
+    if tokenizer is not None:
+      return
+    if not checkpoints.is_gguf(checkpoint):
+      logging.info('No tokenizer files; --tokenizer=<folder> copies them.')
+    else:
+      names = checkpoints.write_tokenizer_files(checkpoint, output)
+      logging.info('Tokenizer files: %s', ', '.join(names))
 
 
 def _write_orbax_checkpoint(
@@ -188,9 +197,7 @@ def _export_huggingface(
     output, source, config, dtype=dtype, **sizes
   )
 
-  if tokenizer is None:
-    logging.info('No tokenizer files; --tokenizer=<folder> copies them.')
-  else:
+  if tokenizer is not None:
     names = checkpoints.copy_tokenizer_files(tokenizer, path)
     logging.info('Tokenizer files: %s', ', '.join(names))
 

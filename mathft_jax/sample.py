@@ -81,8 +81,7 @@ def sample(
     'max_decode_length': max_decode_length,
     'seed': seed,
   }
-  if len(vocabulary.end_ids) > 1:
-    settings['end_ids'] = list(vocabulary.end_ids)
+  settings.update(_end_settings(vocabulary))
   vocabulary_size.check_vocabulary_size(vocabulary, model)
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
@@ -109,6 +108,15 @@ def sample(
   with locked_folders.hold(workdir, 'sample'):
     sampler.run(job, group, prompts, batch_size)
     return job.finish([problem.id for problem in problems])
+
+
+def _end_settings(
+  vocabulary: prompt_templates.Vocabulary,
+) -> dict[str, list[int]]:
+  """Returns the end tokens if there are others than EOS; older outputs have none in their settings."""
+  if len(vocabulary.end_ids) == 1:
+    return {}
+  return {'end_ids': list(vocabulary.end_ids)}
 
 
 def _make_decode_config(

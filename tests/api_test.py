@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import sys
 
-from etils import epath
 import pytest
 
 import mathft_jax as mf
-from mathft_jax import api, checkpoints
+from mathft_jax import checkpoints
 from mathft_jax.data import tokenizer_files
 from mathft_jax.dials import dial_problems
 from tests import published_models_test
@@ -117,23 +116,6 @@ def test_a_hugging_face_folder_is_opened_with_its_tokenizer(
   assert model.template == mf.Template()
   assert len(samples.candidates) == 2
   assert all(len(each.token_ids) <= 8 for each in samples.candidates)
-
-
-def test_a_folder_without_a_padding_token_asks_for_one(
-  tmp_path, tokenizer_paths
-):
-  shutil.copy(tokenizer_paths['gemma'], tmp_path / 'tokenizer.model')
-  config = {'eos_token': '<eos>', 'pad_token': None}
-  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
-
-  vocabulary = api._hugging_face_vocabulary(epath.Path(tmp_path))
-  assert vocabulary.pad == '<pad>'
-
-  shutil.copy(tokenizer_paths['llama2'], tmp_path / 'tokenizer.model')
-  config = {'eos_token': '</s>', 'pad_token': '</s>'}
-  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
-  with pytest.raises(ValueError, match='no padding token'):
-    api._hugging_face_vocabulary(epath.Path(tmp_path))
 
 
 def test_every_public_name_is_documented_and_importable():

@@ -49,6 +49,7 @@ IMPORTED_BY = {  # library -> the only places that may import it
     'data/candidate_export',
   ),
   'datasets': (),
+  'gguf': ('checkpoints/gguf_files',),
   'torch': (),
   'transformers': (),
 }

@@ -216,6 +216,14 @@ def test_a_dry_run_accepts_none_where_it_means_all(name, capsys):
   assert status == 0, text
 
 
+@pytest.mark.parametrize('program', ['train', 'sample', 'score'])
+def test_a_dry_run_refuses_a_vocabulary_larger_than_the_model(program, capsys):
+  binding = 'transformer.TransformerConfig.vocab_size=100'
+  status, text = _error_of_dry_run(program, [binding], capsys)
+  assert status == 2
+  assert 'The vocabulary has 259 ids and the model 100.' in text
+
+
 def test_a_dry_run_refuses_wrong_data_paths(tmp_path, capsys):
   (tmp_path / 'train.jsonl').touch()
   missing, by_split = tmp_path / 'x.jsonl', tmp_path / '{split}.jsonl'

@@ -1,5 +1,7 @@
 """Candidates depend on seed, problem and number alone, and a stopped run loses none."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -185,3 +187,18 @@ def test_a_candidate_that_continues_with_another_problem_is_cut_and_has_no_log_p
   ended, cut = candidates(prompt_templates.Template(shots=(('1 + 1?', '2'),)))
   assert ended == whole[0]
   assert cut == schema.Candidate('So 2.', finished=True)
+
+
+def test_a_vocabulary_larger_than_the_model_is_an_error(run):
+  small = dataclasses.replace(MODEL, vocab_size=100)
+  with pytest.raises(ValueError, match='has 259 ids and the model 100'):
+    run(model=small)
+
+
+def test_every_end_token_ends_a_candidate(run, monkeypatch):
+  ends = (VOCABULARY.eos_id, *range(20, 120))
+  monkeypatch.setattr(vocabularies.ByteVocabulary, 'end_ids', ends)
+  for candidates in run('many ends').values():
+    for candidate in candidates:
+      assert candidate.finished or len(candidate.token_ids) == 24
+      assert not set(ends) & set(candidate.token_ids)

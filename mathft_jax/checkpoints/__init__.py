@@ -17,6 +17,7 @@ from mathft_jax.checkpoints.checkpoint_manager import (
   CheckpointManager,
 )
 from mathft_jax.checkpoints.checksums import DamagedCheckpointError
+from mathft_jax.checkpoints.gguf_files import is_gguf, write_tokenizer_files
 from mathft_jax.checkpoints.huggingface import export_huggingface
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.metadata_checks import (
@@ -54,6 +55,7 @@ __all__ = [
   'export_huggingface',
   'export_safetensors',
   'find_tokenizer_files',
+  'is_gguf',
   'is_huggingface_checkpoint',
   'load_abstract_params',
   'load_model_config',
@@ -64,4 +66,5 @@ __all__ = [
   'save_orbax_checkpoint',
   'save_safetensors',
   'to_json_value',
+  'write_tokenizer_files',
 ]

@@ -79,9 +79,13 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
     mappings[mapping.param_name] = mapping
   _check_tensors(path, entries, mappings, params, config)
 
+  layer_shapes = _layer_shapes(params)
+
   def read_array(name: str, layer: int | None) -> np.ndarray:
     mapping, shape = mappings[name], params[name].shape
     tensor = entries[mapping.tensor_name(layer)].read()
+    if mapping.joined:
+      tensor = mapping.select_outputs(tensor, layer_shapes)
     return mapping.to_param(tensor, shape if layer is None else shape[1:])
 
   shapes = {}
@@ -215,12 +219,10 @@ def _check_tensors(
 ) -> None:
   """Checks that each tensor of the model exists with its shape, and no other."""
   wanted = {}
-  for name, mapping in mappings.items():
-    shape = params[name].shape
-    if mapping.is_stacked:
-      shape = shape[1:]
+  layer_shapes = _layer_shapes(params)
+  for mapping in mappings.values():
     for layer in mapping.layers(config.num_layers):
-      wanted[mapping.tensor_name(layer)] = mapping.tensor_shape(shape)
+      wanted[mapping.tensor_name(layer)] = mapping.joined_shape(layer_shapes)
 
   wrong_shapes, missing, unknown, wrong_dtypes = [], [], [], []
   for name, shape in wanted.items():
@@ -248,6 +250,17 @@ def _check_tensors(
     )
 
 
+def _layer_shapes(
+  params: Mapping[str, jax.ShapeDtypeStruct],
+) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of parameters, of one layer if they are stacked."""
+  shapes = {}
+  for name, param in params.items():
+    is_stacked = name.startswith(tensor_names.LAYERS_PREFIX)
+    shapes[name] = param.shape[1:] if is_stacked else param.shape
+  return shapes
+
+
 def _is_ignored(name: str, config: config_lib.TransformerConfig) -> bool:
   """Whether a tensor is not needed: the head of tied embeddings, vision, computed tables."""
   if config.tied_embeddings and name == 'lm_head.weight':
@@ -263,10 +276,11 @@ def _tensor_shapes(
   """Returns shapes and dtypes of the exported tensors, in the order of `_iter_tensors`."""
   params = lazy_params.cast_shapes(source.shapes, dtype)
   shapes = {}
+  layer_shapes = _layer_shapes(params)
   for mapping in tensor_names.select_mappings(family.tensors, params):
     param = params[mapping.param_name]
-    shape = param.shape[1:] if mapping.is_stacked else param.shape
-    tensor = jax.ShapeDtypeStruct(mapping.tensor_shape(shape), param.dtype)
+    shape = mapping.joined_shape(layer_shapes)
+    tensor = jax.ShapeDtypeStruct(shape, param.dtype)
     for layer in mapping.layers(param.shape[0]):
       shapes[mapping.tensor_name(layer)] = tensor
   return shapes
@@ -277,8 +291,13 @@ def _iter_tensors(
 ) -> Iterator[np.ndarray]:
   """Yields the tensors parameter by parameter: a source may read all layers of one at once."""
   for mapping in tensor_names.select_mappings(family.tensors, source.shapes):
-    for array in source.iter_layers(mapping.param_name):
-      yield mapping.to_tensor(array)
+    names = mapping.joined or (mapping.param_name,)
+    if mapping.param_name != names[0]:
+      continue  # its tensor is written with the first parameter
+    layers = [source.iter_layers(name) for name in names]
+    for arrays in zip(*layers, strict=True):
+      tensors = [mapping.to_tensor(array) for array in arrays]
+      yield tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
 
 
 def _write_shards(

@@ -12,6 +12,7 @@ from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import (
   checksums,
+  gguf_files,
   huggingface,
   lazy_params,
   restore_sharded,
@@ -22,6 +23,7 @@ from mathft_jax.storage import local_and_remote_paths
 
 # Orbax writes this file last into a step's folder in a bucket.
 COMMIT_MARKER = 'commit_success.txt'
+SINGLE_FILE_SUFFIXES = ('.safetensors', gguf_files.SUFFIX)
 
 
 def load_params(
@@ -32,8 +34,8 @@ def load_params(
   """Returns the parameters of a checkpoint, read directly into the given shardings.
 
   Args:
-    path: the folder of a step, a folder of steps or a workdir (its last step), a safetensors file,
-      or a Hugging Face folder.
+    path: the folder of a step, a folder of steps or a workdir (its last step), a safetensors or
+      GGUF file, or a Hugging Face folder.
     abstract_params: nested dict of ShapeDtypeStructs: names, shapes and dtypes to return.
     shardings: the sharding of each of them. Default: all on the first device.
 
@@ -63,7 +65,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
     ValueError: there is no checkpoint.
   """
   path = epath.Path(path)
-  if path.suffix == '.safetensors' and path.is_file():
+  if path.suffix in SINGLE_FILE_SUFFIXES and path.is_file():
     return path
   if _is_step(path):
     return local_and_remote_paths.absolute_path(path)
@@ -82,7 +84,8 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
     )
   raise ValueError(
     f'Checkpoint {path} {problem}. It must be a folder <workdir>/checkpoints/<step>, a workdir, a '
-    '.safetensors file, or a Hugging Face folder with config.json (INITIAL_CHECKPOINT_PATH or '
+    '.safetensors or .gguf file, or a Hugging Face folder with config.json '
+    '(INITIAL_CHECKPOINT_PATH or '
     f'CHECKPOINT_PATH).{local_and_remote_paths.hub_name_hint(path)}'
   )
 
@@ -90,7 +93,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
 def is_huggingface_checkpoint(path: epath.PathLike) -> bool:
   """Whether a path names a Hugging Face folder."""
   path = resolve_checkpoint(path)
-  return path.suffix != '.safetensors' and not _is_step(path)
+  return path.suffix not in SINGLE_FILE_SUFFIXES and not _is_step(path)
 
 
 def load_abstract_params(
@@ -270,13 +273,13 @@ def _is_step(path: epath.Path) -> bool:
 
 
 def _open_files(path: epath.Path) -> lazy_params.LazyParams:
-  """Opens a safetensors file or a Hugging Face folder; the last one is kept open.
+  """Opens a safetensors or GGUF file or a Hugging Face folder; the last one is kept open.
 
   A program asks for the model, the shapes, the metadata and the parameters of one folder. Its
   headers are read once, unless a file has changed.
   """
   files = [path]
-  if path.suffix != '.safetensors':
+  if path.suffix not in SINGLE_FILE_SUFFIXES:
     files = huggingface.weight_files(path)
   versions = []
   for file in files:
@@ -293,6 +296,8 @@ def _open_version(
   del versions
   if path.endswith('.safetensors'):
     return safetensors_format.open_safetensors(path)
+  if path.endswith(gguf_files.SUFFIX):
+    return gguf_files.open_gguf(path)
   return huggingface.open_huggingface_folder(path)
 
 

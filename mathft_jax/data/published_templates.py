@@ -47,12 +47,14 @@ class PublishedChat:
     source: jinja2 program; None if the folder has none.
     tokens: `bos_token`, `eos_token` and `pad_token` of tokenizer_config.json; absent if unset.
     tokenizer: that of the folder.
+    adds_bos: `add_bos_token` of tokenizer_config.json; None if absent.
   """
 
   folder: epath.Path
   source: str | None
   tokens: Mapping[str, str]
   tokenizer: tokenizer_files.Tokenizer
+  adds_bos: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ def load_vocabulary(
   )
   added: list[str] = []
   if published.source is None:
-    has_bos = tokenizer.first_id == tokenizer.token_id(bos or '')
+    has_bos = bos is not None and _adds_bos(published, bos)
   else:
     texts = render_chat_texts(published)
     has_bos = texts.prints_bos
@@ -212,7 +214,8 @@ def read_published_chat(folder: epath.PathLike) -> PublishedChat:
   source = _default_template(config.get('chat_template'))
   if (folder / JINJA_FILE).is_file():
     source = (folder / JINJA_FILE).read_text()
-  return PublishedChat(folder, source, tokens, tokenizer)
+  adds_bos = config.get('add_bos_token')
+  return PublishedChat(folder, source, tokens, tokenizer, adds_bos)
 
 
 def render_chat_texts(
@@ -300,6 +303,14 @@ def _added_turn_tokens(chat: PublishedChat, texts: ChatTexts) -> list[str]:
     if name in texts.turns and name not in special and 'think' not in name:
       names.append(name)
   return names
+
+
+def _adds_bos(published: PublishedChat, bos: str) -> bool:
+  """Whether the tokenizer starts texts with BOS; a SentencePiece model does not contain this."""
+  tokenizer = published.tokenizer
+  if tokenizer.added_ids:  # tokenizer.json
+    return tokenizer.first_id == tokenizer.token_id(bos)
+  return published.adds_bos is not False
 
 
 def _model_vocab_size(folder: epath.Path) -> int | None:

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import kv_cache, splash_attention
 from mathft_jax.models.lora import einsum_with_lora
-from mathft_jax.models.norm import Norm
+from mathft_jax.models.norm import Norm, normalise_heads_jointly
 from mathft_jax.models.rotary_embedding import (
   RotaryTable,
   apply_rotary,
+  query_factor_by_position,
   rotary_table,
 )
 
@@ -124,12 +125,14 @@ class AttentionInputs(NamedTuple):
     rotary: rotation angles of the new tokens.
     mask_BTS: over the suffix of the cache, or over the new tokens if there is no suffix.
     prefix_mask_PXS: over the shared prompts in the cache; empty without prompts.
+    query_factor_BT11: a further factor of queries, by position; None without one.
     splash: if set, the TPU kernel is used instead of the masks.
   """
 
   rotary: RotaryTable
   mask_BTS: jax.Array
   prefix_mask_PXS: jax.Array
+  query_factor_BT11: jax.Array | None = None
   splash: SplashInputs | None = None
 
 
@@ -143,7 +146,7 @@ def make_attention_inputs(
   key_position_BS: jax.Array | None = None,
   kernel_sharding: splash_attention.KernelSharding | None = None,
 ) -> AttentionInputs:
-  """Returns the rotary table and the masks of 'global' or 'local' layers.
+  """Returns the rotary table and the masks of the layers of one kind.
 
   Args:
     key_position_BS: positions in the suffix of the cache, those of the new tokens included; None
@@ -175,7 +178,8 @@ def make_attention_inputs(
       segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
     splash = SplashInputs(segment_ids_BT, window, kernel_sharding)
 
-  return AttentionInputs(rotary, mask, mask_of_prefix, splash)
+  query_factor = query_factor_by_position(config, positions_BT)
+  return AttentionInputs(rotary, mask, mask_of_prefix, query_factor, splash)
 
 
 # --- softmax attention
@@ -318,6 +322,9 @@ class Attention(nnx.Module):
     if config.qk_norm:
       self.query_norm = Norm(config, H, 'kv')
       self.key_norm = Norm(config, H, 'kv')
+    if config.joint_qk_norm:
+      self.query_norm = Norm(config, N * H, 'heads')
+      self.key_norm = Norm(config, K * H, 'kv_heads')
     self.config = config
 
   def __call__(
@@ -327,7 +334,7 @@ class Attention(nnx.Module):
     cache: kv_cache.LayerCache | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
     """Returns the attention output [B, T, D] and the cache with the new tokens appended."""
-    q_BTNH, k_BTKH, v_BTKH = self._project(x_BTD, inputs.rotary)
+    q_BTNH, k_BTKH, v_BTKH = self._project(x_BTD, inputs)
 
     key_BKSH = jnp.swapaxes(k_BTKH, 1, 2)
     value_BKSH = jnp.swapaxes(v_BTKH, 1, 2)
@@ -363,7 +370,7 @@ class Attention(nnx.Module):
     return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache
 
   def _project(
-    self, x_BTD: jax.Array, rotary: RotaryTable
+    self, x_BTD: jax.Array, inputs: AttentionInputs
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns rotated queries and keys, and values."""
     q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
@@ -376,4 +383,12 @@ class Attention(nnx.Module):
     if self.config.qk_norm:
       q_BTNH = self.query_norm(q_BTNH)
       k_BTKH = self.key_norm(k_BTKH)
-    return apply_rotary(q_BTNH, rotary), apply_rotary(k_BTKH, rotary), v_BTKH
+    elif self.config.joint_qk_norm:
+      q_BTNH = normalise_heads_jointly(self.query_norm, q_BTNH)
+      k_BTKH = normalise_heads_jointly(self.key_norm, k_BTKH)
+
+    q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
+    k_BTKH = apply_rotary(k_BTKH, inputs.rotary)
+    if inputs.query_factor_BT11 is not None:
+      q_BTNH *= inputs.query_factor_BT11.astype(q_BTNH.dtype)
+    return q_BTNH, k_BTKH, v_BTKH

@@ -52,13 +52,17 @@ class Mlp(nnx.Module):
 
 
 class Block(nnx.Module):
-  """x + attention(norm(x)), then + mlp(norm(x)); in parallel blocks both from one norm."""
+  """x + attention(norm(x)), then + mlp(norm(x)); in parallel blocks both from one norm.
+
+  With `post_norms` also the outputs are normalised; without `pre_norms` only they are.
+  """
 
   def __init__(self, config: config_lib.TransformerConfig, *, rngs: nnx.Rngs):
     width = config.embed_dim
-    self.attention_norm = Norm(config, width, 'embed')
+    if config.pre_norms:
+      self.attention_norm = Norm(config, width, 'embed')
     self.attention = attention_lib.Attention(config, rngs=rngs)
-    if not config.parallel_block:
+    if config.pre_norms and not config.parallel_block:
       self.mlp_norm = Norm(config, width, 'embed')
     self.mlp = Mlp(config, rngs=rngs)
     if config.post_norms:
@@ -83,24 +87,39 @@ class Block(nnx.Module):
       layer: index of the layer, for dropout.
       dropout: for training; None: no dropout.
     """
-    normed_BTD = self.attention_norm(x_BTD)
+    normed_BTD = x_BTD
+    if self.config.pre_norms:
+      normed_BTD = self.attention_norm(x_BTD)
     attended_BTD, cache = self.attention(normed_BTD, inputs, cache)
     if self.config.post_norms:
       attended_BTD = self.post_attention_norm(attended_BTD)
+    attended_BTD = scale_residual(self.config, attended_BTD)
     if dropout is not None:
       place = dropout_lib.attention_place(layer)
       attended_BTD = dropout(attended_BTD, place)
 
     if not self.config.parallel_block:
       x_BTD += attended_BTD
-      normed_BTD = self.mlp_norm(x_BTD)
+      normed_BTD = x_BTD
+      if self.config.pre_norms:
+        normed_BTD = self.mlp_norm(x_BTD)
 
     mlp_BTD = self.mlp(normed_BTD)
     if self.config.post_norms:
       mlp_BTD = self.post_mlp_norm(mlp_BTD)
+    mlp_BTD = scale_residual(self.config, mlp_BTD)
     if dropout is not None:
       mlp_BTD = dropout(mlp_BTD, dropout_lib.mlp_place(layer))
 
     if self.config.parallel_block:
       x_BTD += attended_BTD
     return x_BTD + mlp_BTD, cache
+
+
+def scale_residual(
+  config: config_lib.TransformerConfig, x_BTD: jax.Array
+) -> jax.Array:
+  """Returns the output of attention or MLP times `residual_multiplier` (Granite)."""
+  if config.residual_multiplier == 1.0:
+    return x_BTD
+  return x_BTD * config.residual_multiplier

@@ -15,7 +15,7 @@ RopeScaling = Callable[[np.ndarray], np.ndarray]
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
 REMAT_MODES = ('none', 'dots', 'full')
-LAYER_KINDS = ('global', 'local')
+LAYER_KINDS = ('global', 'local', 'nope')
 ATTENTION_KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
 # Fields that say how the model is computed or stored. Checkpoints fit whatever their values are.
 NON_ARCHITECTURE_FIELDS = frozenset(
@@ -60,6 +60,63 @@ class Llama3RopeScaling:
 
 
 @dataclasses.dataclass(frozen=True)
+class YarnRopeScaling:
+  """Makes slow rotations `factor` times slower and keeps fast ones (YaRN, arXiv 2309.00071).
+
+  As in OLMo 3 and Ministral 3. The ramp is over dimensions, between those that turn `beta_fast` and
+  `beta_slow` times in `original_max_position` tokens.
+
+  Attributes:
+    magnitude: queries and keys are multiplied by it. None: 0.1 log(factor) + 1.
+    whole_dimensions: the ends of the ramp are rounded to whole dimensions.
+  """
+
+  factor: float
+  original_max_position: int
+  beta_fast: float = 32.0
+  beta_slow: float = 1.0
+  magnitude: float | None = None
+  whole_dimensions: bool = True
+
+  def __post_init__(self):
+    if self.magnitude is None:
+      magnitude = 0.1 * math.log(max(self.factor, 1.0)) + 1.0
+      object.__setattr__(self, 'magnitude', magnitude)
+
+  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
+    dims = len(inverse_wavelengths)
+    log_step = -math.log(inverse_wavelengths[1])  # between two dimensions
+    ends = []
+    for turns in (self.beta_fast, self.beta_slow):
+      wavelengths = self.original_max_position / (turns * 2 * math.pi)
+      ends.append(math.log(wavelengths) / log_step)
+    if self.whole_dimensions:
+      ends = [math.floor(ends[0]), math.ceil(ends[1])]
+    low, high = max(ends[0], 0), min(ends[1], 2 * dims - 1)
+    if low == high:
+      high += 0.001
+
+    slowed = np.clip((np.arange(dims) - low) / (high - low), 0.0, 1.0)
+    return inverse_wavelengths * (1 - slowed + slowed / self.factor)
+
+
+def rope_magnitude(scaling: RopeScaling | None) -> float:
+  """Returns the factor by which a scaling multiplies rotated queries and keys."""
+  return getattr(scaling, 'magnitude', 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryScaleByPosition:
+  """Queries at position p are multiplied by 1 + beta log(1 + floor(p / original_max_position)).
+
+  As in Ministral 3 and Llama 4. Natural logarithm.
+  """
+
+  beta: float
+  original_max_position: int
+
+
+@dataclasses.dataclass(frozen=True)
 class TransformerConfig:
   """Sizes and traits of a decoder-only Transformer. Defaults: a Llama-like model.
 
@@ -70,19 +127,26 @@ class TransformerConfig:
     gated_mlp: activation(x gate) * (x up) instead of activation(x up).
     norm: 'rms', or 'layer' (layer norm without bias: PaLM).
     norm_unit_offset: the scale is 1 + w (Gemma).
-    post_norms: also normalise the outputs of attention and MLP (Gemma 2 and 3).
+    pre_norms: normalise the inputs of attention and MLP; False in OLMo 2 and 3.
+    post_norms: normalise the outputs of attention and MLP (Gemma 2 and 3, OLMo 2 and 3).
     qk_norm: normalise each query and key head (Qwen 3, Gemma 3).
+    joint_qk_norm: normalise the queries of all heads together, and the keys (OLMo 2 and 3).
     qkv_bias: add biases to queries, keys and values (Qwen 2).
     parallel_block: x + attention(norm(x)) + mlp(norm(x)), with one norm (PaLM).
-    attention_pattern: 'global' or 'local' for each layer, repeated over the depth.
+    attention_pattern: 'global', 'local' or 'nope' (global, without rotary embeddings: SmolLM3) for
+      each layer, repeated over the depth.
     sliding_window: tokens that a token of a 'local' layer attends to, itself included.
     rope_theta, rope_scaling: base and scaling of the rotary embeddings.
     rope_fraction: fraction of each head that is rotated, from its first dimension on.
     local_rope_theta: another base, without scaling, for 'local' layers (Gemma 3).
     query_scale: None: 1 / sqrt(head_dim).
+    query_scale_by_position: a further factor of queries, for long inputs (Ministral 3).
     attention_softcap, final_softcap: cap * tanh(x / cap) of scores and logits (Gemma 2).
     tied_embeddings: the output head is the embedding.
     scaled_embeddings: inputs are multiplied by sqrt(embed_dim) (Gemma, PaLM).
+    embedding_multiplier: inputs are multiplied by it (Granite).
+    residual_multiplier: outputs of attention and MLP are multiplied by it (Granite).
+    logits_divisor: logits are divided by it (Granite).
     vocab_multiple: embedding rows are padded to a multiple of it, so that a mesh can shard them.
       Logits and exports do not contain the padding.
     dtype: of the computation. Parameters are float32 unless they are loaded in another dtype.
@@ -107,8 +171,10 @@ class TransformerConfig:
   norm: str = 'rms'
   norm_eps: float = 1e-6
   norm_unit_offset: bool = False
+  pre_norms: bool = True
   post_norms: bool = False
   qk_norm: bool = False
+  joint_qk_norm: bool = False
   qkv_bias: bool = False
   parallel_block: bool = False
   attention_pattern: tuple[str, ...] = ('global',)
@@ -118,10 +184,14 @@ class TransformerConfig:
   rope_fraction: float = 1.0
   local_rope_theta: float | None = None
   query_scale: float | None = None
+  query_scale_by_position: QueryScaleByPosition | None = None
   attention_softcap: float | None = None
   final_softcap: float | None = None
   tied_embeddings: bool = True
   scaled_embeddings: bool = False
+  embedding_multiplier: float = 1.0
+  residual_multiplier: float = 1.0
+  logits_divisor: float = 1.0
   vocab_multiple: int = 1
   dtype: str = 'float32'
   remat: str = 'none'
@@ -141,6 +211,7 @@ class TransformerConfig:
       )
     self._check_heads()
     self._check_pattern()
+    self._check_norms()
 
   def _check_heads(self) -> None:
     if self.head_dim is None and self.embed_dim % self.num_heads:
@@ -169,6 +240,14 @@ class TransformerConfig:
         "attention_pattern has 'local' layers; set sliding_window (in tokens)."
       )
 
+  def _check_norms(self) -> None:
+    if not self.pre_norms and (self.parallel_block or not self.post_norms):
+      raise ValueError(
+        'pre_norms is False; then post_norms must be True and parallel_block False.'
+      )
+    if self.qk_norm and self.joint_qk_norm:
+      raise ValueError('qk_norm and joint_qk_norm are both True; set one.')
+
   @property
   def kv_heads(self) -> int:
     return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
@@ -191,7 +270,7 @@ class TransformerConfig:
 
   @property
   def layer_kinds(self) -> tuple[str, ...]:
-    """'local' or 'global' for each layer."""
+    """'local', 'global' or 'nope' for each layer."""
     return repeat_attention_pattern(self.attention_pattern, self.num_layers)
 
 
@@ -206,10 +285,13 @@ def repeat_attention_pattern(
 def canonical_model_fields(fields: Json) -> Fields:
   """Returns fields of a TransformerConfig so that equal models have equal fields.
 
-  Values that None stands for are filled in, the attention pattern has an entry for each layer, and
-  NON_ARCHITECTURE_FIELDS are left out. Fields of another class are returned without the latter.
+  Fields that older checkpoints do not have and values that None stands for are filled in, the
+  attention pattern has an entry for each layer, and NON_ARCHITECTURE_FIELDS are left out. Fields of
+  another class are returned without the latter.
   """
   canonical = dict(fields)
+  if 'num_heads' in fields:
+    canonical = {**_default_fields(), **fields}
   for name in NON_ARCHITECTURE_FIELDS:
     canonical.pop(name, None)
   if 'num_heads' not in fields:
@@ -228,6 +310,15 @@ def canonical_model_fields(fields: Json) -> Fields:
     canonical['sliding_window'] = None
     canonical['local_rope_theta'] = None
   return canonical
+
+
+def _default_fields() -> Fields:
+  """Returns the fields of TransformerConfig that have a default."""
+  defaults = {}
+  for field in dataclasses.fields(TransformerConfig):
+    if field.default is not dataclasses.MISSING:
+      defaults[field.name] = field.default
+  return defaults
 
 
 def diff_model_configs(
@@ -261,10 +352,20 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
 
   scaling = fields.get('rope_scaling')
   if scaling is not None:
-    is_linear = set(scaling) == {'factor'}
-    scaling_class = LinearRopeScaling if is_linear else Llama3RopeScaling
-    fields['rope_scaling'] = scaling_class(**scaling)
+    fields['rope_scaling'] = _rope_scaling_from_json(scaling)
+  by_position = fields.get('query_scale_by_position')
+  if by_position is not None:
+    fields['query_scale_by_position'] = QueryScaleByPosition(**by_position)
   return TransformerConfig(**fields)
+
+
+def _rope_scaling_from_json(fields: Json) -> RopeScaling:
+  """Returns the scaling that has these fields."""
+  for scaling_class in (LinearRopeScaling, Llama3RopeScaling, YarnRopeScaling):
+    names = {field.name for field in dataclasses.fields(scaling_class)}
+    if names == set(fields):
+      return scaling_class(**fields)
+  raise ValueError(f'The rope_scaling {dict(fields)} is of no known kind.')
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -29,3 +29,9 @@ class Norm(nnx.Module):
     wide *= jax.lax.rsqrt(mean_square + self.config.norm_eps)
     scale = self.scale[...] + self.config.norm_unit_offset
     return (wide * scale).astype(x.dtype)
+
+
+def normalise_heads_jointly(norm: Norm, x_BTNH: jax.Array) -> jax.Array:
+  """Returns the heads after one norm over all of them."""
+  batch, length = x_BTNH.shape[:2]
+  return norm(x_BTNH.reshape(batch, length, -1)).reshape(x_BTNH.shape)

@@ -22,21 +22,28 @@ class RotaryTable(NamedTuple):
 def rotary_table(
   config: config_lib.TransformerConfig, kind: str, positions_BT: jax.Array
 ) -> RotaryTable:
-  """Returns the rotation angles of a 'global' or 'local' layer (RoPE, arXiv 2104.09864)."""
+  """Returns the rotation angles of a layer of one kind (RoPE, arXiv 2104.09864).
+
+  The table of 'nope' layers rotates no dimension.
+  """
   theta = config.rope_theta
   scaling = config.rope_scaling
   if kind == 'local' and config.local_rope_theta is not None:
     theta = config.local_rope_theta
     scaling = None
 
-  dims = np.arange(0, config.rotated_dim, 2, dtype=np.float64)
+  rotated_dim = 0 if kind == 'nope' else config.rotated_dim
+  dims = np.arange(0, rotated_dim, 2, dtype=np.float64)
   inverse_wavelengths = theta ** -(dims / config.rotated_dim)
+  if kind == 'nope':
+    scaling = None
   if scaling is not None:
     inverse_wavelengths = scaling(inverse_wavelengths)
 
   positions = positions_BT[..., None, None].astype(jnp.float32)
   angles = positions * inverse_wavelengths.astype(np.float32)
-  return RotaryTable(jnp.cos(angles), jnp.sin(angles))
+  magnitude = config_lib.rope_magnitude(scaling)
+  return RotaryTable(magnitude * jnp.cos(angles), magnitude * jnp.sin(angles))
 
 
 def apply_rotary(x_BTNH: jax.Array, table: RotaryTable) -> jax.Array:
@@ -49,3 +56,15 @@ def apply_rotary(x_BTNH: jax.Array, table: RotaryTable) -> jax.Array:
   rotated_left = left * cos - right * sin
   rotated_right = right * cos + left * sin
   return jnp.concatenate([rotated_left, rotated_right, rest], axis=-1)
+
+
+def query_factor_by_position(
+  config: config_lib.TransformerConfig, positions_BT: jax.Array
+) -> jax.Array | None:
+  """Returns the factors [B, T, 1, 1] of `QueryScaleByPosition`; None without it."""
+  by_position = config.query_scale_by_position
+  if by_position is None:
+    return None
+  multiples = positions_BT // by_position.original_max_position
+  factor_BT = 1 + by_position.beta * jnp.log1p(multiples.astype(jnp.float32))
+  return factor_BT[:, :, None, None]

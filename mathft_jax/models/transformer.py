@@ -24,7 +24,9 @@ from mathft_jax.models import splash_attention
 from mathft_jax.models.config import (
   LinearRopeScaling,  # noqa: F401 (for gin files)
   Llama3RopeScaling,  # noqa: F401 (for gin files)
+  QueryScaleByPosition,  # noqa: F401 (for gin files)
   TransformerConfig,
+  YarnRopeScaling,  # noqa: F401 (for gin files)
 )
 from mathft_jax.models.norm import Norm
 
@@ -83,6 +85,8 @@ class Transformer(nnx.Module):
     x_BTD = self.embedding[...][tokens_BT].astype(self.config.dtype)
     if self.config.scaled_embeddings:
       x_BTD *= jnp.asarray(self.config.embed_dim**0.5, self.config.dtype)
+    if self.config.embedding_multiplier != 1.0:
+      x_BTD *= self.config.embedding_multiplier
     return x_BTD if dropout is None else dropout(x_BTD, place=0)
 
   def logits(self, hidden: jax.Array) -> jax.Array:
@@ -95,6 +99,8 @@ class Transformer(nnx.Module):
       hidden, head_DV.astype(hidden.dtype), preferred_element_type=jnp.float32
     )
     logits = logits[..., : self.config.vocab_size]
+    if self.config.logits_divisor != 1.0:
+      logits /= self.config.logits_divisor
     return attention_lib.softcap(logits, self.config.final_softcap)
 
 

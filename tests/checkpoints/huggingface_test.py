@@ -265,8 +265,8 @@ DAMAGES = {
   ),
   'another rope_type': (
     None,
-    {'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0}},
-    ["'yarn'", 'llama3'],
+    {'rope_scaling': {'rope_type': 'longrope', 'factor': 4.0}},
+    ["'longrope'", 'llama3'],
   ),
   'another activation': (None, {'hidden_act': 'swish2'}, ["'swish2'", 'silu']),
   'biases': (None, {'attention_bias': True}, ['attention_bias is True']),

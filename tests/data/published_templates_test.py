@@ -158,3 +158,32 @@ def test_a_folder_without_a_usable_template_is_an_error(
 ):
   with pytest.raises(ValueError, match=message):
     published_templates.load_template(make_folder(template))
+
+
+def test_a_folder_without_a_padding_token_asks_for_one(
+  tmp_path, tokenizer_paths
+):
+  shutil.copy(tokenizer_paths['gemma'], tmp_path / 'tokenizer.model')
+  config = {'eos_token': '<eos>', 'pad_token': None}
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+
+  vocabulary = published_templates.load_vocabulary(tmp_path, chat=False)
+  assert (vocabulary.pad, vocabulary.bos) == ('<pad>', None)
+
+  shutil.copy(tokenizer_paths['llama2'], tmp_path / 'tokenizer.model')
+  config = {'eos_token': '</s>', 'pad_token': '</s>'}
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+  with pytest.raises(ValueError, match='no padding token'):
+    published_templates.load_vocabulary(tmp_path, chat=False)
+
+
+@pytest.mark.parametrize('adds_bos, bos', [(None, '<s>'), (False, None)])
+def test_sentencepiece_models_have_bos_unless_their_folder_says_no(
+  tmp_path, tokenizer_paths, adds_bos, bos
+):
+  shutil.copy(tokenizer_paths['llama2'], tmp_path / 'tokenizer.model')
+  config = {'eos_token': '</s>', 'bos_token': '<s>', 'pad_token': '<unk>'}
+  if adds_bos is not None:
+    config['add_bos_token'] = adds_bos
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+  assert published_templates.load_vocabulary(tmp_path).bos == bos

@@ -34,6 +34,13 @@ LLAMA3 = dict(
   original_max_position_embeddings=16,
 )
 GEMMA2_LAYERS = ['sliding_attention', 'full_attention'] * 2
+YARN = dict(
+  rope_type='yarn',
+  factor=4.0,
+  original_max_position_embeddings=8,
+  beta_fast=2.0,
+  beta_slow=0.5,
+)
 GEMMA3_LAYERS = [
   'sliding_attention',
   'sliding_attention',
@@ -126,6 +133,78 @@ CASES = {
     ),
   ),
 }
+
+# The vocabulary of the cases is smaller than the default padding token.
+NO_PADDING = dict(pad_token_id=None, bos_token_id=1, eos_token_id=2)
+# Cases of families that came later; they need transformers 5.24.
+CASES.update(
+  {
+    'smollm3': (
+      'SmolLM3ForCausalLM',
+      'smollm3',
+      dict(
+        rope_theta=1e4,
+        no_rope_layers=[1, 0, 1, 0],
+        **NO_PADDING,
+        tie_word_embeddings=True,
+      ),
+    ),
+    'ministral3': (
+      'Ministral3ForCausalLM',
+      'ministral3',
+      dict(
+        rope_parameters={
+          **YARN,
+          'rope_theta': 1e4,
+          'mscale': 1.0,
+          'mscale_all_dim': 1.0,
+          'llama_4_scaling_beta': 0.5,
+        },
+        sliding_window=None,
+        **NO_PADDING,
+        tie_word_embeddings=False,
+      ),
+    ),
+    'phi3': (
+      'Phi3ForCausalLM',
+      'phi3',
+      dict(
+        rope_theta=1e4,
+        sliding_window=None,
+        **NO_PADDING,
+        tie_word_embeddings=False,
+      ),
+    ),
+    'granite': (
+      'GraniteForCausalLM',
+      'granite',
+      dict(
+        rope_theta=1e4,
+        embedding_multiplier=1.7,
+        attention_multiplier=0.3,
+        residual_multiplier=0.4,
+        logits_scaling=3.0,
+        tie_word_embeddings=True,
+      ),
+    ),
+    'olmo2': (
+      'Olmo2ForCausalLM',
+      'olmo2',
+      dict(rope_theta=1e4, tie_word_embeddings=False),
+    ),
+    'olmo3': (
+      'Olmo3ForCausalLM',
+      'olmo3',
+      dict(
+        rope_theta=500_000.0,
+        rope_scaling={**YARN, 'attention_factor': 1.3},
+        sliding_window=7,
+        layer_types=GEMMA3_LAYERS,
+        tie_word_embeddings=False,
+      ),
+    ),
+  }
+)
 
 
 def config_json(case: str) -> dict:

@@ -39,16 +39,19 @@ def load(folder):
   )
 
 
-def positions(start, end):
+def positions(start, end, rows=make_goldens.ROWS):
   return np.broadcast_to(
-    np.arange(start, end, dtype=np.int32), (make_goldens.ROWS, end - start)
+    np.arange(start, end, dtype=np.int32), (rows, end - start)
   )
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def full_logits(config, params, tokens):
   hidden, _ = transformer.hidden_states(
-    config, params, tokens, positions_BT=positions(0, tokens.shape[1])
+    config,
+    params,
+    tokens,
+    positions_BT=positions(0, tokens.shape[1], len(tokens)),
   )
   return transformer.logits(config, params, hidden)
 
@@ -125,6 +128,12 @@ def test_prefill_and_decoding_give_the_same(case):
     ('gemma2', {'attention_softcap': None}),
     ('gemma3', {'local_rope_theta': None}),
     ('gemma3', {'query_scale': None}),
+    ('smollm3', {'attention_pattern': ('global',)}),
+    ('ministral3', {'query_scale_by_position': None}),
+    ('ministral3', {'rope_scaling': None}),
+    ('olmo3', {'local_rope_theta': None}),
+    ('granite', {'residual_multiplier': 1.0}),
+    ('granite', {'embedding_multiplier': 1.0}),
   ],
 )
 def test_without_one_trait_the_logits_differ(case, change):
@@ -135,6 +144,24 @@ def test_without_one_trait_the_logits_differ(case, change):
     difference(full_logits(other, params, golden['tokens']), golden['logits'])
     > 1e-3
   )
+
+
+@pytest.mark.parametrize('case', ['smollm3', 'ministral3', 'olmo3'])
+def test_packed_rows_give_the_logits_of_separate_rows(case):
+  config, params = load(GOLDENS / case)
+  golden = expected(case)
+  rows, length = golden['tokens'].shape
+  segments = np.repeat(np.arange(1, rows + 1, dtype=np.int32), length)
+  hidden, _ = transformer.hidden_states(
+    config,
+    params,
+    golden['tokens'].reshape(1, -1),
+    positions_BT=positions(0, length).reshape(1, -1),
+    segment_ids_BT=segments[None],
+  )
+  logits = transformer.logits(config, params, hidden)
+  wanted = golden['logits'].reshape(1, rows * length, -1)
+  assert difference(logits, wanted) < TOLERANCE
 
 
 @each_case

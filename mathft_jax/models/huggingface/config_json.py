@@ -37,11 +37,54 @@ GEMMA_DEFAULTS = {
   'head_dim': 256,
   'query_pre_attn_scalar': 256,
 }
+OLMO_TRAITS = {'pre_norms': False, 'post_norms': True, 'joint_qk_norm': True}
 
 FAMILIES = (
   ModelFamily('llama', 'LlamaForCausalLM'),
   ModelFamily(
     'mistral', 'MistralForCausalLM', windows=sliding_window_fields.ALL_LAYERS
+  ),
+  ModelFamily(
+    'ministral3',
+    'Ministral3ForCausalLM',
+    rope=rope_fields.ROPE_WITH_QUERY_SCALE,
+    windows=sliding_window_fields.ALL_LAYERS_OR_NONE,
+    defaults={'head_dim': 128, 'rms_norm_eps': 1e-5},
+  ),
+  ModelFamily(
+    'smollm3',
+    'SmolLM3ForCausalLM',
+    windows=sliding_window_fields.LAYERS_WITHOUT_ROPE,
+    tied=True,
+    defaults={'rope_theta': 2_000_000.0},
+  ),
+  ModelFamily(
+    'phi3',
+    'Phi3ForCausalLM',
+    tensors=tensor_names.FUSED_TENSORS,
+    windows=sliding_window_fields.ALL_LAYERS_OR_NONE,
+    defaults={'rms_norm_eps': 1e-5},
+  ),
+  ModelFamily(
+    'granite',
+    'GraniteForCausalLM',
+    multipliers=True,
+  ),
+  ModelFamily(
+    'olmo2',
+    'Olmo2ForCausalLM',
+    OLMO_TRAITS,
+    tensor_names.POST_NORM_TENSORS,
+    defaults={'rms_norm_eps': 1e-5},
+  ),
+  ModelFamily(
+    'olmo3',
+    'Olmo3ForCausalLM',
+    OLMO_TRAITS,
+    tensor_names.POST_NORM_TENSORS,
+    rope_fields.ROPE_WITHOUT_SCALING_IN_WINDOWS,
+    sliding_window_fields.periodic_windows(4),
+    defaults={'rms_norm_eps': 1e-5, 'rope_theta': 500_000.0},
   ),
   ModelFamily(
     'qwen2',
@@ -91,6 +134,8 @@ FAMILIES = (
   ),
 )
 
+# model_type of multimodal models -> that of the language model; None: it is in `text_config`.
+MULTIMODAL_TYPES = {'gemma3': 'gemma3_text', 'mistral3': None}
 # Keys of a multimodal config.json that are not in its `text_config`.
 OUTER_KEYS = (
   'bos_token_id',
@@ -110,17 +155,21 @@ REPLACED_KEYS = (
 
 
 def text_model_config(keys: Json) -> Fields:
-  """Returns the config.json of the language model in it: `text_config` of multimodal Gemma 3.
+  """Returns the config.json of the language model in it: `text_config` of a multimodal model.
 
   Special tokens and the dtype are taken from the outer level if it has them.
   """
-  if keys.get('model_type') != 'gemma3' or 'text_config' not in keys:
+  outer_type = keys.get('model_type')
+  if outer_type not in MULTIMODAL_TYPES or 'text_config' not in keys:
     return dict(keys)
   text_keys = dict(keys['text_config'])
   for key in OUTER_KEYS:
     if keys.get(key) is not None:
       text_keys[key] = keys[key]
-  text_keys['model_type'] = 'gemma3_text'
+  if MULTIMODAL_TYPES[outer_type] is not None:
+    text_keys['model_type'] = MULTIMODAL_TYPES[outer_type]
+  if 'tie_word_embeddings' in keys:
+    text_keys.setdefault('tie_word_embeddings', keys['tie_word_embeddings'])
   return text_keys
 
 

@@ -28,6 +28,13 @@ SIZE_KEYS = {
   'num_heads': 'num_attention_heads',
   'mlp_dim': 'intermediate_size',
 }
+# Field of TransformerConfig -> key in config.json of Granite; the defaults are 1.
+MULTIPLIER_KEYS = {
+  'embedding_multiplier': 'embedding_multiplier',
+  'residual_multiplier': 'residual_multiplier',
+  'logits_divisor': 'logits_scaling',
+  'query_scale': 'attention_multiplier',
+}
 # Key -> supported values; None: the key is absent.
 UNSUPPORTED_KEYS = {
   'attention_bias': (False, None),
@@ -53,6 +60,7 @@ class ModelFamily:
     activation: key of the activation and its default.
     defaults: other defaults that transformers has for absent keys.
     gemma_scales: whether it has `query_pre_attn_scalar` and soft caps.
+    multipliers: whether it has MULTIPLIER_KEYS (Granite).
   """
 
   model_type: str
@@ -65,6 +73,7 @@ class ModelFamily:
   activation: tuple[str, str] = ('hidden_act', 'silu')
   defaults: Json = dataclasses.field(default_factory=dict)
   gemma_scales: bool = False
+  multipliers: bool = False
 
   def from_config_json(self, keys: Json) -> config_lib.TransformerConfig:
     """Returns the model of a config.json.
@@ -98,6 +107,9 @@ class ModelFamily:
       fields['query_scale'] = keys['query_pre_attn_scalar'] ** -0.5
       fields['attention_softcap'] = keys['attn_logit_softcapping']
       fields['final_softcap'] = keys['final_logit_softcapping']
+    if self.multipliers:
+      for field, key in MULTIPLIER_KEYS.items():
+        fields[field] = float(keys.get(key, 1.0))
     return config_lib.TransformerConfig(
       **fields,
       num_kv_heads=keys.get('num_key_value_heads') or num_heads,
@@ -127,6 +139,11 @@ class ModelFamily:
       keys['query_pre_attn_scalar'] = _query_pre_attn_scalar(config)
       keys['attn_logit_softcapping'] = config.attention_softcap
       keys['final_logit_softcapping'] = config.final_softcap
+    if self.multipliers:
+      for field, key in MULTIPLIER_KEYS.items():
+        keys[key] = getattr(config, field)
+      if config.query_scale is None:
+        keys['attention_multiplier'] = config.head_size**-0.5
     return keys
 
 

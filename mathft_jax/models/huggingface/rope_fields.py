@@ -16,15 +16,21 @@ LLAMA3_KEYS = {
   'high_freq_factor': 'high_freq_factor',
   'original_max_position': 'original_max_position_embeddings',
 }
+# Field of YarnRopeScaling -> (key in config.json, default).
+YARN_KEYS = {
+  'factor': ('factor', None),
+  'original_max_position': ('original_max_position_embeddings', None),
+  'beta_fast': ('beta_fast', 32.0),
+  'beta_slow': ('beta_slow', 1.0),
+  'magnitude': ('attention_factor', None),
+  'whole_dimensions': ('truncate', True),
+}
+BETA_KEY = 'llama_4_scaling_beta'  # of QueryScaleByPosition
 
 
 def read_rope(keys: Json) -> Fields:
   """Returns `rope_theta` and `rope_scaling` of a model whose layers all have the same."""
-  parameters = {
-    'rope_theta': keys.get('rope_theta', DEFAULT_THETA),
-    **(keys.get('rope_scaling') or {}),
-    **(keys.get('rope_parameters') or {}),
-  }
+  parameters = _all_parameters(keys)
   return {
     'rope_theta': _read_theta(parameters),
     'rope_scaling': _read_scaling(parameters),
@@ -37,6 +43,62 @@ def write_rope(config: config_lib.TransformerConfig) -> Fields:
     'rope_theta': config.rope_theta,
     'rope_scaling': _write_scaling(config.rope_scaling),
   }
+
+
+def read_rope_with_query_scale(keys: Json) -> Fields:
+  """Returns the fields of `read_rope` and `query_scale_by_position` (Ministral 3)."""
+  parameters = _all_parameters(keys)
+  by_position = None
+  if parameters.get(BETA_KEY) is not None:
+    by_position = config_lib.QueryScaleByPosition(
+      float(parameters[BETA_KEY]),
+      int(parameters['original_max_position_embeddings']),
+    )
+  return {**read_rope(keys), 'query_scale_by_position': by_position}
+
+
+def write_rope_with_query_scale(
+  config: config_lib.TransformerConfig,
+) -> Fields:
+  """Returns the keys that `read_rope_with_query_scale` reads."""
+  parameters = _write_scaling(config.rope_scaling) or {'rope_type': 'default'}
+  parameters['rope_theta'] = config.rope_theta
+  by_position = config.query_scale_by_position
+  if by_position is not None:
+    parameters[BETA_KEY] = by_position.beta
+    parameters.setdefault(
+      'original_max_position_embeddings', by_position.original_max_position
+    )
+  return {'rope_parameters': parameters}
+
+
+def read_rope_without_scaling_in_windows(keys: Json) -> Fields:
+  """Returns the fields of a model with one theta, and scaling in global layers only (OLMo 3)."""
+  parameters = {**_all_parameters(keys)}
+  by_kind = keys.get('rope_parameters') or {}
+  local_theta = None
+  if GLOBAL in by_kind:
+    parameters = {'rope_theta': keys.get('rope_theta', DEFAULT_THETA)}
+    parameters.update(by_kind[GLOBAL] or {})
+    local_theta = (by_kind.get(LOCAL) or {}).get('rope_theta')
+  theta = _read_theta(parameters)
+  return {
+    'rope_theta': theta,
+    'rope_scaling': _read_scaling(parameters),
+    'local_rope_theta': float(local_theta or theta),
+  }
+
+
+def write_rope_without_scaling_in_windows(
+  config: config_lib.TransformerConfig,
+) -> Fields:
+  """Returns the keys that `read_rope_without_scaling_in_windows` reads."""
+  local_theta = config.local_rope_theta
+  if local_theta not in (None, config.rope_theta):
+    raise ValueError(
+      f'local_rope_theta is {local_theta}; it must be rope_theta, {config.rope_theta}.'
+    )
+  return write_rope(config)
 
 
 def read_rope_by_layer_kind(keys: Json) -> Fields:
@@ -73,6 +135,15 @@ def write_rope_by_layer_kind(
   return {**write_rope(config), 'rope_local_base_freq': local_theta}
 
 
+def _all_parameters(keys: Json) -> Fields:
+  """Returns all parameters of rotary embeddings of a model whose layers have the same."""
+  return {
+    'rope_theta': keys.get('rope_theta', DEFAULT_THETA),
+    **(keys.get('rope_scaling') or {}),
+    **(keys.get('rope_parameters') or {}),
+  }
+
+
 def _read_theta(parameters: Json) -> float:
   theta = parameters['rope_theta']
   is_number = isinstance(theta, (int, float)) and not isinstance(theta, bool)
@@ -96,10 +167,32 @@ def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
   if rope_type == 'llama3':
     fields = {field: parameters[key] for field, key in LLAMA3_KEYS.items()}
     return config_lib.Llama3RopeScaling(**fields)
+  if rope_type == 'yarn':
+    return _read_yarn(parameters)
   raise ValueError(
-    f"rope_type is {rope_type!r}; it must be 'default', 'linear' or 'llama3'. If the "
+    f"rope_type is {rope_type!r}; it must be 'default', 'linear', 'llama3' or 'yarn'. If the "
     'model was trained without it, set it to null.'
   )
+
+
+def _read_yarn(parameters: Json) -> config_lib.YarnRopeScaling:
+  fields: Fields = {}
+  for field, (key, default) in YARN_KEYS.items():
+    value = parameters.get(key)
+    fields[field] = default if value is None else value
+  mscales = parameters.get('mscale'), parameters.get('mscale_all_dim')
+  if fields['magnitude'] is None and all(mscales):
+    if mscales[0] != mscales[1]:
+      raise ValueError(
+        f'mscale and mscale_all_dim of yarn are {mscales}; they must be equal.'
+      )
+    fields['magnitude'] = 1.0
+  if fields['factor'] is None or fields['original_max_position'] is None:
+    raise ValueError(
+      f'rope_type is yarn with {dict(parameters)}; factor and original_max_position_embeddings '
+      'must be set.'
+    )
+  return config_lib.YarnRopeScaling(**fields)
 
 
 def _write_scaling(
@@ -114,10 +207,21 @@ def _write_scaling(
     for field, key in LLAMA3_KEYS.items():
       keys[key] = getattr(scaling, field)
     return keys
+  if isinstance(scaling, config_lib.YarnRopeScaling):
+    keys = {'rope_type': 'yarn'}
+    for field, (key, _) in YARN_KEYS.items():
+      keys[key] = getattr(scaling, field)
+    return keys
   raise ValueError(f'rope_scaling {scaling} has no form in a config.json.')
 
 
 SAME_ROPE = FieldConversion(read_rope, write_rope)
 ROPE_BY_LAYER_KIND = FieldConversion(
   read_rope_by_layer_kind, write_rope_by_layer_kind
+)
+ROPE_WITH_QUERY_SCALE = FieldConversion(
+  read_rope_with_query_scale, write_rope_with_query_scale
+)
+ROPE_WITHOUT_SCALING_IN_WINDOWS = FieldConversion(
+  read_rope_without_scaling_in_windows, write_rope_without_scaling_in_windows
 )

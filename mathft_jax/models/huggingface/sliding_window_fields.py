@@ -19,9 +19,9 @@ DISABLED_WINDOW_KEYS = (
 )
 
 
-def read_window_of_all_layers(keys: Json) -> Fields:
-  """Mistral: all layers are local if there is a window."""
-  window = keys.get('sliding_window', DEFAULT_WINDOW)
+def read_window_of_all_layers(default_window: int | None, keys: Json) -> Fields:
+  """Mistral, Phi-3: all layers are local if there is a window."""
+  window = keys.get('sliding_window', default_window)
   return _window_fields(['global' if window is None else 'local'], window)
 
 
@@ -83,6 +83,8 @@ def write_periodic_windows(
   `sliding_window_pattern`, for older versions of transformers, only if the layers are periodic.
   """
   kinds = list(config.layer_kinds)
+  if not set(kinds) <= set(LAYER_TYPE_BY_KIND):
+    raise ValueError('the model has layers without rotary embeddings.')
   period = len(kinds) + 1
   if 'global' in kinds:
     period = kinds.index('global') + 1
@@ -95,6 +97,46 @@ def write_periodic_windows(
   keys['sliding_window'] = config.sliding_window
   keys['layer_types'] = [LAYER_TYPE_BY_KIND[kind] for kind in kinds]
   return keys
+
+
+def read_layers_without_rope(keys: Json) -> Fields:
+  """SmolLM3: the last of `no_rope_layer_interval` layers has no rotary embeddings.
+
+  `no_rope_layers`, which has a 0 for such a layer, takes precedence.
+  """
+  if keys.get('use_sliding_window', False):
+    raise ValueError(
+      'use_sliding_window is True; only False is supported for this family.'
+    )
+  num_layers = keys['num_hidden_layers']
+  has_rope = keys.get('no_rope_layers')
+  if has_rope is None:
+    interval = keys.get('no_rope_layer_interval', 4)
+    has_rope = [(layer + 1) % interval for layer in range(num_layers)]
+  if len(has_rope) != num_layers:
+    raise ValueError(
+      f'no_rope_layers has {len(has_rope)} entries; it must have one for each of {num_layers} '
+      'layers.'
+    )
+  kinds = ['global' if rope else 'nope' for rope in has_rope]
+  return {
+    'attention_pattern': shortest_pattern(kinds),
+    'sliding_window': None,
+  }
+
+
+def write_layers_without_rope(
+  config: config_lib.TransformerConfig,
+) -> Fields:
+  """Returns the keys that `read_layers_without_rope` reads."""
+  kinds = config.layer_kinds
+  if 'local' in kinds:
+    raise ValueError('the model has sliding windows.')
+  return {
+    'no_rope_layers': [int(kind != 'nope') for kind in kinds],
+    'layer_types': ['full_attention'] * len(kinds),
+    'use_sliding_window': False,
+  }
 
 
 def _read_layer_types(
@@ -119,24 +161,38 @@ def _read_layer_types(
 
 
 def _window_fields(kinds: Sequence[str], window: int | None) -> Fields:
-  """Returns the fields with the shortest pattern that repeats to `kinds`."""
+  """Returns the fields of layers of these kinds."""
   if 'local' not in kinds:
     return {'attention_pattern': ('global',), 'sliding_window': None}
 
-  pattern = tuple(kinds)
+  return {
+    'attention_pattern': shortest_pattern(kinds),
+    'sliding_window': window,
+  }
+
+
+def shortest_pattern(kinds: Sequence[str]) -> tuple[str, ...]:
+  """Returns the shortest pattern that repeats to `kinds`."""
   for size in range(1, len(kinds)):
     start = tuple(kinds[:size])
     if config_lib.repeat_attention_pattern(start, len(kinds)) == tuple(kinds):
-      pattern = start
-      break
-  return {'attention_pattern': pattern, 'sliding_window': window}
+      return start
+  return tuple(kinds)
 
 
 NO_WINDOW = FieldConversion(  # Llama
   lambda keys: _window_fields(['global'], None), lambda config: {}
 )
 ALL_LAYERS = FieldConversion(
-  read_window_of_all_layers, write_window_of_all_layers
+  functools.partial(read_window_of_all_layers, DEFAULT_WINDOW),
+  write_window_of_all_layers,
+)
+ALL_LAYERS_OR_NONE = FieldConversion(
+  functools.partial(read_window_of_all_layers, None),
+  write_window_of_all_layers,
+)
+LAYERS_WITHOUT_ROPE = FieldConversion(
+  read_layers_without_rope, write_layers_without_rope
 )
 UPPER_LAYERS = FieldConversion(
   read_window_of_upper_layers, write_window_of_upper_layers

@@ -6,6 +6,7 @@ A row maps a parameter of `models/transformer.py` to tensors of a Hugging Face f
   layers     stacked on the first axis            one tensor per layer
   heads      an axis of their own                 merged into inputs or outputs
   matrices   [inputs, outputs]                    [outputs, inputs]
+  fused      several parameters                   one tensor, outputs joined
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +27,14 @@ class TensorMapping:
     tensor_name_format: name in the folder; {} is replaced by the number of the layer.
     num_input_axes: how many axes of a matrix (without the layers') are inputs; 0 for vectors; None
       if both layouts are the same.
+    joined: parameters whose outputs the tensor contains, in order, this one included; empty if it
+      contains this one alone.
   """
 
   param_name: str
   tensor_name_format: str
   num_input_axes: int | None = 0
+  joined: tuple[str, ...] = ()
 
   @property
   def is_stacked(self) -> bool:
@@ -51,6 +55,32 @@ class TensorMapping:
     if self.num_input_axes == 0:
       return (outputs,)
     return outputs, math.prod(param_shape[: self.num_input_axes])
+
+  def select_outputs(
+    self, tensor: np.ndarray, param_shapes: Mapping[str, Sequence[int]]
+  ) -> np.ndarray:
+    """Returns the rows of a tensor that belong to this parameter: a view.
+
+    Args:
+      param_shapes: shapes of the joined parameters, without the layers' axis.
+    """
+    if not self.joined:
+      return tensor
+    start = 0
+    for name in self.joined[: self.joined.index(self.param_name)]:
+      start += self.tensor_shape(param_shapes[name])[0]
+    size = self.tensor_shape(param_shapes[self.param_name])[0]
+    return tensor[start : start + size]
+
+  def joined_shape(
+    self, param_shapes: Mapping[str, Sequence[int]]
+  ) -> tuple[int, ...]:
+    """Returns the shape of the tensor; arguments as for `select_outputs`."""
+    names = self.joined or (self.param_name,)
+    shapes = [self.tensor_shape(param_shapes[name]) for name in names]
+    if len(shapes) == 1:
+      return shapes[0]
+    return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
   def to_param(
     self, tensor: np.ndarray, param_shape: Sequence[int]
@@ -76,6 +106,15 @@ def _of_layer(
     f'model.layers.{{}}.{tensor_name}',
     num_input_axes,
   )
+
+
+def _joined_of_layer(
+  tensor_name: str, param_names: Sequence[str]
+) -> tuple[TensorMapping, ...]:
+  """Returns a row for each of several matrices that one tensor of a layer contains."""
+  joined = tuple(LAYERS_PREFIX + name for name in param_names)
+  tensor_format = f'model.layers.{{}}.{tensor_name}'
+  return tuple(TensorMapping(name, tensor_format, 1, joined) for name in joined)
 
 
 COMMON_TENSORS = (
@@ -107,6 +146,27 @@ PRE_AND_POST_NORM_TENSORS = (
   _of_layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
   _of_layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
   _of_layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
+)
+# Families that normalise only the outputs (OLMo 2 and 3).
+POST_NORM_TENSORS = (
+  *COMMON_TENSORS,
+  _of_layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
+  _of_layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
+)
+# Phi-3 and Phi-4: as PRE_NORM_TENSORS, with fused projections.
+FUSED_TENSORS = (
+  TensorMapping('embedding', 'model.embed_tokens.weight', None),
+  _of_layer('attention_norm/scale', 'input_layernorm.weight'),
+  *_joined_of_layer(
+    'self_attn.qkv_proj.weight',
+    ('attention/query', 'attention/key', 'attention/value'),
+  ),
+  _of_layer('attention/out', 'self_attn.o_proj.weight', 2),
+  *_joined_of_layer('mlp.gate_up_proj.weight', ('mlp/gate', 'mlp/up')),
+  _of_layer('mlp/down', 'mlp.down_proj.weight', 1),
+  TensorMapping('final_norm/scale', 'model.norm.weight'),
+  TensorMapping('head', 'lm_head.weight', 1),
+  _of_layer('mlp_norm/scale', 'post_attention_layernorm.weight'),
 )
 
 

@@ -45,8 +45,41 @@ BILLIONS = {
   'gemma3_4b': 3.88,
   'gemma3_12b': 11.77,
   'gemma3_27b': 27.0,
+  'smollm2_135m': 0.135,
+  'smollm2_360m': 0.362,
+  'smollm2_1_7b': 1.71,
+  'smollm3_3b': 3.08,
+  'deepseek_r1_qwen_1_5b': 1.78,
+  'deepseek_r1_qwen_7b': 7.62,
+  'deepseek_r1_qwen_14b': 14.8,
+  'deepseek_r1_qwen_32b': 32.8,
+  'deepseek_r1_llama_8b': 8.03,
+  'deepseek_r1_llama_70b': 70.6,
+  'qwen3_4b_2507': 4.0,
+  'mistral_small_24b': 23.6,
+  'ministral3_8b': 8.5,
+  'phi4_14b': 14.7,
+  'granite3_3_2b': 2.53,
+  'granite3_3_8b': 8.17,
+  'olmo2_1b': 1.48,
+  'olmo2_7b': 7.3,
+  'olmo2_13b': 13.7,
+  'olmo2_32b': 32.2,
+  'olmo3_7b': 7.3,
+  'olmo3_32b': 32.2,
   'palm_8b': 8.6,
   'palm_62b': 62.5,
+}
+# The first family that has all traits of a size.
+FIRST_FAMILY = {
+  'qwen2': 'qwen2',
+  'llama3': 'llama',
+  'mistral': 'llama',  # without a window
+  'smollm2': 'llama',
+  'phi4': 'llama',  # with projections that are not fused
+  'granite3': 'granite',
+  'deepseek_r1_qwen': 'qwen2',
+  'deepseek_r1_llama': 'llama',
 }
 LLAMA3 = dict(
   model_type='llama',
@@ -194,9 +227,10 @@ def test_sizes_survive_conversion_to_config_json_and_back(name):
       config_json.family_and_config_json(config)
     return
   family, keys = config_json.family_and_config_json(config)
-  # Without a window Mistral is a Llama.
-  assert name.replace('mistral', 'llama').startswith(
-    family.model_type.removesuffix('_text')
+  assert family.model_type.removesuffix('_text') in (
+    name.partition('_')[0],
+    FIRST_FAMILY.get(name.partition('_')[0]),
+    FIRST_FAMILY.get('_'.join(name.split('_')[:3])),
   )
   assert not config_lib.diff_model_configs(
     config_json.family_and_model_config(keys, where=name)[1], config
@@ -244,6 +278,62 @@ def test_language_model_of_multimodal_gemma_keeps_its_special_tokens():
     'vision_config',
     'text_config',
   } & set(keys)
+
+
+@pytest.mark.parametrize('tied', [False, True])
+@pytest.mark.parametrize('case', ['mistral', 'ministral3'])
+def test_language_model_of_multimodal_mistral(case, tied):
+  text = make_goldens.config_json(case)
+  del text['tie_word_embeddings']
+  outer = {
+    'model_type': 'mistral3',
+    'text_config': text,
+    'tie_word_embeddings': tied,
+    'vision_config': {'a': 1},
+  }
+  family, config = config_json.family_and_model_config(outer, where='x')
+  _, wanted = config_json.family_and_model_config(text, where='x')
+  assert family.model_type == case
+  assert config == dataclasses.replace(wanted, tied_embeddings=tied)
+  family, keys = config_json.family_and_config_json(config, outer)
+  assert family.model_type == keys['model_type'] == case
+
+
+YARN = {
+  'rope_type': 'yarn',
+  'factor': 8.0,
+  'original_max_position_embeddings': 16,
+}
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'rope_theta': None}, 'rope_theta is None'),
+    ({'rope_scaling': {'rope_type': 'longrope'}}, "rope_type is 'longrope'"),
+    ({'rope_scaling': {**YARN, 'factor': None}}, 'factor and original'),
+    (
+      {'rope_scaling': {**YARN, 'mscale': 1.0, 'mscale_all_dim': 0.5}},
+      'must be equal',
+    ),
+  ],
+)
+def test_unsupported_rotary_embeddings_raise_an_error(changes, message):
+  keys = {**make_goldens.config_json('olmo2'), **changes}
+  with pytest.raises(ValueError, match=message):
+    config_json.family_and_model_config(keys, where='x')
+
+
+def test_unsupported_layers_without_rope_raise_an_error():
+  keys = make_goldens.config_json('smollm3')
+  with pytest.raises(ValueError, match='has 2 entries'):
+    config_json.family_and_model_config(
+      {**keys, 'no_rope_layers': [1, 0]}, where='x'
+    )
+  with pytest.raises(ValueError, match='use_sliding_window is True'):
+    config_json.family_and_model_config(
+      {**keys, 'use_sliding_window': True}, where='x'
+    )
 
 
 @pytest.mark.parametrize('name', ['qwen2_5_3b', 'qwen2_5_14b', 'qwen3_4b'])
@@ -345,7 +435,7 @@ def test_tensor_layouts_convert_back_to_the_same_parameter(inputs, shape):
 
 
 def test_configs_survive_conversion_to_json_and_back():
-  for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b'):
+  for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b', 'ministral3_8b'):
     config = model(name)
     assert (
       config_lib.model_config_from_json(dataclasses.asdict(config)) == config
