@@ -80,9 +80,8 @@ def sample(
     'num_decodes': num_decodes,
     'max_decode_length': max_decode_length,
     'seed': seed,
+    **_end_settings(vocabulary),
   }
-  settings.update(_end_settings(vocabulary))
-  vocabulary_size.check_vocabulary_size(vocabulary, model)
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
@@ -113,7 +112,7 @@ def sample(
 def _end_settings(
   vocabulary: prompt_templates.Vocabulary,
 ) -> dict[str, list[int]]:
-  """Returns the end tokens if there are others than EOS; older outputs have none in their settings."""
+  """Returns the end tokens if there are others than EOS; settings of older outputs have none."""
   if len(vocabulary.end_ids) == 1:
     return {}
   return {'end_ids': list(vocabulary.end_ids)}
@@ -128,6 +127,7 @@ def _make_decode_config(
   group: replica_groups.ReplicaGroup,
   partitioner: partitioning.Partitioner,
 ) -> decoding.DecodeConfig:
+  vocabulary_size.check_vocabulary_size(vocabulary, model)
   return decoding.DecodeConfig(
     model=model,
     method=method,
