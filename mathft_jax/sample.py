@@ -74,13 +74,12 @@ def sample(
     batch_size: problems decoded at once over all devices; the texts do not depend on it.
     unroll_layers: decode layer by layer, not by a scan: faster on a CPU, slower to compile.
   """
-  settings = {
+  settings = _end_settings(vocabulary) | {
     'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
     'method': repr(method),
     'num_decodes': num_decodes,
     'max_decode_length': max_decode_length,
     'seed': seed,
-    **_end_settings(vocabulary),
   }
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
@@ -111,7 +110,7 @@ def sample(
 
 def _end_settings(
   vocabulary: prompt_templates.Vocabulary,
-) -> dict[str, list[int]]:
+) -> dict[str, object]:
   """Returns the end tokens if there are others than EOS; settings of older outputs have none."""
   if len(vocabulary.end_ids) == 1:
     return {}

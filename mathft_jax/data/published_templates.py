@@ -136,33 +136,30 @@ def load_vocabulary(
 ) -> TokenizerVocabulary:
   """Returns the tokenizer of a folder, with the special tokens of its tokenizer_config.json.
 
-  BOS is used if the chat template prints it or, without a template, if the tokenizer adds it. If
-  the padding token is EOS, another special token that no text needs is used instead. Ids that the
-  model of config.json lacks are left out.
+  If the padding token is EOS, another special token that no text needs is used instead. Ids that
+  the model of config.json lacks are left out.
 
   Args:
     folder: contains a tokenizer and tokenizer_config.json.
-    chat: EOS is the token that ends a turn of the chat template, if there is one. False: it is that
-      of tokenizer_config.json.
+    chat: EOS is the token that ends a turn of the chat template, and BOS is used if the template
+      prints it. False, or without a template: EOS is that of tokenizer_config.json, and BOS is used
+      if the tokenizer adds it.
 
   Raises:
     ValueError: there is no tokenizer, or its tokens cannot be used.
   """
   published = read_published_chat(folder)
-  tokenizer = published.tokenizer
-  eos, bos = (
-    published.tokens.get('eos_token'),
-    published.tokens.get('bos_token'),
-  )
+  eos = published.tokens.get('eos_token')
+  bos = published.tokens.get('bos_token')
   added: list[str] = []
-  if published.source is None:
-    has_bos = bos is not None and _adds_bos(published, bos)
-  else:
+  if chat and published.source is not None:
     texts = render_chat_texts(published)
     has_bos = texts.prints_bos
     added = _added_turn_tokens(published, texts)
-    if chat and texts.turn_end.strip() in tokenizer.special_ids:
+    if texts.turn_end.strip() in published.tokenizer.special_ids:
       eos = texts.turn_end.strip()
+  else:
+    has_bos = bos is not None and _adds_bos(published, bos)
   if eos is None:
     raise ValueError(
       f'{published.folder / CONFIG_FILE} has no eos_token, so the end of texts is not known; bind '
@@ -247,11 +244,13 @@ def render_chat_texts(
   start, model, between, end = parts
   user = _after_turn_end(between, chat.tokenizer.special_ids)
   start = start.replace(BOS_MARK, '')
+  if not start.endswith(user):  # the first user turn has another header
+    user = ''
   if not end.startswith(model):  # the last turn starts in another way
     model = end
   return ChatTexts(
     system=start.removesuffix(user),
-    user=user if start.endswith(user) else '',
+    user=user,
     turn_end=between.removesuffix(user),
     model=model,
     model_start=end.removeprefix(model),
