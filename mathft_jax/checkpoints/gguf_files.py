@@ -42,6 +42,9 @@ TENSOR_NAMES = {
 # Parameters whose rotated dimensions are stored as neighbours (2 i, 2 i + 1).
 ROTATED = ('layers/attention/query', 'layers/attention/key')
 ROPE_FACTORS = 'rope_freqs.weight'  # of Llama 3.1 and later
+ORIGINAL_LENGTH = (
+  8192  # tokens, of Llama 3.1 and later; files do not contain it
+)
 # Pre-tokenizer in the file -> that of tokenizer.json.
 DIGITS = {'type': 'Digits', 'individual_digits': True}
 BYTES = {
@@ -295,7 +298,9 @@ def _read_rope_scaling(file: GgufFile) -> dict[str, Any] | None:
     return None
 
   divisors = np.asarray(file.tensors[ROPE_FACTORS].data, np.float64)
-  scaling = config_lib.Llama3RopeScaling(factor=float(divisors.max()))
+  scaling = config_lib.Llama3RopeScaling(
+    factor=float(divisors.max()), original_max_position=ORIGINAL_LENGTH
+  )
   theta = float(file.value('llama.rope.freq_base'))
   unscaled = theta ** -(np.arange(len(divisors)) / len(divisors))
   if not np.allclose(unscaled / scaling(unscaled), divisors, rtol=1e-3):

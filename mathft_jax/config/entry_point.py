@@ -297,6 +297,17 @@ def _check_order(assignments: Sequence[gin_files.MacroAssignment]) -> None:
         f'{reset.where} resets {assignment.name} to %gin.REQUIRED, after {assignment.where} has '
         f'set it to {assignment.value!r}. Name {reset.source} before {assignment.source}.'
       )
+    if assignment.name == 'TEMPLATE' and _is_plain_template(reset):
+      if not _is_plain_template(assignment):
+        raise ConfigError(
+          f'{reset.where} resets TEMPLATE to the plain prompts, after {assignment.where} has set '
+          f'it. Name {assignment.source} after {reset.source}.'
+        )
+
+
+def _is_plain_template(assignment: gin_files.MacroAssignment) -> bool:
+  """Whether a macro is a template of the fields that gin files bind."""
+  return getattr(assignment.value, 'name', '').endswith('Template')
 
 
 def _parse_with_gin(

@@ -95,13 +95,8 @@ def rope_divisors(folder):
 
 @pytest.fixture(name='original_length')
 def _original_length(monkeypatch):
-  """The golden case has a short original length; files do not contain it."""
-  scaling = gguf_files.config_lib.Llama3RopeScaling
-  monkeypatch.setattr(
-    gguf_files.config_lib,
-    'Llama3RopeScaling',
-    lambda factor: scaling(factor=factor, original_max_position=16),
-  )
+  """The original length of the golden case."""
+  monkeypatch.setattr(gguf_files, 'ORIGINAL_LENGTH', 16)
 
 
 def test_logits_are_those_of_the_reference(make_gguf, original_length):

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from mathft_jax import sample
+from mathft_jax.config import entry_point
 from mathft_jax.data import (
   chat_template,
   prompt_templates,
@@ -187,3 +189,30 @@ def test_sentencepiece_models_have_bos_unless_their_folder_says_no(
     config['add_bos_token'] = adds_bos
   (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
   assert published_templates.load_vocabulary(tmp_path).bos == bos
+
+
+def test_gin_takes_prompts_and_vocabulary_from_a_folder(make_folder, capsys):
+  folder = make_folder(TEMPLATES['system turn with a date'])
+  files = ['models/tiny.gin', 'data/jsonl.gin', 'templates/of_folder.gin']
+  macros = {
+    'TOKENIZER_PATH': folder,
+    'DATA_PATH': __file__,
+    'CHECKPOINT_PATH': 'none',
+    'INFER_OUTPUT_DIR': 'runs/x',
+    'transformer.TransformerConfig.vocab_size': 400,
+  }
+
+  def dry_run(files):
+    argv = ['sample', '--gin_file=programs/sample.gin', '--dry_run']
+    argv += [f'--gin_file={file}' for file in files]
+    argv += [f'--gin.{name}={value}' for name, value in macros.items()]
+    capsys.readouterr()
+    status = entry_point.main(sample.sample, argv)
+    return status, capsys.readouterr()
+
+  status, printed = dry_run(files)
+  assert status == 0, printed.err
+  assert 'load_template' in printed.out
+  status, printed = dry_run([files[0], files[2], files[1]])
+  assert status == 2
+  assert 'resets TEMPLATE to the plain prompts' in printed.err
