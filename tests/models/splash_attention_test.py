@@ -404,7 +404,7 @@ def test_prefill_uses_the_kernel_on_tpu(tpus):
     method=sampling.Temperature(),
     num_candidates=2,
     max_decode_length=8,
-    eos_id=1,
+    end_ids=(1,),
     vocab_size=64,
   )
   traced = abstract_programs.trace_prefill(
