@@ -74,6 +74,17 @@ def _problems(shared_data):
   ]
 
 
+@functools.cache
+def library_of(folder):
+  """The published tokenizer, read by the library alone."""
+  return tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
+
+
+@functools.cache
+def chat_of(folder):
+  return published_templates.read_published_chat(folder)
+
+
 def build(name, folder, pad=None):
   """(vocabulary, template) of a gin file of templates/."""
   gin.clear_config()
@@ -114,8 +125,7 @@ def test_prompts_and_solutions_are_those_of_the_published_chat_template(
   kind, variables = TEMPLATES[name]
   folder = find_folder(kind)
   vocabulary, template = build(name, folder)
-  chat = published_templates.read_published_chat(folder)
-  library = tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
+  chat, library = chat_of(folder), library_of(folder)
 
   def published_ids(messages, **more):
     text = render(chat, messages, **variables, **more)
@@ -143,7 +153,7 @@ def test_ids_of_math_are_those_of_the_published_tokenizer(
 ):
   folder = find_folder(name)
   vocabulary = published_templates.load_vocabulary(folder)
-  library = tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
+  library = library_of(folder)
   for problem in problems:
     for text in (problem.question, problem.solution):
       wanted = library.encode(text, add_special_tokens=False).ids
@@ -158,8 +168,7 @@ def test_templates_of_folders_are_what_their_chat_template_renders(
   folder = find_folder(name)
   vocabulary = published_templates.load_vocabulary(folder)
   template = published_templates.load_template(folder, instruction='')
-  chat = published_templates.read_published_chat(folder)
-  library = tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
+  chat, library = chat_of(folder), library_of(folder)
   for problem in problems[::5]:
     problem = schema.Problem('p', problem.question.strip())
     turn = {'role': 'user', 'content': problem.question}
@@ -173,9 +182,7 @@ def test_templates_of_folders_are_what_their_chat_template_renders(
 def test_system_turns_have_the_published_number_of_tokens(find_folder, name):
   kind, wanted = SYSTEM_TOKENS[name]
   pad = '<|reserved_special_token_250|>' if kind == 'llama3' else None
-  vocabulary, template = build(name, find_folder(kind), pad)
-  library = tokenizers.Tokenizer.from_file(
-    str(find_folder(kind) / 'tokenizer.json')
-  )
+  _, template = build(name, find_folder(kind), pad)
+  library = library_of(find_folder(kind))
   ids = library.encode(template.system, add_special_tokens=False).ids
   assert len(ids) == wanted
