@@ -299,7 +299,8 @@ def _added_turn_tokens(chat: PublishedChat, texts: ChatTexts) -> list[str]:
   special = chat.tokenizer.special_ids
   names = []
   for name in chat.tokenizer.added_ids:
-    if name in texts.turns and name not in special and 'think' not in name:
+    is_mark = name.startswith(('<', '[')) and 'think' not in name
+    if is_mark and name in texts.turns and name not in special:
       names.append(name)
   return names
 
@@ -324,10 +325,19 @@ def _model_vocab_size(folder: epath.Path) -> int | None:
 def _unused_padding_token(
   chat: PublishedChat, used: tuple[str | None, ...]
 ) -> str:
-  """Returns a special token that no text needs, such as `<|fim_pad|>`, or the end of documents."""
+  """Returns a special token that no text needs, such as `<|fim_pad|>`.
+
+  Tokens with such a name come first, then the others that the chat template does not contain, then
+  the end of documents.
+  """
   for word in ('pad', 'reserved', 'unused'):
     for name in chat.tokenizer.special_ids:
       if word in name and name not in used:
+        return name
+  named = {*used, *chat.tokens.values()}
+  for name in chat.tokenizer.added_ids:
+    if name in chat.tokenizer.special_ids and name not in named:
+      if name not in (chat.source or ''):
         return name
   end_of_text = chat.tokens.get('eos_token')
   if end_of_text not in (None, *used):  # the turn has another end
