@@ -15,6 +15,7 @@ from mathft_jax.data import candidate_export, candidate_selection, schema
 from mathft_jax.distributed import processes
 
 EXPORTS = ('pairs', 'candidates')
+PAIRS_BY = ('label', 'score')
 
 
 def export_candidates(
@@ -25,6 +26,8 @@ def export_candidates(
   selection: candidate_selection.CandidateSelection = (
     candidate_selection.CandidateSelection()
   ),
+  pairs_by: str = 'label',
+  min_score_difference: float = 0.0,
   conversational: bool = False,
   split: str = 'train',
 ) -> epath.Path:
@@ -34,7 +37,10 @@ def export_candidates(
     candidates: a graded or scored candidate file.
     output: a .parquet, .jsonl or .jsonl.gz file.
     export: 'pairs' or 'candidates'.
-    selection: which candidates become pairs.
+    selection: which candidates become pairs by label.
+    pairs_by: 'label': correct and incorrect candidates; 'score': for each problem the candidates of
+      highest and of lowest score, whatever their labels.
+    min_score_difference: pairs by score whose scores do not differ by more are left out.
     conversational: pairs as messages instead of texts; then TRL applies the chat template.
     split: pairs of the problems of this split; of all problems if none has a split.
 
@@ -45,6 +51,10 @@ def export_candidates(
     raise ValueError(
       f'export is {export!r}; it must be one of {EXPORTS} (EXPORT).'
     )
+  if pairs_by not in PAIRS_BY:
+    raise ValueError(
+      f'pairs_by is {pairs_by!r}; it must be one of {PAIRS_BY} (PAIRS_BY).'
+    )
   if export == 'pairs' and not selection.paired:
     raise ValueError(
       "export is 'pairs' and selection.paired is False; bind paired=True."
@@ -53,9 +63,14 @@ def export_candidates(
   def work() -> None:
     columns = None
     if export == 'pairs':
-      selected = candidate_selection.select_candidates(
-        selection, str(candidates), split
-      )
+      if pairs_by == 'score':
+        selected = candidate_export.pairs_by_score(
+          str(candidates), split, min_score_difference
+        )
+      else:
+        selected = candidate_selection.select_candidates(
+          selection, str(candidates), split
+        )
       records = candidate_export.preference_pairs(selected, conversational)
     else:
       sets = schema.read_candidate_sets(candidates)

@@ -64,6 +64,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'MIN_AGREEMENT': (0.0, 1.0, False),
   'MIN_SCORE': (0.0, 1.0, False),
   'MAX_GRAD_NORM': (0.0, math.inf, True),
+  'MIN_SCORE_DIFFERENCE': (0.0, math.inf, False),
   'MLE_MAX_GRAD_NORM': (0.0, math.inf, True),
   'MLE_WEIGHT': (0.0, math.inf, False),
   'TEMPERATURE': (0.0, math.inf, True),

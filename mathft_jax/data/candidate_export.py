@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from etils import epath
 
-from mathft_jax.data import compressed_files, schema
+from mathft_jax.data import candidate_selection, compressed_files, schema
 from mathft_jax.data.candidate_selection import LabelledCandidate
-from mathft_jax.data.schema import CandidateSet, JsonObject
+from mathft_jax.data.schema import Candidate, CandidateSet, JsonObject
 from mathft_jax.storage import atomic_files
 
 CANDIDATE_COLUMNS = {  # type of each column in pyarrow
@@ -52,6 +52,43 @@ def preference_pairs(
       }
     else:
       yield {'prompt': prompt, 'chosen': chosen, 'rejected': rejected}
+
+
+def pairs_by_score(
+  path: str, split: str, margin: float = 0.0
+) -> list[LabelledCandidate]:
+  """Returns the candidates of highest and of lowest score of each problem, as pairs.
+
+  Args:
+    path: a scored candidate file.
+    split: problems of this split; all problems if none has a split.
+    margin: problems whose two scores do not differ by more are left out.
+
+  Raises:
+    ValueError: no problem has two candidates whose scores differ enough.
+  """
+  selected = []
+  sets = candidate_selection.read_candidate_sets_of_split(path, split)
+  for candidate_set in sets:
+    scored = []
+    for candidate in candidate_set.candidates:
+      if candidate.score is not None:
+        scored.append((candidate.score, candidate))
+    scored.sort(key=_score_of)
+    if scored and scored[-1][0] - scored[0][0] > margin:
+      problem = candidate_set.problem
+      selected.append(LabelledCandidate(problem, scored[-1][1], 1))
+      selected.append(LabelledCandidate(problem, scored[0][1], 0))
+  if not selected:
+    raise ValueError(
+      f'{path}, split {split!r}: none of {len(sets)} problems has candidates whose scores differ '
+      f'by more than {margin}; wanted a scored file (run score), or PAIRS_BY = "label".'
+    )
+  return selected
+
+
+def _score_of(scored: tuple[float, Candidate]) -> float:
+  return scored[0]
 
 
 def candidate_rows(sets: Iterable[CandidateSet]) -> Iterator[JsonObject]:

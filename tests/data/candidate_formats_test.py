@@ -322,6 +322,28 @@ def test_pairs_are_exported_for_trl(graded, tmp_path):
     )
 
 
+def test_pairs_by_score_need_no_labels(tmp_path):
+  candidates = tuple(
+    schema.Candidate(str(score), score=score) for score in (0.5, 0.1, 0.9)
+  )
+  sets = [schema.CandidateSet(PROBLEM, candidates)]
+  path = schema.write_jsonl(tmp_path / 'scored.jsonl', sets)
+
+  def export(**fields):
+    output = export_candidates.export_candidates(
+      candidates=path, output=tmp_path / 'x.jsonl', pairs_by='score', **fields
+    )
+    return [row for _, row in schema.read_jsonl(output)]
+
+  assert export() == [{'prompt': '1 + 1?', 'chosen': '0.9', 'rejected': '0.1'}]
+  with pytest.raises(ValueError, match='none of 1 problems.*more than 0.8'):
+    export(min_score_difference=0.8)
+  with pytest.raises(ValueError, match="pairs_by is 'scores'"):
+    export_candidates.export_candidates(
+      candidates=path, output=tmp_path / 'x.jsonl', pairs_by='scores'
+    )
+
+
 def test_candidates_are_exported_as_parquet(graded, tmp_path):
   parquet = pytest.importorskip('pyarrow.parquet')
   path = export_candidates.export_candidates(
