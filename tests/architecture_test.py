@@ -22,7 +22,7 @@ LAYERS = (
 SAME_LAYER = {
   'monitoring': {'distributed', 'storage'},
   'distributed': {'storage'},
-  'config': {'distributed', 'storage'},
+  'config': {'distributed', 'monitoring', 'storage'},
   'checkpoints': {'models'},
 }
 

@@ -31,7 +31,6 @@ from mathft_jax.config import (
   flags,
   gin_files,
   help_text,
-  native_logs,
   number_limits,
   program_calls,
   resolved_config,
@@ -42,6 +41,7 @@ from mathft_jax.config import (
 )
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import stop_signals
+from mathft_jax.monitoring import native_logs
 from mathft_jax.storage import atomic_files
 
 PACKAGE = pathlib.Path(__file__).parent.parent

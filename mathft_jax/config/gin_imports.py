@@ -6,8 +6,9 @@ import types
 
 from gin import config_parser
 
-from mathft_jax.config import native_logs, renamed_names
+from mathft_jax.config import renamed_names
 from mathft_jax.config.errors import ConfigError, did_you_mean
+from mathft_jax.monitoring import native_logs
 
 
 def import_module(

@@ -1,5 +1,7 @@
 """Macros that are set and that nothing uses: typing errors, and names of t5x without an effect."""
 
+import os
+
 from absl import logging
 
 from mathft_jax.config import gin_files, t5x_names
@@ -45,10 +47,11 @@ def _warn(
   hint = t5x_names.explain_macro(assignment.name)
   hint = hint or did_you_mean(assignment.name, reader.macros_used, 0.85)
   package = str(gin_files.package_gin_directory())
-  if assignment.where.startswith(package) and not hint:
-    return
-  if assignment.where.startswith(package) and hint.startswith(' It is used'):
-    return
+  if os.path.abspath(assignment.where).startswith(package):
+    # the package's files are shared by programs that use other macros
+    hint = did_you_mean(assignment.name, reader.macros_used, 0.85)
+    if not hint:
+      return
   logging.warning(
     '%s: %s is set and not used.%s', assignment.where, assignment.name, hint
   )

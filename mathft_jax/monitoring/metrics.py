@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from mathft_jax.distributed import processes
-from mathft_jax.monitoring import run_page, wandb_runs
+from mathft_jax.monitoring import native_logs, run_page, wandb_runs
 from mathft_jax.storage import local_and_remote_paths
 
 METRICS_FILE = 'metrics.jsonl'
@@ -268,7 +268,10 @@ def check_batch_has_targets(
 def _create_event_writer(folder: epath.Path) -> EventWriter | None:
   """Returns a TensorBoard writer, or None if clu or TensorFlow is not installed."""
   try:
-    from clu import metric_writers  # imports TensorFlow
+    with native_logs.without_noise():
+      from clu import metric_writers  # imports TensorFlow
+
+      writer = metric_writers.SummaryWriter(str(folder))
   except ImportError as error:
     logging.info(
       'No TensorBoard events (%s); metrics.jsonl has the same numbers. For events: '
@@ -276,4 +279,4 @@ def _create_event_writer(folder: epath.Path) -> EventWriter | None:
       error,
     )
     return None
-  return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))
+  return metric_writers.AsyncWriter(writer)

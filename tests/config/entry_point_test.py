@@ -18,10 +18,10 @@ from mathft_jax.config import (
   entry_point,
   flags,
   gin_files,
-  native_logs,
   program_calls,
   t5x_names,
 )
+from mathft_jax.monitoring import native_logs
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 

@@ -253,6 +253,16 @@ def test_padding_and_truncation_of_a_file_are_ignored(
   assert plain.fingerprint() == other.fingerprint()
 
 
+def test_a_name_of_the_hub_is_answered_with_its_download(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match='hf download Qwen/Qwen2.5-0.5B --local'):
+    tokenizer_files.load_tokenizer('Qwen/Qwen2.5-0.5B')
+  (tmp_path / 'runs').mkdir()
+  with pytest.raises(ValueError, match='no tokenizer') as caught:
+    tokenizer_files.load_tokenizer('runs/x')
+  assert 'hf download' not in str(caught.value)
+
+
 def test_a_file_is_read_once_until_it_changes(make_tokenizer, tokenizer_paths):
   path = tokenizer_paths['qwen']
   first = tokenizer_files.load_tokenizer(path)
