@@ -26,6 +26,7 @@ from gin import config as gin_config
 from gin import config_parser
 
 from mathft_jax.config import (
+  checkpoint_config,
   configured_programs,
   data_paths,
   flags,
@@ -152,12 +153,15 @@ def load_config(
     ConfigError: lists what is wrong.
   """
   reader = _read_gin_files(program, command_line)
+  of_checkpoint = checkpoint_config.find_source(reader)
+  if of_checkpoint is not None:
+    reader.read(of_checkpoint)
   _check_order(reader.assignments)
   unused_macros.check_macros(reader)
   number_limits.check_assignments(reader.assignments)
   gin.clear_config()
   resolved_config.register_program(program)
-  _parse_with_gin(reader, command_line)
+  _parse_with_gin(reader, command_line, of_checkpoint)
   return resolved_config.resolve_config(program, supplied)
 
 
@@ -311,7 +315,9 @@ def _is_plain_template(assignment: gin_files.MacroAssignment) -> bool:
 
 
 def _parse_with_gin(
-  reader: gin_files.GinReader, command_line: flags.CommandLine
+  reader: gin_files.GinReader,
+  command_line: flags.CommandLine,
+  of_checkpoint: gin_files.GinSource | None,
 ) -> None:
   """Lets gin parse all sources; what gin rejects is a ConfigError."""
   package = str(gin_files.package_gin_directory())
@@ -325,6 +331,8 @@ def _parse_with_gin(
     for name in command_line.gin_files:
       path = gin_files.find_gin_file(name, command_line.search_paths)
       gin.parse_config(gin_files.read_gin_file(path).text)
+    if of_checkpoint is not None:
+      gin.parse_config(of_checkpoint.text)
     gin.parse_config(bindings.text)
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error

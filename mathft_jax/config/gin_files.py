@@ -173,6 +173,7 @@ class GinReader:
     assignments: macros that are set, in order.
     macros_used: where each macro is used first.
     imports: import statements, one for each bound name.
+    bound: functions and classes of which a parameter is set.
   """
 
   def __init__(self, search_paths: Sequence[str]):
@@ -181,6 +182,7 @@ class GinReader:
     self.assignments: list[MacroAssignment] = []
     self.macros_used: dict[str, str] = {}
     self.imports: list[config_parser.ImportStatement] = []
+    self.bound: set[str] = set()
 
   def read(self, source: GinSource, top: str | None = None) -> None:
     """Checks one source and the files that it includes.
@@ -239,6 +241,7 @@ class GinReader:
   ) -> None:
     if statement.arg_name:
       _check_binding(statement, modules, where)
+      self.bound.add(statement.selector)
     else:
       name = statement.selector
       if statement.scope:

@@ -50,6 +50,9 @@ def recipe(workdir, *, stages):
   for name, stage in stages.items():
     stage(f'{workdir}/{name}', examples=name)
 
+def score(workdir, *, checkpoint, model, vocabulary):
+  CALLS.append((checkpoint, model, vocabulary))
+
 def reader(*, path, count: int = 3):
   CALLS.append((path, count))
 
@@ -665,6 +668,69 @@ def test_native_noise_is_not_shown_and_other_lines_are(capfd, monkeypatch):
   assert (
     error == 'E0000 00:00:1 2 disk.cc:3] full\na warning of a user module\n'
   )
+
+
+SCORER = (
+  HEAD
+  + """
+toy.score.workdir = %INFER_OUTPUT_DIR
+toy.score.checkpoint = %CHECKPOINT_PATH
+toy.score.model = %MODEL
+toy.score.vocabulary = %VOCABULARY
+"""
+)
+TRAINED = (
+  HEAD
+  + """
+import json
+MODEL = @small/toy.Loss()
+VOCABULARY = %TOKENS
+TOKENS = 'words'
+MODEL_DIR = 'runs/x'
+small/toy.Loss.margin = %WIDTH
+small/toy.Loss.over = 'vocabulary'
+WIDTH = 3.0
+toy.train.workdir = %MODEL_DIR
+"""
+)
+
+
+@pytest.mark.parametrize(
+  'path', ['runs/x', 'runs/x/checkpoints/40', 'runs/x/ssft/checkpoints/40']
+)
+def test_a_checkpoint_alone_gives_the_model_and_vocabulary_of_its_run(
+  toy, tmp_path, path
+):
+  (tmp_path / 'score.gin').write_text(SCORER)
+  for folder in ('runs/x/checkpoints', 'runs/x/ssft/checkpoints'):
+    (tmp_path / folder).mkdir(parents=True)
+  (tmp_path / 'runs/x/config.gin').write_text(TRAINED)
+  arguments = (
+    '--gin_file=score.gin',
+    f'--gin.CHECKPOINT_PATH={path}',
+    '--gin.INFER_OUTPUT_DIR=runs/y',
+  )
+  assert main(toy.score, *arguments) == 0
+  assert main(toy.score, *arguments, '--gin.VOCABULARY=bytes') == 0
+  first, second = toy.CALLS
+  assert first == (path, toy.Loss(3.0, 'vocabulary'), 'words')
+  assert second[2] == 'bytes'
+  text = (tmp_path / 'runs/y/config.gin').read_text()
+  assert 'MODEL_DIR' not in text and 'import json' not in text
+
+
+def test_without_a_run_of_the_checkpoint_what_is_missing_is_listed(
+  toy, tmp_path, capsys
+):
+  (tmp_path / 'score.gin').write_text(SCORER)
+  error = fails(
+    capsys,
+    toy.score,
+    '--gin_file=score.gin',
+    '--gin.CHECKPOINT_PATH=model.safetensors',
+    '--gin.INFER_OUTPUT_DIR=y',
+  )
+  assert 'not set: MODEL (for score.model), VOCABULARY' in error
 
 
 class Refusing:
