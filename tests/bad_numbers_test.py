@@ -253,6 +253,7 @@ WITHOUT_LIMITS = {
   'EXPORT': 'a path',
   'GREEDY_CANDIDATES': 'a path',
   'MANUAL_DIR': 'a path',
+  'MIXTURE_OR_TASK_MODULE': 'a module',
   'TEST_GREEDY': 'a path',
   'TFDS_DATA_DIR': 'a path',
   'WANDB_PROJECT': 'a name',
