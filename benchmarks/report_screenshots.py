@@ -56,8 +56,9 @@ def take_screenshots(data: pathlib.Path, output: pathlib.Path) -> None:
       page.screenshot(output / 'report_headline.png')
       page = browser.open(f'file://{folder}/gsm8k/llama/both/comparison.html')
       page.screenshot(output / 'report_comparison.png')
+    with headless_chromium.Browser(1400, 1250) as browser:
       query = urllib.parse.urlencode(
-        {'which': 'right and wrong candidates', 'problem': 'math_qwen/28'}
+        {'which': 'right and wrong candidates', 'problem': 'math_qwen/17'}
       )
       page = browser.open(
         f'file://{folder}/math/qwen/report/candidates.html#{query}',

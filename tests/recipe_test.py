@@ -254,7 +254,7 @@ SSFT_ALONE = ('scr', 'ssft_again', 'control', 'score')
   ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '',
 )
 def test_partial_recipes_write_the_tables_of_their_stages(
-  tmp_path, missing, tables, claims
+  tmp_path, capsys, missing, tables, claims
 ):
   fakes = Fakes()
   text = run(tmp_path, fakes, stages=without(fakes, *missing)).read_text()
@@ -266,6 +266,12 @@ def test_partial_recipes_write_the_tables_of_their_stages(
   shown = [title.removesuffix(' (not in the paper)') for title in titles]
   assert [*dict.fromkeys(shown)] == [*tables, 'What shows and what does not']
   assert all(claim in text for claim in claims)
+  *printed, last = capsys.readouterr().out.rstrip().splitlines()
+  assert last == f'All tables: {tmp_path / "tables.md"}'
+  shown = [line.startswith('What shows') for line in printed]
+  assert shown.count(True) == titles.count('What shows and what does not')
+  assert max(map(len, printed[shown.index(True) :])) <= 100
+  assert '###' not in ''.join(printed)
   made = {what for what, _, _ in fakes.calls}
   gone = {'ssft_again': 'again'}
   assert not made & {gone.get(name, name) for name in missing}

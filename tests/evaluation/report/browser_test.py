@@ -181,7 +181,9 @@ def test_keys_and_controls(browser, report, screenshots):
   # Formulas are rendered, and the answer is marked where the grader found it.
   opened = 'document.querySelector(".candidate[open] .body")'
   assert page.evaluate(f'{opened}.querySelectorAll(".katex").length') >= 2
-  assert page.evaluate(f'{opened}.querySelector(".found .fbox") !== null')
+  mark = f'getComputedStyle({opened}.querySelector(".found .fbox"))'
+  # KaTeX draws the frame over its content.
+  assert page.evaluate(f'{mark}.backgroundColor') == 'rgba(255, 200, 0, 0.5)'
   page.screenshot(screenshots / 'candidates.png')
   page.press('s')
   page.wait_until(f'{opened}?.querySelector("mark")?.textContent === "8"')
