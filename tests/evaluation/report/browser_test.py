@@ -183,7 +183,8 @@ def test_keys_and_controls(browser, report, screenshots):
   assert page.evaluate(f'{opened}.querySelectorAll(".katex").length') >= 2
   mark = f'getComputedStyle({opened}.querySelector(".found .fbox"))'
   # KaTeX draws the frame over its content.
-  assert page.evaluate(f'{mark}.backgroundColor') == 'rgba(255, 200, 0, 0.5)'
+  assert page.evaluate(f'{mark}.backgroundColor') == 'rgb(255, 226, 122)'
+  assert page.evaluate(f'{mark}.mixBlendMode') == 'multiply'
   page.screenshot(screenshots / 'candidates.png')
   page.press('s')
   page.wait_until(f'{opened}?.querySelector("mark")?.textContent === "8"')
