@@ -83,6 +83,18 @@ class CandidateMapping:
   id_until: str = ''
   prepare: Callable[[JsonObject], JsonObject] = unchanged
 
+  def columns(self) -> list[str] | None:
+    """Returns the fields at the top of a record that are read; None if they are not known."""
+    if self.prepare is not unchanged:
+      return None
+    columns = set(self.problem.columns())
+    columns |= field_paths.columns_of(self.solutions)
+    for field in _COLUMNS:
+      name = getattr(self, field)
+      if name is not None:
+        columns |= field_paths.columns_of(name)
+    return sorted(columns)
+
 
 class ProblemLookup:
   """Finds problems by id, else by question."""
@@ -126,7 +138,7 @@ def read_mapped_candidates(
   ids_by_question: dict[str, str] = {}
   read_before: set[tuple[str, str]] = set()
   num_records = num_empty = 0
-  for where, raw in record_files.read_records(path):
+  for where, raw in record_files.read_records(path, mapping.columns()):
     record = mapping.prepare(raw)
     if not problem_mapping.is_kept(record, mapping.problem):
       continue

@@ -30,6 +30,7 @@ from mathft_jax.data.schema import JsonObject
 
 Located = tuple[str, JsonObject]
 
+_SUFFIXES = ('.jsonl', '.json', '.csv', '.tsv', '.parquet', '.arrow')
 _ROWS_PER_BATCH = 256
 _LONGEST_CELL = 2**27  # characters of a csv cell
 _DATASET_STATE = 'state.json'  # in a folder of one split
@@ -117,7 +118,7 @@ def _dataset_files(folder: epath.Path) -> list[epath.Path]:
   if not state_path.exists():
     raise ValueError(
       f'{folder} is a folder without {_DATASET_STATE}; wanted a file, a glob such as '
-      f'{folder}/*.jsonl, or a folder of save_to_disk of `datasets`.'
+      f'{_example_glob(folder)}, or a folder of save_to_disk of `datasets`.'
     )
   try:
     state = json.loads(state_path.read_bytes())
@@ -126,6 +127,15 @@ def _dataset_files(folder: epath.Path) -> list[epath.Path]:
     raise ValueError(
       f'{state_path} is damaged ({error}); wanted the file that `datasets` wrote.'
     ) from error
+
+
+def _example_glob(folder: epath.Path) -> str:
+  """Returns a glob of the data files in a folder, or in `data`, where the hub has them."""
+  for place in (folder, folder / 'data'):
+    for file in sorted(place.iterdir()) if place.is_dir() else ():
+      if compressed_files.inner_suffix(file) in _SUFFIXES:
+        return f'{place}/*{"".join(file.suffixes[-2:])}'
+  return f'{folder}/*.jsonl'
 
 
 def _first_character(file: epath.Path) -> bytes:

@@ -264,6 +264,23 @@ def test_nan_of_a_parquet_file_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize('name', ['openr1', 'search_and_learn', 'lines'])
+def test_parquet_files_are_read_by_their_columns(name, tmp_path):
+  pyarrow = pytest.importorskip('pyarrow')
+  from pyarrow import parquet
+
+  rows, problem, candidates = ROWS[name]
+  rows = [{**row, 'messages': ['large']} for row in rows]
+  path = tmp_path / 'c.parquet'
+  parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  mapping = candidate_formats.format_mapping(name)
+  assert 'messages' not in (mapping.columns() or ())
+  sets = candidate_mapping.read_mapped_candidates(
+    path, mapping, candidate_mapping.ProblemLookup([PROBLEM])
+  )
+  assert len(sets) == 1 and sets[0].candidates == tuple(candidates)
+
+
 def test_ids_may_end_before_a_mark(tmp_path):
   rows = [{'id': f'p#{n}', 'text': str(n)} for n in range(2)]
   [found] = candidate_mapping.read_mapped_candidates(

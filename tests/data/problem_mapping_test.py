@@ -263,7 +263,13 @@ def test_globs_and_folders_are_read_in_order_of_names(tmp_path):
   assert ids == ['0/part.jsonl:1', '1/part.jsonl:1', '2/part.jsonl:1']
   with pytest.raises(ValueError, match='no file has a name like this'):
     read(str(tmp_path / '*.csv'))
-  with pytest.raises(ValueError, match='is a folder without state.json'):
+  with pytest.raises(
+    ValueError, match=r'is a folder without state.json.*\*.jsonl'
+  ):
+    read(tmp_path)
+  (tmp_path / 'data').mkdir()
+  (tmp_path / 'data' / 'train.csv.gz').touch()
+  with pytest.raises(ValueError, match=r'data/\*.csv.gz'):
     read(tmp_path)
 
 
