@@ -26,7 +26,7 @@ from etils import epath
 
 from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation.report import experiment_tables, tables
+from mathft_jax.evaluation.report import experiment_tables, tables, terminal
 from mathft_jax.monitoring import progress
 
 
@@ -84,7 +84,10 @@ def experiments(
       made += experiment_tables.make_experiment_tables(
         title, experiment, reports_by_seed
       )
-    print(tables.write_tables(workdir / 'experiments', made), flush=True)
+    tables.write_tables(workdir / 'experiments', made)
+    for table in made:
+      terminal.print_table(table)
+    print(f'Tables: {workdir / "experiments.md"}', flush=True)
 
   processes.run_on_primary('experiments: tables', write)
   return workdir / 'experiments.md'

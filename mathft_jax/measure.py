@@ -20,7 +20,7 @@ from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.data import problem_sources
 from mathft_jax.data.schema import Problem
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation.report import benchmark_table, tables
+from mathft_jax.evaluation.report import benchmark_table, tables, terminal
 from mathft_jax.storage import atomic_files
 
 Problems = problem_sources.ProblemSource | Sequence[Problem]
@@ -114,7 +114,7 @@ def _write_benchmarks(
     benchmarks = benchmark_table.read_benchmarks(reports)
     table = benchmark_table.make_benchmark_table(benchmarks)
     text = tables.table_to_markdown(table)
-    print(text)
+    terminal.print_table(table)
     (workdir / 'benchmarks.md').write_text(f'{text}\n')
     contents = json.dumps(benchmarks, indent=1)
     atomic_files.write_text_atomically(

@@ -216,8 +216,8 @@ def _read_outcomes(path: epath.Path) -> dict[str, ValuesByRule]:
   where = str(path)
   try:
     # Not splitlines(): ids may contain other line separators.
-    lines = path.read_text(encoding='utf-8').rstrip('\n').split('\n')
-    for number, line in enumerate(lines, 1):
+    lines = path.read_text(encoding='utf-8').split('\n')
+    for number, line in enumerate(filter(None, lines), 1):
       where = f'{path}:{number}'
       record = json.loads(line)
       by_rule = values.setdefault(record['file'], {})

@@ -22,9 +22,9 @@ from mathft_jax.evaluation.report.stored_numbers import JsonObject
 
 READING_GUIDE = (
   'Every interval and test treats a problem as one observation; no interval covers another '
-  'training run with another seed. Ceilings read the labels. W.RR with a useless evaluator is '
-  'about as good as the majority vote (equal to it with a constant evaluator), so W.RR above RR '
-  'does not show that an evaluator is good: compare the AUC within a problem and the rows by '
+  'training run with another seed. Ceilings read the labels. W.RR with useless scores is about as '
+  'good as the majority vote (equal to it with constant scores), so W.RR above RR does not show '
+  'that the scores are good: compare the AUC within a problem and the rows by '
   'log-prob and by chance. Choose K and n on validation problems, not on these.'
 )
 DESCRIPTIONS = {
