@@ -8,7 +8,6 @@ and an incorrect candidate of one problem. With `EXPORT = 'candidates'` each can
 row with its score. The format is parquet if the name of the output ends in .parquet, else jsonl.
 """
 
-from absl import logging
 from etils import epath
 
 from mathft_jax.data import candidate_export, candidate_selection, schema
@@ -47,40 +46,42 @@ def export_candidates(
   Raises:
     ValueError: the file is not graded or no pair can be built.
   """
-  if export not in EXPORTS:
-    raise ValueError(
-      f'export is {export!r}; it must be one of {EXPORTS} (EXPORT).'
-    )
-  if pairs_by not in PAIRS_BY:
-    raise ValueError(
-      f'pairs_by is {pairs_by!r}; it must be one of {PAIRS_BY} (PAIRS_BY).'
-    )
+  _check_choice('export', export, EXPORTS)
+  _check_choice('pairs_by', pairs_by, PAIRS_BY)
   if export == 'pairs' and not selection.paired:
     raise ValueError(
       "export is 'pairs' and selection.paired is False; bind paired=True."
     )
 
   def work() -> None:
-    columns = None
-    if export == 'pairs':
-      if pairs_by == 'score':
-        selected = candidate_export.pairs_by_score(
-          str(candidates), split, min_score_difference
-        )
-      else:
-        selected = candidate_selection.select_candidates(
-          selection, str(candidates), split
-        )
-      records = candidate_export.preference_pairs(selected, conversational)
-    else:
+    if export == 'candidates':
       sets = schema.read_candidate_sets(candidates)
-      records = candidate_export.candidate_rows(sets)
-      columns = candidate_export.CANDIDATE_COLUMNS
-    candidate_export.write_records(output, records, columns)
-    logging.info('export_candidates: wrote %s', output)
+      candidate_export.write_records(
+        output,
+        candidate_export.candidate_rows(sets),
+        candidate_export.CANDIDATE_COLUMNS,
+      )
+      return
+    if pairs_by == 'score':
+      selected = candidate_export.pairs_by_score(
+        str(candidates), split, min_score_difference
+      )
+    else:
+      selected = candidate_selection.select_candidates(
+        selection, str(candidates), split
+      )
+    pairs = candidate_export.preference_pairs(selected, conversational)
+    candidate_export.write_records(output, pairs)
 
   processes.run_on_primary('export_candidates', work)
   return epath.Path(output)
+
+
+def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
+  if value not in accepted:
+    raise ValueError(
+      f'{name} is {value!r}; it must be one of {accepted} ({name.upper()}).'
+    )
 
 
 if __name__ == '__main__':
