@@ -138,11 +138,13 @@ def read_mapped_candidates(
   ids_by_question: dict[str, str] = {}
   read_before: set[tuple[str, str]] = set()
   num_records = num_empty = 0
+  fields: list[str] = []
   for where, raw in record_files.read_records(path, mapping.columns()):
     record = mapping.prepare(raw)
     if not problem_mapping.is_kept(record, mapping.problem):
       continue
     num_records += 1
+    fields = fields or sorted(raw)
     found = to_candidates(record, mapping, where)
     if not found:
       num_empty += 1
@@ -161,7 +163,8 @@ def read_mapped_candidates(
   if not problems:
     raise ValueError(
       f'{path}: {num_records} records, none with a solution; wanted texts in '
-      f'{mapping.solutions!r} (CANDIDATE_FORMAT, SOLUTIONS_FIELD).'
+      f'{mapping.solutions!r}. The records have the fields {fields} (CANDIDATE_FORMAT, '
+      'SOLUTIONS_FIELD).'
     )
   if num_empty:
     logging.warning(

@@ -242,7 +242,9 @@ def test_another_number_of_labels_than_of_solutions_is_refused(tmp_path):
 
 
 def test_a_file_without_solutions_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='1 records, none with a solution'):
+  with pytest.raises(
+    ValueError, match=r"1 records, none with a solution.*the fields \['id'\]"
+  ):
     candidate_mapping.read_mapped_candidates(
       write(tmp_path / 'c.jsonl', [{'id': 'p'}]),
       candidate_formats.format_mapping('openai'),
