@@ -1,9 +1,11 @@
 """Compares logits of small models of every family with those of `transformers`; prints a table.
 
-  python -m benchmarks.parity
+  python -m benchmarks.parity              # or names of cases
 
 `tests/models/make_goldens.py` wrote the models and the logits of `transformers`.
 """
+
+import sys
 
 from tests.models import make_goldens, parity_test
 
@@ -11,7 +13,7 @@ from tests.models import make_goldens, parity_test
 def main() -> None:
   print('| model | largest logit | full forward | prefill and decoding |')
   print('|---|---:|---:|---:|')
-  for case in make_goldens.CASES:
+  for case in sys.argv[1:] or make_goldens.CASES:
     config, params = parity_test.load(parity_test.GOLDENS / case)
     golden = parity_test.expected(case)
     tokens, wanted = golden['tokens'], golden['logits']

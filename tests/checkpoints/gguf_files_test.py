@@ -136,7 +136,7 @@ def test_a_file_becomes_a_folder_with_its_tokenizer(
   [
     ({'architecture': 'qwen35'}, "architecture 'qwen35'.*only 'llama'"),
     ({'without': ('blk.1.ffn_up.weight',)}, r"missing \(\['blk.1.ffn_up"),
-    ({'intermediate_size': 41}, 'blk.0.ffn_gate.weight has shape'),
+    ({'intermediate_size': 41}, 'blk.0.ffn_down.weight has shape'),
   ],
 )
 def test_unsupported_files_are_named(
