@@ -5,8 +5,8 @@
                                metadata    one JSON object: model config, fingerprint, step, ...
 
 A checkpoint is named by the path of a step or of a workdir (its last step), of a safetensors file
-with flat names (`layers/attention/query`) and the same metadata in its header, or of a Hugging Face
-folder (config.json and safetensors files).
+with flat names (`layers/attention/query`) and the same metadata in its header, of a Hugging Face
+folder (config.json and safetensors files), or of a t5x checkpoint (`checkpoint_<step>`).
 
   config = checkpoints.load_model_config(path)
   params = checkpoints.load_params(path, transformer.abstract_params(config))
@@ -28,6 +28,7 @@ from mathft_jax.checkpoints.restore import (
   COMMIT_MARKER,
   check_param_shapes,
   is_huggingface_checkpoint,
+  is_t5x_checkpoint,
   load_abstract_params,
   load_params,
   open_lazy_params,
@@ -38,6 +39,10 @@ from mathft_jax.checkpoints.save import (
   export_safetensors,
   save_orbax_checkpoint,
   save_safetensors,
+)
+from mathft_jax.checkpoints.t5x_format import (
+  save_t5x_checkpoint,
+  step_in_name,
 )
 from mathft_jax.checkpoints.tokenizer_files import (
   copy_tokenizer_files,
@@ -57,6 +62,7 @@ __all__ = [
   'find_tokenizer_files',
   'is_gguf',
   'is_huggingface_checkpoint',
+  'is_t5x_checkpoint',
   'load_abstract_params',
   'load_model_config',
   'load_params',
@@ -65,6 +71,8 @@ __all__ = [
   'resolve_checkpoint',
   'save_orbax_checkpoint',
   'save_safetensors',
+  'save_t5x_checkpoint',
+  'step_in_name',
   'to_json_value',
   'write_tokenizer_files',
 ]

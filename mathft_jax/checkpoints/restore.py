@@ -8,15 +8,16 @@ from etils import epath
 import jax
 from jax.typing import DTypeLike
 import numpy as np
-from orbax import checkpoint as ocp
 
 from mathft_jax.checkpoints import (
   checksums,
   gguf_files,
   huggingface,
   lazy_params,
+  orbax_items,
   restore_sharded,
   safetensors_format,
+  t5x_format,
 )
 from mathft_jax.checkpoints.lazy_params import ArrayTree
 from mathft_jax.storage import local_and_remote_paths
@@ -59,7 +60,7 @@ def load_params(
 
 
 def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
-  """Returns the safetensors file, the Hugging Face folder or the step that a path names.
+  """Returns the safetensors file, Hugging Face folder, step or t5x checkpoint that a path names.
 
   Raises:
     ValueError: there is no checkpoint.
@@ -75,6 +76,9 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
     steps = complete_steps(folder)
     if steps:
       return resolve_checkpoint(folder / str(steps[-1]))
+  t5x_checkpoint = t5x_format.find_t5x_checkpoint(path)
+  if t5x_checkpoint is not None:
+    return t5x_checkpoint
 
   problem = 'contains no checkpoint' if path.exists() else 'does not exist'
   if local_and_remote_paths.is_remote(path) and path.exists():
@@ -84,16 +88,21 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
     )
   raise ValueError(
     f'Checkpoint {path} {problem}. It must be a folder <workdir>/checkpoints/<step>, a workdir, a '
-    '.safetensors or .gguf file, or a Hugging Face folder with config.json '
-    '(INITIAL_CHECKPOINT_PATH or '
+    '.safetensors or .gguf file, a Hugging Face folder with config.json, or a checkpoint_<step> of '
+    't5x (INITIAL_CHECKPOINT_PATH or '
     f'CHECKPOINT_PATH).{local_and_remote_paths.hub_name_hint(path)}'
   )
 
 
 def is_huggingface_checkpoint(path: epath.PathLike) -> bool:
   """Whether a path names a Hugging Face folder."""
+  return huggingface.is_huggingface_folder(resolve_checkpoint(path))
+
+
+def is_t5x_checkpoint(path: epath.PathLike) -> bool:
+  """Whether a path names a checkpoint of t5x."""
   path = resolve_checkpoint(path)
-  return path.suffix not in SINGLE_FILE_SUFFIXES and not _is_step(path)
+  return not _is_step(path) and t5x_format.is_t5x_checkpoint(path)
 
 
 def load_abstract_params(
@@ -105,19 +114,15 @@ def load_abstract_params(
     shapes = lazy_params.cast_shapes(_open_files(path).shapes, dtype)
     return lazy_params.unflatten_params(shapes)
 
-  with checksums.reading(path), _standard_checkpointer() as checkpointer:
-    metadata = checkpointer.metadata(path / 'params').item_metadata
-  if metadata is None:  # orbax only logs why
+  with checksums.reading(path):
+    shapes = orbax_items.read_shapes(path / 'params')
+  if shapes is None:  # orbax only logs why
     raise checksums.damaged(path, 'the shapes of its parameters are missing')
 
   def cast(array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, dtype or array.dtype)
 
-  return jax.tree.map(
-    cast,
-    getattr(metadata, 'tree', metadata),
-    is_leaf=lambda leaf: hasattr(leaf, 'shape'),
-  )
+  return jax.tree.map(cast, shapes, is_leaf=lambda leaf: hasattr(leaf, 'shape'))
 
 
 def open_lazy_params(path: epath.PathLike) -> lazy_params.LazyParams:
@@ -137,7 +142,9 @@ def open_lazy_params(path: epath.PathLike) -> lazy_params.LazyParams:
     if name not in latest:
       latest.clear()
       with checksums.reading(path):
-        latest[name] = _read_parameter(path, name, shapes[name])
+        latest[name] = orbax_items.read_array(
+          path / 'params', name, shapes[name]
+        )
       checksums.check_arrays(path, {name: latest[name]}, saved)
     return latest[name] if layer is None else latest[name][layer]
 
@@ -167,7 +174,10 @@ def restore_item(path: epath.Path, item: str, wanted: ArrayTree) -> ArrayTree:
   Raises:
     DamagedCheckpointError: it cannot be read.
   """
-  with checksums.reading(path), _standard_checkpointer() as checkpointer:
+  with (
+    checksums.reading(path),
+    orbax_items.standard_checkpointer() as checkpointer,
+  ):
     return checkpointer.restore(path / item, wanted)
 
 
@@ -223,18 +233,6 @@ def _with_sharding(
   return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
-def _this_process_only() -> ocp.options.MultiprocessingOptions:
-  """Returns options with which orbax reads in this process and waits for no other."""
-  index = jax.process_index()
-  return ocp.options.MultiprocessingOptions(
-    primary_host=index, active_processes={index}
-  )
-
-
-def _standard_checkpointer() -> ocp.StandardCheckpointer:
-  return ocp.StandardCheckpointer(multiprocessing_options=_this_process_only())
-
-
 def _restore_params(path: epath.Path, wanted: ArrayTree) -> ArrayTree:
   """Returns the verified parameters of a step.
 
@@ -256,7 +254,9 @@ def _restore_params(path: epath.Path, wanted: ArrayTree) -> ArrayTree:
       array.shape, shapes[name].dtype, sharding=array.sharding
     )
     with checksums.reading(path):
-      params[name] = _read_sharded_parameter(path, name, as_saved)
+      params[name] = orbax_items.read_sharded_array(
+        path / 'params', name, as_saved
+      )
     checksums.check_arrays(path, {name: params[name]}, saved)
     params[name] = params[name].astype(array.dtype)
   return lazy_params.unflatten_params(params)
@@ -273,13 +273,15 @@ def _is_step(path: epath.Path) -> bool:
 
 
 def _open_files(path: epath.Path) -> lazy_params.LazyParams:
-  """Opens a safetensors or GGUF file or a Hugging Face folder; the last one is kept open.
+  """Opens a file, a Hugging Face folder or a t5x checkpoint; the last one is kept open.
 
   A program asks for the model, the shapes, the metadata and the parameters of one folder. Its
   headers are read once, unless a file has changed.
   """
   files = [path]
-  if path.suffix not in SINGLE_FILE_SUFFIXES:
+  if t5x_format.is_t5x_checkpoint(path):
+    files = [t5x_format.index_file(path)]
+  elif path.suffix not in SINGLE_FILE_SUFFIXES:
     files = huggingface.weight_files(path)
   versions = []
   for file in files:
@@ -296,8 +298,13 @@ def _open_version(
   del versions
   if path.endswith('.safetensors'):
     return safetensors_format.open_safetensors(path)
+<<<<<<< HEAD
   if path.endswith(gguf_files.SUFFIX):
     return gguf_files.open_gguf(path)
+=======
+  if t5x_format.is_t5x_checkpoint(epath.Path(path)):
+    return t5x_format.open_t5x(path)
+>>>>>>> 3c8ab37 (t5x bridge: model, feature converter, trainer, optimizer, batches; gin files)
   return huggingface.open_huggingface_folder(path)
 
 
@@ -312,42 +319,3 @@ def _fit_vocab(
   if vocab_size and num_rows >= vocab_size:
     return lazy_params.resize_vocab(source, num_rows)
   return source
-
-
-def _read_parameter(
-  path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
-) -> np.ndarray:
-  """Reads one parameter of an orbax step into host memory."""
-  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-  return _read_one(path, name, shape, as_numpy)
-
-
-def _read_sharded_parameter(
-  path: epath.Path, name: str, shape: jax.ShapeDtypeStruct
-) -> jax.Array:
-  """Reads one parameter of an orbax step onto the devices of its sharding."""
-  as_sharded = ocp.ArrayRestoreArgs(
-    sharding=shape.sharding, global_shape=shape.shape, dtype=shape.dtype
-  )
-  return _read_one(path, name, shape, as_sharded)
-
-
-def _read_one(
-  path: epath.Path,
-  name: str,
-  shape: jax.ShapeDtypeStruct,
-  restore_args: ocp.RestoreArgs,
-) -> Any:
-  item = lazy_params.unflatten_params({name: shape})
-  args = ocp.args.PyTreeRestore(
-    item=item,
-    partial_restore=True,
-    restore_args=jax.tree.map(lambda _: restore_args, item),
-  )
-  options = _this_process_only()
-  handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-  with ocp.Checkpointer(
-    handler, multiprocessing_options=options
-  ) as checkpointer:
-    restored = checkpointer.restore(path / 'params', args=args)
-  return lazy_params.flatten_params(restored)[name]

@@ -132,6 +132,25 @@ def eval_batches(
   return _make_batches(rows, layout, frozenset(map(type, examples)))
 
 
+def group_arrays(examples: Sequence[Example], layout: BatchLayout) -> Batch:
+  """Returns the arrays of one group of examples, for pipelines that batch by themselves.
+
+  There is one row for each example. If one does not fit, all rows of its group are empty and have
+  weight 0: the number of rows does not depend on the data.
+  """
+  layout = dataclasses.replace(layout, batch_size=len(examples))
+  rows = []
+  for index, example in enumerate(examples):
+    segment = batch_arrays.make_segment(example, index, layout.label_words)
+    fitted = _fit(segment, layout)
+    rows.append(None if fitted is None else (fitted,))
+
+  if None in rows:
+    rows = []
+  kinds = frozenset(map(type, examples))
+  return _make_batch(rows, layout, kinds)
+
+
 def _make_segments(
   examples: Sequence[Example], layout: BatchLayout
 ) -> list[Segment]:
@@ -307,20 +326,26 @@ def _log_epoch(epoch: int, step: int, rows: list[Row], layout: BatchLayout):
 def _make_batches(
   rows: list[Row], layout: BatchLayout, kinds: frozenset[type]
 ) -> Iterator[Batch]:
-  """Yields the rows as arrays; `kinds` of examples decide which arrays every batch has."""
-  shape = (layout.batch_size, layout.max_length)
+  """Yields the rows as arrays."""
   for start in range(0, len(rows), layout.batch_size):
-    batch_rows = rows[start : start + layout.batch_size]
-    batch = batch_arrays.make_token_arrays(batch_rows, shape, layout.pad_id)
-    # Rows with labels have one segment.
-    segments = [row[0] for row in batch_rows]
-    if kinds - {SolutionExample}:
-      batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
-    if PreferenceExample in kinds:
-      batch['reference_log_probs'] = batch_arrays.make_reference_array(
-        segments, layout.batch_size
-      )
-    if VerdictExample in kinds:
-      assert layout.label_words is not None  # `make_segment` checks it
-      batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)
-    yield batch
+    yield _make_batch(rows[start : start + layout.batch_size], layout, kinds)
+
+
+def _make_batch(
+  rows: Sequence[Row], layout: BatchLayout, kinds: frozenset[type]
+) -> Batch:
+  """Returns a batch; `kinds` of examples decide which arrays it has."""
+  shape = (layout.batch_size, layout.max_length)
+  batch = batch_arrays.make_token_arrays(rows, shape, layout.pad_id)
+  # Rows with labels have one segment.
+  segments = [row[0] for row in rows]
+  if kinds - {SolutionExample}:
+    batch |= batch_arrays.make_label_arrays(segments, layout.batch_size)
+  if PreferenceExample in kinds:
+    batch['reference_log_probs'] = batch_arrays.make_reference_array(
+      segments, layout.batch_size
+    )
+  if VerdictExample in kinds:
+    assert layout.label_words is not None  # `make_segment` checks it
+    batch_arrays.write_evaluator_prompts(batch, segments, layout.label_words)
+  return batch

@@ -285,7 +285,7 @@ class TaskExamples(TaskConfig):
 
     examples = []
     for element in itertools.chain(*elements):
-      examples.extend(_to_examples(element))
+      examples.extend(examples_of(element))
     logging.info(
       '%s, split %s: %s elements, %d examples',
       self.mixture_or_task_name,
@@ -357,7 +357,7 @@ class TaskExamples(TaskConfig):
       )
 
 
-def _to_examples(element: Element) -> list[Example]:
+def examples_of(element: Element) -> list[Example]:
   """Returns an element as one example, or as the two of a pair, the correct one first."""
   if 'correct_inputs' in element:
     return [

@@ -128,6 +128,23 @@ def decode(
     state = _grow_slots(config, state)
 
 
+def decode_in_trace(
+  config: DecodeConfig,
+  params: transformer.Params,
+  prompts_PS: jax.Array,
+  lengths_P: jax.Array,
+  keys_PC: jax.Array,
+) -> DecodeState:
+  """Returns the final state of `decode`; it can be traced inside another `jax.jit`.
+
+  The cache has `max_decode_length` slots from the start, because a traced program cannot stop to
+  grow it.
+  """
+  config = dataclasses.replace(config, initial_slots=config.max_decode_length)
+  state = _prefill(config, params, prompts_PS, lengths_P, keys_PC)
+  return _decode(config, params, state, lengths_P, keys_PC)[0]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _prefill(
   config: DecodeConfig, params, prompts_PS, lengths_P, keys_PC

@@ -128,19 +128,44 @@ def train_state_shardings(config: TrainStepConfig) -> TrainState:
     axes, shapes, mesh=config.mesh, rules=config.rules
   )
   replicated = partitioning.replicated_sharding(config.mesh)
-
-  def like_param(array, sharding, param):
-    return sharding if array.shape == param.shape else replicated
-
-  opt_state = optax.tree_map_params(
-    config.optimizer.transform(),
-    like_param,
+  opt_state = opt_state_like_params(
+    config,
     _abstract_opt_state(config, shapes),
     config.trainable(params),
     config.trainable(shapes),
-    transform_non_params=lambda _: replicated,
+    other=replicated,
   )
   return TrainState(cast(Any, replicated), params, opt_state)
+
+
+def opt_state_like_params(
+  config: TrainStepConfig,
+  opt_state: PyTree,
+  values: PyTree,
+  params: PyTree,
+  *,
+  other: Any,
+) -> PyTree:
+  """Returns a tree like `opt_state` with the value of its parameter for each array.
+
+  Args:
+    opt_state: arrays or shapes.
+    values: one value for each trainable parameter, such as its sharding.
+    params: the trainable parameters or their shapes.
+    other: for arrays that do not have the shape of their parameter.
+  """
+
+  def like_param(array, value, param):
+    return value if array.shape == param.shape else other
+
+  return optax.tree_map_params(
+    config.optimizer.transform(),
+    like_param,
+    opt_state,
+    values,
+    params,
+    transform_non_params=lambda _: other,
+  )
 
 
 def abstract_train_state(config: TrainStepConfig) -> TrainState:
@@ -251,23 +276,40 @@ def _train_step(
   batch = with_dropout_keys(config, batch, state.step)
   (loss, metrics), grads = loss_and_grads(config, state.params, batch, weight)
 
+  trainable, opt_state, grad_norm = apply_gradients(
+    config,
+    config.trainable(state.params),
+    state.opt_state,
+    grads,
+    learning_rate,
+  )
+  params = config.replace_trainable(state.params, trainable)
+
+  metrics |= {'loss': (loss, 1.0), 'gradient_norm': (grad_norm, 1.0)}
+  return TrainState(state.step + 1, params, opt_state), metrics
+
+
+def apply_gradients(
+  config: TrainStepConfig,
+  trainable: PyTree,
+  opt_state: PyTree,
+  grads: PyTree,
+  learning_rate: jax.Array,
+) -> tuple[PyTree, PyTree, jax.Array]:
+  """Returns the updated parameters and optimizer state, and the gradient's norm before clipping."""
   grad_norm = optax.tree.norm(grads)
   if config.max_grad_norm is not None:
     scale = config.max_grad_norm / jnp.maximum(grad_norm, 1e-30)
     scale = jnp.minimum(1.0, scale)
     grads = jax.tree.map(lambda g: g * scale, grads)
 
-  trainable = config.trainable(state.params)
   updates, opt_state = config.optimizer.transform().update(
-    grads, state.opt_state, trainable
+    grads, opt_state, trainable
   )
   trainable = jax.tree.map(
     lambda p, u: (p - learning_rate * u).astype(p.dtype), trainable, updates
   )
-  params = config.replace_trainable(state.params, trainable)
-
-  metrics |= {'loss': (loss, 1.0), 'gradient_norm': (grad_norm, 1.0)}
-  return TrainState(state.step + 1, params, opt_state), metrics
+  return trainable, opt_state, grad_norm
 
 
 def _eval_step(
@@ -327,6 +369,13 @@ def _split_into_microbatches(
 def _loss(
   config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
 ) -> tuple[jax.Array, Metrics]:
+  return config.loss(forward(config, params, batch), batch, weight)
+
+
+def forward(
+  config: TrainStepConfig, params: PyTree, batch: Batch
+) -> token_log_probs.ChunkedLogProbs:
+  """Returns the log-probabilities of one forward pass over a batch."""
   if config.lora is not None:
     params = config.lora.attach(params)
 
@@ -341,10 +390,9 @@ def _loss(
     kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
     dropout=_dropout(config, batch),
   )
-  log_probs = token_log_probs.ChunkedLogProbs(
+  return token_log_probs.ChunkedLogProbs(
     config.model, params, hidden_BTD, num_devices=config.mesh.size
   )
-  return config.loss(log_probs, batch, weight)
 
 
 def with_dropout_keys(
