@@ -1,4 +1,4 @@
-"""Converts weights between Hugging Face folders, checkpoints and single safetensors files.
+"""Converts weights between Hugging Face folders, checkpoints, safetensors files and t5x.
 
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=base.safetensors
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=runs/base
@@ -6,21 +6,28 @@
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft_hf \\
       --tokenizer=<Hugging Face folder>
   python -m mathft_jax.convert --checkpoint=SmolLM2.Q4_1.gguf --output=smollm2_hf
+  python -m mathft_jax.convert --checkpoint=runs/ssft --output=t5x_init/checkpoint_0
+  python -m mathft_jax.convert --checkpoint=<model_dir of t5x> --output=runs/from_t5x \\
+      --gin_file=programs/convert.gin --gin_file=models/tiny.gin
 
-`checkpoint` is a workdir (its last step), a step, a safetensors or GGUF file or a Hugging Face
-folder. The values of a GGUF file are dequantised; its tokenizer becomes part of the folder.
-`output` determines the format:
+`checkpoint` is a workdir (its last step), a step, a safetensors or GGUF file, a Hugging Face folder
+or a checkpoint of t5x. The values of a GGUF file are dequantised; its tokenizer becomes part of the
+folder. `output` determines the format:
 
   a name that ends in .safetensors    one file: flat names (`layers/attention/query`), metadata in
                                       its header
-  any other name                      from a Hugging Face folder: an orbax checkpoint
+  checkpoint_<step>                   a checkpoint of t5x, with this step and no optimizer state
+  any other name                      from a Hugging Face folder or t5x: an orbax checkpoint
                                       from anything else: a Hugging Face folder
 
-All programs accept each of these as a checkpoint.
+All programs accept each of these as a checkpoint. t5x stores no model, vocabulary or template; for
+its checkpoints programs/convert.gin takes them from the gin files that you name.
 
 Files are read and written one tensor at a time, by the primary process. Only an orbax checkpoint is
 written from device memory, with the parameters sharded over all devices.
 """
+
+import dataclasses
 
 from absl import logging
 from etils import epath
@@ -28,6 +35,7 @@ import jax
 
 from mathft_jax import checkpoints
 from mathft_jax.checkpoints import lazy_params
+from mathft_jax.data import prompt_templates
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
@@ -44,6 +52,9 @@ def convert(
   dtype: str | None = None,
   tokenizer: epath.PathLike | None = None,
   shard_bytes: int | None = None,
+  model: config_lib.TransformerConfig | None = None,
+  vocabulary: prompt_templates.Vocabulary | None = None,
+  template: prompt_templates.Template | None = None,
 ) -> epath.Path:
   """Converts a checkpoint and returns the path of the output.
 
@@ -54,6 +65,7 @@ def convert(
       each parameter.
     tokenizer: a folder whose tokenizer files are copied into a Hugging Face folder.
     shard_bytes: largest file of a Hugging Face folder, in bytes. None: 5 GB, as transformers.
+    model, vocabulary, template: of a t5x checkpoint; others contain them.
 
   Raises:
     ValueError: arguments do not fit, or the output exists. Nothing has been written.
@@ -79,15 +91,16 @@ def convert(
     lambda: _check_arguments(checkpoint, output, tokenizer, shard_bytes),
   )
 
+  metadata = _metadata(checkpoint, model, vocabulary, template)
   # The order matters: a safetensors output is checked before the checkpoint is opened.
-  if not _is_safetensors(output) and checkpoints.is_huggingface_checkpoint(
-    checkpoint
-  ):
-    path = _write_orbax_checkpoint(checkpoint, output, dtype)
+  if not _is_safetensors(output) and _becomes_orbax(checkpoint, output):
+    path = _write_orbax_checkpoint(checkpoint, output, dtype, metadata)
   else:
     processes.run_on_primary(
       'convert: write files',
-      lambda: _write_files(checkpoint, output, dtype, tokenizer, shard_bytes),
+      lambda: _write_files(
+        checkpoint, output, dtype, tokenizer, shard_bytes, metadata
+      ),
     )
     path = epath.Path(output)
 
@@ -101,6 +114,53 @@ def _is_safetensors(output: epath.PathLike) -> bool:
   return str(output).endswith('.safetensors')
 
 
+def _becomes_orbax(checkpoint: epath.PathLike, output: epath.PathLike) -> bool:
+  """Whether the output is an orbax checkpoint, of this package or of t5x."""
+  return (
+    checkpoints.step_in_name(output) is not None
+    or checkpoints.is_huggingface_checkpoint(checkpoint)
+    or checkpoints.is_t5x_checkpoint(checkpoint)
+  )
+
+
+def _metadata(
+  checkpoint: epath.PathLike,
+  model: config_lib.TransformerConfig | None,
+  vocabulary: prompt_templates.Vocabulary | None,
+  template: prompt_templates.Template | None,
+) -> config_lib.Json:
+  """Returns the metadata of the output; those of a t5x checkpoint are made from the arguments."""
+  given = model, vocabulary, template
+  if not checkpoints.is_t5x_checkpoint(checkpoint):
+    if given != (None, None, None):
+      raise ValueError(
+        f'MODEL, VOCABULARY and TEMPLATE are given, but {checkpoint} is not of t5x and contains its '
+        'own. Leave out programs/convert.gin.'
+      )
+    return checkpoints.read_metadata(checkpoint)
+
+  if model is None or vocabulary is None or template is None:
+    raise ValueError(
+      f'{checkpoint} is a checkpoint of t5x, which contains no model, vocabulary or template. Name '
+      'them: --gin_file=programs/convert.gin --gin_file=models/<yours>.gin (MODEL, VOCABULARY, '
+      'TEMPLATE).'
+    )
+  if vocabulary.vocab_size > model.vocab_size:
+    raise ValueError(
+      f'The vocabulary has {vocabulary.vocab_size} ids and the model {model.vocab_size}. Name the '
+      "model's own vocabulary (VOCABULARY)."
+    )
+  checkpoints.check_param_shapes(
+    transformer.abstract_params(model),
+    checkpoints.load_abstract_params(checkpoint),
+    where=str(checkpoint),
+  )
+  return {
+    'model': model,
+    'fingerprint': prompt_templates.template_fingerprint(template, vocabulary),
+  }
+
+
 def _check_arguments(
   checkpoint: epath.PathLike,
   output: epath.PathLike,
@@ -110,7 +170,7 @@ def _check_arguments(
   """Raises ValueError if arguments do not fit the output, if it exists, or without a tokenizer."""
   if _is_safetensors(output):
     kind = 'native file'
-  elif checkpoints.is_huggingface_checkpoint(checkpoint):
+  elif _becomes_orbax(checkpoint, output):
     kind = 'orbax checkpoint'
   else:
     if tokenizer is not None:
@@ -140,10 +200,12 @@ def _write_files(
   dtype: str | None,
   tokenizer: epath.PathLike | None,
   shard_bytes: int | None,
+  metadata: config_lib.Json,
 ) -> None:
   """Writes a safetensors file or a Hugging Face folder."""
   local_and_remote_paths.check_writable(epath.Path(output).parent)
   source = checkpoints.open_lazy_params(checkpoint)
+  source = dataclasses.replace(source, metadata=metadata)
   if _is_safetensors(output):
     checkpoints.export_safetensors(output, source, dtype=dtype)
   else:
@@ -158,10 +220,15 @@ def _write_files(
 
 
 def _write_orbax_checkpoint(
-  checkpoint: epath.PathLike, output: epath.PathLike, dtype: str | None
+  checkpoint: epath.PathLike,
+  output: epath.PathLike,
+  dtype: str | None,
+  metadata: config_lib.Json,
 ) -> epath.Path:
   """Writes an orbax checkpoint from parameters that are sharded over all devices."""
-  config = checkpoints.load_model_config(checkpoint)
+  config = metadata.get('model')
+  if not isinstance(config, config_lib.TransformerConfig):
+    config = checkpoints.load_model_config(checkpoint)
   shapes = checkpoints.load_abstract_params(checkpoint, dtype)
   partitioner = partitioning.Partitioner(fsdp=True)
   shardings = partitioning.logical_to_shardings(
@@ -171,7 +238,9 @@ def _write_orbax_checkpoint(
     rules=partitioner.rules,
   )
   params = checkpoints.load_params(checkpoint, shapes, shardings)
-  metadata = checkpoints.read_metadata(checkpoint)
+  step = checkpoints.step_in_name(output)
+  if step is not None:
+    return checkpoints.save_t5x_checkpoint(output, params, step)
   return checkpoints.save_orbax_checkpoint(output, params, metadata)
 
 

@@ -18,6 +18,7 @@ LAYERS = (
   ('models', 'data', 'checkpoints'),
   ('dials', 'training', 'inference', 'grading', 'evaluation'),
   ('aot', 'self_checks'),
+  ('t5x_bridge',),
 )
 SAME_LAYER = {
   'monitoring': {'distributed', 'storage'},
@@ -31,8 +32,8 @@ IMPORTED_BY = {  # library -> the only places that may import it
   'seqio': ('data/seqio_', 'data/tfds', 'tasks'),
   'tensorflow': ('data/seqio_', 'data/tfds'),
   'tensorflow_datasets': ('data/seqio_', 'data/tfds'),
-  'clu': ('monitoring',),
-  'flax': ('models',),
+  'clu': ('monitoring', 't5x_bridge'),
+  'flax': ('models', 't5x_bridge'),
   'optax': ('training',),
   'orbax': ('checkpoints',),
   'safetensors': (),
@@ -50,6 +51,8 @@ IMPORTED_BY = {  # library -> the only places that may import it
   ),
   'datasets': (),
   'gguf': ('checkpoints/gguf_files',),
+  't5x': ('t5x_bridge',),
+  'tensorstore': ('checkpoints',),
   'torch': (),
   'transformers': (),
 }

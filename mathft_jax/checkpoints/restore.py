@@ -298,13 +298,10 @@ def _open_version(
   del versions
   if path.endswith('.safetensors'):
     return safetensors_format.open_safetensors(path)
-<<<<<<< HEAD
   if path.endswith(gguf_files.SUFFIX):
     return gguf_files.open_gguf(path)
-=======
   if t5x_format.is_t5x_checkpoint(epath.Path(path)):
     return t5x_format.open_t5x(path)
->>>>>>> 3c8ab37 (t5x bridge: model, feature converter, trainer, optimizer, batches; gin files)
   return huggingface.open_huggingface_folder(path)
 
 
