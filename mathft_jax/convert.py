@@ -134,8 +134,8 @@ def _metadata(
   if not checkpoints.is_t5x_checkpoint(checkpoint):
     if given != (None, None, None):
       raise ValueError(
-        f'MODEL, VOCABULARY and TEMPLATE are given, but {checkpoint} is not of t5x and contains its '
-        'own. Leave out programs/convert.gin.'
+        f'MODEL, VOCABULARY and TEMPLATE are given, but {checkpoint} is not of t5x; it contains '
+        'its own. Leave out programs/convert.gin.'
       )
     return checkpoints.read_metadata(checkpoint)
 

@@ -29,8 +29,8 @@ SAME_LAYER = {
 
 IMPORTED_BY = {  # library -> the only places that may import it
   'gin': ('config',),
-  'seqio': ('data/seqio_', 'data/tfds', 'tasks'),
-  'tensorflow': ('data/seqio_', 'data/tfds'),
+  'seqio': ('data/seqio_', 'data/tfds', 'tasks', 't5x_bridge'),
+  'tensorflow': ('data/seqio_', 'data/tfds', 't5x_bridge'),
   'tensorflow_datasets': ('data/seqio_', 'data/tfds'),
   'clu': ('monitoring', 't5x_bridge'),
   'flax': ('models', 't5x_bridge'),
@@ -151,6 +151,12 @@ def test_programs_do_not_import_what_gin_files_choose(path):
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=module_name)
+def test_nothing_imports_the_bridge_to_t5x(path):
+  if top_level_name(path) != 't5x_bridge':
+    assert 't5x_bridge' not in imported_parts(path)
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=module_name)
 def test_some_packages_do_not_import_jax(path):
   if top_level_name(path) in WITHOUT_JAX:
     assert not {'jax', 'jaxlib', 'flax'} & imported_libraries(path)
@@ -217,7 +223,7 @@ def test_everything_but_seqio_and_tfds_imports_without_tensorflow():
       modules.append(f'mathft_jax.{name.replace("/", ".")}')
   program = f"""
 import importlib, sys
-for banned in ('tensorflow', 'seqio', 'tensorflow_datasets', 'torch'):
+for banned in ('tensorflow', 'seqio', 'tensorflow_datasets', 'torch', 't5x'):
   sys.modules[banned] = None
 for name in {modules}:
   importlib.import_module(name)

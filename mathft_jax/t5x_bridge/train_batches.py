@@ -10,6 +10,7 @@ import seqio
 from t5x import utils as t5x_utils
 
 from mathft_jax.data import examples as examples_lib
+from mathft_jax.distributed import partitioning
 from mathft_jax.t5x_bridge import feature_converter
 from mathft_jax.training import train_config, train_inputs
 
@@ -169,7 +170,7 @@ def _rows_of(
 
 def _take_rows(batch: Mapping[str, np.ndarray], rows: slice) -> Batch:
   """Returns the rows of the arrays that have a batch axis."""
-  replicated = feature_converter.partitioning.REPLICATED_BATCH_ARRAYS
+  replicated = partitioning.REPLICATED_BATCH_ARRAYS
   return {
     name: array[rows] for name, array in batch.items() if name not in replicated
   }

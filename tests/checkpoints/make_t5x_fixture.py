@@ -1,6 +1,6 @@
 """Writes tests/checkpoints/t5x_checkpoints.zip with t5x (docs/t5x.md has the installation).
 
-  python -m tests.checkpoints.make_t5x_fixture
+python -m tests.checkpoints.make_t5x_fixture
 """
 
 import pathlib
@@ -57,9 +57,9 @@ def write_checkpoints(folder, state, partitioner):
   )
   manager.save(state)
   manager.close()
-  t5x_checkpoints.Checkpointer(
-    state, partitioner, str(folder / 'legacy')
-  ).save(state)
+  t5x_checkpoints.Checkpointer(state, partitioner, str(folder / 'legacy')).save(
+    state
+  )
   for path in folder.rglob('commit_success.txt'):
     path.unlink()  # only buckets need it; it contains the path of this machine
 

@@ -111,10 +111,16 @@ def test_a_checkpoint_without_a_model_needs_one(stored, tmp_path):
 
 
 def test_another_model_is_refused_by_names_and_shapes(stored, tmp_path):
-  fields = {**GIVEN, 'model': config_lib.TransformerConfig(
-    vocab_size=VOCABULARY.vocab_size, embed_dim=4, num_layers=2, num_heads=2,
-    mlp_dim=4,
-  )}
+  fields = {
+    **GIVEN,
+    'model': config_lib.TransformerConfig(
+      vocab_size=VOCABULARY.vocab_size,
+      embed_dim=4,
+      num_layers=2,
+      num_heads=2,
+      mlp_dim=4,
+    ),
+  }
   with pytest.raises(ValueError, match="(?s)do not fit the model.*'head'"):
     convert.convert(
       checkpoint=stored / 'legacy', output=tmp_path / 'run', **fields
