@@ -35,6 +35,7 @@ import jax
 
 from mathft_jax import checkpoints
 from mathft_jax.checkpoints import lazy_params
+from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import config as config_lib
@@ -145,11 +146,7 @@ def _metadata(
       'them: --gin_file=programs/convert.gin --gin_file=models/<yours>.gin (MODEL, VOCABULARY, '
       'TEMPLATE).'
     )
-  if vocabulary.vocab_size > model.vocab_size:
-    raise ValueError(
-      f'The vocabulary has {vocabulary.vocab_size} ids and the model {model.vocab_size}. Name the '
-      "model's own vocabulary (VOCABULARY)."
-    )
+  vocabulary_size.check_vocabulary_size(vocabulary, model)
   checkpoints.check_param_shapes(
     transformer.abstract_params(model),
     checkpoints.load_abstract_params(checkpoint),

@@ -13,6 +13,7 @@ from t5x import metrics as t5x_metrics
 from t5x import models as t5x_models
 from t5x import partitioning as t5x_partitioning
 
+from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates
 from mathft_jax.data.tfds import seqio_vocabulary
 from mathft_jax.distributed import partitioning
@@ -53,11 +54,7 @@ class MathModel(t5x_models.BaseTransformerModel):
         'OptimizationConfig.lora is set; under t5x all parameters are trained. Train adapters with '
         'mathft_jax.train, which merges them into its checkpoint.'
       )
-    if vocabulary.vocab_size > model.vocab_size:
-      raise ValueError(
-        f'The vocabulary has {vocabulary.vocab_size} ids and the model {model.vocab_size}. Name '
-        "the model's own vocabulary (VOCABULARY)."
-      )
+    vocabulary_size.check_vocabulary_size(vocabulary, model)
     rules = partitioner.logical_axis_rules
     self.step_config = optimization.step_config(
       model, partitioner.mesh, tuple(map(tuple, rules))
@@ -194,7 +191,7 @@ class MathModel(t5x_models.BaseTransformerModel):
       method=self.method,
       num_candidates=1,
       max_decode_length=self.max_decode_length or length,
-      eos_id=self.vocabulary.eos_id,
+      end_ids=self.vocabulary.end_ids,
       vocab_size=self.vocabulary.vocab_size,
       mesh=self.step_config.mesh,
       rules=self.step_config.rules,
@@ -208,10 +205,10 @@ class MathModel(t5x_models.BaseTransformerModel):
       jax.random.split(jax.random.wrap_key_data(key), (batch_size, 1)),
     )
     slots_U = jnp.arange(state.tokens_BU.shape[1])
+    ends_BU = jnp.isin(state.tokens_BU, jnp.array(config.end_ids))
+    tokens_BU = jnp.where(ends_BU, self.vocabulary.eos_id, state.tokens_BU)
     tokens_BU = jnp.where(
-      slots_U < state.lengths_B[:, None],
-      state.tokens_BU,
-      self.vocabulary.pad_id,
+      slots_U < state.lengths_B[:, None], tokens_BU, self.vocabulary.pad_id
     )
     return tokens_BU, {'scores': state.log_probs_B}
 
@@ -262,8 +259,9 @@ def logical_axis_rules(
   """Returns axis rules for `PjitPartitioner`: t5x's, and those of key/value heads.
 
   t5x requires that the mesh divides every axis. An axis that it does not divide, such as a single
-  key/value head, is replicated.
+  key/value head, is replicated. On CPUs the mesh axis `model` has all devices of a process.
   """
+  mesh = t5x_partitioning.default_mesh(num_partitions)
   indivisible = set()
   axes = jax.tree.leaves(
     transformer.param_logical_axes(model),
@@ -272,7 +270,7 @@ def logical_axis_rules(
   shapes = jax.tree.leaves(transformer.abstract_params(model))
   for names, array in zip(axes, shapes, strict=True):
     for name, size in zip(names, array.shape):
-      if size % num_partitions:
+      if size % mesh.shape['model']:
         indivisible.add(name)
 
   rules = []

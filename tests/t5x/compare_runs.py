@@ -1,6 +1,7 @@
 """Compares `t5x.train` with `mathft_jax.train`: the losses of five steps, and the parameters then.
 
-  XLA_FLAGS=--xla_force_host_platform_device_count=4 python -m tests.t5x.compare_runs <folder>
+  XLA_FLAGS=--xla_force_host_platform_device_count=4 \\
+      python -m tests.t5x.compare_runs <folder> [case ...]
 
 Both start from the same checkpoint and get the same batches. The output is one JSON line for each
 loss and number of microbatches.
@@ -217,7 +218,7 @@ def train_with_t5x(workdir, init_from, examples, arguments):
   return RecordingTrainer.recorded, state.params
 
 
-def main(folder: pathlib.Path):
+def main(folder: pathlib.Path, names: list[str]):
   folder = folder.resolve()
   params = transformer.init_params(MODEL, jax.random.key(1))
   ours = checkpoints.save_orbax_checkpoint(
@@ -226,7 +227,8 @@ def main(folder: pathlib.Path):
   theirs = convert.convert(
     checkpoint=ours, output=folder / 't5x_init' / 'checkpoint_0'
   )
-  for name, (loss, examples, pack) in CASES.items():
+  for name in names or CASES:
+    loss, examples, pack = CASES[name]
     for num_microbatches in (1, 2):
       settings = arguments(loss, pack, num_microbatches)
       case = f'{name}_{num_microbatches}'
@@ -257,4 +259,4 @@ def main(folder: pathlib.Path):
 
 
 if __name__ == '__main__':
-  main(pathlib.Path(sys.argv[1]))
+  main(pathlib.Path(sys.argv[1]), sys.argv[2:])
