@@ -142,7 +142,7 @@ def group_arrays(examples: Sequence[Example], layout: BatchLayout) -> Batch:
   rows = []
   for index, example in enumerate(examples):
     segment = batch_arrays.make_segment(example, index, layout.label_words)
-    fitted = _fit(segment, layout)
+    fitted = fit_segment(segment, layout)
     rows.append(None if fitted is None else (fitted,))
 
   if None in rows:
