@@ -88,6 +88,11 @@ COMMANDS = [
     ['stages/scr_margin.gin', 'programs/rerank_trained.gin', *JSONL],
     [*INFER, 'TEST_CANDIDATES=test.jsonl', 'EVAL_OUTPUT_DIR=runs/z'],
   ),
+  (
+    'convert.convert',
+    ['programs/convert.gin', 'models/tiny.gin'],
+    ['convert.convert.checkpoint=runs/x', 'convert.convert.output=runs/y'],
+  ),
   ('curriculum.curriculum', ['recipes/base.gin'], MODEL_DIR),
   ('recipe.recipe', ['recipes/tiny_cpu.gin'], MODEL_DIR),
   ('recipe.recipe', ['recipes/math_smoke.gin'], MODEL_DIR),
@@ -170,7 +175,8 @@ def test_no_gin_file_is_left_out_above():
     file for _, files, _ in COMMANDS for name in files for file in used(name)
   }
   # data/templates_test.py has what needs a tokenizer, paper_configs_test.py the paper's
-  # experiments, sweep_test.py the overlays, plan_test.py and doctor_test.py their own forms.
+  # experiments, sweep_test.py the overlays, plan_test.py and doctor_test.py their own forms,
+  # t5x/t5x_bridge_test.py the files for the programs of t5x.
   elsewhere = {
     'templates',
     'vocabularies',
@@ -179,6 +185,7 @@ def test_no_gin_file_is_left_out_above():
     'sweeps',
     'plan.gin',
     'doctor.gin',
+    't5x',
   }
   assert named == {
     str(path.relative_to(CONFIGS))

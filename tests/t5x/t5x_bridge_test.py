@@ -14,10 +14,13 @@ pytest.importorskip(
   't5x', reason='t5x is not installed; `bash .ci/t5x` fetches it (docs/t5x.md)'
 )
 
+import gin  # noqa: E402
 import seqio  # noqa: E402
 from t5x import eval as t5x_eval  # noqa: E402
+from t5x import infer as t5x_infer  # noqa: E402
 from t5x import models as t5x_models  # noqa: E402
 from t5x import partitioning  # noqa: E402
+from t5x import train as t5x_train  # noqa: E402
 from t5x import utils as t5x_utils  # noqa: E402
 
 import mathft_jax as mf  # noqa: E402
@@ -223,6 +226,36 @@ def test_t5x_eval_gives_the_accuracy_of_evaluate(dials, tmp_path):
   )
   correct = [each.candidates[0].is_correct for each in graded]
   assert found == pytest.approx(np.mean(correct))
+
+
+@pytest.mark.parametrize(
+  'program, files',
+  [
+    (t5x_train, ['t5x/ssft.gin']),
+    (t5x_train, ['t5x/scr_margin.gin', 't5x/from_scratch.gin']),
+    (t5x_train, ['t5x/scr_xent.gin', 't5x/same_batches.gin']),
+    (t5x_train, ['t5x/contrastive.gin']),
+    (t5x_train, ['t5x/joint.gin', 't5x/same_batches.gin']),
+    (t5x_eval, ['t5x/eval.gin']),
+    (t5x_infer, ['t5x/infer.gin']),
+  ],
+  ids=lambda value: value[0] if isinstance(value, list) else '',
+)
+def test_gin_files_name_what_exists(program, files, monkeypatch):
+  monkeypatch.setitem(sys.modules, '__main__', program)
+  for folder in (REPOSITORY / 'gin_configs', t5x_folder()):
+    gin.add_config_file_search_path(str(folder))
+  try:
+    for name in [*files, 'models/tiny.gin', 'data/math.gin']:
+      gin.parse_config_file(name)
+    model = gin.query_parameter('MathModel.model')
+    assert 'MODEL' in str(model)
+  finally:
+    gin.clear_config()
+
+
+def t5x_folder():
+  return pathlib.Path(t5x_train.__file__).parents[1]
 
 
 def test_stock_trainer_with_microbatches_is_refused():
