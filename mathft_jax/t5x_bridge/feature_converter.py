@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from absl import logging
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mathft_jax.data import batching, prompt_templates, schema, seqio_tasks
+from mathft_jax.data import batching, prompt_templates, seqio_tasks
 from mathft_jax.distributed import partitioning
 
 # Array of batches whose tasks have two rows for each element: 0 correct, 1 incorrect.
@@ -146,13 +147,18 @@ class MathFeatureConverter(seqio.FeatureConverter):
 
   def _check_not_trimmed(self, kind: str, name: str, ids: np.ndarray):
     """ValueError if a prompt as long as the limit does not end as the template's prompts do."""
-    tail = _prompt_tail(
-      self._template, self._vocabulary, kind.startswith('scr')
-    )
-    if not tail or list(ids[-len(tail) :]) != tail:
+    tail = _text_of_tail(self._template, kind.startswith('scr'))
+    if not tail:
+      logging.warning(
+        'A prompt is as long as TASK_FEATURE_LENGTHS[%r]. The prompts of TEMPLATE end with the '
+        'question itself, so it is not known whether seqio has trimmed this one.',
+        name,
+      )
+    elif not self._vocabulary.decode(ids).rstrip().endswith(tail):
       raise ValueError(
         f'A prompt of {len(ids)} tokens is as long as TASK_FEATURE_LENGTHS[{name!r}] and does not '
-        'end as the prompts of TEMPLATE do: seqio has trimmed it. Use a larger length.'
+        f'end with {tail!r} as the prompts of TEMPLATE do: seqio has trimmed it. Use a larger '
+        'length.'
       )
 
 
@@ -180,27 +186,11 @@ def _dummy_element(features: tuple[str, ...]) -> dict[str, np.ndarray]:
   return element
 
 
-def _prompt_tail(
-  template: prompt_templates.Template,
-  vocabulary: prompt_templates.Vocabulary,
-  is_verdict: bool,
-) -> list[int]:
-  """Returns the token ids with which every prompt ends."""
-  prompts = []
-  for text in ('1', 'x + y'):
-    if is_verdict:
-      prompt = prompt_templates.encode_evaluator_solution(
-        template, vocabulary, text
-      )
-    else:
-      prompt = prompt_templates.encode_prompt(
-        template, vocabulary, schema.Problem('', text, '')
-      )
-    prompts.append(prompt[::-1])
-
-  tail = []
-  for first, second in zip(*prompts):
-    if first != second:
-      break
-    tail.append(first)
-  return tail[::-1]
+def _text_of_tail(template: prompt_templates.Template, is_verdict: bool) -> str:
+  """Returns the text with which every prompt ends, after its last special token."""
+  tail = template.solve.partition('{question}')[2]
+  if is_verdict:
+    tail = template.verify_solution.partition('{solution}')[2]
+  for name in template.special_tokens:
+    tail = tail.rpartition(name)[2]
+  return tail.strip()

@@ -93,7 +93,12 @@ def dials():
   seqio_tasks.add_jsonl_task('dials_ssft', problems, config)
   model = make_model()
   shapes = transformer.abstract_params(model.step_config.model)
-  yield model, checkpoints.load_params(DIALS, shapes), problems('test')
+  replicated = jax.sharding.NamedSharding(
+    model.step_config.mesh, jax.sharding.PartitionSpec()
+  )
+  shardings = jax.tree.map(lambda _: replicated, shapes)
+  params = checkpoints.load_params(DIALS, shapes, shardings)
+  yield model, params, problems('test')
   tasks.register_all_tasks()
 
 
@@ -148,7 +153,7 @@ def test_greedy_predictions_equal_those_of_decode(dials):
   )
   samples = decoding.decode(
     config,
-    params,
+    jax.device_get(params),
     prompts,
     np.array([len(element['inputs']) for element in elements], np.int32),
     decoding.candidate_prng_keys(
@@ -180,7 +185,9 @@ def test_scores_equal_those_of_score_candidates(dials):
     prefix_length=8,
     length=96,
   )
-  expected = scoring.score_candidates(config, params, inputs)[:, 0]
+  expected = scoring.score_candidates(config, jax.device_get(params), inputs)[
+    :, 0
+  ]
   assert np.std(expected) > 0
   np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -340,7 +347,7 @@ def test_rows_that_do_not_fit_have_no_weight_and_no_score(dials):
     [len(e['inputs']) <= 70 for e in elements.as_numpy_iterator()]
   )
   np.testing.assert_array_equal(batch['verdict_weights'], fits[:4])
-  scores = model.score_batch(params, batch)
+  scores = jax.jit(model.score_batch)(params, batch)
   np.testing.assert_array_equal(np.isfinite(scores), fits[:4])
 
 
