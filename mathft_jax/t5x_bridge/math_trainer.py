@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 
+from clu.data import dataset_iterator
 from flax import core as flax_core
 import jax
 from t5x import models as t5x_models
@@ -19,9 +20,18 @@ class MathTrainer(t5x_trainer.Trainer):
 
   The trainer of t5x normalizes each microbatch by itself, so its loss is `num_microbatches` times
   too large, and it gives no weight to the numbers of tokens of the microbatches.
+
+  Args:
+    seeks_batches: for `train_batches`: a resumed run continues with the batch of its step.
   """
 
-  def __init__(self, model: t5x_models.BaseModel, **arguments):
+  def __init__(
+    self,
+    model: t5x_models.BaseModel,
+    *,
+    seeks_batches: bool = False,
+    **arguments,
+  ):
     if not isinstance(model, math_model.MathModel):
       raise ValueError(
         f'MathTrainer got a {type(model).__name__}; it trains a MathModel. Bind '
@@ -31,6 +41,23 @@ class MathTrainer(t5x_trainer.Trainer):
     self.step_config = dataclasses.replace(
       model.step_config, num_microbatches=self._num_microbatches or 1
     )
+    self._seeks_batches = seeks_batches
+    self._next_step = 0
+
+  def train(
+    self,
+    batch_iter: dataset_iterator.DatasetIterator,
+    num_steps: int,
+    start_step: int | None = None,
+  ) -> t5x_trainer.ArrayMapFuture:
+    """Runs `num_steps` steps."""
+    if self._seeks_batches and start_step != self._next_step:
+      batch_iter.reset()  # drops the batch that t5x has read in advance
+      batch_iter.restore(start_step)
+    summary = super().train(batch_iter, num_steps, start_step)
+    if start_step is not None:
+      self._next_step = start_step + num_steps
+    return summary
 
   @functools.cached_property
   def _partitioned_train_step(self) -> t5x_trainer.PartitionedTrainCallable:

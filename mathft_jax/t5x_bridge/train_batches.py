@@ -18,7 +18,7 @@ Batch = dict[str, np.ndarray]
 
 
 class BatchIterator(dataset_iterator.DatasetIterator):
-  """Endless batches from a step on; the step is its state in a checkpoint.
+  """Endless batches from a step on; the step is its only state.
 
   Args:
     batches_from: step -> the batches from this step on.
@@ -53,9 +53,11 @@ class BatchIterator(dataset_iterator.DatasetIterator):
     """Writes the step of the next batch."""
     epath.Path(filename).write_text(str(self._step))
 
-  def restore(self, filename: epath.PathLike) -> None:
-    """Continues at the step that `save` has written."""
-    self._start(int(epath.Path(filename).read_text()))
+  def restore(self, filename: epath.PathLike | int) -> None:
+    """Continues at the step that `save` has written, or at the given step."""
+    if not isinstance(filename, int):
+      filename = int(epath.Path(filename).read_text())
+    self._start(filename)
 
   def _start(self, step: int) -> None:
     self._step = step

@@ -171,11 +171,17 @@ def make_model(optimization):
   )
 
 
-def train_with_t5x(workdir, init_from, examples, arguments):
-  """Returns the loss of each step, and the parameters."""
+def train_with_t5x(workdir, init_from, examples, arguments, stops):
+  """Returns the loss of each step, and the parameters; a run of its own up to each stop."""
+  RecordingTrainer.recorded = []
+  for stop in stops:
+    state = train_to(stop, workdir, init_from, examples, arguments)
+  return RecordingTrainer.recorded, state.params
+
+
+def train_to(stop, workdir, init_from, examples, arguments):
   data, optimization = arguments['data'], arguments['optimization']
   partitioner, model = make_model(optimization)
-  RecordingTrainer.recorded = []
   _, state = t5x_train.train(
     model=model,
     train_dataset_cfg=t5x_utils.DatasetConfig(
@@ -189,6 +195,7 @@ def train_with_t5x(workdir, init_from, examples, arguments):
     train_eval_dataset_cfg=None,
     infer_eval_dataset_cfg=None,
     checkpoint_cfg=t5x_utils.CheckpointConfig(
+      save=t5x_utils.SaveCheckpointConfig(period=stop),
       restore=t5x_utils.RestoreCheckpointConfig(
         path=str(init_from),
         mode='specific',
@@ -201,9 +208,10 @@ def train_with_t5x(workdir, init_from, examples, arguments):
       RecordingTrainer,
       num_microbatches=optimization.num_microbatches,
       learning_rate_fn=math_trainer.learning_rate_fn(optimization.optimizer),
+      seeks_batches=True,
     ),
     model_dir=str(workdir),
-    total_steps=STEPS,
+    total_steps=stop,
     eval_steps=0,
     eval_period=0,
     stats_period=1,
@@ -215,7 +223,7 @@ def train_with_t5x(workdir, init_from, examples, arguments):
     ),
     verify_matching_vocabs_fn=None,
   )
-  return RecordingTrainer.recorded, state.params
+  return state
 
 
 def main(folder: pathlib.Path, names: list[str]):
@@ -232,11 +240,12 @@ def main(folder: pathlib.Path, names: list[str]):
     for num_microbatches in (1, 2):
       settings = arguments(loss, pack, num_microbatches)
       case = f'{name}_{num_microbatches}'
+      stops = (3, STEPS) if case == 'mle_1' else (STEPS,)  # one is interrupted
       found, params = train_with_ours(
         folder / 'ours' / case, ours, examples, settings
       )
       t5x_found, t5x_params = train_with_t5x(
-        folder / 't5x' / case, theirs, examples, settings
+        folder / 't5x' / case, theirs, examples, settings, stops
       )
       differences = jax.tree.map(
         lambda a, b: float(np.max(np.abs(np.asarray(a) - np.asarray(b)))),

@@ -374,7 +374,7 @@ def test_adafactor_has_axes_of_its_parameters():
   assert initializer.from_scratch(jax.random.PRNGKey(0)).step == 0
 
 
-def test_the_position_in_the_data_is_saved_and_restored(tmp_path):
+def test_batches_are_continued_at_a_step(tmp_path):
   def batches_from(step):
     while True:
       yield {'x': np.arange(4) + 10 * step, 'label_words': np.zeros((2, 1))}
@@ -390,6 +390,8 @@ def test_the_position_in_the_data_is_saved_and_restored(tmp_path):
   again = train_batches.BatchIterator(batches_from, slice(2, 4))
   again.restore(tmp_path / 'step')
   assert next(again)['x'].tolist() == second
+  again.restore(5)
+  assert next(again)['x'].tolist() == [52, 53]
 
 
 def test_axis_rules_replicate_what_the_mesh_does_not_divide():
