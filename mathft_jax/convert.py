@@ -71,11 +71,7 @@ def convert(
   Raises:
     ValueError: arguments do not fit, or the output exists. Nothing has been written.
   """
-  if dtype is not None and dtype not in DTYPES:
-    raise ValueError(
-      f'dtype is {dtype!r}; it must be one of {", ".join(DTYPES)}, or absent to keep '
-      'the dtype of each parameter.'
-    )
+  _check_dtype(dtype)
   if shard_bytes is not None and shard_bytes < 1:
     raise ValueError(
       f'shard_bytes is {shard_bytes}; it must be at least 1 byte, or absent for 5 GB.'
@@ -109,6 +105,14 @@ def convert(
   num_params = sum(array.size for array in arrays)
   logging.info('Wrote %d parameters to %s', num_params, path)
   return path
+
+
+def _check_dtype(dtype: str | None) -> None:
+  if dtype is not None and dtype not in DTYPES:
+    raise ValueError(
+      f'dtype is {dtype!r}; it must be one of {", ".join(DTYPES)}, or absent to keep '
+      'the dtype of each parameter.'
+    )
 
 
 def _is_safetensors(output: epath.PathLike) -> bool:
