@@ -161,7 +161,7 @@ def test_greedy_predictions_equal_those_of_decode(dials):
     ),
   )
   for row, tokens, length in zip(
-    found, samples.tokens_PC[:, 0], samples.lengths_PC[:, 0]
+    found, samples.tokens_PCU[:, 0], samples.lengths_PC[:, 0]
   ):
     np.testing.assert_array_equal(row[:length], tokens[:length])
     assert (row[length:] == VOCABULARY.pad_id).all()
@@ -197,6 +197,7 @@ def test_t5x_eval_gives_the_accuracy_of_evaluate(dials, tmp_path):
   path = convert.convert(
     checkpoint=DIALS, output=tmp_path / 'init' / 'checkpoint_0'
   )
+  (tmp_path / 'inference_eval').mkdir()  # TensorBoardLogger would make it
   t5x_eval.evaluate(
     model=model,
     dataset_cfg=t5x_utils.DatasetConfig(
