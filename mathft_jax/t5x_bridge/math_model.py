@@ -36,6 +36,9 @@ class MathModel(t5x_models.BaseTransformerModel):
     step_config: what the train step depends on, with t5x's mesh and axis rules.
     method: chooses the next tokens in `predict_batch`.
     max_decode_length: tokens of a prediction at most; None: as many as a row of the batch has.
+
+  Args:
+    dropout_seed: with the step, decides which values dropout sets to 0, as in `mathft_jax.train`.
   """
 
   def __init__(
@@ -48,6 +51,7 @@ class MathModel(t5x_models.BaseTransformerModel):
     partitioner: t5x_partitioning.BasePartitioner,
     method: sampling.SamplingMethod = sampling.Greedy(),
     max_decode_length: int | None = None,
+    dropout_seed: int = 0,
   ):
     if optimization.lora is not None:
       raise ValueError(
@@ -58,7 +62,7 @@ class MathModel(t5x_models.BaseTransformerModel):
     rules = partitioner.logical_axis_rules
     self.step_config = optimization.step_config(
       model, partitioner.mesh, tuple(map(tuple, rules))
-    )
+    ).with_dropout_seed(dropout_seed)
     self.vocabulary, self.template = vocabulary, template
     self.method, self.max_decode_length = method, max_decode_length
     self._train_rows: int | None = None
@@ -160,6 +164,11 @@ class MathModel(t5x_models.BaseTransformerModel):
       raise ValueError(
         f'The loss got {rows} of the {self._train_rows} rows of a batch. trainer.Trainer would '
         'normalize each microbatch by itself, and the loss would be too large. Bind '
+        'train_script.train.trainer_cls = @math_trainer.MathTrainer.'
+      )
+    if dropout_rng is not None and self.step_config.model.dropout_rate:
+      raise ValueError(
+        'DROPOUT_RATE is not 0, and trainer.Trainer would train without dropout. Bind '
         'train_script.train.trainer_cls = @math_trainer.MathTrainer.'
       )
     batch = self.complete_batch(batch)

@@ -73,6 +73,9 @@ class MathTrainer(t5x_trainer.Trainer):
     """Returns the state after one update, and its metrics."""
     model = self._model
     batch = model.complete_batch(batch)
+    batch = train_step.with_dropout_keys(
+      self.step_config, batch, train_state.step
+    )
     weight = model.loss_weight(batch, self.step_config.num_microbatches)
     (loss, metrics), grads = train_step.loss_and_grads(
       self.step_config, unfreeze(train_state.params), batch, weight

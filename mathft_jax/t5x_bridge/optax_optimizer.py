@@ -7,7 +7,7 @@ from typing import Any
 from flax import core as flax_core
 from t5x import optimizers as t5x_optimizers
 
-from mathft_jax.training import train_step
+from mathft_jax.training import optimizers, train_step
 
 PyTree = Any
 
@@ -34,12 +34,13 @@ class OptaxOptimizer(t5x_optimizers.OptaxWrapper):
     grads: PyTree,
   ) -> tuple[PyTree, t5x_optimizers.OptimizerState]:
     """Returns the updated parameters and state."""
-    new_params, opt_state, _ = train_step.apply_gradients(
-      self.config,
+    new_params, opt_state, _ = optimizers.apply_gradients(
+      self.config.optimizer,
       unfreeze(params),
       state.param_states,
       unfreeze(grads),
       hyper_params.learning_rate,
+      max_grad_norm=self.config.max_grad_norm,
     )
     if isinstance(params, flax_core.FrozenDict):
       new_params = flax_core.freeze(new_params)
@@ -49,8 +50,8 @@ class OptaxOptimizer(t5x_optimizers.OptaxWrapper):
 
   def derive_logical_axes(self, optimizer: Any, param_logical_axes: PyTree):
     """Returns the optimizer with logical axes instead of arrays; None is replicated."""
-    axes = train_step.opt_state_like_params(
-      self.config,
+    axes = optimizers.opt_state_like_params(
+      self.config.optimizer,
       optimizer.state.param_states,
       unfreeze(param_logical_axes),
       unfreeze(optimizer.target),

@@ -9,7 +9,7 @@ an argument. Runs that differ only in rate or number of steps therefore share on
 
 from collections.abc import Callable
 import dataclasses
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 import numpy as np
 import optax
 
+PyTree = Any  # nested dicts of arrays, shapes or shardings
 Schedule = Callable[[ArrayLike], ArrayLike]  # update, from 1 -> learning rate
 
 UNDECAYED_SUFFIXES = ('scale', 'bias')  # of parameter names
@@ -181,6 +182,60 @@ def learning_rates(
 def without_learning_rate(optimizer: OptimizerT) -> OptimizerT:
   """Returns the optimizer with rate 0, so that optimizers with different rates are equal."""
   return dataclasses.replace(optimizer, learning_rate=0.0)
+
+
+def apply_gradients(
+  optimizer: OptimizerConfig,
+  params: PyTree,
+  opt_state: PyTree,
+  grads: PyTree,
+  learning_rate: ArrayLike,
+  *,
+  max_grad_norm: float | None,
+) -> tuple[PyTree, PyTree, jax.Array]:
+  """Returns the updated parameters and state, and the norm of the gradient before clipping."""
+  grad_norm = optax.tree.norm(grads)
+  if max_grad_norm is not None:
+    scale = max_grad_norm / jnp.maximum(grad_norm, 1e-30)
+    scale = jnp.minimum(1.0, scale)
+    grads = jax.tree.map(lambda g: g * scale, grads)
+
+  updates, opt_state = optimizer.transform().update(grads, opt_state, params)
+  params = jax.tree.map(
+    lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates
+  )
+  return params, opt_state, grad_norm
+
+
+def opt_state_like_params(
+  optimizer: OptimizerConfig,
+  opt_state: PyTree,
+  values: PyTree,
+  params: PyTree,
+  *,
+  other: object,
+) -> PyTree:
+  """Returns a tree like the optimizer state with the value of its parameter for each array.
+
+  Args:
+    optimizer: the optimizer.
+    opt_state: arrays or shapes.
+    values: one value for each trainable parameter, such as its sharding.
+    params: the trainable parameters or their shapes.
+    other: for arrays that do not have the shape of their parameter.
+  """
+
+  def like_param(array, value, param):
+    return value if array.shape == param.shape else other
+
+  return optax.tree_map_params(
+    optimizer.transform(),
+    like_param,
+    opt_state,
+    values,
+    params,
+    transform_non_params=lambda _: other,
+  )
 
 
 def weight_decay_mask(params):

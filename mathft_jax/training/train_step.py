@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
-import optax
 
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.training import lora as lora_lib
+from mathft_jax.training import optimizers
 from mathft_jax.training.losses import Batch, Loss, Metrics, Weights
 from mathft_jax.training.optimizers import OptimizerConfig
 
@@ -128,44 +128,14 @@ def train_state_shardings(config: TrainStepConfig) -> TrainState:
     axes, shapes, mesh=config.mesh, rules=config.rules
   )
   replicated = partitioning.replicated_sharding(config.mesh)
-  opt_state = opt_state_like_params(
-    config,
+  opt_state = optimizers.opt_state_like_params(
+    config.optimizer,
     _abstract_opt_state(config, shapes),
     config.trainable(params),
     config.trainable(shapes),
     other=replicated,
   )
   return TrainState(cast(Any, replicated), params, opt_state)
-
-
-def opt_state_like_params(
-  config: TrainStepConfig,
-  opt_state: PyTree,
-  values: PyTree,
-  params: PyTree,
-  *,
-  other: Any,
-) -> PyTree:
-  """Returns a tree like `opt_state` with the value of its parameter for each array.
-
-  Args:
-    opt_state: arrays or shapes.
-    values: one value for each trainable parameter, such as its sharding.
-    params: the trainable parameters or their shapes.
-    other: for arrays that do not have the shape of their parameter.
-  """
-
-  def like_param(array, value, param):
-    return value if array.shape == param.shape else other
-
-  return optax.tree_map_params(
-    config.optimizer.transform(),
-    like_param,
-    opt_state,
-    values,
-    params,
-    transform_non_params=lambda _: other,
-  )
 
 
 def abstract_train_state(config: TrainStepConfig) -> TrainState:
@@ -276,40 +246,18 @@ def _train_step(
   batch = with_dropout_keys(config, batch, state.step)
   (loss, metrics), grads = loss_and_grads(config, state.params, batch, weight)
 
-  trainable, opt_state, grad_norm = apply_gradients(
-    config,
+  trainable, opt_state, grad_norm = optimizers.apply_gradients(
+    config.optimizer,
     config.trainable(state.params),
     state.opt_state,
     grads,
     learning_rate,
+    max_grad_norm=config.max_grad_norm,
   )
   params = config.replace_trainable(state.params, trainable)
 
   metrics |= {'loss': (loss, 1.0), 'gradient_norm': (grad_norm, 1.0)}
   return TrainState(state.step + 1, params, opt_state), metrics
-
-
-def apply_gradients(
-  config: TrainStepConfig,
-  trainable: PyTree,
-  opt_state: PyTree,
-  grads: PyTree,
-  learning_rate: jax.Array,
-) -> tuple[PyTree, PyTree, jax.Array]:
-  """Returns the updated parameters and optimizer state, and the gradient's norm before clipping."""
-  grad_norm = optax.tree.norm(grads)
-  if config.max_grad_norm is not None:
-    scale = config.max_grad_norm / jnp.maximum(grad_norm, 1e-30)
-    scale = jnp.minimum(1.0, scale)
-    grads = jax.tree.map(lambda g: g * scale, grads)
-
-  updates, opt_state = config.optimizer.transform().update(
-    grads, opt_state, trainable
-  )
-  trainable = jax.tree.map(
-    lambda p, u: (p - learning_rate * u).astype(p.dtype), trainable, updates
-  )
-  return trainable, opt_state, grad_norm
 
 
 def _eval_step(

@@ -107,6 +107,7 @@ CASES = {
   'margin': (losses.VerifierMargin(), Copies('verdict'), False),
   'xent': (losses.VerifierXent(), Copies('verdict'), False),
   'contrast': (losses.SequenceContrast(), Copies('contrast'), False),
+  'dropout': (losses.Mle(), Copies('solution'), False),
   'joint': (losses.Joint(verify=losses.VerifierMargin()), MIXED, False),
 }
 
@@ -122,9 +123,9 @@ class RecordingTrainer(math_trainer.MathTrainer):
     return summary
 
 
-def arguments(loss, pack, num_microbatches):
+def arguments(loss, pack, num_microbatches, dropout_rate):
   return group_train_arguments(
-    model=MODEL,
+    model=dataclasses.replace(MODEL, dropout_rate=dropout_rate),
     vocabulary=VOCABULARY,
     template=TEMPLATE,
     loss=loss,
@@ -157,13 +158,13 @@ def train_with_ours(workdir, init_from, examples, arguments):
   return recorded, checkpoints.load_params(path, shapes)
 
 
-def make_model(optimization):
+def make_model(config, optimization):
   partitioner = partitioning.PjitPartitioner(
     num_partitions=1,
-    logical_axis_rules=math_model.logical_axis_rules(MODEL, 1),
+    logical_axis_rules=math_model.logical_axis_rules(config, 1),
   )
   return partitioner, math_model.MathModel(
-    model=MODEL,
+    model=config,
     optimization=optimization,
     vocabulary=VOCABULARY,
     template=TEMPLATE,
@@ -181,7 +182,7 @@ def train_with_t5x(workdir, init_from, examples, arguments, stops):
 
 def train_to(stop, workdir, init_from, examples, arguments):
   data, optimization = arguments['data'], arguments['optimization']
-  partitioner, model = make_model(optimization)
+  partitioner, model = make_model(arguments['model'], optimization)
   _, state = t5x_train.train(
     model=model,
     train_dataset_cfg=t5x_utils.DatasetConfig(
@@ -238,7 +239,8 @@ def main(folder: pathlib.Path, names: list[str]):
   for name in names or CASES:
     loss, examples, pack = CASES[name]
     for num_microbatches in (1, 2):
-      settings = arguments(loss, pack, num_microbatches)
+      dropout_rate = 0.1 if name == 'dropout' else 0.0
+      settings = arguments(loss, pack, num_microbatches, dropout_rate)
       case = f'{name}_{num_microbatches}'
       stops = (3, STEPS) if case == 'mle_1' else (STEPS,)  # one is interrupted
       found, params = train_with_ours(

@@ -126,7 +126,7 @@ def test_five_steps_equal_those_of_mathft_jax_train(num_devices, tmp_path):
   )
   assert done.returncode == 0, done.stderr[-2000:]
   lines = list(map(json.loads, done.stdout.splitlines()))
-  assert len(lines) == 12
+  assert len(lines) == 14
   for line in lines:
     assert line['devices'] == num_devices
     assert line['largest_difference'] < 1e-5, line
