@@ -289,6 +289,8 @@ def test_every_numeric_macro_has_limits():
   assignment = re.compile(r'^([A-Z][A-Z0-9_]*) *= *([-0-9(]|None)', re.M)
   found = set()
   for path in GIN_CONFIGS.rglob('*.gin'):
+    if path.parent.name == 't5x':  # for the programs of t5x
+      continue
     for name, _ in assignment.findall(path.read_text()):
       found.add(name)
   unlimited = set()
