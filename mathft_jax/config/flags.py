@@ -211,7 +211,7 @@ def _define_flags() -> flags.FlagValues:
     defaults.heartbeat_timeout_s,
     'Abort if a process is silent for this many seconds.',
   )
-  _define_log_flags(flag_values)
+  _define_usual_flags(flag_values)
   flags.DEFINE_boolean(
     'dry_run',
     False,
@@ -228,8 +228,8 @@ def _define_flags() -> flags.FlagValues:
   return flag_values
 
 
-def _define_log_flags(flag_values: flags.FlagValues) -> None:
-  """Defines the flags of absl about the log."""
+def _define_usual_flags(flag_values: flags.FlagValues) -> None:
+  """Defines flags of absl and t5x that people are used to."""
   flags.DEFINE_integer(
     'verbosity',
     0,
@@ -237,10 +237,12 @@ def _define_log_flags(flag_values: flags.FlagValues) -> None:
     short_name='v',
     flag_values=flag_values,
   )
-  for name in ('alsologtostderr', 'logtostderr'):
+  without_effect = {
+    'alsologtostderr': 'the log is on stderr',
+    'logtostderr': 'the log is on stderr',
+    'multiprocess_gpu': '--coordinator_address is enough for several processes',
+  }
+  for name, reason in without_effect.items():
     flags.DEFINE_boolean(
-      name,
-      True,
-      'Without effect: the log is on stderr.',
-      flag_values=flag_values,
+      name, False, f'Without effect: {reason}.', flag_values=flag_values
     )

@@ -637,7 +637,7 @@ def test_help_has_the_descriptions_of_arguments():
 
 def test_flags_of_absl_are_known(toy):
   arguments = ('--gin_file=form.gin', '--gin.MODEL_DIR=a', '--alsologtostderr')
-  assert main(toy.train, *arguments, '-v=-1') == 0
+  assert main(toy.train, *arguments, '--multiprocess_gpu', '-v=-1') == 0
   assert logging.getLogger('absl').getEffectiveLevel() == logging.WARNING
 
 
