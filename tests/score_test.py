@@ -151,7 +151,8 @@ def test_scores_do_not_depend_on_the_batch(run):
   )
 
 
-def test_only_members_of_the_largest_clusters_are_scored(run):
+def test_only_members_of_the_largest_clusters_are_scored(run, caplog):
+  caplog.set_level('INFO', logger='absl')
   # The third repeats the text of the first.
   assert [score is None for score in all_scores(run(top_clusters=1))] == [
     False,
@@ -160,6 +161,7 @@ def test_only_members_of_the_largest_clusters_are_scored(run):
     False,
     True,
   ]
+  assert 'outside of the 1 largest clusters' in caplog.text
 
 
 def test_a_stopped_run_resumes_and_gives_the_same_scores(
