@@ -273,6 +273,8 @@ def report(
       candidates={'candidates': _written(folder, candidate_sets)},
       rules=rules or voting.paper_rules(),
       print_tables=False,
+      # A temporary folder has no telling name, and its pages cannot be opened later.
+      title='Report' if workdir is None else '',
       browse_candidates=workdir is not None,
     )
     return Report(

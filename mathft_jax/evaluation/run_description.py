@@ -35,18 +35,18 @@ def describe_run(
     files: their contents.
     title: title of the page; by default the folder.
   """
-  folder = short_path(workdir)
-  facts = {'report': folder} if title else {}
+  facts = {}
   for name, path in paths.items():
     prefix = f'{name}: ' if len(paths) > 1 else ''
-    facts[f'{prefix}candidates'] = short_path(path)
+    is_inside = path.parent == epath.Path(workdir)
+    facts[f'{prefix}candidates'] = path.name if is_inside else short_path(path)
     for role, checkpoint in find_checkpoints(path).items():
       facts[f'{prefix}{role}'] = short_path(checkpoint)
     facts[f'{prefix}problems'] = _describe_problems(files[name].candidate_sets)
     graders = {each.grader for each in files[name].candidate_sets}
     known = sorted(grader for grader in graders if grader)
     facts[f'{prefix}graded by'] = ', '.join(known) or 'not recorded'
-  return RunDescription(title or folder, facts)
+  return RunDescription(title or short_path(workdir), facts)
 
 
 def find_checkpoints(path: epath.PathLike) -> dict[str, str]:

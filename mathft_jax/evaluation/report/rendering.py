@@ -103,7 +103,9 @@ def render_markdown(
   for image in images.overall:
     parts.append(f'![{DESCRIPTIONS[image]}](plots/{image}.svg)\n')
   for number, (name, section) in enumerate(report['files'].items()):
-    parts += [f'## {tables.escape_markdown(name)}\n', _headline_text(section)]
+    if len(report['files']) > 1:
+      parts.append(f'## {tables.escape_markdown(name)}\n')
+    parts.append(_headline_text(section))
     for note in section['notes']:
       parts.append(f'Note: {tables.escape_markdown(note)}\n')
     shown_name = name if len(report['files']) > 1 else ''

@@ -238,9 +238,7 @@ def test_hostile_text_executes_nothing_and_is_shown(browser, tmp_path):
   sets = []
   for number, text in enumerate(HOSTILE):
     few = candidates if number == 0 else candidates[:1]
-    problem = schema.Problem(
-      f'{number} {text}', text, text, text, subject=text, level=text
-    )
+    problem = schema.Problem(f'{number} {text}', text, text, text, subject=text)
     sets.append(schema.CandidateSet(problem, tuple(few)))
   path = schema.write_jsonl(tmp_path / 'graded.jsonl', sets)
   files = {HOSTILE[0]: path, HOSTILE[3]: path}
