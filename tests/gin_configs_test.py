@@ -134,7 +134,7 @@ COMMANDS = [
     [*JSONL, 'stages/ssft.gin', 'models/of_checkpoint.gin'],
     [
       *TRAIN,
-      f'MODEL_FROM={CONFIGS.parent / "tests" / "models" / "goldens" / "gemma3"}',
+      f'MODEL_FROM={CONFIGS.parent / "tests" / "goldens" / "before_renaming" / "workdir"}',
     ],
   ),
 ]

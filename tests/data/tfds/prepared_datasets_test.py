@@ -97,7 +97,7 @@ def test_the_error_for_a_missing_manual_folder_says_what_to_download(tmp_path):
   empty = prepared_datasets.TfdsConfig(
     tfds_data_dir=str(tmp_path), manual_dir=str(tmp_path / 'none')
   )
-  with pytest.raises(AssertionError, match='openai/prm800k'):
+  with pytest.raises(ValueError, match='openai/prm800k'):
     prepared_datasets.prepare_dataset('prm800k', empty)
 
 
