@@ -1,10 +1,11 @@
 """Sampling N candidates per problem: mathft_jax against transformers + torch in the same run.
 
   python -m benchmarks.sampling            # needs pip install -e .[bench]
+  python -m benchmarks.sampling --model=runs/smollm2 --problems=16 --candidates=4 --new=48
 
-Both decode with the same Llama-like model (28M parameters: d=512, 8 layers, 8 heads, tied
-embeddings, float32, random weights) from prompts of the same length: nucleus sampling at the
-paper's 0.95 and 0.9, a fixed number of new tokens (no EOS). transformers gets
+Both decode with the same model, by default a Llama-like one (28M parameters: d=512, 8 layers, 8
+heads, tied embeddings, float32, random weights), from prompts of the same length: nucleus sampling
+at the paper's 0.95 and 0.9, a fixed number of new tokens (no EOS). transformers gets
 `num_return_sequences` and its static or dynamic cache, as selected by a flag. Rounds of the two
 alternate, so that other load on the machine affects both. The time of each is that of its fastest
 round. mathft_jax is compiled before; the seconds of that are printed separately.
@@ -18,53 +19,81 @@ import jax
 import numpy as np
 
 from benchmarks import training
+from mathft_jax import checkpoints
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import decoding, sampling
+from mathft_jax.inference import (
+  decode_config,
+  decoding,
+  load_params,
+  prefill,
+  sampling,
+)
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 
 TEMPERATURE, TOP_P = 0.9, 0.95
 
 
-def our_decode(prompts_PS: np.ndarray, copies: int, new_tokens: int):
+def our_model(folder: str | None):
+  """(config, parameters of unstacked layers): those of a Hugging Face folder, or random ones."""
+  if folder is None:
+    config = model_config.TransformerConfig(
+      vocab_size=training.V,
+      embed_dim=training.D,
+      num_layers=training.L,
+      num_heads=training.N,
+      mlp_dim=training.F,
+    )
+    params = transformer.init_params(config, jax.random.key(0))
+  else:
+    config = checkpoints.load_model_config(folder, dtype='float32')
+    mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
+    params = load_params.load_inference_params(
+      folder, config, fingerprint={}, mesh=mesh
+    )
+  return config, transformer.unstack_layers(params)
+
+
+def our_decode(
+  prompts_PS: np.ndarray, copies: int, new_tokens: int, folder: str | None
+):
   """(a function that decodes all candidates and returns their number of tokens, parameters)."""
-  config = model_config.TransformerConfig(
-    vocab_size=training.V,
-    embed_dim=training.D,
-    num_layers=training.L,
-    num_heads=training.N,
-    mlp_dim=training.F,
-  )
-  plan = decoding.DecodeConfig(
+  config, params = our_model(folder)
+  num_problems, length = prompts_PS.shape
+  mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
+  num_rows = num_problems * copies
+  plan = decode_config.DecodeConfig(
     config,
     sampling.Nucleus(TOP_P, TEMPERATURE),
-    num_candidates=copies,
+    num_rows=num_rows,
+    rows_per_group=decode_config.rows_per_group(num_rows, copies, mesh),
+    prompt_slots=decode_config.prompt_slots(length),
     max_decode_length=new_tokens,
     end_ids=(-1,),
-    vocab_size=training.V,
-    mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
+    vocab_size=config.vocab_size,
+    mesh=mesh,
+    stacked=False,
   )
-  params = transformer.unstack_layers(
-    transformer.init_params(config, jax.random.key(0))
-  )
-  rows, slots = prompts_PS.shape
-  keys_PC = decoding.candidate_prng_keys(
-    0, [str(row) for row in range(rows)], np.tile(np.arange(copies), (rows, 1))
-  )
-  lengths_P = np.full(rows, slots, np.int32)
+  prompts = [
+    prefill.Prompt(str(row), ids.tolist()) for row, ids in enumerate(prompts_PS)
+  ]
 
   def decode() -> int:
-    return int(
-      decoding.decode(
-        plan, params, prompts_PS, lengths_P, keys_PC
-      ).lengths_PC.sum()
+    blocks = decoding.decode(
+      plan, params, prompts, num_candidates=copies, seed=0
     )
+    return sum(block.num_tokens for block in blocks)
 
   return decode, sum(x.size for x in jax.tree.leaves(params))
 
 
 def torch_decode(
-  prompts_PS: np.ndarray, copies: int, new_tokens: int, threads: int, cache: str
+  prompts_PS: np.ndarray,
+  copies: int,
+  new_tokens: int,
+  threads: int,
+  cache: str,
+  folder: str | None,
 ):
   """The same by transformers and torch."""
   import torch
@@ -72,8 +101,8 @@ def torch_decode(
 
   torch.set_num_threads(threads)
   torch.manual_seed(0)
-  model = transformers.LlamaForCausalLM(
-    transformers.LlamaConfig(
+  if folder is None:
+    config = transformers.LlamaConfig(
       vocab_size=training.V,
       hidden_size=training.D,
       num_hidden_layers=training.L,
@@ -84,7 +113,12 @@ def torch_decode(
       eos_token_id=None,
       pad_token_id=0,
     )
-  ).eval()
+    model = transformers.LlamaForCausalLM(config)
+  else:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+      folder, dtype=torch.float32
+    )
+  model = model.eval()
   ids = torch.from_numpy(prompts_PS.astype(np.int64))
 
   def decode() -> int:
@@ -127,18 +161,24 @@ def main() -> None:
   parser.add_argument(
     '--cache', default='dynamic', help='of transformers: dynamic or static'
   )
+  parser.add_argument(
+    '--model', help='a Hugging Face folder; default: 28M random parameters'
+  )
   arguments = parser.parse_args()
   shape = (arguments.problems, arguments.prompt)
   prompts_PS = (
     np.random.default_rng(0).integers(1, training.V, shape).astype(np.int32)
   )
-  ours, our_size = our_decode(prompts_PS, arguments.candidates, arguments.new)
+  ours, our_size = our_decode(
+    prompts_PS, arguments.candidates, arguments.new, arguments.model
+  )
   theirs, their_size = torch_decode(
     prompts_PS,
     arguments.candidates,
     arguments.new,
     arguments.threads,
     arguments.cache,
+    arguments.model,
   )
   first = seconds(ours)
   tokens = arguments.problems * arguments.candidates * arguments.new

@@ -88,7 +88,7 @@ class Model:
       temperature: softmax temperature; 0 decodes greedily.
       top_p: probability mass of nucleus sampling.
       max_tokens: maximum tokens of a candidate, EOS included.
-      batch_size: problems decoded at once; no text depends on it.
+      batch_size: batch_size * n candidates are decoded at once; no text depends on it.
       seed: random seed.
       workdir: directory of the output; interrupted work resumes there.
     """

@@ -6,22 +6,25 @@
 
 Writes <workdir>/candidates.jsonl (its fields: docs/report.md). Each candidate has its own random
 key, from the seed, the problem's id and the sample index. Therefore its text does not depend on
-batches, order or restarts. A stopped run resumes.
+other problems, order or restarts. A stopped run resumes.
 """
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 
+from absl import logging
 from etils import epath
-import numpy as np
 
 from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning
 from mathft_jax.inference import (
+  decode_caches,
+  decode_config,
   decoding,
   load_params,
+  prefill,
   replica_groups,
   resumable_output,
 )
@@ -36,14 +39,6 @@ Problems = (
   | str
   | epath.Path
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prompt:
-  """A problem and the token ids of its prompt."""
-
-  problem: schema.Problem
-  ids: Sequence[int]
 
 
 def sample(
@@ -71,16 +66,13 @@ def sample(
     method: of `inference.sampling`; the paper uses Nucleus(p=0.95, temperature=0.9).
     max_decode_length: tokens of a candidate at most, EOS included.
     num_decodes: candidates of each problem, N.
-    batch_size: problems decoded at once over all devices; the texts do not depend on it.
+    batch_size: batch_size * num_decodes candidates are decoded at once over all devices; the texts
+      do not depend on it.
     unroll_layers: decode layer by layer, not by a scan: faster on a CPU, slower to compile.
   """
-  settings = _end_settings(vocabulary) | {
-    'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
-    'method': repr(method),
-    'num_decodes': num_decodes,
-    'max_decode_length': max_decode_length,
-    'seed': seed,
-  }
+  settings = _settings(method, num_decodes, max_decode_length, seed, vocabulary)
+  relative_path = local_and_remote_paths.relative_path(checkpoint, workdir)
+  settings['checkpoint'] = relative_path
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
@@ -98,23 +90,35 @@ def sample(
     method,
     num_decodes,
     max_decode_length,
+    prompts,
     group,
-    partitioner,
+    partitioner.rules,
+    unroll_layers,
   )
-  params = _load_params(checkpoint, config, fingerprint, unroll_layers)
-  sampler = _Sampler(config, params, seed, vocabulary, template)
+  params = _load_params(checkpoint, config, fingerprint)
+  sampler = _Sampler(config, params, num_decodes, seed, vocabulary, template)
   with locked_folders.hold(workdir, 'sample'):
-    sampler.run(job, group, prompts, batch_size)
+    sampler.run(job, group, problems, prompts)
     return job.finish([problem.id for problem in problems])
 
 
-def _end_settings(
+def _settings(
+  method: SamplingMethod,
+  num_decodes: int,
+  max_decode_length: int,
+  seed: int,
   vocabulary: prompt_templates.Vocabulary,
 ) -> dict[str, object]:
-  """Returns the end tokens if there are others than EOS; settings of older outputs have none."""
-  if len(vocabulary.end_ids) == 1:
-    return {}
-  return {'end_ids': list(vocabulary.end_ids)}
+  """The settings that determine the candidates, other than the checkpoint and the prompts."""
+  settings: dict[str, object] = {
+    'method': repr(method),
+    'num_decodes': num_decodes,
+    'max_decode_length': max_decode_length,
+    'seed': seed,
+  }
+  if len(vocabulary.end_ids) > 1:
+    settings['end_ids'] = list(vocabulary.end_ids)
+  return settings
 
 
 def _make_decode_config(
@@ -123,27 +127,35 @@ def _make_decode_config(
   method: SamplingMethod,
   num_decodes: int,
   max_decode_length: int,
+  prompts: Sequence[prefill.Prompt],
   group: replica_groups.ReplicaGroup,
-  partitioner: partitioning.Partitioner,
-) -> decoding.DecodeConfig:
+  rules: partitioning.AxisRules,
+  unroll_layers: bool,
+) -> decode_config.DecodeConfig:
   vocabulary_size.check_vocabulary_size(vocabulary, model)
-  return decoding.DecodeConfig(
+  num_rows = group.items_per_batch * num_decodes
+  mesh = group.mesh
+  return decode_config.DecodeConfig(
     model=model,
     method=method,
-    num_candidates=num_decodes,
+    num_rows=num_rows,
+    rows_per_group=decode_config.rows_per_group(num_rows, num_decodes, mesh),
+    prompt_slots=decode_config.prompt_slots(
+      max(len(each.ids) for each in prompts)
+    ),
     max_decode_length=max_decode_length,
     end_ids=vocabulary.end_ids,
     vocab_size=vocabulary.vocab_size,
-    mesh=group.mesh,
-    rules=partitioner.rules,
+    mesh=mesh,
+    rules=rules,
+    stacked=not unroll_layers,
   )
 
 
 def _load_params(
   checkpoint: epath.PathLike,
-  config: decoding.DecodeConfig,
+  config: decode_config.DecodeConfig,
   fingerprint: Mapping[str, str],
-  unroll_layers: bool,
 ) -> transformer.Params:
   params = load_params.load_inference_params(
     checkpoint,
@@ -152,17 +164,18 @@ def _load_params(
     mesh=config.mesh,
     rules=config.rules,
   )
-  if unroll_layers:
-    return transformer.unstack_layers(params, donate=True)
-  return params
+  if config.stacked:
+    return params
+  return transformer.unstack_layers(params, donate=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sampler:
   """Samples candidates of prompts."""
 
-  config: decoding.DecodeConfig
+  config: decode_config.DecodeConfig
   params: transformer.Params
+  num_candidates: int
   seed: int
   vocabulary: prompt_templates.Vocabulary
   template: prompt_templates.Template
@@ -171,95 +184,114 @@ class _Sampler:
     self,
     job: resumable_output.BatchJob,
     group: replica_groups.ReplicaGroup,
-    prompts: Sequence[_Prompt],
-    batch_size: int,
+    problems: Sequence[schema.Problem],
+    prompts: Sequence[prefill.Prompt],
   ) -> None:
-    """Samples the group's part of the unfinished prompts; prompts of similar length together."""
+    """Samples the group's part of the unfinished problems."""
     finished = job.begin()
-
-    def is_done(prompt: _Prompt) -> bool:
-      return prompt.problem.id in finished
-
-    prompts = sorted(prompts, key=lambda prompt: len(prompt.ids))
-    own_prompts = replica_groups.items_of_group(group, prompts, batch_size)
-    compilations = progress.CompilationCounter()
-    num_tokens = num_candidates = 0
-    with progress.ProgressBar(
-      group.log_name('sample'),
-      total=len(own_prompts),
-      unit='problems',
-      done=sum(map(is_done, own_prompts)),
-    ) as bar:
-      for part in replica_groups.iter_group_batches(
-        group, prompts, batch_size, is_done
-      ):
-        samples = self._sample_part(part)
-        if group.is_writer:
-          job.add(self._to_candidate_sets(part, samples))
-
-        for row, _ in part.new_items:
-          num_tokens += int(samples.lengths_PC[row].sum())
-        num_candidates += len(part.new_items) * self.config.num_candidates
-        speeds = {
-          'compiling s': compilations.seconds,
-          'tokens/s': num_tokens / bar.seconds(),
-          'candidates/s': num_candidates / bar.seconds(),
-        }
-        bar.advance(
-          len(part.new_items), compilations=compilations.count, **speeds
-        )
-
-  def _sample_part(
-    self, part: replica_groups.GroupBatch[_Prompt]
-  ) -> decoding.Samples:
-    """Samples candidates of a group's prompts, padded to the longest of the whole batch."""
-    prompts = part.padded_items
-    longest = max(len(prompt.ids) for prompt in part.all_items)
-    slots = resumable_output.round_up_to_power_of_two(longest)
-    prompts_PS = np.zeros((len(prompts), slots), np.int32)
-    lengths_P = np.zeros(len(prompts), np.int32)
-    for p, prompt in enumerate(prompts):
-      lengths_P[p] = len(prompt.ids)
-      prompts_PS[p, : len(prompt.ids)] = prompt.ids
-
-    num_candidates = self.config.num_candidates
-    samples_PC = np.tile(np.arange(num_candidates), (len(prompts), 1))
-    problem_ids = [prompt.problem.id for prompt in prompts]
-    keys_PC = decoding.candidate_prng_keys(self.seed, problem_ids, samples_PC)
-    return decoding.decode(
-      self.config, self.params, prompts_PS, lengths_P, keys_PC
-    )
-
-  def _to_candidate_sets(
-    self,
-    part: replica_groups.GroupBatch[_Prompt],
-    samples: decoding.Samples,
-  ) -> list[schema.CandidateSet]:
-    return [
-      make_candidate_set(
-        prompt.problem, samples, row, self.vocabulary, self.template
-      )
-      for row, prompt in part.new_items
+    unfinished = [
+      (problem, prompt)
+      for problem, prompt in zip(problems, prompts)
+      if problem.id not in finished
     ]
+    own = unfinished[group.index :: group.count]
+    if not own:
+      return
+    logging.info(
+      '%s: %d rows, KV cache %.2f GiB per device',
+      group.log_name('sample'),
+      self.config.num_rows,
+      decode_caches.cache_bytes_per_device(self.config) / 2**30,
+    )
+    sets: list[schema.CandidateSet] = []
+    try:
+      for candidate_set in self._sample(own, group):
+        sets.append(candidate_set)
+        if len(sets) >= group.items_per_batch:
+          self._add(job, group, sets)
+    finally:  # also what is finished when the run is stopped
+      self._add(job, group, sets)
+
+  def _add(
+    self,
+    job: resumable_output.BatchJob,
+    group: replica_groups.ReplicaGroup,
+    sets: list[schema.CandidateSet],
+  ) -> None:
+    """Writes the sets and empties the list."""
+    if sets and group.is_writer:
+      job.add(sets)
+    sets.clear()
+
+  def _sample(
+    self,
+    own: Sequence[tuple[schema.Problem, prefill.Prompt]],
+    group: replica_groups.ReplicaGroup,
+  ) -> Iterator[schema.CandidateSet]:
+    """Yields the candidates of each problem when all of them have ended."""
+    prompts = [prompt for _, prompt in own]
+    found: dict[int, list[decoding.DecodedCandidate]] = {}
+    counts = _Counts()
+    with progress.ProgressBar(
+      group.log_name('sample'), total=len(own), unit='problems'
+    ) as bar:
+      for block in decoding.decode(
+        self.config,
+        self.params,
+        prompts,
+        num_candidates=self.num_candidates,
+        seed=self.seed,
+      ):
+        counts.add(block)
+        for candidate in block.ended:
+          candidates = found.setdefault(candidate.prompt, [])
+          candidates.append(candidate)
+          if len(candidates) == self.num_candidates:
+            del found[candidate.prompt]
+            problem, _ = own[candidate.prompt]
+            yield make_candidate_set(
+              problem, candidates, self.vocabulary, self.template
+            )
+            bar.advance(1, **counts.numbers(bar.seconds()))
+
+
+class _Counts:
+  """Counts for the progress bar."""
+
+  def __init__(self):
+    self._compilations = progress.CompilationCounter()
+    self._tokens = self._row_steps = self._candidates = 0
+
+  def add(self, block: decoding.Block) -> None:
+    self._tokens += block.num_tokens
+    self._row_steps += block.num_row_steps
+    self._candidates += len(block.ended)
+
+  def numbers(self, seconds: float) -> dict[str, float]:
+    return {
+      'compilations': self._compilations.count,
+      'compiling s': self._compilations.seconds,
+      'tokens/s': self._tokens / seconds,
+      'candidates/s': self._candidates / seconds,
+      'rows in use': self._tokens / self._row_steps,
+    }
 
 
 def make_candidate_set(
   problem: schema.Problem,
-  samples: decoding.Samples,
-  row: int,
+  decoded: Sequence[decoding.DecodedCandidate],
   vocabulary: prompt_templates.Vocabulary,
   template: prompt_templates.Template,
 ) -> schema.CandidateSet:
-  """The record of one problem with its candidates, from row `row` of the samples.
+  """The record of one problem with its candidates, in the order of their sample indices.
 
   After demonstrations, models may continue with another problem. Such a candidate is cut there and
   has no token ids and no log-probability.
   """
   candidates = []
-  for c, token_row in enumerate(samples.tokens_PCU[row]):
-    finished = bool(samples.finished_PC[row, c])
-    length = int(samples.lengths_PC[row, c]) - finished  # without its end
-    ids = tuple(map(int, token_row[:length]))
+  for each in sorted(decoded, key=lambda each: each.sample):
+    length = len(each.tokens) - each.finished  # without its end
+    ids = tuple(map(int, each.tokens[:length]))
     text = vocabulary.decode(ids)
     solution = prompt_templates.truncate_at_next_problem(template, text)
     if solution != text:
@@ -268,8 +300,8 @@ def make_candidate_set(
       candidate = schema.Candidate(
         solution=text,
         token_ids=ids,
-        finished=finished,
-        log_prob=float(samples.log_probs_PC[row, c]),
+        finished=each.finished,
+        log_prob=each.log_prob,
       )
     candidates.append(candidate)
   return schema.CandidateSet(problem, tuple(candidates))
@@ -279,17 +311,17 @@ def _encode_prompts(
   problems: Sequence[schema.Problem],
   template: prompt_templates.Template,
   vocabulary: prompt_templates.Vocabulary,
-) -> list[_Prompt]:
+) -> list[prefill.Prompt]:
   prompts = []
   for problem in problems:
     ids = prompt_templates.encode_prompt(template, vocabulary, problem)
-    prompts.append(_Prompt(problem, ids))
+    prompts.append(prefill.Prompt(problem.id, ids))
   return prompts
 
 
-def _digest(prompts: Sequence[_Prompt]) -> str:
+def _digest(prompts: Sequence[prefill.Prompt]) -> str:
   return digests.content_digest(
-    (prompt.problem.id, prompt.ids) for prompt in prompts
+    (prompt.problem_id, prompt.ids) for prompt in prompts
   )
 
 

@@ -9,8 +9,6 @@ import pytest
 from mathft_jax import plan
 from mathft_jax.aot import (
   estimates,
-  roofline,
-  sampling_estimate,
   training_estimate,
 )
 from mathft_jax.config import configured_programs, entry_point
@@ -113,8 +111,7 @@ def test_sampling_and_scoring_on_a_tpu_slice(run_plan):
   sample, score = result.document['stages']
   assert [each['name'] for each in sample['programs']] == [
     'prefill',
-    'decode 160',
-    'decode 128',
+    'decode 16 tokens',
   ]
   assert sample['mesh'] == score['mesh'] == [2, 2]
   assert sample['hbm']['cache'] > 0
@@ -209,27 +206,6 @@ def test_without_a_compiler_the_traced_costs_are_counted(
   assert ('may fit' in result.stdout) == is_gpu
   assert ('hours for 3 stages' in result.stdout) == is_gpu
   assert ('not known for train, sample, score' in result.stdout) != is_gpu
-
-
-def test_attention_reads_the_slots_that_the_cache_has_at_each_token():
-  # 128, 128, 256 and 256 tokens are decoded with these sizes of the cache.
-  slot_counts = [128, 256, 512, 768]
-  total = 128 * 128 + 128 * 256 + 256 * 512 + 256 * 768
-  assert sampling_estimate.mean_slots(slot_counts) == -(-total // 768)
-  assert sampling_estimate.mean_slots([160]) == 160
-
-
-def test_times_between_two_compiled_cache_sizes_are_interpolated():
-  def times(seconds):
-    return sampling_estimate.DecodeTimes(
-      token=roofline.ResourceTimes(memory=seconds),
-      start=roofline.ResourceTimes(compute=1),
-    )
-
-  found = sampling_estimate.decode_times(
-    {128: times(1.0), 512: times(4.0)}, [128, 256, 512]
-  )
-  assert found == roofline.ResourceTimes(3, 128 * 1.0 + 128 * 2.0 + 256 * 4.0)
 
 
 @dataclasses.dataclass(frozen=True)

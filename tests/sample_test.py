@@ -64,7 +64,7 @@ def texts(found):
   }
 
 
-def test_the_text_does_not_depend_on_batch_size_order_or_other_problems(run):
+def test_the_text_does_not_depend_on_rows_order_or_other_problems(run):
   found = texts(run('a'))
   assert texts(run('b', batch_size=16)) == found
   assert texts(run('c', problems=PROBLEMS[::-1])) == found
@@ -124,22 +124,23 @@ def test_candidates_end_at_eos_or_the_limit_and_ids_are_in_the_vocabulary(
 def test_a_stopped_run_resumes_and_gives_the_same_candidates(
   run, monkeypatch, tmp_path
 ):
-  whole, decode, calls = run('whole'), decoding.decode, []
+  whole, decode, sizes = run('whole'), decoding.decode, []
 
-  def stops(*arguments):
-    calls.append(arguments)
-    if len(calls) == 2:
-      raise KeyboardInterrupt
-    return decode(*arguments)
+  def stops(config, params, prompts, **settings):
+    sizes.append(len(prompts))
+    for number, block in enumerate(decode(config, params, prompts, **settings)):
+      if len(sizes) == 1 and number == 3:
+        raise KeyboardInterrupt
+      yield block
 
   with monkeypatch.context() as patch:
     patch.setattr(decoding, 'decode', stops)
     with pytest.raises(KeyboardInterrupt):
       run('stopped')
     assert not (tmp_path / 'stopped' / 'candidates.jsonl').exists()
-    assert texts(run('stopped', batch_size=16)) == texts(whole)
-  # 8 problems, the stop; then the other 8 of the first 16, the last 4.
-  assert len(calls) == 4
+    # Not only the texts: also the bits of the log-probabilities.
+    assert run('stopped') == whole
+  assert sizes[0] == 20 and 0 < sizes[1] < 20
 
 
 def test_a_complete_run_does_nothing_and_other_settings_are_refused(
@@ -166,20 +167,20 @@ def test_repeated_problem_ids_are_refused(run):
 
 def test_a_candidate_that_continues_with_another_problem_is_cut_and_has_no_log_probability():
   texts_C = ['So 2.', 'So 2.\n\nProblem:\n3 + 3?\n\nSolution:\n6']
-  ids_C = [VOCABULARY.encode(text) for text in texts_C]
-  tokens_PCU = np.zeros((1, 2, 64), np.int32)
-  for row, ids in zip(tokens_PCU[0], ids_C):
-    row[: len(ids)] = ids
-  samples = decoding.Samples(
-    tokens_PCU=tokens_PCU,
-    lengths_PC=np.array([list(map(len, ids_C))]),
-    finished_PC=np.zeros((1, 2), bool),
-    log_probs_PC=np.array([[-1.0, -9.0]]),
-  )
+  decoded = [
+    decoding.DecodedCandidate(
+      prompt=0,
+      sample=sample,
+      tokens=np.array(VOCABULARY.encode(text), np.int32),
+      log_prob=log_prob,
+      finished=False,
+    )
+    for sample, (text, log_prob) in enumerate(zip(texts_C, (-1.0, -9.0)))
+  ]
 
   def candidates(template):
     return sample.make_candidate_set(
-      PROBLEMS[0], samples, 0, VOCABULARY, template
+      PROBLEMS[0], decoded[::-1], VOCABULARY, template
     ).candidates
 
   whole = candidates(prompt_templates.Template())

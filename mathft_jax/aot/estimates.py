@@ -134,12 +134,13 @@ def compiled_costs(
   compiled: compilation.CompiledProgram,
   mesh: jax.sharding.Mesh,
   target: PlanTarget,
+  unknown_trip_count: int = 1,
 ) -> tuple[ExecutableCosts, roofline.ResourceTimes]:
   """Returns costs and times of one execution of a compiled program.
 
-  The body of a loop whose trip count depends on data runs once.
+  The body of a loop whose trip count depends on data runs `unknown_trip_count` times.
   """
-  costs = compiled.costs()
+  costs = compiled.costs(unknown_trip_count)
   times = roofline.resource_times(costs, target.chip, list(mesh.devices.flat))
   executable = ExecutableCosts(
     name,

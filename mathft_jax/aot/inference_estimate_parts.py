@@ -14,8 +14,6 @@ from mathft_jax.inference import load_params
 from mathft_jax.models import transformer
 from mathft_jax.training import device_memory
 
-_GROWTH = 'cache before it grew'
-
 
 def parameter_bytes(
   model: transformer.TransformerConfig,
@@ -77,21 +75,21 @@ def with_compiled_memory(
 ) -> StageEstimate:
   """Returns the estimate with the memory of the program that uses most.
 
-  The program that enlarges a KV cache is not compiled; its memory is computed from shapes.
+  No program needs less than what is known before compilation: arrays of other programs, such as the
+  KV cache while prompts are prefilled, stay in memory.
   """
-  growth_bytes = estimate.used_bytes - estimate.hbm.get('logits', 0)
-  used = max(growth_bytes, *(each.used_bytes for each in compiled))
+  known_bytes = estimate.used_bytes - estimate.hbm.get('logits', 0)
+  used = max(known_bytes, *(each.used_bytes for each in compiled))
   hbm = dict(estimate.hbm)
-  if used > growth_bytes:
-    hbm.pop(_GROWTH, None)
+  if used > known_bytes:
     hbm['activations'] = max(0.0, used - sum(hbm.values()))
-  fits = growth_bytes <= target.chip.hbm_bytes
   return dataclasses.replace(
     estimate,
     is_compiled=True,
     used_bytes=used,
     hbm=hbm,
-    fits=fits and all(each.fits for each in compiled),
+    fits=known_bytes <= target.chip.hbm_bytes
+    and all(each.fits for each in compiled),
   )
 
 

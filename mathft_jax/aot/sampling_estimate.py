@@ -1,13 +1,11 @@
 """Memory and time estimate of a sampling stage.
 
-A stage runs a prefill program, which encodes the prompts, and a decode loop. The loop runs once for
-each size of the KV cache: the slots of a candidate double until they reach the maximum length. Only
-the loops with the smallest and the largest cache are compiled.
+A stage runs two programs again and again: a prefill program encodes one prompt for each device, and
+a decode program runs a block of steps for all rows. A batch of the estimate is as many problems as
+there are rows for: each row decodes one candidate.
 """
 
-from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import NamedTuple
 
 import jax
 
@@ -15,12 +13,11 @@ from mathft_jax.aot import (
   compilation,
   estimates,
   inference_estimate_parts,
-  roofline,
   traced_flops,
 )
 from mathft_jax.aot.estimates import Arguments, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
-from mathft_jax.inference import abstract_programs, decoding, resumable_output
+from mathft_jax.inference import abstract_programs, decode_caches, decode_config
 
 # Arguments of `sample.sample` that an estimate needs.
 SAMPLE_PARAMETERS = (
@@ -36,67 +33,55 @@ SAMPLE_PARAMETERS = (
 _EOS = 1  # the id does not matter
 
 
-class DecodeTimes(NamedTuple):
-  """Times of one token of the decode loop, and those of each start of the loop."""
-
-  token: roofline.ResourceTimes
-  start: roofline.ResourceTimes
-
-
 @dataclasses.dataclass(frozen=True)
 class _DecodePrograms:
   """The programs that decode one batch of a replica group."""
 
-  config: decoding.DecodeConfig
-  batch_size: int
+  config: decode_config.DecodeConfig
+  num_problems: int
   prompt_length: int
 
-  @property
-  def sizes(self) -> dict[str, int]:
-    return {'batch_size': self.batch_size, 'prompt_length': self.prompt_length}
-
-  def prefill(self, unroll_layers: bool = False) -> jax.stages.Traced:
+  def prefill(self) -> jax.stages.Traced:
     return abstract_programs.trace_prefill(
-      self.config, unroll_layers=unroll_layers, **self.sizes
+      self.config, prompt_length=self.prompt_length
     )
 
-  def decode_loop(
-    self, slots: int, unroll_layers: bool = False
-  ) -> jax.stages.Traced:
-    return abstract_programs.trace_decode_loop(
-      self.config, slots=slots, unroll_layers=unroll_layers, **self.sizes
-    )
+  def decode_block(self) -> jax.stages.Traced:
+    return abstract_programs.trace_decode_block(self.config)
 
-  def slot_counts(self) -> list[int]:
-    """Returns the slots that a candidate has, one value after the other."""
-    longest = self.config.max_decode_length
-    counts = [min(self.config.initial_slots, longest)]
-    while counts[-1] < longest:
-      counts.append(min(2 * counts[-1], longest))
-    return counts
+  @property
+  def num_prefills(self) -> int:
+    """Executions of the prefill program for a batch."""
+    return self.num_problems // self.config.mesh.shape['data']
 
-  def bytes_by_kind(self, slot_counts: Sequence[int]) -> dict[str, float]:
-    """Returns bytes of a device: parameters, the largest cache and the logits of one token.
+  @property
+  def num_blocks(self) -> int:
+    """Executions of the decode program for a batch."""
+    return -(-self.config.max_decode_length // self.config.block_size)
 
-    While a cache is enlarged, the smaller one is also in memory.
-    """
-    sizes = []
-    for slots in slot_counts[-2:]:
-      size = abstract_programs.decode_state_bytes_per_device(
-        self.config, slots=slots, **self.sizes
-      )
-      sizes.append(size)
+  def bytes_by_kind(self) -> dict[str, float]:
+    """Returns bytes of a device: parameters, the cache and the logits of one token."""
     config, mesh = self.config, self.config.mesh
-    assert mesh is not None
-    sequences = self.batch_size * config.num_candidates
     return {
       'parameters': inference_estimate_parts.parameter_bytes(
         config.model, mesh, config.rules
       ),
-      'cache': sizes[-1],
-      'cache before it grew': sizes[0] if len(sizes) > 1 else 0,
-      'logits': 4 * sequences * config.model.vocab_size / mesh.size,
+      'cache': decode_caches.cache_bytes_per_device(config),
+      'logits': 4 * config.num_rows * config.model.vocab_size / mesh.size,
     }
+
+  def model_flops(self) -> float:
+    """Returns the FLOPs of the products of a batch, as traced."""
+    prefill = traced_flops.count_traced_flops(self.prefill().jaxpr)
+    return float(
+      prefill.flops * self.num_prefills + self.block_flops() * self.num_blocks
+    )
+
+  def block_flops(self) -> int:
+    costs = traced_flops.count_traced_flops(
+      self.decode_block().jaxpr, unknown_trip_count=self.config.block_size
+    )
+    return costs.flops
 
 
 def estimate_sampling(
@@ -113,18 +98,22 @@ def estimate_sampling(
   group = target.replica_group_mesh(partitioner, arguments['batch_size'])
   num_candidates = arguments['num_decodes']
   length = arguments['max_decode_length']
-  config = decoding.DecodeConfig(
+  num_rows = group.batch_size * num_candidates
+  prompt_length = decode_config.prompt_slots(target.prompt_length)
+  config = decode_config.DecodeConfig(
     model=target.traceable_model(arguments['model']),
     method=arguments['method'],
-    num_candidates=num_candidates,
+    num_rows=num_rows,
+    rows_per_group=decode_config.rows_per_group(
+      num_rows, num_candidates, group.mesh
+    ),
+    prompt_slots=prompt_length,
     max_decode_length=length,
     end_ids=(_EOS,),
     vocab_size=arguments['model'].vocab_size,
     mesh=group.mesh,
     rules=partitioner.rules,
-  )
-  prompt_length = resumable_output.round_up_to_power_of_two(
-    target.prompt_length
+    stacked=not (target.chip.is_tpu and arguments['unroll_layers']),
   )
   programs = _DecodePrograms(config, group.batch_size, prompt_length)
   estimate = inference_estimate_parts.initial_estimate(
@@ -133,7 +122,7 @@ def estimate_sampling(
     arguments,
     group,
     target,
-    hbm=programs.bytes_by_kind(programs.slot_counts()),
+    hbm=programs.bytes_by_kind(),
     settings={
       'candidates': num_candidates,
       'tokens of each': length,
@@ -142,8 +131,7 @@ def estimate_sampling(
     tokens=arguments['batch_size'] * num_candidates * length,
   )
   if target.chip.is_tpu:
-    unroll_layers = arguments['unroll_layers']
-    return _with_compiled_costs(estimate, programs, unroll_layers, target)
+    return _with_compiled_costs(estimate, programs, target)
   return _with_traced_costs(estimate, programs, target)
 
 
@@ -156,111 +144,61 @@ def num_sampling_batches(arguments: Arguments, target: PlanTarget) -> int:
 
 
 def _with_compiled_costs(
-  estimate: StageEstimate,
-  programs: _DecodePrograms,
-  unroll_layers: bool,
-  target: PlanTarget,
+  estimate: StageEstimate, programs: _DecodePrograms, target: PlanTarget
 ) -> StageEstimate:
-  mesh = programs.config.mesh
-  assert mesh is not None
-  slot_counts = programs.slot_counts()
-  prefill = compilation.compile_program(
-    programs.prefill(unroll_layers), mesh.size
-  )
-  decode_loops = {}
-  for slots in (slot_counts[-1], slot_counts[0]):
-    if slots not in decode_loops:
-      decode_loops[slots] = compilation.compile_program(
-        programs.decode_loop(slots, unroll_layers), mesh.size
-      )
-
-  largest = decode_loops[slot_counts[-1]]
+  """The loops of a block run `block_size` times: its steps, and in each step of nucleus or top-k
+  sampling the examinations of one token of each group, so that each token is examined once."""
+  mesh, block_size = programs.config.mesh, programs.config.block_size
+  prefill = compilation.compile_program(programs.prefill(), mesh.size)
+  block = compilation.compile_program(programs.decode_block(), mesh.size)
   estimate = inference_estimate_parts.with_compiled_memory(
-    estimate, [prefill, largest], target
+    estimate, [prefill, block], target
   )
   if not estimate.fits:
     return estimate
 
-  executable, times = estimates.compiled_costs('prefill', prefill, mesh, target)
-  executables, times_by_slots = [executable], {}
-  for slots, compiled in decode_loops.items():
-    executable, one_token = estimates.compiled_costs(
-      f'decode {slots}', compiled, mesh, target
-    )
-    two_tokens = roofline.resource_times(
-      compiled.costs(unknown_trip_count=2), target.chip, list(mesh.devices.flat)
-    )
-    token = two_tokens - one_token
-    executables.append(executable)
-    times_by_slots[slots] = DecodeTimes(token, one_token - token)
-  return dataclasses.replace(
+  prefill_costs = estimates.compiled_costs('prefill', prefill, mesh, target)
+  block_costs = estimates.compiled_costs(
+    f'decode {block_size} tokens', block, mesh, target, block_size
+  )
+  estimate = inference_estimate_parts.with_costs(
     estimate,
-    programs=tuple(executables),
-    times=times + decode_times(times_by_slots, slot_counts),
-    model_flops=_model_flops(programs) * estimate.groups,
+    [
+      (*prefill_costs, programs.num_prefills),
+      (*block_costs, programs.num_blocks),
+    ],
+  )
+  return dataclasses.replace(
+    estimate, model_flops=programs.model_flops() * estimate.groups
   )
 
 
 def _with_traced_costs(
   estimate: StageEstimate, programs: _DecodePrograms, target: PlanTarget
 ) -> StageEstimate:
-  slots = mean_slots(programs.slot_counts())
-  prefill, decode = programs.prefill(), programs.decode_loop(slots)
-  for traced in (prefill, decode):
+  prefill, block = programs.prefill(), programs.decode_block()
+  for traced in (prefill, block):
     target.check_lowers(traced)
   prefill_costs = traced_flops.count_traced_flops(prefill.jaxpr)
-  decode_costs = traced_flops.count_traced_flops(decode.jaxpr)
 
   # A token reads the parameters and the cache, which is updated in place.
-  hbm = programs.bytes_by_kind([slots])
-  token_bytes = estimate.num_devices * (hbm['parameters'] + hbm['cache'])
-  num_tokens = programs.config.max_decode_length
+  token_bytes = estimate.hbm['parameters'] + estimate.hbm['cache']
+  block_size = programs.config.block_size
   prefill_program = estimates.traced_costs_and_times(
     'prefill', prefill_costs.flops, prefill_costs.bytes, estimate, target
   )
-  decode_program = estimates.traced_costs_and_times(
-    'decode a token', decode_costs.flops, token_bytes, estimate, target
+  block_program = estimates.traced_costs_and_times(
+    f'decode {block_size} tokens',
+    programs.block_flops(),
+    estimate.num_devices * token_bytes * block_size,
+    estimate,
+    target,
   )
   estimate = inference_estimate_parts.with_costs(
-    estimate, [(*prefill_program, 1), (*decode_program, num_tokens)]
+    estimate,
+    [
+      (*prefill_program, programs.num_prefills),
+      (*block_program, programs.num_blocks),
+    ],
   )
-  model_flops = float(prefill_costs.flops + decode_costs.flops * num_tokens)
-  return dataclasses.replace(estimate, model_flops=model_flops)
-
-
-def _model_flops(programs: _DecodePrograms) -> float:
-  """Returns the FLOPs of the products of one replica group's batch, as traced."""
-  slots = mean_slots(programs.slot_counts())
-  prefill = traced_flops.count_traced_flops(programs.prefill().jaxpr)
-  decode = traced_flops.count_traced_flops(programs.decode_loop(slots).jaxpr)
-  num_tokens = programs.config.max_decode_length
-  return float(prefill.flops + decode.flops * num_tokens)
-
-
-def mean_slots(slot_counts: Sequence[int]) -> int:
-  """Returns the slots that attention reads, averaged over the tokens of a candidate."""
-  total = previous = 0
-  for slots in slot_counts:
-    total += slots * (slots - previous)
-    previous = slots
-  return -(-total // slot_counts[-1])
-
-
-def decode_times(
-  times_by_slots: Mapping[int, DecodeTimes], slot_counts: Sequence[int]
-) -> roofline.ResourceTimes:
-  """Returns the times of all tokens, interpolated linearly between two compiled loops.
-
-  Args:
-    times_by_slots: times with the smallest and the largest cache.
-    slot_counts: all sizes of the cache; the loop starts once with each.
-  """
-  low, high = min(times_by_slots), max(times_by_slots)
-  smallest, largest = times_by_slots[low], times_by_slots[high]
-  total, previous = roofline.ResourceTimes(), 0
-  for slots in slot_counts:
-    weight = 0 if high == low else (slots - low) / (high - low)
-    token = smallest.token * (1 - weight) + largest.token * weight
-    total += token * (slots - previous) + smallest.start
-    previous = slots
-  return total
+  return dataclasses.replace(estimate, model_flops=programs.model_flops())

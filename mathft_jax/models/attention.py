@@ -7,10 +7,11 @@ with the keys and values of the new tokens appended.
   inputs = make_attention_inputs(config, 'global', positions_BT)
   out_BTD, cache = attention(x_BTD, inputs, cache)
 
-Shapes: B sequences, T new tokens, S keys, N query heads, K key/value heads, H head size, P shared
-prompts, X = T * B / P new tokens per prompt.
+Shapes: B sequences, T new tokens, S keys, N query heads, K key/value heads, H head size, P entries
+of a prefix (shared prompts), X = T * B / P new tokens per entry.
 """
 
+from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from mathft_jax.models import attention_masks, kv_cache, splash_attention
 from mathft_jax.models import config as config_lib
-from mathft_jax.models import kv_cache, splash_attention
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm, normalise_heads_jointly
 from mathft_jax.models.rotary_embedding import (
@@ -33,78 +34,6 @@ from mathft_jax.models.rotary_embedding import (
 MASKED_SCORE = -1e30
 
 scaled_init = jax.nn.initializers.variance_scaling
-
-
-# --- masks: True where a query may attend to a key
-
-
-def causal_mask(query_index_T: jax.Array, key_index_S: jax.Array) -> jax.Array:
-  """[T, S]: the key is not after the query."""
-  return key_index_S <= query_index_T[:, None]
-
-
-def sliding_window_mask(
-  window: int | None, query_position_BT: jax.Array, key_position_BS: jax.Array
-) -> jax.Array:
-  """[B, T, S]: the key is fewer than `window` positions before the query; None: no limit."""
-  if window is None:
-    return jnp.ones((1, 1, 1), bool)
-  return query_position_BT[:, :, None] - key_position_BS[:, None] < window
-
-
-def segment_mask(segment_ids_BT: jax.Array) -> jax.Array:
-  """[B, T, T]: key and query are of one packed example."""
-  return segment_ids_BT[:, :, None] == segment_ids_BT[:, None]
-
-
-def branch_mask(branch_ids_BT: jax.Array) -> jax.Array:
-  """[B, T, T]: the key is on the trunk (branch 0) or on the query's branch."""
-  on_trunk = branch_ids_BT[:, None] == 0
-  on_same_branch = branch_ids_BT[:, :, None] == branch_ids_BT[:, None]
-  return on_trunk | on_same_branch
-
-
-def new_tokens_mask(
-  window: int | None,
-  positions_BT: jax.Array,
-  segment_ids_BT: jax.Array | None,
-  branch_ids_BT: jax.Array | None,
-) -> jax.Array:
-  """[B or 1, T, T]: which of the new tokens each new token attends to, without a cache."""
-  index_T = jnp.arange(positions_BT.shape[1])
-  mask = sliding_window_mask(window, positions_BT, positions_BT)
-  mask &= causal_mask(index_T, index_T)
-  if segment_ids_BT is not None:
-    mask &= segment_mask(segment_ids_BT)
-  if branch_ids_BT is not None:
-    mask &= branch_mask(branch_ids_BT)
-  return mask
-
-
-def suffix_mask(
-  window: int | None,
-  positions_BT: jax.Array,
-  cache: kv_cache.KVCache,
-  key_position_BS: jax.Array,
-) -> jax.Array:
-  """[B, T, S]: which slots of the cache's suffix each new token attends to."""
-  query_index_T = cache.length + jnp.arange(positions_BT.shape[1])
-  key_index_S = jnp.arange(key_position_BS.shape[1])
-
-  mask = (key_position_BS >= 0)[:, None]
-  mask &= sliding_window_mask(window, positions_BT, key_position_BS)
-  return mask & causal_mask(query_index_T, key_index_S)
-
-
-def prefix_mask(
-  window: int | None, positions_BT: jax.Array, key_position_PS: jax.Array
-) -> jax.Array:
-  """[P, X or 1, S]: which slots of its prompt's cache each new token attends to."""
-  mask = (key_position_PS >= 0)[:, None]
-  if window is None:
-    return mask
-  position_PX = positions_BT.reshape(key_position_PS.shape[0], -1)
-  return mask & sliding_window_mask(window, position_PX, key_position_PS)
 
 
 # --- what the layers of one kind share in one call
@@ -124,14 +53,16 @@ class AttentionInputs(NamedTuple):
   Attributes:
     rotary: rotation angles of the new tokens.
     mask_BTS: over the suffix of the cache, or over the new tokens if there is no suffix.
-    prefix_mask_PXS: over the shared prompts in the cache; empty without prompts.
+    prefix_masks: [P, X or 1, S] over each prefix of the cache.
+    prefixes_needed: whether each prefix is read; None: it is.
     query_factor_BT11: a further factor of queries, by position; None without one.
     splash: if set, the TPU kernel is used instead of the masks.
   """
 
   rotary: RotaryTable
   mask_BTS: jax.Array
-  prefix_mask_PXS: jax.Array
+  prefix_masks: tuple[jax.Array, ...] = ()
+  prefixes_needed: tuple[jax.Array | None, ...] = ()
   query_factor_BT11: jax.Array | None = None
   splash: SplashInputs | None = None
 
@@ -157,14 +88,20 @@ def make_attention_inputs(
   rotary = rotary_table(config, kind, positions_BT)
 
   if cache is None or key_position_BS is None:
-    mask = new_tokens_mask(window, positions_BT, segment_ids_BT, branch_ids_BT)
+    mask = attention_masks.new_tokens_mask(
+      window, positions_BT, segment_ids_BT, branch_ids_BT
+    )
   else:
-    mask = suffix_mask(window, positions_BT, cache, key_position_BS)
+    mask = attention_masks.suffix_mask(
+      window, positions_BT, cache, key_position_BS
+    )
 
-  mask_of_prefix = jnp.zeros((1, 1, 0), bool)
-  if cache is not None and cache.prefix is not None:
-    positions_PS = cache.prefix.position_BS
-    mask_of_prefix = prefix_mask(window, positions_BT, positions_PS)
+  prefixes = () if cache is None else cache.prefixes_of_kind(kind)
+  prefix_masks = tuple(
+    attention_masks.prefix_mask(window, positions_BT, prefix)
+    for prefix in prefixes
+  )
+  prefixes_needed = tuple(prefix.is_needed for prefix in prefixes)
 
   splash = None
   has_past = cache is not None and not kv_cache.is_empty(cache)
@@ -179,7 +116,9 @@ def make_attention_inputs(
     splash = SplashInputs(segment_ids_BT, window, kernel_sharding)
 
   query_factor = query_factor_by_position(config, positions_BT)
-  return AttentionInputs(rotary, mask, mask_of_prefix, query_factor, splash)
+  return AttentionInputs(
+    rotary, mask, prefix_masks, prefixes_needed, query_factor, splash
+  )
 
 
 # --- softmax attention
@@ -197,11 +136,16 @@ class PartialAttention(NamedTuple):
 
 
 class KeySet(NamedTuple):
-  """Keys and values of P prompts or, with P = B, of B sequences, and which of them are visible."""
+  """Keys and values of P prompts or, with P = B, of B sequences, and which of them are visible.
+
+  Attributes:
+    is_needed: scalar, whether any is visible. If not, the set is not read. None: it is read.
+  """
 
   key_PKSH: jax.Array
   value_PKSH: jax.Array
   mask_PXS: jax.Array
+  is_needed: jax.Array | None = None
 
 
 def attend(
@@ -213,29 +157,60 @@ def attend(
   return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
 
 
-def attend_with_shared_prefix(
+def attend_with_prefixes(
   q_BTNH: jax.Array,
-  prefix: KeySet,
+  prefixes: Sequence[KeySet],
   own: KeySet,
   *,
   scale: float,
   cap: float | None = None,
 ) -> jax.Array:
-  """Returns `attend` over the keys of a prompt that B / P sequences share, and their own keys.
+  """Returns `attend` over the keys of all prefixes and the sequences' own keys.
 
-  The scores of all sequences of a prompt are one matmul: the prompt's keys are read once.
+  The scores of all sequences that share an entry of a prefix are one matmul: its keys are read
+  once. A set without a key that a sequence sees does not change a bit of the sequence's output.
   """
-  left = _attend_partially(q_BTNH * scale, prefix, cap)
-  right = _attend_partially(q_BTNH * scale, own, cap)
+  q_BTNH *= scale
+  sums = _attend_if_needed(q_BTNH, prefixes[0], cap)
+  for keys in (*prefixes[1:], own):
+    sums = _combine(sums, _attend_if_needed(q_BTNH, keys, cap))
 
+  out = sums.weighted / sums.total
+  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
+
+
+def _combine(
+  left: PartialAttention, right: PartialAttention
+) -> PartialAttention:
+  """Returns the softmax sums over two sets of keys."""
   maximum = jnp.maximum(left.maximum, right.maximum)
   left_factor = jnp.exp(left.maximum - maximum)
   right_factor = jnp.exp(right.maximum - maximum)
   total = left_factor * left.total + right_factor * right.total
   weighted = left_factor * left.weighted + right_factor * right.weighted
+  return PartialAttention(maximum, total, weighted)
 
-  out = weighted / total
-  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
+
+def _attend_if_needed(
+  q_BTNH: jax.Array, keys: KeySet, cap: float | None
+) -> PartialAttention:
+  """Returns `_attend_partially`, or sums of no keys if the set is not needed."""
+  if keys.is_needed is None:
+    return _attend_partially(q_BTNH, keys, cap)
+
+  def attend_to_nothing() -> PartialAttention:
+    sums = jax.eval_shape(lambda: _attend_partially(q_BTNH, keys, cap))
+    return PartialAttention(
+      maximum=jnp.full(sums.maximum.shape, MASKED_SCORE, jnp.float32),
+      total=jnp.zeros(sums.total.shape, jnp.float32),
+      weighted=jnp.zeros(sums.weighted.shape, jnp.float32),
+    )
+
+  return jax.lax.cond(
+    keys.is_needed,
+    lambda: _attend_partially(q_BTNH, keys, cap),
+    attend_to_nothing,
+  )
 
 
 def _attend_partially(
@@ -359,12 +334,13 @@ class Attention(nnx.Module):
       )
     else:
       own = KeySet(key_BKSH, value_BKSH, inputs.mask_BTS)
-      if cache is None or cache.prefix is None:
+      if cache is None or not cache.prefixes:
         out_BTNH = attend(q_BTNH, own, scale=scale, cap=cap)
       else:
-        prefix = KeySet(*cache.prefix, inputs.prefix_mask_PXS)
-        out_BTNH = attend_with_shared_prefix(
-          q_BTNH, prefix, own, scale=scale, cap=cap
+        sets = zip(cache.prefixes, inputs.prefix_masks, inputs.prefixes_needed)
+        prefixes = [KeySet(*pair, *others) for pair, *others in sets]
+        out_BTNH = attend_with_prefixes(
+          q_BTNH, prefixes, own, scale=scale, cap=cap
         )
 
     return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache

@@ -1,19 +1,19 @@
 """KV cache: keys and values of earlier tokens, as a pytree.
 
-A cache has two parts. The prefix is a prompt that several sequences share; it is stored once. The
-suffix contains the tokens of each sequence itself. Sequences of one prompt are neighbours: with C
-sequences per prompt, sequence b has prompt b // C. So C candidates of a problem neither compute nor
-store their prompt C times.
+A cache has a suffix, to which the new tokens of each sequence are appended, and prefixes, which are
+only read. A prefix has its own number of entries, P. Sequences that share an entry are neighbours:
+of B sequences, sequence b reads entry b // (B / P). So the candidates of a problem neither compute
+nor store their prompt several times; and earlier tokens that each sequence has for itself are a
+prefix with P = B.
 
   prefill  cache = allocate_cache(config, batch_size=P, max_length=S)
            _, cache = hidden_states(..., cache=cache)
-  decode   cache = share_prefix(cache, config, copies=C, max_length=U)
-           hidden, cache = hidden_states(..., cache=cache)    one token per sequence and step
   score    cache = share_prefix(cache, config, copies=C, max_length=0)
            hidden, _ = hidden_states(..., cache=cache)        whole candidates in one call
+  decode   inference/decoding.py builds a cache of several prefixes for each step.
 
-Shapes: L layers, B sequences, T new tokens, S slots (tokens that fit), K key/value heads, H head
-size.
+Shapes: L layers, B sequences, P entries of a prefix, T new tokens, S slots (tokens that fit), K
+key/value heads, H head size.
 """
 
 import dataclasses
@@ -24,8 +24,9 @@ import jax.numpy as jnp
 
 from mathft_jax.models import config as config_lib
 
-# Stacked layers [L, B, K, S, H], or a tuple with one [B, K, S, H] for each layer.
-LayerArrays = jax.Array | tuple[jax.Array, ...]
+# Stacked layers [L, B, K, S, H], or a tuple with one [B, K, S, H] for each layer; None for a layer
+# that has no such slots.
+LayerArrays = jax.Array | tuple[jax.Array | None, ...]
 Suffix = tuple[LayerArrays, LayerArrays]  # keys and values of all layers
 
 
@@ -51,23 +52,30 @@ class KeyValues:
     assert not isinstance(self.value, tuple)
     return KeyValuePair(self.key, self.value)
 
-  def layer(self, index: int) -> KeyValuePair:
-    """Returns the arrays of one layer."""
-    return KeyValuePair(self.key[index], self.value[index])
+  def layer(self, index: int) -> KeyValuePair | None:
+    """Returns the arrays of one layer; None if it has no slots here."""
+    key, value = self.key[index], self.value[index]
+    if key is None or value is None:
+      return None
+    return KeyValuePair(key, value)
 
-  def grow(self, num_slots: int) -> 'KeyValues':
-    """Returns the same with room for `num_slots` more tokens."""
 
-    def pad(array: jax.Array) -> jax.Array:
-      widths = [(0, 0)] * array.ndim
-      widths[-2] = 0, num_slots
-      return jnp.pad(array, widths)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prefix:
+  """Keys and values that are only read.
 
-    positions_BS = jnp.pad(
-      self.position_BS, ((0, 0), (0, num_slots)), constant_values=-1
-    )
-    key, value = jax.tree.map(pad, (self.key, self.value))
-    return KeyValues(key, value, positions_BS)
+  Attributes:
+    keys: P entries, each shared by B / P neighbouring sequences.
+    kind: the kind of layers ('global', 'local') that have these slots; None: all layers.
+    visible_B: which sequences attend to their entry; None: all.
+    is_needed: scalar, whether any sequence attends to it. If not, it is not read. None: it is.
+  """
+
+  keys: KeyValues
+  visible_B: jax.Array | None = None
+  is_needed: jax.Array | None = None
+  kind: str | None = dataclasses.field(default=None, metadata={'static': True})
 
 
 class LayerCache(NamedTuple):
@@ -76,13 +84,13 @@ class LayerCache(NamedTuple):
   Attributes:
     suffix: of this layer, or stacked for all layers if `layer` is given: a scan over layers then
       updates the stack in place. None: nothing is appended.
-    prefix: of this layer. None without one.
+    prefixes: of this layer.
     start: tokens that the suffix contains; the next one is written to this slot.
     layer: index of this layer in a stacked suffix.
   """
 
   suffix: KeyValuePair | None
-  prefix: KeyValuePair | None
+  prefixes: tuple[KeyValuePair, ...]
   start: jax.Array | int
   layer: jax.Array | None = None
 
@@ -117,23 +125,34 @@ class KVCache:
 
   Attributes:
     suffix: tokens of each sequence. None if nothing can be appended.
-    prefix: prompts, each shared by the same number of sequences. None without one.
+    prefixes: earlier tokens, only read.
     length: int32 scalar, tokens written to the suffix of every sequence. The Python number 0 if the
       cache was allocated in the same program and is empty.
   """
 
   suffix: KeyValues | None
-  prefix: KeyValues | None
+  prefixes: tuple[Prefix, ...]
   length: jax.Array | int
 
   def layer(self, index: int) -> LayerCache:
     """Returns the cache of one layer of a cache that is not stacked."""
-    suffix = prefix = None
+    suffix = None
     if self.suffix is not None:
       suffix = self.suffix.layer(index)
-    if self.prefix is not None:
-      prefix = self.prefix.layer(index)
-    return LayerCache(suffix, prefix, self.length)
+    prefixes = []
+    for prefix in self.prefixes:
+      pair = prefix.keys.layer(index)
+      if pair is not None:
+        prefixes.append(pair)
+    return LayerCache(suffix, tuple(prefixes), self.length)
+
+  def prefixes_of_kind(self, kind: str) -> tuple[Prefix, ...]:
+    """Returns the prefixes that layers of one kind have."""
+    return tuple(each for each in self.prefixes if each.kind in (None, kind))
+
+  def stacked_prefixes(self) -> tuple[KeyValuePair, ...]:
+    """Returns the arrays of the prefixes of stacked layers."""
+    return tuple(prefix.keys.stacked() for prefix in self.prefixes)
 
 
 def allocate_cache(
@@ -151,8 +170,8 @@ def allocate_cache(
     stacked: whether all layers are one array. Must be False for parameters of
       `transformer.unstack_layers`, and True for all others.
   """
-  suffix = _allocate_key_values(config, batch_size, max_length, stacked)
-  return KVCache(suffix, prefix=None, length=0)
+  suffix = allocate_key_values(config, batch_size, max_length, stacked)
+  return KVCache(suffix, prefixes=(), length=0)
 
 
 def share_prefix(
@@ -172,7 +191,7 @@ def share_prefix(
   Raises:
     ValueError: the cache already has a prefix.
   """
-  if cache.prefix is not None or cache.suffix is None:
+  if cache.prefixes or cache.suffix is None:
     raise ValueError(
       'share_prefix got a cache that already has a prefix; it must be a prefilled '
       'cache of allocate_cache.'
@@ -183,13 +202,13 @@ def share_prefix(
   if max_length:
     batch_size = copies * prompts.position_BS.shape[0]
     stacked = not isinstance(prompts.key, tuple)
-    suffix = _allocate_key_values(config, batch_size, max_length, stacked)
-  return KVCache(suffix, prefix=prompts, length=jnp.int32(0))
+    suffix = allocate_key_values(config, batch_size, max_length, stacked)
+  return KVCache(suffix, (Prefix(prompts),), length=jnp.int32(0))
 
 
 def is_empty(cache: KVCache) -> bool:
   """Whether the cache was allocated in the same program and nothing has been written."""
-  return cache.prefix is None and isinstance(cache.length, int)
+  return not cache.prefixes and isinstance(cache.length, int)
 
 
 def append_positions(
@@ -238,24 +257,34 @@ def replace_suffix(
     return None
   return KVCache(
     KeyValues(*suffix, position_BS),
-    cache.prefix,
+    cache.prefixes,
     jnp.int32(cache.length + num_tokens),
   )
 
 
-def _allocate_key_values(
+def allocate_key_values(
   config: config_lib.TransformerConfig,
   batch_size: int,
   max_length: int,
   stacked: bool,
+  kind: str | None = None,
 ) -> KeyValues:
+  """Returns empty slots.
+
+  Args:
+    batch_size, max_length, stacked: those of `allocate_cache`.
+    kind: layers of another kind get no slots; only without stacked layers. None: all get them.
+  """
   shape = batch_size, config.kv_heads, max_length, config.head_size
 
   def zeros() -> LayerArrays:
     if stacked:
       return jnp.zeros((config.num_layers, *shape), config.dtype)
-    layers = range(config.num_layers)
-    return tuple(jnp.zeros(shape, config.dtype) for _ in layers)
+    layers = []
+    for layer_kind in config.layer_kinds:
+      has_slots = kind in (None, layer_kind)
+      layers.append(jnp.zeros(shape, config.dtype) if has_slots else None)
+    return tuple(layers)
 
   empty_BS = jnp.full((batch_size, max_length), -1, jnp.int32)
   return KeyValues(zeros(), zeros(), empty_BS)

@@ -149,8 +149,8 @@ def hidden_states(
   """Returns the normalised final hidden states [B, T, D] and the updated cache.
 
   A token attends to itself and to earlier tokens of its sequence that have its segment id and are
-  on the trunk (branch 0) or on its own branch. With a cache it also attends to its whole prefix and
-  to the earlier tokens of its suffix; the new tokens are appended to the suffix.
+  on the trunk (branch 0) or on its own branch. With a cache it also attends to its prefixes and to
+  the earlier tokens of its suffix; the new tokens are appended to the suffix.
 
   Args:
     tokens_BT, positions_BT: int32 token ids; positions for rotary embeddings and windows.
@@ -273,23 +273,25 @@ def _scan_layers(
   One scan step is a whole period of the attention pattern. Layers that are left over follow the
   scan.
   """
-  suffix = prefix = None
+  suffix, prefixes = None, ()
   if cache is not None and cache.suffix is not None:
     suffix = cache.suffix.stacked()
-  if cache is not None and cache.prefix is not None:
-    prefix = cache.prefix.stacked()
+  if cache is not None:
+    prefixes = cache.stacked_prefixes()
   period = len(config.attention_pattern)
   num_periods = config.num_layers // period
-  stacked = blocks, prefix, jnp.arange(config.num_layers)
+  stacked = blocks, prefixes, jnp.arange(config.num_layers)
 
   def apply_period(carry, stacked):
     x_BTD, suffix = carry
     num_layers = stacked[-1].shape[0]
     for index, kind in enumerate(config.attention_pattern[:num_layers]):
-      block, prefix, layer = _take(stacked, index)
+      block, prefixes, layer = _take(stacked, index)
       layer_cache = None
       if cache is not None:
-        layer_cache = cache_lib.LayerCache(suffix, prefix, cache.length, layer)
+        layer_cache = cache_lib.LayerCache(
+          suffix, prefixes, cache.length, layer
+        )
       x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, layer)
       if layer_cache is not None:
         suffix = layer_cache.suffix

@@ -1,5 +1,6 @@
 """Checks of what the compiled programs compute: packing, decoding, gradient accumulation."""
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 import math
@@ -10,7 +11,7 @@ import numpy as np
 
 from mathft_jax.data.batch_arrays import Batch
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import decoding, sampling
+from mathft_jax.inference import decode_config, decoding, prefill, sampling
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.self_checks.checked_run import CheckedRun
 from mathft_jax.self_checks.findings import Finding, failure, ok, skipped
@@ -149,8 +150,8 @@ def check_decoding(run: CheckedRun, params: transformer.Params) -> Finding:
   if not prompts:
     return skipped(check, 'no example has a prompt')
 
-  samples, rows = _decode(run, params, prompts)
-  decoded, forward = _compared_log_probs(run, params, samples, rows)
+  candidates = _decode(run, params, prompts)
+  decoded, forward = _compared_log_probs(run, params, prompts, candidates)
   tolerance = NATS_PER_TOKEN[run.model.dtype]
   difference = float(np.abs(decoded - forward).max())
   found = (
@@ -168,48 +169,48 @@ def check_decoding(run: CheckedRun, params: transformer.Params) -> Finding:
 
 def _decode(
   run: CheckedRun, params: transformer.Params, prompts: list[np.ndarray]
-) -> tuple[decoding.Samples, list[np.ndarray]]:
-  """Samples two candidates of each prompt; returns them with the padded list of prompts."""
+) -> list[decoding.DecodedCandidate]:
+  """Samples at least two candidates of each prompt."""
   mesh = run.step_config.mesh
-  count = mesh.shape['data'] * (2 if mesh.shape['data'] == 1 else 1)
-  rows = [prompts[index % len(prompts)] for index in range(count)]
-  config = decoding.DecodeConfig(
+  num_rows = 2 * mesh.shape['data']
+  config = decode_config.DecodeConfig(
     model=run.model,
     method=sampling.Nucleus(p=1.0, temperature=1.0),
-    num_candidates=2,
+    num_rows=num_rows,
+    rows_per_group=2,
+    prompt_slots=decode_config.prompt_slots(max(map(len, prompts))),
     max_decode_length=DECODE_TOKENS,
     end_ids=run.vocabulary.end_ids,
     vocab_size=run.vocabulary.vocab_size,
     mesh=mesh,
     rules=run.step_config.rules,
   )
-  lengths_P = np.array([len(row) for row in rows], np.int32)
-  prompts_PS = np.zeros((len(rows), int(lengths_P.max())), np.int32)
-  for index, row in enumerate(rows):
-    prompts_PS[index, : len(row)] = row
-  keys_PC = decoding.candidate_prng_keys(
-    0,
-    [f'self-check {index}' for index in range(len(rows))],
-    np.tile(np.arange(2), (len(rows), 1)),
+  named = [
+    prefill.Prompt(f'self-check {index}', prompt.tolist())
+    for index, prompt in enumerate(prompts)
+  ]
+  # A multiple of the devices along `data`, over which all candidates are sharded afterwards.
+  num_candidates = max(2, mesh.shape['data'])
+  blocks = decoding.decode(
+    config, params, named, num_candidates=num_candidates, seed=0
   )
-  return decoding.decode(config, params, prompts_PS, lengths_P, keys_PC), rows
+  return [candidate for block in blocks for candidate in block.ended]
 
 
 def _compared_log_probs(
   run: CheckedRun,
   params: transformer.Params,
-  samples: decoding.Samples,
   prompts: list[np.ndarray],
+  candidates: Sequence[decoding.DecodedCandidate],
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns log-probabilities a token of all candidates: while decoding, and in one pass."""
   mesh = run.step_config.mesh
   sequences, decoded = [], []
-  for index, prompt in enumerate(prompts):
-    for candidate in range(samples.tokens_PCU.shape[1]):
-      length = int(samples.lengths_PC[index, candidate])
-      text = samples.tokens_PCU[index, candidate, :length]
-      sequences.append((np.concatenate([prompt, text]), len(prompt)))
-      decoded.append(float(samples.log_probs_PC[index, candidate]) / length)
+  for candidate in candidates:
+    prompt = prompts[candidate.prompt]
+    sequence = np.concatenate([prompt, candidate.tokens])
+    sequences.append((sequence, len(prompt)))
+    decoded.append(candidate.log_prob / len(candidate.tokens))
 
   longest = max(len(sequence) for sequence, _ in sequences)
   shape = (len(sequences), longest - 1)

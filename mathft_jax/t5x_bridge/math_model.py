@@ -17,7 +17,7 @@ from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates
 from mathft_jax.data.tfds import seqio_vocabulary
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import decoding, sampling
+from mathft_jax.inference import decode_config, sampling, traced_decoding
 from mathft_jax.models import transformer
 from mathft_jax.t5x_bridge import feature_converter, optax_optimizer
 from mathft_jax.training import losses, train_config, train_step
@@ -195,10 +195,12 @@ class MathModel(t5x_models.BaseTransformerModel):
     # The last prompt token predicts the first target.
     lengths_B = 1 + jnp.argmax(batch['decoder_loss_weights'] > 0, axis=1)
     in_prompt_BT = jnp.arange(length) < lengths_B[:, None]
-    config = decoding.DecodeConfig(
+    config = decode_config.DecodeConfig(
       model=self.step_config.model,
       method=self.method,
-      num_candidates=1,
+      num_rows=batch_size,
+      rows_per_group=1,
+      prompt_slots=length,
       max_decode_length=self.max_decode_length or length,
       end_ids=self.vocabulary.end_ids,
       vocab_size=self.vocabulary.vocab_size,
@@ -206,20 +208,20 @@ class MathModel(t5x_models.BaseTransformerModel):
       rules=self.step_config.rules,
     )
     key = jax.random.PRNGKey(0) if rng is None else rng
-    state = decoding.decode_in_trace(
+    found = traced_decoding.decode_in_trace(
       config,
       optax_optimizer.unfreeze(params),
       jnp.where(in_prompt_BT, tokens_BT, 0),
       lengths_B,
-      jax.random.split(jax.random.wrap_key_data(key), (batch_size, 1)),
+      jax.random.split(jax.random.wrap_key_data(key), batch_size),
     )
-    slots_U = jnp.arange(state.tokens_BU.shape[1])
-    ends_BU = jnp.isin(state.tokens_BU, jnp.array(config.end_ids))
-    tokens_BU = jnp.where(ends_BU, self.vocabulary.eos_id, state.tokens_BU)
+    slots_U = jnp.arange(found.tokens_BU.shape[1])
+    ends_BU = jnp.isin(found.tokens_BU, jnp.array(config.end_ids))
+    tokens_BU = jnp.where(ends_BU, self.vocabulary.eos_id, found.tokens_BU)
     tokens_BU = jnp.where(
-      slots_U < state.lengths_B[:, None], tokens_BU, self.vocabulary.pad_id
+      slots_U < found.lengths_B[:, None], tokens_BU, self.vocabulary.pad_id
     )
-    return tokens_BU, {'scores': state.log_probs_B}
+    return tokens_BU, {'scores': found.log_probs_B}
 
   def score_batch(
     self,

@@ -1,4 +1,4 @@
-"""Decoding: candidates do not depend on the batch; log-probabilities; where candidates end."""
+"""Decoding: candidates have the same bits whatever is decoded beside them; where they end."""
 
 import dataclasses
 import functools
@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import decoding, sampling
+from mathft_jax.inference import (
+  decode_block,
+  decode_caches,
+  decode_config,
+  decoding,
+  prefill,
+  sampling,
+)
 from mathft_jax.models import token_log_probs, transformer
 
 MODEL = transformer.TransformerConfig(
@@ -21,17 +28,26 @@ MODEL = transformer.TransformerConfig(
   mlp_dim=32,
 )
 EOS = 1
-CONFIG = decoding.DecodeConfig(
+# A candidate takes up to 6 blocks and two chunks.
+CONFIG = decode_config.DecodeConfig(
   MODEL,
-  sampling.TopK(20, temperature=1.2),
-  num_candidates=4,
-  max_decode_length=12,
+  sampling.Nucleus(0.98, temperature=1.2),
+  num_rows=8,
+  rows_per_group=4,
+  prompt_slots=32,
+  max_decode_length=24,
   end_ids=(EOS,),
   vocab_size=24,
   mesh=partitioning.Partitioner().mesh(jax.devices()[:1]),
+  block_size=4,
+  chunk_size=16,
 )
-LENGTHS = np.array([5, 3, 4, 5], np.int32)
-NAMES = ('a', 'b', 'c', 'd')
+PROMPTS = tuple(
+  prefill.Prompt(
+    f'p{i}', np.random.default_rng(i).integers(2, 24, 1 + 5 * i).tolist()
+  )
+  for i in range(5)
+)
 
 
 @functools.lru_cache
@@ -43,149 +59,95 @@ def params_of(model=MODEL):
   )
 
 
-def prompts(slots=5):
-  tokens = np.random.default_rng(1).integers(2, 24, (4, slots), np.int32)
-  tokens[:, :5] = np.random.default_rng(2).integers(2, 24, (4, 5), np.int32)
-  return tokens
-
-
 def run(
-  config=CONFIG,
-  rows=(0, 1, 2, 3),
-  numbers=(0, 1, 2, 3),
-  slots=5,
-  seed=0,
-  params=None,
-):
-  rows = list(rows)
-  keys = decoding.candidate_prng_keys(
-    seed, [NAMES[row] for row in rows], np.tile(numbers, (len(rows), 1))
-  )
-  config = dataclasses.replace(config, num_candidates=len(numbers))
-  return decoding.decode(
-    config, params or params_of(), prompts(slots)[rows], LENGTHS[rows], keys
-  )
-
-
-def assert_same(actual: decoding.Samples, wanted: decoding.Samples):
-  np.testing.assert_array_equal(actual.tokens_PCU, wanted.tokens_PCU)
-  np.testing.assert_array_equal(actual.lengths_PC, wanted.lengths_PC)
-  np.testing.assert_array_equal(actual.finished_PC, wanted.finished_PC)
-  np.testing.assert_allclose(
-    actual.log_probs_PC, wanted.log_probs_PC, rtol=1e-4
-  )
-
-
-def pick(samples: decoding.Samples, rows, columns) -> decoding.Samples:
-  return decoding.Samples(*(x[np.ix_(rows, columns)] for x in samples))
-
-
-def test_candidates_do_not_depend_on_order_company_or_padding():
-  wanted = run()
-  # They do differ.
-  assert len({tuple(t) for t in wanted.tokens_PCU.reshape(16, -1)}) > 12
-  order = [2, 0, 3, 1]
-  assert_same(run(rows=order), pick(wanted, order, range(4)))
-  assert_same(
-    run(rows=(2,), numbers=(3, 1), slots=9), pick(wanted, [2], [3, 1])
-  )
-
-
-def test_another_seed_gives_other_candidates():
-  assert (run().tokens_PCU != run(seed=1).tokens_PCU).any()
-  assert (run().tokens_PCU == run(seed=0).tokens_PCU).all()
-
-
-def test_log_probs_are_those_of_a_forward_pass_at_temperature_one():
-  samples = run()
-  for p in range(4):
-    for c in range(4):
-      length = samples.lengths_PC[p, c]
-      row = np.concatenate(
-        [prompts()[p, : LENGTHS[p]], samples.tokens_PCU[p, c, :length]]
-      )[None]
-      padded = np.pad(row, ((0, 0), (0, 17 - row.shape[1])))
-      log_probs = _log_probs(params_of(), padded)[0]
-      wanted = log_probs[LENGTHS[p] - 1 : LENGTHS[p] + length - 1].sum()
-      np.testing.assert_allclose(samples.log_probs_PC[p, c], wanted, rtol=1e-4)
-
-
-@jax.jit
-def _log_probs(params, tokens_BT):
-  positions = jnp.arange(tokens_BT.shape[1] - 1)[None]
-  hidden, _ = transformer.hidden_states(
-    MODEL, params, tokens_BT[:, :-1], positions_BT=positions
-  )
-  return token_log_probs.ChunkedLogProbs(
-    MODEL, params, hidden
-  ).target_log_probs(tokens_BT[:, 1:])
-
-
-def test_a_candidate_ends_with_its_first_eos_or_at_the_limit():
-  samples = run()
-  ended = 0
-  for tokens, length, finished in zip(
-    samples.tokens_PCU.reshape(16, -1),
-    samples.lengths_PC.ravel(),
-    samples.finished_PC.ravel(),
+  config=CONFIG, prompts=PROMPTS, num_candidates=4, seed=0, params=None
+) -> dict:
+  """{(problem id, sample): (tokens, log-probability, finished)}."""
+  found = {}
+  for block in decoding.decode(
+    config,
+    params or params_of(),
+    prompts,
+    num_candidates=num_candidates,
+    seed=seed,
   ):
-    assert (tokens[length:] == 0).all()
-    assert EOS not in tokens[: length - 1]
-    assert finished == (tokens[length - 1] == EOS)
-    assert finished or length == CONFIG.max_decode_length
-    ended += finished
-  assert 0 < ended < 16
+    for each in block.ended:
+      key = prompts[each.prompt].problem_id, each.sample
+      assert key not in found
+      found[key] = (each.tokens.tolist(), each.log_prob, each.finished)
+  assert len(found) == len(prompts) * num_candidates
+  return found
 
 
-@dataclasses.dataclass(frozen=True)
-class EosAt:
-  """A method for tests: token 5, and EOS where the number of the draw is that of the row."""
-
-  draws: tuple[int, ...]
-
-  def __call__(self, logits_BV, keys_B):
-    of_row = jnp.array(self.draws)
-    return jnp.where(keys_B == of_row, EOS, 5).astype(jnp.int32)
+@pytest.fixture(scope='module', name='candidates')
+def _candidates():
+  return run()
 
 
-def test_decoding_stops_when_every_candidate_has_ended(monkeypatch):
-  # Keys count the draws.
-  monkeypatch.setattr(jax.random, 'fold_in', lambda keys, step: step)
+def assert_close(actual: dict, wanted: dict):
+  """The same tokens; the sums of another program may differ by rounding."""
+  for key, (tokens, log_prob, finished) in wanted.items():
+    assert actual[key][0] == tokens and actual[key][2] == finished
+    np.testing.assert_allclose(actual[key][1], log_prob, rtol=1e-4)
+
+
+def test_bits_do_not_depend_on_order_rows_or_neighbours(candidates):
+  assert len({tuple(tokens) for tokens, _, _ in candidates.values()}) > 15
+  assert run(prompts=PROMPTS[::-1]) == candidates
+  # Other rows and places, and idle neighbours.
+  few = run(prompts=PROMPTS[2:4])
+  assert few == {key: candidates[key] for key in few}
+
+
+def test_more_candidates_begin_with_the_bits_of_fewer(candidates):
+  more = run(num_candidates=16)
+  assert {key: more[key] for key in candidates} == candidates
+
+
+def test_bits_do_not_depend_on_the_number_of_devices(candidates):
+  mesh = partitioning.Partitioner().mesh(jax.devices()[:4])
+  config = dataclasses.replace(CONFIG, mesh=mesh, num_rows=4 * CONFIG.num_rows)
+  params = jax.device_put(params_of(), partitioning.replicated_sharding(mesh))
+  assert run(config, params=params) == candidates
+
+
+def test_another_seed_gives_other_candidates(candidates):
+  assert run(seed=1) != candidates
+
+
+def test_other_sizes_give_the_same_tokens(candidates):
   config = dataclasses.replace(
-    CONFIG, method=EosAt((0, 2, 3)), num_candidates=3, max_decode_length=100
+    CONFIG,
+    num_rows=6,
+    rows_per_group=1,
+    block_size=8,
+    chunk_size=8,
+    prompt_slots=64,
   )
-  lengths, keys = LENGTHS[:1], jnp.zeros((1, 3), jnp.int32)
-  state = decoding._prefill(config, params_of(), prompts()[:1], lengths, keys)
-  state, ended = decoding._decode(config, params_of(), state, lengths, keys)
-  assert ended and state.step == 4
-  assert state.tokens_BU[:, :5].tolist() == [
-    [1, 0, 0, 0, 0],
-    [5, 5, 1, 0, 0],
-    [5, 5, 5, 1, 0],
-  ]
-  assert state.lengths_B.tolist() == [1, 3, 4]
+  assert_close(run(config), candidates)
 
 
-def test_unstacked_parameters_and_a_growing_cache_give_the_same_candidates():
-  growing = dataclasses.replace(CONFIG, initial_slots=7)
-  assert_same(
-    run(growing, params=transformer.unstack_layers(params_of())), run()
+@pytest.mark.parametrize(
+  'window, pattern', [(9, ('local', 'global')), (3, ('local',))]
+)
+def test_unstacked_layers_with_a_window_hold_fewer_chunks(window, pattern):
+  model = dataclasses.replace(
+    MODEL, attention_pattern=pattern, sliding_window=window
   )
+  config = dataclasses.replace(CONFIG, model=model, chunk_size=4)
+  wanted = run(config, params=params_of(model))
+
+  unstacked = dataclasses.replace(config, stacked=False)
+  caches = decode_caches.abstract_caches(unstacked)
+  assert len(caches.local_chunks) == -(-window // 4) + 1 < 5
+  assert len(caches.chunks) == 5 * ('global' in pattern)
+  params = transformer.unstack_layers(params_of(model))
+  assert_close(run(unstacked, params=params), wanted)
 
 
-def test_ids_beyond_the_vocabulary_are_never_sampled():
-  samples = run(
-    dataclasses.replace(
-      CONFIG, vocab_size=7, end_ids=(-1,), max_decode_length=6
-    )
-  )
-  assert samples.tokens_PCU.max() == 6
-  assert not samples.finished_PC.any()
-
-
-def test_eight_devices_give_the_candidates_of_one():
+def test_a_sharded_model_gives_the_same_tokens(candidates):
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
-  config = dataclasses.replace(CONFIG, mesh=mesh)
+  config = dataclasses.replace(CONFIG, mesh=mesh, num_rows=16)
   params = jax.device_put(
     params_of(),
     partitioning.logical_to_shardings(
@@ -194,31 +156,145 @@ def test_eight_devices_give_the_candidates_of_one():
       mesh=mesh,
     ),
   )
-  assert_same(run(config, params=params), run())
+  assert_close(run(config, params=params), candidates)
 
 
-def test_greedy_candidates_of_a_large_batch_equal_that_of_one_sequence():
+def test_log_probs_are_those_of_a_forward_pass_at_temperature_one():
+  model = dataclasses.replace(
+    MODEL,
+    attention_pattern=('local', 'global'),
+    sliding_window=6,
+    attention_softcap=5.0,
+  )
+  params = params_of(model)
+  found = run(dataclasses.replace(CONFIG, model=model), params=params)
+  for prompt in PROMPTS:
+    for sample in range(4):
+      tokens, log_prob, _ = found[prompt.problem_id, sample]
+      ids = [*prompt.ids, *tokens]
+      padded = np.pad(ids, (0, 48 - len(ids)))[None]
+      log_probs = _log_probs(model, params, padded)[0]
+      wanted = log_probs[len(prompt.ids) - 1 : len(ids) - 1].sum()
+      np.testing.assert_allclose(log_prob, wanted, rtol=1e-4)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _log_probs(model, params, tokens_BT):
+  positions = jnp.arange(tokens_BT.shape[1] - 1)[None]
+  hidden, _ = transformer.hidden_states(
+    model, params, tokens_BT[:, :-1], positions_BT=positions
+  )
+  return token_log_probs.ChunkedLogProbs(
+    model, params, hidden
+  ).target_log_probs(tokens_BT[:, 1:])
+
+
+def test_a_candidate_ends_with_its_first_end_token_or_at_the_limit(candidates):
+  num_finished = 0
+  for tokens, _, finished in candidates.values():
+    assert EOS not in tokens[:-1]
+    assert finished == (tokens[-1] == EOS)
+    assert finished or len(tokens) == CONFIG.max_decode_length
+    num_finished += finished
+  assert 0 < num_finished < len(candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class EndAt:
+  """A method for tests: token 5, and EOS at the step that stands in the sample's key."""
+
+  lengths: tuple[int, ...]
+
+  def __call__(self, logits_BV, keys_B):
+    sample_B, index_B = keys_B[:, 0], keys_B[:, 1]
+    is_last_B = index_B == jnp.array(self.lengths)[sample_B] - 1
+    return jnp.where(is_last_B, EOS, 5).astype(jnp.int32)
+
+
+def test_a_row_is_refilled_at_the_next_border_and_steps_are_counted(
+  monkeypatch,
+):
+  # Keys are (sample, token index).
+  monkeypatch.setattr(
+    decode_block, 'candidate_keys', lambda seed, words, samples: samples
+  )
+  monkeypatch.setattr(jax.random, 'fold_in', lambda key, i: jnp.stack([key, i]))
+  config = dataclasses.replace(
+    CONFIG,
+    method=EndAt((1, 6, 9, 2, 3)),
+    num_rows=2,
+    rows_per_group=2,
+    max_decode_length=100,
+  )
+  blocks = list(
+    decoding.decode(config, params_of(), PROMPTS[:1], num_candidates=5, seed=0)
+  )
+  ended = [[each.sample for each in block.ended] for block in blocks]
+  # Rows: 0 . . . | 2 2 2 2 | 2 2 2 2 | 2 . | and 1 1 1 1 | 1 1 . . | 3 3 . . | 4 4 4 .
+  assert ended == [[0], [1], [3], [2, 4]]
+  assert [block.num_tokens for block in blocks] == [5, 6, 6, 4]
+  assert [block.num_row_steps for block in blocks] == [8, 8, 8, 6]
+
+
+def test_nothing_is_compiled_after_the_first_candidates(candidates):
+  assert decode_block.decode_block._cache_size() > 0
+  before = (
+    decode_block.decode_block._cache_size(),
+    prefill.prefill._cache_size(),
+  )
+  run(prompts=PROMPTS[1:])
+  after = decode_block.decode_block._cache_size(), prefill.prefill._cache_size()
+  assert after == before
+
+
+def test_ids_beyond_the_vocabulary_are_never_sampled():
+  found = run(
+    dataclasses.replace(
+      CONFIG, vocab_size=7, end_ids=(-1,), max_decode_length=6
+    )
+  )
+  assert max(max(tokens) for tokens, _, _ in found.values()) == 6
+  assert not any(finished for _, _, finished in found.values())
+
+
+def test_greedy_candidates_of_many_rows_equal_those_of_few():
   """1,024 rows and more: XLA's CPU backend was seen to go wrong there with other attention."""
   config = dataclasses.replace(
-    CONFIG, method=sampling.Greedy(), max_decode_length=24, end_ids=(-1,)
+    CONFIG, method=sampling.Greedy(), max_decode_length=12, end_ids=(-1,)
   )
-  many = run(config, numbers=range(512))
-  one = run(config, rows=(1,), numbers=(0,))
-  assert (many.tokens_PCU == many.tokens_PCU[:, :1]).all()
-  np.testing.assert_array_equal(many.tokens_PCU[1, 0], one.tokens_PCU[0, 0])
-  assert len(set(one.tokens_PCU.ravel())) > 3
+  many = dataclasses.replace(config, num_rows=1024, rows_per_group=32)
+  one = run(config, prompts=PROMPTS[1:2], num_candidates=1)
+  (wanted, *_) = one['p1', 0]
+  found = run(many, prompts=PROMPTS[1:2], num_candidates=512)
+  assert all(tokens == wanted for tokens, _, _ in found.values())
+  assert len(set(wanted)) > 3
 
 
-@pytest.mark.parametrize('sample', [0, 7])
-def test_keys_depend_only_on_seed_problem_and_sample_index(sample):
+@pytest.mark.parametrize(
+  'num_rows, num_candidates, devices, wanted',
+  [
+    (1024, 64, 1, 32),
+    (64, 4, 1, 4),
+    (592, 37, 1, 16),
+    (24, 3, 8, 3),
+    (16, 1, 1, 1),
+  ],
+)
+def test_groups_divide_the_rows_of_a_device(
+  num_rows, num_candidates, devices, wanted
+):
+  mesh = partitioning.Partitioner().mesh(jax.devices()[:devices])
+  assert decode_config.rows_per_group(num_rows, num_candidates, mesh) == wanted
 
-  def key(*args):
-    return jax.random.key_data(decoding.candidate_prng_keys(*args))
 
-  numbers = np.array([[sample, 2], [0, sample]])
-  both = key(3, ['x', 'y'], numbers)
-  np.testing.assert_array_equal(
-    both[1, 1], key(3, ['y'], np.array([[sample]]))[0, 0]
-  )
-  assert (both[0, 0] != both[1, 1]).any()
-  assert (both[0, 0] != key(4, ['x'], numbers[:1])[0, 0]).any()
+def test_keys_depend_only_on_seed_problem_and_sample_index():
+  def key(seed, name, sample):
+    words = decode_block.problem_words(name)[None]
+    keys = decode_block.candidate_keys(
+      seed, words, np.array([sample], np.uint32)
+    )
+    return tuple(jax.random.key_data(keys)[0].tolist())
+
+  assert key(3, 'x', 7) == key(3, 'x', 7)
+  others = [key(4, 'x', 7), key(3, 'y', 7), key(3, 'x', 8)]
+  assert key(3, 'x', 7) not in others

@@ -11,7 +11,7 @@ import pytest
 
 from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
-from mathft_jax.inference import abstract_programs, decoding, sampling
+from mathft_jax.inference import abstract_programs, decode_config, sampling
 from mathft_jax.models import attention, splash_attention, transformer
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.training import lora, losses, optimizers
@@ -398,16 +398,16 @@ def test_lora_and_microbatches_use_the_kernels_on_tpu(tpus):
 
 
 def test_prefill_uses_the_kernel_on_tpu(tpus):
-  plan = decoding.DecodeConfig(
+  plan = decode_config.DecodeConfig(
     model=dataclasses.replace(TRAINED, attention_kernel='splash'),
     mesh=tpus,
     method=sampling.Temperature(),
-    num_candidates=2,
+    num_rows=4,
+    rows_per_group=2,
+    prompt_slots=256,
     max_decode_length=8,
     end_ids=(1,),
     vocab_size=64,
   )
-  traced = abstract_programs.trace_prefill(
-    plan, batch_size=2, prompt_length=256, unroll_layers=False
-  )
+  traced = abstract_programs.trace_prefill(plan, prompt_length=256)
   assert 'splash_mha_fwd' in traced.lower().as_text()

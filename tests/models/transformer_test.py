@@ -381,8 +381,7 @@ def test_unstacked_layers_and_cache_equal_stacked_ones(name):
     positions_of(BATCH, LENGTH - 4),
     cache=cache,
   )
-  cache = cache_lib.share_prefix(cache, config, copies=1, max_length=2)
-  cache = dataclasses.replace(cache, suffix=cache.suffix.grow(2))
+  cache = cache_lib.share_prefix(cache, config, copies=1, max_length=4)
   second, _ = forward(
     config,
     params,

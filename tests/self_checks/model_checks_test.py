@@ -115,8 +115,9 @@ def test_decoding_that_reads_one_token_off_fails(run, params, monkeypatch):
   right = compute_checks.decoding.decode
 
   @functools.wraps(right)
-  def one_off(config, params, prompts, lengths, keys):
-    return right(config, params, prompts, lengths - 1, keys)
+  def one_off(config, params, prompts, **settings):
+    cut = [each._replace(ids=each.ids[:-1]) for each in prompts]
+    return right(config, params, cut, **settings)
 
   monkeypatch.setattr(compute_checks.decoding, 'decode', one_off)
   assert compute_checks.check_decoding(run, params).status == 'failure'

@@ -32,7 +32,13 @@ from mathft_jax.data import (  # noqa: E402
 )
 from mathft_jax.dials import dial_problems  # noqa: E402
 from mathft_jax.distributed import partitioning as our_partitioning  # noqa: E402
-from mathft_jax.inference import decoding, sampling, scoring  # noqa: E402
+from mathft_jax.inference import (  # noqa: E402
+  decode_config,
+  decoding,
+  prefill,
+  sampling,
+  scoring,
+)
 from mathft_jax.models import config as model_config  # noqa: E402
 from mathft_jax.models import transformer  # noqa: E402
 from mathft_jax.t5x_bridge import (  # noqa: E402
@@ -139,32 +145,29 @@ def test_greedy_predictions_equal_those_of_decode(dials):
   elements, batch = read_rows(model, 'dials_ssft', lengths, 'test')
   found = np.asarray(jax.jit(model.predict_batch)(params, batch))
 
-  prompts = np.zeros((NUM_PROBLEMS, 40), np.int32)
-  for row, element in zip(prompts, elements):
-    row[: len(element['inputs'])] = element['inputs']
-  config = decoding.DecodeConfig(
+  config = decode_config.DecodeConfig(
     model=model.step_config.model,
     method=sampling.Greedy(),
-    num_candidates=1,
+    num_rows=NUM_PROBLEMS,
+    rows_per_group=1,
+    prompt_slots=64,
     max_decode_length=48,
     end_ids=VOCABULARY.end_ids,
     vocab_size=VOCABULARY.vocab_size,
     mesh=our_partitioning.Partitioner().mesh(),
   )
-  samples = decoding.decode(
-    config,
-    jax.device_get(params),
-    prompts,
-    np.array([len(element['inputs']) for element in elements], np.int32),
-    decoding.candidate_prng_keys(
-      0, ['x'] * NUM_PROBLEMS, np.zeros((NUM_PROBLEMS, 1))
-    ),
+  prompts = [
+    prefill.Prompt(f'x{row}', element['inputs'].tolist())
+    for row, element in enumerate(elements)
+  ]
+  blocks = decoding.decode(
+    config, jax.device_get(params), prompts, num_candidates=1, seed=0
   )
-  for row, tokens, length in zip(
-    found, samples.tokens_PCU[:, 0], samples.lengths_PC[:, 0]
-  ):
-    np.testing.assert_array_equal(row[:length], tokens[:length])
-    assert (row[length:] == VOCABULARY.pad_id).all()
+  candidates = {each.prompt: each for block in blocks for each in block.ended}
+  for index, row in enumerate(found):
+    tokens = candidates[index].tokens
+    np.testing.assert_array_equal(row[: len(tokens)], tokens)
+    assert (row[len(tokens) :] == VOCABULARY.pad_id).all()
 
 
 def test_scores_equal_those_of_score_candidates(dials):
