@@ -161,7 +161,7 @@ class TokenizerVocabulary:
   def pad_id(self) -> int:
     return self._id_of(self.pad)
 
-  @functools.cached_property
+  @property
   def end_ids(self) -> tuple[int, ...]:
     tokens = self.end_tokens
     if tokens is None:
