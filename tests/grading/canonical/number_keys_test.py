@@ -67,10 +67,14 @@ def test_a_number_with_a_wide_rational_equals_no_decimal():
 def test_a_simple_fraction_rounded_to_nine_or_more_digits_keeps_its_key(
   value, digits
 ):
-  decimal = Fraction(f'{float(value):.{digits}e}') if value else Fraction(0)
+  """355/217 is 1.635944700 to ten digits; a number has no trailing zeros, so these are eight."""
+  text = f'{float(value):.{digits}e}' if value else '0'
+  decimal = Fraction(text)
+  significant = text.partition('e')[0].lstrip('-').replace('.', '').rstrip('0')
   terminates = 10**12 % value.denominator == 0
   if (
     not terminates
+    and len(significant) >= number_keys.SIGNIFICANT_DIGITS
     and abs(value.numerator) * value.denominator
     <= number_keys.MAX_SIMPLE_FRACTION
   ):
