@@ -94,7 +94,10 @@ def dials():
   )
   tasks.register_all_tasks(config)
   problems = dial_problems.DialProblems(
-    num_train=NUM_PROBLEMS, num_validation=NUM_PROBLEMS, num_test=NUM_PROBLEMS
+    num_train=NUM_PROBLEMS,
+    num_validation=NUM_PROBLEMS,
+    num_test=NUM_PROBLEMS,
+    turn_range=(1, 6),  # the base model can do turns of 1 to 5
   )
   seqio_tasks.add_jsonl_task('dials_ssft', problems, config)
   model = make_model()
@@ -236,6 +239,7 @@ def test_t5x_eval_gives_the_accuracy_of_evaluate(dials, tmp_path):
     generator.sample(problems, n=1, temperature=0, max_tokens=48)
   )
   correct = [each.candidates[0].is_correct for each in graded]
+  assert 0 < np.mean(correct) < 1
   assert found == pytest.approx(np.mean(correct))
 
 
