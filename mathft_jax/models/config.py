@@ -235,6 +235,13 @@ class TransformerConfig:
         f'attention_pattern is {self.attention_pattern}; it must contain at least one '
         f'of {LAYER_KINDS}, and nothing else.'
       )
+    if {'local', 'nope'} <= set(
+      self.attention_pattern
+    ):  # decoding keeps caches of two kinds
+      raise ValueError(
+        f"attention_pattern is {self.attention_pattern}; 'local' and 'nope' layers cannot be "
+        'combined.'
+      )
     if 'local' in self.attention_pattern and not self.sliding_window:
       raise ValueError(
         "attention_pattern has 'local' layers; set sliding_window (in tokens)."

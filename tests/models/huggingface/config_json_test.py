@@ -324,6 +324,15 @@ def test_unsupported_rotary_embeddings_raise_an_error(changes, message):
     config_json.family_and_model_config(keys, where='x')
 
 
+def test_windows_and_layers_without_rope_cannot_be_combined():
+  with pytest.raises(ValueError, match='cannot be combined'):
+    dataclasses.replace(
+      model('smollm3_3b'),
+      attention_pattern=('local', 'nope'),
+      sliding_window=8,
+    )
+
+
 def test_unsupported_layers_without_rope_raise_an_error():
   keys = make_goldens.config_json('smollm3')
   with pytest.raises(ValueError, match='has 2 entries'):
