@@ -2,6 +2,7 @@
 
   git worktree add ../earlier b197776
   python -m benchmarks.real_lengths --data=../shared/data --earlier=../earlier
+  python -m benchmarks.real_lengths --data=../shared/data --count    # no model, in seconds
 
 Each problem gets the lengths of one problem's published samples: characters / 4 as tokens, at most
 `--limit`. A candidate ends at its length, whatever it samples. Both programs sample the same
@@ -9,7 +10,8 @@ problems with the same number of rows, in processes of their own, in alternating
 of commit b197776 decodes whole batches of problems, which wait for their longest candidate.
 
 Printed as JSON: seconds of each round, kept tokens per second, the share of the row-steps that kept
-a token, and the compilations after the first round.
+a token, and the compilations after the first round. With `--count` only the share is printed, for
+256 rows, 64 candidates a problem and the lengths of two sources.
 """
 
 import argparse
@@ -24,25 +26,76 @@ import time
 
 import numpy as np
 
-SAMPLES = 'samples/gsm8k_llama31_8b_15x_60.jsonl.gz'
+# Path of published samples, and characters of a token.
+SOURCES = {
+  'GSM8K, Llama 3.1 8B': ('samples/gsm8k_llama31_8b_15x_60.jsonl.gz', 4),
+  'MATH, Qwen 2.5': ('samples/math_qwen_8x_rm_first50.jsonl.gz', 3),
+}
 VOCAB_SIZE, WIDTH, LAYERS, HEADS, MLP = 32_768, 512, 8, 8, 1536
 PROMPT_LENGTH = 96
+BLOCK_SIZE = 16  # that of decode_config.DecodeConfig
 
 
 def real_lengths(
-  data: pathlib.Path, problems: int, candidates: int, limit: int
+  data: pathlib.Path,
+  problems: int,
+  candidates: int,
+  limit: int,
+  source: str = 'GSM8K, Llama 3.1 8B',
 ) -> np.ndarray:
   """Tokens [P, C] of candidates of different problems."""
+  path, characters = SOURCES[source]
   by_problem = []
-  with gzip.open(data / SAMPLES, 'rt') as lines:
+  with gzip.open(data / path, 'rt') as lines:
     for line in lines:
-      texts = [sample['text'] for sample in json.loads(line)['samples']]
-      by_problem.append([min(limit, max(1, len(text) // 4)) for text in texts])
+      found = []
+      for sample in json.loads(line)['samples']:
+        text = sample.get('text') or sample.get('solution') or ''
+        found.append(min(limit, max(1, len(text) // characters)))
+      by_problem.append(found)
   rng = random.Random(0)
   lengths = [
     rng.choices(rng.choice(by_problem), k=candidates) for _ in range(problems)
   ]
   return np.array(lengths, np.int32)
+
+
+def count_kept_share(lengths_PC: np.ndarray, num_rows: int) -> float:
+  """The share of row-steps that keep a token with refilled rows in groups of 32."""
+  from mathft_jax.inference import row_schedule
+
+  num_problems, num_candidates = lengths_PC.shape
+  schedule = row_schedule.RowSchedule(
+    num_problems=num_problems,
+    num_candidates=num_candidates,
+    num_groups=num_rows // 32,
+    rows_per_group=32,
+  )
+  left_by_row: dict[int, int] = {}
+  num_steps = 0
+  while not schedule.is_done():
+    _, starts = schedule.fill()
+    for start in starts:
+      left_by_row[start.row] = int(lengths_PC[start.problem, start.sample])
+    num_steps += BLOCK_SIZE
+    for row in list(left_by_row):
+      left_by_row[row] -= BLOCK_SIZE
+      if left_by_row[row] <= 0:
+        del left_by_row[row]
+        schedule.end(row)
+  return float(lengths_PC.sum() / (num_steps * num_rows))
+
+
+def print_kept_shares(options: argparse.Namespace) -> None:
+  for source in SOURCES:
+    lengths_PC = real_lengths(options.data, 512, 64, options.limit, source)
+    batches = lengths_PC.reshape(-1, 16 * 64)
+    whole = lengths_PC.sum() / (batches.max(axis=1).sum() * 16 * 64)
+    shares = {
+      'whole batches of 16 problems': round(float(whole), 3),
+      '256 refilled rows': round(count_kept_share(lengths_PC, 256), 3),
+    }
+    print(source, json.dumps(shares))
 
 
 def model_arguments() -> dict[str, int]:
@@ -231,8 +284,12 @@ def main() -> None:
   parser.add_argument('--batch', type=int, default=4, help='rows / candidates')
   parser.add_argument('--limit', type=int, default=1024, help='tokens')
   parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--count', action='store_true', help='no model')
   parser.add_argument('--worker', help='internal')
   options = parser.parse_args()
+  if options.count:
+    print_kept_shares(options)
+    return
   if options.worker:
     work(options)
     return
