@@ -7,7 +7,7 @@ have. The message lists the macros to keep, those with another name or meaning, 
 counterpart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import importlib.util
 import pathlib
@@ -153,6 +153,6 @@ def _describe(settings: _Settings) -> str:
   return ''.join(_list(title, lines) for title, lines in parts)
 
 
-def _list(title: str, lines: Iterator[str] | Sequence[str]) -> str:
+def _list(title: str, lines: Iterable[str]) -> str:
   indented = [f'  {line}\n' for line in lines]
   return f'{title}:\n{"".join(indented)}' if indented else ''
