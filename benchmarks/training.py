@@ -1,14 +1,17 @@
 """Training throughput of mathft_jax and of transformers + torch, on one machine.
 
-  python -m benchmarks.training            # needs pip install -e '.[bench]'
+  python -m benchmarks.training                        # needs pip install -e '.[bench]'
+  python -m benchmarks.training --model smollm2_135m   # sizes of SmolLM2-135M, 4 sequences of 384
 
-Both train the same Llama-like model (28M parameters: d=512, 8 layers, 8 heads, tied embeddings) in
-float32 with AdamW on the same random tokens, 8 sequences of 256. Rounds of the two alternate, so
-that other load on the machine affects both. The fastest round of each counts.
+Both train the same Llama-like model with random weights (28M parameters: d=512, 8 layers, 8 heads,
+tied embeddings) in float32 with AdamW on the same random tokens, 8 sequences of 256. Rounds of the
+two alternate, so that other load on the machine affects both. The fastest round of each counts; on
+a machine with other load, compare the processor time.
 """
 
 import argparse
 from collections.abc import Callable
+import dataclasses
 import json
 import time
 
@@ -20,33 +23,70 @@ from mathft_jax.models import config as model_config
 from mathft_jax.training import losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
-V, D, L, N, F = 4096, 512, 8, 8, 1408
-B, T = 8, 256
+V, D, L, N, F = 4096, 512, 8, 8, 1408  # of the model with 28M parameters
 
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+  """A model and the shape of its batches."""
+
+  model: model_config.TransformerConfig
+  batch_size: int
+  length: int
+
+  @property
+  def num_tokens(self) -> int:
+    return self.batch_size * self.length
+
+
+WORKLOADS = {
+  'llama_28m': Workload(
+    model_config.TransformerConfig(
+      vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F
+    ),
+    batch_size=8,
+    length=256,
+  ),
+  'smollm2_135m': Workload(
+    model_config.TransformerConfig(
+      vocab_size=49152,
+      embed_dim=576,
+      num_layers=30,
+      num_heads=9,
+      num_kv_heads=3,
+      mlp_dim=1536,
+      rope_theta=100_000.0,
+    ),
+    batch_size=4,
+    length=384,
+  ),
+}
 
 Step = Callable[[], float]
 
 
-def make_tokens() -> np.ndarray:
-  return np.random.default_rng(0).integers(0, V, (B, T + 1)).astype(np.int32)
+def make_tokens(workload: Workload) -> np.ndarray:
+  shape = workload.batch_size, workload.length + 1
+  random = np.random.default_rng(0)
+  return random.integers(0, workload.model.vocab_size, shape).astype(np.int32)
 
 
-def make_jax_step(tokens: np.ndarray) -> tuple[Step, int]:
+def make_jax_step(workload: Workload, tokens: np.ndarray) -> tuple[Step, int]:
   """Returns a function that trains one step and returns the loss, and the parameter count."""
   config = step_lib.TrainStepConfig(
-    model=model_config.TransformerConfig(
-      vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, mlp_dim=F
-    ),
+    model=workload.model,
     loss=losses.Mle(),
     mesh=partitioning.Partitioner().mesh(),
     optimizer=optimizers.without_learning_rate(optimizers.AdamW()),
   )
+  shape = workload.batch_size, workload.length
+  positions = np.arange(workload.length, dtype=np.int32)
   batch = {
     'decoder_input_tokens': tokens[:, :-1],
     'decoder_target_tokens': tokens[:, 1:],
-    'decoder_loss_weights': np.ones((B, T), np.float32),
-    'decoder_positions': np.tile(np.arange(T, dtype=np.int32), (B, 1)),
-    'decoder_segment_ids': np.ones((B, T), np.int32),
+    'decoder_loss_weights': np.ones(shape, np.float32),
+    'decoder_positions': np.tile(positions, (workload.batch_size, 1)),
+    'decoder_segment_ids': np.ones(shape, np.int32),
   }
   batch = partitioning.shard_batch(batch, config.mesh)
   params = step_lib.init_random_params(config, seed=0)
@@ -62,20 +102,24 @@ def make_jax_step(tokens: np.ndarray) -> tuple[Step, int]:
   return step, num_params
 
 
-def make_torch_step(tokens: np.ndarray, threads: int) -> tuple[Step, int]:
+def make_torch_step(
+  workload: Workload, tokens: np.ndarray, threads: int
+) -> tuple[Step, int]:
   """Returns the same for transformers and torch."""
   import torch
   import transformers
 
   torch.set_num_threads(threads)
   torch.manual_seed(0)
+  model_sizes = workload.model
   model = transformers.LlamaForCausalLM(
     transformers.LlamaConfig(
-      vocab_size=V,
-      hidden_size=D,
-      num_hidden_layers=L,
-      num_attention_heads=N,
-      intermediate_size=F,
+      vocab_size=model_sizes.vocab_size,
+      hidden_size=model_sizes.embed_dim,
+      num_hidden_layers=model_sizes.num_layers,
+      num_attention_heads=model_sizes.num_heads,
+      num_key_value_heads=model_sizes.kv_heads,
+      intermediate_size=model_sizes.mlp_dim,
       tie_word_embeddings=True,
     )
   )
@@ -89,7 +133,7 @@ def make_torch_step(tokens: np.ndarray, threads: int) -> tuple[Step, int]:
     optimizer.zero_grad()
     logits = model(input_ids=ids, use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(
-      logits.view(-1, V), targets.reshape(-1)
+      logits.flatten(0, 1), targets.reshape(-1)
     )
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -99,44 +143,55 @@ def make_torch_step(tokens: np.ndarray, threads: int) -> tuple[Step, int]:
   return step, sum(p.numel() for p in model.parameters())
 
 
-def seconds_per_step(step: Step, steps: int) -> float:
-  start = time.perf_counter()
+def seconds_per_step(step: Step, steps: int) -> tuple[float, float]:
+  """Returns the seconds of a step, and the processor seconds of all threads."""
+  start, processor_start = time.perf_counter(), time.process_time()
   for _ in range(steps):
     step()
-  return (time.perf_counter() - start) / steps
+  seconds = time.perf_counter() - start
+  return seconds / steps, (time.process_time() - processor_start) / steps
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--model', choices=WORKLOADS, default='llama_28m')
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument('--steps', type=int, default=4, help='steps per round')
   parser.add_argument('--threads', type=int, default=2, help='threads of torch')
   arguments = parser.parse_args()
-  tokens = make_tokens()
+  workload = WORKLOADS[arguments.model]
+  tokens = make_tokens(workload)
   start = time.perf_counter()
-  jax_step, jax_size = make_jax_step(tokens)
-  torch_step, torch_size = make_torch_step(tokens, arguments.threads)
+  jax_step, jax_size = make_jax_step(workload, tokens)
+  torch_step, torch_size = make_torch_step(workload, tokens, arguments.threads)
   first_losses = jax_step(), torch_step()
+  set_up = time.perf_counter() - start
 
   rounds = []
   for _ in range(arguments.rounds):
-    jax_seconds = seconds_per_step(jax_step, arguments.steps)
-    torch_seconds = seconds_per_step(torch_step, arguments.steps)
-    rounds.append((jax_seconds, torch_seconds))
-  jax_seconds, torch_seconds = np.min(rounds, axis=0)
+    jax_times = seconds_per_step(jax_step, arguments.steps)
+    torch_times = seconds_per_step(torch_step, arguments.steps)
+    rounds.append((*jax_times, *torch_times))
+  best = np.min(rounds, axis=0)
+  jax_seconds, jax_processor, torch_seconds, torch_processor = best
   result = {
     'parameters': [jax_size, torch_size],
     'first_losses': first_losses,
-    'rows': B,
-    'tokens': T,
+    'rows': workload.batch_size,
+    'tokens': workload.length,
     'seconds_a_step': {'mathft_jax': jax_seconds, 'torch': torch_seconds},
+    'processor_seconds_a_step': {
+      'mathft_jax': jax_processor,
+      'torch': torch_processor,
+    },
     'rounds': np.round(rounds, 3).tolist(),
-    'set-up and first steps': time.perf_counter() - start,
+    'set-up and first steps': set_up,
     'tokens_per_s': {
-      'mathft_jax': B * T / jax_seconds,
-      'torch': B * T / torch_seconds,
+      'mathft_jax': workload.num_tokens / jax_seconds,
+      'torch': workload.num_tokens / torch_seconds,
     },
     'ratio': torch_seconds / jax_seconds,
+    'ratio of processor seconds': torch_processor / jax_processor,
   }
   print(json.dumps(result, indent=1))
 

@@ -101,8 +101,7 @@ def plan(
       'The gin files configure no training, sampling or scoring program. Add the file of a stage '
       '(stages/*.gin, programs/sample.gin, ...) or of a recipe.'
     )
-  # Constants are computed on the CPU; the local accelerator is not used.
-  jax.config.update('jax_platforms', 'cpu')
+  _configure_jax()
   target = PlanTarget(
     compile_only_devices.parse_topology(topology, slices=_num_slices(stages)),
     prompt_length=prompt_length,
@@ -127,6 +126,13 @@ def plan(
   verdict = 'fit' if target.chip.is_tpu else 'may fit: nothing was compiled'
   file = f'; {output}' if output else ''
   return f'{len(stages)} of {len(stages)} stages {verdict}{file}'
+
+
+def _configure_jax() -> None:
+  # Constants are computed on the CPU; the local accelerator is not used.
+  jax.config.update('jax_platforms', 'cpu')
+  # jax can store programs for devices that do not exist, but not read them.
+  jax.config.update('jax_enable_compilation_cache', False)
 
 
 def _plan_all(

@@ -19,12 +19,13 @@ from etils import epath
 import numpy as np
 
 from mathft_jax.config import vocabulary_size
-from mathft_jax.data import prompt_templates, schema
+from mathft_jax.data import label_word_branches, prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning, processes
 from mathft_jax.inference import (
   load_params,
   replica_groups,
   resumable_output,
+  score_packing,
   scoring,
 )
 from mathft_jax.models import transformer
@@ -43,13 +44,14 @@ class _ScoreTask:
   texts: tuple[str, ...]
   tails: tuple[Sequence[int], ...]  # token ids of each text after the prefix
 
-  def padded_shape(self) -> tuple[int, int, int]:
-    """(texts, prefix length, tail length), rounded up so that there are few shapes."""
-    longest = max(map(len, self.tails), default=1) + 1
+  def padded_shape(
+    self, words: label_word_branches.LabelWords | None
+  ) -> tuple[int, int]:
+    """(tokens of a row, prefix length), rounded up so that there are few shapes."""
+    longest = max(score_packing.num_tokens(tail, words) for tail in self.tails)
     return (
-      resumable_output.round_up_to_power_of_two(len(self.tails), 4),
+      score_packing.row_length(longest),
       resumable_output.round_up_to_power_of_two(len(self.prefix)),
-      resumable_output.round_up_to_power_of_two(longest),
     )
 
 
@@ -196,7 +198,7 @@ def _score_tasks(
     job.add(without_texts)
 
   tasks = [task for task in tasks if task.texts]
-  tasks.sort(key=_ScoreTask.padded_shape)
+  tasks.sort(key=lambda task: task.padded_shape(config.label_words))
   own_tasks = replica_groups.items_of_group(group, tasks, batch_size)
   compilations = progress.CompilationCounter()
   num_scored = 0
@@ -209,10 +211,10 @@ def _score_tasks(
     for part in replica_groups.iter_group_batches(
       group, tasks, batch_size, is_done
     ):
-      scores_PC = _score_part(config, params, part)
+      scores = _score_part(config, params, part)
       scored_sets = []
-      for row, task in part.new_items:
-        scored_sets.append(_with_scores(quantity, task, scores_PC[row]))
+      for (_, task), scores_C in zip(part.new_items, scores, strict=True):
+        scored_sets.append(_with_scores(quantity, task, scores_C))
         num_scored += len(task.candidate_set.candidates)
       if group.is_writer:
         job.add(scored_sets)
@@ -230,26 +232,23 @@ def _score_part(
   config: scoring.ScoreConfig,
   params: transformer.Params,
   part: replica_groups.GroupBatch[_ScoreTask],
-) -> np.ndarray:
-  """Scores [P, C] of a group's problems, padded to the shape of the whole batch."""
-  shapes = [task.padded_shape() for task in part.all_items]
-  num_candidates, prefix_length, length = map(max, zip(*shapes))
-  inputs = scoring.make_score_inputs(
-    [task.prefix for task in part.padded_items],
-    [task.tails for task in part.padded_items],
-    num_prefixes=len(part.padded_items),
-    num_candidates=num_candidates,
-    prefix_length=prefix_length,
-    length=length,
+) -> list[np.ndarray]:
+  """Returns the scores of each new problem's texts; shapes are those of the whole batch."""
+  shapes = [task.padded_shape(config.label_words) for task in part.all_items]
+  length, prefix_length = map(max, zip(*shapes))
+  problems = [
+    score_packing.Problem(task.prefix, task.tails) for _, task in part.new_items
+  ]
+  return scoring.score_texts(
+    config, params, problems, prefix_length=prefix_length, length=length
   )
-  return scoring.score_candidates(config, params, inputs)
 
 
 def _with_scores(
   quantity: Quantity, task: _ScoreTask, scores_C: np.ndarray
 ) -> schema.CandidateSet:
   """The candidates of one problem with their scores."""
-  values = [float(score) for score in scores_C[: len(task.texts)]]
+  values = [float(score) for score in scores_C]
   value_of_text = dict(zip(task.texts, values))
   largest = max(values)
 

@@ -110,11 +110,11 @@ def test_s_cls_compares_whole_label_words_after_the_whole_prompt(
 
 
 def test_log_odds_differ_where_s_cls_is_exactly_one(run, monkeypatch):
-  gaps_PC = np.array([[40.0, 41.0], [1000.0, -1000.0], [0.0, 0.0]], np.float32)
+  gaps = [np.array([40.0, 41.0]), np.array([1000.0, -1000.0])]
   monkeypatch.setattr(
     score.scoring,
-    'score_candidates',
-    lambda config, params, inputs: gaps_PC[: len(inputs.prefix_PS)],
+    'score_texts',
+    lambda config, params, problems, **sizes: gaps[: len(problems)],
   )
   (first, second, *_) = run(batch_size=8)
   assert [c.score for c in first.candidates] == [1.0, 1.0, 1.0]

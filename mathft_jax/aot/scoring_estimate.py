@@ -1,6 +1,7 @@
 """Memory and time estimate of a scoring stage."""
 
 import dataclasses
+import math
 
 import jax
 
@@ -13,7 +14,12 @@ from mathft_jax.aot import (
 from mathft_jax.aot.estimates import Arguments, StageEstimate
 from mathft_jax.aot.plan_target import GroupMesh, PlanTarget
 from mathft_jax.data import label_word_branches
-from mathft_jax.inference import abstract_programs, resumable_output, scoring
+from mathft_jax.inference import (
+  abstract_programs,
+  resumable_output,
+  score_packing,
+  scoring,
+)
 
 # Arguments of `score.score` that an estimate needs.
 SCORE_PARAMETERS = ('model', 'quantity', 'batch_size', 'partitioner')
@@ -39,18 +45,23 @@ def estimate_scoring(
     group.mesh,
     partitioner.rules,
   )
-  num_texts = resumable_output.round_up_to_power_of_two(target.num_texts, 4)
-  length = resumable_output.round_up_to_power_of_two(target.text_length)
   prompt_length = resumable_output.round_up_to_power_of_two(
     target.prompt_length
   )
+  length = score_packing.row_length(target.text_length)
+  num_shards = group.mesh.shape['data']
+  rows_per_unit = score_packing.ROWS_PER_UNIT
+  num_units = num_shards * score_packing.ROWS_PER_CALL // rows_per_unit
   traced = abstract_programs.trace_scoring(
     config,
-    batch_size=group.batch_size,
-    num_candidates=num_texts,
+    num_units=num_units,
+    rows_per_unit=rows_per_unit,
     prefix_length=prompt_length,
     length=length,
   )
+  texts_per_row = max(1, length // target.text_length)
+  num_rows = math.ceil(target.num_texts / texts_per_row) * group.batch_size
+  num_calls = math.ceil(num_rows / (num_units * rows_per_unit))
   parameter_bytes = inference_estimate_parts.parameter_bytes(
     config.model, group.mesh, partitioner.rules
   )
@@ -62,31 +73,33 @@ def estimate_scoring(
     target,
     hbm={'parameters': parameter_bytes},
     settings={
-      'texts': num_texts,
-      'tokens of each': length,
+      'texts': target.num_texts,
+      'tokens of a row': length,
       'prompt': prompt_length,
     },
-    tokens=arguments['batch_size'] * num_texts * length,
+    tokens=arguments['batch_size'] * target.num_texts * target.text_length,
   )
-  return _with_costs(estimate, traced, group, target)
+  return _with_costs(estimate, traced, num_calls, group, target)
 
 
 def _with_costs(
   estimate: StageEstimate,
   traced: jax.stages.Traced,
+  num_calls: int,
   group: GroupMesh,
   target: PlanTarget,
 ) -> StageEstimate:
   costs = traced_flops.count_traced_flops(traced.jaxpr)
-  estimate = dataclasses.replace(
-    estimate, model_flops=float(costs.flops * group.num_groups)
-  )
+  model_flops = float(costs.flops * num_calls * group.num_groups)
+  estimate = dataclasses.replace(estimate, model_flops=model_flops)
   if not target.chip.is_tpu:
     target.check_lowers(traced)
     program, times = estimates.traced_costs_and_times(
       'score', costs.flops, costs.bytes, estimate, target
     )
-    return inference_estimate_parts.with_costs(estimate, [(program, times, 1)])
+    return inference_estimate_parts.with_costs(
+      estimate, [(program, times, num_calls)]
+    )
 
   compiled = compilation.compile_program(traced, group.mesh.size)
   estimate = inference_estimate_parts.with_compiled_memory(
@@ -97,7 +110,9 @@ def _with_costs(
   program, times = estimates.compiled_costs(
     'score', compiled, group.mesh, target
   )
-  return inference_estimate_parts.with_costs(estimate, [(program, times, 1)])
+  return inference_estimate_parts.with_costs(
+    estimate, [(program, times, num_calls)]
+  )
 
 
 def num_scoring_batches(arguments: Arguments, target: PlanTarget) -> int:

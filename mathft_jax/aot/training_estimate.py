@@ -10,7 +10,6 @@ from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.data import example_types
 from mathft_jax.distributed import partitioning
-from mathft_jax.models import token_log_probs
 from mathft_jax.training import (
   abstract_train_step,
   device_memory,
@@ -31,6 +30,7 @@ TRAIN_PARAMETERS = (
   'data.max_length',
   'data.pack',
   'partitioner',
+  '?optimization.head_gradient_dtype',
   '?train_steps',
   '?examples',
 )
@@ -173,6 +173,7 @@ def _train_step_config(
     num_microbatches=arguments['num_microbatches'],
     max_grad_norm=arguments['max_grad_norm'],
     lora=arguments['lora'],
+    head_gradient_dtype=arguments.get('head_gradient_dtype', 'float32'),
   )
 
 
@@ -208,14 +209,14 @@ def _bytes_by_kind(
   config: step_lib.TrainStepConfig,
 ) -> dict[str, float]:
   """Returns bytes by kind. Activations are the temporaries other than logits and gradients."""
-  sequences = estimate.batch_size // config.num_microbatches
-  vocab_size, num_devices = config.model.vocab_size, config.mesh.size
-  positions = min(
-    token_log_probs.positions_per_chunk(sequences, vocab_size, num_devices),
-    int(estimate.settings['tokens a row']),
+  vocab_size, mesh = config.model.vocab_size, config.mesh
+  tokens = estimate.batch_size * int(estimate.settings['tokens a row'])
+  tokens_per_device = tokens // config.num_microbatches // mesh.shape['data']
+  logits = 4 * min(
+    tokens_per_device * vocab_size // mesh.shape['model'],
+    step_lib.max_logits_per_chunk(config),
   )
   temporaries = max(0.0, compiled.used_bytes - compiled.argument_bytes)
-  logits = 4 * sequences * positions * vocab_size / num_devices
   logits = min(logits, temporaries)
   gradients = min(estimate.hbm['gradients'], temporaries - logits)
   return {

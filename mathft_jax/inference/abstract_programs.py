@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
 
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import (
@@ -11,6 +12,7 @@ from mathft_jax.inference import (
   decode_config,
   load_params,
   prefill,
+  score_packing,
   scoring,
 )
 from mathft_jax.models import transformer
@@ -55,29 +57,30 @@ def trace_decode_block(config: decode_config.DecodeConfig) -> jax.stages.Traced:
 def trace_scoring(
   config: scoring.ScoreConfig,
   *,
-  batch_size: int,
-  num_candidates: int,
+  num_units: int,
+  rows_per_unit: int,
   prefix_length: int,
   length: int,
 ) -> jax.stages.Traced:
-  """Traces the program that scores `num_candidates` texts of each of `batch_size` problems."""
+  """Traces the program that scores rows of `length` tokens, `rows_per_unit` after each prefix."""
   params = load_params.inference_param_shapes(
     config.model, mesh=config.mesh, rules=config.rules
   )
-  num_sequences = batch_size * num_candidates
+  inputs = score_packing.make_score_inputs(
+    [],
+    [],
+    config.label_words,
+    num_units=num_units,
+    rows_per_unit=rows_per_unit,
+    prefix_length=prefix_length,
+    length=length,
+  )
   sharding = partitioning.batch_sharding(config.mesh)
 
-  def array(dtype, *shape: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+  def abstract(array: np.ndarray) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
-  inputs = scoring.ScoreInputs(
-    prefix_PS=array(jnp.int32, batch_size, prefix_length),
-    prefix_lengths_P=array(jnp.int32, batch_size),
-    tokens_BT=array(jnp.int32, num_sequences, length),
-    lengths_B=array(jnp.int32, num_sequences),
-    targets_BT=array(jnp.int32, num_sequences, length),
-    weights_BT=array(jnp.float32, num_sequences, length),
-  )
+  inputs = score_packing.ScoreInputs(*map(abstract, inputs))
   return scoring._scores.trace(config, params, inputs)
 
 

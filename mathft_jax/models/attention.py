@@ -17,9 +17,16 @@ from typing import NamedTuple
 
 from flax import nnx
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
-from mathft_jax.models import attention_masks, kv_cache, splash_attention
+from mathft_jax.models import (
+  attention_masks,
+  blockwise_attention,
+  kv_cache,
+  remat,
+  splash_attention,
+)
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm, normalise_heads_jointly
@@ -57,6 +64,7 @@ class AttentionInputs(NamedTuple):
     prefixes_needed: whether each prefix is read; None: it is.
     query_factor_BT11: a further factor of queries, by position; None without one.
     splash: if set, the TPU kernel is used instead of the masks.
+    is_blockwise: whether `blockwise_attention` is used, for whole sequences.
   """
 
   rotary: RotaryTable
@@ -65,6 +73,7 @@ class AttentionInputs(NamedTuple):
   prefixes_needed: tuple[jax.Array | None, ...] = ()
   query_factor_BT11: jax.Array | None = None
   splash: SplashInputs | None = None
+  is_blockwise: bool = False
 
 
 def make_attention_inputs(
@@ -116,8 +125,17 @@ def make_attention_inputs(
     splash = SplashInputs(segment_ids_BT, window, kernel_sharding)
 
   query_factor = query_factor_by_position(config, positions_BT)
+  is_blockwise = cache is None and blockwise_attention.is_used(
+    config.attention_kernel, kernel_sharding
+  )
   return AttentionInputs(
-    rotary, mask, prefix_masks, prefixes_needed, query_factor, splash
+    rotary,
+    mask,
+    prefix_masks,
+    prefixes_needed,
+    query_factor,
+    splash,
+    is_blockwise,
   )
 
 
@@ -309,7 +327,8 @@ class Attention(nnx.Module):
     cache: kv_cache.LayerCache | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
     """Returns the attention output [B, T, D] and the cache with the new tokens appended."""
-    q_BTNH, k_BTKH, v_BTKH = self._project(x_BTD, inputs)
+    projections = self._project(x_BTD, inputs)
+    q_BTNH, k_BTKH, v_BTKH = checkpoint_name(projections, remat.QKV)
 
     key_BKSH = jnp.swapaxes(k_BTKH, 1, 2)
     value_BKSH = jnp.swapaxes(v_BTKH, 1, 2)
@@ -322,6 +341,10 @@ class Attention(nnx.Module):
     if inputs.splash is not None:
       out_BTNH = splash_attention.splash_attention(
         q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap, **inputs.splash._asdict()
+      )
+    elif inputs.is_blockwise:
+      out_BTNH = blockwise_attention.blockwise_attention(
+        q_BTNH, k_BTKH, v_BTKH, inputs.mask_BTS, scale=scale, cap=cap
       )
     elif kernel in ('xla', 'cudnn') and cap is None and cache is None:
       out_BTNH = jax.nn.dot_product_attention(

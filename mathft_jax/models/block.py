@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from flax import nnx
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import dropout as dropout_lib
-from mathft_jax.models import kv_cache
+from mathft_jax.models import kv_cache, remat
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm
 
@@ -91,6 +92,7 @@ class Block(nnx.Module):
     if self.config.pre_norms:
       normed_BTD = self.attention_norm(x_BTD)
     attended_BTD, cache = self.attention(normed_BTD, inputs, cache)
+    attended_BTD = checkpoint_name(attended_BTD, remat.OUT)
     if self.config.post_norms:
       attended_BTD = self.post_attention_norm(attended_BTD)
     attended_BTD = scale_residual(self.config, attended_BTD)
@@ -104,7 +106,7 @@ class Block(nnx.Module):
       if self.config.pre_norms:
         normed_BTD = self.mlp_norm(x_BTD)
 
-    mlp_BTD = self.mlp(normed_BTD)
+    mlp_BTD = checkpoint_name(self.mlp(normed_BTD), remat.OUT)
     if self.config.post_norms:
       mlp_BTD = self.post_mlp_norm(mlp_BTD)
     mlp_BTD = scale_residual(self.config, mlp_BTD)

@@ -14,9 +14,16 @@ RopeScaling = Callable[[np.ndarray], np.ndarray]
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
-REMAT_MODES = ('none', 'dots', 'full')
+REMAT_MODES = (
+  'none',
+  'dots',
+  'save_qkv_out',
+  'save_qkv',
+  'save_out',
+  'full',
+)
 LAYER_KINDS = ('global', 'local', 'nope')
-ATTENTION_KERNELS = ('einsum', 'xla', 'cudnn', 'splash')
+ATTENTION_KERNELS = ('auto', 'einsum', 'blockwise', 'xla', 'cudnn', 'splash')
 # Fields that say how the model is computed or stored. Checkpoints fit whatever their values are.
 NON_ARCHITECTURE_FIELDS = frozenset(
   {
@@ -150,9 +157,12 @@ class TransformerConfig:
     vocab_multiple: embedding rows are padded to a multiple of it, so that a mesh can shard them.
       Logits and exports do not contain the padding.
     dtype: of the computation. Parameters are float32 unless they are loaded in another dtype.
-    remat: what the backward pass recomputes: 'none', 'dots' (all except matmuls) or 'full'.
+    remat: what the backward pass recomputes: 'none'; 'dots': all except matmuls; 'save_qkv': all
+      except queries, keys and values; 'save_out': all except the outputs of attention and MLP;
+      'save_qkv_out': all except both; 'full': all from the inputs of the layers.
     scan_unroll: pattern periods per step of the scan over layers.
-    attention_kernel: 'einsum'; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole
+    attention_kernel: 'einsum'; 'blockwise' (models/blockwise_attention.py), for whole sequences;
+      'auto': 'blockwise' on CPU; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole
       sequences without soft cap; 'splash' (TPU, models/splash_attention.py), for whole sequences
       without branches and prompts in an empty cache. All other calls use 'einsum'.
     dropout_rate: in training, fraction of the embeddings and of the outputs of attention and MLP
@@ -196,7 +206,7 @@ class TransformerConfig:
   dtype: str = 'float32'
   remat: str = 'none'
   scan_unroll: int = 1
-  attention_kernel: str = 'einsum'
+  attention_kernel: str = 'auto'
   dropout_rate: float = 0.0
 
   def __post_init__(self):

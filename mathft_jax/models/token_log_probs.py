@@ -1,8 +1,8 @@
 """Token log-probabilities from final hidden states, without [B, T, V] logits in memory.
 
 All losses of the paper, and S_cls at test time, are functions of a few log-probabilities of one
-forward pass. Logits are computed for a chunk of positions at a time and recomputed in the backward
-pass. With a small vocabulary a single chunk contains all positions and nothing is recomputed.
+forward pass. Logits are computed for a chunk of tokens at a time and recomputed in the backward
+pass. If one chunk contains all tokens, its logits are stored and nothing is recomputed.
 
   log_probs = ChunkedLogProbs(config, params, hidden_BTD)
   log_prob_BT = log_probs.target_log_probs(targets_BT)
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mathft_jax.models import transformer
+from mathft_jax.models import transformer, vocabulary_statistics
 
 MAX_LOGITS_PER_CHUNK = 2**26  # float32, on each device: 256 MiB (default)
 
@@ -35,15 +35,17 @@ class ChunkedLogProbs:
 
   Attributes:
     hidden_BTD: final hidden states, from `transformer.hidden_states`.
-    chunk_size: positions per chunk. None: MAX_LOGITS_PER_CHUNK logits per device.
-    num_devices: size of the mesh over which batch and vocabulary are sharded.
+    max_logits: logits of a chunk on each device.
+    head_gradient_dtype: in which the head's gradient is reduced over devices.
+    sharding: of batch and vocabulary over a mesh; None: one device.
   """
 
   config: transformer.TransformerConfig
   params: transformer.Params
   hidden_BTD: jax.Array
-  chunk_size: int | None = None
-  num_devices: int = 1
+  max_logits: int = MAX_LOGITS_PER_CHUNK
+  head_gradient_dtype: str = 'float32'
+  sharding: vocabulary_statistics.Sharding | None = None
 
   def target_log_probs(self, tokens_BT: jax.Array) -> jax.Array:
     """Returns log p(token) [B, T] of the tokens that follow each position."""
@@ -51,7 +53,7 @@ class ChunkedLogProbs:
 
   def token_log_probs(self, tokens_BT: jax.Array) -> TokenLogProbs:
     """Returns log p(token) of the tokens that follow each position, and the other statistics."""
-    return self._in_chunks(self.hidden_BTD, tokens_BT)
+    return self._statistics(self.hidden_BTD, tokens_BT)
 
   def word_log_probs(
     self, positions_BWM: jax.Array, words_WM: jax.Array, mask_WM: jax.Array
@@ -70,7 +72,7 @@ class ChunkedLogProbs:
     )
     tokens_BX = jnp.broadcast_to(words_WM.reshape(1, -1), positions_BX.shape)
 
-    log_probs_BX = self._in_chunks(hidden_BXD, tokens_BX).log_prob_BT
+    log_probs_BX = self._statistics(hidden_BXD, tokens_BX).log_prob_BT
     log_probs_BWM = log_probs_BX.reshape(batch, *word_shape)
     return jnp.sum(log_probs_BWM * mask_WM, axis=-1)
 
@@ -81,55 +83,45 @@ class ChunkedLogProbs:
     )
     return transformer.logits(self.config, self.params, hidden_B1D[:, 0])
 
-  def _in_chunks(
+  def _statistics(
     self, hidden_BTD: jax.Array, tokens_BT: jax.Array
   ) -> TokenLogProbs:
     """Returns the statistics, with the logits of one chunk in memory at a time."""
-    batch, length = tokens_BT.shape
-    size = self.chunk_size or positions_per_chunk(
-      batch, self.config.vocab_size, self.num_devices
+    batch, length, width = hidden_BTD.shape
+    num_shards = 1 if self.sharding is None else self.sharding.num_batch_shards
+    if batch % num_shards:
+      num_shards = 1
+    num_rows = batch // num_shards * length
+
+    head, is_transposed = transformer.output_head(self.config, self.params)
+    readout = vocabulary_statistics.Readout(
+      vocab_size=self.config.vocab_size,
+      divisor=self.config.logits_divisor,
+      softcap=self.config.final_softcap,
+      is_transposed=is_transposed,
+      rows_per_chunk=rows_per_chunk(
+        self.max_logits, self.config, num_shards, self.sharding
+      ),
+      gradient_dtype=self.head_gradient_dtype,
+      sharding=self.sharding,
     )
-    if size >= length:
-      return self._of_chunk(hidden_BTD, tokens_BT)
-    num_chunks = -(-length // size)
-
-    def split(x_BT: jax.Array) -> jax.Array:
-      """[B, T, ...] -> [chunks, B, size, ...]."""
-      padding = [(0, 0)] * x_BT.ndim
-      padding[1] = 0, num_chunks * size - length
-      padded = jnp.pad(x_BT, padding)
-      chunks = padded.reshape(batch, num_chunks, size, *x_BT.shape[2:])
-      return jnp.moveaxis(chunks, 1, 0)
-
-    def join(chunks: jax.Array) -> jax.Array:
-      """[chunks, B, size] -> [B, T]."""
-      padded = jnp.moveaxis(chunks, 0, 1).reshape(batch, num_chunks * size)
-      return padded[:, :length]
-
-    def apply_chunk(carry: None, chunk: tuple[jax.Array, jax.Array]):
-      return carry, self._of_chunk(*chunk)
-
-    _, chunks = jax.lax.scan(
-      jax.checkpoint(apply_chunk, prevent_cse=False),
-      None,
-      (split(hidden_BTD), split(tokens_BT)),
+    hidden_ZRD = hidden_BTD.reshape(num_shards, num_rows, width)
+    statistics = vocabulary_statistics.row_statistics(
+      readout,
+      readout.constrain(hidden_ZRD, 'batch', None, None),
+      head,
+      tokens_BT.reshape(num_shards, num_rows),
     )
-    return TokenLogProbs(*map(join, chunks))
-
-  def _of_chunk(
-    self, hidden_BTD: jax.Array, tokens_BT: jax.Array
-  ) -> TokenLogProbs:
-    logits_BTV = transformer.logits(self.config, self.params, hidden_BTD)
-    log_normalizer_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
-    target_BT1 = jnp.take_along_axis(logits_BTV, tokens_BT[..., None], axis=-1)
-    mean_BT = jnp.mean(logits_BTV, axis=-1)
-    return TokenLogProbs(
-      target_BT1[..., 0] - log_normalizer_BT,
-      log_normalizer_BT,
-      mean_BT - log_normalizer_BT,
-    )
+    return TokenLogProbs(*(x.reshape(batch, length) for x in statistics))
 
 
-def positions_per_chunk(batch: int, vocab_size: int, num_devices: int) -> int:
-  """Returns how many positions of all sequences have MAX_LOGITS_PER_CHUNK logits per device."""
-  return max(1, MAX_LOGITS_PER_CHUNK * num_devices // (batch * vocab_size))
+def rows_per_chunk(
+  max_logits: int,
+  config: transformer.TransformerConfig,
+  num_batch_shards: int,
+  sharding: vocabulary_statistics.Sharding | None,
+) -> int:
+  """Returns how many tokens of a device have `max_logits` logits on it."""
+  num_devices = 1 if sharding is None else sharding.num_devices
+  vocabulary_shards = num_devices // num_batch_shards
+  return max(1, max_logits * vocabulary_shards // config.vocab_size)

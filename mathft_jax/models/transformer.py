@@ -20,6 +20,7 @@ from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import block as block_lib
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache as cache_lib
+from mathft_jax.models import remat as remat_lib
 from mathft_jax.models import splash_attention
 from mathft_jax.models.config import (
   LinearRopeScaling,  # noqa: F401 (for gin files)
@@ -44,19 +45,9 @@ ApplyBlock = Callable[  # (block, kind, activations, cache, index of the layer)
 ]
 ACTIVATION_AXES = 'batch', 'length', None
 
-REMAT_POLICIES = {
-  'full': jax.checkpoint_policies.nothing_saveable,
-  'dots': jax.checkpoint_policies.save_from_both_policies(
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    jax.checkpoint_policies.save_only_these_names(
-      splash_attention.RESIDUALS_NAME
-    ),
-  ),
-}
-
 
 class Transformer(nnx.Module):
-  """Token embedding, blocks, final norm, and logits from the embedding or a separate head."""
+  """Token embedding, blocks, final norm, and the output head if it is not the embedding."""
 
   def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs):
     init = jax.nn.initializers.normal(config.embed_dim**-0.5)
@@ -88,20 +79,6 @@ class Transformer(nnx.Module):
     if self.config.embedding_multiplier != 1.0:
       x_BTD *= self.config.embedding_multiplier
     return x_BTD if dropout is None else dropout(x_BTD, place=0)
-
-  def logits(self, hidden: jax.Array) -> jax.Array:
-    """Returns float32 logits [..., V] of final hidden states [..., D]."""
-    if self.config.tied_embeddings:
-      head_DV = self.embedding[...].T
-    else:
-      head_DV = self.head[...]
-    logits = jnp.matmul(
-      hidden, head_DV.astype(hidden.dtype), preferred_element_type=jnp.float32
-    )
-    logits = logits[..., : self.config.vocab_size]
-    if self.config.logits_divisor != 1.0:
-      logits /= self.config.logits_divisor
-    return attention_lib.softcap(logits, self.config.final_softcap)
 
 
 def init_params(config: TransformerConfig, key: jax.Array) -> Params:
@@ -199,8 +176,24 @@ def logits(
   config: TransformerConfig, params: Params, hidden: jax.Array
 ) -> jax.Array:
   """Returns float32 logits [..., V] of final hidden states [..., D], soft cap included."""
-  model, _ = _build_modules(config, params)
-  return model.logits(hidden)
+  head, is_transposed = output_head(config, params)
+  head_DV = head.T if is_transposed else head
+  logits = jnp.matmul(
+    hidden, head_DV.astype(hidden.dtype), preferred_element_type=jnp.float32
+  )
+  logits = logits[..., : config.vocab_size]
+  if config.logits_divisor != 1.0:
+    logits /= config.logits_divisor
+  return attention_lib.softcap(logits, config.final_softcap)
+
+
+def output_head(
+  config: TransformerConfig, params: Params
+) -> tuple[jax.Array, bool]:
+  """Returns the matrix of the logits, and whether it is an embedding [V, D] instead of [D, V]."""
+  if config.tied_embeddings:
+    return params['embedding'], True
+  return params['head'], False
 
 
 def unstack_layers(params: Params, *, donate: bool = False) -> Params:
@@ -298,7 +291,7 @@ def _scan_layers(
     return (x_BTD, suffix), None
 
   if config.remat != 'none':
-    policy = REMAT_POLICIES[config.remat]
+    policy = remat_lib.POLICIES[config.remat]
     apply_period = jax.checkpoint(
       apply_period, policy=policy, prevent_cse=False
     )

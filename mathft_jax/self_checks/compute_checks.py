@@ -11,6 +11,7 @@ import numpy as np
 
 from mathft_jax.data.batch_arrays import Batch
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.activation_sharding import ActivationSharding
 from mathft_jax.inference import decode_config, decoding, prefill, sampling
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.self_checks.checked_run import CheckedRun
@@ -131,7 +132,10 @@ def _input_gradient_norms(
       kernel_sharding=kernel,
     )
     log_probs = token_log_probs.ChunkedLogProbs(
-      model, params, hidden_BTD, num_devices=kernel.mesh.size
+      model,
+      params,
+      hidden_BTD,
+      sharding=ActivationSharding(kernel.mesh, kernel.rules),
     )
     log_probs_BT = log_probs.target_log_probs(batch['decoder_target_tokens'])
     return jnp.sum(log_probs_BT * batch['weights'])
@@ -255,7 +259,10 @@ def _sequence_log_probs(
     kernel_sharding=kernel,
   )
   log_probs = token_log_probs.ChunkedLogProbs(
-    model, params, hidden_BTD, num_devices=kernel.mesh.size
+    model,
+    params,
+    hidden_BTD,
+    sharding=ActivationSharding(kernel.mesh, kernel.rules),
   )
   log_probs_BT = log_probs.target_log_probs(batch['decoder_target_tokens'])
   return jnp.sum(log_probs_BT * batch['weights'], axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from mathft_jax.data.batch_arrays import Batch
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.activation_sharding import ActivationSharding
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.self_checks.checked_run import CheckedRun
 from mathft_jax.self_checks.findings import (
@@ -180,6 +181,9 @@ def _log_probs(
     kernel_sharding=kernel,
   )
   log_probs = token_log_probs.ChunkedLogProbs(
-    model, params, hidden_BTD, num_devices=kernel.mesh.size
+    model,
+    params,
+    hidden_BTD,
+    sharding=ActivationSharding(kernel.mesh, kernel.rules),
   )
   return log_probs.target_log_probs(batch['decoder_target_tokens'])

@@ -19,10 +19,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.activation_sharding import ActivationSharding
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import token_log_probs, transformer
+from mathft_jax.training import logits_memory, optimizers
 from mathft_jax.training import lora as lora_lib
-from mathft_jax.training import optimizers
 from mathft_jax.training.losses import Batch, Loss, Metrics, Weights
 from mathft_jax.training.optimizers import OptimizerConfig
 
@@ -45,6 +46,7 @@ class TrainStepConfig:
     max_grad_norm: global norm to which larger gradients are clipped; None: no clipping.
     lora: adapters that are trained instead of the parameters, which are then `lora.LoraParams`.
     dropout_seed: with the step, decides which values dropout sets to 0.
+    head_gradient_dtype: in which the gradient of the output head is reduced over devices.
   """
 
   model: transformer.TransformerConfig
@@ -56,6 +58,12 @@ class TrainStepConfig:
   max_grad_norm: float | None = 1.0
   lora: lora_lib.Lora | None = None
   dropout_seed: int = 0
+  head_gradient_dtype: str = 'float32'
+
+  @property
+  def sharding(self) -> ActivationSharding:
+    """Sharding constraints of activations."""
+    return ActivationSharding(self.mesh, self.rules)
 
   def trainable(self, params: PyTree) -> PyTree:
     """Returns the parameters that have gradients and optimizer state."""
@@ -196,6 +204,14 @@ def checkpoint_items(
   return merged, (state.params.adapters, state.opt_state)
 
 
+def max_logits_per_chunk(config: TrainStepConfig) -> int:
+  """Returns the logits of a chunk on each device."""
+  state = abstract_train_state(config)
+  trainable = config.trainable(state.params)
+  state_bytes = partitioning.bytes_per_device((state, trainable))
+  return logits_memory.max_logits_per_chunk(config.mesh, state_bytes)
+
+
 def _abstract_params(config: TrainStepConfig) -> PyTree:
   params = transformer.abstract_params(config.model)
   return params if config.lora is None else config.lora.abstract_params(params)
@@ -334,12 +350,17 @@ def forward(
     positions_BT=batch['decoder_positions'],
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
-    constrain=functools.partial(_constrain, config),
+    constrain=config.sharding,
     kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
     dropout=_dropout(config, batch),
   )
   return token_log_probs.ChunkedLogProbs(
-    config.model, params, hidden_BTD, num_devices=config.mesh.size
+    config.model,
+    params,
+    hidden_BTD,
+    max_logits=max_logits_per_chunk(config),
+    head_gradient_dtype=config.head_gradient_dtype,
+    sharding=config.sharding,
   )
 
 
@@ -362,13 +383,3 @@ def _dropout(
   if keys_B is None:
     return None
   return dropout_lib.Dropout(config.model.dropout_rate, keys_B)
-
-
-def _constrain(
-  config: TrainStepConfig, x: jax.Array, axes: tuple[str | None, ...]
-) -> jax.Array:
-  """Constrains the sharding of activations with these logical axes."""
-  spec = partitioning.logical_to_partition_spec(
-    axes, x.shape, mesh=config.mesh, rules=config.rules
-  )
-  return jax.lax.with_sharding_constraint(x, NamedSharding(config.mesh, spec))

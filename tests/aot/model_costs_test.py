@@ -35,6 +35,7 @@ def make_model(**fields):
     num_layers=LAYERS,
     num_heads=HEADS,
     mlp_dim=2 * D,
+    attention_kernel='einsum',  # 'auto' leaves out keys on CPU
     **fields,
   )
 
@@ -165,18 +166,29 @@ def test_a_step_costs_six_flops_per_parameter_and_token_plus_attention(remat):
   assert count_traced(**settings).flops == analytic_step_flops(remat=remat)
 
 
+def test_saved_projections_are_not_computed_again():
+  def num_saved(remat):
+    return full - count_traced(remat=remat, num_microbatches=2).flops
+
+  full = count_traced(**REMAT).flops
+  projection = LAYERS * 2 * D * D * B * T
+  assert num_saved('save_qkv') == 3 * projection
+  assert num_saved('save_out') == projection
+  assert num_saved('save_qkv_out') == 4 * projection
+
+
 def test_each_execution_of_a_vocabulary_chunk_counts():
-  assert compiled_head_flops(chunk_size=None) == 6 * V * D * B * T
+  assert compiled_head_flops(num_chunks=1) == 6 * V * D * B * T
   # Chunks of logits are recomputed in the backward pass.
-  assert compiled_head_flops(chunk_size=16) == 8 * V * D * B * T
+  assert compiled_head_flops(num_chunks=4) == 8 * V * D * B * T
 
 
-def compiled_head_flops(chunk_size):
+def compiled_head_flops(num_chunks):
   model = make_model()
 
   def loss(params, hidden_BTD, tokens_BT):
     log_probs = token_log_probs.ChunkedLogProbs(
-      model, params, hidden_BTD, chunk_size=chunk_size
+      model, params, hidden_BTD, max_logits=V * B * T // num_chunks
     )
     return log_probs.token_log_probs(tokens_BT).log_prob_BT.sum()
 

@@ -262,7 +262,7 @@ def test_scan_over_periods_equals_scan_over_layers(name):
   )
 
 
-@pytest.mark.parametrize('remat', ['dots', 'full'])
+@pytest.mark.parametrize('remat', ['dots', 'save_qkv_out', 'full'])
 def test_remat_changes_no_gradient(remat):
   tokens = tokens_of()
 

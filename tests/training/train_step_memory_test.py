@@ -12,7 +12,7 @@ from mathft_jax.models import config as model_config
 from mathft_jax.training import losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
-V, B, T = 256_000, 8, 4096
+V, B, T = 256_000, 8, 8192
 CONFIG = model_config.TransformerConfig(
   vocab_size=V, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=8
 )

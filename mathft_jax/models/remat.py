@@ -1,0 +1,28 @@
+"""What the backward pass recomputes: the policies of `TransformerConfig.remat`.
+
+A layer names its activations. A policy saves those of some names and recomputes all others.
+"""
+
+import jax
+
+from mathft_jax.models import splash_attention
+
+QKV = 'qkv_projections'  # queries, keys and values after rotary embeddings
+OUT = 'output_projections'  # outputs of attention and MLP
+
+_policies = jax.checkpoint_policies
+_save = _policies.save_only_these_names
+
+# What the backward kernels of splash attention read is saved with the queries, keys and values.
+_WITH_QKV = QKV, splash_attention.RESIDUALS_NAME
+
+POLICIES = {
+  'full': _policies.nothing_saveable,
+  'save_out': _save(OUT),
+  'save_qkv': _save(*_WITH_QKV),
+  'save_qkv_out': _save(*_WITH_QKV, OUT),
+  'dots': _policies.save_from_both_policies(
+    _policies.dots_with_no_batch_dims_saveable,
+    _save(splash_attention.RESIDUALS_NAME),
+  ),
+}
