@@ -124,18 +124,12 @@ def make_attention_inputs(
       segment_ids_BT = (segment_ids_BT != 0).astype(jnp.int32)
     splash = SplashInputs(segment_ids_BT, window, kernel_sharding)
 
-  query_factor = query_factor_by_position(config, positions_BT)
+  factor = query_factor_by_position(config, positions_BT)
   is_blockwise = cache is None and blockwise_attention.is_used(
     config.attention_kernel, kernel_sharding
   )
   return AttentionInputs(
-    rotary,
-    mask,
-    prefix_masks,
-    prefixes_needed,
-    query_factor,
-    splash,
-    is_blockwise,
+    rotary, mask, prefix_masks, prefixes_needed, factor, splash, is_blockwise
   )
 
 
