@@ -7,7 +7,7 @@ No operation mixes rows. The rows (`Rows`) are on the host between blocks.
 
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +19,23 @@ from mathft_jax.inference.decode_caches import Caches
 from mathft_jax.inference.decode_config import DecodeConfig
 from mathft_jax.models import kv_cache, transformer
 
+ArrayT = TypeVar('ArrayT')  # np.ndarray, jax.Array or jax.ShapeDtypeStruct
 
-class Rows(NamedTuple):
+
+class Rows(NamedTuple, Generic[ArrayT]):
   """What each row decodes; arrays [B], on the host between blocks."""
 
-  problem_words_B2: np.ndarray | jax.Array  # uint32, from the problem id
-  samples_B: np.ndarray | jax.Array  # uint32
-  places_B: np.ndarray | jax.Array  # of the prompt in the group
-  prompt_lengths_B: np.ndarray | jax.Array
-  lengths_B: np.ndarray | jax.Array  # tokens sampled so far
-  last_tokens_B: np.ndarray | jax.Array
-  log_probs_B: np.ndarray | jax.Array  # float32
-  active_B: (
-    np.ndarray | jax.Array
-  )  # whether the row has a candidate that has not ended
+  problem_words_B2: ArrayT  # uint32, from the problem id
+  samples_B: ArrayT  # uint32
+  places_B: ArrayT  # of the prompt in the group
+  prompt_lengths_B: ArrayT
+  lengths_B: ArrayT  # tokens sampled so far
+  last_tokens_B: ArrayT
+  log_probs_B: ArrayT  # float32
+  active_B: ArrayT  # whether the row has a candidate that has not ended
 
 
-def idle_rows(config: DecodeConfig) -> Rows:
+def idle_rows(config: DecodeConfig) -> Rows[np.ndarray]:
   """Rows without a candidate."""
 
   def zeros(dtype: type) -> np.ndarray:
@@ -78,9 +78,9 @@ def run_block(
   config: DecodeConfig,
   params: transformer.Params,
   caches: Caches,
-  rows: Rows,
+  rows: Rows[np.ndarray],
   seed: int,
-) -> tuple[Caches, Rows, np.ndarray]:
+) -> tuple[Caches, Rows[np.ndarray], np.ndarray]:
   """Runs a block. Rows and tokens [B, block size] are on the host."""
   sharding = partitioning.batch_sharding(config.mesh)
   arrays = [partitioning.shard_array(array, sharding) for array in rows]
@@ -95,7 +95,7 @@ class _BlockState(NamedTuple):
   """The carry of the steps of a block."""
 
   block: kv_cache.KeyValues
-  rows: Rows
+  rows: Rows[jax.Array]
   tokens_BJ: jax.Array
   step: jax.Array
 
@@ -105,9 +105,9 @@ def decode_block(
   config: DecodeConfig,
   params: transformer.Params,
   caches: Caches,
-  rows: Rows,
+  rows: Rows[jax.Array],
   seed: jax.Array,
-) -> tuple[Caches, Rows, jax.Array]:
+) -> tuple[Caches, Rows[jax.Array], jax.Array]:
   """Returns `decode_steps`; the keys are those of the seed, problems and samples."""
   keys_B = candidate_keys(seed, rows.problem_words_B2, rows.samples_B)
   return decode_steps(config, params, caches, rows, keys_B)
@@ -117,9 +117,9 @@ def decode_steps(
   config: DecodeConfig,
   params: transformer.Params,
   caches: Caches,
-  rows: Rows,
+  rows: Rows[jax.Array],
   keys_B: jax.Array,
-) -> tuple[Caches, Rows, jax.Array]:
+) -> tuple[Caches, Rows[jax.Array], jax.Array]:
   """Decodes `block_size` tokens of each active row, and appends their keys to the chunks.
 
   Returns the caches, the rows and the tokens [B, block size], zeros after the end of a candidate.
@@ -168,8 +168,11 @@ def decode_steps(
 
 
 def _sample_tokens(
-  config: DecodeConfig, rows: Rows, logits_BV: jax.Array, keys_B: jax.Array
-) -> tuple[Rows, jax.Array]:
+  config: DecodeConfig,
+  rows: Rows[jax.Array],
+  logits_BV: jax.Array,
+  keys_B: jax.Array,
+) -> tuple[Rows[jax.Array], jax.Array]:
   """Samples one more token of each active row and adds its log-probability."""
   tokens_B = config.method(logits_BV[:, : config.vocab_size], keys_B)
   chosen_B = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=1)[:, 0]

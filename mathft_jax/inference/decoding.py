@@ -132,7 +132,7 @@ def decode(
 def _ended(
   config: DecodeConfig,
   start: row_schedule.CandidateStart,
-  rows: Rows,
+  rows: Rows[np.ndarray],
   tokens: np.ndarray,
 ) -> DecodedCandidate:
   return DecodedCandidate(
@@ -145,7 +145,7 @@ def _ended(
 
 
 def _start_row(
-  rows: Rows, start: row_schedule.CandidateStart, prompt: Prompt
+  rows: Rows[np.ndarray], start: row_schedule.CandidateStart, prompt: Prompt
 ) -> None:
   """Sets a row of host arrays to the beginning of a candidate."""
   row = start.row

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import functools
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +22,16 @@ class Prompt(NamedTuple):
   ids: Sequence[int]
 
 
-class PromptBatch(NamedTuple):
+ArrayT = TypeVar('ArrayT')  # np.ndarray, jax.Array or jax.ShapeDtypeStruct
+
+
+class PromptBatch(NamedTuple, Generic[ArrayT]):
   """One prompt for each device along `data` (D), written to a place of one of its groups."""
 
-  tokens_DS: np.ndarray | jax.Array  # padded on the right
-  lengths_D: np.ndarray | jax.Array
-  groups_D: np.ndarray | jax.Array  # among those of the device; -1: none
-  places_D: np.ndarray | jax.Array
+  tokens_DS: ArrayT  # padded on the right
+  lengths_D: ArrayT
+  groups_D: ArrayT  # among those of the device; -1: none
+  places_D: ArrayT
 
 
 def prefill_prompts(
@@ -76,7 +79,7 @@ def prefill(
   config: DecodeConfig,
   params: transformer.Params,
   places: tuple[kv_cache.KeyValues, ...],
-  batch: PromptBatch,
+  batch: PromptBatch[jax.Array],
 ) -> tuple[kv_cache.KeyValues, ...]:
   """Writes the keys and values of prompts, without their last token, to their places."""
   keys = prompt_keys(config, params, batch.tokens_DS, batch.lengths_D)

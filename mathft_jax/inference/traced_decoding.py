@@ -52,8 +52,8 @@ def decode_in_trace(
   )
 
   def run_block(
-    carry: tuple[Caches, Rows], _: None
-  ) -> tuple[tuple[Caches, Rows], jax.Array]:
+    carry: tuple[Caches, Rows[jax.Array]], _: None
+  ) -> tuple[tuple[Caches, Rows[jax.Array]], jax.Array]:
     caches, rows, tokens_BJ = decode_block.decode_steps(
       config, params, *carry, keys_B
     )

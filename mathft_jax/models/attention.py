@@ -355,7 +355,9 @@ class Attention(nnx.Module):
         out_BTNH = attend(q_BTNH, own, scale=scale, cap=cap)
       else:
         sets = zip(cache.prefixes, inputs.prefix_masks, inputs.prefixes_needed)
-        prefixes = [KeySet(*pair, *others) for pair, *others in sets]
+        prefixes = [
+          KeySet(*pair, mask, is_needed) for pair, mask, is_needed in sets
+        ]
         out_BTNH = attend_with_prefixes(
           q_BTNH, prefixes, own, scale=scale, cap=cap
         )
