@@ -11,7 +11,7 @@ head, H head size, Q queries of a block, S keys of a block.
 
 from collections.abc import Iterator
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,12 +64,16 @@ def blockwise_attention(
   kv_heads = k_BTKH.shape[2]
   q_BTKGH = (q_BTNH * scale).reshape(batch, length, kv_heads, -1, head_size)
 
-  out_BKGTH = _attend(
-    cap,
-    q_BTKGH.transpose(0, 2, 3, 1, 4),
-    k_BTKH.swapaxes(1, 2),
-    v_BTKH.swapaxes(1, 2),
-    mask_BTT,
+  # custom_vjp hides the type of the result.
+  out_BKGTH = cast(
+    jax.Array,
+    _attend(
+      cap,
+      q_BTKGH.transpose(0, 2, 3, 1, 4),
+      k_BTKH.swapaxes(1, 2),
+      v_BTKH.swapaxes(1, 2),
+      mask_BTT,
+    ),
   )
   out_BTKGH = out_BKGTH.transpose(0, 3, 1, 2, 4)
   return out_BTKGH.reshape(batch, length, heads, head_size)

@@ -11,7 +11,7 @@ Further axes: W label words, M tokens of a word, X = W * M.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,11 +106,15 @@ class ChunkedLogProbs:
       sharding=self.sharding,
     )
     hidden_ZRD = hidden_BTD.reshape(num_shards, num_rows, width)
-    statistics = vocabulary_statistics.row_statistics(
-      readout,
-      readout.constrain(hidden_ZRD, 'batch', None, None),
-      head,
-      tokens_BT.reshape(num_shards, num_rows),
+    # custom_vjp hides the type of the result.
+    statistics = cast(
+      tuple[jax.Array, ...],
+      vocabulary_statistics.row_statistics(
+        readout,
+        readout.constrain(hidden_ZRD, 'batch', None, None),
+        head,
+        tokens_BT.reshape(num_shards, num_rows),
+      ),
     )
     return TokenLogProbs(*(x.reshape(batch, length) for x in statistics))
 
