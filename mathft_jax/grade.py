@@ -353,7 +353,6 @@ def _print_report(report: Mapping[str, Any]) -> None:
   print(f'{grader}: {report["headline"]}')
   for warning in report['warnings']:
     print(f'WARNING: {warning}')
-    logging.warning('grade: %s', warning)
   for name, count in report['limits'].items():
     print(f'limit exceeded: {name}: {count}')
   versions = report['settings']['compare_with']

@@ -293,7 +293,9 @@ def test_a_file_without_candidates_is_an_error_that_names_the_line(
     grade.grade(tmp_path / 'graded', candidates=path)
 
 
-def test_the_headline_has_accuracy_and_shares_of_the_methods(tmp_path, capsys):
+def test_the_headline_has_accuracy_and_shares_of_the_methods(
+  tmp_path, capsys, caplog
+):
   _graded(tmp_path, '\\boxed{4}', 'The answer is 4.', 'So 4 remain.', 'None.')
   headline = _report(tmp_path)['headline']
   assert headline == (
@@ -303,6 +305,9 @@ def test_the_headline_has_accuracy_and_shares_of_the_methods(tmp_path, capsys):
   printed = capsys.readouterr().out
   assert printed.splitlines()[0].endswith(headline)
   assert 'WARNING: 25.0% of the candidates have no answer' in printed
+  assert (
+    '25.0% of the candidates have no answer' not in caplog.text
+  )  # only once
 
 
 def test_each_candidate_says_how_its_answer_was_found(tmp_path):

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, cast
 import gin
 from gin import config as gin_config
 
+from mathft_jax.config import unset_macros
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.config.gin_files import iter_nested, signature_parameters
 
@@ -144,12 +145,7 @@ def resolve_config(
   config = ResolvedConfig()
   _visit(program, [], supplied, config)
   if config.unset:
-    unset = []
-    for name, needed_by in sorted(config.unset.items()):
-      unset.append(f'{name} (for {needed_by})')
-    config.problems.append(
-      f'not set: {", ".join(unset)}. Set them with --gin.NAME=VALUE or in a gin file.'
-    )
+    config.problems.append(unset_macros.describe(config.unset, _is_set))
   if config.problems:
     raise ConfigError('\n'.join(config.problems))
   for name in config.caller_supplied:

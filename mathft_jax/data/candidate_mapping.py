@@ -67,6 +67,8 @@ class CandidateMapping:
     logit_scores: True if the score is a logit; then its logistic function is stored.
     finished: true, or why the text ended: 'stop' or 'length'.
     id_until: an id ends before the last occurrence of this text: 'p1' of 'p1#3' with '#'.
+    prompt: what the engine was given; used only to find a problem whose question it is, because
+      most prompts have more text than the question.
     prepare: called with each record first.
   """
 
@@ -81,6 +83,7 @@ class CandidateMapping:
   logit_scores: bool = False
   finished: Name | None = None
   id_until: str = ''
+  prompt: Name | None = 'prompt'
   prepare: Callable[[JsonObject], JsonObject] = unchanged
 
   def columns(self) -> list[str] | None:
@@ -89,6 +92,8 @@ class CandidateMapping:
       return None
     columns = set(self.problem.columns())
     columns |= field_paths.columns_of(self.solutions)
+    if self.prompt is not None:
+      columns |= field_paths.columns_of(self.prompt)
     for field in _COLUMNS:
       name = getattr(self, field)
       if name is not None:
@@ -97,7 +102,7 @@ class CandidateMapping:
 
 
 class ProblemLookup:
-  """Finds problems by id, else by question."""
+  """Finds problems by id or by question."""
 
   def __init__(self, problems: Iterable[Problem] = ()):
     self._by_id: dict[str, Problem] = {}
@@ -110,12 +115,18 @@ class ProblemLookup:
     return len(self._by_id)
 
   def find(self, problem_id: str | None, question: object) -> Problem | None:
-    """Returns the problem; None if neither the id nor the question is known."""
-    if problem_id is not None and problem_id in self._by_id:
-      return self._by_id[problem_id]
-    if isinstance(question, str):
-      return self._by_question.get(question.strip())
-    return None
+    """Returns the problem; None if neither the id nor the question is known.
+
+    If the id and the question name two problems with other questions, it is that of the question:
+    numbers of requests may be equal to ids of other problems.
+    """
+    by_id = None if problem_id is None else self._by_id.get(problem_id)
+    if not isinstance(question, str):
+      return by_id
+    text = question.strip()
+    if by_id is not None and by_id.question.strip() == text:
+      return by_id
+    return self._by_question.get(text, by_id)
 
 
 def read_mapped_candidates(
@@ -306,19 +317,51 @@ def _find_problem(
     if problem_id and mapping.id_until:
       before, found, _ = problem_id.rpartition(mapping.id_until)
       problem_id = before if found else problem_id
-  known = lookup.find(problem_id, question)
+  text = question
+  if text is None and mapping.prompt is not None:
+    text = field_paths.read_value(record, mapping.prompt)
+  known = lookup.find(problem_id, text)
   if known is not None:
     return known
-  if question is None:
+  if question is None or len(lookup):
     raise ValueError(
-      f'{where}: the record has no question, and its problem {problem_id!r} is not among '
-      f'{len(lookup)} known problems. Name a file that has it (LOOKUP_PROBLEMS).'
-    )
-  if len(lookup):
-    raise ValueError(
-      f'{where}: the problem {problem_id!r} is not among {len(lookup)} known problems, neither by '
-      'its id nor by its question (LOOKUP_PROBLEMS).'
+      f'{where}: {_unknown_problem(record, mapping, lookup, problem_id)}'
     )
   name = epath.Path(where.rpartition(':')[0]).name
   problem = problem_mapping.to_problem(record, names, where, name, '')
   return dataclasses.replace(problem, id=problem_id or problem.id)
+
+
+def _unknown_problem(
+  record: Mapping[str, object],
+  mapping: CandidateMapping,
+  lookup: ProblemLookup,
+  problem_id: str | None,
+) -> str:
+  """Returns the text of an error: what was found, what is accepted, what to do."""
+  names = mapping.problem
+  found = 'the record has no id'
+  if problem_id is not None:
+    found = f'the record has the id {problem_id!r}'
+  accepted = f'question: {_quoted(names.question)}'
+  if names.id is not None:
+    accepted = f'id: {_quoted(names.id)}; {accepted}'
+  fields = f'The record has the fields {sorted(record)}; read are {accepted}'
+  if not len(lookup):
+    return (
+      f'{found} and no question. {fields}. Add the question to the records, or name a file with '
+      'the problems: --gin_file=data/jsonl.gin --gin.DATA_PATH=FILE '
+      '--gin.LOOKUP_PROBLEMS=%PROBLEMS.'
+    )
+  if mapping.prompt is not None:
+    fields += f', else {_quoted(mapping.prompt)}, if it is only the question'
+  return (
+    f'{found}; none of the {len(lookup)} problems of LOOKUP_PROBLEMS has this id or the question '
+    f'of the record. {fields}. Add the id of the problem to the records, or check DATA_PATH and '
+    'SPLIT.'
+  )
+
+
+def _quoted(name: Name) -> str:
+  """Returns the alternatives of a name as text."""
+  return ' or '.join(f'"{each}"' for each in field_paths.alternatives(name))

@@ -95,9 +95,24 @@ class JsonlProblems:
     logging.info('%s: %d problems of split %s', self.path, count, split)
     if not count:
       raise ValueError(
-        f'{self.path}: no problem of split {split!r}. Put {{split}} into the path, a "split" '
-        'into each record, or bind validation_fraction to cut validation from training problems.'
+        f'{self.path}: no problem of split {split!r}.{self._split_advice(split)} Else put '
+        '{split} into the path, or a "split" into each record.'
       )
+
+  def _split_advice(self, split: str) -> str:
+    """Returns the macros that give an empty split its problems."""
+    if split == 'validation':
+      return (
+        ' To take validation from the training problems set --gin.VALIDATION_SHARE=0.05 '
+        '(validation_fraction).'
+      )
+    if '{split}' in self.path or self.default_split == split:
+      return ''
+    return (
+      f' Records without a split are of split {self.default_split!r}: to use them set '
+      f'--gin.SPLIT={self.default_split}, or --gin.DEFAULT_SPLIT={split} if the file has only '
+      f'{split} problems.'
+    )
 
   def _file_split(self, split: str) -> str:
     """Returns the split whose file has the problems."""

@@ -31,6 +31,7 @@ GENERATION_FILE = 'generation_config.json'
 # bytes into the message.
 NO_DUMMY_PREFIX = b'\x1a\x02\x18\x00'
 GIT_LFS_HEADER = b'version https://git-lfs'
+GGUF_HEADER = b'GGUF'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,6 +98,13 @@ def _load_file(name: str, length: int, mtime: float) -> Tokenizer:
   """
   del length, mtime
   file = epath.Path(name)
+  with file.open('rb') as stream:
+    if stream.read(len(GGUF_HEADER)) == GGUF_HEADER:
+      raise ValueError(
+        f'{file} is a GGUF file, which has weights and tokenizer in one. Run `python -m '
+        f'mathft_jax.convert --checkpoint={file} --output=FOLDER` first, and set '
+        '--gin.TOKENIZER_PATH=FOLDER.'
+      )
   content = file.read_bytes()
   if content.startswith(GIT_LFS_HEADER):
     raise ValueError(

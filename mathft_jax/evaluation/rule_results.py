@@ -85,7 +85,7 @@ def evaluate_rules(
   results.append(RuleResult(SAMPLE_MEAN_ROW, 'sample', means_P))
 
   missing: dict[str, list[str]] = {}
-  for name, kind, rule in _named_rules(rules):
+  for name, kind, rule in named_rules(rules):
     try:
       values_P = rule_correctness(candidate_sets, rule)
       results.append(RuleResult(name, kind, values_P))
@@ -121,7 +121,7 @@ def _check_names(rules: Sequence[voting.VotingRule]) -> None:
     )
 
 
-def _named_rules(
+def named_rules(
   rules: Sequence[voting.VotingRule],
 ) -> list[tuple[str, str, voting.VotingRule]]:
   """Returns (row name, kind, rule) of the rules and of their log-probability controls."""
@@ -137,9 +137,16 @@ def _named_rules(
 
 def _by_log_prob(rule: voting.VotingRule) -> voting.VotingRule:
   """Returns the rule applied to the generator's log-probabilities instead of scores."""
-  return lambda candidate_set: rule(
-    score_baselines.with_relative_probability_scores(candidate_set)
-  )
+
+  def choose(candidate_set: CandidateSet) -> Candidate | None:
+    scored = score_baselines.with_relative_probability_scores(candidate_set)
+    choice = rule(scored)
+    for copy, candidate in zip(scored.candidates, candidate_set.candidates):
+      if copy is choice:
+        return candidate
+    return None
+
+  return choose
 
 
 def _missing_reason(candidate_sets: Sequence[CandidateSet], field: str) -> str:

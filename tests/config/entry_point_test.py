@@ -13,7 +13,7 @@ import gin
 import pytest
 
 from mathft_jax import __main__ as list_of_programs
-from mathft_jax import grade
+from mathft_jax import grade, rerank
 from mathft_jax.config import (
   entry_point,
   flags,
@@ -731,6 +731,14 @@ def test_without_a_run_of_the_checkpoint_what_is_missing_is_listed(
     '--gin.INFER_OUTPUT_DIR=y',
   )
   assert 'not set: MODEL (for score.model), VOCABULARY' in error
+  assert 'MODEL: --gin_file=models/of_checkpoint.gin --gin.MODEL_FROM=' in error
+  assert '--gin_file=templates/of_folder.gin --gin.TOKENIZER_PATH=' in error
+
+
+def test_rerank_without_test_candidates_names_the_macro(capsys):
+  arguments = ['--gin_file=programs/rerank.gin', '--gin.CANDIDATES=g.jsonl']
+  error = fails(capsys, rerank.rerank, *arguments)
+  assert 'CANDIDATES is set, but this program reads TEST_CANDIDATES' in error
 
 
 class Refusing:

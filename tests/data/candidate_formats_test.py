@@ -214,7 +214,7 @@ def test_every_format_is_tested():
 @pytest.mark.parametrize(
   'record, words',
   [
-    ({'problem_id': 'x', 'text': 't'}, "problem 'x' is not among 1 known"),
+    ({'problem_id': 'x', 'text': 't'}, "id 'x'; none of the 1 problems"),
     ({'problem_id': 'p', 'text': 5}, 'candidate 0: field "solution" is 5'),
     ({'problem_id': 'p', 'text': 't', 'is_correct': 'false'}, "is 'false'"),
     ({'problem_id': 'p', 'text': 't', 'score': '0.9'}, "is '0.9'"),
@@ -230,6 +230,44 @@ def test_wrong_records_are_refused_with_their_place(tmp_path, record, words):
       candidate_formats.format_mapping('lines'),
       candidate_mapping.ProblemLookup([PROBLEM]),
     )
+
+
+def read_vllm(path, records, problems):
+  return candidate_mapping.read_mapped_candidates(
+    write(path, records),
+    candidate_formats.format_mapping('vllm'),
+    candidate_mapping.ProblemLookup(problems),
+  )
+
+
+def vllm_record(request_id, prompt):
+  outputs = [{'text': 'It is 2', 'finish_reason': 'stop'}]
+  return {'request_id': request_id, 'prompt': prompt, 'outputs': outputs}
+
+
+def test_prompts_that_are_questions_find_their_problems(tmp_path):
+  # the number of the second request is the id of another problem
+  other = schema.Problem('1', '2 + 2?', answer='4')
+  records = [vllm_record('0', ' 1 + 1?\n'), vllm_record('1', '1 + 1?')]
+  [found] = read_vllm(tmp_path / 'c.jsonl', records, [PROBLEM, other])
+  assert found.problem == PROBLEM
+  assert len(found.candidates) == 2
+
+
+def test_errors_of_unknown_problems_have_the_names_of_the_fields(tmp_path):
+  records = [vllm_record('0', 'Problem: 1 + 1?')]
+  with pytest.raises(
+    ValueError,
+    match=r"c.jsonl:1: .*id '0'; none of the 1 problems of LOOKUP_PROBLEMS .*"
+    r"fields \['outputs', 'prompt', 'request_id'\]; read are id: "
+    r'"problem_id" or "id" or "request_id"; question: "question" or "problem", '
+    r'else "prompt", if it is only the question',
+  ):
+    read_vllm(tmp_path / 'c.jsonl', records, [PROBLEM])
+  with pytest.raises(
+    ValueError, match="id '0' and no question.* --gin.LOOKUP_PROBLEMS=%PROBLEMS"
+  ):
+    read_vllm(tmp_path / 'c.jsonl', records, [])
 
 
 def test_another_number_of_labels_than_of_solutions_is_refused(tmp_path):

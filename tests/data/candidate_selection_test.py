@@ -192,7 +192,8 @@ def test_only_problems_of_the_split_are_used(write):
   } == {'b'}
   with pytest.raises(
     ValueError,
-    match="no problem of split 'test'; problems by split: .*'train': 1",
+    match="no problem of split 'test'; problems by split: .*'train': 1.*"
+    '--gin.SPLIT=test',
   ):
     candidate_selection.select_candidates(
       candidate_selection.CandidateSelection(), path, 'test'

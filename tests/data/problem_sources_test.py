@@ -116,9 +116,13 @@ def test_test_problems_keep_their_split(tmp_path):
 def test_the_error_for_a_missing_split_says_what_to_do(tmp_path):
   path = write(tmp_path / 'all.jsonl', [row(1)])
   with pytest.raises(
-    ValueError, match="no problem of split 'validation'.*validation_fraction"
+    ValueError, match="no problem of split 'validation'.*VALIDATION_SHARE"
   ):
     problem_sources.JsonlProblems(path)('validation')
+  with pytest.raises(
+    ValueError, match='--gin.SPLIT=train, or --gin.DEFAULT_SPLIT=test'
+  ):
+    problem_sources.JsonlProblems(path)('test')
 
 
 def test_the_error_for_a_record_without_question_has_file_and_line(tmp_path):

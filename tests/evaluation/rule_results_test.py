@@ -86,6 +86,15 @@ def test_files_with_scores_of_the_largest_clusters_keep_the_rules_over_them():
   ]
 
 
+def test_controls_by_log_prob_choose_candidates_of_the_set():
+  unit = candidate_set([('a', 0.9, -5.0), (CORRECT, 0.1, -1.0)])
+  chosen = {
+    name: rule(unit) for name, _, rule in rule_results.named_rules(RULES)
+  }
+  assert chosen['RR.All by log-prob'] is unit.candidates[1]
+  assert chosen['W.RR by log-prob'] is unit.candidates[1]
+
+
 def test_random_accuracy_is_the_share_of_correct_candidates_to_choose_from():
   unit = candidate_set([('a', 0.9), ('a', 0.1), (CORRECT, 0.5), (None, 0.5)])
   assert score_baselines.expected_random_accuracy(unit) == pytest.approx(1 / 3)

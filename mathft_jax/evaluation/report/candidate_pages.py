@@ -17,7 +17,7 @@ from etils import epath
 
 from mathft_jax.data import answer_shares, label_conflicts
 from mathft_jax.data.schema import Candidate, CandidateSet
-from mathft_jax.evaluation import voting
+from mathft_jax.evaluation import rule_results, voting
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
 from mathft_jax.evaluation.report import page, tables
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
@@ -177,7 +177,9 @@ def _choices_by_row(
   file: EvaluatedFile, rules: Sequence[voting.VotingRule]
 ) -> list[list[int | None]]:
   """Returns for each problem the candidate that each row chooses; None where there is none."""
-  by_name = {voting.rule_name(rule): rule for rule in rules}
+  by_name = {}
+  for name, _, rule in rule_results.named_rules(rules):
+    by_name[name] = rule
   choices = []
   for candidate_set in file.candidate_sets:
     positions = {id(each): i for i, each in enumerate(candidate_set.candidates)}
