@@ -5,6 +5,7 @@ opaque: a number that equals only the result of the same operation on the same o
 """
 
 from fractions import Fraction
+import functools
 import hashlib
 from typing import TypeGuard
 
@@ -98,11 +99,12 @@ class MpArithmetic:
     return value
 
   def multiply(self, *factors: PointValue) -> PointValue:
-    result: PointValue = Fraction(1)
-    for factor in factors:
-      if isinstance(result, Fraction) and isinstance(factor, Fraction):
-        result = _check_size(result * factor)
-      elif isinstance(result, Fraction) and result == 1:
+    num_exact = 0
+    while num_exact < len(factors) and isinstance(factors[num_exact], Fraction):
+      num_exact += 1
+    result: PointValue = _exact_product(factors[:num_exact])
+    for factor in factors[num_exact:]:
+      if isinstance(result, Fraction) and result == 1:
         result = factor
       else:
         result = self.to_mp(result) * self.to_mp(factor)
@@ -173,6 +175,23 @@ def _value_text(value: PointValue) -> str:
     # Opaque values depend on this text: do not change it.
     text += f'Digits(mantissa={rounded.mantissa}, exponent={rounded.exponent})'
   return text
+
+
+@functools.lru_cache(maxsize=256)
+def _exact_product(factors: tuple[Fraction, ...]) -> Fraction:
+  """Returns the product.
+
+  It is reduced once at the end. The readings of one answer repeat the products of its constants,
+  which may have thousands of digits, so the last ones are kept.
+  """
+  numerator, denominator = 1, 1
+  for factor in factors:
+    numerator *= factor.numerator
+    denominator *= factor.denominator
+    if max(numerator.bit_length(), denominator.bit_length()) > MAX_BITS:
+      reduced = _check_size(Fraction(numerator, denominator))
+      numerator, denominator = reduced.numerator, reduced.denominator
+  return Fraction(numerator, denominator)
 
 
 def _num_bits(value: Fraction) -> int:
