@@ -198,7 +198,7 @@ class _Sampler:
     if not own:
       return
     logging.info(
-      '%s: %d rows, KV cache %.2f GiB per device',
+      '%s: %d rows, KV cache %.2f GiB per device; compiling, then sampling',
       group.log_name('sample'),
       self.config.num_rows,
       decode_caches.cache_bytes_per_device(self.config) / 2**30,

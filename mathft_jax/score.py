@@ -202,6 +202,12 @@ def _score_tasks(
   own_tasks = replica_groups.items_of_group(group, tasks, batch_size)
   compilations = progress.CompilationCounter()
   num_scored = 0
+  if own_tasks:
+    logging.info(
+      '%s: %d problems; compiling, then scoring',
+      group.log_name('score'),
+      len(own_tasks),
+    )
   with progress.ProgressBar(
     group.log_name('score'),
     total=len(own_tasks),

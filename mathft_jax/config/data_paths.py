@@ -6,6 +6,7 @@ import glob
 from etils import epath
 
 from mathft_jax.config.errors import ConfigError
+from mathft_jax.storage import local_and_remote_paths
 
 _SPLITS = ('train', 'validation', 'test')
 
@@ -45,6 +46,7 @@ def _check_path(name: str, path: str) -> None:
     raise ConfigError(
       f'{name} is {path!r}; there is no such file. Name an existing file (.jsonl, .json, .csv, '
       '.parquet), a glob or a folder of `datasets`.'
+      f'{local_and_remote_paths.similar_file_hint(paths[0])}'
     )
 
 

@@ -96,7 +96,7 @@ def main(
   try:
     command_line = flags.parse_command_line(argv, plain_flags, name)
     if command_line.help:
-      print(usage_text(program, plain_flags, supplied))
+      terminal_text.print_to_pipe(usage_text(program, plain_flags, supplied))
       return 0
     flags.apply_library_flags(command_line)
     logging.set_verbosity(command_line.verbosity)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 import difflib
 
+MAX_NAMES = 12  # in an error that has a hint
+
 
 class ConfigError(ValueError):
   """User configuration error, printed without a traceback."""
@@ -25,3 +27,11 @@ def did_you_mean(
   if not similar and name.lower() in by_lower:
     similar = [by_lower[name.lower()]]
   return f' Did you mean {" or ".join(similar)}?' if similar else ''
+
+
+def names_after_hint(hint: str, label: str, known: Iterable[str]) -> str:
+  """Returns ' label: a, b.'; '' if there is a hint and there are many names."""
+  names = list(known)
+  if hint and len(names) > MAX_NAMES:
+    return ''
+  return f' {label}: {", ".join(names) or "none"}.'

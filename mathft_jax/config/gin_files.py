@@ -21,7 +21,7 @@ from etils import epath
 from gin import config_parser
 
 from mathft_jax.config import gin_imports, renamed_names, t5x_names
-from mathft_jax.config.errors import ConfigError, did_you_mean
+from mathft_jax.config.errors import ConfigError, did_you_mean, names_after_hint
 from mathft_jax.storage import local_and_remote_paths
 
 PACKAGE = pathlib.Path(__file__).parent.parent
@@ -104,9 +104,10 @@ def find_gin_file(name: str, search_paths: Sequence[str]) -> epath.Path:
   for folder in folders:
     for path in sorted(pathlib.Path(folder).rglob('*.gin')):
       known.append(str(path.relative_to(folder)))
+  hint = did_you_mean(name, known)
   raise ConfigError(
-    f'No gin file {name!r} in {[".", *folders]}.{did_you_mean(name, known)}\n'
-    f'Known gin files: {", ".join(known)}'
+    f'No gin file {name!r} in {[".", *folders]}.{hint}'
+    f'{names_after_hint(hint, "Known gin files", known)}'
   )
 
 
@@ -357,9 +358,10 @@ def _check_parameter(
   if new:
     new = new if '.' in new else f'{statement.selector}.{new}'
     raise ConfigError(f'{where}: {statement.selector}.{name} is now {new}.')
+  hint = explanation or did_you_mean(name, known)
   raise ConfigError(
     f'{where}: {statement.selector} has no parameter {name!r}.'
-    f'{explanation or did_you_mean(name, known)} It has: {", ".join(known)}.'
+    f'{hint}{names_after_hint(hint, "It has", known)}'
   )
 
 

@@ -4,6 +4,8 @@ A terminal obeys ESC and other control characters: text with them can hide or ch
 """
 
 import logging
+import os
+import sys
 
 
 class LogFormatter(logging.Formatter):
@@ -31,3 +33,12 @@ def show_control_characters(text: str) -> str:
     else:
       characters.append(ascii(character)[1:-1])
   return ''.join(characters)
+
+
+def print_to_pipe(text: str) -> None:
+  """Prints a text; without an error if the reader stops before its end, as in `--help | head`."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    # The interpreter flushes again when it exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,7 +5,7 @@ import os
 from absl import logging
 
 from mathft_jax.config import gin_files, t5x_names
-from mathft_jax.config.errors import ConfigError, did_you_mean
+from mathft_jax.config.errors import ConfigError, did_you_mean, names_after_hint
 
 
 def check_macros(reader: gin_files.GinReader) -> None:
@@ -30,9 +30,9 @@ def check_macros(reader: gin_files.GinReader) -> None:
     if assignment.name not in known:
       hint = t5x_names.explain_macro(assignment.name)
       hint = hint or did_you_mean(assignment.name, reader.macros_used)
-      used = ', '.join(sorted(reader.macros_used)) or 'no macro'
+      used = names_after_hint(hint, 'In use', sorted(reader.macros_used))
       raise ConfigError(
-        f'{assignment.where}: nothing uses {assignment.name}.{hint} In use: {used}.'
+        f'{assignment.where}: nothing uses {assignment.name}.{hint}{used}'
       )
 
   for assignment in reader.assignments:

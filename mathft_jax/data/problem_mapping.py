@@ -83,16 +83,17 @@ class ProblemMapping:
     return sorted(columns)
 
   def chosen_names(self) -> dict[str, Name]:
-    """Returns the names that some record must have: single ones and those of the filters.
+    """Returns by macro the names that some record must have: single ones and those of filters.
 
     Alternatives and default names may be absent from all records.
     """
     chosen: dict[str, Name] = {}
     for field, name in self._names().items():
       if name != _DEFAULT_NAMES[field] and isinstance(name, str):
-        chosen[field] = name
-    for name in (*self.keep, *self.drop):
-      chosen[f'filter {name}'] = name
+        chosen[f'{field.upper()}_FIELD'] = name
+    for macro, names in (('KEEP_ROWS', self.keep), ('DROP_ROWS', self.drop)):
+      for name in names:
+        chosen[f'{macro}: {name}'] = name
     return chosen
 
   def _names(self) -> dict[str, Name]:
@@ -162,7 +163,8 @@ class MappedRecords:
       return
     for field, name in self._unseen.items():
       raise ValueError(
-        f'{path}: no record has {name!r} ({field}); the records have the fields {self._fields}.'
+        f'{path}: no record has {name!r} ({field}); the records have the fields {self._fields}. '
+        'Set this macro to the name of an existing field.'
       )
     if self.counts['read'] and self.counts['read'] == self.counts['filtered']:
       raise ValueError(
@@ -246,9 +248,12 @@ def _read_question(
   names = field_paths.alternatives(mapping.question)
   if not isinstance(value, str) or not value.strip():
     labels = ' or '.join(f'"{each}"' for each in sorted(names))
+    found = f'field {labels} is {record_fields.describe_value(value)}'
+    if value is None and not set(names) & set(record):
+      found = f'no field {labels}'
     raise ValueError(
-      f'{where}: field {labels} is {record_fields.describe_value(value)}; wanted text. The record '
-      f'has the fields {sorted(record)}. If the question has another name, set QUESTION_FIELD.'
+      f'{where}: {found}; wanted text. The record has the fields {sorted(record)}. If the question '
+      'has another name, set QUESTION_FIELD.'
     )
   for text in mapping.remove:
     value = value.removeprefix(text).removesuffix(text)
@@ -297,6 +302,8 @@ def _wrong_value(
       f"{wanted}; a list has items: set {field.upper()}_FIELD = '{first}.0' for the first one, "
       f"'{first}.*' for all"
     )
+  else:
+    wanted = f'{wanted}; {field.upper()}_FIELD is {name!r}'
   return record_fields.wrong_field(where, field, value, wanted)
 
 

@@ -72,7 +72,7 @@ class JsonlProblems:
       problems = subsample_problems(list(self._read(files, split)), self.limit)
       completed = [self._complete(problem, counts) for problem in problems]
       self._check_found(len(completed), split)
-      counts.log(f'{self.path}, split {split}')
+      counts.log(f'{self._path_of(split)}, split {split}')
       return completed
 
     completed = (
@@ -85,17 +85,18 @@ class JsonlProblems:
       [*map(str, files), split, repr(same_content)],
     )
     self._check_found(len(stored), split)
-    counts.log(f'{self.path}, split {split}')
+    counts.log(f'{self._path_of(split)}, split {split}')
     return stored if self.limit is None else stored.subsample(self.limit)
 
   def _complete(self, problem: Problem, counts: 'SolutionCounts') -> Problem:
     return complete_solution(problem, counts) if self.append_answer else problem
 
   def _check_found(self, count: int, split: str) -> None:
-    logging.info('%s: %d problems of split %s', self.path, count, split)
+    path = self._path_of(split)
+    logging.info('%s: %d problems of split %s', path, count, split)
     if not count:
       raise ValueError(
-        f'{self.path}: no problem of split {split!r}.{self._split_advice(split)} Else put '
+        f'{path}: no problem of split {split!r}.{self._split_advice(split)} Else put '
         '{split} into the path, or a "split" into each record.'
       )
 
@@ -120,10 +121,13 @@ class JsonlProblems:
       return 'train'
     return split
 
+  def _path_of(self, split: str) -> str:
+    """Returns the path with the name of the split in it."""
+    return self.path.replace('{split}', self._file_split(split))
+
   def _find_files(self, split: str) -> list[epath.Path]:
-    path = self.path.replace('{split}', self._file_split(split))
     try:
-      return record_files.find_files(path)
+      return record_files.find_files(self._path_of(split))
     except ValueError as error:
       raise ValueError(
         f'{error} It should contain the problems of split {split!r}.'
@@ -150,10 +154,10 @@ class JsonlProblems:
           problem.id, where
         ):
           yield problem
-    records.check_names(self.path)
+    records.check_names(self._path_of(split))
     logging.info(
       '%s: %d records, %d left out by filters, %d repeated; problems by split: %s',
-      self.path,
+      self._path_of(split),
       records.counts['read'],
       records.counts['filtered'],
       first_place_of_id.num_repeated,

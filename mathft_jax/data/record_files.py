@@ -27,6 +27,7 @@ from etils import epath
 from mathft_jax.data import compressed_files, record_fields, schema
 from mathft_jax.data.compressed_files import named_errors, require_pyarrow
 from mathft_jax.data.schema import JsonObject
+from mathft_jax.storage import local_and_remote_paths
 
 Located = tuple[str, JsonObject]
 
@@ -51,6 +52,7 @@ def find_files(path: epath.PathLike) -> list[epath.Path]:
   if not glob.has_magic(str(path)):
     raise ValueError(
       f'{path} does not exist; wanted a file, a glob or a folder.'
+      f'{local_and_remote_paths.similar_file_hint(path)}'
     )
   found = []
   for file in _glob(path):

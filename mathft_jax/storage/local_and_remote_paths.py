@@ -7,6 +7,7 @@ that object exists: `commit_success.txt` of a checkpoint, `config.json` of a Hug
 `report.json` of a report.
 """
 
+import difflib
 import importlib.util
 import os
 import re
@@ -106,3 +107,16 @@ def hub_name_hint(path: epath.PathLike) -> str:
     f' Names of the Hugging Face hub are not read: if {text} is one, download it with '
     f'`hf download {text} --local-dir {folder.name}` and name the folder {folder.name}.'
   )
+
+
+def similar_file_hint(path: epath.PathLike) -> str:
+  """Returns ' Did you mean x?' if the local folder of a path has a file with a similar name."""
+  if is_remote(path):
+    return ''
+  folder, name = os.path.split(os.fspath(path))
+  try:
+    names = os.listdir(folder or '.')
+  except OSError:
+    return ''
+  similar = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+  return f' Did you mean {os.path.join(folder, similar[0])}?' if similar else ''

@@ -15,6 +15,7 @@ import pytest
 from mathft_jax import __main__ as list_of_programs
 from mathft_jax import grade, rerank
 from mathft_jax.config import (
+  data_paths,
   entry_point,
   flags,
   gin_files,
@@ -497,6 +498,7 @@ def test_package_configs_are_found_from_anywhere_and_near_names_are_listed(
   ).read_text()
   error = fails(capsys, toy.train, '--gin_file=programs/grad.gin')
   assert 'Did you mean programs/grade.gin' in error
+  assert 'Known gin files' not in error
 
 
 def test_own_search_paths_come_before_the_packages(toy, tmp_path):
@@ -739,6 +741,20 @@ def test_rerank_without_test_candidates_names_the_macro(capsys):
   arguments = ['--gin_file=programs/rerank.gin', '--gin.CANDIDATES=g.jsonl']
   error = fails(capsys, rerank.rerank, *arguments)
   assert 'CANDIDATES is set, but this program reads TEST_CANDIDATES' in error
+
+
+def test_a_typing_error_in_a_data_path_gets_a_suggestion(tmp_path):
+  (tmp_path / 'problems.jsonl').write_text('')
+  with pytest.raises(ValueError, match='Did you mean .*/problems.jsonl?'):
+    data_paths.check_data_paths({'DATA_PATH': f'{tmp_path}/problem.jsonl'})
+
+
+def test_long_lists_of_names_are_left_out_where_a_name_is_suggested(capsys):
+  file = '--gin_file=programs/rerank.gin'
+  error = fails(capsys, rerank.rerank, file, '--gin.TEST_CANDIDATE=a')
+  assert 'Did you mean TEST_CANDIDATES' in error and 'In use' not in error
+  error = fails(capsys, rerank.rerank, file, '--gin.XYZ=a')
+  assert 'nothing uses XYZ. In use: ' in error and 'TEST_CANDIDATES' in error
 
 
 class Refusing:

@@ -1,6 +1,8 @@
 """Log lines and error messages contain no control characters of paths and models."""
 
 import logging
+import os
+import sys
 
 from mathft_jax import grade
 from mathft_jax.config import entry_point, terminal_text
@@ -37,3 +39,12 @@ def test_a_hostile_path_is_escaped_on_the_terminal(tmp_path, capsys):
   text = capsys.readouterr().err
   assert 'a\\x1b[2Jb.jsonl:1' in text
   assert '\x1b' not in text
+
+
+def test_a_reader_that_stops_early_is_no_error(monkeypatch):
+  reading_end, writing_end = os.pipe()
+  os.close(reading_end)
+  stream = os.fdopen(writing_end, 'w')
+  monkeypatch.setattr(sys, 'stdout', stream)
+  terminal_text.print_to_pipe('text')
+  stream.close()  # flushes again

@@ -79,7 +79,7 @@ BAD_LINES = [
 
 PROBLEM_FILE_RECORDS = [
   ('question is a list', {**PROBLEM, 'question': ['x']}, '"question"'),
-  ('no question', {'id': 'a/1'}, 'is null'),
+  ('no question', {'id': 'a/1'}, 'no field'),
   ('question is a number', {**PROBLEM, 'question': 4}, 'is 4 (int)'),
   ('solution is a list', {**PROBLEM, 'solution': ['x']}, '"solution"'),
   ('solution is a number', {**PROBLEM, 'solution': 4}, '"solution" is 4'),

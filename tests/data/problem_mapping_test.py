@@ -157,11 +157,14 @@ def test_filters_keep_and_drop_rows(tmp_path, caplog):
 @pytest.mark.parametrize(
   'mapping, words',
   [
-    (ProblemMapping(question='quest'), 'field "quest" is null'),
-    (ProblemMapping(question='q', answer='ans'), "no record has 'ans'"),
+    (ProblemMapping(question='quest'), 'no field "quest"'),
+    (
+      ProblemMapping(question='q', answer='ans'),
+      r"no record has 'ans' \(ANSWER_FIELD\)",
+    ),
     (
       ProblemMapping(question='q', drop={'valid': 'x'}),
-      "no record has 'valid'",
+      r"no record has 'valid' \(DROP_ROWS: valid\)",
     ),
   ],
 )

@@ -125,9 +125,19 @@ def test_the_error_for_a_missing_split_says_what_to_do(tmp_path):
     problem_sources.JsonlProblems(path)('test')
 
 
+def test_the_log_and_errors_name_the_file_of_the_split(tmp_path, caplog):
+  write(tmp_path / 'my_train.jsonl', [row(1)])
+  source = problem_sources.JsonlProblems(str(tmp_path / 'my_{split}.jsonl'))
+  caplog.set_level('INFO')
+  source('train')
+  assert 'my_train.jsonl: 1 problems of split train' in caplog.text
+  with pytest.raises(ValueError, match='Did you mean .*my_train.jsonl?'):
+    problem_sources.JsonlProblems(str(tmp_path / 'mytrain.jsonl'))('train')
+
+
 def test_the_error_for_a_record_without_question_has_file_and_line(tmp_path):
   path = write(tmp_path / 'bad.jsonl', [row(1), {'solution': 'x'}])
-  with pytest.raises(ValueError, match='bad.jsonl:2: field "problem"'):
+  with pytest.raises(ValueError, match='bad.jsonl:2: no field "problem"'):
     problem_sources.JsonlProblems(path)('train')
 
 
