@@ -61,6 +61,7 @@ _JUDGEMENT = re.compile(  # "the answer is correct" does not state an answer
   re.IGNORECASE,
 )
 _TAG_START, _TAG_END = '<answer>', '</answer>'
+_EMPTY_BOX = re.compile(r'\\boxed\s{0,4}\{\s{0,4}\}')
 _TEXT_COMMAND = re.compile(
   r'\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|hbox)\s?\{([^{}]*)\}'
 )
@@ -180,7 +181,9 @@ def _answer_stated(
   if count > 1:
     return statements.value_of_sentence(lines[count - 1])
   statement = statements.first_statement(text[: statements.MAX_STATEMENT + 40])
-  return find_phrase(statement) or statements.answer_in_statement(statement)
+  answer = find_phrase(statement) or statements.answer_in_statement(statement)
+  # "The answer is to be written in \boxed{}" is about the form of answers.
+  return '' if _EMPTY_BOX.search(answer) else answer
 
 
 @functools.lru_cache(maxsize=1 << 14)

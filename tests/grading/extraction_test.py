@@ -52,6 +52,7 @@ FOUND = [
   ('phrase', '12', 'Answer: There must have been 12 apples in it'),
   ('phrase', '5', 'The answer is 5. Check that the answer is correct.'),
   ('phrase', '5', 'Ans: 5'),
+  ('phrase', '5', 'The answer is 5. The answer should be in \\boxed{}.'),
 ]
 
 
@@ -69,6 +70,8 @@ def test_final_answer_and_its_method_are_found(method, text, solution):
     'no conclusion was reached',
     '\\boxed{}',
     '\\boxed{ }',
+    'The answer is to be \\boxed{} with its unit.',
+    'The answer should be written in \\boxed{ }.',
     'the box \\boxed{5',
     '#### ',
     '<answer></answer>',
