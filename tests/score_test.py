@@ -162,6 +162,7 @@ def test_only_members_of_the_largest_clusters_are_scored(run, caplog):
     True,
   ]
   assert 'outside of the 1 largest clusters' in caplog.text
+  assert 'compiling, then scoring' in caplog.text
 
 
 def test_a_stopped_run_resumes_and_gives_the_same_scores(

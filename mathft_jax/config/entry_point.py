@@ -123,7 +123,9 @@ def main(
     except ValueError as error:
       print(f'{name}: {error}', file=sys.stderr)
       return 2
-    print(f'{config.text()}{comments}# Dry run: nothing was done.')
+    terminal_text.print_to_pipe(
+      f'{config.text()}{comments}# Dry run: nothing was done.'
+    )
     return 0
   if stage_parameters:
     return program_calls.call_program(program, name, arguments)

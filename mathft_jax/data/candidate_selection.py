@@ -118,8 +118,9 @@ def read_candidate_sets_of_split(path: str, split: str) -> list[CandidateSet]:
   if split not in by_split:
     sizes = {name: len(sets) for name, sets in by_split.items()}
     raise ValueError(
-      f'{path}: no problem of split {split!r}; problems by split: {sizes}. Sample the problems of '
-      f'this split with --gin.SPLIT={split}, and grade them.'
+      f'{path}: no problem of split {split!r}; problems by split: {sizes}. Training needs '
+      f'candidates of its own split: run sample with --gin.SPLIT={split}, and grade. To export '
+      f'these, set --gin.SPLIT={next(iter(sizes))}.'
     )
   return by_split[split]
 
