@@ -59,6 +59,7 @@ def problem_set(number, answers, scores, **fields):
         is_correct=answer == '7',
         cluster=names.index(answer) if answer else None,
         score=score,
+        log_prob=score - 1,
         finished=answer is not None,
       )
     )
@@ -221,6 +222,8 @@ def test_a_problem_shows_clusters_scores_and_the_choice_of_each_rule(
   by_name = {name: rest for name, *rest in rules}
   assert by_name['Maj1@N'][1:] == ['✗ wrong', '8', 'candidate 0']
   assert by_name['W.RR'][1:] == ['✓ right', '7', 'candidate 2']
+  by_log_prob = by_name['RR.All by log-prob']
+  assert by_log_prob[1:] == ['✓ right', '7', 'candidate 2']
 
 
 def test_hostile_text_executes_nothing_and_is_shown(browser, tmp_path):
