@@ -52,6 +52,9 @@ def _export(checkpoint: epath.PathLike, path: str) -> epath.Path:
   metadata = checkpoints.read_metadata(checkpoint)
   names = ('model', 'fingerprint', 'settings', 'optimizer')
   exported = {name: metadata[name] for name in names}
+  settings = dict(exported['settings'])
+  settings.pop('source', None)  # paths of this machine
+  exported['settings'] = settings
 
   def export():
     shapes = checkpoints.load_abstract_params(checkpoint)

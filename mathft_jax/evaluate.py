@@ -33,7 +33,11 @@ from mathft_jax.evaluation.report import (
 )
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
 from mathft_jax.grading import answer_location
-from mathft_jax.storage import atomic_files, local_and_remote_paths
+from mathft_jax.storage import (
+  atomic_files,
+  local_and_remote_paths,
+  run_config,
+)
 
 Paths = epath.PathLike | Mapping[str, epath.PathLike]
 PathsByName = Mapping[str, epath.Path]
@@ -59,6 +63,8 @@ def evaluate(
   browse_candidates: bool = True,
 ) -> epath.Path:
   """Returns the path of report.json, which is written unless one of the same inputs exists.
+
+  A report of other inputs or settings in the same folder is replaced.
 
   With several processes, only the primary process works.
 
@@ -156,8 +162,17 @@ def _read_complete_report(
   except ValueError as error:
     logging.warning('%s is damaged and is written again: %s', path, error)
     return None
-  if not isinstance(found, dict) or not head.items() <= found.items():
+  if not isinstance(found, dict):
     return None
+  changed = [name for name in head if found.get(name) != head[name]]
+  if changed:
+    logging.info(
+      'evaluate: %s is of other %s and is written again',
+      path,
+      ', '.join(changed),
+    )
+    return None
+  run_config.keep_existing(workdir)
   logging.info('evaluate: %s exists with the same inputs and settings', path)
   return found
 
@@ -191,6 +206,7 @@ def _write_report(
     ),
     'files': sections,
   }
+  run_config.begin_output(workdir)
   _write_files(workdir, report, run, files, rules)
   _log_throughput(workdir, files, time.monotonic() - start)
   return report

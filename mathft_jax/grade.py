@@ -14,7 +14,9 @@ Output in the work directory:
 - `disagreements.<grader>.jsonl`: the candidates on which that grader disagrees;
 - `two_verdicts.jsonl`: the clusters of equivalent answers that the labels in the input split.
 
-Output with the same settings is kept; output of another version of the grader is graded again.
+Output with the same settings is kept. Output of other candidates, or of another search for answers,
+is an error. Output of another version of the grader is graded again, and so is input that was
+written anew under the same path.
 """
 
 import collections
@@ -37,7 +39,7 @@ from mathft_jax.grading import (
   other_graders,
   worker_pool,
 )
-from mathft_jax.storage import atomic_files
+from mathft_jax.storage import atomic_files, run_config
 
 Settings = Mapping[str, Any]
 
@@ -68,6 +70,9 @@ def grade(
       one worker.
     deadline_s: wall-clock seconds for one candidate in a worker, from its text to its key.
     memory_gib: address space of a worker in GiB.
+
+  Raises:
+    ValueError: the workdir has graded other candidates, or with another search for answers.
   """
   output = epath.Path(workdir) / 'graded.jsonl'
   limits = {}
@@ -75,7 +80,11 @@ def grade(
     limits = {'deadline_s': deadline_s, 'memory_gib': memory_gib}
   search = grading.AnswerSearch(find_answers, turn_markers)
   settings = _settings(epath.Path(candidates), search, compare_with, limits)
+  processes.run_on_primary(
+    'grade: checked', lambda: _check_settings(output, settings)
+  )
   if _is_complete(output, settings):
+    run_config.keep_existing(workdir)
     return output
 
   sets = _read_input(candidates)
@@ -91,6 +100,7 @@ def grade(
         chunk, search, compare_with, pool, own_pool, deadline_s
       )
 
+    run_config.begin_output(workdir)
     _grade_all(output, settings, sets, grade_chunk)
   return output
 
@@ -178,6 +188,26 @@ def _read_report(path: epath.Path) -> Mapping[str, Any]:
     )
     return {}
   return report if isinstance(report, dict) else {}
+
+
+def _check_settings(output: epath.Path, settings: Settings) -> None:
+  """Raises ValueError if the folder has grades of other candidates or of another search."""
+  saved = _read_report(_report_path(output)).get('settings')
+  if not isinstance(saved, dict) or not output.exists():
+    return
+  names = []
+  has_other_content = saved.get('sha256') != settings['sha256']
+  if has_other_content and saved.get('candidates') != settings['candidates']:
+    names.append('candidates')
+  if saved.get('search', settings['search']) != settings['search']:
+    names.append('search')
+  if names:
+    there = {name: saved.get(name) for name in names}
+    now = {name: settings[name] for name in names}
+    raise ValueError(
+      f'{output.parent} was created with other settings:\n  there: {there}\n  now:   {now}\n'
+      'Use another folder (INFER_OUTPUT_DIR) for these settings, or delete this one.'
+    )
 
 
 def _is_complete(output: epath.Path, settings: Settings) -> bool:

@@ -7,7 +7,8 @@ The loss decides what is trained: a generator, an evaluator, or both. Run the sa
 resume an interrupted run.
 
 A run starts from the first of these that exists:
-  1. a checkpoint of step `train_steps` in the workdir: nothing is done;
+  1. a checkpoint of step `train_steps` in the workdir: nothing is done, after a check that it is of
+     the same settings, learning rate, template and examples;
   2. a checkpoint in the workdir: parameters, optimizer state, step and position in the data are
      restored (with LoRA, the frozen parameters are read from `init_from` again);
   3. `init_from`, a path: only parameters are read; they must fit model, vocabulary and template;
@@ -28,8 +29,10 @@ from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.self_checks import all_checks
 from mathft_jax.self_checks.checked_run import CheckedRun
+from mathft_jax.storage import run_config
 from mathft_jax.training import (
   device_memory,
+  finished_runs,
   initial_state,
   optimizers,
   run_settings,
@@ -83,7 +86,16 @@ def train(
     locked_folders.hold(workdir, 'train'),
     _open_manager(workdir, loop, checkpointing) as manager,
   ):
-    if not _is_complete(manager, train_steps, settings):
+    if _is_complete(manager, train_steps, settings):
+      finished_runs.check_finished_run(
+        manager.step_path(train_steps),
+        model=model,
+        data=data,
+        optimizer=optimization.optimizer,
+        examples=examples,
+      )
+      run_config.keep_existing(workdir)
+    else:
       _run_to_last_step(
         workdir,
         manager,
@@ -195,7 +207,9 @@ def _run_to_last_step(
   source.check()
 
   inputs = train_inputs.TrainInputs(examples, data)
-  digest = _check_same_examples(manager, inputs.digest())
+  saved_examples = _check_same_examples(
+    manager, inputs.digest(), finished_runs.describe_examples(examples)
+  )
   eval_batches = _eval_batches(inputs, loop)
 
   state, start_step = source.create()
@@ -212,10 +226,11 @@ def _run_to_last_step(
   batches = _check_first_batch(batches, run, self_checks, start_step)
   metadata = {
     **source.origin_metadata(),
-    'settings': run_settings.settings_to_json(settings) | {'examples': digest},
+    'settings': run_settings.settings_to_json(settings) | saved_examples,
     'optimizer': repr(optimizer),
   }
 
+  run_config.begin_output(workdir)
   train_loop.TrainLoop(
     config,
     optimizer,
@@ -275,20 +290,23 @@ def _is_complete(
 
 
 def _check_same_examples(
-  manager: checkpoints.CheckpointManager, digest: str
-) -> str:
-  """Returns the digest; ValueError if a run resumes with other examples or processes differ."""
+  manager: checkpoints.CheckpointManager,
+  digest: str,
+  description: dict[str, str],
+) -> dict[str, object]:
+  """Returns what is saved of the examples.
+
+  Raises:
+    ValueError: the run resumes with other examples, or processes have different ones.
+  """
   step = manager.latest_step()
   if step is not None:
     metadata = checkpoints.read_metadata(manager.step_path(step))
-    saved = metadata['settings'].get('examples')
-    if saved not in (None, digest):
-      raise ValueError(
-        f'{manager.directory} was created with other examples (digest {saved}, now {digest}). '
-        'Use the same examples, use another MODEL_DIR, or delete this one.'
-      )
+    finished_runs.check_examples(
+      metadata['settings'], digest, description, str(manager.directory)
+    )
   processes.assert_equal_across_processes('The digest of the examples', digest)
-  return digest
+  return {'examples': digest, 'source': description}
 
 
 def _output_checkpoint(

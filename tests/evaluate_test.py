@@ -254,6 +254,17 @@ def test_a_complete_report_is_rewritten_only_for_other_inputs(tmp_path, capsys):
   )
 
 
+def test_a_report_of_other_candidates_is_replaced_and_the_log_says_so(
+  tmp_path, caplog
+):
+  caplog.set_level('INFO')
+  run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
+  other = scored_file(tmp_path / 'other.jsonl', problems=9)
+  path = run(tmp_path / 'out', candidates=other)
+  assert [*json.loads(path.read_text())['files']] == ['other']
+  assert 'is of other inputs and is written again' in caplog.text
+
+
 def test_an_interrupted_report_is_not_taken_as_complete(tmp_path, monkeypatch):
   candidates = scored_file(tmp_path / 'scored.jsonl')
 

@@ -102,6 +102,33 @@ def test_complete_output_is_kept_and_a_changed_input_is_graded_again(
   assert len(schema.read_candidate_sets(output)[0].candidates) == 2
 
 
+@pytest.mark.parametrize('version', [grading.GRADER_VERSION, 'earlier'])
+def test_a_folder_with_grades_of_other_candidates_is_refused(
+  tmp_path, version, monkeypatch
+):
+  first = _candidate_file(tmp_path, '\\boxed{4}')
+  with monkeypatch.context() as patch:
+    patch.setattr(grading, 'GRADER_VERSION', version)
+    output = grade.grade(tmp_path / 'graded', candidates=first)
+  written = pathlib.Path(output).read_bytes()
+  other = _candidate_file(tmp_path / 'other', '\\boxed{5}')
+  with pytest.raises(
+    ValueError, match='(?s)other settings:.*there: .*now: .*other'
+  ):
+    grade.grade(tmp_path / 'graded', candidates=other)
+  with pytest.raises(ValueError, match="(?s)'auto'.*now: .*'last_line'"):
+    grade.grade(tmp_path / 'graded', candidates=first, find_answers='last_line')
+  assert pathlib.Path(output).read_bytes() == written
+
+
+def test_a_moved_input_is_the_same_input(tmp_path):
+  first = _candidate_file(tmp_path, '\\boxed{4}')
+  output = grade.grade(tmp_path / 'graded', candidates=first)
+  moved = tmp_path / 'moved.jsonl'
+  pathlib.Path(first).rename(moved)
+  assert grade.grade(tmp_path / 'graded', candidates=moved) == output
+
+
 def test_the_output_of_another_version_of_the_grader_is_graded_again(
   tmp_path, monkeypatch
 ):

@@ -21,6 +21,7 @@ from mathft_jax.data.example_types import SolutionExample, VerdictExample
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
+from mathft_jax.storage import run_config
 from mathft_jax.training import losses, optimizers
 from tests.train_arguments import group_train_arguments
 
@@ -84,6 +85,17 @@ class Copies:
         encode(f'problem {question} solution {answer} is'),
         is_correct,
       )
+
+
+@dataclasses.dataclass(frozen=True)
+class CopiesOfFile:
+  """`Copies`, whose size is in a file."""
+
+  path: str
+  group_size = 1
+
+  def __call__(self, split):
+    return Copies(size=int(pathlib.Path(self.path).read_text()))(split)
 
 
 def train(workdir, **changes):
@@ -154,13 +166,99 @@ def test_t5x_feature_lengths_are_the_length_of_a_row(tmp_path, finished):
   assert_same(path, finished[1])
 
 
-def test_a_finished_run_returns_at_once(finished):
+def test_a_finished_run_returns_at_once(finished, monkeypatch):
   workdir, path = finished
 
-  def refuse(split):
+  def refuse(self, split):
     raise AssertionError('examples were asked for')
 
-  assert train(workdir, examples=refuse) == path
+  monkeypatch.setattr(Copies, '__call__', refuse)
+  assert train(workdir) == path
+
+
+def test_equal_examples_of_another_source_are_those_of_the_finished_run(
+  tmp_path, finished
+):
+  workdir, path = finished
+  (tmp_path / 'size.txt').write_text('24')
+  source = CopiesOfFile(str(tmp_path / 'size.txt'))
+  assert train(workdir, examples=source) == path
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      dict(optimizer=optimizers.AdamW(learning_rate=0.02)),
+      r'another learning rate:\n  saved: 0.01\n  now:   0.02\n.*MODEL_DIR',
+    ),
+    (
+      dict(
+        optimizer=optimizers.AdamW(
+          learning_rate=optimizers.Cosine(0.01, decay_steps=6)
+        )
+      ),
+      "another learning rate:\n.*\n.*'class': 'Cosine'",
+    ),
+    (
+      dict(examples=Copies(size=23)),
+      r'other examples \(digest .*\): size: 24 -> 23',
+    ),
+    (
+      dict(template=dataclasses.replace(TEMPLATE, solve='{question} =')),
+      "another fingerprint:\n.*'problem {question} solution'.*\n.*question} ='",
+    ),
+    (
+      dict(model=dataclasses.replace(MODEL, mlp_dim=32)),
+      'another model:\n.*16.*\n.*32',
+    ),
+  ],
+)
+def test_a_finished_run_of_another_rate_template_or_data_is_not_done(
+  finished, changes, message
+):
+  with pytest.raises(ValueError, match=message):
+    train(finished[0], **changes)
+
+
+def test_a_finished_run_whose_data_file_has_changed_is_not_done(tmp_path):
+  file = tmp_path / 'size.txt'
+  file.write_text('24')
+  source = CopiesOfFile(str(file))
+  path = train(tmp_path / 'run', examples=source, train_steps=1)
+  file.write_text('023')
+  with pytest.raises(ValueError, match='the files have changed. Use the same'):
+    train(tmp_path / 'run', examples=source, train_steps=1)
+  file.write_text('00024')
+  assert train(tmp_path / 'run', examples=source, train_steps=1) == path
+
+
+def test_the_config_is_written_when_the_folder_is_accepted(
+  tmp_path, finished, monkeypatch
+):
+  copy = tmp_path / 'copy'
+  shutil.copytree(finished[0], copy)
+  run_config.hold(copy, 'NAME = 1\n')
+  with pytest.raises(ValueError, match='other settings'):
+    train(copy, train_steps=7, seed=1)
+  with pytest.raises(ValueError, match='other examples'):
+    train(copy, train_steps=7, examples=Copies(size=23))
+  assert not (copy / 'config.gin').exists()
+
+  def stop(*_):
+    raise Killed
+
+  monkeypatch.setattr(train_lib.train_loop.TrainLoop, 'run', stop)
+  with pytest.raises(Killed):
+    train(copy, train_steps=7)
+  assert (copy / 'config.gin').read_text() == 'NAME = 1\n'
+
+
+def test_a_longer_run_goes_on_with_another_learning_rate(tmp_path, finished):
+  shutil.copytree(finished[0], tmp_path / 'copy')
+  faster = optimizers.AdamW(learning_rate=0.02)
+  path = train(tmp_path / 'copy', train_steps=7, optimizer=faster)
+  assert train(tmp_path / 'copy', train_steps=7, optimizer=faster) == path
 
 
 def test_longer_training_learns_and_reports_validation(tmp_path):
@@ -368,21 +466,19 @@ def test_a_longer_run_in_a_finished_workdir_goes_on(tmp_path, finished):
 
 
 def test_the_best_checkpoint_by_validation_is_handed_over(tmp_path):
-  path = train(
-    tmp_path,
+  arguments = dict(
     train_steps=8,
     eval_period=2,
     output_checkpoint='best',
     optimizer=optimizers.AdamW(learning_rate=Overshooting()),
   )
+  path = train(tmp_path, **arguments)
   losses_by_step = {
     line['step']: line['loss'] for line in lines(tmp_path, 'validation')
   }
   best = min(losses_by_step, key=losses_by_step.get)
   assert int(path.name) == best < 8
-  assert train(
-    tmp_path, train_steps=8, eval_period=2, output_checkpoint='best'
-  ).name == str(best)
+  assert train(tmp_path, **arguments) == path
 
 
 @dataclasses.dataclass(frozen=True)

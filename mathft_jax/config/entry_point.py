@@ -5,8 +5,8 @@
 Errors in flags and gin files are found before the program is called and reported in one message,
 with file and line. Programs are plain functions with built objects as arguments; only this package
 imports gin. Gin files start with `from __gin__ import dynamic_registration` and import the modules
-whose names they use. The resolved configuration is written to `<workdir>/config.gin`; a run with
-that file repeats the run.
+whose names they use. The resolved configuration is written to `<workdir>/config.gin` when the
+program has accepted the folder; a run with that file repeats the run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,6 @@ import sys
 import traceback
 
 from absl import logging
-from etils import epath
 import gin
 from gin import config as gin_config
 from gin import config_parser
@@ -43,7 +42,6 @@ from mathft_jax.config import (
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import stop_signals
 from mathft_jax.monitoring import native_logs
-from mathft_jax.storage import atomic_files
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 
@@ -135,7 +133,9 @@ def main(
     arguments,
     command_line.process_config,
     config.text(),
-    save_config=save_config,
+    saved_config=(
+      f'# python -m {program.__module__} --gin_file=config.gin\n{config.text()}'
+    ),
   )
 
 
@@ -159,33 +159,12 @@ def load_config(
   if of_checkpoint is not None:
     reader.read(of_checkpoint)
   _check_order(reader.assignments)
-  unused_macros.check_macros(reader)
+  unused_macros.check_macros(reader, gin_name(program))
   number_limits.check_assignments(reader.assignments)
   gin.clear_config()
   resolved_config.register_program(program)
   _parse_with_gin(reader, command_line, of_checkpoint)
   return resolved_config.resolve_config(program, supplied)
-
-
-def save_config(
-  workdir: epath.PathLike, program: Program, config_text: str
-) -> None:
-  """Writes <workdir>/config.gin; a different earlier one becomes config.<number>.gin."""
-  path = epath.Path(workdir) / 'config.gin'
-  text = (
-    f'# python -m {program.__module__} --gin_file=config.gin\n{config_text}'
-  )
-  if path.exists() and (old := path.read_text()) != text:
-    changed = sorted(set(text.splitlines()) ^ set(old.splitlines()))
-    number = 1 + len(list(path.parent.glob('config.*.gin')))
-    path.rename(path.parent / f'config.{number}.gin')
-    logging.warning(
-      '%s differs from that of the last run, which is now config.%d.gin: %s',
-      path,
-      number,
-      '; '.join(changed)[:2000],
-    )
-  atomic_files.write_text_atomically(path, text)
 
 
 def usage_text(

@@ -22,12 +22,15 @@ from mathft_jax.distributed import (
   processes,
   stop_signals,
 )
-from mathft_jax.storage import local_and_remote_paths, write_errors
+from mathft_jax.storage import (
+  local_and_remote_paths,
+  run_config,
+  write_errors,
+)
 
 PACKAGE = pathlib.Path(__file__).parent.parent
 
 Program = Callable[..., object]
-SaveConfig = Callable[[epath.PathLike, Program, str], None]
 
 
 def call_in_processes(
@@ -37,7 +40,7 @@ def call_in_processes(
   process_config: cluster_detection.ProcessConfig,
   config_text: str,
   *,
-  save_config: SaveConfig,
+  saved_config: str,
 ) -> int:
   """Calls a program in this process, which may be one of several; returns its exit status.
 
@@ -49,7 +52,8 @@ def call_in_processes(
     arguments: its built arguments.
     process_config: the flags about processes.
     config_text: resolved configuration; it must be equal in all processes.
-    save_config: writes the configuration to the workdir.
+    saved_config: text of `<workdir>/config.gin`, which is written when the program has accepted the
+      workdir (`storage.run_config`).
   """
   try:
     with contextlib.ExitStack() as stack:
@@ -64,7 +68,7 @@ def call_in_processes(
             local_and_remote_paths.check_writable(workdir)
           stack.enter_context(locked_folders.hold(workdir, name))
           if processes.is_primary():
-            save_config(workdir, program, config_text)
+            run_config.hold(workdir, saved_config)
       except (ValueError, OSError) as error:
         line = str(error)
         if isinstance(error, OSError):
@@ -72,7 +76,10 @@ def call_in_processes(
         if not line:
           raise
         return multi_process_run.exit_with_message(name, line, 1)
+      stack.callback(run_config.discard)
       status = call_program(program, name, arguments)
+      if status in (0, stop_signals.TERMINATED_STATUS):
+        run_config.write()
   except BaseException as error:
     multi_process_run.abort_all_processes(error)
     raise

@@ -1,6 +1,7 @@
 """Macros that are set and that nothing uses: typing errors, and names of t5x without an effect."""
 
 import os
+import re
 
 from absl import logging
 
@@ -8,7 +9,7 @@ from mathft_jax.config import gin_files, t5x_names
 from mathft_jax.config.errors import ConfigError, did_you_mean, names_after_hint
 
 
-def check_macros(reader: gin_files.GinReader) -> None:
+def check_macros(reader: gin_files.GinReader, program: str = '') -> None:
   """Checks that all macros that the user sets are used.
 
   Macros of gin files are only reported in the log: a file may be shared by several programs. Those
@@ -16,6 +17,7 @@ def check_macros(reader: gin_files.GinReader) -> None:
 
   Args:
     reader: has read all gin files and the command line.
+    program: its gin name, such as 'sample.sample'.
 
   Raises:
     ConfigError: nothing uses a macro of the command line.
@@ -29,6 +31,7 @@ def check_macros(reader: gin_files.GinReader) -> None:
   for assignment in on_command_line:
     if assignment.name not in known:
       hint = t5x_names.explain_macro(assignment.name)
+      hint = hint or _missing_gin_file(assignment.name, program)
       hint = hint or did_you_mean(assignment.name, reader.macros_used)
       used = names_after_hint(hint, 'In use', sorted(reader.macros_used))
       raise ConfigError(
@@ -38,6 +41,21 @@ def check_macros(reader: gin_files.GinReader) -> None:
   for assignment in reader.assignments:
     if assignment.name not in reader.macros_used:
       _warn(assignment, reader)
+
+
+def _missing_gin_file(macro: str, program: str) -> str:
+  """Returns which gin file of the package uses a macro; '' if the program's own file does not."""
+  name = program.partition('.')[0]
+  package = gin_files.package_gin_directory()
+  own_file = f'programs/{name}.gin'
+  if not (package / own_file).is_file():
+    return ''
+  text = (package / own_file).read_text()
+  if not re.search(rf'%{re.escape(macro)}\b', text):
+    return ''
+  if name == 'train':
+    return f' Add --gin_file=stages/<one>.gin; they include {own_file}, which uses it.'
+  return f' Add --gin_file={own_file}, which uses it.'
 
 
 def _warn(

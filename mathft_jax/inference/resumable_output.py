@@ -24,7 +24,7 @@ from etils import epath
 
 from mathft_jax.data import schema
 from mathft_jax.distributed import processes
-from mathft_jax.storage import atomic_files, digests
+from mathft_jax.storage import atomic_files, digests, run_config
 
 Settings = Mapping[str, object]
 
@@ -65,6 +65,8 @@ class BatchJob:
       'process:',
       'Start all processes with the same command.',
     )
+    if primary['complete']:
+      run_config.keep_existing(self.output.parent)
     return primary['complete']
 
   def begin(self) -> dict[str, schema.CandidateSet]:
@@ -142,6 +144,7 @@ class BatchJob:
       raise ValueError(f'{what}\n  there: {there}\n  now:   {now}\n{advice}')
 
   def _create_parts(self) -> None:
+    run_config.begin_output(self.output.parent)
     self._parts.mkdir(parents=True, exist_ok=True)
     for path in sorted(self._parts.glob('*.jsonl')):
       try:
@@ -226,9 +229,10 @@ def is_output_of(
     return True
 
   answer = str(processes.is_primary() and is_equal())
-  return (
-    processes.broadcast_from_primary(f'{output} is complete', answer) == 'True'
-  )
+  answer = processes.broadcast_from_primary(f'{output} is complete', answer)
+  if answer == 'True':
+    run_config.keep_existing(output.parent)
+  return answer == 'True'
 
 
 def _parse_settings(path: epath.Path) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
   settings = make_run_settings(...)                  saved with each checkpoint
   check_settings(saved, settings, directory)       raises if a run with other settings resumes
+  check_learning_rate(saved, optimizer, path)      raises if a finished run had another one
 
 Objects such as the loss are saved by their fields. A field that a later version of this package
 adds counts as its default in older checkpoints. Version 1, written before settings had a version,
@@ -101,6 +102,35 @@ def check_settings(
   raise ValueError(
     f'{where} was created with other settings:\n  saved: {old}\n  now:   {new}\n'
     'Use the saved settings, use another MODEL_DIR, or delete this one.'
+  )
+
+
+def check_learning_rate(
+  saved: object, optimizer: optimizers.OptimizerConfig, where: str
+) -> None:
+  """Checks that a finished run had this learning rate.
+
+  Args:
+    saved: `repr` of its optimizer, in the metadata.
+    optimizer: of this run; a schedule that is no dataclass is not compared.
+    where: start of the error message.
+
+  Raises:
+    ValueError: has both learning rates.
+  """
+  found = _parse_repr(saved) if isinstance(saved, str) else None
+  rate = optimizer.learning_rate
+  is_number = isinstance(rate, (int, float))
+  if not isinstance(found, dict) or 'learning_rate' not in found:
+    return
+  old = found['learning_rate']
+  if not (is_number or dataclasses.is_dataclass(rate)) or _is_equal(old, rate):
+    return
+  raise ValueError(
+    f'{where} is of a finished run with another learning rate:\n'
+    f'  saved: {old}\n  now:   {_to_json(rate)}\n'
+    'Use the saved one (LEARNING_RATE, WARMUP_STEPS), use another MODEL_DIR, delete this one, or '
+    'increase TRAIN_STEPS to go on with the new one.'
   )
 
 

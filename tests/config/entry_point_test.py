@@ -151,10 +151,7 @@ def test_a_changed_config_in_the_same_workdir_is_told(toy, caplog):
     '--gin.MODEL_DIR=runs/x',
     '--gin.TRAIN_STEPS=11',
   )
-  assert (
-    'which is now config.1.gin: TRAIN_STEPS = 10; TRAIN_STEPS = 11'
-    in caplog.text
-  )
+  assert 'which is now config.1.gin: TRAIN_STEPS: 10 -> 11\n' in caplog.text
 
 
 def assert_gin_file_is_refused(toy, folder, capsys, text, message):
@@ -774,6 +771,48 @@ def test_input_that_the_package_refuses_is_told_without_a_traceback(
   )
   assert main(toy.train, '--gin_file=form.gin', '--gin.MODEL_DIR=a') == 1
   assert 'toy.train: no such checkpoint' in capsys.readouterr().err
+
+
+def test_a_run_that_is_refused_does_not_change_the_config(
+  toy, tmp_path, capsys, monkeypatch
+):
+  form = ('--gin_file=form.gin', '--gin.MODEL_DIR=a')
+  monkeypatch.setattr(
+    program_calls, 'PACKAGE', pathlib.Path(__file__).parents[1]
+  )
+  with monkeypatch.context() as patch:
+    patch.setattr(toy, 'CALLS', Refusing())
+    assert main(toy.train, *form) == 1
+  assert not list((tmp_path / 'a').glob('config*'))
+
+  assert main(toy.train, *form) == 0
+  written = (tmp_path / 'a/config.gin').read_text()
+  monkeypatch.setattr(toy, 'CALLS', Refusing())
+  assert main(toy.train, *form, '--gin.TRAIN_STEPS=7') == 1
+  assert [path.name for path in (tmp_path / 'a').glob('*.gin')] == [
+    'config.gin'
+  ]
+  assert (tmp_path / 'a/config.gin').read_text() == written
+
+
+@pytest.mark.parametrize(
+  'argument',
+  ['--gin.CHECKPOINT_PATH=runs/x', '--gin.INFER_OUTPUT_DIR=runs/y'],
+)
+def test_without_the_gin_file_of_the_program_it_is_named(
+  tmp_path, capsys, argument
+):
+  from mathft_jax import sample
+
+  error = fails(capsys, sample.sample, argument)
+  assert 'Add --gin_file=programs/sample.gin, which uses it.' in error
+
+
+def test_without_a_stage_of_a_training_the_stages_are_named(capsys):
+  from mathft_jax import train
+
+  error = fails(capsys, train.train, '--gin.MODEL_DIR=runs/x')
+  assert 'Add --gin_file=stages/<one>.gin; they include programs/tr' in error
 
 
 def test_a_configuration_that_differs_keeps_the_one_before(
