@@ -64,9 +64,7 @@ def evaluate(
 ) -> epath.Path:
   """Returns the path of report.json, which is written unless one of the same inputs exists.
 
-  A report of other inputs or settings in the same folder is replaced.
-
-  With several processes, only the primary process works.
+  A report of other inputs is replaced. With several processes, only the primary process works.
 
   Args:
     workdir: directory of the report.

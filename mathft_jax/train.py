@@ -34,7 +34,6 @@ from mathft_jax.training import (
   device_memory,
   finished_runs,
   initial_state,
-  optimizers,
   run_settings,
   train_config,
   train_inputs,
@@ -79,6 +78,7 @@ def train(
     ValueError: the workdir was created with other settings, or an input does not fit another.
   """
   all_checks.check_mode(self_checks)
+  wanted = finished_runs.WantedRun(model, data, optimization, examples)
   settings = run_settings.make_run_settings(
     workdir, init_from, data, optimization, seed, model.dropout_rate
   )
@@ -86,23 +86,12 @@ def train(
     locked_folders.hold(workdir, 'train'),
     _open_manager(workdir, loop, checkpointing) as manager,
   ):
-    if _is_complete(manager, train_steps, settings):
-      finished_runs.check_finished_run(
-        manager.step_path(train_steps),
-        model=model,
-        data=data,
-        optimizer=optimization.optimizer,
-        examples=examples,
-      )
-      run_config.keep_existing(workdir)
-    else:
+    if not _is_complete(manager, train_steps, settings, wanted):
       _run_to_last_step(
         workdir,
         manager,
         optimization.step_config(model, partitioner.mesh(), partitioner.rules),
-        optimization.optimizer,
-        examples,
-        data,
+        wanted,
         loop,
         init_from=init_from,
         train_steps=train_steps,
@@ -185,9 +174,7 @@ def _run_to_last_step(
   workdir: epath.PathLike,
   manager: checkpoints.CheckpointManager,
   config: train_step.TrainStepConfig,
-  optimizer: optimizers.OptimizerConfig,
-  examples: examples_lib.ExampleSource,
-  data: train_config.DataConfig,
+  wanted: finished_runs.WantedRun,
   loop: train_config.LoopConfig,
   *,
   init_from: epath.PathLike | None,
@@ -198,6 +185,7 @@ def _run_to_last_step(
   self_checks: str,
 ) -> None:
   """Prepares data and state, then trains up to the last step and saves it."""
+  data, examples = wanted.data, wanted.examples
   config = config.with_dropout_seed(seed)
   compilations = progress.CompilationCounter()
   train_inputs.check_batch_size(config, examples, data)
@@ -207,9 +195,7 @@ def _run_to_last_step(
   source.check()
 
   inputs = train_inputs.TrainInputs(examples, data)
-  saved_examples = _check_same_examples(
-    manager, inputs.digest(), finished_runs.describe_examples(examples)
-  )
+  saved_examples = _check_same_examples(manager, inputs, examples)
   eval_batches = _eval_batches(inputs, loop)
 
   state, start_step = source.create()
@@ -227,13 +213,13 @@ def _run_to_last_step(
   metadata = {
     **source.origin_metadata(),
     'settings': run_settings.settings_to_json(settings) | saved_examples,
-    'optimizer': repr(optimizer),
+    'optimizer': repr(wanted.optimization.optimizer),
   }
 
   run_config.begin_output(workdir)
   train_loop.TrainLoop(
     config,
-    optimizer,
+    wanted.optimization.optimizer,
     loop,
     train_steps=train_steps,
     workdir=workdir,
@@ -272,6 +258,7 @@ def _is_complete(
   manager: checkpoints.CheckpointManager,
   train_steps: int,
   settings: dict[str, object],
+  wanted: finished_runs.WantedRun,
 ) -> bool:
   """Whether the workdir has the last checkpoint of this run; ValueError if it is of another run."""
   step = manager.latest_step()
@@ -286,19 +273,25 @@ def _is_complete(
   run_settings.check_settings(
     metadata.get('settings', {}), settings, str(manager.directory)
   )
-  return step == train_steps
+  if step < train_steps:
+    return False
+  wanted.check_finished(manager.step_path(step))
+  run_config.keep_existing(manager.directory.parent)
+  return True
 
 
 def _check_same_examples(
   manager: checkpoints.CheckpointManager,
-  digest: str,
-  description: dict[str, str],
+  inputs: train_inputs.TrainInputs,
+  examples: examples_lib.ExampleSource,
 ) -> dict[str, object]:
   """Returns what is saved of the examples.
 
   Raises:
     ValueError: the run resumes with other examples, or processes have different ones.
   """
+  digest = inputs.digest()
+  description = finished_runs.describe_examples(examples)
   step = manager.latest_step()
   if step is not None:
     metadata = checkpoints.read_metadata(manager.step_path(step))

@@ -231,7 +231,10 @@ def test_equal_inputs_give_equal_bytes_in_any_folder(tmp_path):
     assert one == two, name
 
 
-def test_a_complete_report_is_rewritten_only_for_other_inputs(tmp_path, capsys):
+def test_a_complete_report_is_rewritten_only_for_other_inputs(
+  tmp_path, capsys, caplog
+):
+  caplog.set_level('INFO')
   candidates = scored_file(tmp_path / 'scored.jsonl')
   path = run(tmp_path / 'out', candidates=candidates)
   marked = path.stat().mtime
@@ -246,22 +249,13 @@ def test_a_complete_report_is_rewritten_only_for_other_inputs(tmp_path, capsys):
   run(tmp_path / 'out', candidates=candidates, seed=1)
   assert (tmp_path / 'out' / 'report.md').exists()
   assert json.loads(path.read_text())['settings']['seed'] == 1
-  scored_file(tmp_path / 'scored.jsonl', problems=9)
-  run(tmp_path / 'out', candidates=candidates, seed=1)
+  assert 'is of other settings and is written again' in caplog.text
+  other = scored_file(tmp_path / 'other.jsonl', problems=9)
+  run(tmp_path / 'out', candidates=other, seed=1)
   assert (
-    json.loads(path.read_text())['files']['scored']['statistics']['problems']
+    json.loads(path.read_text())['files']['other']['statistics']['problems']
     == 9
   )
-
-
-def test_a_report_of_other_candidates_is_replaced_and_the_log_says_so(
-  tmp_path, caplog
-):
-  caplog.set_level('INFO')
-  run(tmp_path / 'out', candidates=scored_file(tmp_path / 'scored.jsonl'))
-  other = scored_file(tmp_path / 'other.jsonl', problems=9)
-  path = run(tmp_path / 'out', candidates=other)
-  assert [*json.loads(path.read_text())['files']] == ['other']
   assert 'is of other inputs and is written again' in caplog.text
 
 

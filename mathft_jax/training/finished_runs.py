@@ -5,6 +5,7 @@ template and examples that it was trained with: with others it is not done.
 """
 
 from collections.abc import Mapping
+import dataclasses
 import json
 from typing import Any
 
@@ -16,50 +17,51 @@ from mathft_jax.distributed import processes
 from mathft_jax.models import transformer
 from mathft_jax.training import (
   example_description,
-  optimizers,
   run_settings,
   train_config,
   train_inputs,
 )
 
 
-def check_finished_run(
-  checkpoint: epath.PathLike,
-  *,
-  model: transformer.TransformerConfig,
-  data: train_config.DataConfig,
-  optimizer: optimizers.OptimizerConfig,
-  examples: examples_lib.ExampleSource,
-) -> None:
-  """Checks that a finished run has this model, template, learning rate and these examples.
+@dataclasses.dataclass(frozen=True)
+class WantedRun:
+  """The parts of a run that a finished one must have too, beside its settings.
 
-  The examples are read only if their source or its files have changed since the run.
-
-  Args:
-    checkpoint: the last one of the run.
+  Attributes:
     model: sizes of the model.
     data: has template and vocabulary.
-    optimizer: with its learning rate.
+    optimization: has the optimizer with its learning rate.
     examples: source of the split 'train'.
-
-  Raises:
-    ValueError: lists what differs.
   """
-  checkpoints.check_metadata(
-    checkpoint, model=model, fingerprint=data.fingerprint()
-  )
-  metadata = checkpoints.read_metadata(checkpoint)
-  run_settings.check_learning_rate(
-    metadata.get('optimizer'), optimizer, str(checkpoint)
-  )
-  description = describe_examples(examples)
-  settings = metadata.get('settings', {})
-  if settings.get('examples') is None:
-    return  # of a version that did not save it
-  if description and settings.get('source') == description:
-    return
-  digest = train_inputs.TrainInputs(examples, data).digest()
-  check_examples(settings, digest, description, str(checkpoint))
+
+  model: transformer.TransformerConfig
+  data: train_config.DataConfig
+  optimization: train_config.OptimizationConfig
+  examples: examples_lib.ExampleSource
+
+  def check_finished(self, checkpoint: epath.PathLike) -> None:
+    """Checks that the last checkpoint of a finished run is of this run.
+
+    The examples are read only if their source or its files have changed since the run.
+
+    Raises:
+      ValueError: lists what differs.
+    """
+    checkpoints.check_metadata(
+      checkpoint, model=self.model, fingerprint=self.data.fingerprint()
+    )
+    metadata = checkpoints.read_metadata(checkpoint)
+    run_settings.check_learning_rate(
+      metadata.get('optimizer'), self.optimization.optimizer, str(checkpoint)
+    )
+    description = describe_examples(self.examples)
+    settings = metadata.get('settings', {})
+    if settings.get('examples') is None:
+      return  # of a version that did not save it
+    if description and settings.get('source') == description:
+      return
+    digest = train_inputs.TrainInputs(self.examples, self.data).digest()
+    check_examples(settings, digest, description, str(checkpoint))
 
 
 def check_examples(
