@@ -71,7 +71,7 @@ def check_metadata(
         f'  checkpoint: {found_only}\n'
         f'  this run:   {wanted_only}\n'
         'Set MODEL, VOCABULARY and TEMPLATE to those of the checkpoint, or use another '
-        'checkpoint.'
+        'checkpoint (for a training, another MODEL_DIR).'
       )
 
 

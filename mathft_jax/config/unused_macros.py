@@ -31,8 +31,8 @@ def check_macros(reader: gin_files.GinReader, program: str = '') -> None:
   for assignment in on_command_line:
     if assignment.name not in known:
       hint = t5x_names.explain_macro(assignment.name)
-      hint = hint or _missing_gin_file(assignment.name, program)
       hint = hint or did_you_mean(assignment.name, reader.macros_used)
+      hint = hint or _missing_gin_file(assignment.name, program, reader)
       used = names_after_hint(hint, 'In use', sorted(reader.macros_used))
       raise ConfigError(
         f'{assignment.where}: nothing uses {assignment.name}.{hint}{used}'
@@ -43,11 +43,15 @@ def check_macros(reader: gin_files.GinReader, program: str = '') -> None:
       _warn(assignment, reader)
 
 
-def _missing_gin_file(macro: str, program: str) -> str:
-  """Returns which gin file of the package uses a macro; '' if the program's own file does not."""
+def _missing_gin_file(
+  macro: str, program: str, reader: gin_files.GinReader
+) -> str:
+  """Returns which gin file of the package uses a macro; '' if no file is known."""
   name = program.partition('.')[0]
   package = gin_files.package_gin_directory()
   own_file = f'programs/{name}.gin'
+  if name in ('recipe', 'experiments') and not reader.macros_used:
+    return ' Add --gin_file=recipes/<one>.gin, or a gin file of your own.'
   if not (package / own_file).is_file():
     return ''
   text = (package / own_file).read_text()

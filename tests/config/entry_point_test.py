@@ -808,6 +808,13 @@ def test_without_the_gin_file_of_the_program_it_is_named(
   assert 'Add --gin_file=programs/sample.gin, which uses it.' in error
 
 
+def test_without_a_recipe_the_recipes_are_named(capsys):
+  from mathft_jax import recipe
+
+  error = fails(capsys, recipe.recipe, '--gin.MODEL_DIR=runs/x')
+  assert 'nothing uses MODEL_DIR. Add --gin_file=recipes/<one>.gin' in error
+
+
 def test_without_a_stage_of_a_training_the_stages_are_named(capsys):
   from mathft_jax import train
 
