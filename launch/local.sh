@@ -95,8 +95,8 @@ watch() {
 }
 
 # Sends $signals to the groups of all processes: the next one if a process still runs after
-# $seconds_to_end (10, or 130 after TERM to this script, because a training saves a checkpoint within
-# 120 s), or what it has started 1 s after its end. More signals to this script change nothing.
+# $seconds_to_end (10, or 130 after TERM to this script: a training saves one checkpoint in 120 s),
+# or what it has started 1 s after its end. More signals to this script change nothing.
 end_all() {
   local signal group groups rest
   trap '' TERM INT HUP

@@ -31,6 +31,12 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 # A shell starts background commands with SIGINT ignored; tests send it to themselves and to others.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
+# `nohup` ignores SIGHUP, which no shell can trap then.
+if (
+  hasattr(signal, 'SIGHUP')
+  and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+):
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import pytest  # noqa: E402 (jax must find the flags above when a test imports it)
 

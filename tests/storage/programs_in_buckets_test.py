@@ -145,7 +145,10 @@ def test_a_workdir_that_cannot_be_written_is_refused_before_any_work(
     'gcloud auth application-default login' in told and 'Traceback' not in told
   )
   with pytest.raises(ValueError, match='cannot be written'):
-    convert.convert(checkpoint=tmp_path, output=f'{workdir}.safetensors')
+    convert.convert(
+      checkpoint=dial_problems.base_weights_path(),
+      output=f'{workdir}.safetensors',
+    )
   assert (
     sweep.main(
       [
