@@ -198,5 +198,5 @@ def test_what_is_written_and_printed_once_comes_from_the_first_process(made):
   assert same_bytes(made, 'evaluate/report.md', (1, 2))
   assert same_bytes(made, 'convert/one.safetensors', (1, 2))
   first, second = made['ended'][2]
-  assert '| Maj1@' in first.output and '| Maj1@' not in second.output
+  assert 'Maj1@' in first.output and 'Maj1@' not in second.output
   assert 'evaluate: ' not in second.output
