@@ -116,15 +116,7 @@ def main(
     return 2
 
   if command_line.dry_run:
-    try:
-      comments = _describe_arguments(program, arguments, config)
-    except ValueError as error:
-      print(f'{name}: {error}', file=sys.stderr)
-      return 2
-    terminal_text.print_to_pipe(
-      f'{config.text()}{comments}# Dry run: nothing was done.'
-    )
-    return 0
+    return _print_dry_run(program, name, arguments, config)
   if stage_parameters:
     return program_calls.call_program(program, name, arguments)
   return program_calls.call_in_processes(
@@ -214,6 +206,24 @@ def _describe_parameters(program: Program, supplied: frozenset[str]) -> str:
 def gin_name(program: Program) -> str:
   """Returns the name of a program in gin files that import its module, such as `train.train`."""
   return f'{program.__module__.rpartition(".")[2]}.{program.__name__}'
+
+
+def _print_dry_run(
+  program: Program,
+  name: str,
+  arguments: Arguments,
+  config: resolved_config.ResolvedConfig,
+) -> int:
+  """Prints the configuration and what the program says about it; returns the exit status."""
+  try:
+    comments = _describe_arguments(program, arguments, config)
+  except ValueError as error:
+    print(f'{name}: {error}', file=sys.stderr)
+    return 2
+  terminal_text.print_to_pipe(
+    f'{config.text()}{comments}# Dry run: nothing was done.'
+  )
+  return 0
 
 
 def _describe_arguments(
