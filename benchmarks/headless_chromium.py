@@ -1,7 +1,7 @@
 """Headless Chromium for tests and screenshots of HTML pages, without further packages.
 
   with headless_chromium.Browser() as browser:
-    page = browser.open('file:///tmp/report.html')
+    page = browser.open('file:///reports/report.html')
     page.evaluate('document.title')
     page.screenshot('report.png')
     page.problems      # errors and warnings of the console, exceptions, dialogs
