@@ -28,7 +28,7 @@ class Caches(NamedTuple):
   prompts: tuple[kv_cache.KeyValues, ...]  # by place; P = groups
   chunks: tuple[kv_cache.Suffix, ...]
   # Of layers with a sliding window, if they need fewer chunks than others: chunk n of a row is
-  # stored in the place of chunk n - len(local_chunks), which has left the window.
+  # stored instead of chunk n - len(local_chunks), which has left the window.
   local_chunks: tuple[kv_cache.Suffix, ...]
 
 
