@@ -115,6 +115,16 @@ end_all() {
   done
 }
 
+# Ends all processes, then exits with status $1. A second signal that arrives before the first one is
+# dealt with does not end the clean-up.
+stop() {
+  [[ -z $stopping ]] || return 0
+  stopping=1
+  end_all
+  trap - EXIT
+  exit "$1"
+}
+
 # Whether one of these processes runs; with $1 = '-', whether one of their groups has a process.
 any_alive() {
   local group
@@ -136,10 +146,10 @@ if [[ -n $dry_run ]]; then
   done
   exit 0
 fi
-seconds_to_end=10 signals='TERM KILL'
+seconds_to_end=10 signals='TERM KILL' stopping=''
 trap end_all EXIT
-trap "signals='INT TERM KILL'; exit 130" INT
-trap 'seconds_to_end=130; exit 129' HUP
-trap 'seconds_to_end=130; exit 75' TERM # 75: run the same command again
+trap "signals='INT TERM KILL'; stop 130" INT
+trap 'seconds_to_end=130; stop 129' HUP
+trap 'seconds_to_end=130; stop 75' TERM # 75: run the same command again
 start_all
 watch
