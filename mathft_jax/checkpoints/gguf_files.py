@@ -18,8 +18,7 @@ import jax
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params
-from mathft_jax.models import config as config_lib
-from mathft_jax.models import transformer
+from mathft_jax.models import rope_scaling, transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 
 SUFFIX = '.gguf'
@@ -298,7 +297,7 @@ def _read_rope_scaling(file: GgufFile) -> dict[str, Any] | None:
     return None
 
   divisors = np.asarray(file.tensors[ROPE_FACTORS].data, np.float64)
-  scaling = config_lib.Llama3RopeScaling(
+  scaling = rope_scaling.Llama3RopeScaling(
     factor=float(divisors.max()), original_max_position=ORIGINAL_LENGTH
   )
   theta = float(file.value('llama.rope.freq_base'))

@@ -1,16 +1,14 @@
 """Configuration of decoder-only Transformers. Each trait of a model family is a field."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
 
-import numpy as np
+from mathft_jax.models import rope_scaling as rope_lib
 
 Json = Mapping[str, Any]
 Fields = dict[str, Any]
-# Maps the inverse wavelengths [R / 2] of rotary embeddings to scaled ones.
-RopeScaling = Callable[[np.ndarray], np.ndarray]
 
 ACTIVATIONS = ('silu', 'gelu', 'gelu_tanh', 'relu', 'relu2')
 NORMS = ('rms', 'layer')
@@ -35,92 +33,6 @@ NON_ARCHITECTURE_FIELDS = frozenset(
     'dropout_rate',
   }
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class LinearRopeScaling:
-  """Makes all rotations `factor` times slower (Gemma 3: 8 in global layers)."""
-
-  factor: float
-
-  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
-    return inverse_wavelengths / self.factor
-
-
-@dataclasses.dataclass(frozen=True)
-class Llama3RopeScaling:
-  """Makes slow rotations `factor` times slower, keeps fast ones, and interpolates between.
-
-  As in Llama 3.1 and later. The frequencies are in turns per `original_max_position` tokens.
-  """
-
-  factor: float = 8.0
-  low_freq_factor: float = 1.0
-  high_freq_factor: float = 4.0
-  original_max_position: int = 8192
-
-  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
-    turns = self.original_max_position * inverse_wavelengths / (2 * math.pi)
-    span = self.high_freq_factor - self.low_freq_factor
-    kept = np.clip((turns - self.low_freq_factor) / span, 0.0, 1.0)
-    return inverse_wavelengths * (kept + (1 - kept) / self.factor)
-
-
-@dataclasses.dataclass(frozen=True)
-class YarnRopeScaling:
-  """Makes slow rotations `factor` times slower and keeps fast ones (YaRN, arXiv 2309.00071).
-
-  As in OLMo 3 and Ministral 3. The ramp is over dimensions, between those that turn `beta_fast` and
-  `beta_slow` times in `original_max_position` tokens.
-
-  Attributes:
-    magnitude: queries and keys are multiplied by it. None: 0.1 log(factor) + 1.
-    whole_dimensions: the ends of the ramp are rounded to whole dimensions.
-  """
-
-  factor: float
-  original_max_position: int
-  beta_fast: float = 32.0
-  beta_slow: float = 1.0
-  magnitude: float | None = None
-  whole_dimensions: bool = True
-
-  def __post_init__(self):
-    if self.magnitude is None:
-      magnitude = 0.1 * math.log(max(self.factor, 1.0)) + 1.0
-      object.__setattr__(self, 'magnitude', magnitude)
-
-  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
-    dims = len(inverse_wavelengths)
-    log_step = -math.log(inverse_wavelengths[1])  # between two dimensions
-    ends = []
-    for turns in (self.beta_fast, self.beta_slow):
-      wavelengths = self.original_max_position / (turns * 2 * math.pi)
-      ends.append(math.log(wavelengths) / log_step)
-    if self.whole_dimensions:
-      ends = [math.floor(ends[0]), math.ceil(ends[1])]
-    low, high = max(ends[0], 0), min(ends[1], 2 * dims - 1)
-    if low == high:
-      high += 0.001
-
-    slowed = np.clip((np.arange(dims) - low) / (high - low), 0.0, 1.0)
-    return inverse_wavelengths * (1 - slowed + slowed / self.factor)
-
-
-def rope_magnitude(scaling: RopeScaling | None) -> float:
-  """Returns the factor by which a scaling multiplies rotated queries and keys."""
-  return getattr(scaling, 'magnitude', 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class QueryScaleByPosition:
-  """Queries at position p are multiplied by 1 + beta log(1 + floor(p / original_max_position)).
-
-  As in Ministral 3 and Llama 4. Natural logarithm.
-  """
-
-  beta: float
-  original_max_position: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,11 +102,11 @@ class TransformerConfig:
   attention_pattern: tuple[str, ...] = ('global',)
   sliding_window: int | None = None
   rope_theta: float = 10_000.0
-  rope_scaling: RopeScaling | None = None
+  rope_scaling: rope_lib.RopeScaling | None = None
   rope_fraction: float = 1.0
   local_rope_theta: float | None = None
   query_scale: float | None = None
-  query_scale_by_position: QueryScaleByPosition | None = None
+  query_scale_by_position: rope_lib.QueryScaleByPosition | None = None
   attention_softcap: float | None = None
   final_softcap: float | None = None
   tied_embeddings: bool = True
@@ -369,20 +281,13 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
 
   scaling = fields.get('rope_scaling')
   if scaling is not None:
-    fields['rope_scaling'] = _rope_scaling_from_json(scaling)
+    fields['rope_scaling'] = rope_lib.rope_scaling_from_json(scaling)
   by_position = fields.get('query_scale_by_position')
   if by_position is not None:
-    fields['query_scale_by_position'] = QueryScaleByPosition(**by_position)
+    fields['query_scale_by_position'] = rope_lib.QueryScaleByPosition(
+      **by_position
+    )
   return TransformerConfig(**fields)
-
-
-def _rope_scaling_from_json(fields: Json) -> RopeScaling:
-  """Returns the scaling that has these fields."""
-  for scaling_class in (LinearRopeScaling, Llama3RopeScaling, YarnRopeScaling):
-    names = {field.name for field in dataclasses.fields(scaling_class)}
-    if names == set(fields):
-      return scaling_class(**fields)
-  raise ValueError(f'The rope_scaling {dict(fields)} is of no known kind.')
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models import rope_scaling
 
 
 class RotaryTable(NamedTuple):
@@ -42,7 +43,7 @@ def rotary_table(
 
   positions = positions_BT[..., None, None].astype(jnp.float32)
   angles = positions * inverse_wavelengths.astype(np.float32)
-  magnitude = config_lib.rope_magnitude(scaling)
+  magnitude = rope_scaling.rope_magnitude(scaling)
   return RotaryTable(magnitude * jnp.cos(angles), magnitude * jnp.sin(angles))
 
 

@@ -22,14 +22,14 @@ from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import remat as remat_lib
 from mathft_jax.models import splash_attention
-from mathft_jax.models.config import (
+from mathft_jax.models.config import TransformerConfig
+from mathft_jax.models.norm import Norm
+from mathft_jax.models.rope_scaling import (
   LinearRopeScaling,  # noqa: F401 (for gin files)
   Llama3RopeScaling,  # noqa: F401 (for gin files)
   QueryScaleByPosition,  # noqa: F401 (for gin files)
-  TransformerConfig,
   YarnRopeScaling,  # noqa: F401 (for gin files)
 )
-from mathft_jax.models.norm import Norm
 
 Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]

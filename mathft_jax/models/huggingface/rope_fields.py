@@ -3,6 +3,7 @@
 import math
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models import rope_scaling
 from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface.field_conversion import FieldConversion
 
@@ -50,7 +51,7 @@ def read_rope_with_query_scale(keys: Json) -> Fields:
   parameters = _all_parameters(keys)
   by_position = None
   if parameters.get(BETA_KEY) is not None:
-    by_position = config_lib.QueryScaleByPosition(
+    by_position = rope_scaling.QueryScaleByPosition(
       float(parameters[BETA_KEY]),
       int(parameters['original_max_position_embeddings']),
     )
@@ -154,7 +155,7 @@ def _read_theta(parameters: Json) -> float:
   return float(theta)
 
 
-def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
+def _read_scaling(parameters: Json) -> rope_scaling.RopeScaling | None:
   rope_type = parameters.get('rope_type', parameters.get('type', 'default'))
   if parameters.get('partial_rotary_factor', 1.0) != 1.0:
     raise ValueError(
@@ -163,10 +164,10 @@ def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
   if rope_type == 'default':
     return None
   if rope_type == 'linear':
-    return config_lib.LinearRopeScaling(float(parameters['factor']))
+    return rope_scaling.LinearRopeScaling(float(parameters['factor']))
   if rope_type == 'llama3':
     fields = {field: parameters[key] for field, key in LLAMA3_KEYS.items()}
-    return config_lib.Llama3RopeScaling(**fields)
+    return rope_scaling.Llama3RopeScaling(**fields)
   if rope_type == 'yarn':
     return _read_yarn(parameters)
   raise ValueError(
@@ -175,7 +176,7 @@ def _read_scaling(parameters: Json) -> config_lib.RopeScaling | None:
   )
 
 
-def _read_yarn(parameters: Json) -> config_lib.YarnRopeScaling:
+def _read_yarn(parameters: Json) -> rope_scaling.YarnRopeScaling:
   fields: Fields = {}
   for field, (key, default) in YARN_KEYS.items():
     value = parameters.get(key)
@@ -192,22 +193,22 @@ def _read_yarn(parameters: Json) -> config_lib.YarnRopeScaling:
       f'rope_type is yarn with {dict(parameters)}; factor and original_max_position_embeddings '
       'must be set.'
     )
-  return config_lib.YarnRopeScaling(**fields)
+  return rope_scaling.YarnRopeScaling(**fields)
 
 
 def _write_scaling(
-  scaling: config_lib.RopeScaling | None,
+  scaling: rope_scaling.RopeScaling | None,
 ) -> Fields | None:
   if scaling is None:
     return None
-  if isinstance(scaling, config_lib.LinearRopeScaling):
+  if isinstance(scaling, rope_scaling.LinearRopeScaling):
     return {'rope_type': 'linear', 'factor': scaling.factor}
-  if isinstance(scaling, config_lib.Llama3RopeScaling):
+  if isinstance(scaling, rope_scaling.Llama3RopeScaling):
     keys: Fields = {'rope_type': 'llama3'}
     for field, key in LLAMA3_KEYS.items():
       keys[key] = getattr(scaling, field)
     return keys
-  if isinstance(scaling, config_lib.YarnRopeScaling):
+  if isinstance(scaling, rope_scaling.YarnRopeScaling):
     keys = {'rope_type': 'yarn'}
     for field, (key, _) in YARN_KEYS.items():
       keys[key] = getattr(scaling, field)
