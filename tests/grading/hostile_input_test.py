@@ -52,6 +52,12 @@ HOSTILE = {
     r'2pi\pm\fbox{∞∞\pm½<=F1e92pi\pm\fbox{∞∞\frac\binom\binom99999999!'
     r'\pi\pm½<=F1e9'
   ),
+  'factorials in readings': (
+    r'\boxed99999999!99999999!>F99999999!\pm\pm\pm99999999!√'
+    + r'\frac' * 7
+    + '99999999!' * 10
+    + 'F>F99999999!99999999!'
+  ),
   'determinant': r'\begin{vmatrix}'
   + r'\\'.join(['&'.join('abcdefghi')] * 9)
   + r'\end{vmatrix}',

@@ -6,6 +6,7 @@ None if there is no value or it is too expensive. `mp` is a `MpArithmetic`.
 
 from collections.abc import Callable
 from fractions import Fraction
+import functools
 import math
 
 from mathft_jax.grading.canonical.mp_arithmetic import MpArithmetic, is_integer
@@ -138,13 +139,20 @@ def _factorial(mp: MpArithmetic, value: PointValue) -> OptionalValue:
   if n < 0 or n >= 1 << _MAX_FACTORIAL_BITS:
     return None
   if n <= MAX_FACTORIAL:
-    return Fraction(math.factorial(n))
+    return _product_of_integers(1, n)
   # n! = start! (start + 1) ... n with an opaque start!, so 100001! / 100000! is exact.
   start = n - n % _FACTORIAL_STEP
   return mp.multiply(
-    mp.opaque('factorial', Fraction(start)),
-    Fraction(math.prod(range(start + 1, n + 1))),
+    mp.opaque('factorial', Fraction(start)), _product_of_integers(start + 1, n)
   )
+
+
+@functools.lru_cache(maxsize=256)
+def _product_of_integers(first: int, last: int) -> Fraction:
+  """Returns first (first + 1) ... last. The readings of one answer repeat it."""
+  if first == 1:
+    return Fraction(math.factorial(last))
+  return Fraction(math.prod(range(first, last + 1)))
 
 
 def _double_factorial(mp: MpArithmetic, value: PointValue) -> OptionalValue:

@@ -140,6 +140,8 @@ class MpArithmetic:
     is_undefined = not base and exponent <= 0
     if is_undefined or bits * abs(exponent) > MAX_BITS:
       return self.opaque('^', base, Fraction(exponent))
+    if isinstance(base, Fraction):
+      return _exact_power(base, exponent)
     return base**exponent
 
   def root(self, value: PointValue, degree: int, power: int = 1) -> PointValue:
@@ -192,6 +194,12 @@ def _exact_product(factors: tuple[Fraction, ...]) -> Fraction:
       reduced = _check_size(Fraction(numerator, denominator))
       numerator, denominator = reduced.numerator, reduced.denominator
   return Fraction(numerator, denominator)
+
+
+@functools.lru_cache(maxsize=256)
+def _exact_power(base: Fraction, exponent: int) -> Fraction:
+  """Returns the power. As for products, the last ones are kept."""
+  return base**exponent
 
 
 def _num_bits(value: Fraction) -> int:
