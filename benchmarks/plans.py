@@ -1,9 +1,11 @@
 """Table of planned runs: published models, trained and sampled on TPU slices (docs/plan.md).
 
   python -m benchmarks.plans --output=runs/plans
+  python -m benchmarks.plans --output=runs/plans --models=olmo3_7b,phi4_14b
 
 Each entry is one run of `mathft_jax.plan`; its JSON is stored in the folder. Running the command
-again computes only the missing entries. One entry takes a minute or two on two cores.
+again computes only the missing entries. One entry takes a minute or two on two cores. With
+`--models` only the entries of these models are computed and printed.
 """
 
 import argparse
@@ -92,6 +94,13 @@ RUNS = (
   ),
   training_run('qwen2_5_7b', 'v6e:4x8', 4, 32, search=True),
   training_run('qwen2_5_72b', 'tpu7x:4x4x8', 4, 256),
+  training_run('smollm3_3b', 'v5e:4x4', 4, 16),
+  training_run('deepseek_r1_qwen_7b', 'v5e:4x8', 4, 32),
+  training_run('olmo3_7b', 'v5e:4x8', 4, 32),
+  training_run('granite3_3_8b', 'v5p:2x2x4', 4, 16),
+  training_run('ministral3_8b', 'v5p:2x2x4', 4, 16),
+  training_run('phi4_14b', 'v5p:2x4x4', 4, 32),
+  training_run('mistral_small_24b', 'v5p:4x4x4', 4, 64),
   sampling_run('gemma2_2b', 'v5e:4x4', 4, 16),
   sampling_run('gemma2_9b', 'v6e:4x4', 4, 8),
   sampling_run('gemma2_27b', 'v5p:2x2x4', 4, 32),
@@ -132,11 +141,20 @@ def main() -> None:
     required=True,
     help='folder of the JSON files',
   )
-  folder = parser.parse_args().output
+  parser.add_argument(
+    '--models',
+    type=lambda names: tuple(names.split(',')),
+    default=tuple(dict.fromkeys(run.model for run in RUNS)),
+    help='gin files in `models/`, separated by commas; default: all',
+  )
+  options = parser.parse_args()
+  folder = options.output
   folder.mkdir(parents=True, exist_ok=True)
 
   documents, failed = {}, []
   for run in RUNS:
+    if run.model not in options.models:
+      continue
     path = folder / f'{run.name}.json'
     if path.exists() or run_plan(run, path):
       documents[run] = json.loads(path.read_text())

@@ -55,7 +55,7 @@ def export_candidates(
 
   def work() -> None:
     if export == 'candidates':
-      sets = schema.read_candidate_sets(candidates)
+      sets = schema.iterate_candidate_sets(candidates)
       candidate_export.write_records(
         output,
         candidate_export.candidate_rows(sets),

@@ -7,7 +7,7 @@ Use it for the few-shot baseline of a pre-trained model, or for a generator with
 candidates, temperature or prompt. If it is stopped, the same command resumes.
 
 With `--gin_file=data/benchmarks.gin` it measures several benchmarks (MATH-500, AIME, ...): one
-report for each, and `benchmarks.md` with all of them.
+report for each, and `benchmarks.md` with all of them and their average.
 """
 
 from collections.abc import Mapping, Sequence
@@ -108,15 +108,18 @@ def _with_num_decodes(
 def _write_benchmarks(
   workdir: epath.Path, reports: Mapping[str, epath.Path]
 ) -> epath.Path:
-  """Writes the table of all benchmarks and returns the path of its json."""
+  """Writes the table of all benchmarks, with their average, and returns the path of its json."""
 
   def write() -> None:
     benchmarks = benchmark_table.read_benchmarks(reports)
-    table = benchmark_table.make_benchmark_table(benchmarks)
+    average = benchmark_table.average_of(benchmarks)
+    table = benchmark_table.make_benchmark_table(benchmarks, average)
     text = tables.table_to_markdown(table)
     terminal.print_table(table)
     (workdir / 'benchmarks.md').write_text(f'{text}\n')
-    contents = json.dumps(benchmarks, indent=1)
+    contents = json.dumps(
+      {'benchmarks': benchmarks, 'average': average}, indent=1
+    )
     atomic_files.write_text_atomically(
       workdir / 'benchmarks.json', f'{contents}\n'
     )

@@ -174,13 +174,18 @@ def test_several_benchmarks_are_measured_in_one_table(tmp_path):
     decodes_by_benchmark={'two': 4},
     **arguments,
   )
-  found = json.loads(path.read_text())
+  contents = json.loads(path.read_text())
+  found = contents['benchmarks']
   assert [entry['candidates_per_problem'] for entry in found.values()] == [2, 4]
   assert found['one']['accuracies']['avg@N']['mean'] == 0.5
   assert found['two']['accuracies']['avg@N']['mean'] == 0.75
   assert found['two']['accuracies']['Pass@1 (greedy)']['low'] < 1
   table = ' '.join((tmp_path / 'benchmarks.md').read_text().split())
   assert '| two | 3 | 4 | 100.0 [' in table
+  average = contents['average']['accuracies']['avg@N']
+  assert average['mean'] == 0.625 and average['n'] == 9
+  assert '| average of 2 | 9 | - | 100.0 [' in table
+  assert f'| 62.5 [{100 * average["low"]:.1f}, ' in table
   with pytest.raises(ValueError, match="DECODES_BY_BENCHMARK has 'three'"):
     measure.measure(
       tmp_path,

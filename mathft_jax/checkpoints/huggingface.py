@@ -168,7 +168,8 @@ def _find_tensors(
   if (path / INDEX_FILE).is_file():
     index = json_files.read_json_object(path / INDEX_FILE)
     file_by_name = index.get('weight_map')
-    if not isinstance(file_by_name, dict) or not file_by_name:
+    is_map = isinstance(file_by_name, dict) and bool(file_by_name)
+    if not is_map or set(map(type, file_by_name.values())) != {str}:
       raise ValueError(
         f'{path / INDEX_FILE} has no weight_map; it must have the file of each tensor. Copy it '
         'again from the published model.'

@@ -18,7 +18,11 @@ import ml_dtypes
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params
-from mathft_jax.storage import atomic_files, local_and_remote_paths
+from mathft_jax.storage import (
+  atomic_files,
+  json_files,
+  local_and_remote_paths,
+)
 
 DTYPES = {
   'F32': np.dtype('float32'),
@@ -77,7 +81,13 @@ def read_header(
   path = epath.Path(path)
   file_size = path.stat().length
   with path.open('rb') as file:
-    header_size = int.from_bytes(file.read(8), 'little')
+    start = file.read(len(json_files.LFS_POINTER))
+    if start == json_files.LFS_POINTER:
+      raise ValueError(
+        f'{path} is a git lfs pointer, not the file; run `git lfs pull` in its repository.'
+      )
+    file.seek(8)
+    header_size = int.from_bytes(start[:8], 'little')
     if file_size < 8 or header_size > min(MAX_HEADER_BYTES, file_size - 8):
       raise ValueError(
         f'{path} is not a complete safetensors file: it has {file_size} bytes, its '

@@ -68,8 +68,9 @@ def pairs_by_score(
     ValueError: no problem has two candidates whose scores differ enough.
   """
   selected = []
-  sets = candidate_selection.read_candidate_sets_of_split(path, split)
-  for candidate_set in sets:
+  num_sets = 0
+  for candidate_set in candidate_selection.candidate_sets_of_split(path, split):
+    num_sets += 1
     scored = []
     for candidate in candidate_set.candidates:
       if candidate.score is not None:
@@ -81,7 +82,7 @@ def pairs_by_score(
       selected.append(LabelledCandidate(problem, scored[0][1], 0))
   if not selected:
     raise ValueError(
-      f'{path}, split {split!r}: none of {len(sets)} problems has candidates whose scores differ '
+      f'{path}, split {split!r}: none of {num_sets} problems has candidates whose scores differ '
       f'by more than {margin}; wanted a scored file (run score), or PAIRS_BY = "label".'
     )
   return selected

@@ -4,8 +4,8 @@ The paper draws 64 candidates per problem and builds 10 examples for the margin 
 say how. Every choice is a field of `CandidateSelection`. The log counts what each field left out.
 """
 
-import collections
 from collections import Counter
+from collections.abc import Iterator
 import dataclasses
 import logging
 from typing import NamedTuple
@@ -65,7 +65,21 @@ def select_candidates(
 ) -> list[LabelledCandidate]:
   """Returns the selected candidates of a file's problems; a pair is two neighbours.
 
-  The selection does not depend on the order of problems in the file; the order of the result does.
+  See `selected_by_problem` for the arguments and errors.
+  """
+  selected = []
+  for chosen in selected_by_problem(selection, path, split):
+    selected += chosen
+  return selected
+
+
+def selected_by_problem(
+  selection: CandidateSelection, path: str, split: str
+) -> Iterator[list[LabelledCandidate]]:
+  """Yields the selected candidates of each problem that has some; a pair is two neighbours.
+
+  The file is read one problem at a time, so its candidates are not held in memory. The selection
+  does not depend on the order of problems in the file; the order of the result does.
 
   Args:
     selection: which candidates to select.
@@ -73,11 +87,10 @@ def select_candidates(
     split: 'train', 'validation' or 'test'. If no problem of the file has a split, all are used.
 
   Raises:
-    ValueError: the file is not graded, or no example can be built.
+    ValueError: the file is not graded, or no example can be built; after the last problem.
   """
-  selected = []
   counts = Counter()
-  for candidate_set in read_candidate_sets_of_split(path, split):
+  for candidate_set in candidate_sets_of_split(path, split):
     problem = candidate_set.problem
     graded = _graded_candidates(candidate_set, selection, counts)
     correct = [c for c in graded if c.is_correct is True]
@@ -90,7 +103,7 @@ def select_candidates(
       chosen = _choose(problem, correct, incorrect, selection)
       counts['examples'] += len(chosen)
       counts['of correct candidates'] += sum(each.is_correct for each in chosen)
-      selected += chosen
+      yield chosen
 
   summary = [f'{count} {name}' for name, count in counts.items()]
   logging.info('%s, split %s: %s', path, split, ', '.join(summary))
@@ -98,31 +111,38 @@ def select_candidates(
     raise ValueError(
       f'{path}, split {split!r}: no candidate has `is_correct`. Run grade on the file.'
     )
-  if not selected:
+  if not counts['examples']:
     raise ValueError(
       f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted problems with '
       'correct and incorrect candidates. Bind another single_class_problems (ONE_KIND).'
     )
-  return selected
 
 
-def read_candidate_sets_of_split(path: str, split: str) -> list[CandidateSet]:
-  """Returns the candidate sets of a split; all sets if no problem of the file has a split."""
-  candidate_sets = schema.read_candidate_sets(path)
-  by_split = collections.defaultdict(list)
-  for candidate_set in candidate_sets:
-    by_split[candidate_set.problem.split].append(candidate_set)
+def candidate_sets_of_split(path: str, split: str) -> Iterator[CandidateSet]:
+  """Yields the candidate sets of a split, one at a time; all sets if no problem has a split.
 
-  if set(by_split) <= {''}:
-    return candidate_sets
-  if split not in by_split:
-    sizes = {name: len(sets) for name, sets in by_split.items()}
+  Raises:
+    ValueError: some problems have a split and others have none, or none is of this split; after
+      the last set.
+  """
+  sizes = Counter()
+  for candidate_set in schema.iterate_candidate_sets(path):
+    problem = candidate_set.problem
+    sizes[problem.split] += 1
+    if '' in sizes and len(sizes) > 1:
+      raise ValueError(
+        f'{path}, problem {problem.id!r}: split is {problem.split!r}; earlier problems: '
+        f'{dict(sizes - Counter([problem.split]))}. Wanted a "split" in all problems or in none.'
+      )
+    if problem.split in ('', split):
+      yield candidate_set
+
+  if '' not in sizes and split not in sizes:
     raise ValueError(
-      f'{path}: no problem of split {split!r}; problems by split: {sizes}. Training needs '
+      f'{path}: no problem of split {split!r}; problems by split: {dict(sizes)}. Training needs '
       f'candidates of its own split: run sample with --gin.SPLIT={split}, and grade. To export '
       f'these, set --gin.SPLIT={next(iter(sizes))}.'
     )
-  return by_split[split]
 
 
 def _graded_candidates(

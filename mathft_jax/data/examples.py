@@ -365,13 +365,16 @@ def _encode_selected(
   split: str,
   encode: Callable[[Problem, Candidate], Encoded],
 ) -> list[tuple[Encoded, int]]:
-  """Returns (encoded candidate, is_correct); each distinct candidate is encoded once."""
-  encode_once = functools.cache(encode)
-  selected = candidate_selection.select_candidates(selection, path, split)
-  return [
-    (encode_once(problem, candidate), is_correct)
-    for problem, candidate, is_correct in selected
-  ]
+  """Returns (encoded candidate, is_correct); each distinct candidate is encoded once.
+
+  The file is read one problem at a time: only what is encoded is held.
+  """
+  encoded = []
+  for chosen in candidate_selection.selected_by_problem(selection, path, split):
+    encode_once = functools.cache(encode)
+    for problem, candidate, is_correct in chosen:
+      encoded.append((encode_once(problem, candidate), is_correct))
+  return encoded
 
 
 def _repeat_shuffled(

@@ -73,11 +73,13 @@ def select_own_solutions(
   Raises:
     ValueError: the file has no field that `choose` reads, or no solution is selected.
   """
-  candidate_sets = candidate_selection.read_candidate_sets_of_split(path, split)
-  _check_fields(selection, candidate_sets, path)
+  field = {'label': 'is_correct', 'score': 'score', 'agreement': 'cluster'}
   problems = []
-  num_without = 0
-  for candidate_set in candidate_sets:
+  num_sets, num_without = 0, 0
+  has_field = False
+  for candidate_set in candidate_selection.candidate_sets_of_split(path, split):
+    num_sets += 1
+    has_field = has_field or _has_field(candidate_set, field[selection.choose])
     chosen = _choose(selection, candidate_set)
     solutions = _distinct_solutions(selection, chosen)
     num_without += not solutions
@@ -86,13 +88,14 @@ def select_own_solutions(
         dataclasses.replace(candidate_set.problem, solution=solution)
       )
 
+  _check_has_field(selection, has_field, field[selection.choose], path)
   logging.info(
     '%s, split %s: %d own solutions by %s of %d problems; %d problems have none',
     path,
     split,
     len(problems),
     selection.choose,
-    len(candidate_sets),
+    num_sets,
     num_without,
   )
   if not problems:
@@ -108,23 +111,24 @@ def derivation_key(solution: str) -> tuple[str, ...]:
   return tuple(_NUMBER_OR_OPERATOR.findall(solution))
 
 
-def _check_fields(
-  selection: OwnSolutionSelection,
-  candidate_sets: Sequence[CandidateSet],
-  path: str,
+def _has_field(candidate_set: CandidateSet, name: str) -> bool:
+  """Returns whether a candidate of the problem has the field."""
+  for candidate in candidate_set.candidates:
+    if getattr(candidate, name) is not None:
+      return True
+  return False
+
+
+def _check_has_field(
+  selection: OwnSolutionSelection, has_field: bool, name: str, path: str
 ) -> None:
-  """Raises ValueError if no candidate has the field that `choose` reads."""
-  field = {'label': 'is_correct', 'score': 'score', 'agreement': 'cluster'}
+  """Raises ValueError if no candidate of the file has the field that `choose` reads."""
   program = {'label': 'grade', 'score': 'score', 'agreement': 'grade'}
-  wanted = field[selection.choose]
-  for candidate_set in candidate_sets:
-    for candidate in candidate_set.candidates:
-      if getattr(candidate, wanted) is not None:
-        return
-  raise ValueError(
-    f'{path}: no candidate has `{wanted}`, which choose={selection.choose!r} reads. Run '
-    f'{program[selection.choose]} on the file.'
-  )
+  if not has_field:
+    raise ValueError(
+      f'{path}: no candidate has `{name}`, which choose={selection.choose!r} reads. Run '
+      f'{program[selection.choose]} on the file.'
+    )
 
 
 def _choose(

@@ -10,7 +10,6 @@ those of `prompt_templates.Template`, so that training, sampling and scoring nee
 from collections.abc import Iterable, Mapping
 import dataclasses
 import datetime
-import json
 import re
 from typing import Any
 
@@ -19,6 +18,7 @@ from etils import epath
 from mathft_jax.data import chat_template, thoughts, tokenizer_files
 from mathft_jax.data.prompt_templates import Template
 from mathft_jax.data.vocabularies import TokenizerVocabulary
+from mathft_jax.storage import json_files
 
 INSTRUCTION = (
   'Please reason step by step, and put your final answer within \\boxed{}.'
@@ -195,11 +195,7 @@ def read_published_chat(folder: epath.PathLike) -> PublishedChat:
     raise ValueError(
       f'{file} does not exist; wanted the folder of a published tokenizer.'
     )
-  try:
-    config = json.loads(file.read_text(encoding='utf-8-sig'))
-  except ValueError as error:
-    raise ValueError(f'{file} is not valid JSON: {error}') from error
-
+  config = json_files.read_json_object(file)
   tokens = {}
   for role in ('bos_token', 'eos_token', 'pad_token'):
     token = config.get(role)
@@ -318,8 +314,9 @@ def _model_vocab_size(folder: epath.Path) -> int | None:
   file = folder / 'config.json'
   if not file.is_file():
     return None
-  keys = json.loads(file.read_text())
-  return keys.get('text_config', keys).get('vocab_size')
+  keys = json_files.read_json_object(file)
+  language_model = keys.get('text_config') or keys
+  return language_model.get('vocab_size')
 
 
 def _unused_padding_token(

@@ -27,7 +27,7 @@ from etils import epath
 from mathft_jax.data import compressed_files, record_fields, schema
 from mathft_jax.data.compressed_files import named_errors, require_pyarrow
 from mathft_jax.data.schema import JsonObject
-from mathft_jax.storage import local_and_remote_paths
+from mathft_jax.storage import json_files, local_and_remote_paths
 
 Located = tuple[str, JsonObject]
 
@@ -112,7 +112,7 @@ def _dataset_files(folder: epath.Path) -> list[epath.Path]:
   """Returns the Arrow files of one split that `datasets` saved."""
   state_path = folder / _DATASET_STATE
   if (folder / _DATASET_SPLITS).exists():
-    names = json.loads((folder / _DATASET_SPLITS).read_bytes()).get('splits')
+    names = json_files.read_json_object(folder / _DATASET_SPLITS).get('splits')
     raise ValueError(
       f'{folder} has the splits {names}; name one: {folder}/{{split}}, or '
       f'{folder}/{(names or ["train"])[0]}.'

@@ -102,7 +102,14 @@ class CandidateSet:
 def read_candidate_sets(
   path: epath.PathLike, allow_empty: bool = False
 ) -> list[CandidateSet]:
-  """Returns the candidate sets of a file.
+  """Returns the candidate sets of a file; see `iterate_candidate_sets`."""
+  return list(iterate_candidate_sets(path, allow_empty))
+
+
+def iterate_candidate_sets(
+  path: epath.PathLike, allow_empty: bool = False
+) -> Iterator[CandidateSet]:
+  """Yields the candidate sets of a file; only one is in memory at a time.
 
   Args:
     path: a jsonl file.
@@ -111,10 +118,8 @@ def read_candidate_sets(
   Raises:
     ValueError: names file, line, field, value seen and value wanted of the first bad record.
   """
-  sets = []
   for where, record in _read_records(path, allow_empty, 'problem.id'):
-    sets.append(_to_candidate_set(where, record))
-  return sets
+    yield _to_candidate_set(where, record)
 
 
 def read_problems(path: epath.PathLike) -> list[Problem]:

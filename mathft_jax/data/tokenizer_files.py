@@ -113,7 +113,13 @@ def _load_file(name: str, length: int, mtime: float) -> Tokenizer:
   load = _load_json if file.suffix == '.json' else _load_sentencepiece
   try:
     return load(content)
-  except (ValueError, KeyError, RuntimeError) as error:
+  except (
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+  ) as error:
     raise ValueError(
       f'{file} is not a tokenizer that can be read: {error}'
     ) from error

@@ -106,6 +106,32 @@ def mean_with_interval(
   return Estimate(mean, low, high, n)
 
 
+def mean_of_estimates(estimates: Sequence[Estimate]) -> Estimate:
+  """Returns the unweighted mean of independent estimates, such as of several benchmarks.
+
+  The interval is that of Zou and Donner (2008), "Construction of confidence limits about effect
+  measures", for a sum of independent estimates: each end is the root of the sum of squares of the
+  distances between the estimates and their own ends, divided by their number. So the variance of
+  each estimate is that of its own interval, which is not 0 for a mean of 0 or 1. The benchmarks
+  are fixed: the interval is over the problems of these benchmarks, not over other benchmarks.
+
+  Args:
+    estimates: at least one, on different problems, with intervals of the same confidence.
+
+  Returns:
+    The mean; `n` is the number of all problems.
+  """
+  if not estimates:
+    raise ValueError('No estimates; wanted at least one.')
+  means = np.array([each.mean for each in estimates])
+  below = means - np.array([each.low for each in estimates])
+  above = np.array([each.high for each in estimates]) - means
+  mean = float(means.mean())
+  low = mean - float(np.linalg.norm(below)) / len(means)
+  high = mean + float(np.linalg.norm(above)) / len(means)
+  return Estimate(mean, low, high, sum(each.n for each in estimates))
+
+
 def paired_difference(
   a_P: np.ndarray,
   b_P: np.ndarray,

@@ -46,11 +46,13 @@ class TrainInputs:
     """Returns a digest of the training examples, for checkpoint metadata."""
     if isinstance(self._examples, examples_lib.StreamedSolutions):
       return self._examples.digest
-    fields = []
+    return digests.content_digest(self._fields())
+
+  def _fields(self) -> Iterator[tuple[str, object]]:
+    """Yields the fields of all examples; a list of them would take more than the examples."""
     for example in self._examples:
       for name, values in sorted(example_types.as_dict(example).items()):
-        fields.append((name, np.asarray(values).tolist()))
-    return digests.content_digest(fields)
+        yield name, np.asarray(values).tolist()
 
   def train_batches(
     self, *, seed: int, start_step: int

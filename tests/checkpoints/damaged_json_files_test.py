@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from mathft_jax import checkpoints
+from mathft_jax.data import published_templates
 from mathft_jax.storage import json_files
 
 GOLDEN = (
@@ -38,8 +39,41 @@ def test_damaged_files_are_named(folder, kind, name):
   assert '\n' not in str(found.value)
 
 
-def test_an_index_without_files_is_named(folder):
-  (folder / INDEX).write_text('{"metadata": {}}')
+@pytest.mark.parametrize('kind', DAMAGED)
+@pytest.mark.parametrize('name', ['config.json', 'tokenizer_config.json'])
+def test_damaged_files_beside_a_tokenizer_are_named(
+  tmp_path, tokenizer_paths, kind, name
+):
+  shutil.copy(tokenizer_paths['qwen'], tmp_path / 'tokenizer.json')
+  contents = {
+    'config.json': b'{"vocab_size": 608}',
+    'tokenizer_config.json': b'{"eos_token": "<|im_end|>"}',
+  }
+  for each, content in contents.items():
+    (tmp_path / each).write_bytes(b'\xef\xbb\xbf' + content)
+  vocabulary = published_templates.load_vocabulary(tmp_path, chat=False)
+  assert vocabulary.eos == '<|im_end|>'
+
+  content, words = DAMAGED[kind]
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(ValueError, match=words) as found:
+    published_templates.load_vocabulary(tmp_path, chat=False)
+  assert str(tmp_path / name) in str(found.value)
+
+
+def test_weights_that_are_a_git_lfs_pointer_are_named(folder):
+  path = folder / 'model.safetensors'
+  path.write_bytes(DAMAGED['a git lfs pointer'][0])
+  with pytest.raises(ValueError, match=f'{path} is a git lfs pointer'):
+    checkpoints.open_lazy_params(folder)
+
+
+@pytest.mark.parametrize(
+  'content',
+  ['{"metadata": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}'],
+)
+def test_an_index_without_files_is_named(folder, content):
+  (folder / INDEX).write_text(content)
   with pytest.raises(ValueError, match=f'{INDEX} has no weight_map'):
     checkpoints.open_lazy_params(folder)
 
@@ -49,6 +83,8 @@ def test_an_index_without_files_is_named(folder):
   [
     ('rope_theta', None, 'rope_theta is None; it must be a number over 0'),
     ('rope_theta', -1, 'rope_theta is -1'),
+    ('rope_parameters', {'rope_theta': None}, 'rope_theta is None'),
+    ('model_type', ['llama'], r"model_type is \['llama'\]"),
     ('hidden_size', None, 'hidden_size is None; it must be an integer'),
     ('num_hidden_layers', 0, 'num_hidden_layers is 0'),
   ],

@@ -1,4 +1,5 @@
 import logging
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,6 +211,35 @@ def test_a_file_without_splits_is_used_for_every_split(write):
     )
     == 2
   )
+
+
+@pytest.mark.parametrize('splits', [('', 'train'), ('train', '')])
+def test_a_file_with_splits_in_some_problems_only_is_refused(write, splits):
+  sets = [graded(str(n), 1, 1, split=split) for n, split in enumerate(splits)]
+  with pytest.raises(
+    ValueError, match=r"problem '1': split is .*in all problems or in none"
+  ):
+    candidate_selection.select_candidates(
+      candidate_selection.CandidateSelection(), write(*sets), 'train'
+    )
+
+
+def test_the_problems_of_a_file_are_not_held(write, monkeypatch):
+  path = write(*(graded(f'p{n}', 2, 2) for n in range(9)))
+  read = []
+  to_set = schema._to_candidate_set
+
+  def record(where, row):
+    candidate_set = to_set(where, row)
+    read.append(weakref.ref(candidate_set))
+    return candidate_set
+
+  monkeypatch.setattr(schema, '_to_candidate_set', record)
+  selection = candidate_selection.CandidateSelection()
+  num_held = []
+  for _ in candidate_selection.selected_by_problem(selection, path, 'train'):
+    num_held.append(sum(each() is not None for each in read))
+  assert num_held == [1] * 9
 
 
 def test_a_file_that_is_not_graded_is_an_error(write):

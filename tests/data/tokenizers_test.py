@@ -371,6 +371,8 @@ def test_a_text_that_needs_the_padding_token_is_an_error(tmp_path):
   [
     (None, 'no tokenizer; wanted'),
     ('{"model": ', 'not a tokenizer that can be read'),
+    ('[]', 'not a tokenizer that can be read'),
+    ('null', 'not a tokenizer that can be read'),
     ('version https://git-lfs.github.com/spec/v1\n', 'git lfs pointer'),
     ('GGUF\x03', 'GGUF file.*mathft_jax.convert --checkpoint='),
     ('{"model": {"type": "Unheard"}}', 'not a tokenizer that can be read'),

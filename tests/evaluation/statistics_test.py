@@ -71,6 +71,34 @@ def test_values_outside_the_unit_interval_are_an_error(values):
     statistics.mean_with_interval(np.array(values, float))
 
 
+def test_average_covers_the_truth_as_often_as_it_says():
+  rng = np.random.default_rng(0)
+  sizes, rates = (30, 40, 500), (0.1, 0.5, 0.8)
+  covered, widths = [], []
+  for _ in range(400):
+    estimates = []
+    for n, rate in zip(sizes, rates):
+      values_P = rng.binomial(1, rate, n).astype(float)
+      estimates.append(statistics.mean_with_interval(values_P))
+    average = statistics.mean_of_estimates(estimates)
+    covered.append(average.low <= np.mean(rates) <= average.high)
+    widths.append(average.high - average.low)
+  assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
+  variances = [rate * (1 - rate) / n for n, rate in zip(sizes, rates)]
+  width = 2 * 1.96 * np.sqrt(sum(variances)) / 3
+  assert np.mean(widths) == pytest.approx(width, rel=0.05)
+
+
+def test_average_of_unsolved_benchmarks_has_an_interval():
+  unsolved = statistics.mean_with_interval(np.zeros(30))
+  average = statistics.mean_of_estimates([unsolved, unsolved])
+  assert average.mean == average.low == 0 and average.n == 60
+  assert average.high == pytest.approx(unsolved.high / np.sqrt(2))
+  assert statistics.mean_of_estimates([unsolved]) == unsolved
+  with pytest.raises(ValueError, match='at least one'):
+    statistics.mean_of_estimates([])
+
+
 def test_mcnemar_is_the_exact_binomial_test():
   assert statistics.mcnemar_p_value(0, 0) == 1.0
   assert statistics.mcnemar_p_value(3, 3) == 1.0

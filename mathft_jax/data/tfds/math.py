@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import dataclasses
-import json
 import logging
 import tarfile
 
@@ -10,6 +9,7 @@ from etils import epath
 
 from mathft_jax.data import problem_sources, schema
 from mathft_jax.data.tfds import manual_dir, problem_builder, splits
+from mathft_jax.storage import json_files
 
 INSTRUCTIONS = """\
 Put MATH into the manual folder, as one of
@@ -106,7 +106,8 @@ def _read_records(
     yield from _read_archive(archive)
   elif unpacked:
     for path in sorted(unpacked.parent.glob('*/*/[!.]*.json')):
-      yield '/'.join(path.parts[-3:]), json.loads(path.read_text()), str(path)
+      record = json_files.read_json_object(path)
+      yield '/'.join(path.parts[-3:]), record, str(path)
   else:
     yield from _read_jsonl_files(folder)
 
@@ -121,8 +122,9 @@ def _read_archive(
       is_problem = parts[-1].endswith('.json') and parts[-1][0] != '.'
       content = members.extractfile(member) if is_problem else None
       if content and len(parts) >= 3:
-        record = json.loads(content.read())
-        yield '/'.join(parts[-3:]), record, f'{archive}:{member.name}'
+        where = f'{archive}:{member.name}'
+        record = json_files.parse_json_object(content.read(), where)
+        yield '/'.join(parts[-3:]), record, where
 
 
 def _read_jsonl_files(

@@ -160,7 +160,8 @@ def text_model_config(keys: Json) -> Fields:
   Special tokens and the dtype are taken from the outer level if it has them.
   """
   outer_type = keys.get('model_type')
-  if outer_type not in MULTIMODAL_TYPES or 'text_config' not in keys:
+  is_multimodal = isinstance(outer_type, str) and outer_type in MULTIMODAL_TYPES
+  if not is_multimodal or 'text_config' not in keys:
     return dict(keys)
   text_keys = dict(keys['text_config'])
   for key in OUTER_KEYS:
@@ -187,7 +188,7 @@ def family_and_model_config(
   keys = text_model_config(keys)
   model_type = keys.get('model_type')
   families = {family.model_type: family for family in FAMILIES}
-  if model_type not in families:
+  if not isinstance(model_type, str) or model_type not in families:
     raise ValueError(
       f'{where}: model_type is {model_type!r}; it must be one of '
       f'{", ".join(families)}.'
