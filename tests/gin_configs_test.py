@@ -103,6 +103,11 @@ COMMANDS = [
   ),
   (
     'experiments.experiments',
+    ['recipes/tiny_cpu_stage_settings.gin'],
+    MODEL_DIR,
+  ),
+  (
+    'experiments.experiments',
     ['recipes/tiny_cpu_rounds.gin'],
     MODEL_DIR,
   ),
