@@ -48,7 +48,7 @@ from mathft_jax.evaluation.voting import Majority as Majority
 from mathft_jax.evaluation.voting import Oracle as Oracle
 from mathft_jax.evaluation.voting import Rerank as Rerank
 from mathft_jax.evaluation.voting import WeightedVote as WeightedVote
-from mathft_jax.inference import sampling
+from mathft_jax.inference import checkpoint_prompts, sampling
 from mathft_jax.models import transformer
 
 
@@ -172,18 +172,23 @@ def load(
 
   Args:
     checkpoint: a work directory, a step of it, a safetensors file, or a Hugging Face folder.
-    vocabulary: by default that of the checkpoint: bytes, the words of the embedded default, or the
+    vocabulary: by default that of the checkpoint, with the tokenizer in its work directory, or the
       tokenizer in the Hugging Face folder.
     template: the prompts; by default those that the checkpoint was trained with.
 
   Raises:
     ValueError: if the checkpoint does not exist or its tokenizer must be given.
   """
+  is_saved = checkpoint_prompts.read_prompts(checkpoint) is not None
   metadata = checkpoints.read_metadata(checkpoint)
   fingerprint = metadata.get('fingerprint') or {}
-  if vocabulary is None:
+  if vocabulary is None and is_saved:
+    vocabulary = checkpoint_prompts.load_vocabulary(checkpoint)
+  elif vocabulary is None:
     vocabulary = _vocabulary(epath.Path(checkpoint), fingerprint)
-  if template is None:
+  if template is None and is_saved:
+    template = checkpoint_prompts.load_template(checkpoint)
+  elif template is None:
     template = prompt_templates.template_from_fingerprint(fingerprint)
   return Model(
     checkpoint=epath.Path(checkpoint),
@@ -287,7 +292,7 @@ def report(
 def _vocabulary(
   checkpoint: epath.Path, fingerprint: Mapping[str, str]
 ) -> prompt_templates.Vocabulary:
-  """The vocabulary of a checkpoint; ValueError if the checkpoint does not contain it."""
+  """The vocabulary of a published or older checkpoint; ValueError if it is not known."""
   known = fingerprint.get('vocabulary')
   for vocabulary in (
     dial_problems.dial_vocabulary(),

@@ -3,8 +3,7 @@
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=base.safetensors
   python -m mathft_jax.convert --checkpoint=<Hugging Face folder> --output=runs/base
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft.safetensors
-  python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft_hf \\
-      --tokenizer=<Hugging Face folder>
+  python -m mathft_jax.convert --checkpoint=runs/ssft --output=ssft_hf
   python -m mathft_jax.convert --checkpoint=SmolLM2.Q4_1.gguf --output=smollm2_hf
   python -m mathft_jax.convert --checkpoint=runs/ssft --output=t5x_init/checkpoint_0
   python -m mathft_jax.convert --checkpoint=<model_dir of t5x> --output=runs/from_t5x \\
@@ -36,8 +35,9 @@ import jax
 from mathft_jax import checkpoints
 from mathft_jax.checkpoints import lazy_params
 from mathft_jax.config import vocabulary_size
-from mathft_jax.data import prompt_templates
+from mathft_jax.data import prompt_templates, saved_prompts
 from mathft_jax.distributed import partitioning, processes
+from mathft_jax.inference import checkpoint_prompts
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import transformer
 from mathft_jax.storage import local_and_remote_paths
@@ -64,7 +64,8 @@ def convert(
     output: a name that ends in .safetensors, or a new folder.
     dtype: of the values in the output, one of DTYPES; 'bfloat16' halves a float32 file. None: of
       each parameter.
-    tokenizer: a folder whose tokenizer files are copied into a Hugging Face folder.
+    tokenizer: a folder whose tokenizer files are copied into a Hugging Face folder. None: that of
+      the training run, in its work directory.
     shard_bytes: largest file of a Hugging Face folder, in bytes. None: 5 GB, as transformers.
     model, vocabulary, template: of a t5x checkpoint; others contain them.
 
@@ -210,14 +211,32 @@ def _write_files(
   if _is_safetensors(output):
     checkpoints.export_safetensors(output, source, dtype=dtype)
   else:
+    tokenizer = tokenizer or _tokenizer_folder(checkpoint)
     _export_huggingface(source, output, dtype, tokenizer, shard_bytes)
     if tokenizer is not None:
       return
     if not checkpoints.is_gguf(checkpoint):
-      logging.info('No tokenizer files; --tokenizer=<folder> copies them.')
+      logging.warning(
+        'No tokenizer files: %s has none beside it. --tokenizer=<folder> copies them.',
+        checkpoint,
+      )
     else:
       names = checkpoints.write_tokenizer_files(checkpoint, output)
       logging.info('Tokenizer files: %s', ', '.join(names))
+
+
+def _tokenizer_folder(checkpoint: epath.PathLike) -> epath.Path | None:
+  """Returns the folder of a checkpoint's tokenizer; None if it is not known, or a file."""
+  prompts = checkpoint_prompts.read_prompts(checkpoint)
+  if prompts is None or not saved_prompts.needs_tokenizer(
+    prompts['vocabulary']
+  ):
+    return None
+  try:
+    path = checkpoint_prompts.find_tokenizer(checkpoint)
+  except ValueError:
+    return None
+  return path if path.is_dir() else None
 
 
 def _write_orbax_checkpoint(

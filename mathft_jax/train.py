@@ -35,6 +35,7 @@ from mathft_jax.training import (
   finished_runs,
   initial_state,
   run_settings,
+  tokenizer_copy,
   train_config,
   train_inputs,
   train_loop,
@@ -216,7 +217,7 @@ def _run_to_last_step(
     'optimizer': repr(wanted.optimization.optimizer),
   }
 
-  run_config.begin_output(workdir)
+  metadata |= _begin_output(workdir, data)
   train_loop.TrainLoop(
     config,
     wanted.optimization.optimizer,
@@ -230,6 +231,15 @@ def _run_to_last_step(
     save_evaluated=checkpointing.saves_best,
     unlogged_metrics=source.unlogged_metrics(),
   ).run(state, start_step, batches)
+
+
+def _begin_output(
+  workdir: epath.PathLike, data: train_config.DataConfig
+) -> dict[str, object]:
+  """Writes config.gin and a copy of the tokenizer; returns metadata that need them."""
+  run_config.begin_output(workdir)
+  tokenizer_copy.copy_tokenizer(data.vocabulary, workdir)
+  return data.prompts_metadata()
 
 
 def _eval_batches(

@@ -1,16 +1,18 @@
-"""Programs refuse a checkpoint with another tokenizer or template."""
+"""Programs use the tokenizer and template of a checkpoint, and refuse others."""
 
 import dataclasses
+import pathlib
 import shutil
 
 import jax
 import pytest
 
-from mathft_jax import checkpoints, sample, score, train
+from mathft_jax import api, checkpoints, convert, sample, score, train
+from mathft_jax.config import entry_point, flags, resolved_config
 from mathft_jax.data import examples, prompt_templates, schema, vocabularies
-from mathft_jax.inference import load_params, sampling
+from mathft_jax.inference import checkpoint_prompts, load_params, sampling
 from mathft_jax.models import transformer
-from mathft_jax.training import losses, optimizers
+from mathft_jax.training import losses, optimizers, tokenizer_copy
 from tests.train_arguments import group_train_arguments
 
 MODEL = transformer.TransformerConfig(
@@ -170,3 +172,103 @@ def test_training_and_scoring_have_the_same_ids(tmp_path, tokenizer_paths):
     task = score._make_task(each, None, 'verdict', vocabulary, CHAT)
     assert {(*task.prefix, *tail) for tail in task.tails} <= seen
   assert len(seen) == 2 * len(PROBLEMS)
+
+
+@pytest.fixture
+def moved(tmp_path, trained, monkeypatch):
+  """The work directory of `trained`, copied to a machine without its tokenizer."""
+  workdir = tmp_path / 'moved'
+  shutil.copytree(trained.parent.parent, workdir)
+  metadata = checkpoint_prompts.checkpoints.read_metadata(trained)
+  metadata['prompts']['vocabulary']['path'] = '/not/here/tokenizer.json'
+  monkeypatch.setattr(
+    checkpoint_prompts.checkpoints, 'read_metadata', lambda path: metadata
+  )
+  return workdir
+
+
+def arguments_of(program, *arguments):
+  """The arguments that a command line gives a program."""
+  name = entry_point.gin_name(program)
+  line = flags.parse_command_line([name, *arguments], (), name)
+  config = entry_point.load_config(program, line)
+  return resolved_config.build_arguments(program, config)
+
+
+def test_the_checkpoint_alone_gives_model_tokenizer_and_template(moved):
+  found = arguments_of(
+    score.score,
+    '--gin_file=programs/score.gin',
+    f'--gin.CHECKPOINT_PATH={moved}',
+    '--gin.CANDIDATES=graded.jsonl',
+    '--gin.INFER_OUTPUT_DIR=scored',
+  )
+  assert found['model'] == MODEL
+  assert found['vocabulary'] == vocabulary_at(moved / 'tokenizer')
+  assert found['template'] == CHAT
+
+  model = api.load(moved)
+  assert (model.vocabulary, model.template) == (found['vocabulary'], CHAT)
+
+
+def test_the_next_stage_gets_them_from_its_initial_checkpoint(moved):
+  found = arguments_of(
+    train.train,
+    '--gin_file=stages/ssft.gin',
+    '--gin_file=data/jsonl.gin',
+    '--gin.DATA_PATH=mine.jsonl',
+    '--gin.MODEL_DIR=next',
+    f'--gin.INITIAL_CHECKPOINT_PATH={moved}/checkpoints/1',
+    '--gin.DROPOUT_RATE=0.25',
+    '--gin.ATTENTION_KERNEL=einsum',
+  )
+  assert found['data'].vocabulary == vocabulary_at(moved / 'tokenizer')
+  assert found['data'].template == CHAT
+  assert found['model'] == dataclasses.replace(
+    MODEL, dropout_rate=0.25, attention_kernel='einsum'
+  )
+
+
+def test_a_tokenizer_that_is_missing_or_another_one_is_an_error(
+  moved, make_tokenizer, tokenizer_paths
+):
+  file = moved / 'tokenizer' / 'tokenizer.json'
+  shutil.copy(make_tokenizer('qwen', ['other texts'] * 9), file)
+  with pytest.raises(ValueError, match='(?s)another tokenizer.*sha256.*sha256'):
+    checkpoint_prompts.load_vocabulary(moved)
+  file.unlink()
+  with pytest.raises(ValueError, match='neither in .*moved/tokenizer nor in '):
+    checkpoint_prompts.load_vocabulary(moved)
+  found = checkpoint_prompts.load_vocabulary(moved, tokenizer_paths['qwen'])
+  assert found == vocabulary_at(tokenizer_paths['qwen'])
+
+
+def test_an_export_has_the_tokenizer_of_the_run(tmp_path, trained):
+  convert.convert(checkpoint=trained, output=tmp_path / 'exported')
+  copy = trained.parent.parent / 'tokenizer' / 'tokenizer.json'
+  exported = tmp_path / 'exported' / 'tokenizer.json'
+  assert exported.read_bytes() == copy.read_bytes()
+
+
+def test_the_copy_follows_the_tokenizer_of_the_run(tmp_path, tokenizer_paths):
+  folder, workdir = tmp_path / 'published', tmp_path / 'run'
+  folder.mkdir()
+  file = pathlib.Path(
+    shutil.copy(tokenizer_paths['qwen'], folder / 'qwen.json')
+  )
+  (folder / 'generation_config.json').write_text('{"eos_token_id": [1]}')
+  copy = workdir / 'tokenizer'
+  copy.mkdir(parents=True)
+  (copy / 'tokenizer.model').write_text('of a run that was stopped')
+
+  vocabulary = vocabulary_at(file)
+  tokenizer_copy.copy_tokenizer(vocabulary, workdir)
+  names = sorted(path.name for path in copy.iterdir())
+  assert names == ['generation_config.json', 'tokenizer.json']
+  assert vocabulary_at(copy).end_ids == vocabulary.end_ids
+  times = [path.stat().st_mtime_ns for path in copy.iterdir()]
+  tokenizer_copy.copy_tokenizer(vocabulary, workdir)
+  assert times == [path.stat().st_mtime_ns for path in copy.iterdir()]
+
+  tokenizer_copy.copy_tokenizer(vocabularies.ByteVocabulary(), tmp_path / 'b')
+  assert not (tmp_path / 'b').exists()

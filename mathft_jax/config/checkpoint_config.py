@@ -1,14 +1,17 @@
-"""Model, vocabulary and template of a checkpoint's run, for programs that name only the checkpoint.
+"""Model, vocabulary and template of a checkpoint, for programs that name only the checkpoint.
 
   python -m mathft_jax.score --gin_file=programs/score.gin --gin.CHECKPOINT_PATH=runs/scr ...
 
-If MODEL, VOCABULARY or TEMPLATE is not set, it is read from the `config.gin` that the training run
-or the recipe has written; also TEMPLATE if it is the default of a file in data/. Whether it fits
-the checkpoint is checked when the checkpoint is read.
+If MODEL, VOCABULARY or TEMPLATE is not set, it is that of the checkpoint; also TEMPLATE if it is
+the default of a file in data/. A training gets them from INITIAL_CHECKPOINT_PATH. For a checkpoint
+without them in its metadata (an older one, or one with a vocabulary of the user's own), they are
+read from the `config.gin` that the training run or the recipe has written. Whether they fit the
+checkpoint is checked when the checkpoint is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+import json
 import os
 from typing import Any
 
@@ -23,6 +26,21 @@ from mathft_jax.config.gin_files import GinReference, GinSource
 MACROS = ('MODEL', 'VOCABULARY', 'TEMPLATE')
 DEFAULT_TEMPLATE = GinReference('prompt_templates.Template')
 CHECKPOINTS = 'checkpoints'  # <recipe>/<stage>/checkpoints/<step>
+CHECKPOINT_MACROS = ('CHECKPOINT_PATH', 'INITIAL_CHECKPOINT_PATH')
+PROMPTS = 'prompts'  # in metadata: vocabulary and template
+
+SCOPE = 'of_checkpoint'
+VALUES = {
+  'MODEL': 'checkpoints.load_model_config',
+  'VOCABULARY': 'checkpoint_prompts.load_vocabulary',
+  'TEMPLATE': 'checkpoint_prompts.load_template',
+}
+# Macros that change a value of the checkpoint if they are set: macro -> (value, parameter).
+CHANGES = {
+  'ATTENTION_KERNEL': ('MODEL', 'attention_kernel'),
+  'DROPOUT_RATE': ('MODEL', 'dropout_rate'),
+  'TOKENIZER_PATH': ('VOCABULARY', 'tokenizer_path'),
+}
 
 
 def find_source(reader: gin_files.GinReader) -> GinSource | None:
@@ -32,17 +50,75 @@ def find_source(reader: gin_files.GinReader) -> GinSource | None:
     reader: has read all gin files and the command line.
   """
   last = {each.name: each for each in reader.assignments}
-  checkpoint = last.get('CHECKPOINT_PATH')
-  if checkpoint is None or not isinstance(checkpoint.value, str):
-    return None
   unset = []
   for name in MACROS:
     if name in reader.macros_used and not _is_set(last.get(name), reader):
       unset.append(name)
-  path = _find_config(checkpoint.value) if unset else None
-  if path is None:
+  if not unset:
     return None
 
+  for macro in CHECKPOINT_MACROS:
+    path = _checkpoint_of(last.get(macro))
+    if path and macro in reader.macros_used and _has_prompts(path):
+      logging.info('%s: of the checkpoint %s', ', '.join(unset), path)
+      return GinSource(path, _read_at_start(unset, macro, last))
+  checkpoint = _checkpoint_of(last.get('CHECKPOINT_PATH'))
+  return _of_config(checkpoint, unset) if checkpoint else None
+
+
+def _checkpoint_of(assignment: gin_files.MacroAssignment | None) -> str | None:
+  """Returns the path that a macro has; None if it is not set, or no text."""
+  if assignment is None or not isinstance(assignment.value, str):
+    return None
+  return assignment.value
+
+
+def _has_prompts(checkpoint: str) -> bool:
+  """Whether the metadata of a checkpoint of `train` has its vocabulary and template."""
+  folder = epath.Path(checkpoint)
+  try:
+    steps = [folder]
+    for parent in (folder, folder / CHECKPOINTS):
+      numbers = []
+      for path in parent.iterdir() if parent.is_dir() else ():
+        if path.name.isdigit():
+          numbers.append(int(path.name))
+      steps += [parent / str(step) for step in sorted(numbers, reverse=True)]
+    for step in steps:
+      file = step / 'metadata' / 'metadata'
+      if file.is_file():
+        return PROMPTS in json.loads(file.read_text())
+  except (OSError, ImportError, ValueError):
+    pass  # the program reports it when it reads the checkpoint
+  return False
+
+
+def _read_at_start(
+  unset: Sequence[str],
+  checkpoint_macro: str,
+  last: Mapping[str, gin_files.MacroAssignment],
+) -> str:
+  """Returns gin text that reads values from a checkpoint when the arguments are built."""
+  lines = [
+    'from __gin__ import dynamic_registration',
+    'from mathft_jax import checkpoints',
+    'from mathft_jax.inference import checkpoint_prompts',
+  ]
+  for name in unset:
+    function = f'{SCOPE}/{VALUES[name]}'
+    lines.append(f'{name} = @{function}()')
+    lines.append(f'{function}.path = %{checkpoint_macro}')
+  for macro, (name, parameter) in CHANGES.items():
+    if name in unset and macro in last and not last[macro].is_required:
+      lines.append(f'{SCOPE}/{VALUES[name]}.{parameter} = %{macro}')
+  return '\n'.join(lines) + '\n'
+
+
+def _of_config(checkpoint: str, unset: Sequence[str]) -> GinSource | None:
+  """Returns the macros as in the config.gin of the run that wrote a checkpoint."""
+  path = _find_config(checkpoint)
+  if path is None:
+    return None
   source = gin_files.read_gin_file(path)
   text, found = _select(source, unset)
   if not found:

@@ -12,7 +12,7 @@ from typing import cast
 
 from jax.sharding import AbstractMesh, Mesh
 
-from mathft_jax.data import examples, prompt_templates
+from mathft_jax.data import examples, prompt_templates, saved_prompts
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import profiling
@@ -55,6 +55,11 @@ class DataConfig:
   def fingerprint(self) -> dict[str, str]:
     """Returns texts that identify template and vocabulary in checkpoint metadata."""
     return prompt_templates.template_fingerprint(self.template, self.vocabulary)
+
+  def prompts_metadata(self) -> dict[str, object]:
+    """Returns template and vocabulary for checkpoint metadata; {} for classes of the user."""
+    prompts = saved_prompts.prompts_to_json(self.vocabulary, self.template)
+    return {saved_prompts.METADATA_KEY: prompts} if prompts else {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
