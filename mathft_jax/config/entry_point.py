@@ -38,6 +38,7 @@ from mathft_jax.config import (
   terminal_text,
   unused_macros,
   vocabulary_size,
+  warmup_default,
 )
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import stop_signals
@@ -147,15 +148,18 @@ def load_config(
     ConfigError: lists what is wrong.
   """
   reader = _read_gin_files(program, command_line)
-  of_checkpoint = checkpoint_config.find_source(reader)
-  if of_checkpoint is not None:
-    reader.read(of_checkpoint)
+  found = []
+  for find in (checkpoint_config.find_source, warmup_default.find_source):
+    source = find(reader)
+    if source is not None:
+      reader.read(source)
+      found.append(source)
   _check_order(reader.assignments)
   unused_macros.check_macros(reader, gin_name(program))
   number_limits.check_assignments(reader.assignments)
   gin.clear_config()
   resolved_config.register_program(program)
-  _parse_with_gin(reader, command_line, of_checkpoint)
+  _parse_with_gin(reader, command_line, found)
   return resolved_config.resolve_config(program, supplied)
 
 
@@ -308,9 +312,12 @@ def _is_plain_template(assignment: gin_files.MacroAssignment) -> bool:
 def _parse_with_gin(
   reader: gin_files.GinReader,
   command_line: flags.CommandLine,
-  of_checkpoint: gin_files.GinSource | None,
+  found: Sequence[gin_files.GinSource],
 ) -> None:
-  """Lets gin parse all sources; what gin rejects is a ConfigError."""
+  """Lets gin parse all sources, those that were found before the command line.
+
+  What gin rejects is a ConfigError.
+  """
   package = str(gin_files.package_gin_directory())
   for folder in (*command_line.search_paths, package):
     if folder not in gin_config._LOCATION_PREFIXES:
@@ -322,8 +329,8 @@ def _parse_with_gin(
     for name in command_line.gin_files:
       path = gin_files.find_gin_file(name, command_line.search_paths)
       gin.parse_config(gin_files.read_gin_file(path).text)
-    if of_checkpoint is not None:
-      gin.parse_config(of_checkpoint.text)
+    for source in found:
+      gin.parse_config(source.text)
     gin.parse_config(bindings.text)
   except (ValueError, SyntaxError, NameError, AttributeError, OSError) as error:
     raise ConfigError(str(error)) from error

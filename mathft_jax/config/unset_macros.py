@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from mathft_jax.config import macro_kinds
+
 _FOLDER = 'a Hugging Face folder'
 _TOKENIZER = (
   '--gin_file=templates/of_folder.gin --gin.TOKENIZER_PATH=FOLDER reads '
@@ -37,9 +39,5 @@ def describe(unset: Mapping[str, str], is_set: Callable[[str], bool]) -> str:
   for name, hint in HINTS.items():
     if name in unset and not (name == 'TEMPLATE' and 'VOCABULARY' in unset):
       lines.append(hint)
-  if 'TEST_CANDIDATES' in unset and is_set('CANDIDATES'):
-    lines.append(
-      'CANDIDATES is set, but this program reads TEST_CANDIDATES: set '
-      '--gin.TEST_CANDIDATES=FILE instead.'
-    )
+  lines += macro_kinds.explain_unset(unset, is_set)
   return '\n'.join(lines)

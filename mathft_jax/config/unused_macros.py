@@ -5,7 +5,7 @@ import re
 
 from absl import logging
 
-from mathft_jax.config import gin_files, t5x_names
+from mathft_jax.config import gin_files, macro_kinds, t5x_names
 from mathft_jax.config.errors import ConfigError, did_you_mean, names_after_hint
 
 
@@ -30,6 +30,14 @@ def check_macros(reader: gin_files.GinReader, program: str = '') -> None:
   known = {*reader.macros_used, *(each.name for each in in_files)}
   for assignment in on_command_line:
     if assignment.name not in known:
+      module = program.partition('.')[0]
+      other = macro_kinds.explain_unused(
+        assignment.name, module, reader.macros_used
+      )
+      if other:
+        raise ConfigError(
+          f'{assignment.where}: nothing uses {assignment.name}.{other}'
+        )
       hint = t5x_names.explain_macro(assignment.name)
       hint = hint or did_you_mean(assignment.name, reader.macros_used)
       hint = hint or _missing_gin_file(assignment.name, program, reader)

@@ -260,7 +260,7 @@ def _check_schedule(
   if decay_steps is not None and decay_steps <= warmup_steps:
     raise ValueError(
       f'{schedule}: decay_steps must be > warmup_steps. Bind decay_steps to '
-      '%TRAIN_STEPS and use a smaller warmup_steps.'
+      '%TRAIN_STEPS and use a smaller warmup_steps (WARMUP_STEPS).'
     )
 
 

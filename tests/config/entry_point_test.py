@@ -13,7 +13,7 @@ import gin
 import pytest
 
 from mathft_jax import __main__ as list_of_programs
-from mathft_jax import grade, rerank
+from mathft_jax import grade, rerank, sample, train
 from mathft_jax.config import (
   data_paths,
   entry_point,
@@ -734,10 +734,46 @@ def test_without_a_run_of_the_checkpoint_what_is_missing_is_listed(
   assert '--gin_file=templates/of_folder.gin --gin.TOKENIZER_PATH=' in error
 
 
-def test_rerank_without_test_candidates_names_the_macro(capsys):
-  arguments = ['--gin_file=programs/rerank.gin', '--gin.CANDIDATES=g.jsonl']
-  error = fails(capsys, rerank.rerank, *arguments)
-  assert 'CANDIDATES is set, but this program reads TEST_CANDIDATES' in error
+@pytest.mark.parametrize(
+  'program, given, right',
+  [
+    (sample.sample, 'MODEL_DIR', 'sample writes to INFER_OUTPUT_DIR'),
+    (sample.sample, 'OUTPUT_DIR', 'sample writes to INFER_OUTPUT_DIR'),
+    (sample.sample, 'INITIAL_CHECKPOINT_PATH', 'checkpoint CHECKPOINT_PATH'),
+    (grade.grade, 'EVAL_OUTPUT_DIR', 'grade writes to INFER_OUTPUT_DIR'),
+    (grade.grade, 'TEST_CANDIDATES', 'grade reads CANDIDATES'),
+    (rerank.rerank, 'MODEL_DIR', 'rerank writes to EVAL_OUTPUT_DIR'),
+    (rerank.rerank, 'CANDIDATES', 'this program reads TEST_CANDIDATES'),
+    (rerank.rerank, 'INFER_OUTPUT_DIR', 'program writes to EVAL_OUTPUT_DIR'),
+  ],
+)
+def test_a_macro_of_another_program_names_that_of_this_one(
+  capsys, program, given, right
+):
+  file = f'programs/{program.__name__}.gin'
+  arguments = [f'--gin_file={file}', f'--gin.{given}=x']
+  error = fails(capsys, program, *arguments)
+  macro = right.split()[-1]
+  assert re.search(rf'{right}: set --gin.{macro}=\w+ instead', error)
+
+
+def test_the_default_warmup_fits_a_short_training(tmp_path, caplog, capsys):
+  caplog.set_level('INFO')
+  arguments = [
+    '--gin_file=models/tiny.gin',
+    '--gin_file=data/generated.gin',
+    '--gin_file=stages/ssft.gin',
+    '--gin.MODEL_DIR=x',
+    '--gin.INITIAL_CHECKPOINT_PATH=random',
+    '--dry_run',
+  ]
+  assert main(train.train, *arguments, '--gin.TRAIN_STEPS=20') == 0
+  assert 'WARMUP_STEPS = 2\n' in capsys.readouterr().out
+  assert 'WARMUP_STEPS is 2 instead of the default 20' in caplog.text
+  assert main(train.train, *arguments, '--gin.TRAIN_STEPS=21') == 0
+  assert 'WARMUP_STEPS = 20\n' in capsys.readouterr().out
+  both = '--gin.TRAIN_STEPS=4', '--gin.WARMUP_STEPS=9'
+  assert 'WARMUP_STEPS is 9' in fails(capsys, train.train, *arguments, *both)
 
 
 def test_a_typing_error_in_a_data_path_gets_a_suggestion(tmp_path):
