@@ -35,9 +35,9 @@ def count_positions(batch: list[score_packing.Problem]) -> dict[str, int]:
   longest = max(len(problem.tails[-1]) for problem in batch) + 1
   most = max(len(problem.tails) for problem in batch)
   round_up = resumable_output.round_up_to_power_of_two
-  length = score_packing.row_length(longest)
+  padded = score_packing.PaddedShape(score_packing.row_length(longest), 0)
   packed = 0
-  for shape, _ in score_packing.iter_calls(batch, None, length, 1):
+  for shape, _ in score_packing.iter_calls(batch, None, padded, 1):
     packed += shape.num_units(1) * shape.rows_per_unit * shape.length
   tokens = 0
   for problem in batch:

@@ -1,7 +1,7 @@
 """Measures a checkpoint on problems: samples, grades and reports, without any training.
 
-  python -m mathft_jax.measure --gin_file=programs/measure.gin --gin_file=models/<one>.gin \
-      --gin_file=data/<one>.gin --gin.CHECKPOINT_PATH=runs/ssft --gin.EVAL_OUTPUT_DIR=runs/measured
+  python -m mathft_jax.measure --gin_file=programs/measure.gin --gin_file=data/<one>.gin \
+      --gin.CHECKPOINT_PATH=runs/ssft --gin.EVAL_OUTPUT_DIR=runs/measured
 
 Use it for the few-shot baseline of a pre-trained model, or for a generator with another number of
 candidates, temperature or prompt. If it is stopped, the same command resumes.

@@ -1,8 +1,7 @@
 """Samples N candidate solutions of each problem from a checkpoint.
 
-  python -m mathft_jax.sample --gin_file=models/tiny.gin --gin_file=data/math.gin \
-      --gin_file=programs/sample.gin --gin.CHECKPOINT_PATH=runs/ssft \
-      --gin.INFER_OUTPUT_DIR=runs/samples
+  python -m mathft_jax.sample --gin_file=programs/sample.gin --gin_file=data/math.gin \
+      --gin.CHECKPOINT_PATH=runs/ssft --gin.INFER_OUTPUT_DIR=runs/samples
 
 Writes <workdir>/candidates.jsonl (its fields: docs/report.md). Each candidate has its own random
 key, from the seed, the problem's id and the sample index. Therefore its text does not depend on
@@ -233,7 +232,10 @@ class _Sampler:
     found: dict[int, list[decoding.DecodedCandidate]] = {}
     counts = _Counts()
     with progress.ProgressBar(
-      group.log_name('sample'), total=len(own), unit='problems'
+      group.log_name('sample'),
+      total=len(own),
+      unit='problems',
+      seconds_between_lines=30,
     ) as bar:
       for block in decoding.decode(
         self.config,
@@ -243,6 +245,9 @@ class _Sampler:
         seed=self.seed,
       ):
         counts.add(block)
+        if counts.num_blocks == 1:
+          bar.note(f'{group.log_name("sample")}: {counts.first_line()}')
+        bar.advance(0, **counts.numbers(bar.seconds()))
         for candidate in block.ended:
           candidates = found.setdefault(candidate.prompt, [])
           candidates.append(candidate)
@@ -260,15 +265,23 @@ class _Counts:
 
   def __init__(self):
     self._compilations = progress.CompilationCounter()
-    self._tokens = self._row_steps = self._candidates = 0
+    self._tokens = self._row_steps = self._candidates = self._started = 0
+    self.num_blocks = 0
 
   def add(self, block: decoding.Block) -> None:
     self._tokens += block.num_tokens
     self._row_steps += block.num_row_steps
     self._candidates += len(block.ended)
+    self._started = block.num_started
+    self.num_blocks += 1
+
+  def first_line(self) -> str:
+    """What is logged after the first block, in which almost all programs are compiled."""
+    return f'{self._started} problems started; {self._compilations.describe()}'
 
   def numbers(self, seconds: float) -> dict[str, float]:
     return {
+      'started': self._started,
       'compilations': self._compilations.count,
       'compiling s': self._compilations.seconds,
       'tokens/s': self._tokens / seconds,

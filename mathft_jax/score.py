@@ -1,8 +1,7 @@
 """Scores graded candidates with an evaluator's checkpoint.
 
-  python -m mathft_jax.score --gin_file=models/tiny.gin --gin_file=programs/score.gin \
-      --gin.CHECKPOINT_PATH=runs/scr --gin.CANDIDATES=runs/graded/graded.jsonl \
-      --gin.INFER_OUTPUT_DIR=runs/scored
+  python -m mathft_jax.score --gin_file=programs/score.gin --gin.CHECKPOINT_PATH=runs/scr \
+      --gin.CANDIDATES=runs/graded/graded.jsonl --gin.INFER_OUTPUT_DIR=runs/scored
 
 Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)); its
 log-odds are beside it. Each problem is prefilled once and each distinct text of a problem is scored
@@ -18,6 +17,7 @@ from absl import logging
 from etils import epath
 import numpy as np
 
+from mathft_jax import checkpoints
 from mathft_jax.config import vocabulary_size
 from mathft_jax.data import label_word_branches, prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning, processes
@@ -32,6 +32,8 @@ from mathft_jax.models import transformer
 from mathft_jax.monitoring import progress
 from mathft_jax.storage import digests, local_and_remote_paths
 
+# Losses after which a checkpoint is no evaluator; '': a published model.
+GENERATOR_LOSSES = ('', 'Mle', 'SequenceContrast', 'Dpo')
 Quantity = Literal['verdict', 'likelihood', 'log_prob']
 
 
@@ -43,13 +45,14 @@ class _ScoreTask:
   prefix: Sequence[int]  # token ids of the problem
   texts: tuple[str, ...]
   tails: tuple[Sequence[int], ...]  # token ids of each text after the prefix
+  padded: score_packing.PaddedShape | None = None  # that of its batch
 
-  def padded_shape(
+  def own_shape(
     self, words: label_word_branches.LabelWords | None
-  ) -> tuple[int, int]:
-    """(tokens of a row, prefix length), rounded up so that there are few shapes."""
+  ) -> score_packing.PaddedShape:
+    """Returns its sizes, rounded up so that there are few shapes."""
     longest = max(score_packing.num_tokens(tail, words) for tail in self.tails)
-    return (
+    return score_packing.PaddedShape(
       score_packing.row_length(longest),
       resumable_output.round_up_to_power_of_two(len(self.prefix)),
     )
@@ -97,6 +100,8 @@ def score(
   if job.is_complete():
     return job.output
 
+  if quantity == 'verdict':
+    _warn_if_no_evaluator(checkpoint)
   tasks = _make_tasks(candidates, top_clusters, quantity, vocabulary, template)
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   words = None
@@ -197,8 +202,7 @@ def _score_tasks(
   if without_texts and processes.is_primary():
     job.add(without_texts)
 
-  tasks = [task for task in tasks if task.texts]
-  tasks.sort(key=lambda task: task.padded_shape(config.label_words))
+  tasks = _with_padded_shapes(tasks, config.label_words, batch_size)
   own_tasks = replica_groups.items_of_group(group, tasks, batch_size)
   compilations = progress.CompilationCounter()
   num_scored = 0
@@ -234,20 +238,34 @@ def _score_tasks(
       )
 
 
+def _with_padded_shapes(
+  tasks: Sequence[_ScoreTask],
+  words: label_word_branches.LabelWords | None,
+  batch_size: int,
+) -> list[_ScoreTask]:
+  """Returns the tasks with texts, sorted and with the shapes of all problems, done or not."""
+  tasks = [task for task in tasks if task.texts]
+  tasks.sort(key=lambda task: task.own_shape(words))
+  own_shapes = [task.own_shape(words) for task in tasks]
+  shapes = score_packing.share_shapes(own_shapes, batch_size)
+  padded = []
+  for task, shape in zip(tasks, shapes, strict=True):
+    padded.append(dataclasses.replace(task, padded=shape))
+  return padded
+
+
 def _score_part(
   config: scoring.ScoreConfig,
   params: transformer.Params,
   part: replica_groups.GroupBatch[_ScoreTask],
 ) -> list[np.ndarray]:
-  """Returns the scores of each new problem's texts; shapes are those of the whole batch."""
-  shapes = [task.padded_shape(config.label_words) for task in part.all_items]
-  length, prefix_length = map(max, zip(*shapes))
+  """Returns the scores of each new problem's texts."""
+  padded = part.all_items[0].padded
+  assert padded is not None
   problems = [
     score_packing.Problem(task.prefix, task.tails) for _, task in part.new_items
   ]
-  return scoring.score_texts(
-    config, params, problems, prefix_length=prefix_length, length=length
-  )
+  return scoring.score_texts(config, params, problems, padded=padded)
 
 
 def _with_scores(
@@ -290,6 +308,23 @@ def _check_arguments(quantity: str, top_clusters: int | None) -> None:
     raise ValueError(
       f'top_clusters is {top_clusters}; it must be at least 1, or None for all candidates.'
     )
+
+
+def _warn_if_no_evaluator(checkpoint: epath.PathLike) -> None:
+  """Logs a warning if the metadata do not say that a checkpoint was trained as an evaluator."""
+  loss = checkpoints.last_loss(checkpoints.read_metadata(checkpoint))
+  if loss not in GENERATOR_LOSSES or not processes.is_primary():
+    return
+  trained = f'was trained with {loss}' if loss else 'is a published model'
+  logging.warning(
+    'score: %s %s, so nothing says that it is an evaluator: S_cls may be no better than chance. '
+    'Train an evaluator on graded candidates: --gin_file=stages/scr_xent.gin '
+    '--gin.INITIAL_CHECKPOINT_PATH=%s --gin.CANDIDATES=<graded.jsonl>. For log p(X|P) of a '
+    "generator set --gin.QUANTITY=log_prob or 'likelihood'.",
+    checkpoint,
+    trained,
+    checkpoint,
+  )
 
 
 def _check_clusters(

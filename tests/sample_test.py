@@ -87,6 +87,16 @@ def test_the_output_has_the_order_and_all_fields_of_the_problems(run, tmp_path):
   assert [each.problem for each in sets] == PROBLEMS
 
 
+def test_the_log_says_what_was_compiled_and_how_many_problems_have_started(
+  run, caplog
+):
+  caplog.set_level('INFO', logger='absl')
+  run(problems=PROBLEMS[:2])
+  assert 'compiling, then sampling' in caplog.text
+  assert 'sample: 2 problems started; ' in caplog.text
+  assert 'sample: 2/2 problems' in caplog.text
+
+
 def test_log_prob_is_the_sum_over_the_sampled_tokens(run, params):
   (candidates,) = run(problems=PROBLEMS[:1]).values()
   prompt = prompt_templates.encode_prompt(TEMPLATE, VOCABULARY, PROBLEMS[0])

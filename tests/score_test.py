@@ -219,3 +219,28 @@ def one_device():
       return super().mesh(jax.devices()[:1])
 
   return OneDevice()
+
+
+@pytest.mark.parametrize(
+  'metadata, warning',
+  [
+    ({'settings': {'loss': {'class': 'Mle'}}}, 'was trained with Mle'),
+    ({'settings': {'loss': 'Mle(z_loss=0.0)'}}, 'was trained with Mle'),
+    ({'published': {'model_type': 'llama'}}, 'is a published model'),
+    ({'published': {}, 'settings': {'loss': {'class': 'Joint'}}}, ''),
+    ({}, ''),
+  ],
+)
+def test_a_checkpoint_that_is_no_evaluator_gets_a_warning(
+  run, params, tmp_path, caplog, metadata, warning
+):
+  path = tmp_path / 'other.safetensors'
+  run(checkpoint=checkpoints.save_safetensors(path, params, metadata))
+  if warning:
+    assert f'{path} {warning}' in caplog.text
+    assert 'stages/scr_xent.gin' in caplog.text
+  else:
+    assert 'evaluator' not in caplog.text
+  caplog.clear()
+  run('b', checkpoint=path, quantity='likelihood')
+  assert 'evaluator' not in caplog.text

@@ -22,6 +22,7 @@ from mathft_jax.checkpoints.huggingface import export_huggingface
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.metadata_checks import (
   check_metadata,
+  last_loss,
   load_model_config,
 )
 from mathft_jax.checkpoints.restore import (
@@ -63,6 +64,7 @@ __all__ = [
   'is_gguf',
   'is_huggingface_checkpoint',
   'is_t5x_checkpoint',
+  'last_loss',
   'load_abstract_params',
   'load_model_config',
   'load_params',

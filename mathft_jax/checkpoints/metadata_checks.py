@@ -1,4 +1,4 @@
-"""Model and fingerprint in a checkpoint's metadata, and whether they fit a run."""
+"""Model, fingerprint and loss in a checkpoint's metadata, and whether they fit a run."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -73,6 +73,20 @@ def check_metadata(
         'Set MODEL, VOCABULARY and TEMPLATE to those of the checkpoint, or use another '
         'checkpoint (for a training, another MODEL_DIR).'
       )
+
+
+def last_loss(metadata: Mapping[str, Any]) -> str | None:
+  """Returns the class of the loss that a checkpoint was trained with last, such as 'Mle'.
+
+  '' for a published model; None if it is not known.
+  """
+  settings = metadata.get('settings')
+  if settings is None:
+    return '' if 'published' in metadata else None
+  loss = settings.get('loss')
+  if isinstance(loss, str):  # "Mle(z_loss=0.0)", of older versions
+    return loss.partition('(')[0]
+  return loss.get('class') if isinstance(loss, dict) else None
 
 
 def _comparable_fields(value: object) -> dict[str, Any]:

@@ -33,7 +33,9 @@ def prompts_to_json(
 
   Demonstrations (`shots`) are left out, as in the fingerprint.
   """
-  if type(vocabulary) not in VOCABULARIES:
+  if not isinstance(vocabulary, VOCABULARIES):
+    return None
+  if type(vocabulary) not in VOCABULARIES:  # a class derived from one of them
     return None
   if type(template) is not prompt_templates.Template:
     return None

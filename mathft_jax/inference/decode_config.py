@@ -9,6 +9,7 @@ from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
 
 MAX_ROWS_PER_GROUP = 32
+MIN_PROMPT_SLOTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,19 @@ def rows_per_group(num_rows: int, num_candidates: int, mesh: Mesh) -> int:
   return max(size for size in sizes if rows_per_device % size == 0)
 
 
+def prefill_length(num_tokens: int, slots: int) -> int:
+  """Returns the padded length of a prompt: 32, 128, 512, ... or all slots, for few compilations.
+
+  Args:
+    num_tokens: of the prompt.
+    slots: cache slots of a prompt.
+  """
+  length = MIN_PROMPT_SLOTS
+  while length < num_tokens:
+    length *= 4
+  return min(length, slots)
+
+
 def prompt_slots(longest: int) -> int:
   """The cache slots for prompts of at most this length: a power of two, for few compilations."""
-  return max(32, 1 << (longest - 1).bit_length())
+  return max(MIN_PROMPT_SLOTS, 1 << (longest - 1).bit_length())

@@ -66,11 +66,13 @@ class Block(NamedTuple):
     ended: the candidates that have ended.
     num_tokens: tokens of all rows.
     num_row_steps: steps times rows; `num_tokens` if no row was idle.
+    num_started: prompts of which a candidate has begun, in this block or before.
   """
 
   ended: list[DecodedCandidate]
   num_tokens: int
   num_row_steps: int
+  num_started: int
 
 
 def decode(
@@ -102,6 +104,7 @@ def decode(
   rows = decode_block.idle_rows(config)
   starts: dict[int, row_schedule.CandidateStart] = {}
   tokens_by_row: dict[int, list[np.ndarray]] = {}
+  started: set[int] = set()
 
   while not schedule.is_done():
     prompt_starts, candidate_starts = schedule.fill()
@@ -111,6 +114,7 @@ def decode(
     for start in candidate_starts:
       _start_row(rows, start, prompts[start.problem])
       starts[start.row] = start
+      started.add(start.problem)
       tokens_by_row[start.row] = []
 
     previous = rows
@@ -125,8 +129,8 @@ def decode(
         schedule.end(row)
         tokens = np.concatenate(tokens_by_row.pop(row))
         ended.append(_ended(config, starts.pop(row), rows, tokens))
-    num_steps = int(new_tokens_B.max())
-    yield Block(ended, int(new_tokens_B.sum()), num_steps * config.num_rows)
+    row_steps = int(new_tokens_B.max()) * config.num_rows
+    yield Block(ended, int(new_tokens_B.sum()), row_steps, len(started))
 
 
 def _ended(

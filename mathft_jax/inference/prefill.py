@@ -41,13 +41,18 @@ def prefill_prompts(
   prompts: Sequence[Prompt],
   starts: Sequence[row_schedule.PromptStart],
 ) -> Caches:
-  """Prefills prompts. Their padded length depends on their own length only."""
+  """Prefills prompts. Their padded length depends on their own length and the slots only."""
+
+  def length_of(start: row_schedule.PromptStart) -> int:
+    num_tokens = len(prompts[start.problem].ids)
+    return decode_config.prefill_length(num_tokens, config.prompt_slots)
+
   num_devices = config.mesh.shape['data']
   groups_per_device = config.num_groups // num_devices
   sharding = partitioning.batch_sharding(config.mesh)
   remaining = list(starts)
   while remaining:
-    slots = decode_config.prompt_slots(len(prompts[remaining[0].problem].ids))
+    slots = length_of(remaining[0])
     batch = PromptBatch(
       tokens_DS=np.zeros((num_devices, slots), np.int32),
       lengths_D=np.ones(num_devices, np.int32),
@@ -59,7 +64,7 @@ def prefill_prompts(
       ids = prompts[start.problem].ids
       device, group = divmod(start.group, groups_per_device)
       is_free = batch.groups_D[device] < 0
-      if not is_free or decode_config.prompt_slots(len(ids)) != slots:
+      if not is_free or length_of(start) != slots:
         others.append(start)
         continue
       batch.tokens_DS[device, : len(ids)] = ids

@@ -23,6 +23,7 @@ MAX_TEXTS_PER_ROW = 16
 ROWS_PER_UNIT = 4  # the last rows of a problem are units of their own
 ROWS_PER_CALL = 4  # of each device along `data`
 MIN_ROW_LENGTH = 64
+MIN_PROBLEMS_PER_SHAPE = 32  # a compilation takes longer than some padding
 
 
 class ScoreInputs(NamedTuple, Generic[Array]):
@@ -97,6 +98,59 @@ def pack_rows(lengths: Sequence[int], length: int) -> list[tuple[int, ...]]:
   return [tuple(row) for row in rows]
 
 
+class PaddedShape(NamedTuple):
+  """Sizes to which a problem is padded.
+
+  Attributes:
+    length: tokens of a row.
+    prefix_length: tokens of its prefix.
+    shorter_rows: whether rows that are left over may be a half or a quarter as long.
+  """
+
+  length: int
+  prefix_length: int
+  shorter_rows: bool = True
+
+
+def share_shapes(
+  shapes: Sequence[PaddedShape], batch_size: int
+) -> list[PaddedShape]:
+  """Returns the shape of each problem such that at least 32 problems share one.
+
+  The problems of a batch share a shape. Few shapes are few compilations. Of fewer than 32 problems
+  no row is shorter.
+
+  Args:
+    shapes: the smallest shape of each problem, sorted.
+    batch_size: problems of a batch.
+  """
+  batches = []
+  for start in range(0, len(shapes), batch_size):
+    batches.append(shapes[start : start + batch_size])
+
+  groups: list[list[PaddedShape]] = []
+  for batch in batches:
+    is_full = bool(groups) and len(groups[-1]) >= MIN_PROBLEMS_PER_SHAPE
+    if not groups or (is_full and _largest(groups[-1]) != _largest(batch)):
+      groups.append([])
+    groups[-1] += batch
+  if len(groups) > 1 and len(groups[-1]) < MIN_PROBLEMS_PER_SHAPE:
+    last = groups.pop()
+    groups[-1] += last
+
+  shared = []
+  for group in groups:
+    shape = _largest(group)
+    if len(shapes) < MIN_PROBLEMS_PER_SHAPE:
+      shape = shape._replace(shorter_rows=False)
+    shared += [shape] * len(group)
+  return shared
+
+
+def _largest(shapes: Sequence[PaddedShape]) -> PaddedShape:
+  return PaddedShape(*map(max, zip(*shapes)))
+
+
 class CallShape(NamedTuple):
   """Sizes of one call: rows of a unit, tokens of a row."""
 
@@ -111,7 +165,7 @@ class CallShape(NamedTuple):
 def iter_calls(
   problems: Sequence[Problem],
   words: LabelWords | None,
-  length: int,
+  padded: PaddedShape,
   num_shards: int,
 ) -> Iterator[tuple[CallShape, list[Unit]]]:
   """Yields the shape and the units of each call; a call may have fewer units than its shape.
@@ -119,10 +173,11 @@ def iter_calls(
   Args:
     problems: problems and texts.
     words: label words that follow each text; None: no words.
-    length: tokens of a row; rows that are left over may be a half or a quarter as long.
+    padded: of these problems.
     num_shards: devices over which units are sharded.
   """
   units: dict[CallShape, list[Unit]] = {}
+  length = padded.length
   for index, problem in enumerate(problems):
     lengths = [num_tokens(tail, words) for tail in problem.tails]
     rows = pack_rows(lengths, length)
@@ -132,7 +187,9 @@ def iter_calls(
       units.setdefault(CallShape(ROWS_PER_UNIT, length), []).append(unit)
     for row in rows[num_whole:]:
       used = sum(lengths[text] for text in row)
-      shape = CallShape(1, _shortest_length(used, length))
+      shape = CallShape(1, length)
+      if padded.shorter_rows:
+        shape = CallShape(1, _shortest_length(used, length))
       units.setdefault(shape, []).append(Unit(index, (row,)))
 
   for shape, found in units.items():

@@ -1,6 +1,6 @@
 """Scoring: log-odds of S_cls or the log-probability of given candidates, with a KV cache.
 
-  scores = score_texts(config, params, problems, prefix_length=128, length=512)
+  scores = score_texts(config, params, problems, padded=PaddedShape(512, 128))
 
 A prefix is the problem, a tail is what follows it for one candidate. A prefix is prefilled once for
 several rows of tails (`score_packing`), which share that part of the cache. Log-probabilities come
@@ -44,8 +44,7 @@ def score_texts(
   params: transformer.Params,
   problems: Sequence[score_packing.Problem],
   *,
-  prefix_length: int,
-  length: int,
+  padded: score_packing.PaddedShape,
 ) -> list[np.ndarray]:
   """Returns the scores of each problem's texts, natural logs.
 
@@ -55,14 +54,14 @@ def score_texts(
 
   Args:
     problems: token ids.
-    prefix_length: tokens to which problems are padded.
-    length: tokens of a row; at least those of each text (`score_packing.num_tokens`).
+    padded: sizes to which the problems are padded; a row has at least the tokens of each text
+      (`score_packing.num_tokens`).
   """
   words = config.label_words
   scores = [np.zeros(len(each.tails), np.float32) for each in problems]
   num_shards = config.mesh.shape['data']
   for shape, units in score_packing.iter_calls(
-    problems, words, length, num_shards
+    problems, words, padded, num_shards
   ):
     inputs = score_packing.make_score_inputs(
       problems,
@@ -70,7 +69,7 @@ def score_texts(
       words,
       num_units=shape.num_units(num_shards),
       rows_per_unit=shape.rows_per_unit,
-      prefix_length=prefix_length,
+      prefix_length=padded.prefix_length,
       length=shape.length,
     )
     scores_BK = score_rows(config, params, inputs)

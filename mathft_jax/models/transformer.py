@@ -210,7 +210,7 @@ def unstack_layers(params: Params, *, donate: bool = False) -> Params:
   stacks, structure = jax.tree.flatten(params['layers'])
   arrays_by_stack = []
   for stack in stacks:
-    arrays = [stack[layer] for layer in range(stack.shape[0])]
+    arrays = _split_layers(stack)
     if donate:
       jax.block_until_ready(arrays)
       stack.delete()
@@ -218,6 +218,12 @@ def unstack_layers(params: Params, *, donate: bool = False) -> Params:
 
   layers = map(structure.unflatten, zip(*arrays_by_stack))
   return {**params, 'layers': tuple(layers)}
+
+
+@jax.jit
+def _split_layers(stack: jax.Array) -> list[jax.Array]:
+  """Returns the layers of a stack; one program for all stacks of a shape."""
+  return [stack[layer] for layer in range(stack.shape[0])]
 
 
 def _apply_layers(

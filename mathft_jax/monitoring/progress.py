@@ -66,13 +66,15 @@ class ProgressBar:
       logging.info('%s', self.line())
 
   def advance(self, count: int = 1, **numbers: object) -> None:
-    """Counts `count` more units and shows `numbers` (a loss, a rate) with the count."""
+    """Counts `count` more units, or none, and shows `numbers` (a loss, a rate) with the count."""
     self._done += count
     self._numbers.update(numbers)
     if self._bar is not None:
       shown = {name: format_number(x) for name, x in self._numbers.items()}
       self._bar.set_postfix(shown, refresh=False)
       self._bar.update(count)
+      if count == 0:
+        self._bar.refresh()
       return
     now = time.monotonic()
     is_due = now - self._last_line >= self._line_period

@@ -45,7 +45,7 @@ def test_each_text_is_in_one_row_and_fewer_than_a_tenth_of_positions_are_padding
   length = score_packing.row_length(longest_text(problems, WORDS))
   found, num_positions, shapes = [], 0, set()
   for shape, units in score_packing.iter_calls(
-    problems, WORDS, length, num_shards
+    problems, WORDS, score_packing.PaddedShape(length, 4), num_shards
   ):
     size, row_length = shape
     num_units = shape.num_units(num_shards)
@@ -118,3 +118,24 @@ def test_arrays_of_two_texts_in_a_row():
   assert inputs.word_positions_BKWM[0, 0].tolist() == [[2, 3, 2], [2, 4, 5]]
   assert inputs.word_positions_BKWM[0, 1].tolist() == [[7, 8, 7], [7, 9, 10]]
   assert not inputs.segment_ids_BT[1].any()
+
+
+def test_at_least_32_problems_share_a_shape():
+  small = [score_packing.PaddedShape(64, 128)] * 40
+  large = [score_packing.PaddedShape(512, 64)] * 40
+  few = [score_packing.PaddedShape(1024, 32)] * 5
+  shared = score_packing.share_shapes([*small, *large, *few], batch_size=1)
+  assert shared == small + [(1024, 64, True)] * 45
+
+  of_few = score_packing.share_shapes([small[0], large[0], few[0]], 2)
+  assert of_few == [(1024, 128, False)] * 3
+  # The problems of a batch have one shape.
+  assert len(set(score_packing.share_shapes([*small, *large], 80))) == 1
+
+
+def test_few_problems_have_rows_of_one_length():
+  problems = make_problems(4, 3)
+  length = score_packing.row_length(longest_text(problems, WORDS))
+  padded = score_packing.PaddedShape(length, 4, shorter_rows=False)
+  calls = score_packing.iter_calls(problems, WORDS, padded, 1)
+  assert {shape for shape, _ in calls} == {(1, length)}

@@ -193,8 +193,7 @@ def test_scores_equal_those_of_score_candidates(dials):
     config,
     jax.device_get(params),
     problems,
-    prefix_length=8,
-    length=128,
+    padded=score_packing.PaddedShape(128, prefix_length=8),
   )
   expected = np.concatenate(scores)
   assert np.std(expected) > 0
