@@ -52,6 +52,7 @@ HOSTILE = {
     r'2pi\pm\fbox{∞∞\pm½<=F1e92pi\pm\fbox{∞∞\frac\binom\binom99999999!'
     r'\pi\pm½<=F1e9'
   ),
+  'roots of roots': '√' + r'\sqrt[3]' * 130 + '1e999999M=13',
   'factorials in readings': (
     r'\boxed99999999!99999999!>F99999999!\pm\pm\pm99999999!√'
     + r'\frac' * 7

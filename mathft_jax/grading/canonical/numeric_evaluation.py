@@ -39,7 +39,7 @@ from mathft_jax.grading.expression_tree import (
   Sum,
   Symbol,
   Tree,
-  contains_type,
+  children,
   integer,
 )
 
@@ -66,6 +66,7 @@ class NumericEvaluator(MpArithmetic):
     self._steps = 0
     # By id of the tree. The tree is stored too: an id is only unique as long as its object exists.
     self._values: dict[int, tuple[Tree, Value]] = {}
+    self._variable_trees: dict[int, tuple[Tree, bool]] = {}
 
   def evaluate(self, tree: Tree) -> Value:
     """Returns the value of a scalar.
@@ -131,6 +132,17 @@ class NumericEvaluator(MpArithmetic):
         exponent = map_over_points(self.multiply, exponent, inner_exponent)
     return map_over_points(self.power, value, exponent)
 
+  def _has_variables(self, tree: Tree) -> bool:
+    """Whether a symbol is in the tree. Each node is visited once, also in a deep tree."""
+    cached = self._variable_trees.get(id(tree))
+    if cached:
+      return cached[1]
+    found = isinstance(tree, Symbol)
+    for child in children(tree):
+      found = found or self._has_variables(child)
+    self._variable_trees[id(tree)] = (tree, found)
+    return found
+
   # Products of powers.
 
   def _evaluate_monomial(self, tree: Tree) -> Value:
@@ -158,7 +170,7 @@ class NumericEvaluator(MpArithmetic):
 
   def _factors(self, tree: Tree, power: Fraction) -> Iterator[Factor]:
     """Yields bases and exponents of the factors of tree ** power."""
-    is_distributive = power.denominator == 1 or _has_variables(tree)
+    is_distributive = power.denominator == 1 or self._has_variables(tree)
     if isinstance(tree, Product) and is_distributive:
       for factor in tree.factors:
         yield from self._factors(factor, power)
@@ -209,7 +221,7 @@ class NumericEvaluator(MpArithmetic):
       expanded = _expand_determinant(arguments[0])
       if expanded:
         return self.evaluate(expanded)
-    if name == 'ln' and len(arguments) == 1 and _has_variables(tree):
+    if name == 'ln' and len(arguments) == 1 and self._has_variables(tree):
       return self._evaluate_logarithm(arguments[0])
     return self._apply(name, *map(self.evaluate, arguments))
 
@@ -261,10 +273,6 @@ class NumericEvaluator(MpArithmetic):
       return self.opaque(name, *arguments) if result is None else result
 
     return map_over_points(apply_at_point, *arguments)
-
-
-def _has_variables(tree: Tree) -> bool:
-  return contains_type(tree, (Symbol,))
 
 
 def _logarithm_argument(tree: Tree, base: Tree) -> Tree | None:
