@@ -153,7 +153,7 @@ def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
     stacked=False,
   )
   params = transformer.init_params(config.model, jax.random.key(0))
-  params = transformer.unstack_layers(params)
+  params = transformer.unstack_layers(config.model, params)
   prompts = [
     prefill.Prompt(str(index), ids.tolist())
     for index, ids in enumerate(random_prompts(num_problems))

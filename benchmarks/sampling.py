@@ -51,7 +51,7 @@ def our_model(folder: str | None):
     params = load_params.load_inference_params(
       folder, config, fingerprint={}, mesh=mesh
     )
-  return config, transformer.unstack_layers(params)
+  return config, transformer.unstack_layers(config, params)
 
 
 def our_decode(

@@ -165,7 +165,7 @@ def _load_params(
   )
   if config.stacked:
     return params
-  return transformer.unstack_layers(params, donate=True)
+  return transformer.unstack_layers(config.model, params, donate=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mathft_jax.inference import (
   score_packing,
   scoring,
 )
-from mathft_jax.models import transformer
+from mathft_jax.models import layer_stacks, transformer
 
 
 def trace_prefill(
@@ -90,8 +90,12 @@ def _abstract_params(config: decode_config.DecodeConfig) -> transformer.Params:
   )
   if config.stacked:
     return params
-  layer = jax.tree.map(_first_layer, params['layers'])
-  return {**params, 'layers': (layer,) * config.model.num_layers}
+  layers = []
+  stacks = layer_stacks.split_stacks(config.model, params['layers'])
+  for kind in config.model.layer_kinds:
+    stack = stacks[layer_stacks.stack_of_kind(config.model, kind)]
+    layers.append(jax.tree.map(_first_layer, stack))
+  return {**params, 'layers': tuple(layers)}
 
 
 def _first_layer(stack: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

@@ -29,7 +29,11 @@ from mathft_jax.models import (
 )
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.lora import einsum_with_lora
-from mathft_jax.models.norm import Norm, normalise_heads_jointly
+from mathft_jax.models.norm import (
+  Norm,
+  normalise_heads_jointly,
+  normalise_without_scale,
+)
 from mathft_jax.models.rotary_embedding import (
   RotaryTable,
   apply_rotary,
@@ -298,7 +302,8 @@ class Attention(nnx.Module):
 
     self.query = nnx.Param(to_heads(rngs.params(), (D, N, H)), axes=query_axes)
     self.key = nnx.Param(to_heads(rngs.params(), (D, K, H)), axes=kv_axes)
-    self.value = nnx.Param(to_heads(rngs.params(), (D, K, H)), axes=kv_axes)
+    if not config.keys_as_values:
+      self.value = nnx.Param(to_heads(rngs.params(), (D, K, H)), axes=kv_axes)
     self.out = nnx.Param(
       from_heads(rngs.params(), (N, H, D)), axes=('heads', 'kv', 'embed')
     )
@@ -370,7 +375,9 @@ class Attention(nnx.Module):
     """Returns rotated queries and keys, and values."""
     q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
     k_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.key)
-    v_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.value)
+    v_BTKH = k_BTKH
+    if not self.config.keys_as_values:
+      v_BTKH = einsum_with_lora('BTD,DKH->BTKH', x_BTD, self.value)
     if self.config.qkv_bias:
       q_BTNH += self.query_bias.astype(q_BTNH.dtype)
       k_BTKH += self.key_bias.astype(k_BTKH.dtype)
@@ -381,6 +388,9 @@ class Attention(nnx.Module):
     elif self.config.joint_qk_norm:
       q_BTNH = normalise_heads_jointly(self.query_norm, q_BTNH)
       k_BTKH = normalise_heads_jointly(self.key_norm, k_BTKH)
+
+    if self.config.value_norm:
+      v_BTKH = normalise_without_scale(v_BTKH, self.config.norm_eps)
 
     q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
     k_BTKH = apply_rotary(k_BTKH, inputs.rotary)

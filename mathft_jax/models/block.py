@@ -55,7 +55,8 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
   """x + attention(norm(x)), then + mlp(norm(x)); in parallel blocks both from one norm.
 
-  With `post_norms` also the outputs are normalised; without `pre_norms` only they are.
+  With `post_norms` also the outputs are normalised; without `pre_norms` only they are. With
+  `output_scale` the result is multiplied by a scalar.
   """
 
   def __init__(self, config: config_lib.TransformerConfig, *, rngs: nnx.Rngs):
@@ -69,6 +70,8 @@ class Block(nnx.Module):
     if config.post_norms:
       self.post_attention_norm = Norm(config, width, 'embed')
       self.post_mlp_norm = Norm(config, width, 'embed')
+    if config.output_scale:
+      self.output_scale = nnx.Param(jnp.ones(()), axes=())
     self.config = config
 
   def __call__(
@@ -115,7 +118,11 @@ class Block(nnx.Module):
 
     if self.config.parallel_block:
       x_BTD += attended_BTD
-    return x_BTD + mlp_BTD, cache
+    x_BTD += mlp_BTD
+    if self.config.output_scale:
+      scale = jax.lax.stop_gradient(self.output_scale[...])
+      x_BTD *= scale.astype(x_BTD.dtype)
+    return x_BTD, cache
 
 
 def scale_residual(

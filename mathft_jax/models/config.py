@@ -36,6 +36,20 @@ NON_ARCHITECTURE_FIELDS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
+class GlobalAttention:
+  """Attention of global layers if its sizes are not those of local layers (Gemma 4).
+
+  Attributes:
+    head_dim, num_kv_heads: as in TransformerConfig, which has those of local layers.
+    keys_as_values: as in TransformerConfig.
+  """
+
+  head_dim: int
+  num_kv_heads: int
+  keys_as_values: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class TransformerConfig:
   """Sizes and traits of a decoder-only Transformer. Defaults: a Llama-like model.
 
@@ -50,10 +64,16 @@ class TransformerConfig:
     post_norms: normalise the outputs of attention and MLP (Gemma 2 and 3, OLMo 2 and 3).
     qk_norm: normalise each query and key head (Qwen 3, Gemma 3).
     joint_qk_norm: normalise the queries of all heads together, and the keys (OLMo 2 and 3).
+    value_norm: normalise each value head, without a scale (Gemma 4).
+    keys_as_values: values are the projected keys, before norm and rotation; there is no value
+      projection (Gemma 4, global layers).
     qkv_bias: add biases to queries, keys and values (Qwen 2).
     parallel_block: x + attention(norm(x)) + mlp(norm(x)), with one norm (PaLM).
+    output_scale: outputs of a layer are multiplied by a scalar of the layer, which is not trained
+      (Gemma 4).
     attention_pattern: 'global', 'local' or 'nope' (global, without rotary embeddings: SmolLM3) for
       each layer, repeated over the depth.
+    global_attention: other sizes for 'global' layers. None: all layers have the same.
     sliding_window: tokens that a token of a 'local' layer attends to, itself included.
     rope_theta, rope_scaling: base and scaling of the rotary embeddings.
     rope_fraction: fraction of each head that is rotated, from its first dimension on.
@@ -97,9 +117,13 @@ class TransformerConfig:
   post_norms: bool = False
   qk_norm: bool = False
   joint_qk_norm: bool = False
+  value_norm: bool = False
+  keys_as_values: bool = False
   qkv_bias: bool = False
   parallel_block: bool = False
+  output_scale: bool = False
   attention_pattern: tuple[str, ...] = ('global',)
+  global_attention: GlobalAttention | None = None
   sliding_window: int | None = None
   rope_theta: float = 10_000.0
   rope_scaling: rope_lib.RopeScaling | None = None
@@ -164,6 +188,13 @@ class TransformerConfig:
         f"attention_pattern is {self.attention_pattern}; 'local' and 'nope' layers cannot be "
         'combined.'
       )
+    if self.global_attention is not None:
+      if set(self.attention_pattern) != {'global', 'local'}:
+        raise ValueError(
+          f'global_attention is set and attention_pattern is {self.attention_pattern}; it must '
+          "contain 'local' and 'global'."
+        )
+      self.layer_config('global')  # checks the sizes
     if 'local' in self.attention_pattern and not self.sliding_window:
       raise ValueError(
         "attention_pattern has 'local' layers; set sliding_window (in tokens)."
@@ -176,6 +207,15 @@ class TransformerConfig:
       )
     if self.qk_norm and self.joint_qk_norm:
       raise ValueError('qk_norm and joint_qk_norm are both True; set one.')
+
+  def layer_config(self, kind: str) -> 'TransformerConfig':
+    """Returns the config with the sizes of the layers of one kind."""
+    if self.global_attention is None:
+      return self
+    if kind != 'global':
+      return dataclasses.replace(self, global_attention=None)
+    sizes = vars(self.global_attention)
+    return dataclasses.replace(self, global_attention=None, **sizes)
 
   @property
   def kv_heads(self) -> int:
@@ -282,6 +322,9 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
   scaling = fields.get('rope_scaling')
   if scaling is not None:
     fields['rope_scaling'] = rope_lib.rope_scaling_from_json(scaling)
+  global_attention = fields.get('global_attention')
+  if global_attention is not None:
+    fields['global_attention'] = GlobalAttention(**global_attention)
   by_position = fields.get('query_scale_by_position')
   if by_position is not None:
     fields['query_scale_by_position'] = rope_lib.QueryScaleByPosition(

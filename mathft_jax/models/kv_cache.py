@@ -23,10 +23,13 @@ import jax
 import jax.numpy as jnp
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models import layer_stacks
 
-# Stacked layers [L, B, K, S, H], or a tuple with one [B, K, S, H] for each layer; None for a layer
-# that has no such slots.
-LayerArrays = jax.Array | tuple[jax.Array | None, ...]
+# Stacked layers [L, B, K, S, H], a dict of the stacks of `layer_stacks`, or a tuple with one
+# [B, K, S, H] for each layer; None for a layer that has no such slots.
+LayerArrays = (
+  jax.Array | dict[str, jax.Array] | tuple[jax.Array | None, ...]
+)
 Suffix = tuple[LayerArrays, LayerArrays]  # keys and values of all layers
 
 
@@ -46,14 +49,17 @@ class KeyValues:
   value: LayerArrays
   position_BS: jax.Array  # int32
 
-  def stacked(self) -> KeyValuePair:
-    """Returns the arrays of stacked layers."""
-    assert not isinstance(self.key, tuple)
-    assert not isinstance(self.value, tuple)
-    return KeyValuePair(self.key, self.value)
+  def stacks(
+    self, config: config_lib.TransformerConfig
+  ) -> dict[str, KeyValuePair]:
+    """Returns the arrays of each stack of layers, by the name of the stack."""
+    keys = layer_stacks.split_stacks(config, self.key)
+    values = layer_stacks.split_stacks(config, self.value)
+    return {name: KeyValuePair(keys[name], values[name]) for name in keys}
 
   def layer(self, index: int) -> KeyValuePair | None:
     """Returns the arrays of one layer; None if it has no slots here."""
+    assert isinstance(self.key, tuple) and isinstance(self.value, tuple)
     key, value = self.key[index], self.value[index]
     if key is None or value is None:
       return None
@@ -150,9 +156,11 @@ class KVCache:
     """Returns the prefixes that layers of one kind have."""
     return tuple(each for each in self.prefixes if each.kind in (None, kind))
 
-  def stacked_prefixes(self) -> tuple[KeyValuePair, ...]:
-    """Returns the arrays of the prefixes of stacked layers."""
-    return tuple(prefix.keys.stacked() for prefix in self.prefixes)
+  def prefixes_of_stack(
+    self, config: config_lib.TransformerConfig, stack: str
+  ) -> tuple[KeyValuePair, ...]:
+    """Returns the arrays of the prefixes of one stack of layers."""
+    return tuple(prefix.keys.stacks(config)[stack] for prefix in self.prefixes)
 
 
 def allocate_cache(
@@ -167,7 +175,7 @@ def allocate_cache(
   Args:
     batch_size: sequences.
     max_length: tokens that fit in each sequence.
-    stacked: whether all layers are one array. Must be False for parameters of
+    stacked: whether the layers of a stack are one array. Must be False for parameters of
       `transformer.unstack_layers`, and True for all others.
   """
   suffix = allocate_key_values(config, batch_size, max_length, stacked)
@@ -246,6 +254,25 @@ def append_positions(
   )
 
 
+def suffixes_of_stacks(
+  config: config_lib.TransformerConfig, cache: KVCache | None
+) -> dict[str, KeyValuePair | None]:
+  """Returns the suffix of each stack of layers, by its name; None without a suffix."""
+  if cache is None or cache.suffix is None:
+    return dict.fromkeys(layer_stacks.layers_by_stack(config))
+  return dict(cache.suffix.stacks(config))
+
+
+def join_suffixes(suffixes: dict[str, KeyValuePair | None]) -> Suffix | None:
+  """Returns the arrays of all layers from those of each stack; None without a suffix."""
+  keys, values = {}, {}
+  for name, pair in suffixes.items():
+    if pair is None:
+      return None
+    keys[name], values[name] = pair
+  return layer_stacks.join_stacks(keys), layer_stacks.join_stacks(values)
+
+
 def replace_suffix(
   cache: KVCache | None,
   suffix: Suffix | None,
@@ -275,16 +302,25 @@ def allocate_key_values(
     batch_size, max_length, stacked: those of `allocate_cache`.
     kind: layers of another kind get no slots; only without stacked layers. None: all get them.
   """
-  shape = batch_size, config.kv_heads, max_length, config.head_size
+
+  def zeros_of_layers(kind: str, *num_layers: int) -> jax.Array:
+    layer = config.layer_config(kind)
+    shape = batch_size, layer.kv_heads, max_length, layer.head_size
+    return jnp.zeros((*num_layers, *shape), config.dtype)
 
   def zeros() -> LayerArrays:
     if stacked:
-      return jnp.zeros((config.num_layers, *shape), config.dtype)
-    layers = []
+      stacks = {}
+      for name, layers in layer_stacks.layers_by_stack(config).items():
+        first_kind = config.layer_kinds[layers[0]]
+        stacks[name] = zeros_of_layers(first_kind, len(layers))
+      return layer_stacks.join_stacks(stacks)
+
+    arrays = []
     for layer_kind in config.layer_kinds:
       has_slots = kind in (None, layer_kind)
-      layers.append(jnp.zeros(shape, config.dtype) if has_slots else None)
-    return tuple(layers)
+      arrays.append(zeros_of_layers(layer_kind) if has_slots else None)
+    return tuple(arrays)
 
   empty_BS = jnp.full((batch_size, max_length), -1, jnp.int32)
   return KeyValues(zeros(), zeros(), empty_BS)

@@ -31,6 +31,13 @@ class Norm(nnx.Module):
     return (wide * scale).astype(x.dtype)
 
 
+def normalise_without_scale(x: jax.Array, eps: float) -> jax.Array:
+  """Returns the RMS norm of the last axis, computed in float32."""
+  wide = x.astype(jnp.float32)
+  mean_square = jnp.mean(wide * wide, axis=-1, keepdims=True)
+  return (wide * jax.lax.rsqrt(mean_square + eps)).astype(x.dtype)
+
+
 def normalise_heads_jointly(norm: Norm, x_BTNH: jax.Array) -> jax.Array:
   """Returns the heads after one norm over all of them."""
   batch, length = x_BTNH.shape[:2]

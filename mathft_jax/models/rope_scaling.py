@@ -81,6 +81,24 @@ class YarnRopeScaling:
     return inverse_wavelengths * (1 - slowed + slowed / self.factor)
 
 
+@dataclasses.dataclass(frozen=True)
+class ProportionalRopeScaling:
+  """Rotates only the fastest dimensions; the others are not rotated (Gemma 4, global layers).
+
+  Attributes:
+    fraction: of the dimensions that are rotated.
+    factor: their rotations are this many times slower.
+  """
+
+  fraction: float = 0.25
+  factor: float = 1.0
+
+  def __call__(self, inverse_wavelengths: np.ndarray) -> np.ndarray:
+    num_rotated = int(self.fraction * len(inverse_wavelengths))
+    is_rotated = np.arange(len(inverse_wavelengths)) < num_rotated
+    return np.where(is_rotated, inverse_wavelengths / self.factor, 0.0)
+
+
 def rope_magnitude(scaling: RopeScaling | None) -> float:
   """Returns the factor by which a scaling multiplies rotated queries and keys."""
   return getattr(scaling, 'magnitude', 1.0)
@@ -103,7 +121,12 @@ def rope_scaling_from_json(fields: Mapping[str, Any]) -> RopeScaling:
   Raises:
     ValueError: no scaling has them.
   """
-  for scaling_class in (LinearRopeScaling, Llama3RopeScaling, YarnRopeScaling):
+  for scaling_class in (
+    LinearRopeScaling,
+    Llama3RopeScaling,
+    YarnRopeScaling,
+    ProportionalRopeScaling,
+  ):
     names = {field.name for field in dataclasses.fields(scaling_class)}
     if names == set(fields):
       return scaling_class(**fields)

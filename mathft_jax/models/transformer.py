@@ -4,11 +4,11 @@
   hidden_BTD, _ = hidden_states(config, params, tokens_BT, positions_BT=positions_BT)
   logits_BTV = logits(config, params, hidden_BTD)
 
-Parameters of the layers are stacked on a leading axis, and the layers are scanned: compile time
-does not grow with depth. Layers are Flax NNX modules; no other package and no file contains them.
+Parameters of the layers are stacked on a leading axis (`layer_stacks`), and the layers are scanned:
+compile time does not grow with depth. Layers are Flax NNX modules; no other package and no file contains them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -20,29 +20,22 @@ from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import block as block_lib
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import remat as remat_lib
-from mathft_jax.models import splash_attention
-from mathft_jax.models.config import TransformerConfig
+from mathft_jax.models import layer_loop, layer_stacks, splash_attention
+from mathft_jax.models.config import (
+  GlobalAttention,  # noqa: F401 (for gin files)
+  TransformerConfig,
+)
 from mathft_jax.models.norm import Norm
 from mathft_jax.models.rope_scaling import (
   LinearRopeScaling,  # noqa: F401 (for gin files)
   Llama3RopeScaling,  # noqa: F401 (for gin files)
+  ProportionalRopeScaling,  # noqa: F401 (for gin files)
   QueryScaleByPosition,  # noqa: F401 (for gin files)
   YarnRopeScaling,  # noqa: F401 (for gin files)
 )
 
 Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
-ApplyBlock = Callable[  # (block, kind, activations, cache, index of the layer)
-  [
-    block_lib.Block,
-    str,
-    jax.Array,
-    cache_lib.LayerCache | None,
-    int | jax.Array,
-  ],
-  tuple[jax.Array, cache_lib.LayerCache | None],
-]
 ACTIVATION_AXES = 'batch', 'length', None
 
 
@@ -57,11 +50,15 @@ class Transformer(nnx.Module):
       init(rngs.params(), (rows, width)), axes=('vocab', 'embed')
     )
 
-    def make_block(key: jax.Array) -> block_lib.Block:
-      return block_lib.Block(config, rngs=nnx.Rngs(params=key))
-
     keys = jax.random.split(rngs.params(), config.num_layers)
-    self.layers = jax.vmap(make_block)(keys)
+    if config.global_attention is None:
+      self.layers = _init_blocks(config, keys)
+    else:
+      stacks = {}
+      for kind, layers in layer_stacks.layers_by_stack(config).items():
+        layer_config = config.layer_config(kind)
+        stacks[kind] = _init_blocks(layer_config, keys[jnp.array(layers)])
+      self.layers = nnx.Dict(stacks)
     self.final_norm = Norm(config, width, 'embed')
     if not config.tied_embeddings:
       self.head = nnx.Param(
@@ -79,6 +76,17 @@ class Transformer(nnx.Module):
     if self.config.embedding_multiplier != 1.0:
       x_BTD *= self.config.embedding_multiplier
     return x_BTD if dropout is None else dropout(x_BTD, place=0)
+
+
+def _init_blocks(
+  config: TransformerConfig, keys: jax.Array
+) -> block_lib.Block:
+  """Returns stacked blocks, one for each key."""
+
+  def make_block(key: jax.Array) -> block_lib.Block:
+    return block_lib.Block(config, rngs=nnx.Rngs(params=key))
+
+  return jax.vmap(make_block)(keys)
 
 
 def init_params(config: TransformerConfig, key: jax.Array) -> Params:
@@ -148,7 +156,7 @@ def hidden_states(
   inputs_by_kind = {}
   for kind in sorted(set(config.attention_pattern)):
     inputs_by_kind[kind] = attention_lib.make_attention_inputs(
-      config,
+      config.layer_config(kind),
       kind,
       positions_BT,
       segment_ids_BT,
@@ -165,7 +173,9 @@ def hidden_states(
 
   model, blocks = _build_modules(config, params)
   x_BTD = constrain(model.embed(tokens_BT, dropout), ACTIVATION_AXES)
-  x_BTD, suffix = _apply_layers(config, apply_block, blocks, x_BTD, cache)
+  x_BTD, suffix = layer_loop.apply_layers(
+    config, apply_block, blocks, x_BTD, cache
+  )
 
   num_tokens = positions_BT.shape[1]
   cache = cache_lib.replace_suffix(cache, suffix, key_position_BS, num_tokens)
@@ -196,7 +206,9 @@ def output_head(
   return params['head'], False
 
 
-def unstack_layers(params: Params, *, donate: bool = False) -> Params:
+def unstack_layers(
+  config: TransformerConfig, params: Params, *, donate: bool = False
+) -> Params:
   """Returns the parameters with a tuple of layers instead of stacked layers.
 
   `hidden_states` then runs the layers one by one, with a cache of one array per layer
@@ -207,122 +219,31 @@ def unstack_layers(params: Params, *, donate: bool = False) -> Params:
   Args:
     donate: frees each stack after it is copied; `params` cannot be used afterwards.
   """
-  stacks, structure = jax.tree.flatten(params['layers'])
-  arrays_by_stack = []
-  for stack in stacks:
-    arrays = _split_layers(stack)
-    if donate:
-      jax.block_until_ready(arrays)
-      stack.delete()
-    arrays_by_stack.append(arrays)
-
-  layers = map(structure.unflatten, zip(*arrays_by_stack))
+  layers = [None] * config.num_layers
+  stacks = layer_stacks.split_stacks(config, params['layers'])
+  for name, indices in layer_stacks.layers_by_stack(config).items():
+    for index, layer in zip(indices, _unstack(stacks[name], donate)):
+      layers[index] = layer
   return {**params, 'layers': tuple(layers)}
+
+
+def _unstack(stack: Params, donate: bool) -> list[Params]:
+  """Returns the parameters of each layer of a stack."""
+  arrays, structure = jax.tree.flatten(stack)
+  layers_of_arrays = []
+  for array in arrays:
+    layers = _split_layers(array)
+    if donate:
+      jax.block_until_ready(layers)
+      array.delete()
+    layers_of_arrays.append(layers)
+  return [structure.unflatten(layer) for layer in zip(*layers_of_arrays)]
 
 
 @jax.jit
 def _split_layers(stack: jax.Array) -> list[jax.Array]:
   """Returns the layers of a stack; one program for all stacks of a shape."""
   return [stack[layer] for layer in range(stack.shape[0])]
-
-
-def _apply_layers(
-  config: TransformerConfig,
-  apply_block: ApplyBlock,
-  blocks: block_lib.Block | tuple[block_lib.Block, ...],
-  x_BTD: jax.Array,
-  cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
-  if isinstance(blocks, tuple):
-    return _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
-  return _scan_layers(config, apply_block, blocks, x_BTD, cache)
-
-
-def _apply_unstacked(
-  config: TransformerConfig,
-  apply_block: ApplyBlock,
-  blocks: Sequence[block_lib.Block],
-  x_BTD: jax.Array,
-  cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
-  suffixes = []
-  for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
-    layer_cache = None if cache is None else cache.layer(index)
-    x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, index)
-    if layer_cache is not None and layer_cache.suffix is not None:
-      suffixes.append(layer_cache.suffix)
-
-  if not suffixes:
-    return x_BTD, None
-  keys, values = zip(*suffixes)
-  return x_BTD, (keys, values)
-
-
-def _scan_layers(
-  config: TransformerConfig,
-  apply_block: ApplyBlock,
-  blocks: block_lib.Block,
-  x_BTD: jax.Array,
-  cache: cache_lib.KVCache | None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
-
-  One scan step is a whole period of the attention pattern. Layers that are left over follow the
-  scan.
-  """
-  suffix, prefixes = None, ()
-  if cache is not None and cache.suffix is not None:
-    suffix = cache.suffix.stacked()
-  if cache is not None:
-    prefixes = cache.stacked_prefixes()
-  period = len(config.attention_pattern)
-  num_periods = config.num_layers // period
-  stacked = blocks, prefixes, jnp.arange(config.num_layers)
-
-  def apply_period(carry, stacked):
-    x_BTD, suffix = carry
-    num_layers = stacked[-1].shape[0]
-    for index, kind in enumerate(config.attention_pattern[:num_layers]):
-      block, prefixes, layer = _take(stacked, index)
-      layer_cache = None
-      if cache is not None:
-        layer_cache = cache_lib.LayerCache(
-          suffix, prefixes, cache.length, layer
-        )
-      x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, layer)
-      if layer_cache is not None:
-        suffix = layer_cache.suffix
-    return (x_BTD, suffix), None
-
-  if config.remat != 'none':
-    policy = remat_lib.POLICIES[config.remat]
-    apply_period = jax.checkpoint(
-      apply_period, policy=policy, prevent_cse=False
-    )
-
-  def split_periods(array: jax.Array) -> jax.Array:
-    whole = array[: num_periods * period]
-    return whole.reshape(num_periods, period, *array.shape[1:])
-
-  carry = x_BTD, suffix
-  if num_periods:
-    carry, _ = jax.lax.scan(
-      apply_period,
-      carry,
-      jax.tree.map(split_periods, stacked),
-      unroll=min(config.scan_unroll, num_periods),
-    )
-  if config.num_layers % period:
-    rest = _take(stacked, slice(num_periods * period, None))
-    carry, _ = apply_period(carry, rest)
-  return carry
-
-
-def _take(tree: Any, index: int | slice) -> Any:
-  """Indexes the first axis of all arrays."""
-  return jax.tree.map(lambda array: array[index], tree)
 
 
 @functools.lru_cache(maxsize=32)
@@ -339,17 +260,27 @@ def _graph_and_shapes(
 
 def _build_modules(
   config: TransformerConfig, params: Params
-) -> tuple[Transformer, block_lib.Block | tuple[block_lib.Block, ...]]:
-  """Returns the model and its blocks: one stacked Block, or a tuple after `unstack_layers`."""
+) -> tuple[
+  Transformer, Mapping[str, block_lib.Block] | tuple[block_lib.Block, ...]
+]:
+  """Returns the model and its blocks: stacks by name, or a tuple after `unstack_layers`."""
   graph, shapes = _graph_and_shapes(config)
   layers = params['layers']
   if not isinstance(layers, tuple):
     model = _fill(graph, shapes, params)
-    return model, model.layers
+    return model, layer_stacks.split_stacks(config, model.layers)
 
-  model = _fill(graph, shapes, {**params, 'layers': layers[0]})
-  block_graph, block_shapes = nnx.split(model.layers)
-  blocks = [_fill(block_graph, block_shapes, layer) for layer in layers]
+  first_layers = {}
+  for name, indices in layer_stacks.layers_by_stack(config).items():
+    first_layers[name] = layers[indices[0]]
+  first_layers = layer_stacks.join_stacks(first_layers)
+  model = _fill(graph, shapes, {**params, 'layers': first_layers})
+
+  stacks = layer_stacks.split_stacks(config, model.layers)
+  blocks = []
+  for kind, layer in zip(config.layer_kinds, layers):
+    block = stacks[layer_stacks.stack_of_kind(config, kind)]
+    blocks.append(_fill(*nnx.split(block), layer))
   return model, tuple(blocks)
 
 

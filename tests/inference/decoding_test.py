@@ -141,7 +141,7 @@ def test_unstacked_layers_with_a_window_hold_fewer_chunks(window, pattern):
   caches = decode_caches.abstract_caches(unstacked)
   assert len(caches.local_chunks) == -(-window // 4) + 1 < 5
   assert len(caches.chunks) == 5 * ('global' in pattern)
-  params = transformer.unstack_layers(params_of(model))
+  params = transformer.unstack_layers(model, params_of(model))
   assert_close(run(unstacked, params=params), wanted)
 
 

@@ -370,7 +370,7 @@ def test_compile_time_does_not_grow_with_depth():
 @pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma3'])
 def test_unstacked_layers_and_cache_equal_stacked_ones(name):
   config = FAMILIES[name]
-  params = transformer.unstack_layers(params_of(config))
+  params = transformer.unstack_layers(config, params_of(config))
   cache = cache_lib.allocate_cache(
     config, batch_size=BATCH, max_length=LENGTH - 4, stacked=False
   )
@@ -398,7 +398,7 @@ def test_donated_stacks_are_freed_and_their_layers_kept():
   params = params_of(PLAIN)
   stacks = jax.tree.leaves(params['layers'])
   wanted = [np.asarray(stack[1]) for stack in stacks]
-  layers = transformer.unstack_layers(params, donate=True)['layers']
+  layers = transformer.unstack_layers(PLAIN, params, donate=True)['layers']
   assert all(stack.is_deleted() for stack in stacks)
   for layer, expected in zip(jax.tree.leaves(layers[1]), wanted):
     np.testing.assert_array_equal(layer, expected)
