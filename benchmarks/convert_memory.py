@@ -20,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
-from mathft_jax.models import transformer
+from mathft_jax.models import layer_stacks, transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 
 GIB = 2**30
@@ -58,7 +58,7 @@ def tensor_shapes(keys: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     shape = params[mapping.param_name].shape
     if mapping.is_stacked:
       shape = shape[1:]
-    for layer in mapping.layers(config.num_layers):
+    for layer in layer_stacks.layers_of_param(config, mapping.param_name):
       shapes[mapping.tensor_name(layer)] = mapping.tensor_shape(shape)
   return shapes
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from mathft_jax.checkpoints import lazy_params
-from mathft_jax.models import rope_scaling, transformer
+from mathft_jax.models import layer_stacks, rope_scaling, transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 
 SUFFIX = '.gguf'
@@ -108,7 +108,7 @@ def open_gguf(path: epath.PathLike) -> lazy_params.LazyParams:
   mappings = {}
   for mapping in tensor_names.select_mappings(family.tensors, params):
     mappings[mapping.param_name] = mapping
-  _check_tensors(file, mappings, config.num_layers)
+  _check_tensors(file, mappings, config)
 
   def read_array(name: str, layer: int | None) -> np.ndarray:
     mapping, shape = mappings[name], params[name].shape
@@ -322,11 +322,11 @@ def _tensor_name(mapping: tensor_names.TensorMapping, layer: int | None) -> str:
 def _check_tensors(
   file: GgufFile,
   mappings: Mapping[str, tensor_names.TensorMapping],
-  num_layers: int,
+  config: transformer.TransformerConfig,
 ) -> None:
   wanted = {ROPE_FACTORS}
   for mapping in mappings.values():
-    for layer in mapping.layers(num_layers):
+    for layer in layer_stacks.layers_of_param(config, mapping.param_name):
       wanted.add(_tensor_name(mapping, layer))
   missing = sorted(wanted - set(file.tensors) - {ROPE_FACTORS})
   unknown = sorted(set(file.tensors) - wanted)

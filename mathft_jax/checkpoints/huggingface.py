@@ -17,7 +17,7 @@ import numpy as np
 
 from mathft_jax.checkpoints import lazy_params, safetensors_format
 from mathft_jax.models import config as config_lib
-from mathft_jax.models import transformer
+from mathft_jax.models import layer_stacks, transformer
 from mathft_jax.models.huggingface import config_json, tensor_names
 from mathft_jax.storage import json_files, local_and_remote_paths
 
@@ -32,12 +32,16 @@ MULTIMODAL_PREFIXES = {
   'language_model.lm_head.': 'lm_head.',
   'model.language_model.': 'model.',
 }
-# Prefixes of tensors that are not part of the language model.
+# Prefixes of tensors of images and sound, which are not part of the language model.
 VISION_PREFIXES = (
   'vision_tower.',
   'multi_modal_projector.',
   'model.vision_tower.',
   'model.multi_modal_projector.',
+  'model.embed_vision.',
+  'model.vision_embedder.',
+  'model.audio_tower.',
+  'model.embed_audio.',
 )
 # Old folders contain this tensor, which config.json determines.
 COMPUTED_TENSOR = '.rotary_emb.inv_freq'
@@ -83,14 +87,15 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
 
   def read_array(name: str, layer: int | None) -> np.ndarray:
     mapping, shape = mappings[name], params[name].shape
-    tensor = entries[mapping.tensor_name(layer)].read()
+    layers = layer_stacks.layers_of_param(config, name)
+    tensor = entries[mapping.tensor_name(layers[layer or 0])].read()
     if mapping.joined:
       tensor = mapping.select_outputs(tensor, layer_shapes)
     return mapping.to_param(tensor, shape if layer is None else shape[1:])
 
   shapes = {}
   for name, mapping in mappings.items():
-    first_layer = 0 if mapping.is_stacked else None
+    first_layer = layer_stacks.layers_of_param(config, name)[0]
     dtype = entries[mapping.tensor_name(first_layer)].dtype
     shapes[name] = jax.ShapeDtypeStruct(params[name].shape, dtype)
   metadata = {'model': dataclasses.asdict(config), 'published': published}
@@ -127,7 +132,7 @@ def export_huggingface(
   family, keys = config_json.family_and_config_json(
     config, source.metadata.get('published')
   )
-  shapes = _tensor_shapes(family, source, dtype)
+  shapes = _tensor_shapes(family, config, source, dtype)
   keys['torch_dtype'] = str(np.dtype(next(iter(shapes.values())).dtype))
 
   partial = path
@@ -222,7 +227,7 @@ def _check_tensors(
   wanted = {}
   layer_shapes = _layer_shapes(params)
   for mapping in mappings.values():
-    for layer in mapping.layers(config.num_layers):
+    for layer in layer_stacks.layers_of_param(config, mapping.param_name):
       wanted[mapping.tensor_name(layer)] = mapping.joined_shape(layer_shapes)
 
   wrong_shapes, missing, unknown, wrong_dtypes = [], [], [], []
@@ -271,6 +276,7 @@ def _is_ignored(name: str, config: config_lib.TransformerConfig) -> bool:
 
 def _tensor_shapes(
   family: config_json.ModelFamily,
+  config: config_lib.TransformerConfig,
   source: lazy_params.LazyParams,
   dtype: DTypeLike | None,
 ) -> Shapes:
@@ -282,7 +288,7 @@ def _tensor_shapes(
     param = params[mapping.param_name]
     shape = mapping.joined_shape(layer_shapes)
     tensor = jax.ShapeDtypeStruct(shape, param.dtype)
-    for layer in mapping.layers(param.shape[0]):
+    for layer in layer_stacks.layers_of_param(config, mapping.param_name):
       shapes[mapping.tensor_name(layer)] = tensor
   return shapes
 

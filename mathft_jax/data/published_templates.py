@@ -33,6 +33,7 @@ EVALUATOR_ANSWER = 'The above candidate solution is'
 # Date of templates that print today's. It is fixed, so that a run has the same prompts every day;
 # Llama 3.1 has it as default.
 DATE = datetime.datetime(2024, 7, 26)
+OTHER_THOUGHT_START = '<|channel>'
 MARKS = 'QUESTION-3141592653', 'SOLUTION-2718281828', 'QUESTION-1618033988'
 BOS_MARK = 'BOS-1414213562'
 CONFIG_FILE, JINJA_FILE = 'tokenizer_config.json', 'chat_template.jinja'
@@ -273,6 +274,11 @@ def _turn_markers(
   end = texts.model + texts.model_start
   starts_in_thought = end.rstrip().endswith(default.thought_start)
   can_think = default.thought_start in source
+  if enable_thinking and not can_think and OTHER_THOUGHT_START in source:
+    raise ValueError(
+      f'ENABLE_THINKING is True, and the chat template marks thoughts with {OTHER_THOUGHT_START} '
+      f'(Gemma 4); only {default.thought_start} is supported. Set it to False.'
+    )
   if not starts_in_thought and not (enable_thinking and can_think):
     return None
   return thoughts.TurnMarkers(

@@ -38,6 +38,7 @@ class TurnMarkers:
     '<|end|>',
     '<|return|>',
     '<end_of_turn>',
+    '<turn|>',
     '<eos>',
     '</s>',
     '<｜end▁of▁sentence｜>',

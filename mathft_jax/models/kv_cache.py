@@ -27,9 +27,7 @@ from mathft_jax.models import layer_stacks
 
 # Stacked layers [L, B, K, S, H], a dict of the stacks of `layer_stacks`, or a tuple with one
 # [B, K, S, H] for each layer; None for a layer that has no such slots.
-LayerArrays = (
-  jax.Array | dict[str, jax.Array] | tuple[jax.Array | None, ...]
-)
+LayerArrays = jax.Array | dict[str, jax.Array] | tuple[jax.Array | None, ...]
 Suffix = tuple[LayerArrays, LayerArrays]  # keys and values of all layers
 
 

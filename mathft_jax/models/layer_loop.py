@@ -1,6 +1,7 @@
 """Applies all layers: a scan over stacked layers, or unstacked layers one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -114,30 +115,13 @@ def _scan_layers(
       apply_period, policy=policy, prevent_cse=False
     )
 
-  def split_periods(name: str) -> _StackedLayers:
-    """Returns the layers of whole periods, with a leading axis of periods."""
-    size = layer_stacks.layers_per_period(config, name)
-
-    def split(array: jax.Array) -> jax.Array:
-      whole = array[: num_periods * size]
-      return whole.reshape(num_periods, size, *array.shape[1:])
-
-    return jax.tree.map(split, stacks[name])
-
   carry = x_BTD, cache_lib.suffixes_of_stacks(config, cache)
   if num_periods:
-    carry, _ = jax.lax.scan(
-      apply_period,
-      carry,
-      {name: split_periods(name) for name in stacks},
-      unroll=min(config.scan_unroll, num_periods),
-    )
+    periods = _whole_periods(config, stacks, num_periods)
+    unroll = min(config.scan_unroll, num_periods)
+    carry, _ = jax.lax.scan(apply_period, carry, periods, unroll=unroll)
   if config.num_layers % len(config.attention_pattern):
-    rest = {}
-    for name, stack in stacks.items():
-      size = layer_stacks.layers_per_period(config, name)
-      rest[name] = _take(stack, slice(num_periods * size, None))
-    carry, _ = apply_period(carry, rest)
+    carry, _ = apply_period(carry, _last_layers(config, stacks, num_periods))
 
   x_BTD, suffixes = carry
   return x_BTD, cache_lib.join_suffixes(suffixes)
@@ -157,6 +141,37 @@ def _stacks_of_layers(
     indices = jnp.arange(len(layers))
     stacks[name] = _StackedLayers(blocks[name], prefixes, indices)
   return stacks
+
+
+def _whole_periods(
+  config: TransformerConfig,
+  stacks: Mapping[str, _StackedLayers],
+  num_periods: int,
+) -> dict[str, _StackedLayers]:
+  """Returns the layers of whole periods, with axes [periods, layers of a period]."""
+
+  def split(array: jax.Array, size: int) -> jax.Array:
+    whole = array[: num_periods * size]
+    return whole.reshape(num_periods, size, *array.shape[1:])
+
+  periods = {}
+  for name, stack in stacks.items():
+    size = layer_stacks.layers_per_period(config, name)
+    periods[name] = jax.tree.map(functools.partial(split, size=size), stack)
+  return periods
+
+
+def _last_layers(
+  config: TransformerConfig,
+  stacks: Mapping[str, _StackedLayers],
+  num_periods: int,
+) -> dict[str, _StackedLayers]:
+  """Returns the layers after the whole periods."""
+  last = {}
+  for name, stack in stacks.items():
+    first = num_periods * layer_stacks.layers_per_period(config, name)
+    last[name] = _take(stack, slice(first, None))
+  return last
 
 
 def _take(tree: Any, index: int | slice) -> Any:

@@ -9,12 +9,13 @@ layers and the arrays of a KV cache are dicts with an entry for each stack.
                params['layers']['local']['attention']['query']   [local layers, D, N, H]
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mathft_jax.models import config as config_lib
 
 ALL_LAYERS = ''  # name of the only stack
+PREFIX = 'layers/'  # of the flat names of stacked parameters
 
 
 def stack_of_kind(config: config_lib.TransformerConfig, kind: str) -> str:
@@ -43,6 +44,19 @@ def split_stacks(
 def join_stacks(parts: Mapping[str, Any]) -> Any:
   """Returns the tree that `split_stacks` takes."""
   return parts[ALL_LAYERS] if ALL_LAYERS in parts else dict(parts)
+
+
+def layers_of_param(
+  config: config_lib.TransformerConfig, name: str
+) -> Sequence[int | None]:
+  """Returns the layers that a parameter (flat name) has; (None,) if it is not stacked."""
+  if not name.startswith(PREFIX):
+    return (None,)
+  layers = layers_by_stack(config)
+  if ALL_LAYERS in layers:
+    return layers[ALL_LAYERS]
+  stack, *_ = name.removeprefix(PREFIX).split('/')
+  return layers[stack]
 
 
 def layers_per_period(config: config_lib.TransformerConfig, stack: str) -> int:

@@ -5,7 +5,8 @@
   logits_BTV = logits(config, params, hidden_BTD)
 
 Parameters of the layers are stacked on a leading axis (`layer_stacks`), and the layers are scanned:
-compile time does not grow with depth. Layers are Flax NNX modules; no other package and no file contains them.
+compile time does not grow with depth. Layers are Flax NNX modules; no other package and no file
+contains them.
 """
 
 from collections.abc import Callable
@@ -78,9 +79,7 @@ class Transformer(nnx.Module):
     return x_BTD if dropout is None else dropout(x_BTD, place=0)
 
 
-def _init_blocks(
-  config: TransformerConfig, keys: jax.Array
-) -> block_lib.Block:
+def _init_blocks(config: TransformerConfig, keys: jax.Array) -> block_lib.Block:
   """Returns stacked blocks, one for each key."""
 
   def make_block(key: jax.Array) -> block_lib.Block:
@@ -219,7 +218,7 @@ def unstack_layers(
   Args:
     donate: frees each stack after it is copied; `params` cannot be used afterwards.
   """
-  layers = [None] * config.num_layers
+  layers: list[Params] = [{}] * config.num_layers
   stacks = layer_stacks.split_stacks(config, params['layers'])
   for name, indices in layer_stacks.layers_by_stack(config).items():
     for index, layer in zip(indices, _unstack(stacks[name], donate)):
@@ -260,9 +259,7 @@ def _graph_and_shapes(
 
 def _build_modules(
   config: TransformerConfig, params: Params
-) -> tuple[
-  Transformer, Mapping[str, block_lib.Block] | tuple[block_lib.Block, ...]
-]:
+) -> tuple[Transformer, layer_loop.Blocks]:
   """Returns the model and its blocks: stacks by name, or a tuple after `unstack_layers`."""
   graph, shapes = _graph_and_shapes(config)
   layers = params['layers']

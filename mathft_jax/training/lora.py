@@ -39,7 +39,7 @@ class Lora:
     rank: of A B.
     alpha: A B is scaled by alpha / rank.
     matrices: regular expression that matches whole names: attention/query, attention/key,
-      attention/value, attention/out, mlp/gate, mlp/up, mlp/down.
+      attention/value, attention/out, mlp/gate, mlp/up, mlp/down. Layers of all stacks have them.
     base_dtype: dtype of the frozen weights on the devices.
   """
 
@@ -149,10 +149,10 @@ class Lora:
     Raises:
       ValueError: the frozen parameters are not those that the run started with.
     """
-    group, members = next(iter(params.adapters['layers'].items()))
-    name, adapter = next(iter(members.items()))
-    weight = params.base['layers'][group][name]
-    saved = read(f'layers/{group}/{name}', None)
+    path, adapter = next(_iter_leaves(params.adapters))
+    weight = dict(_iter_leaves(params.base))[path]
+    name = '/'.join(path)
+    saved = read(name, None)
 
     is_equal, largest_error = True, 0.0
     for layer in range(len(saved)):
@@ -165,7 +165,7 @@ class Lora:
 
     if not is_equal:
       raise ValueError(
-        f'{where}: layers/{group}/{name} differs from the saved parameters by up to '
+        f'{where}: {name} differs from the saved parameters by up to '
         f'{largest_error:.2g}. A LoRA run can only resume on the weights that it started from. '
         'Restore them, or use another MODEL_DIR.'
       )
@@ -178,31 +178,47 @@ class Lora:
     self, function: Callable[..., dict], params: Tree
   ) -> Adapters:
     """Returns nested dicts of `function(leaf, number of input axes)` for the adapted matrices."""
-    adapters, known = {}, []
-    for group, members in params['layers'].items():
-      if not isinstance(members, Mapping):
+    adapters, known = {}, {}
+    for path, leaf in _iter_leaves({'layers': params['layers']}):
+      *branches, name = path
+      if name not in NUM_INPUT_AXES:
         continue
-      for name, leaf in members.items():
-        if name not in NUM_INPUT_AXES:
-          continue
-        known.append(f'{group}/{name}')
-        if re.fullmatch(self.matrices, known[-1]):
-          adapter = function(leaf, NUM_INPUT_AXES[name])
-          adapters.setdefault(group, {})[name] = adapter
+      matrix = f'{branches[-1]}/{name}'
+      known[matrix] = None
+      if re.fullmatch(self.matrices, matrix):
+        node = adapters
+        for branch in branches:
+          node = node.setdefault(branch, {})
+        node[name] = function(leaf, NUM_INPUT_AXES[name])
 
     if not adapters:
       raise ValueError(
         f'Lora.matrices = {self.matrices!r} matches no matrix. The model has '
         f'{", ".join(known)}.'
       )
-    return {'layers': adapters}
+    return adapters
+
+
+def _is_adapter(tree: Any) -> bool:
+  return isinstance(tree, Mapping) and set(tree) == {'a', 'b'}
+
+
+def _iter_leaves(
+  tree: Any, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+  """Yields (path, leaf) of nested dicts; an adapter is a leaf."""
+  if not isinstance(tree, Mapping) or _is_adapter(tree):
+    yield path, tree
+    return
+  for name, branch in tree.items():
+    yield from _iter_leaves(branch, (*path, name))
 
 
 def _map_adapted(
   function: Callable[..., Any], params: Tree, adapters: Tree
 ) -> Any:
   """Returns the parameters with `function(weight, adapter)` for each adapted matrix."""
-  if set(adapters) == {'a', 'b'}:
+  if _is_adapter(adapters):
     return function(params, adapters)
   mapped = dict(params)
   for name, branch in adapters.items():

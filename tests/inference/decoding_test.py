@@ -127,12 +127,27 @@ def test_other_sizes_give_the_same_tokens(candidates):
   assert_close(run(config), candidates)
 
 
+TWO_STACKS = {
+  'num_layers': 3,
+  'global_attention': transformer.GlobalAttention(
+    head_dim=8, num_kv_heads=1, keys_as_values=True
+  ),
+}
+
+
 @pytest.mark.parametrize(
-  'window, pattern', [(9, ('local', 'global')), (3, ('local',))]
+  'window, pattern, changes',
+  [
+    (9, ('local', 'global'), {}),
+    (9, ('local', 'global'), TWO_STACKS),
+    (3, ('local',), {}),
+  ],
 )
-def test_unstacked_layers_with_a_window_hold_fewer_chunks(window, pattern):
+def test_unstacked_layers_with_a_window_hold_fewer_chunks(
+  window, pattern, changes
+):
   model = dataclasses.replace(
-    MODEL, attention_pattern=pattern, sliding_window=window
+    MODEL, attention_pattern=pattern, sliding_window=window, **changes
   )
   config = dataclasses.replace(CONFIG, model=model, chunk_size=4)
   wanted = run(config, params=params_of(model))
@@ -159,12 +174,10 @@ def test_a_sharded_model_gives_the_same_tokens(candidates):
   assert_close(run(config, params=params), candidates)
 
 
-def test_log_probs_are_those_of_a_forward_pass_at_temperature_one():
+@pytest.mark.parametrize('changes', [{'attention_softcap': 5.0}, TWO_STACKS])
+def test_log_probs_are_those_of_a_forward_pass_at_temperature_one(changes):
   model = dataclasses.replace(
-    MODEL,
-    attention_pattern=('local', 'global'),
-    sliding_window=6,
-    attention_softcap=5.0,
+    MODEL, attention_pattern=('local', 'global'), sliding_window=6, **changes
   )
   params = params_of(model)
   found = run(dataclasses.replace(CONFIG, model=model), params=params)

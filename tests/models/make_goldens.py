@@ -205,6 +205,51 @@ CASES.update(
     ),
   }
 )
+GEMMA4 = dict(
+  head_dim=8,
+  global_head_dim=16,
+  attention_k_eq_v=True,
+  final_logit_softcapping=10.0,
+  sliding_window=7,
+  rope_parameters={
+    'sliding_attention': {'rope_type': 'default', 'rope_theta': 100.0},
+    'full_attention': {
+      'rope_type': 'proportional',
+      'partial_rotary_factor': 0.25,
+      'rope_theta': 1e4,
+    },
+  },
+  **NO_PADDING,
+  tie_word_embeddings=True,
+  hidden_activation='gelu_pytorch_tanh',
+)
+CASES.update(
+  {
+    'gemma4': (
+      'Gemma4ForCausalLM',
+      'gemma4_text',
+      dict(
+        num_hidden_layers=5,
+        num_global_key_value_heads=1,
+        layer_types=['full_attention', 'sliding_attention'] * 2
+        + ['full_attention'],
+        hidden_size_per_layer_input=0,
+        **GEMMA4,
+      ),
+    ),
+    'gemma4_unified': (
+      'Gemma4UnifiedForCausalLM',
+      'gemma4_unified_text',
+      dict(
+        num_hidden_layers=6,
+        num_global_key_value_heads=4,
+        layer_types=['sliding_attention', 'sliding_attention', 'full_attention']
+        * 2,
+        **GEMMA4,
+      ),
+    ),
+  }
+)
 
 
 def config_json(case: str) -> dict:
@@ -217,21 +262,34 @@ def config_json(case: str) -> dict:
   }
 
 
+def stored_tensors(model) -> dict:
+  """Parameters, and the buffers that are stored with them."""
+  buffers = {
+    name: buffer
+    for name, buffer in model.named_buffers()
+    if name.endswith('layer_scalar')
+  }
+  return {**dict(model.named_parameters()), **buffers}
+
+
 def random_weights(model, seed: int):
   """Weights so large that soft caps, norms and windows all matter; rounded to bfloat16."""
   import torch
 
   rng = np.random.default_rng(seed)
+  # Scales of norms are added to 1.
+  has_offset = (
+    'Gemma' in type(model).__name__ and 'Gemma4' not in type(model).__name__
+  )
   with torch.no_grad():
-    for name, parameter in sorted(model.named_parameters()):
+    for name, parameter in sorted(stored_tensors(model).items()):
       scale = (
         parameter.shape[-1] ** -0.5
         if parameter.ndim == 2 and 'embed' not in name
         else 0.5
       )
-      start = (
-        1.0 if 'norm' in name and 'Gemma' not in type(model).__name__ else 0.0
-      )
+      is_scale = 'norm' in name or 'layer_scalar' in name
+      start = 1.0 if is_scale and not has_offset else 0.0
       values = rng.normal(
         start, 1.5 * scale if parameter.ndim == 2 else 0.2, parameter.shape
       )
@@ -267,7 +325,7 @@ def write(case: str, folder: pathlib.Path) -> None:
     logits = model(torch.tensor(tokens)).logits
   tensors = {
     name: parameter.detach().to(torch.bfloat16).contiguous()
-    for name, parameter in model.named_parameters()
+    for name, parameter in stored_tensors(model).items()
   }
   safetensors.torch.save_file(
     tensors, folder / 'model.safetensors', metadata={'format': 'pt'}

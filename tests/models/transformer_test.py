@@ -59,6 +59,22 @@ FAMILIES = {
     rope_scaling=transformer.LinearRopeScaling(8.0),
     scaled_embeddings=True,
   ),
+  'gemma4': dataclasses.replace(
+    PLAIN,
+    num_kv_heads=2,
+    post_norms=True,
+    qk_norm=True,
+    value_norm=True,
+    output_scale=True,
+    attention_pattern=('local', 'global'),
+    global_attention=transformer.GlobalAttention(
+      head_dim=8, num_kv_heads=1, keys_as_values=True
+    ),
+    sliding_window=3,
+    rope_scaling=transformer.ProportionalRopeScaling(),
+    local_rope_theta=100.0,
+    query_scale=1.0,
+  ),
   'palm': dataclasses.replace(
     PLAIN,
     num_kv_heads=1,
@@ -367,7 +383,7 @@ def test_compile_time_does_not_grow_with_depth():
   assert size(24) == size(3)
 
 
-@pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma3'])
+@pytest.mark.parametrize('name', ['llama3', 'gemma2', 'gemma4'])
 def test_unstacked_layers_and_cache_equal_stacked_ones(name):
   config = FAMILIES[name]
   params = transformer.unstack_layers(config, params_of(config))

@@ -10,6 +10,7 @@ published; its sizes are in gin files (`models/palm_8b.gin`).
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface import (
+  gemma4_fields,
   rope_fields,
   sliding_window_fields,
   tensor_names,
@@ -37,7 +38,41 @@ GEMMA_DEFAULTS = {
   'head_dim': 256,
   'query_pre_attn_scalar': 256,
 }
+GEMMA4_TRAITS = {
+  'post_norms': True,
+  'qk_norm': True,
+  'value_norm': True,
+  'output_scale': True,
+  'scaled_embeddings': True,
+  'query_scale': 1.0,
+}
 OLMO_TRAITS = {'pre_norms': False, 'post_norms': True, 'joint_qk_norm': True}
+
+
+def _gemma4(model_type: str, architecture: str, **defaults: int) -> ModelFamily:
+  """Returns a row of Gemma 4; the two differ in these defaults."""
+  return ModelFamily(
+    model_type,
+    architecture,
+    GEMMA4_TRAITS,
+    tensor_names.GEMMA4_TENSORS,
+    gemma4_fields.ROPE,
+    gemma4_fields.WINDOWS,
+    tied=True,
+    activation=('hidden_activation', 'gelu_pytorch_tanh'),
+    sizes_by_kind=gemma4_fields.GLOBAL_ATTENTION,
+    defaults={
+      'hidden_size': 2304,
+      'intermediate_size': 9216,
+      'num_hidden_layers': 30,
+      'num_attention_heads': 8,
+      'num_key_value_heads': 4,
+      'head_dim': 256,
+      'vocab_size': 262_144,
+      **defaults,
+    },
+  )
+
 
 FAMILIES = (
   ModelFamily('llama', 'LlamaForCausalLM'),
@@ -132,10 +167,26 @@ FAMILIES = (
       'final_logit_softcapping': None,
     },
   ),
+  _gemma4(  # 31B
+    'gemma4_text',
+    'Gemma4ForCausalLM',
+    sliding_window=512,
+    hidden_size_per_layer_input=256,
+  ),
+  _gemma4(  # 12B
+    'gemma4_unified_text',
+    'Gemma4UnifiedForCausalLM',
+    sliding_window=1024,
+  ),
 )
 
 # model_type of multimodal models -> that of the language model; None: it is in `text_config`.
-MULTIMODAL_TYPES = {'gemma3': 'gemma3_text', 'mistral3': None}
+MULTIMODAL_TYPES = {
+  'gemma3': 'gemma3_text',
+  'gemma4': 'gemma4_text',
+  'gemma4_unified': 'gemma4_unified_text',
+  'mistral3': None,
+}
 # Keys of a multimodal config.json that are not in its `text_config`.
 OUTER_KEYS = (
   'bos_token_id',
@@ -151,6 +202,7 @@ REPLACED_KEYS = (
   'dtype',
   'layer_types',
   'sliding_window_pattern',
+  'per_layer_config',
 )
 
 

@@ -11,7 +11,10 @@ from mathft_jax.models.huggingface import (
   sliding_window_fields,
   tensor_names,
 )
-from mathft_jax.models.huggingface.field_conversion import FieldConversion
+from mathft_jax.models.huggingface.field_conversion import (
+  NO_FIELDS,
+  FieldConversion,
+)
 
 # Value in config.json -> TransformerConfig.mlp_activation.
 ACTIVATIONS = {
@@ -40,7 +43,7 @@ UNSUPPORTED_KEYS = {
   'attention_bias': (False, None),
   'mlp_bias': (False, None),
   'use_mrope': (False, None),
-  'use_bidirectional_attention': (False, None),
+  'use_bidirectional_attention': (False, None, 'vision'),  # of images only
   'partial_rotary_factor': (1.0, None),
   'quantization_config': (None,),
 }
@@ -61,6 +64,7 @@ class ModelFamily:
     defaults: other defaults that transformers has for absent keys.
     gemma_scales: whether it has `query_pre_attn_scalar` and soft caps.
     multipliers: whether it has MULTIPLIER_KEYS (Granite).
+    sizes_by_kind: keys of sizes that differ by the kind of layer (Gemma 4).
   """
 
   model_type: str
@@ -74,6 +78,7 @@ class ModelFamily:
   defaults: Json = dataclasses.field(default_factory=dict)
   gemma_scales: bool = False
   multipliers: bool = False
+  sizes_by_kind: FieldConversion = NO_FIELDS
 
   def from_config_json(self, keys: Json) -> config_lib.TransformerConfig:
     """Returns the model of a config.json.
@@ -103,6 +108,7 @@ class ModelFamily:
     fields.update(self.traits)
     fields.update(self.rope.read(keys))
     fields.update(self.windows.read(keys))
+    fields.update(self.sizes_by_kind.read(keys))
     if self.gemma_scales:
       fields['query_scale'] = keys['query_pre_attn_scalar'] ** -0.5
       fields['attention_softcap'] = keys['attn_logit_softcapping']
@@ -135,6 +141,7 @@ class ModelFamily:
     keys['tie_word_embeddings'] = config.tied_embeddings
     keys.update(self.rope.write(config))
     keys.update(self.windows.write(config))
+    keys.update(self.sizes_by_kind.write(config))
     if self.gemma_scales:
       keys['query_pre_attn_scalar'] = _query_pre_attn_scalar(config)
       keys['attn_logit_softcapping'] = config.attention_softcap

@@ -16,3 +16,6 @@ class FieldConversion(NamedTuple):
 
   read: Callable[[Json], Fields]
   write: Callable[[TransformerConfig], Fields]
+
+
+NO_FIELDS = FieldConversion(lambda keys: {}, lambda config: {})

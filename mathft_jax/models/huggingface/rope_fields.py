@@ -42,7 +42,7 @@ def write_rope(config: config_lib.TransformerConfig) -> Fields:
   """Returns the keys that `read_rope` reads, in the form that all versions of transformers read."""
   return {
     'rope_theta': config.rope_theta,
-    'rope_scaling': _write_scaling(config.rope_scaling),
+    'rope_scaling': write_scaling(config.rope_scaling),
   }
 
 
@@ -62,7 +62,7 @@ def write_rope_with_query_scale(
   config: config_lib.TransformerConfig,
 ) -> Fields:
   """Returns the keys that `read_rope_with_query_scale` reads."""
-  parameters = _write_scaling(config.rope_scaling) or {'rope_type': 'default'}
+  parameters = write_scaling(config.rope_scaling) or {'rope_type': 'default'}
   parameters['rope_theta'] = config.rope_theta
   by_position = config.query_scale_by_position
   if by_position is not None:
@@ -157,6 +157,11 @@ def _read_theta(parameters: Json) -> float:
 
 def _read_scaling(parameters: Json) -> rope_scaling.RopeScaling | None:
   rope_type = parameters.get('rope_type', parameters.get('type', 'default'))
+  if rope_type == 'proportional':
+    return rope_scaling.ProportionalRopeScaling(
+      float(parameters.get('partial_rotary_factor', 1.0)),
+      float(parameters.get('factor', 1.0)),
+    )
   if parameters.get('partial_rotary_factor', 1.0) != 1.0:
     raise ValueError(
       f'partial_rotary_factor is {parameters["partial_rotary_factor"]}; only 1 is supported.'
@@ -171,8 +176,8 @@ def _read_scaling(parameters: Json) -> rope_scaling.RopeScaling | None:
   if rope_type == 'yarn':
     return _read_yarn(parameters)
   raise ValueError(
-    f"rope_type is {rope_type!r}; it must be 'default', 'linear', 'llama3' or 'yarn'. If the "
-    'model was trained without it, set it to null.'
+    f"rope_type is {rope_type!r}; it must be 'default', 'linear', 'llama3', 'yarn' or "
+    "'proportional'. If the model was trained without it, set it to null."
   )
 
 
@@ -196,9 +201,10 @@ def _read_yarn(parameters: Json) -> rope_scaling.YarnRopeScaling:
   return rope_scaling.YarnRopeScaling(**fields)
 
 
-def _write_scaling(
+def write_scaling(
   scaling: rope_scaling.RopeScaling | None,
 ) -> Fields | None:
+  """Returns the parameters that `_read_scaling` reads; None without scaling."""
   if scaling is None:
     return None
   if isinstance(scaling, rope_scaling.LinearRopeScaling):
@@ -213,6 +219,12 @@ def _write_scaling(
     for field, (key, _) in YARN_KEYS.items():
       keys[key] = getattr(scaling, field)
     return keys
+  if isinstance(scaling, rope_scaling.ProportionalRopeScaling):
+    return {
+      'rope_type': 'proportional',
+      'partial_rotary_factor': scaling.fraction,
+      'factor': scaling.factor,
+    }
   raise ValueError(f'rope_scaling {scaling} has no form in a config.json.')
 
 

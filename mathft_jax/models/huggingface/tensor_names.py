@@ -15,7 +15,9 @@ import math
 
 import numpy as np
 
-LAYERS_PREFIX = 'layers/'  # of the names of stacked parameters
+from mathft_jax.models import layer_stacks
+
+LAYERS_PREFIX = layer_stacks.PREFIX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +41,6 @@ class TensorMapping:
   @property
   def is_stacked(self) -> bool:
     return self.param_name.startswith(LAYERS_PREFIX)
-
-  def layers(self, num_layers: int) -> Sequence[int | None]:
-    """Returns the layers that have a tensor; (None,) if the parameter is not stacked."""
-    return range(num_layers) if self.is_stacked else (None,)
 
   def tensor_name(self, layer: int | None) -> str:
     return self.tensor_name_format.format(layer)
@@ -117,6 +115,19 @@ def _joined_of_layer(
   return tuple(TensorMapping(name, tensor_format, 1, joined) for name in joined)
 
 
+def _of_stack(
+  stack: str, table: Sequence[TensorMapping]
+) -> tuple[TensorMapping, ...]:
+  """Returns the rows of layers for a stack with this name."""
+  rows = []
+  for row in table:
+    if row.param_name.startswith(LAYERS_PREFIX):
+      name = row.param_name.removeprefix(LAYERS_PREFIX)
+      param_name = f'{LAYERS_PREFIX}{stack}/{name}'
+      rows.append(dataclasses.replace(row, param_name=param_name))
+  return tuple(rows)
+
+
 COMMON_TENSORS = (
   TensorMapping('embedding', 'model.embed_tokens.weight', None),
   _of_layer('attention_norm/scale', 'input_layernorm.weight'),
@@ -146,6 +157,16 @@ PRE_AND_POST_NORM_TENSORS = (
   _of_layer('post_attention_norm/scale', 'post_attention_layernorm.weight'),
   _of_layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
   _of_layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
+)
+# Gemma 4: a stack of local and one of global layers (`layer_stacks`).
+GEMMA4_TENSORS = (
+  *_of_stack('local', PRE_AND_POST_NORM_TENSORS),
+  *_of_stack('global', PRE_AND_POST_NORM_TENSORS),
+  TensorMapping('layers/local/output_scale', 'model.layers.{}.layer_scalar'),
+  TensorMapping('layers/global/output_scale', 'model.layers.{}.layer_scalar'),
+  TensorMapping('embedding', 'model.embed_tokens.weight', None),
+  TensorMapping('final_norm/scale', 'model.norm.weight'),
+  TensorMapping('head', 'lm_head.weight', 1),
 )
 # Families that normalise only the outputs (OLMo 2 and 3).
 POST_NORM_TENSORS = (

@@ -45,6 +45,8 @@ BILLIONS = {
   'gemma3_4b': 3.88,
   'gemma3_12b': 11.77,
   'gemma3_27b': 27.0,
+  'gemma4_31b': 30.7,
+  'gemma4_12b': 11.95,
   'smollm2_135m': 0.135,
   'smollm2_360m': 0.362,
   'smollm2_1_7b': 1.71,
