@@ -98,6 +98,18 @@ def test_prompts_are_what_the_chat_template_renders(
   assert (template.turn_markers is not None) == thinks
 
 
+def test_thoughts_in_channels_can_only_be_empty(make_folder):
+  source = WITHOUT_SYSTEM.replace(
+    '<think>\\n\\n</think>\\n\\n', '<|channel>thought\\n<channel|>'
+  )
+  folder = make_folder(source)
+  _, template, ids = prompt_of(folder)
+  assert template.assistant_start == '<|channel>thought\n<channel|>'
+  assert ids == rendered_ids(folder, source, enable_thinking=False)
+  with pytest.raises(ValueError, match='ENABLE_THINKING is True'):
+    prompt_of(folder, enable_thinking=True)
+
+
 def test_demonstrations_are_earlier_turns(make_folder):
   folder = make_folder(TEMPLATES['system turn with a date'])
   shots = (('1+2?', 'It is 3.'),)
