@@ -152,18 +152,15 @@ def hidden_states(
   key_position_BS = cache_lib.append_positions(
     cache, positions_BT, segment_ids_BT, branch_ids_BT
   )
-  inputs_by_kind = {}
-  for kind in sorted(set(config.attention_pattern)):
-    inputs_by_kind[kind] = attention_lib.make_attention_inputs(
-      config.layer_config(kind),
-      kind,
-      positions_BT,
-      segment_ids_BT,
-      branch_ids_BT,
-      cache,
-      key_position_BS,
-      kernel_sharding,
-    )
+  inputs_by_kind = _attention_inputs_by_kind(
+    config,
+    positions_BT,
+    segment_ids_BT,
+    branch_ids_BT,
+    cache,
+    key_position_BS,
+    kernel_sharding,
+  )
 
   def apply_block(block, kind, x_BTD, layer_cache, layer):
     inputs = inputs_by_kind[kind]
@@ -243,6 +240,17 @@ def _unstack(stack: Params, donate: bool) -> list[Params]:
 def _split_layers(stack: jax.Array) -> list[jax.Array]:
   """Returns the layers of a stack; one program for all stacks of a shape."""
   return [stack[layer] for layer in range(stack.shape[0])]
+
+
+def _attention_inputs_by_kind(
+  config: TransformerConfig, *arguments: Any
+) -> dict[str, attention_lib.AttentionInputs]:
+  """Returns `make_attention_inputs` of each kind of layers; the arguments after `kind` are its."""
+  inputs = {}
+  for kind in sorted(set(config.attention_pattern)):
+    sizes = config.layer_config(kind)
+    inputs[kind] = attention_lib.make_attention_inputs(sizes, kind, *arguments)
+  return inputs
 
 
 @functools.lru_cache(maxsize=32)
