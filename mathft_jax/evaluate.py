@@ -27,12 +27,14 @@ from mathft_jax.evaluation.report import (
   candidate_pages,
   chosen_differences,
   headline,
+  measured_costs,
   rendering,
   report_json,
   terminal,
 )
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
 from mathft_jax.grading import answer_location
+from mathft_jax.monitoring import stage_cost
 from mathft_jax.storage import (
   atomic_files,
   local_and_remote_paths,
@@ -192,6 +194,9 @@ def _write_report(
     file = evaluated_file.evaluate_file(candidates_path, rules, greedy_path)
     section = report_json.make_file_section(file, rules, settings)
     section['notes'] += _note_outdated_graders(section['graders'])
+    section['cost'] = measured_costs.describe_cost(
+      stage_cost.read_costs_of_file(candidates_path), section
+    )
     files[name], sections[name] = file, section
   comparisons = report_json.compare_files(files, settings)
   run = run_description.describe_run(workdir, paths, files, head['title'])

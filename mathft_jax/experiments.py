@@ -26,7 +26,12 @@ from etils import epath
 
 from mathft_jax.config.bound_program import BoundProgram
 from mathft_jax.distributed import processes
-from mathft_jax.evaluation.report import experiment_tables, tables, terminal
+from mathft_jax.evaluation.report import (
+  experiment_tables,
+  stage_cost_table,
+  tables,
+  terminal,
+)
 from mathft_jax.monitoring import progress
 
 
@@ -75,6 +80,9 @@ def experiments(
     reports_by_seed[seed] = outputs
   logging.info('experiments: %s', compilations.describe())
 
+  processes.run_on_primary(
+    'experiments: costs', lambda: stage_cost_table.write_stage_table(workdir)
+  )
   if not experiments_by_title:
     return workdir
 

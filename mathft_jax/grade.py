@@ -39,6 +39,7 @@ from mathft_jax.grading import (
   other_graders,
   worker_pool,
 )
+from mathft_jax.monitoring import stage_cost
 from mathft_jax.storage import atomic_files, run_config
 
 Settings = Mapping[str, Any]
@@ -92,6 +93,7 @@ def grade(
   with (
     locked_folders.hold(workdir, 'grade'),
     worker_pool.WorkerPool(max(num_workers, 1), memory_bytes) as pool,
+    stage_cost.meter_on_host(workdir, 'grade', [candidates]),
   ):
     own_pool = pool if num_workers else None
 

@@ -38,6 +38,7 @@ from mathft_jax.evaluation import evaluated_file, rule_results
 from mathft_jax.evaluation.report import (
   paper_claims,
   paper_tables,
+  stage_cost_table,
   tables,
   terminal,
   training_curves,
@@ -382,14 +383,12 @@ def _write_tables(
   """Writes <stem>.md and <stem>.json and prints what shows, on the primary process."""
 
   def write() -> None:
-    if len(results) > 1:
-      made = paper_tables.make_tables_over_seeds(results)
-    else:
-      made = paper_tables.make_paper_tables(*results.values())
+    made = paper_tables.make_tables(results)
     tables.write_tables(stem, made)
     for table in paper_tables.select_findings(made):
       terminal.print_table(table)
     print(f'All tables: {stem}.md', flush=True)
+    stage_cost_table.write_stage_table(stem.parent)
 
   processes.run_on_primary('recipe: tables', write)
 

@@ -29,7 +29,7 @@ from mathft_jax.inference import (
 )
 from mathft_jax.inference.sampling import SamplingMethod
 from mathft_jax.models import transformer
-from mathft_jax.monitoring import progress
+from mathft_jax.monitoring import progress, stage_cost
 from mathft_jax.storage import digests, local_and_remote_paths
 
 Problems = (
@@ -52,6 +52,7 @@ def sample(
   max_decode_length: int,
   split: str = 'test',
   num_decodes: int = 64,
+  first_sample: int = 0,
   batch_size: int = 16,
   seed: int = 0,
   unroll_layers: bool = True,
@@ -64,14 +65,12 @@ def sample(
     problems: a list, a source that is called with `split`, or the path of a problem file.
     method: of `inference.sampling`; the paper uses Nucleus(p=0.95, temperature=0.9).
     max_decode_length: tokens of a candidate at most, EOS included.
-    num_decodes: candidates of each problem, N.
-    batch_size: batch_size * num_decodes candidates are decoded at once over all devices; the texts
-      do not depend on it.
+    num_decodes, first_sample: N candidates of each problem, and the number of the first of them.
+    batch_size: batch_size * num_decodes candidates are decoded at once; texts do not depend on it.
     unroll_layers: decode layer by layer, not by a scan: faster on a CPU, slower to compile.
   """
   settings = _settings(method, num_decodes, max_decode_length, seed, vocabulary)
-  relative_path = local_and_remote_paths.relative_path(checkpoint, workdir)
-  settings['checkpoint'] = relative_path
+  settings |= _start_settings(checkpoint, workdir, first_sample)
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
@@ -95,9 +94,11 @@ def sample(
     unroll_layers,
   )
   params = _load_params(checkpoint, config, fingerprint)
-  sampler = _Sampler(config, params, num_decodes, seed, vocabulary, template)
+  samples = range(first_sample, first_sample + num_decodes)
+  sampler = _Sampler(config, params, samples, seed, vocabulary, template)
   with locked_folders.hold(workdir, 'sample'):
-    sampler.run(job, group, problems, prompts)
+    with stage_cost.StageMeter(workdir, 'sample', inputs=[checkpoint]) as meter:
+      sampler.run(job, group, problems, prompts, meter)
     return job.finish([problem.id for problem in problems])
 
 
@@ -118,6 +119,15 @@ def _settings(
   if len(vocabulary.end_ids) > 1:
     settings['end_ids'] = list(vocabulary.end_ids)
   return settings
+
+
+def _start_settings(
+  checkpoint: epath.PathLike, workdir: epath.PathLike, first_sample: int
+) -> dict[str, object]:
+  path = local_and_remote_paths.relative_path(checkpoint, workdir)
+  if first_sample == 0:  # as in work directories of before
+    return {'checkpoint': path}
+  return {'checkpoint': path, 'first_sample': first_sample}
 
 
 def _make_decode_config(
@@ -174,7 +184,7 @@ class _Sampler:
 
   config: decode_config.DecodeConfig
   params: transformer.Params
-  num_candidates: int
+  samples: range  # numbers of the candidates of each prompt
   seed: int
   vocabulary: prompt_templates.Vocabulary
   template: prompt_templates.Template
@@ -185,6 +195,7 @@ class _Sampler:
     group: replica_groups.ReplicaGroup,
     problems: Sequence[schema.Problem],
     prompts: Sequence[prefill.Prompt],
+    meter: stage_cost.StageMeter,
   ) -> None:
     """Samples the group's part of the unfinished problems."""
     finished = job.begin()
@@ -204,7 +215,7 @@ class _Sampler:
     )
     sets: list[schema.CandidateSet] = []
     try:
-      for candidate_set in self._sample(own, group):
+      for candidate_set in self._sample(own, group, meter):
         sets.append(candidate_set)
         if len(sets) >= group.items_per_batch:
           self._add(job, group, sets)
@@ -226,6 +237,7 @@ class _Sampler:
     self,
     own: Sequence[tuple[schema.Problem, prefill.Prompt]],
     group: replica_groups.ReplicaGroup,
+    meter: stage_cost.StageMeter,
   ) -> Iterator[schema.CandidateSet]:
     """Yields the candidates of each problem when all of them have ended."""
     prompts = [prompt for _, prompt in own]
@@ -241,19 +253,24 @@ class _Sampler:
         self.config,
         self.params,
         prompts,
-        num_candidates=self.num_candidates,
+        num_candidates=len(self.samples),
         seed=self.seed,
+        first_sample=self.samples.start,
       ):
         counts.add(block)
         if counts.num_blocks == 1:
           bar.note(f'{group.log_name("sample")}: {counts.first_line()}')
         bar.advance(0, **counts.numbers(bar.seconds()))
+        if group.is_writer:
+          meter.add(tokens_out=block.num_tokens)
         for candidate in block.ended:
           candidates = found.setdefault(candidate.prompt, [])
           candidates.append(candidate)
-          if len(candidates) == self.num_candidates:
+          if len(candidates) == len(self.samples):
             del found[candidate.prompt]
-            problem, _ = own[candidate.prompt]
+            problem, prompt = own[candidate.prompt]
+            if group.is_writer:
+              meter.add(tokens_in=len(prompt.ids))
             yield make_candidate_set(
               problem, candidates, self.vocabulary, self.template
             )

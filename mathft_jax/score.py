@@ -8,7 +8,7 @@ log-odds are beside it. Each problem is prefilled once and each distinct text of
 once. With `top_clusters`, only the candidates of the largest clusters are scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 from typing import Literal, get_args
@@ -29,7 +29,7 @@ from mathft_jax.inference import (
   scoring,
 )
 from mathft_jax.models import transformer
-from mathft_jax.monitoring import progress
+from mathft_jax.monitoring import progress, stage_cost
 from mathft_jax.storage import digests, local_and_remote_paths
 
 # Losses after which a checkpoint is no evaluator; '': a published model.
@@ -46,6 +46,10 @@ class _ScoreTask:
   texts: tuple[str, ...]
   tails: tuple[Sequence[int], ...]  # token ids of each text after the prefix
   padded: score_packing.PaddedShape | None = None  # that of its batch
+
+  def num_tokens(self) -> int:
+    """Tokens of the problem and of all texts."""
+    return len(self.prefix) + sum(map(len, self.tails))
 
   def own_shape(
     self, words: label_word_branches.LabelWords | None
@@ -108,16 +112,29 @@ def score(
   if quantity == 'verdict':
     words = prompt_templates.make_label_words(template, vocabulary)
   config = scoring.ScoreConfig(model, words, group.mesh, partitioner.rules)
-  params = load_params.load_inference_params(
-    checkpoint,
-    model,
-    fingerprint=fingerprint,
-    mesh=group.mesh,
-    rules=partitioner.rules,
-  )
   with locked_folders.hold(workdir, 'score'):
-    _score_tasks(job, group, config, params, tasks, batch_size, quantity)
+    with stage_cost.StageMeter(
+      workdir, 'score', inputs=[checkpoint, candidates]
+    ) as meter:
+      params = _load_params(checkpoint, config, fingerprint)
+      _score_tasks(
+        job, group, config, params, tasks, batch_size, quantity, meter
+      )
     return job.finish([task.candidate_set.problem.id for task in tasks])
+
+
+def _load_params(
+  checkpoint: epath.PathLike,
+  config: scoring.ScoreConfig,
+  fingerprint: Mapping[str, str],
+) -> transformer.Params:
+  return load_params.load_inference_params(
+    checkpoint,
+    config.model,
+    fingerprint=fingerprint,
+    mesh=config.mesh,
+    rules=config.rules,
+  )
 
 
 def _make_tasks(
@@ -189,6 +206,7 @@ def _score_tasks(
   tasks: Sequence[_ScoreTask],
   batch_size: int,
   quantity: Quantity,
+  meter: stage_cost.StageMeter,
 ) -> None:
   """Scores the group's part of the unfinished problems; problems of similar shape together."""
   finished = job.begin()
@@ -228,6 +246,8 @@ def _score_tasks(
         num_scored += len(task.candidate_set.candidates)
       if group.is_writer:
         job.add(scored_sets)
+        for _, task in part.new_items:
+          meter.add(tokens_in=task.num_tokens())
 
       speeds = {
         'compiling s': compilations.seconds,

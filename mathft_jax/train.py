@@ -16,17 +16,19 @@ A run starts from the first of these that exists:
 """
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import itertools
 
 from etils import epath
+import numpy as np
 
 from mathft_jax import checkpoints
 from mathft_jax.data import batching
 from mathft_jax.data import examples as examples_lib
 from mathft_jax.distributed import locked_folders, partitioning, processes
 from mathft_jax.models import transformer
-from mathft_jax.monitoring import progress
+from mathft_jax.monitoring import progress, stage_cost
 from mathft_jax.self_checks import all_checks
 from mathft_jax.self_checks.checked_run import CheckedRun
 from mathft_jax.storage import run_config
@@ -83,24 +85,25 @@ def train(
   settings = run_settings.make_run_settings(
     workdir, init_from, data, optimization, seed, model.dropout_rate
   )
-  with (
-    locked_folders.hold(workdir, 'train'),
-    _open_manager(workdir, loop, checkpointing) as manager,
-  ):
+  with _open_workdir(workdir, loop, checkpointing) as manager:
     if not _is_complete(manager, train_steps, settings, wanted):
-      _run_to_last_step(
-        workdir,
-        manager,
-        optimization.step_config(model, partitioner.mesh(), partitioner.rules),
-        wanted,
-        loop,
-        init_from=init_from,
-        train_steps=train_steps,
-        seed=seed,
-        settings=settings,
-        checkpointing=checkpointing,
-        self_checks=self_checks,
-      )
+      with _meter(workdir, init_from) as meter:
+        _run_to_last_step(
+          workdir,
+          manager,
+          optimization.step_config(
+            model, partitioner.mesh(), partitioner.rules
+          ),
+          wanted,
+          loop,
+          init_from=init_from,
+          train_steps=train_steps,
+          seed=seed,
+          settings=settings,
+          checkpointing=checkpointing,
+          self_checks=self_checks,
+          meter=meter,
+        )
     return _output_checkpoint(manager, checkpointing)
 
 
@@ -154,6 +157,20 @@ def describe(
   )
 
 
+@contextlib.contextmanager
+def _open_workdir(
+  workdir: epath.PathLike,
+  loop: train_config.LoopConfig,
+  checkpointing: train_config.CheckpointConfig,
+) -> Iterator[checkpoints.CheckpointManager]:
+  """Locks the workdir and yields the manager of its checkpoints."""
+  with (
+    locked_folders.hold(workdir, 'train'),
+    _open_manager(workdir, loop, checkpointing) as manager,
+  ):
+    yield manager
+
+
 def _open_manager(
   workdir: epath.PathLike,
   loop: train_config.LoopConfig,
@@ -184,6 +201,7 @@ def _run_to_last_step(
   settings: dict[str, object],
   checkpointing: train_config.CheckpointConfig,
   self_checks: str,
+  meter: stage_cost.StageMeter,
 ) -> None:
   """Prepares data and state, then trains up to the last step and saves it."""
   data, examples = wanted.data, wanted.examples
@@ -194,7 +212,6 @@ def _run_to_last_step(
     config, manager, init_from, seed, data.fingerprint()
   )
   source.check()
-
   inputs = train_inputs.TrainInputs(examples, data)
   saved_examples = _check_same_examples(manager, inputs, examples)
   eval_batches = _eval_batches(inputs, loop)
@@ -230,7 +247,7 @@ def _run_to_last_step(
     eval_batches=eval_batches,
     save_evaluated=checkpointing.saves_best,
     unlogged_metrics=source.unlogged_metrics(),
-  ).run(state, start_step, batches)
+  ).run(state, start_step, _count_tokens(batches, meter))
 
 
 def _begin_output(
@@ -262,6 +279,26 @@ def _check_first_batch(
   first = next(batches)
   all_checks.check_at_start(dataclasses.replace(run, batch=first), mode)
   return itertools.chain([first], batches)
+
+
+def _count_tokens(
+  batches: Iterator[batching.Batch], meter: stage_cost.StageMeter
+) -> Iterator[batching.Batch]:
+  """Yields the batches; counts their tokens on the primary process, which sees all of them."""
+  for batch in batches:
+    if processes.is_primary():
+      meter.add(
+        tokens_in=int(np.count_nonzero(batch['decoder_segment_ids'])),
+        tokens_out=int(np.count_nonzero(batch['decoder_loss_weights'])),
+      )
+    yield batch
+
+
+def _meter(
+  workdir: epath.PathLike, init_from: epath.PathLike | None
+) -> stage_cost.StageMeter:
+  inputs = [] if init_from in (None, 'random') else [init_from]
+  return stage_cost.StageMeter(workdir, 'train', inputs=inputs)
 
 
 def _is_complete(

@@ -62,6 +62,7 @@ def test_everything_is_written(tmp_path, capsys):
   plots = {
     'accuracies',
     'accuracy_against_k',
+    'adaptive',
     'cost_against_clusters',
     'calibration',
     'by_level',
@@ -89,7 +90,7 @@ def test_everything_is_written(tmp_path, capsys):
     and '(plots/scored.accuracy_against_k.svg)' in markdown
   )
   html = (path.parent / 'report.html').read_text()
-  assert html.count('src="data:image/svg+xml;base64,') == 5
+  assert html.count('src="data:image/svg+xml;base64,') == 6
   assert '<script' not in html and 'http:' not in html
 
 
@@ -288,7 +289,7 @@ def test_several_files_are_compared_with_the_first(tmp_path, capsys):
   assert (
     '\nAll files\n' in shown and 'W.RR: SSFT / terse - SSFT / fine' in shown
   )
-  assert len(list((tmp_path / 'out' / 'plots').iterdir())) == 12
+  assert len(list((tmp_path / 'out' / 'plots').iterdir())) == 14
 
 
 def test_greedy_candidates_give_pass_at_1(tmp_path):

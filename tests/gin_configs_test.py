@@ -36,6 +36,11 @@ COMMANDS = [
     TRAIN,
   ),
   ('sample.sample', [*JSONL, 'programs/sample.gin'], INFER),
+  (
+    'sample_until_decided.sample_until_decided',
+    [*JSONL, 'programs/sample_until_decided.gin'],
+    INFER,
+  ),
   ('score.score', ['models/tiny.gin', 'programs/score.gin'], INFER),
   ('grade.grade', ['programs/grade.gin'], INFER[:3]),
   (
@@ -111,6 +116,11 @@ COMMANDS = [
     ['recipes/tiny_cpu_rounds.gin'],
     MODEL_DIR,
   ),
+  (
+    'experiments.experiments',
+    ['recipes/ssft_of_solutions.gin', *JSONL],
+    TRAIN,
+  ),
   *(
     (
       'train.train',
@@ -181,7 +191,7 @@ def test_no_gin_file_is_left_out_above():
   }
   # data/templates_test.py has what needs a tokenizer, paper_configs_test.py the paper's
   # experiments, sweep_test.py the overlays, plan_test.py and doctor_test.py their own forms,
-  # t5x/t5x_bridge_test.py the files for the programs of t5x.
+  # t5x/t5x_bridge_test.py the files for the programs of t5x, smollm2_recipes_test.py its recipes.
   elsewhere = {
     'templates',
     'vocabularies',
@@ -191,6 +201,9 @@ def test_no_gin_file_is_left_out_above():
     'plan.gin',
     'doctor.gin',
     't5x',
+    'smollm2_cpu.gin',
+    'smollm2_gpu.gin',
+    'word_problems.gin',
   }
   assert named == {
     str(path.relative_to(CONFIGS))

@@ -177,9 +177,10 @@ def test_old_scored_candidates_have_the_same_report(tmp_path):
   assert found.pop('compare') == found.pop('chosen_differences') == []
   assert found.pop('title') == '' and found.pop('browse_candidates')
   assert found.pop('run')['title']
-  assert (found.pop('version'), wanted.pop('version')) == (2, 1)
+  assert (found.pop('version'), wanted.pop('version')) == (3, 1)
   for section in found['files'].values():
     assert section.pop('score_name') == 'score' and section.pop('calibration')
+    assert section.pop('adaptive') and section.pop('cost') is None
   for report in (found, wanted):
     for section in report['files'].values():
       section['notes'] = [

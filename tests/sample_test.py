@@ -77,6 +77,12 @@ def test_fewer_candidates_are_the_first_of_more(run):
   assert texts(run('b')) == {name: ids[:3] for name, ids in more.items()}
 
 
+def test_further_candidates_continue_those_before(run):
+  more = texts(run('a', num_decodes=5))
+  further = texts(run('b', num_decodes=2, first_sample=3, batch_size=16))
+  assert further == {name: ids[3:] for name, ids in more.items()}
+
+
 def test_another_seed_gives_other_texts(run):
   assert texts(run('a')) != texts(run('b', seed=6))
 

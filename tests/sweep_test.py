@@ -45,6 +45,11 @@ BASES = [  # (question, program, files), the bases that docs/configs.md names
     (question, 'measure', MEASURED)
     for question in ('num_decodes', 'temperature', 'demonstrations')
   ),
+  (
+    'granularity',
+    'experiments',
+    ['recipes/ssft_of_solutions.gin', 'models/tiny.gin', 'data/jsonl.gin'],
+  ),
   ('top_clusters', 'evaluate', ['programs/evaluate.gin']),
   ('verifier_loss', 'experiments', STAGES_OF_MTSF),
   *((f'ssft_{name}', 'recipe', SSFT_OF_PAPER) for name in SETTINGS_OF_STAGES),

@@ -22,6 +22,7 @@ _INTEGERS: Mapping[str, int] = {
   'EVAL_STEPS': 1,
   'EXAMPLES_PER_PROBLEM': 1,
   'EXPECTED_DEVICES': 1,
+  'FIRST_CANDIDATES': 1,
   'GRADE_WORKERS': 0,
   'INFERENCE_PARTITIONS': 1,
   'KEEP_CHECKPOINTS': 1,
@@ -33,6 +34,7 @@ _INTEGERS: Mapping[str, int] = {
   'NUM_PARTITIONS': 1,
   'NUM_PROBLEMS': 1,
   'NUM_REFERENCES': 1,
+  'NUM_SAMPLED_PROBLEMS': 1,
   'NUM_TEST': 1,
   'NUM_TEXTS': 1,
   'NUM_TRAINING_PROBLEMS': 1,
@@ -45,6 +47,7 @@ _INTEGERS: Mapping[str, int] = {
   'SCORE_BATCH_SIZE': 1,
   'TEXT_LENGTH': 1,
   'MAX_PER_PROBLEM': 1,
+  'TEST_LIMIT': 1,
   'TOP_CANDIDATES': 1,
   'TOP_CLUSTERS': 1,
   'TRAIN_STEPS': 1,
@@ -70,6 +73,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'TEMPERATURE': (0.0, math.inf, True),
   'TOP_P': (0.0, 1.0, True),
   'VALIDATION_SHARE': (0.0, 1.0, False),
+  'VOTE_CONFIDENCE': (0.5, 1.0, True),
   'WEIGHT_DECAY': (0.0, math.inf, False),
   'Z_LOSS': (0.0, math.inf, False),
 }
@@ -84,7 +88,7 @@ _TUPLES: Mapping[str, tuple[int, int]] = {
 _MAY_BE_NONE = frozenset(
   'CURVE_PROBLEMS DCN_MESH_SHAPE EVAL_PERIOD EVAL_STEPS EXPECTED_DEVICES ICI_MESH_SHAPE '
   'KEEP_CHECKPOINTS MAX_GRAD_NORM MLE_MAX_GRAD_NORM PROBLEM_LIMIT PROFILE_STEPS '
-  'TOP_CLUSTERS'.split()
+  'TEST_LIMIT TOP_CLUSTERS'.split()
 )
 _INFERENCE_BATCHES = ('DECODE_BATCH_SIZE', 'SCORE_BATCH_SIZE')
 _PATHS = ('MODEL_DIR', 'INFER_OUTPUT_DIR', 'EVAL_OUTPUT_DIR')

@@ -11,8 +11,10 @@ import dataclasses
 
 from etils import epath
 
+from mathft_jax.data import problem_sources
 from mathft_jax.data.problem_mapping import ProblemMapping
 from mathft_jax.data.problem_sources import JsonlProblems
+from mathft_jax.data.schema import Problem
 
 _DAPO_PROMPT = (
   'Solve the following math problem step by step. The last line of your response should be of the '
@@ -165,6 +167,25 @@ def benchmark_sources(
       f'BENCHMARKS is empty; it must have names from {list(BENCHMARKS)}.'
     )
   return sources
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkProblems:
+  """The problems of one benchmark; its file is found when the problems are read.
+
+  Attributes:
+    folder: has the file, such as `svamp.jsonl.gz`.
+    name: a key of `BENCHMARKS`.
+    limit: maximum number of problems, chosen by a hash of the id; None means all.
+  """
+
+  folder: str
+  name: str
+  limit: int | None = None
+
+  def __call__(self, split: str) -> Sequence[Problem]:
+    source = benchmark_sources(self.folder, (self.name,))[self.name]
+    return problem_sources.subsample_problems(source(split), self.limit)
 
 
 def _find_file(folder: str, name: str) -> str:

@@ -82,6 +82,7 @@ def decode(
   *,
   num_candidates: int,
   seed: int,
+  first_sample: int = 0,
 ) -> Iterator[Block]:
   """Decodes all candidates of all prompts, and yields after each block of steps.
 
@@ -92,6 +93,7 @@ def decode(
     prompts: with at most `config.prompt_slots` tokens.
     num_candidates: of each prompt.
     seed: of all random numbers.
+    first_sample: number of the first candidate of each prompt; those before it are left out.
   """
   schedule = row_schedule.RowSchedule(
     num_problems=len(prompts),
@@ -112,6 +114,7 @@ def decode(
       config, params, caches, prompts, prompt_starts
     )
     for start in candidate_starts:
+      start = start._replace(sample=first_sample + start.sample)
       _start_row(rows, start, prompts[start.problem])
       starts[start.row] = start
       started.add(start.problem)

@@ -1,14 +1,12 @@
 """Time, tokens and memory of training steps, for the metrics of a run."""
 
 from collections.abc import Mapping
-import sys
 import time
 
-import jax
 import numpy as np
 
 from mathft_jax.models import transformer
-from mathft_jax.monitoring import progress
+from mathft_jax.monitoring import progress, stage_cost
 from mathft_jax.training import device_memory
 from mathft_jax.training import train_step as step_lib
 
@@ -91,16 +89,4 @@ def train_flops_per_token(config: step_lib.TrainStepConfig) -> float:
 
 def peak_memory_bytes() -> int | None:
   """Returns the largest memory in use: of the fullest local device, on CPU of this process."""
-  peaks = []
-  for device in jax.local_devices():
-    peak = (device.memory_stats() or {}).get('peak_bytes_in_use')
-    if peak is not None:
-      peaks.append(peak)
-  if peaks:
-    return max(peaks)
-  try:
-    import resource  # not on Windows
-  except ImportError:
-    return None
-  unit = 1 if sys.platform == 'darwin' else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+  return stage_cost.peak_device_bytes() or stage_cost.peak_host_bytes()

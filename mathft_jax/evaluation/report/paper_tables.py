@@ -36,6 +36,13 @@ FINDINGS_TITLE = 'What shows and what does not'
 GROUPS = (SSFT_GROUP, SCR_GROUP, MTSF_GROUP)
 
 
+def make_tables(runs: Mapping[int, RecipeResults]) -> list[tables.Table]:
+  """Returns the tables of one run, or those of several seeds side by side."""
+  if len(runs) > 1:
+    return make_tables_over_seeds(runs)
+  return make_paper_tables(*runs.values())
+
+
 def make_paper_tables(results: RecipeResults) -> list[tables.Table]:
   """Returns tables of SSFT by style, SCR by evaluator, MTSF, curves, and the findings by group."""
   made = [_ssft_table(results)]

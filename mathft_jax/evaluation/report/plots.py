@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mathft_jax.evaluation.report import adaptive_samples
 from mathft_jax.evaluation.report import plot_style as style
 from mathft_jax.evaluation.report.stored_numbers import JsonObject
 
@@ -26,6 +27,7 @@ def plots_of_section(
     'accuracies': plot_accuracies(section),
     'accuracy_against_k': plot_accuracy_against_k(section, confidence),
     'cost_against_clusters': plot_cost_against_clusters(section, confidence),
+    'adaptive': plot_adaptive(section, confidence),
     'calibration': plot_calibration(section),
     'by_level': plot_groups(section, section['by_level']),
     'by_subject': plot_groups(section, section['by_subject']),
@@ -178,6 +180,37 @@ def _draw_cost(
   style.draw_band(axes, known, lows, highs, style.BLUE)
   means = [100 * each['mean'] for each in found]
   axes.plot(known, means, color=style.BLUE, marker='o', markersize=4)
+
+
+def plot_adaptive(section: JsonObject, confidence: float) -> bytes:
+  """Plots the accuracy of the vote against mean N; b'' if there is nothing to show."""
+  entries = section.get('adaptive', [])
+  if len(entries) < 2:
+    return b''
+
+  def draw(figure: Figure) -> None:
+    axes = figure.subplots()
+    means = [entry['mean_candidates'] for entry in entries]
+    lows = [entry['accuracy']['low'] for entry in entries]
+    highs = [entry['accuracy']['high'] for entry in entries]
+    style.draw_band(axes, means, lows, highs, style.BLUE)
+    accuracies = [entry['accuracy']['mean'] for entry in entries]
+    axes.plot(means, style.percent(accuracies), color=style.BLUE, marker='o')
+    for entry in entries:
+      name = adaptive_samples.error_bound(entry)
+      place = entry['mean_candidates'], 100 * entry['accuracy']['mean']
+      axes.annotate(
+        name, place, xytext=(0, 6), textcoords='offset points', fontsize=8
+      )
+    axes.set_xlabel('mean candidates a problem')
+    axes.set_ylabel('accuracy of the vote, %')
+    keys = [
+      style.line_key('error bound of the rule', style.BLUE, marker='o'),
+      style.band_key(f'its {confidence:.0%} interval', style.BLUE),
+    ]
+    style.add_legend(figure, keys)
+
+  return style.render_svg(5.2, 3.4, draw)
 
 
 def plot_calibration(section: JsonObject) -> bytes:

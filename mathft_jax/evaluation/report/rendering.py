@@ -32,6 +32,7 @@ DESCRIPTIONS = {
   'accuracy_against_k': 'Accuracy against the number of samples, a panel for each rule',
   'calibration': 'Share of correct candidates against their score',
   'cost_against_clusters': 'Accuracy and scored share against the number of scored clusters',
+  'adaptive': 'Accuracy of the vote against the mean number of samples',
   'by_level': 'Accuracy by level',
   'by_subject': 'Accuracy by subject',
   'files.accuracies': 'Accuracy of each row, a point for each file',
@@ -40,6 +41,7 @@ DESCRIPTIONS = {
 # Sections of a file: title, its plots, titles of its tables (or how they start).
 SECTIONS = (
   ('Accuracy against k', 'accuracy_against_k', ('Accuracy against k',)),
+  ('Accuracy against mean N', 'adaptive', ('Accuracy against mean N',)),
   (
     'Quality of the scores',
     'calibration',
@@ -49,6 +51,11 @@ SECTIONS = (
     'Accuracy and cost against K',
     'cost_against_clusters',
     ('Accuracy and cost', 'Ceiling against'),
+  ),
+  (
+    'Accuracy against measured seconds',
+    'seconds',
+    ('Accuracy against measured',),
   ),
   ('By level', 'by_level', ('By level',)),
   ('By subject', 'by_subject', ('By subject',)),

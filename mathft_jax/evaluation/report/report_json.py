@@ -23,10 +23,11 @@ from mathft_jax.evaluation import (
   voting,
 )
 from mathft_jax.evaluation.evaluated_file import EvaluatedFile
+from mathft_jax.evaluation.report import adaptive_samples
 from mathft_jax.evaluation.report.stored_numbers import JsonObject, to_json
 
 # Of report.json; increases when a field changes its meaning, or the files of a report change.
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ def make_file_section(
     'calibration': _calibration(candidate_sets, settings),
     'top_clusters': _top_clusters(candidate_sets, settings),
     'curves': curves,
+    'adaptive': adaptive_samples.simulate_adaptive(candidate_sets),
     'by_subject': _groups(file, lambda problem: problem.subject, settings),
     'by_level': _groups(file, lambda problem: problem.level, settings),
   }

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 import operator
 
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.report import evaluator_grid, headline, tables
+from mathft_jax.evaluation.report import (
+  adaptive_samples,
+  evaluator_grid,
+  headline,
+  measured_costs,
+  tables,
+)
 from mathft_jax.evaluation.report.stored_numbers import (
   JsonObject,
   difference_from_json,
@@ -140,6 +146,8 @@ def make_file_tables(
     *_calibration_table(section),
     *_cost_table(section),
     *_curve_table(section),
+    *adaptive_samples.make_adaptive_tables(section),
+    *measured_costs.make_cost_tables(section),
     *_group_table('By level', section['by_level'], section),
     *_group_table('By subject', section['by_subject'], section),
   ]

@@ -129,7 +129,7 @@ def test_the_report_page_shows_its_plots_and_loads_without_errors(
 ):
   page = browser.open(address(report, 'report.html'))
   loaded = page.evaluate('[...document.images].map((i) => i.naturalWidth > 99)')
-  assert len(loaded) == 6 and all(loaded)
+  assert len(loaded) == 7 and all(loaded)
   # Headline and main table are on the first screen.
   assert page.evaluate(
     'document.querySelector("table").getBoundingClientRect().top < 600'
