@@ -35,7 +35,7 @@ import jax
 from mathft_jax import checkpoints
 from mathft_jax.checkpoints import lazy_params
 from mathft_jax.config import vocabulary_size
-from mathft_jax.data import prompt_templates, saved_prompts
+from mathft_jax.data import prompt_templates, saved_prompts, served_prompts
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.inference import checkpoint_prompts
 from mathft_jax.models import config as config_lib
@@ -213,6 +213,7 @@ def _write_files(
   else:
     tokenizer = tokenizer or _tokenizer_folder(checkpoint)
     _export_huggingface(source, output, dtype, tokenizer, shard_bytes)
+    _warn_about_chat_template(metadata, output)
     if tokenizer is not None:
       return
     if not checkpoints.is_gguf(checkpoint):
@@ -223,6 +224,24 @@ def _write_files(
     else:
       names = checkpoints.write_tokenizer_files(checkpoint, output)
       logging.info('Tokenizer files: %s', ', '.join(names))
+
+
+def _warn_about_chat_template(
+  metadata: config_lib.Json, output: epath.PathLike
+) -> None:
+  """Logs a warning if the chat template in the output gives another prompt than the training."""
+  if not metadata.get('fingerprint'):
+    return
+  template = prompt_templates.template_from_fingerprint(metadata['fingerprint'])
+  difference = served_prompts.describe_difference(template, output)
+  if difference:
+    logging.warning(
+      'The chat template in %s gives another prompt than that of the training, so a server that '
+      'renders it sends another one:\n%s\nSend the trained prompt as plain text, or edit the chat '
+      'template.',
+      output,
+      difference,
+    )
 
 
 def _tokenizer_folder(checkpoint: epath.PathLike) -> epath.Path | None:

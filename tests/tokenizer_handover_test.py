@@ -1,6 +1,7 @@
 """Programs use the tokenizer and template of a checkpoint, and refuse others."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 
@@ -248,6 +249,47 @@ def test_an_export_has_the_tokenizer_of_the_run(tmp_path, trained):
   copy = trained.parent.parent / 'tokenizer' / 'tokenizer.json'
   exported = tmp_path / 'exported' / 'tokenizer.json'
   assert exported.read_bytes() == copy.read_bytes()
+
+
+def test_an_exported_file_also_gives_them(tmp_path, trained, tokenizer_paths):
+  file = convert.convert(checkpoint=trained, output=tmp_path / 'c.safetensors')
+  found = arguments_of(
+    sample.sample,
+    '--gin_file=programs/sample.gin',
+    '--gin_file=data/jsonl.gin',
+    f'--gin.CHECKPOINT_PATH={file}',
+    '--gin.DATA_PATH=mine.jsonl',
+    '--gin.INFER_OUTPUT_DIR=samples',
+  )
+  assert found['model'] == MODEL and found['template'] == CHAT
+  assert found['vocabulary'] == vocabulary_at(tokenizer_paths['qwen'])
+
+
+SYSTEM_TURN = "{{ '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}"
+
+
+@pytest.mark.parametrize('system_turn', ['', SYSTEM_TURN])
+def test_an_export_whose_chat_template_gives_another_prompt_gets_a_warning(
+  tmp_path, trained, tokenizer_paths, caplog, system_turn
+):
+  pytest.importorskip('jinja2')
+  folder = tmp_path / 'published'
+  folder.mkdir()
+  shutil.copy(tokenizer_paths['qwen'], folder / 'tokenizer.json')
+  turns = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + "
+    "'<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>assistant\\n' }}"
+  )
+  config = {'eos_token': '<|im_end|>', 'chat_template': system_turn + turns}
+  (folder / 'tokenizer_config.json').write_text(json.dumps(config))
+  convert.convert(
+    checkpoint=trained, output=tmp_path / 'exported', tokenizer=folder
+  )
+  if system_turn:
+    assert 'gives another prompt than that of the training' in caplog.text
+    assert "served:  '<|im_start|>system\\nBe brief." in caplog.text
+  else:
+    assert 'another prompt' not in caplog.text
 
 
 def test_the_copy_follows_the_tokenizer_of_the_run(tmp_path, tokenizer_paths):

@@ -28,6 +28,7 @@ DEFAULT_TEMPLATE = GinReference('prompt_templates.Template')
 CHECKPOINTS = 'checkpoints'  # <recipe>/<stage>/checkpoints/<step>
 CHECKPOINT_MACROS = ('CHECKPOINT_PATH', 'INITIAL_CHECKPOINT_PATH')
 PROMPTS = 'prompts'  # in metadata: vocabulary and template
+MAX_HEADER_BYTES = 100_000_000  # limit of the format
 
 SCOPE = 'of_checkpoint'
 VALUES = {
@@ -74,9 +75,11 @@ def _checkpoint_of(assignment: gin_files.MacroAssignment | None) -> str | None:
 
 
 def _has_prompts(checkpoint: str) -> bool:
-  """Whether the metadata of a checkpoint of `train` has its vocabulary and template."""
+  """Whether the metadata of a checkpoint has its vocabulary and template."""
   folder = epath.Path(checkpoint)
   try:
+    if folder.suffix == '.safetensors' and folder.is_file():
+      return PROMPTS in _metadata_of_file(folder)
     steps = [folder]
     for parent in (folder, folder / CHECKPOINTS):
       numbers = []
@@ -88,9 +91,19 @@ def _has_prompts(checkpoint: str) -> bool:
       file = step / 'metadata' / 'metadata'
       if file.is_file():
         return PROMPTS in json.loads(file.read_text())
-  except (OSError, ImportError, ValueError):
+  except (OSError, ImportError, ValueError, AttributeError):
     pass  # the program reports it when it reads the checkpoint
   return False
+
+
+def _metadata_of_file(path: epath.Path) -> Mapping[str, Any]:
+  """Returns the metadata in the header of a safetensors file; {} if it has none."""
+  with path.open('rb') as file:
+    length = int.from_bytes(file.read(8), 'little')
+    if length > MAX_HEADER_BYTES:
+      return {}
+    header = json.loads(file.read(length))
+  return json.loads(header.get('__metadata__', {}).get('metadata', '{}'))
 
 
 def _read_at_start(
