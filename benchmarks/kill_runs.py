@@ -25,6 +25,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -89,6 +90,12 @@ TRAIN = (
   '--gin.CHECKPOINT_PERIOD=2',
 )
 # In lines of metrics.jsonl; the others are times, memory and compilations.
+_COST_FILE = re.compile(r'cost(\.\d+)?\.json|costs\.(md|json)')
+# Tables of measured seconds in a report: from their title to the end of their note.
+_COST_TABLES = {
+  'report.md': rb'(?s)### Accuracy against measured seconds\n.*?Measured: [^\n]*\n',
+  'report.html': rb'(?s)<h3>Accuracy against measured seconds</h3>.*?Measured: [^\n]*\n',
+}
 COMPARED = (
   'step',
   'split',
@@ -443,8 +450,8 @@ def compare_runs(whole: pathlib.Path, killed: pathlib.Path) -> tuple[int, int]:
     if name.endswith('metrics.jsonl'):
       assert _metrics(whole / name) == _metrics(killed / name), name
     else:
-      same = (whole / name).read_bytes() == (killed / name).read_bytes()
-      assert same, name
+      left_text = _without_costs(whole / name)
+      assert left_text == _without_costs(killed / name), name
   num_arrays = 0
   for folder in sorted(whole.glob('*/checkpoints')):
     num_arrays += _compare_checkpoints(
@@ -504,12 +511,26 @@ def _files(folder: pathlib.Path) -> set[str]:
   for path in folder.rglob('*'):
     name = str(path.relative_to(folder))
     # A killed process leaves the lock of an output that it had just finished; curves.html shows
-    # the times of metrics.jsonl.
-    if path.name in ('run.lock', 'curves.html'):
+    # the times of metrics.jsonl, the others measured seconds.
+    if path.name in ('run.lock', 'curves.html') or _COST_FILE.fullmatch(
+      path.name
+    ):
       continue
     if path.is_file() and '/checkpoints/' not in f'/{name}':
       names.add(name)
   return names
+
+
+def _without_costs(path: pathlib.Path) -> bytes:
+  """Returns the bytes of a file; of a report without its measured seconds."""
+  data = path.read_bytes()
+  if path.name == 'report.json':
+    report = json.loads(data)
+    for section in report['files'].values():
+      section.pop('cost')
+    return json.dumps(report).encode()
+  pattern = _COST_TABLES.get(path.name)
+  return data if pattern is None else re.sub(pattern, b'', data)
 
 
 def _metrics(path: pathlib.Path) -> list[dict]:
