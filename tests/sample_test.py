@@ -10,6 +10,7 @@ from mathft_jax import checkpoints, sample
 from mathft_jax.data import prompt_templates, schema, vocabularies
 from mathft_jax.inference import decoding, sampling
 from mathft_jax.models import token_log_probs, transformer
+from mathft_jax.monitoring import stage_cost
 
 MODEL = transformer.TransformerConfig(
   vocab_size=300, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32
@@ -85,6 +86,20 @@ def test_further_candidates_continue_those_before(run):
 
 def test_another_seed_gives_other_texts(run):
   assert texts(run('a')) != texts(run('b', seed=6))
+
+
+def test_the_cost_counts_prompts_once_and_all_sampled_tokens(run, tmp_path):
+  found = run(problems=PROBLEMS[:4])
+  cost = stage_cost.read_cost(tmp_path / 'samples')
+  prompts = sampled = 0
+  for problem in PROBLEMS[:4]:
+    ids = prompt_templates.encode_prompt(TEMPLATE, VOCABULARY, problem)
+    prompts += len(ids)
+    for candidate in found[problem.id]:
+      sampled += len(candidate.token_ids) + candidate.finished
+  assert (cost.tokens_in, cost.tokens_out) == (prompts, sampled)
+  run(problems=PROBLEMS[:4])  # complete: it costs nothing
+  assert stage_cost.read_cost(tmp_path / 'samples') == cost
 
 
 def test_the_output_has_the_order_and_all_fields_of_the_problems(run, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from mathft_jax import checkpoints, score
 from mathft_jax.data import prompt_templates, schema, vocabularies
 from mathft_jax.models import token_log_probs, transformer
+from mathft_jax.monitoring import stage_cost
 
 MODEL = transformer.TransformerConfig(
   vocab_size=260, embed_dim=16, num_layers=2, num_heads=2, mlp_dim=32
@@ -75,6 +76,24 @@ def test_bfloat16_scores_are_close_to_those_in_float32(run):
   # Two problems on each device.
   narrow = all_scores(run('narrow', model=bfloat16, batch_size=16))
   np.testing.assert_allclose(narrow, wide, rtol=0.1)
+
+
+def test_the_cost_counts_each_problem_and_distinct_text_once(run, tmp_path):
+  run()
+  cost = stage_cost.read_cost(tmp_path / 'scored')
+  tokens = 0
+  for each in candidate_sets()[:2]:  # the third has no candidates
+    tokens += len(
+      prompt_templates.encode_evaluator_problem(
+        TEMPLATE, VOCABULARY, each.problem
+      )
+    )
+    for text in {candidate.solution for candidate in each.candidates}:
+      tokens += len(
+        prompt_templates.encode_evaluator_solution(TEMPLATE, VOCABULARY, text)
+      )
+  assert (cost.tokens_in, cost.tokens_out) == (tokens, 0)
+  assert cost.inputs == ('../c.safetensors', '../graded.jsonl')
 
 
 def log_prob(params, ids, start):

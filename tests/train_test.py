@@ -21,6 +21,7 @@ from mathft_jax.data.example_types import SolutionExample, VerdictExample
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
+from mathft_jax.monitoring import stage_cost
 from mathft_jax.storage import run_config
 from mathft_jax.training import losses, optimizers
 from tests.train_arguments import group_train_arguments
@@ -159,6 +160,14 @@ def test_metrics_are_plain_lines(finished):
   assert (
     line['loss'] > 0 and line['gradient_norm'] > 0 and line['tokens_per_s'] > 0
   )
+
+
+def test_the_cost_counts_the_tokens_of_all_steps(finished):
+  cost = stage_cost.read_cost(finished[0])
+  # Six steps of eight rows: `bos problem 3 4 solution`, then `3 4 eos` as targets.
+  assert (cost.tokens_in, cost.tokens_out) == (6 * 8 * 7, 6 * 8 * 3)
+  assert (cost.program, cost.starts, cost.inputs) == ('train', 1, ())
+  assert cost.seconds > cost.compile_seconds > 0
 
 
 def test_t5x_feature_lengths_are_the_length_of_a_row(tmp_path, finished):
