@@ -45,6 +45,9 @@ VISION_PREFIXES = (
 )
 # Old folders contain this tensor, which config.json determines.
 COMPUTED_TENSOR = '.rotary_emb.inv_freq'
+UNUSED_KEY_TENSOR = re.compile(
+  r'model\.layers\.(\d+)\.self_attn\.(?:[kv]_proj|[kv]_norm)\.weight'
+)
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 
@@ -268,7 +271,14 @@ def _layer_shapes(
 
 
 def _is_ignored(name: str, config: config_lib.TransformerConfig) -> bool:
-  """Whether a tensor is not needed: the head of tied embeddings, vision, computed tables."""
+  """Whether a tensor is not needed.
+
+  The head of tied embeddings, vision, computed tables, and keys and values of layers that use those
+  of lower layers (Gemma 4 E2B and E4B).
+  """
+  key = UNUSED_KEY_TENSOR.fullmatch(name)
+  if key and int(key[1]) >= config.num_layers_with_keys:
+    return True
   if config.tied_embeddings and name == 'lm_head.weight':
     return True
   return name.startswith(VISION_PREFIXES) or name.endswith(COMPUTED_TENSOR)

@@ -13,7 +13,7 @@ from mathft_jax.models.huggingface import tensor_names
 
 ArrayTree = Any  # nested dict of arrays or of jax.ShapeDtypeStruct
 # Flat name of a parameter -> its vocabulary axis.
-VOCAB_AXIS = {'embedding': 0, 'head': 1}
+VOCAB_AXIS = {'embedding': 0, 'layer_inputs/embedding': 0, 'head': 1}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,8 +92,8 @@ def _abstract_params(config: decode_config.DecodeConfig) -> transformer.Params:
     return params
   layers = []
   stacks = layer_stacks.split_stacks(config.model, params['layers'])
-  for kind in config.model.layer_kinds:
-    stack = stacks[layer_stacks.stack_of_kind(config.model, kind)]
+  for index in range(config.model.num_layers):
+    stack = stacks[layer_stacks.stack_of_layer(config.model, index)]
     layers.append(jax.tree.map(_first_layer, stack))
   return {**params, 'layers': tuple(layers)}
 

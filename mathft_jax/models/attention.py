@@ -11,7 +11,6 @@ Shapes: B sequences, T new tokens, S keys, N query heads, K key/value heads, H h
 of a prefix (shared prompts), X = T * B / P new tokens per entry.
 """
 
-from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
@@ -40,9 +39,11 @@ from mathft_jax.models.rotary_embedding import (
   query_factor_by_position,
   rotary_table,
 )
-
-# Score of a masked key. It is finite: a set of keys without a visible key gets weight 0, not NaN.
-MASKED_SCORE = -1e30
+from mathft_jax.models.softmax_attention import (
+  KeySet,
+  attend,
+  attend_with_prefixes,
+)
 
 scaled_init = jax.nn.initializers.variance_scaling
 
@@ -137,144 +138,51 @@ def make_attention_inputs(
   )
 
 
-# --- softmax attention
-
-
-class PartialAttention(NamedTuple):
-  """Softmax sums over one set of keys, [B, T, K, G, 1 or H] in float32.
-
-  Sets are combined by scaling `total` and `weighted` to a common maximum and adding them.
-  """
-
-  maximum: jax.Array  # of the scores
-  total: jax.Array  # sum of exp(score - maximum)
-  weighted: jax.Array  # sum of exp(score - maximum) * value
-
-
-class KeySet(NamedTuple):
-  """Keys and values of P prompts or, with P = B, of B sequences, and which of them are visible.
-
-  Attributes:
-    is_needed: scalar, whether any is visible. If not, the set is not read. None: it is read.
-  """
-
-  key_PKSH: jax.Array
-  value_PKSH: jax.Array
-  mask_PXS: jax.Array
-  is_needed: jax.Array | None = None
-
-
-def attend(
-  q_BTNH: jax.Array, keys: KeySet, *, scale: float, cap: float | None = None
-) -> jax.Array:
-  """Returns softmax(cap(q k scale)) v, [B, T, N, H]; scores and sums are float32."""
-  sums = _attend_partially(q_BTNH * scale, keys, cap)
-  out = sums.weighted / sums.total
-  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
-
-
-def attend_with_prefixes(
+def attend_to_all(
+  config: config_lib.TransformerConfig,
   q_BTNH: jax.Array,
-  prefixes: Sequence[KeySet],
+  new: kv_cache.KeyValuePair,
   own: KeySet,
-  *,
-  scale: float,
-  cap: float | None = None,
+  inputs: AttentionInputs,
+  cache: kv_cache.LayerCache | None,
 ) -> jax.Array:
-  """Returns `attend` over the keys of all prefixes and the sequences' own keys.
+  """Returns the attention output [B, T, N, H], by the kernel of the config if it can be used.
 
-  The scores of all sequences that share an entry of a prefix are one matmul: its keys are read
-  once. A set without a key that a sequence sees does not change a bit of the sequence's output.
+  Args:
+    new: keys and values [B, T, K, H] of the new tokens.
+    own: the keys of the cache's suffix, or of the new tokens if there is no suffix.
+    cache: its prefixes are attended to.
   """
-  q_BTNH *= scale
-  sums = _attend_if_needed(q_BTNH, prefixes[0], cap)
-  for keys in (*prefixes[1:], own):
-    sums = _combine(sums, _attend_if_needed(q_BTNH, keys, cap))
+  scale = config.query_scale or 1 / math.sqrt(config.head_size)
+  cap = config.attention_softcap
+  kernel = config.attention_kernel
+  prefixes = () if cache is None else cache.prefixes
+  has_slots = cache is not None and (cache.suffix is not None or prefixes)
 
-  out = sums.weighted / sums.total
-  return out.astype(q_BTNH.dtype).reshape(q_BTNH.shape)
-
-
-def _combine(
-  left: PartialAttention, right: PartialAttention
-) -> PartialAttention:
-  """Returns the softmax sums over two sets of keys."""
-  maximum = jnp.maximum(left.maximum, right.maximum)
-  left_factor = jnp.exp(left.maximum - maximum)
-  right_factor = jnp.exp(right.maximum - maximum)
-  total = left_factor * left.total + right_factor * right.total
-  weighted = left_factor * left.weighted + right_factor * right.weighted
-  return PartialAttention(maximum, total, weighted)
-
-
-def _attend_if_needed(
-  q_BTNH: jax.Array, keys: KeySet, cap: float | None
-) -> PartialAttention:
-  """Returns `_attend_partially`, or sums of no keys if the set is not needed."""
-  if keys.is_needed is None:
-    return _attend_partially(q_BTNH, keys, cap)
-
-  def attend_to_nothing() -> PartialAttention:
-    sums = jax.eval_shape(lambda: _attend_partially(q_BTNH, keys, cap))
-    return PartialAttention(
-      maximum=jnp.full(sums.maximum.shape, MASKED_SCORE, jnp.float32),
-      total=jnp.zeros(sums.total.shape, jnp.float32),
-      weighted=jnp.zeros(sums.weighted.shape, jnp.float32),
+  if inputs.splash is not None:
+    return splash_attention.splash_attention(
+      q_BTNH, *new, scale=scale, cap=cap, **inputs.splash._asdict()
     )
+  if inputs.is_blockwise:
+    return blockwise_attention.blockwise_attention(
+      q_BTNH, *new, inputs.mask_BTS, scale=scale, cap=cap
+    )
+  if kernel in ('xla', 'cudnn') and cap is None and not has_slots:
+    return jax.nn.dot_product_attention(
+      q_BTNH,
+      *new,
+      mask=inputs.mask_BTS[:, None],
+      scale=scale,
+      implementation=kernel,
+    )
+  if not prefixes:
+    return attend(q_BTNH, own, scale=scale, cap=cap)
 
-  return jax.lax.cond(
-    keys.is_needed,
-    lambda: _attend_partially(q_BTNH, keys, cap),
-    attend_to_nothing,
-  )
-
-
-def _attend_partially(
-  q_BTNH: jax.Array, keys: KeySet, cap: float | None
-) -> PartialAttention:
-  """Returns the softmax sums over one set of keys; P divides B, X = T * B / P."""
-  batch, length, heads, head_size = q_BTNH.shape
-  num_prompts, kv_heads, _, _ = keys.key_PKSH.shape
-  queries = batch // num_prompts * length
-  groups = heads // kv_heads
-  q_PXKGH = q_BTNH.reshape(num_prompts, queries, kv_heads, groups, head_size)
-
-  scores_PKGXS = jnp.einsum(
-    'PXKGH,PKSH->PKGXS',
-    q_PXKGH,
-    keys.key_PKSH,
-    preferred_element_type=jnp.float32,
-  )
-  scores_PKGXS = softcap(scores_PKGXS, cap)
-  mask_PKGXS = keys.mask_PXS[:, None, None]
-  scores_PKGXS = jnp.where(mask_PKGXS, scores_PKGXS, MASKED_SCORE)
-
-  maximum = jnp.max(scores_PKGXS, axis=-1, keepdims=True)
-  maximum = jax.lax.stop_gradient(maximum)
-  exps_PKGXS = jnp.exp(scores_PKGXS - maximum)
-  # XLA:CPU has no bfloat16 matmul with another order of the result's axes.
-  weighted_PKGXH = jnp.einsum(
-    'PKGXS,PKSH->PKGXH',
-    exps_PKGXS.astype(keys.value_PKSH.dtype),
-    keys.value_PKSH,
-    preferred_element_type=jnp.float32,
-  )
-
-  def to_sequences(x_PKGX: jax.Array) -> jax.Array:
-    """[P, K, G, X, 1 or H] -> [B, T, K, G, 1 or H]."""
-    x_PXKG = jnp.moveaxis(x_PKGX, 3, 1)
-    return x_PXKG.reshape(batch, length, kv_heads, groups, -1)
-
-  return PartialAttention(
-    to_sequences(maximum),
-    to_sequences(jnp.sum(exps_PKGXS, axis=-1, keepdims=True)),
-    to_sequences(weighted_PKGXH),
-  )
-
-
-def softcap(x: jax.Array, cap: float | None) -> jax.Array:
-  """cap * tanh(x / cap), or x without a cap."""
-  return x if cap is None else cap * jnp.tanh(x / cap)
+  sets = zip(prefixes, inputs.prefix_masks, inputs.prefixes_needed)
+  prefix_sets = [
+    KeySet(*pair, mask, is_needed) for pair, mask, is_needed in sets
+  ]
+  return attend_with_prefixes(q_BTNH, prefix_sets, own, scale=scale, cap=cap)
 
 
 class Attention(nnx.Module):
@@ -334,39 +242,11 @@ class Attention(nnx.Module):
     if cache is not None and cache.suffix is not None:
       cache, key_BKSH, value_BKSH = cache.append(key_BKSH, value_BKSH)
 
-    scale = self.config.query_scale or 1 / math.sqrt(self.config.head_size)
-    cap = self.config.attention_softcap
-    kernel = self.config.attention_kernel
-    if inputs.splash is not None:
-      out_BTNH = splash_attention.splash_attention(
-        q_BTNH, k_BTKH, v_BTKH, scale=scale, cap=cap, **inputs.splash._asdict()
-      )
-    elif inputs.is_blockwise:
-      out_BTNH = blockwise_attention.blockwise_attention(
-        q_BTNH, k_BTKH, v_BTKH, inputs.mask_BTS, scale=scale, cap=cap
-      )
-    elif kernel in ('xla', 'cudnn') and cap is None and cache is None:
-      out_BTNH = jax.nn.dot_product_attention(
-        q_BTNH,
-        k_BTKH,
-        v_BTKH,
-        mask=inputs.mask_BTS[:, None],
-        scale=scale,
-        implementation=kernel,
-      )
-    else:
-      own = KeySet(key_BKSH, value_BKSH, inputs.mask_BTS)
-      if cache is None or not cache.prefixes:
-        out_BTNH = attend(q_BTNH, own, scale=scale, cap=cap)
-      else:
-        sets = zip(cache.prefixes, inputs.prefix_masks, inputs.prefixes_needed)
-        prefixes = [
-          KeySet(*pair, mask, is_needed) for pair, mask, is_needed in sets
-        ]
-        out_BTNH = attend_with_prefixes(
-          q_BTNH, prefixes, own, scale=scale, cap=cap
-        )
-
+    new = kv_cache.KeyValuePair(k_BTKH, v_BTKH)
+    own = KeySet(key_BKSH, value_BKSH, inputs.mask_BTS)
+    out_BTNH = attend_to_all(self.config, q_BTNH, new, own, inputs, cache)
+    if cache is not None and cache.keeps_new:
+      cache = cache._replace(new=new)
     return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache
 
   def _project(
@@ -397,3 +277,54 @@ class Attention(nnx.Module):
     if inputs.query_factor_BT11 is not None:
       q_BTNH *= inputs.query_factor_BT11.astype(q_BTNH.dtype)
     return q_BTNH, k_BTKH, v_BTKH
+
+
+class SharedKeysAttention(nnx.Module):
+  """Attention to the keys and values of a lower layer (`TransformerConfig.shared_keys`)."""
+
+  def __init__(self, config: config_lib.TransformerConfig, *, rngs: nnx.Rngs):
+    D, N, H = config.embed_dim, config.num_heads, config.head_size
+    init = scaled_init(
+      1.0, 'fan_in', 'truncated_normal', in_axis=0, out_axis=(1, 2)
+    )
+    init_out = scaled_init(
+      1 / (2 * config.num_layers),
+      'fan_in',
+      'truncated_normal',
+      in_axis=(0, 1),
+      out_axis=2,
+    )
+    self.query = nnx.Param(
+      init(rngs.params(), (D, N, H)), axes=('embed', 'heads', 'kv')
+    )
+    self.out = nnx.Param(
+      init_out(rngs.params(), (N, H, D)), axes=('heads', 'kv', 'embed')
+    )
+    if config.qk_norm:
+      self.query_norm = Norm(config, H, 'kv')
+    self.config = config
+
+  def __call__(
+    self,
+    x_BTD: jax.Array,
+    inputs: AttentionInputs,
+    cache: kv_cache.LayerCache | None,
+  ) -> tuple[jax.Array, kv_cache.LayerCache]:
+    """Returns the attention output [B, T, D] and the cache, unchanged.
+
+    Args:
+      cache: of the lower layer, with the new tokens appended.
+    """
+    assert cache is not None and cache.new is not None
+    q_BTNH = einsum_with_lora('BTD,DNH->BTNH', x_BTD, self.query)
+    if self.config.qk_norm:
+      q_BTNH = self.query_norm(q_BTNH)
+    q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
+    q_BTNH = checkpoint_name(q_BTNH, remat.QKV)
+
+    keys = cache.suffix
+    if keys is None:
+      keys = [jnp.swapaxes(array, 1, 2) for array in cache.new]
+    own = KeySet(*keys, inputs.mask_BTS)
+    out_BTNH = attend_to_all(self.config, q_BTNH, cache.new, own, inputs, cache)
+    return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache

@@ -11,6 +11,7 @@ from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache, remat
+from mathft_jax.models.layer_inputs import LayerInputMlp
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm
 
@@ -63,13 +64,18 @@ class Block(nnx.Module):
     width = config.embed_dim
     if config.pre_norms:
       self.attention_norm = Norm(config, width, 'embed')
-    self.attention = attention_lib.Attention(config, rngs=rngs)
+    if config.has_keys:
+      self.attention = attention_lib.Attention(config, rngs=rngs)
+    else:
+      self.attention = attention_lib.SharedKeysAttention(config, rngs=rngs)
     if config.pre_norms and not config.parallel_block:
       self.mlp_norm = Norm(config, width, 'embed')
     self.mlp = Mlp(config, rngs=rngs)
     if config.post_norms:
       self.post_attention_norm = Norm(config, width, 'embed')
       self.post_mlp_norm = Norm(config, width, 'embed')
+    if config.layer_input_dim:
+      self.layer_input = LayerInputMlp(config, rngs=rngs)
     if config.output_scale:
       self.output_scale = nnx.Param(jnp.ones(()), axes=())
     self.config = config
@@ -80,6 +86,7 @@ class Block(nnx.Module):
     inputs: attention_lib.AttentionInputs,
     cache: kv_cache.LayerCache | None = None,
     layer: int | jax.Array = 0,
+    layer_input_BTP: jax.Array | None = None,
     dropout: dropout_lib.Dropout | None = None,
   ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
     """Returns the output [B, T, D] and the cache with the new tokens appended.
@@ -89,6 +96,7 @@ class Block(nnx.Module):
       inputs: masks and rotary embeddings.
       cache: keys and values of earlier tokens; None without a cache.
       layer: index of the layer, for dropout.
+      layer_input_BTP: further input of the layer, with `layer_input_dim`.
       dropout: for training; None: no dropout.
     """
     normed_BTD = x_BTD
@@ -119,6 +127,9 @@ class Block(nnx.Module):
     if self.config.parallel_block:
       x_BTD += attended_BTD
     x_BTD += mlp_BTD
+    if layer_input_BTP is not None:
+      activation = ACTIVATIONS[self.config.mlp_activation]
+      x_BTD += self.layer_input(x_BTD, layer_input_BTP, activation)
     if self.config.output_scale:
       scale = jax.lax.stop_gradient(self.output_scale[...])
       x_BTD *= scale.astype(x_BTD.dtype)

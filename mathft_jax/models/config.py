@@ -5,6 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
+from mathft_jax.models import layer_sizes
 from mathft_jax.models import rope_scaling as rope_lib
 
 Json = Mapping[str, Any]
@@ -36,20 +37,6 @@ NON_ARCHITECTURE_FIELDS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class GlobalAttention:
-  """Attention of global layers if its sizes are not those of local layers (Gemma 4).
-
-  Attributes:
-    head_dim, num_kv_heads: as in TransformerConfig, which has those of local layers.
-    keys_as_values: as in TransformerConfig.
-  """
-
-  head_dim: int
-  num_kv_heads: int
-  keys_as_values: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
 class TransformerConfig:
   """Sizes and traits of a decoder-only Transformer. Defaults: a Llama-like model.
 
@@ -67,6 +54,7 @@ class TransformerConfig:
     value_norm: normalise each value head, without a scale (Gemma 4).
     keys_as_values: values are the projected keys, before norm and rotation; there is no value
       projection (Gemma 4, global layers).
+    has_keys: layers have projections of keys and values; False in layers of `shared_keys`.
     qkv_bias: add biases to queries, keys and values (Qwen 2).
     parallel_block: x + attention(norm(x)) + mlp(norm(x)), with one norm (PaLM).
     output_scale: outputs of a layer are multiplied by a scalar of the layer, which is not trained
@@ -74,6 +62,9 @@ class TransformerConfig:
     attention_pattern: 'global', 'local' or 'nope' (global, without rotary embeddings: SmolLM3) for
       each layer, repeated over the depth.
     global_attention: other sizes for 'global' layers. None: all layers have the same.
+    shared_keys: upper layers that use keys and values of lower ones. None: there are none.
+    layer_input_dim: size of a second embedding for each layer, which is added after its MLP
+      (Gemma 4 E2B and E4B). 0: there is none.
     sliding_window: tokens that a token of a 'local' layer attends to, itself included.
     rope_theta, rope_scaling: base and scaling of the rotary embeddings.
     rope_fraction: fraction of each head that is rotated, from its first dimension on.
@@ -119,11 +110,14 @@ class TransformerConfig:
   joint_qk_norm: bool = False
   value_norm: bool = False
   keys_as_values: bool = False
+  has_keys: bool = True
   qkv_bias: bool = False
   parallel_block: bool = False
   output_scale: bool = False
   attention_pattern: tuple[str, ...] = ('global',)
-  global_attention: GlobalAttention | None = None
+  global_attention: layer_sizes.GlobalAttention | None = None
+  shared_keys: layer_sizes.SharedKeys | None = None
+  layer_input_dim: int = 0
   sliding_window: int | None = None
   rope_theta: float = 10_000.0
   rope_scaling: rope_lib.RopeScaling | None = None
@@ -195,6 +189,14 @@ class TransformerConfig:
           "contain 'local' and 'global'."
         )
       self.layer_config('global')  # checks the sizes
+    if self.shared_keys is not None:
+      kinds = self.layer_kinds
+      num_layers = self.num_layers_with_keys
+      if num_layers < 1 or set(kinds[:num_layers]) != set(kinds):
+        raise ValueError(
+          f'shared_keys.num_layers is {self.shared_keys.num_layers} of {self.num_layers}; the '
+          f'other layers must have all kinds, {sorted(set(kinds))}.'
+        )
     if 'local' in self.attention_pattern and not self.sliding_window:
       raise ValueError(
         "attention_pattern has 'local' layers; set sliding_window (in tokens)."
@@ -208,14 +210,29 @@ class TransformerConfig:
     if self.qk_norm and self.joint_qk_norm:
       raise ValueError('qk_norm and joint_qk_norm are both True; set one.')
 
-  def layer_config(self, kind: str) -> 'TransformerConfig':
+  @property
+  def has_one_stack(self) -> bool:
+    """Whether all layers have the same shapes (`layer_stacks`)."""
+    return self.global_attention is None and self.shared_keys is None
+
+  @property
+  def num_layers_with_keys(self) -> int:
+    if self.shared_keys is None:
+      return self.num_layers
+    return self.num_layers - self.shared_keys.num_layers
+
+  def layer_config(
+    self, kind: str, has_keys: bool = True
+  ) -> 'TransformerConfig':
     """Returns the config with the sizes of the layers of one kind."""
-    if self.global_attention is None:
+    if self.has_one_stack:
       return self
-    if kind != 'global':
-      return dataclasses.replace(self, global_attention=None)
-    sizes = vars(self.global_attention)
-    return dataclasses.replace(self, global_attention=None, **sizes)
+    fields: Fields = {'global_attention': None, 'shared_keys': None}
+    if self.global_attention is not None and kind == 'global':
+      fields.update(vars(self.global_attention))
+    if self.shared_keys is not None and not has_keys:
+      fields.update(has_keys=False, mlp_dim=self.shared_keys.mlp_dim)
+    return dataclasses.replace(self, **fields)
 
   @property
   def kv_heads(self) -> int:
@@ -324,7 +341,10 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
     fields['rope_scaling'] = rope_lib.rope_scaling_from_json(scaling)
   global_attention = fields.get('global_attention')
   if global_attention is not None:
-    fields['global_attention'] = GlobalAttention(**global_attention)
+    fields['global_attention'] = layer_sizes.GlobalAttention(**global_attention)
+  shared_keys = fields.get('shared_keys')
+  if shared_keys is not None:
+    fields['shared_keys'] = layer_sizes.SharedKeys(**shared_keys)
   by_position = fields.get('query_scale_by_position')
   if by_position is not None:
     fields['query_scale_by_position'] = rope_lib.QueryScaleByPosition(

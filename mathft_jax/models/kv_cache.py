@@ -16,6 +16,7 @@ Shapes: L layers, B sequences, P entries of a prefix, T new tokens, S slots (tok
 key/value heads, H head size.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import NamedTuple
 
@@ -91,12 +92,16 @@ class LayerCache(NamedTuple):
     prefixes: of this layer.
     start: tokens that the suffix contains; the next one is written to this slot.
     layer: index of this layer in a stacked suffix.
+    new: keys and values [B, T, K, H] of the new tokens, for layers of `shared_keys`.
+    keeps_new: whether the layer returns `new`.
   """
 
   suffix: KeyValuePair | None
   prefixes: tuple[KeyValuePair, ...]
   start: jax.Array | int
   layer: jax.Array | None = None
+  new: KeyValuePair | None = None
+  keeps_new: bool = False
 
   def append(
     self, key_BKTH: jax.Array, value_BKTH: jax.Array
@@ -252,16 +257,45 @@ def append_positions(
   )
 
 
+def keep_new(
+  config: config_lib.TransformerConfig, cache: LayerCache | None
+) -> LayerCache | None:
+  """Returns the cache of a layer whose keys layers of `shared_keys` read."""
+  if config.shared_keys is None:
+    return cache
+  if cache is None:
+    return LayerCache(None, (), 0, keeps_new=True)
+  return cache._replace(keeps_new=True)
+
+
+def no_new_keys(
+  config: config_lib.TransformerConfig, x_BTD: jax.Array
+) -> dict[str, KeyValuePair]:
+  """Returns zeros for the keys and values of new tokens by kind; {} without `shared_keys`."""
+  if config.shared_keys is None:
+    return {}
+  pairs = {}
+  for kind in sorted(set(config.layer_kinds)):
+    sizes = config.layer_config(kind)
+    shape = *x_BTD.shape[:2], sizes.kv_heads, sizes.head_size
+    zeros = jnp.zeros(shape, x_BTD.dtype)
+    pairs[kind] = KeyValuePair(zeros, zeros)
+  return pairs
+
+
 def suffixes_of_stacks(
   config: config_lib.TransformerConfig, cache: KVCache | None
 ) -> dict[str, KeyValuePair | None]:
   """Returns the suffix of each stack of layers, by its name; None without a suffix."""
   if cache is None or cache.suffix is None:
-    return dict.fromkeys(layer_stacks.layers_by_stack(config))
+    names = layer_stacks.layers_by_stack(config)
+    return dict.fromkeys(filter(layer_stacks.has_keys, names))
   return dict(cache.suffix.stacks(config))
 
 
-def join_suffixes(suffixes: dict[str, KeyValuePair | None]) -> Suffix | None:
+def join_suffixes(
+  suffixes: Mapping[str, KeyValuePair | None],
+) -> Suffix | None:
   """Returns the arrays of all layers from those of each stack; None without a suffix."""
   keys, values = {}, {}
   for name, pair in suffixes.items():
@@ -311,12 +345,14 @@ def allocate_key_values(
       stacks = {}
       for name, layers in layer_stacks.layers_by_stack(config).items():
         first_kind = config.layer_kinds[layers[0]]
-        stacks[name] = zeros_of_layers(first_kind, len(layers))
+        if layer_stacks.has_keys(name):
+          stacks[name] = zeros_of_layers(first_kind, len(layers))
       return layer_stacks.join_stacks(stacks)
 
     arrays = []
-    for layer_kind in config.layer_kinds:
+    for layer, layer_kind in enumerate(config.layer_kinds):
       has_slots = kind in (None, layer_kind)
+      has_slots &= layer < config.num_layers_with_keys
       arrays.append(zeros_of_layers(layer_kind) if has_slots else None)
     return tuple(arrays)
 

@@ -15,13 +15,15 @@ from mathft_jax.models.config import TransformerConfig
 
 # Stacked blocks by the name of their stack, or one block for each layer.
 Blocks = Mapping[str, Block] | tuple[Block, ...]
-ApplyBlock = Callable[  # (block, kind, activations, cache, index of the layer)
+# (block, kind, activations, cache, number of the layer, further input of the layer)
+ApplyBlock = Callable[
   [
     Block,
     str,
     jax.Array,
     cache_lib.LayerCache | None,
     int | jax.Array,
+    jax.Array | None,
   ],
   tuple[jax.Array, cache_lib.LayerCache | None],
 ]
@@ -34,11 +36,28 @@ class _StackedLayers(NamedTuple):
     blocks: the modules with their parameters.
     prefixes: keys and values of the layers in the prefixes of the cache.
     indices: of the layers in the stack.
+    inputs_LBTP: further inputs; None without them.
   """
 
   blocks: Block
   prefixes: tuple[cache_lib.KeyValuePair, ...]
   indices: jax.Array
+  inputs_LBTP: jax.Array | None = None
+
+
+class _Carry(NamedTuple):
+  """What a scan over layers carries.
+
+  Attributes:
+    x_BTD: output of the last layer.
+    suffixes: of the cache, by stack; None without a suffix.
+    new: keys and values of the new tokens of the last layer of each kind, for layers of
+      `shared_keys`; empty without such layers.
+  """
+
+  x_BTD: jax.Array
+  suffixes: Mapping[str, cache_lib.KeyValuePair | None]
+  new: Mapping[str, cache_lib.KeyValuePair]
 
 
 def apply_layers(
@@ -47,11 +66,15 @@ def apply_layers(
   blocks: Blocks,
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
+  inputs_LBTP: jax.Array | None = None,
 ) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
-  if isinstance(blocks, tuple):
-    return _apply_unstacked(config, apply_block, blocks, x_BTD, cache)
-  return _scan_layers(config, apply_block, blocks, x_BTD, cache)
+  """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
+
+  Args:
+    inputs_LBTP: a further input of each layer, with `layer_input_dim`.
+  """
+  apply = _apply_unstacked if isinstance(blocks, tuple) else _scan_layers
+  return apply(config, apply_block, blocks, x_BTD, cache, inputs_LBTP)
 
 
 def _apply_unstacked(
@@ -60,14 +83,23 @@ def _apply_unstacked(
   blocks: Sequence[Block],
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
+  inputs_LBTP: jax.Array | None,
 ) -> tuple[jax.Array, cache_lib.Suffix | None]:
   """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
-  suffixes = []
+  suffixes, last_caches = [], {}
   for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
-    layer_cache = None if cache is None else cache.layer(index)
-    x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, index)
+    has_keys = index < config.num_layers_with_keys
+    layer_cache = last_caches.get(kind)
+    if has_keys:
+      layer_cache = None if cache is None else cache.layer(index)
+      layer_cache = cache_lib.keep_new(config, layer_cache)
+    layer_input = None if inputs_LBTP is None else inputs_LBTP[index]
+    x_BTD, layer_cache = apply_block(
+      block, kind, x_BTD, layer_cache, index, layer_input
+    )
+    last_caches[kind] = layer_cache
     if layer_cache is not None and layer_cache.suffix is not None:
-      suffixes.append(layer_cache.suffix)
+      suffixes.append(layer_cache.suffix if has_keys else (None, None))
 
   if not suffixes:
     return x_BTD, None
@@ -81,33 +113,71 @@ def _scan_layers(
   blocks: Mapping[str, Block],
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
+  inputs_LBTP: jax.Array | None,
 ) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
+  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
+  num_with_keys = config.num_layers_with_keys
+  stacks = _stacks_of_layers(config, blocks, cache, inputs_LBTP)
+  suffixes = cache_lib.suffixes_of_stacks(config, cache)
+  carry = _Carry(x_BTD, suffixes, cache_lib.no_new_keys(config, x_BTD))
+
+  layers = range(num_with_keys)
+  carry = _scan_segment(config, apply_block, stacks, carry, cache, layers, {})
+  if num_with_keys < config.num_layers:
+    last_caches = _last_caches(stacks, carry, cache)
+    layers = range(num_with_keys, config.num_layers)
+    carry = _scan_segment(
+      config, apply_block, stacks, carry, cache, layers, last_caches
+    )
+  return carry.x_BTD, cache_lib.join_suffixes(carry.suffixes)
+
+
+def _scan_segment(
+  config: TransformerConfig,
+  apply_block: ApplyBlock,
+  stacks: Mapping[str, _StackedLayers],
+  carry: _Carry,
+  cache: cache_lib.KVCache | None,
+  layers: range,
+  last_caches: Mapping[str, cache_lib.LayerCache],
+) -> _Carry:
+  """Returns the carry after consecutive layers that all have keys, or all have none.
 
   One scan step is a whole period of the attention pattern. Layers that are left over follow the
   scan.
+
+  Args:
+    last_caches: for layers without keys: the caches that layers of each kind read.
   """
-  num_periods = config.num_layers // len(config.attention_pattern)
-  stacks = _stacks_of_layers(config, blocks, cache)
+  period = len(config.attention_pattern)
+  num_periods = len(layers) // period
 
   def apply_period(carry, stacks):
-    x_BTD, suffixes = carry
-    suffixes, num_applied = dict(suffixes), dict.fromkeys(stacks, 0)
+    x_BTD, suffixes, new = carry
+    suffixes, new, num_applied = dict(suffixes), dict(new), {}
     num_layers = sum(stack.indices.shape[0] for stack in stacks.values())
-    for kind in config.attention_pattern[:num_layers]:
-      name = layer_stacks.stack_of_kind(config, kind)
-      block, prefixes, index = _take(stacks[name], num_applied[name])
-      num_applied[name] += 1
-      layer_cache = None
-      if cache is not None:
-        layer_cache = cache_lib.LayerCache(
-          suffixes[name], prefixes, cache.length, index
-        )
+    for layer in layers[:num_layers]:
+      kind = config.layer_kinds[layer]
+      name = layer_stacks.stack_of_layer(config, layer)
+      place = num_applied.get(name, 0)
+      num_applied[name] = place + 1
+      block, prefixes, index, layer_input = _take(stacks[name], place)
+      layer_cache = last_caches.get(kind)
+      if layer_stacks.has_keys(name):
+        if cache is not None:
+          layer_cache = cache_lib.LayerCache(
+            suffixes[name], prefixes, cache.length, index
+          )
+        layer_cache = cache_lib.keep_new(config, layer_cache)
       number = layer_stacks.unique_number(config, name, index)
-      x_BTD, layer_cache = apply_block(block, kind, x_BTD, layer_cache, number)
-      if layer_cache is not None:
+      x_BTD, layer_cache = apply_block(
+        block, kind, x_BTD, layer_cache, number, layer_input
+      )
+      if layer_cache is not None and layer_stacks.has_keys(name):
         suffixes[name] = layer_cache.suffix
-    return (x_BTD, suffixes), None
+        if layer_cache.new is not None:
+          new[kind] = layer_cache.new
+    return _Carry(x_BTD, suffixes, new), None
 
   if config.remat != 'none':
     policy = remat_lib.POLICIES[config.remat]
@@ -115,62 +185,91 @@ def _scan_layers(
       apply_period, policy=policy, prevent_cse=False
     )
 
-  carry = x_BTD, cache_lib.suffixes_of_stacks(config, cache)
   if num_periods:
-    periods = _whole_periods(config, stacks, num_periods)
+    periods = _whole_periods(config, stacks, layers)
     unroll = min(config.scan_unroll, num_periods)
     carry, _ = jax.lax.scan(apply_period, carry, periods, unroll=unroll)
-  if config.num_layers % len(config.attention_pattern):
-    carry, _ = apply_period(carry, _last_layers(config, stacks, num_periods))
+  if len(layers) % period:
+    carry, _ = apply_period(carry, _last_layers(config, stacks, layers))
+  return carry
 
-  x_BTD, suffixes = carry
-  return x_BTD, cache_lib.join_suffixes(suffixes)
+
+def _last_caches(
+  stacks: Mapping[str, _StackedLayers],
+  carry: _Carry,
+  cache: cache_lib.KVCache | None,
+) -> dict[str, cache_lib.LayerCache]:
+  """Returns the caches that layers without keys read: of the last layer with keys of each kind."""
+  caches = {}
+  for kind, new in carry.new.items():
+    suffix = carry.suffixes[kind]
+    if suffix is not None:
+      suffix = _take(suffix, -1)
+    prefixes = _take(stacks[kind].prefixes, -1)
+    start = 0 if cache is None else cache.length
+    caches[kind] = cache_lib.LayerCache(suffix, prefixes, start, new=new)
+  return caches
 
 
 def _stacks_of_layers(
   config: TransformerConfig,
   blocks: Mapping[str, Block],
   cache: cache_lib.KVCache | None,
+  inputs_LBTP: jax.Array | None,
 ) -> dict[str, _StackedLayers]:
   """Returns what a scan over the layers reads, by the names of the stacks."""
   stacks = {}
   for name, layers in layer_stacks.layers_by_stack(config).items():
-    prefixes = ()
-    if cache is not None:
+    prefixes, inputs = (), None
+    if cache is not None and layer_stacks.has_keys(name):
       prefixes = cache.prefixes_of_stack(config, name)
+    if inputs_LBTP is not None:
+      inputs = inputs_LBTP[jnp.array(layers)]
     indices = jnp.arange(len(layers))
-    stacks[name] = _StackedLayers(blocks[name], prefixes, indices)
+    stacks[name] = _StackedLayers(blocks[name], prefixes, indices, inputs)
   return stacks
+
+
+def _layers_per_period(
+  config: TransformerConfig, layers: range
+) -> dict[str, int]:
+  """Returns how many layers of each stack the first period of a segment has."""
+  counts: dict[str, int] = {}
+  for layer in layers[: len(config.attention_pattern)]:
+    name = layer_stacks.stack_of_layer(config, layer)
+    counts[name] = counts.get(name, 0) + 1
+  return counts
 
 
 def _whole_periods(
   config: TransformerConfig,
   stacks: Mapping[str, _StackedLayers],
-  num_periods: int,
+  layers: range,
 ) -> dict[str, _StackedLayers]:
   """Returns the layers of whole periods, with axes [periods, layers of a period]."""
+  num_periods = len(layers) // len(config.attention_pattern)
 
   def split(array: jax.Array, size: int) -> jax.Array:
     whole = array[: num_periods * size]
     return whole.reshape(num_periods, size, *array.shape[1:])
 
   periods = {}
-  for name, stack in stacks.items():
-    size = layer_stacks.layers_per_period(config, name)
-    periods[name] = jax.tree.map(functools.partial(split, size=size), stack)
+  for name, size in _layers_per_period(config, layers).items():
+    split_stack = functools.partial(split, size=size)
+    periods[name] = jax.tree.map(split_stack, stacks[name])
   return periods
 
 
 def _last_layers(
   config: TransformerConfig,
   stacks: Mapping[str, _StackedLayers],
-  num_periods: int,
+  layers: range,
 ) -> dict[str, _StackedLayers]:
   """Returns the layers after the whole periods."""
+  num_periods = len(layers) // len(config.attention_pattern)
   last = {}
-  for name, stack in stacks.items():
-    first = num_periods * layer_stacks.layers_per_period(config, name)
-    last[name] = _take(stack, slice(first, None))
+  for name, size in _layers_per_period(config, layers).items():
+    last[name] = _take(stacks[name], slice(num_periods * size, None))
   return last
 
 

@@ -1,12 +1,14 @@
 """Stacks of layers: arrays of layers that have equal shapes, stacked on a leading axis.
 
-A model has one stack of all layers. With `TransformerConfig.global_attention` (Gemma 4) the shapes
-of local and global layers differ: the model has a stack of each kind, and the parameters of the
-layers and the arrays of a KV cache are dicts with an entry for each stack.
+A model has one stack of all layers. In Gemma 4 shapes differ: between local and global layers
+(`TransformerConfig.global_attention`), and between layers with and without keys of their own
+(`shared_keys`). The model then has a stack of each sort, and the parameters of the layers and the
+arrays of a KV cache are dicts with an entry for each stack.
 
   one stack    params['layers']['attention']['query']            [layers, D, N, H]
-  two stacks   params['layers']['global']['attention']['query']  [global layers, D, N, H]
+  more         params['layers']['global']['attention']['query']  [global layers, D, N, H]
                params['layers']['local']['attention']['query']   [local layers, D, N, H]
+               params['layers']['shared_global'], ['shared_local']  of layers without keys
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +17,31 @@ from typing import Any
 from mathft_jax.models import config as config_lib
 
 ALL_LAYERS = ''  # name of the only stack
+SHARED = 'shared_'  # start of the name of a stack of layers without keys
 PREFIX = 'layers/'  # of the flat names of stacked parameters
 
 
-def stack_of_kind(config: config_lib.TransformerConfig, kind: str) -> str:
-  """Returns the name of the stack that layers of one kind are in."""
-  return ALL_LAYERS if config.global_attention is None else kind
+def stack_of_layer(config: config_lib.TransformerConfig, layer: int) -> str:
+  """Returns the name of the stack that a layer is in."""
+  if config.has_one_stack:
+    return ALL_LAYERS
+  kind = config.layer_kinds[layer]
+  return kind if layer < config.num_layers_with_keys else SHARED + kind
+
+
+def config_of_stack(
+  config: config_lib.TransformerConfig, stack: str
+) -> config_lib.TransformerConfig:
+  """Returns the config with the sizes of the layers in a stack."""
+  if config.has_one_stack:
+    return config
+  kind = stack.removeprefix(SHARED)
+  return config.layer_config(kind, has_keys=not stack.startswith(SHARED))
+
+
+def has_keys(stack: str) -> bool:
+  """Whether the layers of a stack have keys and values of their own."""
+  return not stack.startswith(SHARED)
 
 
 def layers_by_stack(
@@ -28,8 +49,8 @@ def layers_by_stack(
 ) -> dict[str, tuple[int, ...]]:
   """Returns the indices of the layers in each stack, by the name of the stack."""
   layers: dict[str, tuple[int, ...]] = {}
-  for index, kind in enumerate(config.layer_kinds):
-    name = stack_of_kind(config, kind)
+  for index in range(config.num_layers):
+    name = stack_of_layer(config, index)
     layers[name] = *layers.get(name, ()), index
   return dict(sorted(layers.items()))
 
@@ -38,7 +59,7 @@ def split_stacks(
   config: config_lib.TransformerConfig, tree: Any
 ) -> Mapping[str, Any]:
   """Returns the part of each stack, by its name, of parameters of layers or of a KV cache."""
-  return {ALL_LAYERS: tree} if config.global_attention is None else tree
+  return {ALL_LAYERS: tree} if config.has_one_stack else tree
 
 
 def join_stacks(parts: Mapping[str, Any]) -> Any:
@@ -57,12 +78,6 @@ def layers_of_param(
     return layers[ALL_LAYERS]
   stack, *_ = name.removeprefix(PREFIX).split('/')
   return layers[stack]
-
-
-def layers_per_period(config: config_lib.TransformerConfig, stack: str) -> int:
-  """Returns how many layers of a stack a period of the attention pattern has."""
-  stacks = [stack_of_kind(config, kind) for kind in config.attention_pattern]
-  return stacks.count(stack)
 
 
 def unique_number(

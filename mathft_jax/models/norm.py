@@ -14,7 +14,7 @@ class Norm(nnx.Module):
   """
 
   def __init__(
-    self, config: config_lib.TransformerConfig, size: int, axis: str
+    self, config: config_lib.TransformerConfig, size: int, axis: str | None
   ):
     init = jnp.zeros if config.norm_unit_offset else jnp.ones
     self.scale = nnx.Param(init((size,)), axes=(axis,))

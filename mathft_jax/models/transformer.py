@@ -21,10 +21,17 @@ from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import block as block_lib
 from mathft_jax.models import dropout as dropout_lib
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import layer_loop, layer_stacks, splash_attention
-from mathft_jax.models.config import (
+from mathft_jax.models import (
+  layer_loop,
+  layer_stacks,
+  softmax_attention,
+  splash_attention,
+)
+from mathft_jax.models.config import TransformerConfig
+from mathft_jax.models.layer_inputs import LayerInputs
+from mathft_jax.models.layer_sizes import (
   GlobalAttention,  # noqa: F401 (for gin files)
-  TransformerConfig,
+  SharedKeys,  # noqa: F401 (for gin files)
 )
 from mathft_jax.models.norm import Norm
 from mathft_jax.models.rope_scaling import (
@@ -52,14 +59,16 @@ class Transformer(nnx.Module):
     )
 
     keys = jax.random.split(rngs.params(), config.num_layers)
-    if config.global_attention is None:
+    if config.has_one_stack:
       self.layers = _init_blocks(config, keys)
     else:
       stacks = {}
-      for kind, layers in layer_stacks.layers_by_stack(config).items():
-        layer_config = config.layer_config(kind)
-        stacks[kind] = _init_blocks(layer_config, keys[jnp.array(layers)])
+      for name, layers in layer_stacks.layers_by_stack(config).items():
+        stack_config = layer_stacks.config_of_stack(config, name)
+        stacks[name] = _init_blocks(stack_config, keys[jnp.array(layers)])
       self.layers = nnx.Dict(stacks)
+    if config.layer_input_dim:
+      self.layer_inputs = LayerInputs(config, rngs=rngs)
     self.final_norm = Norm(config, width, 'embed')
     if not config.tied_embeddings:
       self.head = nnx.Param(
@@ -77,6 +86,14 @@ class Transformer(nnx.Module):
     if self.config.embedding_multiplier != 1.0:
       x_BTD *= self.config.embedding_multiplier
     return x_BTD if dropout is None else dropout(x_BTD, place=0)
+
+  def inputs_of_layers(
+    self, tokens_BT: jax.Array, x_BTD: jax.Array
+  ) -> jax.Array | None:
+    """Returns the further inputs [L, B, T, P] of the layers; None without `layer_input_dim`."""
+    if not self.config.layer_input_dim:
+      return None
+    return self.layer_inputs(tokens_BT, x_BTD)
 
 
 def _init_blocks(config: TransformerConfig, keys: jax.Array) -> block_lib.Block:
@@ -162,15 +179,16 @@ def hidden_states(
     kernel_sharding,
   )
 
-  def apply_block(block, kind, x_BTD, layer_cache, layer):
+  def apply_block(block, kind, x_BTD, *arguments):
     inputs = inputs_by_kind[kind]
-    x_BTD, layer_cache = block(x_BTD, inputs, layer_cache, layer, dropout)
+    x_BTD, layer_cache = block(x_BTD, inputs, *arguments, dropout)
     return constrain(x_BTD, ACTIVATION_AXES), layer_cache
 
   model, blocks = _build_modules(config, params)
   x_BTD = constrain(model.embed(tokens_BT, dropout), ACTIVATION_AXES)
+  inputs_LBTP = model.inputs_of_layers(tokens_BT, x_BTD)
   x_BTD, suffix = layer_loop.apply_layers(
-    config, apply_block, blocks, x_BTD, cache
+    config, apply_block, blocks, x_BTD, cache, inputs_LBTP
   )
 
   num_tokens = positions_BT.shape[1]
@@ -190,7 +208,7 @@ def logits(
   logits = logits[..., : config.vocab_size]
   if config.logits_divisor != 1.0:
     logits /= config.logits_divisor
-  return attention_lib.softcap(logits, config.final_softcap)
+  return softmax_attention.softcap(logits, config.final_softcap)
 
 
 def output_head(
@@ -283,8 +301,8 @@ def _build_modules(
 
   stacks = layer_stacks.split_stacks(config, model.layers)
   blocks = []
-  for kind, layer in zip(config.layer_kinds, layers):
-    block = stacks[layer_stacks.stack_of_kind(config, kind)]
+  for index, layer in enumerate(layers):
+    block = stacks[layer_stacks.stack_of_layer(config, index)]
     blocks.append(_fill(*nnx.split(block), layer))
   return model, tuple(blocks)
 

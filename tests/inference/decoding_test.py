@@ -127,11 +127,13 @@ def test_other_sizes_give_the_same_tokens(candidates):
   assert_close(run(config), candidates)
 
 
-TWO_STACKS = {
-  'num_layers': 3,
+SEVERAL_STACKS = {
+  'num_layers': 4,
   'global_attention': transformer.GlobalAttention(
     head_dim=8, num_kv_heads=1, keys_as_values=True
   ),
+  'shared_keys': transformer.SharedKeys(num_layers=2, mlp_dim=16),
+  'layer_input_dim': 6,
 }
 
 
@@ -139,7 +141,7 @@ TWO_STACKS = {
   'window, pattern, changes',
   [
     (9, ('local', 'global'), {}),
-    (9, ('local', 'global'), TWO_STACKS),
+    (9, ('local', 'global'), SEVERAL_STACKS),
     (3, ('local',), {}),
   ],
 )
@@ -174,7 +176,9 @@ def test_a_sharded_model_gives_the_same_tokens(candidates):
   assert_close(run(config, params=params), candidates)
 
 
-@pytest.mark.parametrize('changes', [{'attention_softcap': 5.0}, TWO_STACKS])
+@pytest.mark.parametrize(
+  'changes', [{'attention_softcap': 5.0}, SEVERAL_STACKS]
+)
 def test_log_probs_are_those_of_a_forward_pass_at_temperature_one(changes):
   model = dataclasses.replace(
     MODEL, attention_pattern=('local', 'global'), sliding_window=6, **changes

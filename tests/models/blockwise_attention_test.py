@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mathft_jax.models import (
-  attention,
   attention_masks,
   blockwise_attention,
+  softmax_attention,
 )
 
 B, T, N, H = 2, 150, 4, 8  # three blocks, the last of 22 queries
@@ -52,10 +52,10 @@ def test_outputs_and_gradients_equal_those_of_the_whole_softmax(name):
     return jnp.sum(out_BTNH * weights_BTNH), out_BTNH
 
   def whole(q_BTNH, k_BTKH, v_BTKH):
-    keys = attention.KeySet(
+    keys = softmax_attention.KeySet(
       jnp.swapaxes(k_BTKH, 1, 2), jnp.swapaxes(v_BTKH, 1, 2), mask_BTT
     )
-    out_BTNH = attention.attend(q_BTNH, keys, **options)
+    out_BTNH = softmax_attention.attend(q_BTNH, keys, **options)
     return jnp.sum(out_BTNH * weights_BTNH), out_BTNH
 
   found, wanted = [

@@ -1,9 +1,10 @@
-"""Gemma 4: two stacks of layers in parameters, LoRA and folders; which config.json is refused."""
+"""Gemma 4: stacks of layers in parameters, LoRA and folders; which config.json is refused."""
 
 import dataclasses
 import functools
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from mathft_jax import checkpoints, convert
+from mathft_jax.checkpoints import safetensors_format
 from mathft_jax.models import config as config_lib
-from mathft_jax.models import layer_stacks, transformer
+from mathft_jax.models import kv_cache, layer_stacks, transformer
 from mathft_jax.models.huggingface import config_json
 from mathft_jax.training import lora as lora_lib
 from tests.models import make_goldens
@@ -36,16 +38,23 @@ CONFIG = transformer.TransformerConfig(
   local_rope_theta=100.0,
   query_scale=1.0,
 )
+SHARED = dataclasses.replace(
+  CONFIG,
+  num_layers=7,
+  shared_keys=transformer.SharedKeys(num_layers=3, mlp_dim=32),
+  layer_input_dim=6,
+)
+each_config = pytest.mark.parametrize('config', [CONFIG, SHARED])
 KEYS = make_goldens.config_json('gemma4')
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 
 
 @functools.lru_cache
-def random_params():
+def random_params(config=CONFIG):
   rng = np.random.default_rng(0)
   return jax.tree.map(
     lambda leaf: jnp.asarray(rng.normal(0.3, 0.4, leaf.shape), leaf.dtype),
-    transformer.abstract_params(CONFIG),
+    transformer.abstract_params(config),
   )
 
 
@@ -70,6 +79,29 @@ def test_each_kind_of_layer_has_a_stack_with_its_own_shapes():
   assert axes['local']['mlp']['up'] == ('layers', 'embed', 'mlp')
 
 
+def test_layers_with_shared_keys_have_stacks_of_their_own():
+  layers = transformer.abstract_params(SHARED)['layers']
+  assert layers['local']['mlp']['up'].shape == (2, 16, 24)
+  assert layers['shared_local']['mlp']['up'].shape == (1, 16, 32)
+  assert set(layers['shared_global']['attention']) == {
+    'query',
+    'query_norm',
+    'out',
+  }
+  assert layers['shared_global']['attention']['query'].shape == (2, 16, 4, 8)
+  assert layers['shared_global']['layer_input']['gate'].shape == (2, 16, 6)
+
+  cache = kv_cache.allocate_cache(SHARED, batch_size=2, max_length=9)
+  assert {name: array.shape for name, array in cache.suffix.key.items()} == {
+    'local': (2, 2, 2, 9, 4),
+    'global': (2, 2, 1, 9, 8),
+  }
+  with pytest.raises(ValueError, match='must have all kinds'):
+    dataclasses.replace(
+      SHARED, shared_keys=transformer.SharedKeys(num_layers=6, mlp_dim=32)
+    )
+
+
 def test_new_parameters_differ_between_all_layers():
   layers = transformer.init_params(CONFIG, jax.random.key(0))['layers']
   ups = [layers[kind]['mlp']['up'] for kind in ('local', 'global')]
@@ -77,24 +109,25 @@ def test_new_parameters_differ_between_all_layers():
   assert len(np.unique(ups, axis=0)) == CONFIG.num_layers
 
 
-def test_numbers_of_layers_are_unique():
+@each_config
+def test_numbers_of_layers_are_unique(config):
   numbers = set()
-  for name, layers in layer_stacks.layers_by_stack(CONFIG).items():
+  for name, layers in layer_stacks.layers_by_stack(config).items():
     for index in range(len(layers)):
-      numbers.add(layer_stacks.unique_number(CONFIG, name, index))
-  assert numbers == set(range(CONFIG.num_layers))
+      numbers.add(layer_stacks.unique_number(config, name, index))
+  assert numbers == set(range(config.num_layers))
 
 
-@pytest.mark.parametrize('remat', ['full', 'save_qkv'])
-def test_rematerialisation_does_not_change_the_gradient(remat):
+@each_config
+def test_rematerialisation_does_not_change_the_gradient(config):
   def gradient(config):
     def loss(params):
       return jnp.sum(hidden_of(config, params) ** 2)
 
-    return jax.grad(loss)(random_params())
+    return jax.grad(loss)(random_params(config))
 
-  wanted = gradient(CONFIG)
-  found = gradient(dataclasses.replace(CONFIG, remat=remat))
+  wanted = gradient(config)
+  found = gradient(dataclasses.replace(config, remat='save_qkv'))
   for left, right in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
     np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
   for kind in ('local', 'global'):
@@ -157,9 +190,10 @@ def test_import_and_export_through_orbax_give_the_same_folder(tmp_path):
   )
 
 
-def test_config_survives_the_metadata_of_a_checkpoint():
-  fields = json.loads(json.dumps(dataclasses.asdict(CONFIG)))
-  assert config_lib.model_config_from_json(fields) == CONFIG
+@each_config
+def test_config_survives_the_metadata_of_a_checkpoint(config):
+  fields = json.loads(json.dumps(dataclasses.asdict(config)))
+  assert config_lib.model_config_from_json(fields) == config
 
 
 @pytest.mark.parametrize(
@@ -199,7 +233,7 @@ def test_absent_keys_have_the_defaults_of_transformers():
   }
   _, config = config_json.family_and_model_config(keys, where='x')
   assert config.layer_kinds == (*['local'] * 5, 'global', 'global')
-  assert config.global_attention == config_lib.GlobalAttention(512, 4, False)
+  assert config.global_attention == transformer.GlobalAttention(512, 4, False)
   assert config.rope_scaling == transformer.ProportionalRopeScaling(0.25)
   assert (config.rope_theta, config.local_rope_theta) == (1e6, 1e4)
   assert (config.sliding_window, config.final_softcap) == (1024, None)
@@ -209,8 +243,11 @@ def test_absent_keys_have_the_defaults_of_transformers():
   'changes, message',
   [
     ({'enable_moe_block': True}, '26B-A4B'),
-    ({'num_kv_shared_layers': 2}, 'E2B, E4B'),
-    ({'hidden_size_per_layer_input': 8}, 'E2B, E4B'),
+    ({'num_kv_shared_layers': 4}, 'must have all kinds'),
+    (
+      {'hidden_size_per_layer_input': 8, 'vocab_size_per_layer_input': 9},
+      'must be vocab_size',
+    ),
     ({'use_bidirectional_attention': 'all'}, "'all'; only False"),
     ({'layer_types': ['full_attention'] * 5}, "must contain 'local'"),
     ({'num_global_key_value_heads': 3}, 'not a multiple'),
@@ -221,8 +258,46 @@ def test_unsupported_variants_raise_an_error(changes, message):
     config_json.family_and_model_config({**KEYS, **changes}, where='x')
 
 
-def test_an_absent_key_of_embeddings_for_each_layer_means_a_small_model():
+def test_an_absent_key_of_embeddings_for_each_layer_has_its_default():
   keys = dict(KEYS)
   del keys['hidden_size_per_layer_input']
-  with pytest.raises(ValueError, match='hidden_size_per_layer_input is 256'):
-    config_json.family_and_model_config(keys, where='x')
+  _, config = config_json.family_and_model_config(keys, where='x')
+  assert config.layer_input_dim == 256
+
+
+def test_published_keys_of_layers_with_shared_keys_are_ignored(tmp_path):
+  folder = tmp_path / 'published'
+  shutil.copytree(GOLDENS / 'gemma4_e', folder)
+  file = folder / 'model.safetensors'
+  entries, _ = safetensors_format.read_header(file)
+  tensors = {name: np.array(entry.read()) for name, entry in entries.items()}
+  key = 'model.layers.{}.self_attn.k_proj.weight'
+  tensors[key.format(5)] = tensors[key.format(3)]
+  shapes = {
+    name: jax.ShapeDtypeStruct(array.shape, array.dtype)
+    for name, array in tensors.items()
+  }
+  safetensors_format.write_safetensors(file, shapes, iter(tensors.values()), {})
+  shapes = transformer.abstract_params(checkpoints.load_model_config(folder))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    checkpoints.load_params(folder, shapes),
+    checkpoints.load_params(GOLDENS / 'gemma4_e', shapes),
+  )
+
+
+def test_padding_of_the_vocabulary_pads_both_embeddings(tmp_path):
+  folder = GOLDENS / 'gemma4_e'
+  config = checkpoints.load_model_config(folder, vocab_multiple=32)
+  params = checkpoints.load_params(folder, transformer.abstract_params(config))
+  assert params['layer_inputs']['embedding'].shape == (96, 7 * 6)
+  native = checkpoints.save_safetensors(
+    tmp_path / 'padded.safetensors', params, {'model': config}
+  )
+  out = convert.convert(checkpoint=native, output=tmp_path / 'out')
+  shapes = transformer.abstract_params(checkpoints.load_model_config(out))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    checkpoints.load_params(out, shapes),
+    checkpoints.load_params(folder, shapes),
+  )

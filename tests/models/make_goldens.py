@@ -237,6 +237,20 @@ CASES.update(
         **GEMMA4,
       ),
     ),
+    'gemma4_e': (
+      'Gemma4ForCausalLM',
+      'gemma4_text',
+      dict(
+        num_hidden_layers=7,
+        num_kv_shared_layers=3,
+        use_double_wide_mlp=True,
+        hidden_size_per_layer_input=6,
+        vocab_size_per_layer_input=67,
+        layer_types=['full_attention', 'sliding_attention'] * 3
+        + ['full_attention'],
+        **{**GEMMA4, 'attention_k_eq_v': False},
+      ),
+    ),
     'gemma4_unified': (
       'Gemma4UnifiedForCausalLM',
       'gemma4_unified_text',

@@ -12,8 +12,12 @@ import pytest
 from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import abstract_programs, decode_config, sampling
-from mathft_jax.models import attention, splash_attention, transformer
 from mathft_jax.models import kv_cache as cache_lib
+from mathft_jax.models import (
+  softmax_attention,
+  splash_attention,
+  transformer,
+)
 from mathft_jax.training import lora, losses, optimizers
 from mathft_jax.training import train_step as step_lib
 
@@ -115,8 +119,10 @@ def by_einsum(q, k, v, *, scale, cap, segment_ids_BT, window):
   if segment_ids_BT is not None:
     visible = visible & (segment_ids_BT[:, :, None] == segment_ids_BT[:, None])
   visible = jnp.broadcast_to(visible, (q.shape[0], *visible.shape[-2:]))
-  keys = attention.KeySet(jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), visible)
-  return attention.attend(q, keys, scale=scale, cap=cap)
+  keys = softmax_attention.KeySet(
+    jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2), visible
+  )
+  return softmax_attention.attend(q, keys, scale=scale, cap=cap)
 
 
 @pytest.mark.parametrize('name', CASES)

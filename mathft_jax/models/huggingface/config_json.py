@@ -60,7 +60,7 @@ def _gemma4(model_type: str, architecture: str, **defaults: int) -> ModelFamily:
     gemma4_fields.WINDOWS,
     tied=True,
     activation=('hidden_activation', 'gelu_pytorch_tanh'),
-    sizes_by_kind=gemma4_fields.GLOBAL_ATTENTION,
+    sizes_by_layer=gemma4_fields.SIZES,
     defaults={
       'hidden_size': 2304,
       'intermediate_size': 9216,
@@ -167,7 +167,7 @@ FAMILIES = (
       'final_logit_softcapping': None,
     },
   ),
-  _gemma4(  # 31B
+  _gemma4(  # 31B, E4B, E2B
     'gemma4_text',
     'Gemma4ForCausalLM',
     sliding_window=512,

@@ -64,7 +64,7 @@ class ModelFamily:
     defaults: other defaults that transformers has for absent keys.
     gemma_scales: whether it has `query_pre_attn_scalar` and soft caps.
     multipliers: whether it has MULTIPLIER_KEYS (Granite).
-    sizes_by_kind: keys of sizes that differ by the kind of layer (Gemma 4).
+    sizes_by_layer: keys of sizes that differ between layers (Gemma 4).
   """
 
   model_type: str
@@ -78,7 +78,7 @@ class ModelFamily:
   defaults: Json = dataclasses.field(default_factory=dict)
   gemma_scales: bool = False
   multipliers: bool = False
-  sizes_by_kind: FieldConversion = NO_FIELDS
+  sizes_by_layer: FieldConversion = NO_FIELDS
 
   def from_config_json(self, keys: Json) -> config_lib.TransformerConfig:
     """Returns the model of a config.json.
@@ -108,7 +108,7 @@ class ModelFamily:
     fields.update(self.traits)
     fields.update(self.rope.read(keys))
     fields.update(self.windows.read(keys))
-    fields.update(self.sizes_by_kind.read(keys))
+    fields.update(self.sizes_by_layer.read(keys))
     if self.gemma_scales:
       fields['query_scale'] = keys['query_pre_attn_scalar'] ** -0.5
       fields['attention_softcap'] = keys['attn_logit_softcapping']
@@ -141,7 +141,7 @@ class ModelFamily:
     keys['tie_word_embeddings'] = config.tied_embeddings
     keys.update(self.rope.write(config))
     keys.update(self.windows.write(config))
-    keys.update(self.sizes_by_kind.write(config))
+    keys.update(self.sizes_by_layer.write(config))
     if self.gemma_scales:
       keys['query_pre_attn_scalar'] = _query_pre_attn_scalar(config)
       keys['attn_logit_softcapping'] = config.attention_softcap

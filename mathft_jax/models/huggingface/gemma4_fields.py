@@ -1,24 +1,13 @@
-"""Keys of Gemma 4 in config.json: sizes of global layers, rotary embeddings, refused variants."""
+"""Keys of Gemma 4 in config.json: sizes that differ between layers, and rotary embeddings."""
 
 from mathft_jax.models import config as config_lib
+from mathft_jax.models import layer_sizes
 from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface import rope_fields, sliding_window_fields
 from mathft_jax.models.huggingface.field_conversion import FieldConversion
 
 PERIOD = 6  # five local layers, then a global one
 GLOBAL_HEAD_DIM = 512
-# Keys of variants that are not supported -> (values of the supported models, variant).
-REFUSED_KEYS = {
-  'enable_moe_block': ((False, None), 'a mixture of experts (26B-A4B)'),
-  'num_kv_shared_layers': (
-    (0, None),
-    'keys and values shared between layers (E2B, E4B)',
-  ),
-  'hidden_size_per_layer_input': (
-    (0, None),
-    'embeddings for each layer (E2B, E4B)',
-  ),
-}
 DEFAULT_ROPE = {
   rope_fields.GLOBAL: {
     'rope_type': 'proportional',
@@ -29,19 +18,17 @@ DEFAULT_ROPE = {
 }
 
 
-def read_global_attention(keys: Json) -> Fields:
-  """Returns the sizes of global layers and the soft cap of logits.
+def read_sizes(keys: Json) -> Fields:
+  """Returns the sizes that differ between layers, and the soft cap of logits.
 
-  The sizes are `global_head_dim` and `num_global_key_value_heads`, or in the folders that
-  transformers writes, `per_layer_config`.
+  Those of global layers are `global_head_dim` and `num_global_key_value_heads`, or in the folders
+  that transformers writes, `per_layer_config`.
   """
-  for key, (supported, variant) in REFUSED_KEYS.items():
-    if keys.get(key) not in supported:
-      raise ValueError(
-        f'{key} is {keys[key]!r}: {variant}; of Gemma 4 only the dense models with '
-        f'{supported[0]!r} (31B, 12B) are supported.'
-      )
-
+  if keys.get('enable_moe_block'):
+    raise ValueError(
+      'enable_moe_block is True: the mixture of experts (26B-A4B) is not supported; of Gemma 4 '
+      'only 31B, 12B, E4B and E2B are.'
+    )
   keys_as_values = bool(keys.get('attention_k_eq_v', False))
   kv_heads = keys.get('num_key_value_heads') or keys['num_attention_heads']
   sizes = keys.get('per_layer_config')
@@ -54,16 +41,24 @@ def read_global_attention(keys: Json) -> Fields:
     head_dim = sizes.get('head_dim', keys['head_dim'])
     kv_heads = sizes.get('num_key_value_heads', kv_heads)
 
+  layer_input_dim = keys.get('hidden_size_per_layer_input') or 0
+  rows = keys.get('vocab_size_per_layer_input', keys['vocab_size'])
+  if layer_input_dim and rows != keys['vocab_size']:
+    raise ValueError(
+      f'vocab_size_per_layer_input is {rows}; it must be vocab_size, {keys["vocab_size"]}.'
+    )
   return {
-    'global_attention': config_lib.GlobalAttention(
+    'global_attention': layer_sizes.GlobalAttention(
       head_dim, kv_heads, keys_as_values
     ),
+    'shared_keys': _read_shared_keys(keys),
+    'layer_input_dim': layer_input_dim,
     'final_softcap': keys.get('final_logit_softcapping'),
   }
 
 
-def write_global_attention(config: config_lib.TransformerConfig) -> Fields:
-  """Returns the keys that `read_global_attention` reads."""
+def write_sizes(config: config_lib.TransformerConfig) -> Fields:
+  """Returns the keys that `read_sizes` reads."""
   sizes = config.global_attention
   if sizes is None:
     raise ValueError('global_attention is not set.')
@@ -72,15 +67,28 @@ def write_global_attention(config: config_lib.TransformerConfig) -> Fields:
       f'global layers have {sizes.num_kv_heads} key/value heads and values of their own; then they '
       f'must have as many as local layers, {config.kv_heads}.'
     )
-  keys: Fields = {
+  shared = config.shared_keys
+  is_wide = shared is not None and shared.mlp_dim == 2 * config.mlp_dim
+  return {
     'global_head_dim': sizes.head_dim,
     'num_global_key_value_heads': sizes.num_kv_heads,
     'attention_k_eq_v': sizes.keys_as_values,
     'final_logit_softcapping': config.final_softcap,
+    'num_kv_shared_layers': 0 if shared is None else shared.num_layers,
+    'use_double_wide_mlp': is_wide,
+    'hidden_size_per_layer_input': config.layer_input_dim,
+    'vocab_size_per_layer_input': config.vocab_size,
+    'enable_moe_block': False,
   }
-  for key, (supported, _) in REFUSED_KEYS.items():
-    keys[key] = supported[0]
-  return keys
+
+
+def _read_shared_keys(keys: Json) -> layer_sizes.SharedKeys | None:
+  num_layers = keys.get('num_kv_shared_layers') or 0
+  if not num_layers:
+    return None
+  is_wide = keys.get('use_double_wide_mlp', False)
+  mlp_dim = keys['intermediate_size'] * (2 if is_wide else 1)
+  return layer_sizes.SharedKeys(num_layers, mlp_dim)
 
 
 def read_rope(keys: Json) -> Fields:
@@ -138,9 +146,7 @@ def _sizes_of_global_layers(keys: Json, sizes_by_layer: Json) -> Fields:
   return dict(sizes or {})
 
 
-GLOBAL_ATTENTION = FieldConversion(
-  read_global_attention, write_global_attention
-)
+SIZES = FieldConversion(read_sizes, write_sizes)
 ROPE = FieldConversion(read_rope, write_rope)
 WINDOWS = FieldConversion(
   read_windows, sliding_window_fields.write_periodic_windows

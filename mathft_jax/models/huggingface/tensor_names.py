@@ -158,13 +158,28 @@ PRE_AND_POST_NORM_TENSORS = (
   _of_layer('mlp_norm/scale', 'pre_feedforward_layernorm.weight'),
   _of_layer('post_mlp_norm/scale', 'post_feedforward_layernorm.weight'),
 )
-# Gemma 4: a stack of local and one of global layers (`layer_stacks`).
+GEMMA4_LAYER_TENSORS = (
+  *PRE_AND_POST_NORM_TENSORS,
+  _of_layer('layer_input/gate', 'per_layer_input_gate.weight', 1),
+  _of_layer('layer_input/down', 'per_layer_projection.weight', 1),
+  _of_layer('layer_input/norm/scale', 'post_per_layer_input_norm.weight'),
+  _of_layer('output_scale', 'layer_scalar'),
+)
 GEMMA4_TENSORS = (
-  *_of_stack('local', PRE_AND_POST_NORM_TENSORS),
-  *_of_stack('global', PRE_AND_POST_NORM_TENSORS),
-  TensorMapping('layers/local/output_scale', 'model.layers.{}.layer_scalar'),
-  TensorMapping('layers/global/output_scale', 'model.layers.{}.layer_scalar'),
+  *_of_stack('local', GEMMA4_LAYER_TENSORS),
+  *_of_stack('global', GEMMA4_LAYER_TENSORS),
+  *_of_stack('shared_local', GEMMA4_LAYER_TENSORS),
+  *_of_stack('shared_global', GEMMA4_LAYER_TENSORS),
   TensorMapping('embedding', 'model.embed_tokens.weight', None),
+  TensorMapping(
+    'layer_inputs/embedding', 'model.embed_tokens_per_layer.weight', None
+  ),
+  TensorMapping(
+    'layer_inputs/projection', 'model.per_layer_model_projection.weight', 1
+  ),
+  TensorMapping(
+    'layer_inputs/norm/scale', 'model.per_layer_projection_norm.weight'
+  ),
   TensorMapping('final_norm/scale', 'model.norm.weight'),
   TensorMapping('head', 'lm_head.weight', 1),
 )

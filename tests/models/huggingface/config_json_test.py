@@ -47,6 +47,8 @@ BILLIONS = {
   'gemma3_27b': 27.0,
   'gemma4_31b': 30.7,
   'gemma4_12b': 11.95,
+  'gemma4_e2b': 5.1 - 0.15 - 0.3,  # without the encoders of images and sound
+  'gemma4_e4b': 8.0 - 0.15 - 0.3,
   'smollm2_135m': 0.135,
   'smollm2_360m': 0.362,
   'smollm2_1_7b': 1.71,
