@@ -322,9 +322,10 @@ class SharedKeysAttention(nnx.Module):
     q_BTNH = apply_rotary(q_BTNH, inputs.rotary)
     q_BTNH = checkpoint_name(q_BTNH, remat.QKV)
 
-    keys = cache.suffix
-    if keys is None:
-      keys = [jnp.swapaxes(array, 1, 2) for array in cache.new]
-    own = KeySet(*keys, inputs.mask_BTS)
+    key_BKSH = jnp.swapaxes(cache.new.key, 1, 2)
+    value_BKSH = jnp.swapaxes(cache.new.value, 1, 2)
+    if cache.suffix is not None:
+      key_BKSH, value_BKSH = cache.suffix
+    own = KeySet(key_BKSH, value_BKSH, inputs.mask_BTS)
     out_BTNH = attend_to_all(self.config, q_BTNH, cache.new, own, inputs, cache)
     return einsum_with_lora('BTNH,NHD->BTD', out_BTNH, self.out), cache

@@ -73,8 +73,10 @@ def apply_layers(
   Args:
     inputs_LBTP: a further input of each layer, with `layer_input_dim`.
   """
-  apply = _apply_unstacked if isinstance(blocks, tuple) else _scan_layers
-  return apply(config, apply_block, blocks, x_BTD, cache, inputs_LBTP)
+  arguments = x_BTD, cache, inputs_LBTP
+  if isinstance(blocks, tuple):
+    return _apply_unstacked(config, apply_block, blocks, *arguments)
+  return _scan_layers(config, apply_block, blocks, *arguments)
 
 
 def _apply_unstacked(

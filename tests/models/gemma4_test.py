@@ -82,14 +82,14 @@ def test_each_kind_of_layer_has_a_stack_with_its_own_shapes():
 def test_layers_with_shared_keys_have_stacks_of_their_own():
   layers = transformer.abstract_params(SHARED)['layers']
   assert layers['local']['mlp']['up'].shape == (2, 16, 24)
-  assert layers['shared_local']['mlp']['up'].shape == (1, 16, 32)
+  assert layers['shared_local']['mlp']['up'].shape == (2, 16, 32)
   assert set(layers['shared_global']['attention']) == {
     'query',
     'query_norm',
     'out',
   }
-  assert layers['shared_global']['attention']['query'].shape == (2, 16, 4, 8)
-  assert layers['shared_global']['layer_input']['gate'].shape == (2, 16, 6)
+  assert layers['shared_global']['attention']['query'].shape == (1, 16, 4, 8)
+  assert layers['shared_global']['layer_input']['gate'].shape == (1, 16, 6)
 
   cache = kv_cache.allocate_cache(SHARED, batch_size=2, max_length=9)
   assert {name: array.shape for name, array in cache.suffix.key.items()} == {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import transformer
+from mathft_jax.models import layer_stacks, transformer
 
 PLAIN = transformer.TransformerConfig(
   vocab_size=40, embed_dim=16, num_layers=3, num_heads=4, mlp_dim=24
@@ -335,11 +335,18 @@ def test_parameters_are_plain_dicts_and_their_shapes_and_axes_agree(config):
   )
   axes = transformer.param_logical_axes(config)
   assert params == transformer.abstract_params(config)
-  assert type(params) is dict and type(params['layers']['attention']) is dict
+  assert type(params) is dict and type(params['layers']) is dict
   ranks = jax.tree.map(len, axes, is_leaf=lambda x: isinstance(x, tuple))
   assert ranks == jax.tree.map(lambda x: x.ndim, params)
-  assert params['layers']['mlp']['up'].shape == (config.num_layers, 16, 24)
-  assert axes['layers']['mlp']['up'] == ('layers', 'embed', 'mlp')
+  num_layers = 0
+  for name, stack in layer_stacks.split_stacks(config, axes['layers']).items():
+    assert stack['mlp']['up'] == ('layers', 'embed', 'mlp')
+    stack = layer_stacks.split_stacks(config, params['layers'])[name]
+    assert type(stack['attention']) is dict
+    sizes = layer_stacks.config_of_stack(config, name)
+    assert stack['mlp']['up'].shape[1:] == (16, sizes.mlp_dim)
+    num_layers += stack['mlp']['up'].shape[0]
+  assert num_layers == config.num_layers
 
 
 def test_new_parameters_give_logits_and_activations_of_order_one():
