@@ -31,7 +31,7 @@ class DataConfig:
     max_length: tokens in a sequence. A mapping {'inputs': n, 'targets': m}, as in t5x, means n + m.
     pack: put several examples into one sequence.
     shuffle: another order of the examples in each epoch; False: the order of the source.
-    too_long: 'truncate' or 'skip' examples that do not fit.
+    too_long: 'truncate' or 'drop' examples that do not fit; verdicts are always dropped.
     eval_examples: source of the 'validation' split; by default the source of the training examples.
   """
 
