@@ -63,7 +63,12 @@ def measure(rows: int, vocab_size: int, rounds: int) -> dict[str, object]:
 
 
 def _after_matmul(method: sampling.SamplingMethod):
-  return lambda hidden, head, keys: method(hidden @ head, keys)
+  def sample(hidden_BD: jax.Array, head_DV: jax.Array, keys_B: jax.Array):
+    # Stored, as the logits of a model are.
+    logits_BV = jax.lax.optimization_barrier(hidden_BD @ head_DV)
+    return method(logits_BV, keys_B)
+
+  return sample
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
       --gin.CANDIDATES=runs/graded/graded.jsonl --gin.INFER_OUTPUT_DIR=runs/scored
 
 Writes <workdir>/scored.jsonl. The score is S_cls = p(correct) / (p(correct) + p(incorrect)); its
-log-odds are beside it. Each problem is prefilled once and each distinct text of a problem is scored
-once. With `top_clusters`, only the candidates of the largest clusters are scored.
+log-odds are beside it. Each distinct text of a problem is scored once; several texts share a row
+with their problem. With `top_clusters`, only the candidates of the largest clusters are scored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,21 +45,14 @@ class _ScoreTask:
   prefix: Sequence[int]  # token ids of the problem
   texts: tuple[str, ...]
   tails: tuple[Sequence[int], ...]  # token ids of each text after the prefix
-  padded: score_packing.PaddedShape | None = None  # that of its batch
+
+  def problem(self) -> score_packing.Problem:
+    """The problem and its texts as token ids."""
+    return score_packing.Problem(self.prefix, self.tails)
 
   def num_tokens(self) -> int:
     """Tokens of the problem and of all texts."""
     return len(self.prefix) + sum(map(len, self.tails))
-
-  def own_shape(
-    self, words: label_word_branches.LabelWords | None
-  ) -> score_packing.PaddedShape:
-    """Returns its sizes, rounded up so that there are few shapes."""
-    longest = max(score_packing.num_tokens(tail, words) for tail in self.tails)
-    return score_packing.PaddedShape(
-      score_packing.row_length(longest),
-      resumable_output.round_up_to_power_of_two(len(self.prefix)),
-    )
 
 
 def score(
@@ -220,7 +213,7 @@ def _score_tasks(
   if without_texts and processes.is_primary():
     job.add(without_texts)
 
-  tasks = _with_padded_shapes(tasks, config.label_words, batch_size)
+  tasks, row_lengths = _plan_rows(tasks, config.label_words)
   own_tasks = replica_groups.items_of_group(group, tasks, batch_size)
   compilations = progress.CompilationCounter()
   num_scored = 0
@@ -239,7 +232,7 @@ def _score_tasks(
     for part in replica_groups.iter_group_batches(
       group, tasks, batch_size, is_done
     ):
-      scores = _score_part(config, params, part)
+      scores = _score_part(config, params, part, row_lengths)
       scored_sets = []
       for (_, task), scores_C in zip(part.new_items, scores, strict=True):
         scored_sets.append(_with_scores(quantity, task, scores_C))
@@ -258,34 +251,30 @@ def _score_tasks(
       )
 
 
-def _with_padded_shapes(
-  tasks: Sequence[_ScoreTask],
-  words: label_word_branches.LabelWords | None,
-  batch_size: int,
-) -> list[_ScoreTask]:
-  """Returns the tasks with texts, sorted and with the shapes of all problems, done or not."""
+def _plan_rows(
+  tasks: Sequence[_ScoreTask], words: label_word_branches.LabelWords | None
+) -> tuple[list[_ScoreTask], tuple[int, ...]]:
+  """The tasks with texts, by their longest, so that a batch has few row lengths; row lengths."""
   tasks = [task for task in tasks if task.texts]
-  tasks.sort(key=lambda task: task.own_shape(words))
-  own_shapes = [task.own_shape(words) for task in tasks]
-  shapes = score_packing.share_shapes(own_shapes, batch_size)
-  padded = []
-  for task, shape in zip(tasks, shapes, strict=True):
-    padded.append(dataclasses.replace(task, padded=shape))
-  return padded
+  if not tasks:
+    return [], ()
+  lengths = [
+    score_packing.problem_lengths(task.problem(), words) for task in tasks
+  ]
+  order = sorted(range(len(tasks)), key=lambda index: lengths[index].longest)
+  row_lengths = score_packing.choose_row_lengths(lengths)
+  return [tasks[index] for index in order], row_lengths
 
 
 def _score_part(
   config: scoring.ScoreConfig,
   params: transformer.Params,
   part: replica_groups.GroupBatch[_ScoreTask],
+  row_lengths: tuple[int, ...],
 ) -> list[np.ndarray]:
   """Returns the scores of each new problem's texts."""
-  padded = part.all_items[0].padded
-  assert padded is not None
-  problems = [
-    score_packing.Problem(task.prefix, task.tails) for _, task in part.new_items
-  ]
-  return scoring.score_texts(config, params, problems, padded=padded)
+  problems = [task.problem() for _, task in part.new_items]
+  return scoring.score_texts(config, params, problems, row_lengths=row_lengths)
 
 
 def _with_scores(

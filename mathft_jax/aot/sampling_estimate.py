@@ -28,6 +28,7 @@ SAMPLE_PARAMETERS = (
   'batch_size',
   'split',
   'unroll_layers',
+  'cache_dtype',
   'partitioner',
 )
 _EOS = 1  # the id does not matter
@@ -114,6 +115,7 @@ def estimate_sampling(
     mesh=group.mesh,
     rules=partitioner.rules,
     stacked=not (target.chip.is_tpu and arguments['unroll_layers']),
+    cache_dtype=arguments['cache_dtype'],
   )
   programs = _DecodePrograms(config, group.batch_size, prompt_length)
   estimate = inference_estimate_parts.initial_estimate(

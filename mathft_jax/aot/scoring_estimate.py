@@ -16,7 +16,6 @@ from mathft_jax.aot.plan_target import GroupMesh, PlanTarget
 from mathft_jax.data import label_word_branches
 from mathft_jax.inference import (
   abstract_programs,
-  resumable_output,
   score_packing,
   scoring,
 )
@@ -45,23 +44,17 @@ def estimate_scoring(
     group.mesh,
     partitioner.rules,
   )
-  prompt_length = resumable_output.round_up_to_power_of_two(
-    target.prompt_length
+  problem = score_packing.ProblemLengths(
+    target.prompt_length, [target.text_length] * target.num_texts
   )
-  length = score_packing.row_length(target.text_length)
-  num_shards = group.mesh.shape['data']
-  rows_per_unit = score_packing.ROWS_PER_UNIT
-  num_units = num_shards * score_packing.ROWS_PER_CALL // rows_per_unit
+  length = score_packing.choose_row_lengths([problem])[-1]
+  rows_per_problem = len(score_packing.pack_problem(problem, [length]))
+  rows_per_call = score_packing.rows_per_call(length, group.mesh.shape['data'])
   traced = abstract_programs.trace_scoring(
-    config,
-    num_units=num_units,
-    rows_per_unit=rows_per_unit,
-    prefix_length=prompt_length,
-    length=length,
+    config, num_rows=rows_per_call, length=length
   )
-  texts_per_row = max(1, length // target.text_length)
-  num_rows = math.ceil(target.num_texts / texts_per_row) * group.batch_size
-  num_calls = math.ceil(num_rows / (num_units * rows_per_unit))
+  num_rows = rows_per_problem * group.batch_size
+  num_calls = math.ceil(num_rows / rows_per_call)
   parameter_bytes = inference_estimate_parts.parameter_bytes(
     config.model, group.mesh, partitioner.rules
   )
@@ -75,7 +68,6 @@ def estimate_scoring(
     settings={
       'texts': target.num_texts,
       'tokens of a row': length,
-      'prompt': prompt_length,
     },
     tokens=arguments['batch_size'] * target.num_texts * target.text_length,
   )

@@ -57,12 +57,10 @@ def trace_decode_block(config: decode_config.DecodeConfig) -> jax.stages.Traced:
 def trace_scoring(
   config: scoring.ScoreConfig,
   *,
-  num_units: int,
-  rows_per_unit: int,
-  prefix_length: int,
+  num_rows: int,
   length: int,
 ) -> jax.stages.Traced:
-  """Traces the program that scores rows of `length` tokens, `rows_per_unit` after each prefix."""
+  """Traces the program that scores `num_rows` rows of `length` tokens."""
   params = load_params.inference_param_shapes(
     config.model, mesh=config.mesh, rules=config.rules
   )
@@ -70,9 +68,7 @@ def trace_scoring(
     [],
     [],
     config.label_words,
-    num_units=num_units,
-    rows_per_unit=rows_per_unit,
-    prefix_length=prefix_length,
+    num_rows=num_rows,
     length=length,
   )
   sharding = partitioning.batch_sharding(config.mesh)

@@ -39,7 +39,7 @@ def empty_caches(config: DecodeConfig) -> Caches:
     batch_size: int, slots: int, kind: str | None = None
   ) -> kv_cache.KeyValues:
     return kv_cache.allocate_key_values(
-      config.model, batch_size, slots, config.stacked, kind
+      config.model, batch_size, slots, config.stacked, kind, config.cache_dtype
     )
 
   def allocate_chunks(
@@ -213,7 +213,7 @@ def _write_blocks(
     shape = *outer, batch, heads, num_blocks, block_size, head_size
     is_here = (index_B - first_block)[:, None] == jnp.arange(num_blocks)
     is_here = is_here.reshape(batch, 1, num_blocks, 1, 1)
-    new = new[..., None, :, :]
+    new = new[..., None, :, :].astype(chunk.dtype)
     return jnp.where(is_here, new, chunk.reshape(shape)).reshape(chunk.shape)
 
   new_chunks, first_block = [], 0

@@ -138,7 +138,7 @@ def _write_prompts(
     missing = old.shape[slot_axis] - new.shape[slot_axis]
     widths = [(0, 0)] * new.ndim
     widths[slot_axis] = 0, missing
-    new = jnp.pad(new, widths, constant_values=padding)
+    new = jnp.pad(new, widths, constant_values=padding).astype(old.dtype)
 
     shape = list(old.shape)
     shape[batch_axis : batch_axis + 1] = num_devices, groups_per_device

@@ -1,10 +1,10 @@
-"""Scoring: log-odds of S_cls or the log-probability of given candidates, with a KV cache.
+"""Scoring: log-odds of S_cls or the log-probability of given candidates.
 
-  scores = score_texts(config, params, problems, padded=PaddedShape(512, 128))
+  scores = score_texts(config, params, problems, row_lengths=(512, 1024))
 
-A prefix is the problem, a tail is what follows it for one candidate. A prefix is prefilled once for
-several rows of tails (`score_packing`), which share that part of the cache. Log-probabilities come
-from `models.token_log_probs.ChunkedLogProbs`, as in training.
+A prefix is the problem, a tail is what follows it for one candidate. A row has a prefix and several
+of its tails (`score_packing`). Log-probabilities come from `token_log_probs.ChunkedLogProbs`, as in
+training.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from mathft_jax.distributed import partitioning
 from mathft_jax.distributed.activation_sharding import ActivationSharding
 from mathft_jax.inference import score_packing
 from mathft_jax.inference.score_packing import ScoreInputs
-from mathft_jax.models import kv_cache, token_log_probs, transformer
+from mathft_jax.models import token_log_probs, transformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ScoreConfig:
 
   Attributes:
     label_words: of the evaluator, for log-odds; None for log-probabilities.
-    mesh: prefixes are sharded over its `data` axis.
+    mesh: rows are sharded over its `data` axis.
   """
 
   model: transformer.TransformerConfig
@@ -44,7 +44,7 @@ def score_texts(
   params: transformer.Params,
   problems: Sequence[score_packing.Problem],
   *,
-  padded: score_packing.PaddedShape,
+  row_lengths: Sequence[int],
 ) -> list[np.ndarray]:
   """Returns the scores of each problem's texts, natural logs.
 
@@ -54,28 +54,24 @@ def score_texts(
 
   Args:
     problems: token ids.
-    padded: sizes to which the problems are padded; a row has at least the tokens of each text
-      (`score_packing.num_tokens`).
+    row_lengths: of `score_packing.choose_row_lengths`; each one is compiled.
   """
   words = config.label_words
   scores = [np.zeros(len(each.tails), np.float32) for each in problems]
   num_shards = config.mesh.shape['data']
-  for shape, units in score_packing.iter_calls(
-    problems, words, padded, num_shards
+  for length, rows in score_packing.iter_calls(
+    problems, words, row_lengths, num_shards
   ):
     inputs = score_packing.make_score_inputs(
       problems,
-      units,
+      rows,
       words,
-      num_units=shape.num_units(num_shards),
-      rows_per_unit=shape.rows_per_unit,
-      prefix_length=padded.prefix_length,
-      length=shape.length,
+      num_rows=score_packing.rows_per_call(length, num_shards),
+      length=length,
     )
     scores_BK = score_rows(config, params, inputs)
-    for p, unit in enumerate(units):
-      for b, texts in enumerate(unit.rows, start=p * shape.rows_per_unit):
-        scores[unit.problem][list(texts)] = scores_BK[b, : len(texts)]
+    for row, scores_K in zip(rows, scores_BK):
+      scores[row.problem][list(row.texts)] = scores_K[: len(row.texts)]
   return scores
 
 
@@ -95,37 +91,15 @@ def score_rows(
 def _scores(
   config: ScoreConfig, params, inputs: ScoreInputs[jax.Array]
 ) -> jax.Array:
-  num_prefixes, prefix_slots = inputs.prefix_PS.shape
-  rows_per_prefix = inputs.tokens_BT.shape[0] // num_prefixes
-  positions_PS = jnp.broadcast_to(
-    jnp.arange(prefix_slots), inputs.prefix_PS.shape
-  )
-  valid_PS = positions_PS < inputs.prefix_lengths_P[:, None]
-  _, cache = transformer.hidden_states(
-    config.model,
-    params,
-    inputs.prefix_PS,
-    positions_BT=positions_PS,
-    segment_ids_BT=valid_PS.astype(jnp.int32),
-    cache=kv_cache.allocate_cache(
-      config.model, batch_size=num_prefixes, max_length=prefix_slots
-    ),
-    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
-  )
-  assert cache is not None
-  cache = kv_cache.share_prefix(
-    cache, config.model, copies=rows_per_prefix, max_length=0
-  )
   words = config.label_words
-  has_branches = words is not None and len(words.branch_tokens) > 0
   hidden_BTD, _ = transformer.hidden_states(
     config.model,
     params,
     inputs.tokens_BT,
     positions_BT=inputs.positions_BT,
     segment_ids_BT=inputs.segment_ids_BT,
-    branch_ids_BT=inputs.branch_ids_BT if has_branches else None,
-    cache=cache,
+    branch_ids_BT=inputs.branch_ids_BTY,
+    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
   )
   log_probs = token_log_probs.ChunkedLogProbs(
     config.model,
@@ -144,7 +118,7 @@ def _total_log_probs(
   """Returns log p(tail | prefix) [B, K] of the texts of each row."""
   log_probs_BT = log_probs.target_log_probs(inputs.targets_BT)
   texts_K = 1 + jnp.arange(inputs.word_positions_BKWM.shape[1])
-  of_text_BTK = inputs.segment_ids_BT[..., None] == texts_K
+  of_text_BTK = inputs.branch_ids_BTY[..., :1] == texts_K
   weighted_BT1 = (log_probs_BT * inputs.weights_BT)[..., None]
   return jnp.sum(jnp.where(of_text_BTK, weighted_BT1, 0.0), axis=1)
 

@@ -30,10 +30,14 @@ def segment_mask(segment_ids_BT: jax.Array) -> jax.Array:
 
 
 def branch_mask(branch_ids_BT: jax.Array) -> jax.Array:
-  """[B, T, T]: the key is on the trunk (branch 0) or on the query's branch."""
-  on_trunk = branch_ids_BT[:, None] == 0
-  on_same_branch = branch_ids_BT[:, :, None] == branch_ids_BT[:, None]
-  return on_trunk | on_same_branch
+  """[B, T, T]: the key is on the trunk (branch 0) or on the query's branch.
+
+  With ids [B, T, Y] of branches of branches, at each of the Y levels.
+  """
+  ids_BTY = branch_ids_BT.reshape(*branch_ids_BT.shape[:2], -1)
+  key_ids_B1TY, query_ids_BT1Y = ids_BTY[:, None], ids_BTY[:, :, None]
+  is_visible_BTTY = (key_ids_B1TY == 0) | (key_ids_B1TY == query_ids_BT1Y)
+  return jnp.all(is_visible_BTTY, axis=-1)
 
 
 def new_tokens_mask(

@@ -19,6 +19,7 @@ REMAT_MODES = (
   'save_qkv_out',
   'save_qkv',
   'save_out',
+  'offload_qkv_out',
   'full',
 )
 LAYER_KINDS = ('global', 'local', 'nope')
@@ -82,7 +83,8 @@ class TransformerConfig:
     dtype: of the computation. Parameters are float32 unless they are loaded in another dtype.
     remat: what the backward pass recomputes: 'none'; 'dots': all except matmuls; 'save_qkv': all
       except queries, keys and values; 'save_out': all except the outputs of attention and MLP;
-      'save_qkv_out': all except both; 'full': all from the inputs of the layers.
+      'save_qkv_out': all except both; 'offload_qkv_out': the same, and both are in host memory
+      between the passes; 'full': all from the inputs of the layers.
     scan_unroll: pattern periods per step of the scan over layers.
     attention_kernel: 'einsum'; 'blockwise' (models/blockwise_attention.py), for whole sequences;
       'auto': 'blockwise' on CPU; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole

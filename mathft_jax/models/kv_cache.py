@@ -8,7 +8,7 @@ prefix with P = B.
 
   prefill  cache = allocate_cache(config, batch_size=P, max_length=S)
            _, cache = hidden_states(..., cache=cache)
-  score    cache = share_prefix(cache, config, copies=C, max_length=0)
+  share    cache = share_prefix(cache, config, copies=C, max_length=0)
            hidden, _ = hidden_states(..., cache=cache)        whole candidates in one call
   decode   inference/decoding.py builds a cache of several prefixes for each step.
 
@@ -327,18 +327,20 @@ def allocate_key_values(
   max_length: int,
   stacked: bool,
   kind: str | None = None,
+  dtype: str | None = None,
 ) -> KeyValues:
   """Returns empty slots.
 
   Args:
     batch_size, max_length, stacked: those of `allocate_cache`.
     kind: layers of another kind get no slots; only without stacked layers. None: all get them.
+    dtype: of keys and values; None: that of the computation.
   """
 
   def zeros_of_layers(kind: str, *num_layers: int) -> jax.Array:
     layer = config.layer_config(kind)
     shape = batch_size, layer.kv_heads, max_length, layer.head_size
-    return jnp.zeros((*num_layers, *shape), config.dtype)
+    return jnp.zeros((*num_layers, *shape), dtype or config.dtype)
 
   def zeros() -> LayerArrays:
     if stacked:

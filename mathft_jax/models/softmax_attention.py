@@ -111,12 +111,15 @@ def _attend_partially(
   num_prompts, kv_heads, _, _ = keys.key_PKSH.shape
   queries = batch // num_prompts * length
   groups = heads // kv_heads
+  # A cache may have a narrower dtype.
+  key_PKSH = keys.key_PKSH.astype(q_BTNH.dtype)
+  value_PKSH = keys.value_PKSH.astype(q_BTNH.dtype)
   q_PXKGH = q_BTNH.reshape(num_prompts, queries, kv_heads, groups, head_size)
 
   scores_PKGXS = jnp.einsum(
     'PXKGH,PKSH->PKGXS',
     q_PXKGH,
-    keys.key_PKSH,
+    key_PKSH,
     preferred_element_type=jnp.float32,
   )
   scores_PKGXS = softcap(scores_PKGXS, cap)
@@ -129,8 +132,8 @@ def _attend_partially(
   # XLA:CPU has no bfloat16 matmul with another order of the result's axes.
   weighted_PKGXH = jnp.einsum(
     'PKGXS,PKSH->PKGXH',
-    exps_PKGXS.astype(keys.value_PKSH.dtype),
-    keys.value_PKSH,
+    exps_PKGXS.astype(value_PKSH.dtype),
+    value_PKSH,
     preferred_element_type=jnp.float32,
   )
 

@@ -157,7 +157,7 @@ def hidden_states(
     tokens_BT, positions_BT: int32 token ids; positions for rotary embeddings and windows.
     segment_ids_BT: int32; 0 is padding. If the cache has a suffix, it only distinguishes tokens
       from padding.
-    branch_ids_BT: int32; not with a cache that has a suffix.
+    branch_ids_BT: int32; [B, T, Y] for branches of branches. Not with a cache that has a suffix.
     cache: of `kv_cache.allocate_cache` or `share_prefix`, with room for T more tokens.
     constrain: (array, logical axes) -> the array with a sharding constraint. Default: none.
     kernel_sharding: runs a kernel on each device's part of the arrays. None: a single device.

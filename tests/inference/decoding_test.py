@@ -162,6 +162,27 @@ def test_unstacked_layers_with_a_window_hold_fewer_chunks(
   assert_close(run(unstacked, params=params), wanted)
 
 
+def test_a_narrow_cache_halves_the_memory_and_changes_log_probs_a_little(
+  candidates,
+):
+  narrow = dataclasses.replace(CONFIG, cache_dtype='bfloat16')
+  ratio = decode_caches.cache_bytes_per_device(
+    narrow
+  ) / decode_caches.cache_bytes_per_device(CONFIG)
+  assert 0.5 < ratio < 0.6  # positions have no dtype of their own
+  found = run(narrow, prompts=PROMPTS[3:])
+  same = [
+    (found[key][1], candidates[key][1])
+    for key in found
+    if found[key][0] == candidates[key][0]
+  ]
+  actual, wanted = np.array(same).T
+  assert len(same) > 2 and 0 < np.abs(actual - wanted).max() < 0.5
+
+  with pytest.raises(ValueError, match="CACHE_DTYPE.*'int4'.*float8_e4m3fn"):
+    dataclasses.replace(CONFIG, cache_dtype='int4')
+
+
 def test_a_sharded_model_gives_the_same_tokens(candidates):
   mesh = partitioning.Partitioner(num_partitions=2).mesh()
   config = dataclasses.replace(CONFIG, mesh=mesh, num_rows=16)

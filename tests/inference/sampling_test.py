@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mathft_jax.inference import sampling
+from mathft_jax.inference import rejection_sampling, sampling
 
 # Probabilities of a fake vocabulary of five tokens, on purpose not in order.
 PROBABILITIES = np.array([0.10, 0.40, 0.05, 0.30, 0.15])
@@ -109,7 +109,9 @@ def sorted_reference(probabilities, keep):
   [
     (sampling.Nucleus(0.95, 0.9), lambda sums: sums < 0.95),
     (sampling.Nucleus(0.05, 0.9), lambda sums: sums < 0.05),
+    (sampling.TopK(5, 0.9), lambda sums: np.arange(len(sums)) < 5),
     (sampling.TopK(40, 0.9), lambda sums: np.arange(len(sums)) < 40),
+    (sampling.TopK(100, 0.9), lambda sums: np.arange(len(sums)) < 100),
   ],
 )
 def test_a_large_vocabulary_is_sampled_as_if_it_were_sorted(method, keep):
@@ -133,6 +135,21 @@ def test_all_tokens_with_the_probability_at_the_border_are_kept(method):
   assert_frequencies(method, [0.3, 0.25, 0.25, 0], logits)
 
 
+def test_top_k_keeps_all_equal_tokens_of_many_blocks():
+  logits = np.full(1000, -30.0, np.float32)
+  equal = [1, 200, 500, 900]
+  logits[equal] = 1.0
+  logits[700] = 2.0
+  together = np.stack([logits, LOGITS.mean() + np.arange(1000) / 100])
+  keys = jax.random.split(jax.random.key(0), 400)
+  method = jax.jit(jax.vmap(sampling.TopK(2, 1.0), in_axes=(None, 0)))
+  tokens = np.asarray(
+    method(jnp.array(together, jnp.float32), keys.reshape(200, 2))
+  )
+  assert set(tokens[:, 0]) == {*equal, 700}
+  assert set(tokens[:, 1]) == {998, 999}
+
+
 def test_greedy_finds_the_first_of_equal_tokens_of_a_large_vocabulary():
   logits = np.zeros((2, 1000), np.float32)
   logits[0, [130, 140, 999]] = 1.0
@@ -151,7 +168,7 @@ def test_a_token_with_probability_zero_is_never_sampled():
   logits[[5, 700]] = 0.0
   assert set(draw(sampling.Temperature(1.0), logits)) == {5, 700}
   weights = jnp.array([[0.0, 1.0, 0.0]])
-  assert sampling._invert_cumulative_sum(weights, jnp.array([1.0]))[
+  assert rejection_sampling._invert_cumulative_sum(weights, jnp.array([1.0]))[
     0
   ].tolist() == [1]
 

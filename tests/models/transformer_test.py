@@ -288,7 +288,9 @@ def test_scan_over_periods_equals_scan_over_layers(name):
   )
 
 
-@pytest.mark.parametrize('remat', ['dots', 'save_qkv_out', 'full'])
+@pytest.mark.parametrize(
+  'remat', ['dots', 'save_qkv_out', 'offload_qkv_out', 'full']
+)
 def test_remat_changes_no_gradient(remat):
   tokens = tokens_of()
 

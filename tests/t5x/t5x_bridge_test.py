@@ -193,7 +193,7 @@ def test_scores_equal_those_of_score_candidates(dials):
     config,
     jax.device_get(params),
     problems,
-    padded=score_packing.PaddedShape(128, prefix_length=8),
+    row_lengths=(128,),
   )
   expected = np.concatenate(scores)
   assert np.std(expected) > 0
