@@ -94,7 +94,7 @@ def main() -> None:
   params = load_params.load_inference_params(
     options.model, model, fingerprint={}, mesh=mesh
   )
-  params = transformer.unstack_layers(params, donate=True)
+  params = transformer.unstack_layers(model, params, donate=True)
   config = decode_config.DecodeConfig(
     model,
     sampling.Greedy(),
@@ -109,7 +109,9 @@ def main() -> None:
   )
   log_probs = {}
   for dtype in (None, 'bfloat16', 'float8_e4m3fn', 'float8_e5m2'):
-    narrow = dataclasses.replace(config, cache_dtype=dtype)
+    narrow = dataclasses.replace(
+      config, model=dataclasses.replace(model, cache_dtype=dtype)
+    )
     total_P = np.zeros(len(prompts))
     for block in decoding.decode(
       narrow, params, prompts, num_candidates=1, seed=0

@@ -56,7 +56,6 @@ def sample(
   batch_size: int = 16,
   seed: int = 0,
   unroll_layers: bool = True,
-  cache_dtype: str | None = None,
   partitioner: partitioning.Partitioner = partitioning.Partitioner(),
 ) -> epath.Path:
   """Returns the path of `<workdir>/candidates.jsonl`, at once if it is complete.
@@ -68,10 +67,10 @@ def sample(
     max_decode_length: tokens of a candidate at most, EOS included.
     num_decodes, first_sample: N candidates of each problem, and the number of the first of them.
     batch_size: batch_size * num_decodes candidates are decoded at once; texts do not depend on it.
-    unroll_layers, cache_dtype: of `DecodeConfig`. Unrolled: faster on a CPU, slower to compile.
+    unroll_layers: decode layer by layer, not by a scan: faster on a CPU, slower to compile.
   """
   settings = _settings(method, num_decodes, max_decode_length, seed, vocabulary)
-  settings |= _start_settings(checkpoint, workdir, first_sample, cache_dtype)
+  settings |= _start_settings(checkpoint, workdir, first_sample)
   output = epath.Path(workdir) / 'candidates.jsonl'
   problems = _read_problems(problems, split)
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
@@ -83,9 +82,16 @@ def sample(
   if job.is_complete():
     return output
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
-  shape = num_decodes, max_decode_length, unroll_layers, cache_dtype
   config = _make_decode_config(
-    model, vocabulary, method, prompts, group, partitioner.rules, *shape
+    model,
+    vocabulary,
+    method,
+    num_decodes,
+    max_decode_length,
+    prompts,
+    group,
+    partitioner.rules,
+    unroll_layers,
   )
   params = _load_params(checkpoint, config, fingerprint)
   samples = range(first_sample, first_sample + num_decodes)
@@ -116,31 +122,24 @@ def _settings(
 
 
 def _start_settings(
-  checkpoint: epath.PathLike,
-  workdir: epath.PathLike,
-  first_sample: int,
-  cache_dtype: str | None,
+  checkpoint: epath.PathLike, workdir: epath.PathLike, first_sample: int
 ) -> dict[str, object]:
   path = local_and_remote_paths.relative_path(checkpoint, workdir)
-  settings: dict[str, object] = {'checkpoint': path}
-  if first_sample:  # without it as in work directories of before
-    settings['first_sample'] = first_sample
-  if cache_dtype is not None:
-    settings['cache_dtype'] = cache_dtype
-  return settings
+  if first_sample == 0:  # as in work directories of before
+    return {'checkpoint': path}
+  return {'checkpoint': path, 'first_sample': first_sample}
 
 
 def _make_decode_config(
   model: transformer.TransformerConfig,
   vocabulary: prompt_templates.Vocabulary,
   method: SamplingMethod,
+  num_decodes: int,
+  max_decode_length: int,
   prompts: Sequence[prefill.Prompt],
   group: replica_groups.ReplicaGroup,
   rules: partitioning.AxisRules,
-  num_decodes: int,
-  max_decode_length: int,
   unroll_layers: bool,
-  cache_dtype: str | None,
 ) -> decode_config.DecodeConfig:
   vocabulary_size.check_vocabulary_size(vocabulary, model)
   num_rows = group.items_per_batch * num_decodes
@@ -159,7 +158,6 @@ def _make_decode_config(
     mesh=mesh,
     rules=rules,
     stacked=not unroll_layers,
-    cache_dtype=cache_dtype,
   )
 
 

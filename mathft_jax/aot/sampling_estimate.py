@@ -28,7 +28,6 @@ SAMPLE_PARAMETERS = (
   'batch_size',
   'split',
   'unroll_layers',
-  'cache_dtype',
   'partitioner',
 )
 _EOS = 1  # the id does not matter
@@ -115,7 +114,6 @@ def estimate_sampling(
     mesh=group.mesh,
     rules=partitioner.rules,
     stacked=not (target.chip.is_tpu and arguments['unroll_layers']),
-    cache_dtype=arguments['cache_dtype'],
   )
   programs = _DecodePrograms(config, group.batch_size, prompt_length)
   estimate = inference_estimate_parts.initial_estimate(

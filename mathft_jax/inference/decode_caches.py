@@ -39,7 +39,12 @@ def empty_caches(config: DecodeConfig) -> Caches:
     batch_size: int, slots: int, kind: str | None = None
   ) -> kv_cache.KeyValues:
     return kv_cache.allocate_key_values(
-      config.model, batch_size, slots, config.stacked, kind, config.cache_dtype
+      config.model,
+      batch_size,
+      slots,
+      config.stacked,
+      kind,
+      config.model.cache_dtype,
     )
 
   def allocate_chunks(

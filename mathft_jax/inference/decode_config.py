@@ -10,8 +10,6 @@ from mathft_jax.models import transformer
 
 MAX_ROWS_PER_GROUP = 32
 MIN_PROMPT_SLOTS = 32
-# Of the KV cache; None: that of the model.
-CACHE_DTYPES = (None, 'float32', 'bfloat16', 'float8_e4m3fn', 'float8_e5m2')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +28,6 @@ class DecodeConfig:
     stacked: whether the parameters have stacked layers (not `transformer.unstack_layers`).
     block_size: steps between refills.
     chunk_size: cache slots that are read or left out together; a multiple of `block_size`.
-    cache_dtype: of `CACHE_DTYPES`, for the keys and values of prompts and finished blocks.
   """
 
   model: transformer.TransformerConfig
@@ -46,13 +43,6 @@ class DecodeConfig:
   stacked: bool = True
   block_size: int = 16
   chunk_size: int = 128
-  cache_dtype: str | None = None
-
-  def __post_init__(self):
-    if self.cache_dtype not in CACHE_DTYPES:
-      raise ValueError(
-        f'cache_dtype (CACHE_DTYPE) is {self.cache_dtype!r}; it must be one of {CACHE_DTYPES}.'
-      )
 
   @property
   def num_groups(self) -> int:

@@ -22,12 +22,14 @@ REMAT_MODES = (
   'offload_qkv_out',
   'full',
 )
+CACHE_DTYPES = (None, 'float32', 'bfloat16', 'float8_e4m3fn', 'float8_e5m2')
 LAYER_KINDS = ('global', 'local', 'nope')
 ATTENTION_KERNELS = ('auto', 'einsum', 'blockwise', 'xla', 'cudnn', 'splash')
 # Fields that say how the model is computed or stored. Checkpoints fit whatever their values are.
 NON_ARCHITECTURE_FIELDS = frozenset(
   {
     'dtype',
+    'cache_dtype',
     'remat',
     'scan_unroll',
     'attention_kernel',
@@ -81,6 +83,7 @@ class TransformerConfig:
     vocab_multiple: embedding rows are padded to a multiple of it, so that a mesh can shard them.
       Logits and exports do not contain the padding.
     dtype: of the computation. Parameters are float32 unless they are loaded in another dtype.
+    cache_dtype: of the keys and values of prompts and finished blocks in decoding; None: `dtype`.
     remat: what the backward pass recomputes: 'none'; 'dots': all except matmuls; 'save_qkv': all
       except queries, keys and values; 'save_out': all except the outputs of attention and MLP;
       'save_qkv_out': all except both; 'offload_qkv_out': the same, and both are in host memory
@@ -136,6 +139,7 @@ class TransformerConfig:
   logits_divisor: float = 1.0
   vocab_multiple: int = 1
   dtype: str = 'float32'
+  cache_dtype: str | None = None
   remat: str = 'none'
   scan_unroll: int = 1
   attention_kernel: str = 'auto'
@@ -146,6 +150,7 @@ class TransformerConfig:
     _check_choice('mlp_activation', self.mlp_activation, ACTIVATIONS)
     _check_choice('norm', self.norm, NORMS)
     _check_choice('remat', self.remat, REMAT_MODES)
+    _check_choice('cache_dtype', self.cache_dtype, CACHE_DTYPES)
     _check_choice('attention_kernel', self.attention_kernel, ATTENTION_KERNELS)
     if not 0 <= self.dropout_rate < 1:
       raise ValueError(
