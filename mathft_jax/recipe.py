@@ -384,11 +384,11 @@ def _write_tables(
 
   def write() -> None:
     made = paper_tables.make_tables(results)
+    stage_cost_table.write_stage_table(stem.parent)
     tables.write_tables(stem, made)
     for table in paper_tables.select_findings(made):
       terminal.print_table(table)
     print(f'All tables: {stem}.md', flush=True)
-    stage_cost_table.write_stage_table(stem.parent)
 
   processes.run_on_primary('recipe: tables', write)
 

@@ -11,6 +11,14 @@ from mathft_jax.monitoring.stage_cost import StageCost
 from mathft_jax.storage import local_and_remote_paths
 
 _GIB = 2**30
+# Columns that only the files have.
+PAGE_COLUMNS = (
+  'of it compilation',
+  'device-seconds',
+  'device memory, GiB',
+  'starts',
+  'devices',
+)
 
 
 def make_stage_table(workdir: epath.PathLike) -> tables.Table | None:
@@ -48,12 +56,13 @@ def make_stage_table(workdir: epath.PathLike) -> tables.Table | None:
 
 
 def write_stage_table(workdir: epath.PathLike) -> None:
-  """Writes <workdir>/costs.md and .json and prints the table, if a stage has a cost."""
+  """Writes <workdir>/costs.md and .json and prints their main columns, if a stage has a cost."""
   table = make_stage_table(workdir)
   if table is None:
     return
   tables.write_tables(epath.Path(workdir) / 'costs', [table])
-  terminal.print_table(table)
+  shown = tables.without_columns(table, PAGE_COLUMNS)
+  terminal.print_table(shown)
 
 
 def _cells(cost: StageCost) -> tables.Row:
