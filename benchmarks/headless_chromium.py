@@ -82,6 +82,16 @@ class Page:
     self._call('Input.dispatchKeyEvent', type='keyDown', key=key, **text)
     self._call('Input.dispatchKeyEvent', type='keyUp', key=key)
 
+  def resize(self, width: int, height: int) -> None:
+    """Sets the size of the page in pixels, also below that of a window."""
+    self._call(
+      'Emulation.setDeviceMetricsOverride',
+      width=width,
+      height=height,
+      deviceScaleFactor=1,
+      mobile=False,
+    )
+
   def screenshot(self, path: str | os.PathLike) -> None:
     """Writes the visible part of the page as PNG."""
     found = self._call('Page.captureScreenshot', format='png')

@@ -7,7 +7,7 @@ import pytest
 
 from mathft_jax import compare, evaluate
 from mathft_jax.data import schema
-from mathft_jax.evaluation import run_description, voting
+from mathft_jax.evaluation import evaluated_file, run_description, voting
 from tests.evaluation.candidates import CORRECT, candidate_set, no_plots
 
 QUICK = {'resamples': 50, 'draws': 2, 'print_tables': False}
@@ -92,6 +92,18 @@ def test_checkpoints_of_a_run_are_found_from_settings_beside_its_files(
   )
   found = run_description.find_checkpoints(graded)
   assert run_description.short_path(found['generator']).endswith('/ssft/80')
+  assert run_description.short_path(found['generator'], 2) == '.../ssft/80'
+  assert run_description.short_path('/a/b') == 'a/b'
+  file = evaluated_file.evaluate_file(graded, [voting.Majority()])
+  run = run_description.describe_run(
+    tmp_path / 'report', {'graded': graded}, {'graded': file}
+  )
+  assert run.title.startswith('.../')
+  assert run.title.endswith('/report (generator .../ssft/80, 1 problem)')
+  assert run.paths == {
+    'candidates': '../graded/graded.jsonl',
+    'generator': '../ssft/80',
+  }
 
   digest = run_description.digests.content_digest([graded.read_bytes()])
   scored = tmp_path / 'scored' / 'scored.jsonl'

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import re
+from typing import TypeGuard
 
 from etils import epath
 import jax
@@ -169,6 +170,11 @@ def _can_be_overwritten(path: epath.Path) -> bool:
   return True
 
 
+def _is_weight_map(value: object) -> TypeGuard[dict[str, str]]:
+  """Returns whether a value has the names of files by the names of tensors."""
+  return isinstance(value, dict) and set(map(type, value.values())) == {str}
+
+
 def _find_tensors(
   path: epath.Path,
 ) -> dict[str, safetensors_format.TensorEntry]:
@@ -176,8 +182,7 @@ def _find_tensors(
   if (path / INDEX_FILE).is_file():
     index = json_files.read_json_object(path / INDEX_FILE)
     file_by_name = index.get('weight_map')
-    is_map = isinstance(file_by_name, dict) and bool(file_by_name)
-    if not is_map or set(map(type, file_by_name.values())) != {str}:
+    if not _is_weight_map(file_by_name):
       raise ValueError(
         f'{path / INDEX_FILE} has no weight_map; it must have the file of each tensor. Copy it '
         'again from the published model.'

@@ -73,6 +73,11 @@ def damaged_file(
 ) -> ValueError:
   """Returns the error of a damaged file; `line` is the place in it, such as ':12'."""
   reason = ' '.join(str(error).split())[:200]
+  if isinstance(error, UnicodeDecodeError):
+    return ValueError(
+      f'{path}{line}: the text is not UTF-8 ({reason}); it may be cut, or in another encoding. '
+      'Wanted UTF-8: `iconv -f <encoding> -t UTF-8`.'
+    )
   kind = 'file'
   hint = ''
   if path.suffix.lower() in _COMPRESSIONS:

@@ -226,6 +226,7 @@ def to_problem(
   if answer is None:
     answer = boxed_answers.last_boxed_answer(solution)
   else:
+    _check_known(answer, where)
     if not solution and mapping.answer_form == 'auto' and _HASHES in answer:
       solution = answer
     answer = _read_answer(answer, mapping)
@@ -305,6 +306,18 @@ def _wrong_value(
   else:
     wanted = f'{wanted}; {field.upper()}_FIELD is {name!r}'
   return record_fields.wrong_field(where, field, value, wanted)
+
+
+def _check_known(answer: str, where: str) -> None:
+  """ValueError for the text that pandas writes for a missing value."""
+  if answer.strip().lower() == 'nan':
+    raise record_fields.wrong_field(
+      where,
+      'answer',
+      answer,
+      "an answer; to leave out these rows set DROP_ROWS = {'answer': "
+      f'{answer!r}}} with the name of your field',
+    )
 
 
 def _read_answer(text: str, mapping: ProblemMapping) -> str | None:

@@ -177,6 +177,7 @@ def _read_csv(file: epath.Path, delimiter: str) -> Iterator[Located]:
     stream = compressed_files.decompress(binary, file)
     text = io.TextIOWrapper(stream, 'utf-8-sig', newline='')
     reader = csv.DictReader(text, delimiter=delimiter, strict=True)
+    _check_header(reader.fieldnames or [], file)
     for row in reader:
       where = f'{file}:{reader.line_num}'
       names = reader.fieldnames or []
@@ -186,6 +187,16 @@ def _read_csv(file: epath.Path, delimiter: str) -> Iterator[Located]:
           f'{list(names)}.'
         )
       yield where, {name: cell for name, cell in row.items() if cell != ''}
+
+
+def _check_header(names: Sequence[str], file: epath.Path) -> None:
+  """ValueError if two columns have one name: all cells but those of the last would be lost."""
+  repeated = sorted({name for name in names if names.count(name) > 1})
+  if repeated:
+    raise ValueError(
+      f'{file}:1: the columns {repeated} occur more than once; wanted a header with different '
+      'names.'
+    )
 
 
 def _read_columns(

@@ -1,13 +1,13 @@
 """Which run a report is about: folder, candidate files, checkpoints, problems.
 
   run = describe_run('runs/report', {'scored': 'runs/scored/scored.jsonl'}, files)
-  run.title      # 'runs/report'
+  run.title      # '.../runs/report (generator .../ssft/80, 500 problems of split test)'
 
 Programs write their settings beside their output. If candidate files are where the programs wrote
 them, the generator and the evaluator are found from these settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 
 from etils import epath
@@ -19,6 +19,8 @@ from mathft_jax.evaluation.report.headline import RunDescription
 from mathft_jax.storage import digests, local_and_remote_paths
 
 MAX_PARTS = 4  # of a path: its last folders
+MAX_PARTS_IN_TITLE = 2  # of a checkpoint
+ROLES = ('generator', 'evaluator')
 
 
 def describe_run(
@@ -33,20 +35,54 @@ def describe_run(
     workdir: folder of the report.
     paths: the candidate files by name.
     files: their contents.
-    title: title of the page; by default the folder.
+    title: title of the page; by default the folder, the checkpoints and the problems.
   """
-  facts = {}
+  facts, whole_paths = {}, {}
+  checkpoints = []
   for name, path in paths.items():
     prefix = f'{name}: ' if len(paths) > 1 else ''
     is_inside = path.parent == epath.Path(workdir)
     facts[f'{prefix}candidates'] = path.name if is_inside else short_path(path)
-    for role, checkpoint in find_checkpoints(path).items():
-      facts[f'{prefix}{role}'] = short_path(checkpoint)
+    found = find_checkpoints(path)
+    checkpoints.append(found)
+    for role, place in {'candidates': str(path), **found}.items():
+      fact = f'{prefix}{role}'
+      facts.setdefault(fact, short_path(place))
+      whole_paths[fact] = local_and_remote_paths.relative_path(place, workdir)
     facts[f'{prefix}problems'] = _describe_problems(files[name].candidate_sets)
     graders = {each.grader for each in files[name].candidate_sets}
     known = sorted(grader for grader in graders if grader)
     facts[f'{prefix}graded by'] = ', '.join(known) or 'not recorded'
-  return RunDescription(title or short_path(workdir), facts)
+  sets = [file.candidate_sets for file in files.values()]
+  title = title or _make_title(workdir, checkpoints, sets)
+  return RunDescription(title, facts, whole_paths)
+
+
+def _make_title(
+  workdir: epath.PathLike,
+  checkpoints: Sequence[Mapping[str, str]],
+  sets_by_file: Sequence[tuple[CandidateSet, ...]],
+) -> str:
+  """Returns folder, checkpoints and problems; what differs between the files is left out."""
+  parts = []
+  for role in ROLES:
+    names = {found.get(role, '') for found in checkpoints}
+    if len(names) == 1 and '' not in names:
+      parts.append(f'{role} {short_path(names.pop(), MAX_PARTS_IN_TITLE)}')
+  problems = set(map(_count_problems, sets_by_file))
+  if len(problems) == 1:
+    parts.append(problems.pop())
+  folder = short_path(workdir)
+  return f'{folder} ({", ".join(parts)})' if parts else folder
+
+
+def _count_problems(candidate_sets: tuple[CandidateSet, ...]) -> str:
+  """Returns `500 problems of split test`."""
+  splits = {each.problem.split for each in candidate_sets}
+  named = sorted(split for split in splits if split)
+  of_split = f' of split {" and ".join(named)}' if named else ''
+  noun = 'problem' if len(candidate_sets) == 1 else 'problems'
+  return f'{len(candidate_sets):,} {noun}{of_split}'
 
 
 def find_checkpoints(path: epath.PathLike) -> dict[str, str]:
@@ -74,11 +110,12 @@ def find_checkpoints(path: epath.PathLike) -> dict[str, str]:
   return find_checkpoints(sampled) or find_checkpoints(moved)
 
 
-def short_path(path: epath.PathLike) -> str:
-  """Returns the last folders of a path: what distinguishes one run from another."""
+def short_path(path: epath.PathLike, max_parts: int = MAX_PARTS) -> str:
+  """Returns the last folders of a path, after `.../` if there are more: they name the run."""
   absolute = local_and_remote_paths.absolute_path(path)
   parts = [part for part in absolute.parts if part != '/']
-  return '/'.join(parts[-MAX_PARTS:])
+  last = '/'.join(parts[-max_parts:])
+  return f'.../{last}' if len(parts) > max_parts else last
 
 
 def _checkpoint(path: epath.Path, settings: Mapping[str, str]) -> str:

@@ -39,6 +39,7 @@ main { display: flex; flex-wrap: wrap; gap: 1.2em }
 figure { margin: 0 } figcaption { font-weight: 600 }
 table { border-collapse: collapse } td, th { padding: .1em .8em; text-align: right }
 th:first-child, td:first-child { text-align: left }
+svg { max-width: 100%; height: auto } h1 { overflow-wrap: anywhere } .table { overflow-x: auto }
 svg text { font: 11px system-ui, sans-serif; fill: currentColor }
 svg .grid { stroke: currentColor; opacity: .15 } :root { color-scheme: light dark }
 """
@@ -69,6 +70,7 @@ def render_run_page(title: str, rows: Sequence[Row]) -> str:
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
     f'<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n'
     f'<h1>{html.escape(title)}</h1>\n<p>Step {last_step:,.0f}. {_legend(curves)}</p>\n'
     f'{_table(curves)}\n<main>\n'
@@ -136,7 +138,8 @@ def _draw(name: str, lines: Mapping[str, Sequence[Point]]) -> str:
     return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
   parts = [
-    f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{html.escape(name)}">'
+    f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+    f'aria-label="{html.escape(name)}">'
   ]
   for value in ticks(low, high):
     parts.append(
@@ -199,7 +202,8 @@ def _legend(curves: Mapping[str, Mapping[str, object]]) -> str:
 def _table(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
   """Returns the last and the smallest value of each metric."""
   lines = [
-    '<table><tr><th>metric</th><th>split</th><th>last</th><th>smallest</th><th>at step</th></tr>'
+    '<div class="table"><table>',
+    '<tr><th>metric</th><th>split</th><th>last</th><th>smallest</th><th>at step</th></tr>',
   ]
   for name in _ordered(curves):
     for split, points in curves[name].items():
@@ -209,7 +213,7 @@ def _table(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
         f'<td>{points[-1].value:.5g}</td><td>{smallest.value:.5g}</td>'
         f'<td>{smallest.step:,.0f}</td></tr>'
       )
-  return '\n'.join(lines) + '</table>'
+  return '\n'.join(lines) + '</table></div>'
 
 
 def _is_number(value: object) -> bool:

@@ -111,6 +111,7 @@ def test_an_answer_that_is_a_whole_text_goes_into_no_box(tmp_path, caplog):
     ({'answer': ['4']}, r"\"answer\" is \['4'\].*ANSWER_FIELD = 'answer.0'"),
     ({'answer': float('nan')}, '"answer" is nan'),
     ({'answer': True}, '"answer" is true'),
+    ({'answer': ' NaN'}, '"answer" is .*DROP_ROWS'),
     ({'solution': ['s']}, r"\"solution\" is \['s'\].*'solution.\*' for all"),
     ({'id': [1]}, r"\"id\" is \[1\].*ID_FIELD = 'id.0'"),
   ],
@@ -305,6 +306,16 @@ def test_rows_of_csv_with_other_cells_are_refused(tmp_path):
     path.write_text(f'q,a\nok,1\n{line}\n')
     with pytest.raises(ValueError, match='p.csv:3: .*another number of cells'):
       read(path)
+
+
+def test_columns_of_csv_with_one_name_and_other_encodings_are_refused(tmp_path):
+  path = tmp_path / 'p.csv'
+  path.write_text('q,a,a\nx,1,2\n')
+  with pytest.raises(ValueError, match=r"p.csv:1: the columns \['a'\]"):
+    read(path)
+  path.write_bytes('q,a\n\xfc,1\n'.encode('latin-1'))
+  with pytest.raises(ValueError, match='p.csv: the text is not UTF-8'):
+    read(path)
 
 
 @pytest.mark.parametrize(

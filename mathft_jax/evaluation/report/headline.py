@@ -31,10 +31,13 @@ class RunDescription:
   Attributes:
     title: title of the page.
     facts: what is known of the run by name: candidate file, generator, evaluator, problems.
+    paths: the whole path of each fact that is a shortened one, relative to the folder of the
+      report, so that equal runs have equal reports in any folder.
   """
 
   title: str
   facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  paths: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

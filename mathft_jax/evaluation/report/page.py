@@ -32,8 +32,12 @@ def header(run: RunDescription) -> str:
   """Returns the title of the page and the facts about the run."""
   facts = []
   for name, text in run.facts.items():
+    tooltip = ''
+    if name in run.paths:
+      tooltip = f' title="{tables.escape_html(run.paths[name])}"'
     facts.append(
-      f'<dt>{tables.escape_html(name)}</dt><dd>{tables.escape_html(text)}</dd>'
+      f'<dt>{tables.escape_html(name)}</dt>'
+      f'<dd{tooltip}>{tables.escape_html(text)}</dd>'
     )
   return (
     f'<h1>{tables.escape_html(run.title)}</h1>\n'

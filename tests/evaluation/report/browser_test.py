@@ -319,6 +319,39 @@ def test_runs_are_compared_in_one_page_with_one_browser(
   assert opened.problems == []
 
 
+@pytest.mark.parametrize(
+  'name, ready', [('report.html', 'true'), ('candidates.html', READY)]
+)
+def test_pages_fit_a_narrow_screen(browser, report, screenshots, name, ready):
+  page = browser.open(address(report, name), ready)
+  page.resize(400, 800)
+  if name == 'candidates.html':
+    page.wait_until('document.querySelectorAll(".cluster").length > 0')
+    page.evaluate('openAll()')
+  page.screenshot(screenshots / f'narrow_{name}.png')
+  # Nothing but the boxes of tables and formulas is wider than the screen.
+  assert page.evaluate('document.documentElement.scrollWidth') <= 400
+  box = '.table' if name == 'report.html' else '.rules-box'
+  widths = page.evaluate(
+    f'[...document.querySelectorAll("{box}")].map((b) => [b.clientWidth, b.scrollWidth])'
+  )
+  assert widths and all(visible <= 400 for visible, _ in widths)
+  assert any(whole > visible for visible, whole in widths)
+  if name == 'report.html':
+    path = page.evaluate('document.querySelector(".facts dd").title')
+    assert path == '../scored.jsonl'
+  assert page.problems == []
+
+
+def test_curves_fit_a_narrow_screen(browser, tmp_path):
+  rows = [{'step': step, 'loss': 1 / step} for step in range(1, 9)]
+  path = tmp_path / 'curves.html'
+  path.write_text(run_page.render_run_page('/long/path' * 20, rows))
+  page = browser.open(f'file://{path}')
+  page.resize(360, 800)
+  assert page.evaluate('document.documentElement.scrollWidth') <= 360
+
+
 @pytest.mark.slow
 def test_1319_problems_with_64_candidates_open_within_three_seconds(
   browser, tmp_path

@@ -72,8 +72,9 @@ function renderRules(source, entry, chosen, candidates) {
       makeElement('td', {}, outcome), makeElement('td', {}, answer), makeElement('td', {}, choice));
   });
   const head = ['rule', 'kind', 'result', 'chosen answer', ''].map((name) => makeElement('th', {}, name));
-  return makeElement('table', {class: 'rules'}, makeElement('thead', {}, makeElement('tr', {}, head)),
+  const table = makeElement('table', {class: 'rules'}, makeElement('thead', {}, makeElement('tr', {}, head)),
     makeElement('tbody', {}, lines));
+  return makeElement('div', {class: 'rules-box'}, table);
 }
 
 function renderCandidate(source, candidate, chosenBy) {
