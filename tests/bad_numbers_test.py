@@ -210,6 +210,28 @@ def test_a_dry_run_refuses_contradictions(program, bindings, words, capsys):
   assert words in text
 
 
+@pytest.mark.parametrize(
+  'program, binding, words',
+  [
+    ('train', 'train_config.LoopConfig.log_period=0', 'log_period is 0'),
+    ('train', 'train_config.LoopConfig.checkpoint_period=0', 'period is 0'),
+    ('train', 'train_config.OptimizationConfig.num_microbatches=0', 'is 0'),
+    ('train', 'train_config.DataConfig.batch_size=0', 'batch_size is 0'),
+    ('train', 'train_config.DataConfig.max_length=0', 'max_length is 0'),
+    ('train', 'TASK_FEATURE_LENGTHS={"inputs": 0, "targets": 8}', 'from 1'),
+    ('sample', 'sample.sample.num_decodes=0', 'num_decodes is 0'),
+    ('sample', 'sample.sample.max_decode_length=-1', 'length is -1'),
+    ('measure', 'greedy/sample.sample.num_decodes=0', 'num_decodes is 0'),
+  ],
+)
+def test_a_dry_run_refuses_bad_numbers_of_parameters(
+  program, binding, words, capsys
+):
+  status, text = _error_of_dry_run(program, [binding], capsys)
+  assert status == 2 and words in text
+  assert binding.partition('=')[0] in text and 'Traceback' not in text
+
+
 @pytest.mark.parametrize('name', MAY_BE_NONE[:4])
 def test_a_dry_run_accepts_none_where_it_means_all(name, capsys):
   status, text = _error_of_dry_run('train', [f'{name}=None'], capsys)

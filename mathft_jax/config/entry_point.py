@@ -160,7 +160,9 @@ def load_config(
   gin.clear_config()
   resolved_config.register_program(program)
   _parse_with_gin(reader, command_line, found)
-  return resolved_config.resolve_config(program, supplied)
+  config = resolved_config.resolve_config(program, supplied)
+  number_limits.check_bindings(config.bindings)
+  return config
 
 
 def usage_text(

@@ -1,6 +1,7 @@
-"""Accepted values of the numeric gin macros, checked before a program starts and by `--dry_run`.
+"""Accepted values of numeric gin macros and parameters, checked before a start and by `--dry_run`.
 
-A macro that is not listed is not checked here. `None` is accepted where the default may be None.
+A macro that is not listed is not checked here. `None` is accepted where the default may be None. A
+parameter has the limits of the macro with its name: `num_decodes` those of NUM_DECODES.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ _INTEGERS: Mapping[str, int] = {
   'GRADE_WORKERS': 0,
   'INFERENCE_PARTITIONS': 1,
   'KEEP_CHECKPOINTS': 1,
+  'LOG_PERIOD': 1,
   'LORA_RANK': 1,
   'MAX_DECODE_LENGTH': 1,
   'MAX_LENGTH': 1,
@@ -114,6 +116,31 @@ def check_assignments(
       )
   values = {name: assignment.value for name, assignment in last.items()}
   _check_pairs(values)
+
+
+def check_bindings(
+  bindings: Mapping[tuple[str, str], Mapping[str, object]],
+) -> None:
+  """Checks numbers that are bound to parameters directly, without a macro.
+
+  Args:
+    bindings: values by parameter, by (scope, selector), as in `ResolvedConfig.bindings`. Only
+      those of this package are checked.
+
+  Raises:
+    ConfigError: names the parameter, value seen and values wanted.
+  """
+  for (scope, selector), values in bindings.items():
+    if selector.partition('.')[0] != 'mathft_jax':
+      continue
+    for parameter, value in values.items():
+      wanted = ''
+      if _is_plain(value):
+        wanted = _wanted(parameter.upper(), value)
+      if wanted:
+        prefix = f'{scope}/' if scope else ''
+        name = '.'.join([*selector.split('.')[-2:], parameter])
+        raise ConfigError(f'{prefix}{name} is {value!r}; it must be {wanted}.')
 
 
 def has_limits(name: str) -> bool:

@@ -182,11 +182,10 @@ def sequence_length(max_length: int | Mapping[str, int]) -> int:
   if not isinstance(max_length, Mapping):
     return max_length
   values = list(max_length.values())
-  if set(max_length) != {'inputs', 'targets'} or set(map(type, values)) != {
-    int
-  }:
+  is_integers = set(map(type, values)) == {int} and min(values) > 0
+  if set(max_length) != {'inputs', 'targets'} or not is_integers:
     raise ValueError(
       f'max_length is {dict(max_length)}; it must be a number or '
-      "{'inputs': n, 'targets': m} (TASK_FEATURE_LENGTHS)."
+      "{'inputs': n, 'targets': m} with integers from 1 (TASK_FEATURE_LENGTHS)."
     )
   return sum(values)
