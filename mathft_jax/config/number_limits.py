@@ -134,13 +134,16 @@ def check_bindings(
     if selector.partition('.')[0] != 'mathft_jax':
       continue
     for parameter, value in values.items():
+      name = parameter.upper()
+      # The suffixes of stages are not meant here: `human_steps` is no number of steps.
+      is_limited = name in _INTEGERS or name in _NUMBERS
       wanted = ''
-      if _is_plain(value):
-        wanted = _wanted(parameter.upper(), value)
+      if is_limited and _is_plain(value):
+        wanted = _wanted(name, value)
       if wanted:
         prefix = f'{scope}/' if scope else ''
-        name = '.'.join([*selector.split('.')[-2:], parameter])
-        raise ConfigError(f'{prefix}{name} is {value!r}; it must be {wanted}.')
+        place = '.'.join([*selector.split('.')[-2:], parameter])
+        raise ConfigError(f'{prefix}{place} is {value!r}; it must be {wanted}.')
 
 
 def has_limits(name: str) -> bool:
