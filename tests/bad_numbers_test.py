@@ -304,6 +304,7 @@ WITHOUT_LIMITS = {
   'MATH_DEMONSTRATIONS': 'ids',
   'PRM800K_DEMONSTRATIONS': 'ids',
   'SYSTEM_TURN': 'a text',
+  'WORD_PROBLEM_FILES': 'paths',
 }
 
 
