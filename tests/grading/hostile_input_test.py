@@ -59,6 +59,11 @@ HOSTILE = {
     + '99999999!' * 10
     + 'F>F99999999!99999999!'
   ),
+  'roots in readings': (
+    r'\gcd\boxed99999999!>F99999999!and\pm\pm\pm99999999!F99999999!>'
+    + r'\sqrt' * 37
+    + '99999999!99999999!'
+  ),
   'determinant': r'\begin{vmatrix}'
   + r'\\'.join(['&'.join('abcdefghi')] * 9)
   + r'\end{vmatrix}',

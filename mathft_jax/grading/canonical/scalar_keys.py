@@ -7,6 +7,7 @@ rational number: sin^2 t + cos^2 t is 1 and |3 + 4i| is 5.
 
 from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
+import functools
 import threading
 
 from mathft_jax.grading.canonical import number_keys, sympy_closed_forms
@@ -99,6 +100,20 @@ def evaluate_at_points(
   Returns:
     One value for a number and NUM_POINTS values for a function; the bits are 0 for exact values.
   """
+  if change is None:
+    return _evaluate_unchanged(tree)
+  return _evaluate(tree, change)
+
+
+@functools.lru_cache(maxsize=64)
+def _evaluate_unchanged(tree: Tree) -> tuple[list[Component], int]:
+  """Kept for the last trees, because the readings of one answer ask for the same ones again."""
+  return _evaluate(tree, None)
+
+
+def _evaluate(
+  tree: Tree, change: ValuesMap | None
+) -> tuple[list[Component], int]:
   with _lock:
     results = []
     for context in _contexts or _make_contexts():
