@@ -93,11 +93,11 @@ def sample(
     partitioner.rules,
     unroll_layers,
   )
-  params = _load_params(checkpoint, config, fingerprint)
   samples = range(first_sample, first_sample + num_decodes)
-  sampler = _Sampler(config, params, samples, seed, vocabulary, template)
   with locked_folders.hold(workdir, 'sample'):
     with stage_cost.StageMeter(workdir, 'sample', inputs=[checkpoint]) as meter:
+      params = _load_params(checkpoint, config, fingerprint)
+      sampler = _Sampler(config, params, samples, seed, vocabulary, template)
       sampler.run(job, group, problems, prompts, meter)
     return job.finish([problem.id for problem in problems])
 
