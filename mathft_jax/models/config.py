@@ -360,7 +360,9 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
   return TransformerConfig(**fields)
 
 
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+def _check_choice(
+  name: str, value: str | None, allowed: Sequence[str | None]
+) -> None:
   if value not in allowed:
     raise ValueError(
       f'TransformerConfig.{name} is {value!r}; it must be one of {allowed}.'
