@@ -83,7 +83,7 @@ def train(
   all_checks.check_mode(self_checks)
   wanted = finished_runs.WantedRun(model, data, optimization, examples)
   settings = run_settings.make_run_settings(
-    workdir, init_from, data, optimization, seed, model.dropout_rate
+    workdir, init_from, data, optimization, seed, model
   )
   with _open_workdir(workdir, loop, checkpointing) as manager:
     if not _is_complete(manager, train_steps, settings, wanted):

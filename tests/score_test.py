@@ -213,14 +213,14 @@ def test_the_attention_kernel_gets_the_axis_rules_of_the_partitioner(
 ):
   rules = (('kv', None), *score.partitioning.DEFAULT_AXIS_RULES)
   partitioner = score.partitioning.Partitioner(rules=rules)
-  kernel_sharding = score.partitioning.KernelSharding
+  kernel_sharding = score.scoring.KernelSharding
   found = []
 
   def record(mesh, rules):
     found.append(rules)
     return kernel_sharding(mesh, rules)
 
-  monkeypatch.setattr(score.partitioning, 'KernelSharding', record)
+  monkeypatch.setattr(score.scoring, 'KernelSharding', record)
   run(partitioner=partitioner)
   assert set(found) == {partitioner.rules}
 

@@ -32,8 +32,8 @@ class CompiledProgram:
       with the capacity. If the program does not fit, the bytes that the compiler reports.
     argument_bytes: bytes of the arguments; 0 if the program does not fit.
     text: optimized HLO; '' if the program does not fit.
-    kernel_flops: FLOPs of custom kernels, which the HLO does not contain: body times grid. This is
-      an upper bound for a causal kernel, which skips blocks.
+    kernel_flops: FLOPs of custom kernels without a cost estimate, which the HLO does not contain:
+      body times grid. This is an upper bound for a causal kernel, which skips blocks.
     seconds: compilation time.
   """
 
@@ -49,7 +49,7 @@ class CompiledProgram:
     costs = program_costs.count_program_costs(
       self.text, unknown_trip_count=unknown_trip_count
     )
-    if costs.kernel_flops or not self.kernel_flops:
+    if not self.kernel_flops:
       return costs
 
     uncounted = {}
@@ -59,7 +59,7 @@ class CompiledProgram:
     return dataclasses.replace(
       costs,
       flops=costs.flops + self.kernel_flops,
-      kernel_flops=self.kernel_flops,
+      kernel_flops=costs.kernel_flops + self.kernel_flops,
       uncounted=uncounted,
     )
 
@@ -92,12 +92,12 @@ def compile_program(
 
   memory = compiled.memory_analysis()
   assert memory is not None
-  kernels = traced_flops.count_traced_flops(traced.jaxpr).kernels
+  traced_costs = traced_flops.count_traced_flops(traced.jaxpr)
   return CompiledProgram(
     fits=True,
     used_bytes=memory.peak_memory_in_bytes,
     argument_bytes=memory.argument_size_in_bytes,
     text=compiled.as_text() or '',
-    kernel_flops=sum(kernels.values()) / num_devices,
+    kernel_flops=traced_costs.unstated_flops / num_devices,
     seconds=time.monotonic() - started,
   )

@@ -4,10 +4,10 @@
   costs.flops, costs.kernels, costs.bytes
 
 Counted: matrix products (`dot_general`), 2 x output elements x contracted size, in all inner
-jaxprs. The body of a scan counts as often as it runs, a `cond` as its most expensive branch, the
-body of a `shard_map` once per device of its manual axes. A Pallas kernel counts as its cost
-estimate or, without one, as the products of one grid step times the grid (too many if steps are
-skipped).
+jaxprs; grouped ones (`ragged_dot`) as if each row were multiplied with one matrix. The body of a
+scan counts as often as it runs, a `cond` as its most expensive branch, the body of a `shard_map`
+once per device of its manual axes. A Pallas kernel counts as its cost estimate or, without one, as
+the products of one grid step times the grid (too many if steps are skipped).
 
 The jaxpr is counted as traced: products of a rematerialized forward pass count again, and products
 that a compiler would remove count too. The model FLOPs of MFU are those of a trace with
@@ -24,9 +24,10 @@ from typing import cast
 import jax
 from jax.extend import core
 
-_NOT_COUNTED = ('conv_general_dilated', 'ragged_dot', 'ragged_dot_general')
+_NOT_COUNTED = ('conv_general_dilated',)
 _FLOPS = ('flops', '')
 _LOOPS = ('loops', '')
+_UNSTATED = ('unstated', '')
 
 Jaxpr = core.ClosedJaxpr | core.Jaxpr
 Totals = Counter[tuple[str, str]]  # by (kind, name)
@@ -39,6 +40,8 @@ class TracedCosts:
   Attributes:
     flops: of matrix products and kernels.
     kernels: the FLOPs of each Pallas kernel, by name.
+    unstated_flops: FLOPs of the kernels without a cost estimate; compiled programs do not contain
+      them.
     bytes: arguments read once and results written once. This is a lower bound of the bytes
       accessed, unless results are written in place.
     uncounted: executions of other products, by primitive.
@@ -47,6 +50,7 @@ class TracedCosts:
 
   flops: int
   kernels: dict[str, int]
+  unstated_flops: int
   bytes: int
   uncounted: dict[str, int]
   data_dependent_loops: int
@@ -67,6 +71,7 @@ def count_traced_flops(
   return TracedCosts(
     totals[_FLOPS],
     _numbers_of_kind(totals, 'kernel'),
+    totals[_UNSTATED],
     _argument_and_result_bytes(jaxpr),
     _numbers_of_kind(totals, 'uncounted'),
     totals[_LOOPS],
@@ -88,6 +93,8 @@ def _count_equation(equation: core.JaxprEqn, trip_count: int) -> Totals:
   name, params = equation.primitive.name, equation.params
   if name == 'dot_general':
     return Counter({_FLOPS: _dot_flops(equation)})
+  if name == 'ragged_dot_general':
+    return Counter({_FLOPS: _ragged_dot_flops(equation)})
   if name in _NOT_COUNTED:
     return Counter({('uncounted', name): 1})
   if name == 'pallas_call':
@@ -121,6 +128,19 @@ def _scale(totals: Totals, times: int) -> Totals:
   return scaled
 
 
+def _ragged_dot_flops(equation: core.JaxprEqn) -> int:
+  """Returns the FLOPs of a grouped product, of which each row has one group."""
+  numbers = equation.params['ragged_dot_dimension_numbers']
+  (contracted, _), _ = numbers.dot_dimension_numbers
+  left = _aval(equation.invars[0]).shape
+  flops = 2 * math.prod(_aval(equation.outvars[0]).shape)
+  for dim in contracted:
+    flops *= left[dim]
+  if set(numbers.lhs_ragged_dimensions) & set(contracted):
+    flops //= _aval(equation.invars[2]).shape[-1]  # the result has each group
+  return flops
+
+
 def _dot_flops(equation: core.JaxprEqn) -> int:
   (contracted, _), _ = equation.params['dimension_numbers']
   left = _aval(equation.invars[0]).shape
@@ -133,12 +153,13 @@ def _dot_flops(equation: core.JaxprEqn) -> int:
 def _count_kernel(params: Mapping, trip_count: int) -> Totals:
   """Returns the FLOPs of a Pallas kernel's cost estimate, or of its body times its grid."""
   name = params.get('name') or params.get('name_and_src_info')
+  key = 'kernel', str(name or 'pallas_call')
   if params.get('cost_estimate') is not None:
     flops = int(params['cost_estimate'].flops)
-  else:
-    flops = _count_jaxpr(_open_jaxpr(params['jaxpr']), trip_count)[_FLOPS]
-    flops *= math.prod(map(int, params['grid_mapping'].grid))
-  return Counter({_FLOPS: flops, ('kernel', str(name or 'pallas_call')): flops})
+    return Counter({_FLOPS: flops, key: flops})
+  flops = _count_jaxpr(_open_jaxpr(params['jaxpr']), trip_count)[_FLOPS]
+  flops *= math.prod(map(int, params['grid_mapping'].grid))
+  return Counter({_FLOPS: flops, _UNSTATED: flops, key: flops})
 
 
 def _aval(variable: core.Var | core.Literal) -> jax.ShapeDtypeStruct:

@@ -1,9 +1,11 @@
 """Memory and time estimate of a training stage."""
 
 import dataclasses
+from typing import cast
 
 from absl import logging
 import jax
+from jax.sharding import Mesh
 
 from mathft_jax.aot import compilation, estimates, traced_flops
 from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
@@ -118,8 +120,11 @@ def train_step_model_flops(
   Attention counts over all pairs of positions, as in the einsum kernel. Rematerialized products
   do not count.
   """
+  # On one device: on several, each device's experts get the rows of all tokens, masked.
   plain = dataclasses.replace(
-    config, model=dataclasses.replace(config.model, attention_kernel='einsum')
+    config,
+    model=dataclasses.replace(config.model, attention_kernel='einsum'),
+    mesh=cast(Mesh, partitioning.Partitioner().abstract_mesh(1)),
   )
   batch = abstract_train_step.abstract_batch(
     plain, batch_size=batch_size, max_length=max_length

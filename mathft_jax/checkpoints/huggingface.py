@@ -90,12 +90,14 @@ def open_huggingface_folder(path: epath.PathLike) -> lazy_params.LazyParams:
   layer_shapes = _layer_shapes(params)
 
   def read_array(name: str, layer: int | None) -> np.ndarray:
-    mapping, shape = mappings[name], params[name].shape
+    mapping, shape = mappings[name], layer_shapes[name]
     layers = layer_stacks.layers_of_param(config, name)
-    tensor = entries[mapping.tensor_name(layers[layer or 0])].read()
-    if mapping.joined:
+    arrays = []
+    for tensor_name in mapping.tensor_names(layers[layer or 0], shape):
+      tensor = entries[tensor_name].read()
       tensor = mapping.select_outputs(tensor, layer_shapes)
-    return mapping.to_param(tensor, shape if layer is None else shape[1:])
+      arrays.append(mapping.to_param(tensor, shape))
+    return mapping.join_experts(arrays)
 
   shapes = {}
   for name, mapping in mappings.items():
@@ -235,8 +237,12 @@ def _check_tensors(
   wanted = {}
   layer_shapes = _layer_shapes(params)
   for mapping in mappings.values():
+    shape = mapping.joined_shape(layer_shapes)
+    param_shape = layer_shapes[mapping.param_name]
     for layer in layer_stacks.layers_of_param(config, mapping.param_name):
-      wanted[mapping.tensor_name(layer)] = mapping.joined_shape(layer_shapes)
+      wanted.update(
+        dict.fromkeys(mapping.tensor_names(layer, param_shape), shape)
+      )
 
   wrong_shapes, missing, unknown, wrong_dtypes = [], [], [], []
   for name, shape in wanted.items():
@@ -303,8 +309,10 @@ def _tensor_shapes(
     param = params[mapping.param_name]
     shape = mapping.joined_shape(layer_shapes)
     tensor = jax.ShapeDtypeStruct(shape, param.dtype)
+    param_shape = layer_shapes[mapping.param_name]
     for layer in layer_stacks.layers_of_param(config, mapping.param_name):
-      shapes[mapping.tensor_name(layer)] = tensor
+      names = mapping.tensor_names(layer, param_shape)
+      shapes.update(dict.fromkeys(names, tensor))
   return shapes
 
 
@@ -317,9 +325,11 @@ def _iter_tensors(
     if mapping.param_name != names[0]:
       continue  # its tensor is written with the first parameter
     layers = [source.iter_layers(name) for name in names]
-    for arrays in zip(*layers, strict=True):
-      tensors = [mapping.to_tensor(array) for array in arrays]
-      yield tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+    for params in zip(*layers, strict=True):
+      parts = [mapping.split_experts(param) for param in params]
+      for arrays in zip(*parts, strict=True):
+        tensors = [mapping.to_tensor(array) for array in arrays]
+        yield tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
 
 
 def _write_shards(
@@ -330,10 +340,14 @@ def _write_shards(
 ) -> None:
   """Writes one file, or several files and an index."""
   shards: list[Shapes] = [{}]
+  used_bytes = 0
   for name, shape in shapes.items():
-    if shards[-1] and _num_bytes({**shards[-1], name: shape}) > shard_bytes:
+    num_bytes = _num_bytes({name: shape})
+    if shards[-1] and used_bytes + num_bytes > shard_bytes:
       shards.append({})
+      used_bytes = 0
     shards[-1][name] = shape
+    used_bytes += num_bytes
 
   file_by_name = {}
   for number, shard in enumerate(shards, 1):

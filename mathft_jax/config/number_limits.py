@@ -65,6 +65,7 @@ _NUMBERS: Mapping[str, tuple[float, float, bool]] = {
   'GRADE_DEADLINE_S': (0.0, math.inf, True),
   'LABEL_SMOOTHING': (0.0, 1.0, False),
   'LEARNING_RATE': (0.0, math.inf, True),
+  'LOAD_BALANCE_WEIGHT': (0.0, math.inf, False),
   'LORA_ALPHA': (0.0, math.inf, True),
   'BETA': (0.0, math.inf, True),
   'MARGIN': (0.0, math.inf, False),

@@ -8,7 +8,7 @@ Model code is written for one device. Each parameter has logical axis names (`('
 """
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import math
@@ -43,6 +43,7 @@ DEFAULT_AXIS_RULES: AxisRules = (
   ('batch', 'data'),
   ('vocab', 'model'),
   ('mlp', 'model'),
+  ('experts', 'model'),
   ('heads', 'model'),
   ('kv_heads', 'model'),
   ('joined_kv', 'model'),
@@ -142,47 +143,6 @@ class Partitioner:
         'ici_mesh_shape or dcn_mesh_shape.'
       )
     return ici_shape, dcn_shape
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelSharding:
-  """Runs a kernel that XLA cannot partition on each device, with that device's shards.
-
-  `KernelSharding(mesh, rules)(function, axes)(*arrays)`: `axes` has the logical axes of each array.
-  The result has the sharding of the first array.
-  """
-
-  mesh: AnyMesh
-  rules: AxisRules = DEFAULT_AXIS_RULES
-
-  @property
-  def platform(self) -> str:
-    """'tpu', 'gpu' or 'cpu': the target of compilation; '' for an abstract mesh."""
-    if isinstance(self.mesh, AbstractMesh):
-      return ''
-    return self.mesh.devices.flat[0].platform
-
-  def __call__(
-    self, function: Callable[..., jax.Array], axes: Sequence[AxisNames]
-  ) -> Callable[..., jax.Array]:
-    def run_sharded(*arrays: jax.Array) -> jax.Array:
-      specs = []
-      for names, array in zip(axes, arrays, strict=True):
-        specs.append(
-          logical_to_partition_spec(
-            names, array.shape, mesh=self.mesh, rules=self.rules
-          )
-        )
-      sharded = jax.shard_map(
-        function,
-        mesh=self.mesh,
-        in_specs=tuple(specs),
-        out_specs=specs[0],
-        check_vma=False,  # kernels do not declare over which axes they vary
-      )
-      return sharded(*arrays)
-
-    return run_sharded
 
 
 def logical_to_shardings(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference import decode_caches
 from mathft_jax.inference.decode_caches import Caches
 from mathft_jax.inference.decode_config import DecodeConfig
@@ -139,6 +140,7 @@ def decode_steps(
       rows.last_tokens_B[:, None],
       positions_BT=positions_B[:, None],
       cache=kv_cache.KVCache(state.block, prefixes, state.step),
+      kernel_sharding=KernelSharding(config.mesh, config.rules),
     )
     assert cache is not None and cache.suffix is not None
     logits_BV = transformer.logits(config.model, params, hidden_B1D[:, 0])

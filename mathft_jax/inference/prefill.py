@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference import decode_caches, decode_config, row_schedule
 from mathft_jax.inference.decode_caches import Caches
 from mathft_jax.inference.decode_config import DecodeConfig
@@ -121,7 +122,7 @@ def prompt_keys(
       max_length=slots,
       stacked=config.stacked,
     ),
-    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
+    kernel_sharding=KernelSharding(config.mesh, config.rules),
   )
   assert cache is not None and cache.suffix is not None
   return cache.suffix

@@ -19,6 +19,7 @@ import numpy as np
 from mathft_jax.data.label_word_branches import LabelWords
 from mathft_jax.distributed import partitioning
 from mathft_jax.distributed.activation_sharding import ActivationSharding
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference import score_packing
 from mathft_jax.inference.score_packing import ScoreInputs
 from mathft_jax.models import token_log_probs, transformer
@@ -99,7 +100,7 @@ def _scores(
     positions_BT=inputs.positions_BT,
     segment_ids_BT=inputs.segment_ids_BT,
     branch_ids_BT=inputs.branch_ids_BTY,
-    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
+    kernel_sharding=KernelSharding(config.mesh, config.rules),
   )
   log_probs = token_log_probs.ChunkedLogProbs(
     config.model,

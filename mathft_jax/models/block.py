@@ -1,6 +1,6 @@
 """One Transformer layer: attention and an MLP, each with a norm and a residual connection."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -10,18 +10,11 @@ import jax.numpy as jnp
 from mathft_jax.models import attention as attention_lib
 from mathft_jax.models import config as config_lib
 from mathft_jax.models import dropout as dropout_lib
-from mathft_jax.models import kv_cache, remat
+from mathft_jax.models import kv_cache, mixture_of_experts, remat
+from mathft_jax.models.activations import ACTIVATIONS
 from mathft_jax.models.layer_inputs import LayerInputMlp
 from mathft_jax.models.lora import einsum_with_lora
 from mathft_jax.models.norm import Norm
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-  'silu': jax.nn.silu,
-  'relu': jax.nn.relu,
-  'relu2': lambda x: jnp.square(jax.nn.relu(x)),
-  'gelu': lambda x: jax.nn.gelu(x, approximate=False),
-  'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
-}
 
 
 class Mlp(nnx.Module):
@@ -53,6 +46,20 @@ class Mlp(nnx.Module):
     return einsum_with_lora('BTF,FD->BTD', hidden_BTF, self.down)
 
 
+class BlockOutputs(NamedTuple):
+  """Output of a layer.
+
+  Attributes:
+    x_BTD: the activations.
+    cache: with the keys and values of the new tokens appended.
+    router_statistics: of a mixture of experts; None for other models.
+  """
+
+  x_BTD: jax.Array
+  cache: kv_cache.LayerCache | None
+  router_statistics: mixture_of_experts.RouterStatistics | None
+
+
 class Block(nnx.Module):
   """x + attention(norm(x)), then + mlp(norm(x)); in parallel blocks both from one norm.
 
@@ -70,7 +77,10 @@ class Block(nnx.Module):
       self.attention = attention_lib.SharedKeysAttention(config, rngs=rngs)
     if config.pre_norms and not config.parallel_block:
       self.mlp_norm = Norm(config, width, 'embed')
-    self.mlp = Mlp(config, rngs=rngs)
+    if config.experts is None:
+      self.mlp = Mlp(config, rngs=rngs)
+    else:
+      self.mlp = mixture_of_experts.MixtureOfExperts(config, rngs=rngs)
     if config.post_norms:
       self.post_attention_norm = Norm(config, width, 'embed')
       self.post_mlp_norm = Norm(config, width, 'embed')
@@ -88,8 +98,9 @@ class Block(nnx.Module):
     layer: int | jax.Array = 0,
     layer_input_BTP: jax.Array | None = None,
     dropout: dropout_lib.Dropout | None = None,
-  ) -> tuple[jax.Array, kv_cache.LayerCache | None]:
-    """Returns the output [B, T, D] and the cache with the new tokens appended.
+    moe_inputs: mixture_of_experts.MoeInputs | None = None,
+  ) -> BlockOutputs:
+    """Returns the output of the layer.
 
     Args:
       x_BTD: output of the layer before.
@@ -98,6 +109,7 @@ class Block(nnx.Module):
       layer: index of the layer, for dropout.
       layer_input_BTP: further input of the layer, with `layer_input_dim`.
       dropout: for training; None: no dropout.
+      moe_inputs: for a mixture of experts.
     """
     normed_BTD = x_BTD
     if self.config.pre_norms:
@@ -117,7 +129,8 @@ class Block(nnx.Module):
       if self.config.pre_norms:
         normed_BTD = self.mlp_norm(x_BTD)
 
-    mlp_BTD = checkpoint_name(self.mlp(normed_BTD), remat.OUT)
+    mlp_BTD, statistics = self._apply_mlp(normed_BTD, moe_inputs)
+    mlp_BTD = checkpoint_name(mlp_BTD, remat.OUT)
     if self.config.post_norms:
       mlp_BTD = self.post_mlp_norm(mlp_BTD)
     mlp_BTD = scale_residual(self.config, mlp_BTD)
@@ -133,7 +146,15 @@ class Block(nnx.Module):
     if self.config.output_scale:
       scale = jax.lax.stop_gradient(self.output_scale[...])
       x_BTD *= scale.astype(x_BTD.dtype)
-    return x_BTD, cache
+    return BlockOutputs(x_BTD, cache, statistics)
+
+  def _apply_mlp(
+    self, x_BTD: jax.Array, inputs: mixture_of_experts.MoeInputs | None
+  ) -> tuple[jax.Array, mixture_of_experts.RouterStatistics | None]:
+    if isinstance(self.mlp, Mlp):
+      return self.mlp(x_BTD), None
+    assert inputs is not None
+    return self.mlp(x_BTD, inputs)
 
 
 def scale_residual(

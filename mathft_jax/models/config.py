@@ -35,6 +35,7 @@ NON_ARCHITECTURE_FIELDS = frozenset(
     'attention_kernel',
     'vocab_multiple',
     'dropout_rate',
+    'load_balance_weight',
   }
 )
 
@@ -48,6 +49,7 @@ class TransformerConfig:
     head_dim: None: embed_dim / num_heads.
     mlp_activation: 'silu', 'gelu' (exact), 'gelu_tanh', 'relu' or 'relu2' (squared).
     gated_mlp: activation(x gate) * (x up) instead of activation(x up).
+    experts: a mixture of experts in each layer; `mlp_dim` is then not used. None: an MLP.
     norm: 'rms', or 'layer' (layer norm without bias: PaLM).
     norm_unit_offset: the scale is 1 + w (Gemma).
     pre_norms: normalise the inputs of attention and MLP; False in OLMo 2 and 3.
@@ -95,6 +97,8 @@ class TransformerConfig:
       without branches and prompts in an empty cache. All other calls use 'einsum'.
     dropout_rate: in training, fraction of the embeddings and of the outputs of attention and MLP
       that is set to 0.
+    load_balance_weight: in training, weight of the load-balance loss of a mixture of experts
+      (`mixture_of_experts.load_balance_loss`).
   """
 
   vocab_size: int
@@ -106,6 +110,7 @@ class TransformerConfig:
   head_dim: int | None = None
   mlp_activation: str = 'silu'
   gated_mlp: bool = True
+  experts: layer_sizes.Experts | None = None
   norm: str = 'rms'
   norm_eps: float = 1e-6
   norm_unit_offset: bool = False
@@ -144,6 +149,7 @@ class TransformerConfig:
   scan_unroll: int = 1
   attention_kernel: str = 'auto'
   dropout_rate: float = 0.0
+  load_balance_weight: float = 0.001
 
   def __post_init__(self):
     object.__setattr__(self, 'attention_pattern', tuple(self.attention_pattern))
@@ -155,6 +161,15 @@ class TransformerConfig:
     if not 0 <= self.dropout_rate < 1:
       raise ValueError(
         f'dropout_rate (DROPOUT_RATE) is {self.dropout_rate}; it must be at least 0 and under 1.'
+      )
+    if self.load_balance_weight < 0:
+      raise ValueError(
+        f'load_balance_weight (LOAD_BALANCE_WEIGHT) is {self.load_balance_weight}; it must be at '
+        'least 0.'
+      )
+    if self.experts is not None and not self.gated_mlp:
+      raise ValueError(
+        'experts is set and gated_mlp is False; experts have a gate.'
       )
     self._check_heads()
     self._check_pattern()
@@ -352,6 +367,9 @@ def model_config_from_json(fields: Json) -> TransformerConfig:
   shared_keys = fields.get('shared_keys')
   if shared_keys is not None:
     fields['shared_keys'] = layer_sizes.SharedKeys(**shared_keys)
+  experts = fields.get('experts')
+  if experts is not None:
+    fields['experts'] = layer_sizes.Experts(**experts)
   by_position = fields.get('query_scale_by_position')
   if by_position is not None:
     fields['query_scale_by_position'] = rope_lib.QueryScaleByPosition(

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from mathft_jax.models import kv_cache as cache_lib
-from mathft_jax.models import layer_stacks
+from mathft_jax.models import layer_stacks, mixture_of_experts
 from mathft_jax.models import remat as remat_lib
-from mathft_jax.models.block import Block
+from mathft_jax.models.block import Block, BlockOutputs
 from mathft_jax.models.config import TransformerConfig
+from mathft_jax.models.mixture_of_experts import RouterStatistics
 
 # Stacked blocks by the name of their stack, or one block for each layer.
 Blocks = Mapping[str, Block] | tuple[Block, ...]
@@ -25,8 +26,22 @@ ApplyBlock = Callable[
     int | jax.Array,
     jax.Array | None,
   ],
-  tuple[jax.Array, cache_lib.LayerCache | None],
+  BlockOutputs,
 ]
+
+
+class LayersOutputs(NamedTuple):
+  """Results of all layers.
+
+  Attributes:
+    x_BTD: output of the last layer.
+    suffix: of the cache, with the keys and values of the new tokens.
+    router_statistics: sums over the layers; None without a mixture of experts.
+  """
+
+  x_BTD: jax.Array
+  suffix: cache_lib.Suffix | None
+  router_statistics: RouterStatistics | None
 
 
 class _StackedLayers(NamedTuple):
@@ -53,11 +68,13 @@ class _Carry(NamedTuple):
     suffixes: of the cache, by stack; None without a suffix.
     new: keys and values of the new tokens of the last layer of each kind, for layers of
       `shared_keys`; empty without such layers.
+    statistics: sums over the layers; None without a mixture of experts.
   """
 
   x_BTD: jax.Array
   suffixes: Mapping[str, cache_lib.KeyValuePair | None]
   new: Mapping[str, cache_lib.KeyValuePair]
+  statistics: RouterStatistics | None
 
 
 def apply_layers(
@@ -67,8 +84,8 @@ def apply_layers(
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
   inputs_LBTP: jax.Array | None = None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers.
+) -> LayersOutputs:
+  """Returns the results of all layers.
 
   Args:
     inputs_LBTP: a further input of each layer, with `layer_input_dim`.
@@ -86,9 +103,10 @@ def _apply_unstacked(
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
   inputs_LBTP: jax.Array | None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
+) -> LayersOutputs:
+  """Returns the results of all layers."""
   suffixes, last_caches = [], {}
+  statistics = mixture_of_experts.no_statistics(config)
   for index, (block, kind) in enumerate(zip(blocks, config.layer_kinds)):
     has_keys = index < config.num_layers_with_keys
     layer_cache = last_caches.get(kind)
@@ -96,17 +114,18 @@ def _apply_unstacked(
       layer_cache = None if cache is None else cache.layer(index)
       layer_cache = cache_lib.keep_new(config, layer_cache)
     layer_input = None if inputs_LBTP is None else inputs_LBTP[index]
-    x_BTD, layer_cache = apply_block(
+    x_BTD, layer_cache, added = apply_block(
       block, kind, x_BTD, layer_cache, index, layer_input
     )
+    statistics = mixture_of_experts.add_statistics(statistics, added)
     last_caches[kind] = layer_cache
     if layer_cache is not None and layer_cache.suffix is not None:
       suffixes.append(layer_cache.suffix if has_keys else (None, None))
 
   if not suffixes:
-    return x_BTD, None
+    return LayersOutputs(x_BTD, None, statistics)
   keys, values = zip(*suffixes)
-  return x_BTD, (keys, values)
+  return LayersOutputs(x_BTD, (keys, values), statistics)
 
 
 def _scan_layers(
@@ -116,12 +135,17 @@ def _scan_layers(
   x_BTD: jax.Array,
   cache: cache_lib.KVCache | None,
   inputs_LBTP: jax.Array | None,
-) -> tuple[jax.Array, cache_lib.Suffix | None]:
-  """Returns the outputs [B, T, D] and the suffix of the cache after all layers."""
+) -> LayersOutputs:
+  """Returns the results of all layers."""
   num_with_keys = config.num_layers_with_keys
   stacks = _stacks_of_layers(config, blocks, cache, inputs_LBTP)
   suffixes = cache_lib.suffixes_of_stacks(config, cache)
-  carry = _Carry(x_BTD, suffixes, cache_lib.no_new_keys(config, x_BTD))
+  carry = _Carry(
+    x_BTD,
+    suffixes,
+    cache_lib.no_new_keys(config, x_BTD),
+    mixture_of_experts.no_statistics(config),
+  )
 
   layers = range(num_with_keys)
   carry = _scan_segment(config, apply_block, stacks, carry, cache, layers, {})
@@ -131,7 +155,8 @@ def _scan_layers(
     carry = _scan_segment(
       config, apply_block, stacks, carry, cache, layers, last_caches
     )
-  return carry.x_BTD, cache_lib.join_suffixes(carry.suffixes)
+  suffix = cache_lib.join_suffixes(carry.suffixes)
+  return LayersOutputs(carry.x_BTD, suffix, carry.statistics)
 
 
 def _scan_segment(
@@ -155,7 +180,7 @@ def _scan_segment(
   num_periods = len(layers) // period
 
   def apply_period(carry, stacks):
-    x_BTD, suffixes, new = carry
+    x_BTD, suffixes, new, statistics = carry
     suffixes, new, num_applied = dict(suffixes), dict(new), {}
     num_layers = sum(stack.indices.shape[0] for stack in stacks.values())
     for layer in layers[:num_layers]:
@@ -172,21 +197,17 @@ def _scan_segment(
           )
         layer_cache = cache_lib.keep_new(config, layer_cache)
       number = layer_stacks.unique_number(config, name, index)
-      x_BTD, layer_cache = apply_block(
+      x_BTD, layer_cache, added = apply_block(
         block, kind, x_BTD, layer_cache, number, layer_input
       )
+      statistics = mixture_of_experts.add_statistics(statistics, added)
       if layer_cache is not None and layer_stacks.has_keys(name):
         suffixes[name] = layer_cache.suffix
         if layer_cache.new is not None:
           new[kind] = layer_cache.new
-    return _Carry(x_BTD, suffixes, new), None
+    return _Carry(x_BTD, suffixes, new, statistics), None
 
-  if config.remat != 'none':
-    policy = remat_lib.POLICIES[config.remat]
-    apply_period = jax.checkpoint(
-      apply_period, policy=policy, prevent_cse=False
-    )
-
+  apply_period = _with_remat(config, apply_period)
   if num_periods:
     periods = _whole_periods(config, stacks, layers)
     unroll = min(config.scan_unroll, num_periods)
@@ -194,6 +215,14 @@ def _scan_segment(
   if len(layers) % period:
     carry, _ = apply_period(carry, _last_layers(config, stacks, layers))
   return carry
+
+
+def _with_remat(config: TransformerConfig, function: Callable) -> Callable:
+  """Returns a function whose backward pass recomputes what `config.remat` does not save."""
+  if config.remat == 'none':
+    return function
+  policy = remat_lib.POLICIES[config.remat]
+  return jax.checkpoint(function, policy=policy, prevent_cse=False)
 
 
 def _last_caches(

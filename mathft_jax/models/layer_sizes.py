@@ -1,4 +1,4 @@
-"""Fields of TransformerConfig: sizes of layers that differ from those of the other layers."""
+"""Fields of TransformerConfig: sizes of layers that are not those of ordinary layers."""
 
 import dataclasses
 
@@ -30,3 +30,26 @@ class SharedKeys:
 
   num_layers: int
   mlp_dim: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+  """A mixture of experts, which each layer has instead of an MLP (Qwen3-MoE).
+
+  Attributes:
+    count: experts of a layer.
+    per_token: experts that compute a token, those with the highest router probabilities.
+    mlp_dim: hidden size of an expert.
+    normalise_weights: the probabilities of a token's experts are divided by their sum.
+  """
+
+  count: int
+  per_token: int
+  mlp_dim: int
+  normalise_weights: bool = False
+
+  def __post_init__(self):
+    if not 1 <= self.per_token <= self.count:
+      raise ValueError(
+        f'Experts.per_token is {self.per_token}; it must be 1 to count ({self.count}).'
+      )

@@ -32,7 +32,7 @@ INTERPRETED = {'tpu': False, 'interpret': True}
 
 
 class KernelSharding(Protocol):
-  """Runs a function on each device's part of the arrays: `partitioning.KernelSharding`.
+  """Runs a function on each device's part of the arrays: `distributed.kernel_sharding`.
 
   XLA partitions everything else, but not a kernel.
   """
@@ -48,6 +48,12 @@ class KernelSharding(Protocol):
     Args:
       axes: logical axes of each argument. The result has the sharding of the first.
     """
+    ...
+
+  def sum_of_parts(
+    self, function: Callable, axes: Sequence[tuple[str | None, ...]]
+  ) -> Callable:
+    """Returns the sharded function, whose results on the devices are parts of a sum."""
     ...
 
 

@@ -11,7 +11,7 @@ contains them.
 
 from collections.abc import Callable
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import nnx
 import jax
@@ -24,12 +24,14 @@ from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import (
   layer_loop,
   layer_stacks,
+  mixture_of_experts,
   softmax_attention,
   splash_attention,
 )
 from mathft_jax.models.config import TransformerConfig
 from mathft_jax.models.layer_inputs import LayerInputs
 from mathft_jax.models.layer_sizes import (
+  Experts,  # noqa: F401 (for gin files)
   GlobalAttention,  # noqa: F401 (for gin files)
   SharedKeys,  # noqa: F401 (for gin files)
 )
@@ -45,6 +47,20 @@ from mathft_jax.models.rope_scaling import (
 Params = dict[str, Any]  # nested dicts of arrays
 Constrain = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
 ACTIVATION_AXES = 'batch', 'length', None
+
+
+class ModelOutputs(NamedTuple):
+  """Results of one forward pass.
+
+  Attributes:
+    hidden_BTD: normalised final hidden states.
+    cache: with the keys and values of the new tokens; None without a cache.
+    router_statistics: sums over all layers; None without a mixture of experts.
+  """
+
+  hidden_BTD: jax.Array
+  cache: cache_lib.KVCache | None
+  router_statistics: mixture_of_experts.RouterStatistics | None
 
 
 class Transformer(nnx.Module):
@@ -166,6 +182,35 @@ def hidden_states(
   Raises:
     ValueError: the tokens do not fit in the cache, or branches are given with a suffix.
   """
+  outputs = model_outputs(
+    config,
+    params,
+    tokens_BT,
+    positions_BT=positions_BT,
+    segment_ids_BT=segment_ids_BT,
+    branch_ids_BT=branch_ids_BT,
+    cache=cache,
+    constrain=constrain,
+    kernel_sharding=kernel_sharding,
+    dropout=dropout,
+  )
+  return outputs.hidden_BTD, outputs.cache
+
+
+def model_outputs(
+  config: TransformerConfig,
+  params: Params,
+  tokens_BT: jax.Array,
+  *,
+  positions_BT: jax.Array,
+  segment_ids_BT: jax.Array | None = None,
+  branch_ids_BT: jax.Array | None = None,
+  cache: cache_lib.KVCache | None = None,
+  constrain: Constrain = lambda x, axes: x,
+  kernel_sharding: splash_attention.KernelSharding | None = None,
+  dropout: dropout_lib.Dropout | None = None,
+) -> ModelOutputs:
+  """Returns all results of a forward pass; arguments as for `hidden_states`."""
   key_position_BS = cache_lib.append_positions(
     cache, positions_BT, segment_ids_BT, branch_ids_BT
   )
@@ -179,21 +224,24 @@ def hidden_states(
     kernel_sharding,
   )
 
+  is_token_BT = None if segment_ids_BT is None else segment_ids_BT != 0
+  moe_inputs = mixture_of_experts.MoeInputs(is_token_BT, kernel_sharding)
+
   def apply_block(block, kind, x_BTD, *arguments):
     inputs = inputs_by_kind[kind]
-    x_BTD, layer_cache = block(x_BTD, inputs, *arguments, dropout)
-    return constrain(x_BTD, ACTIVATION_AXES), layer_cache
+    outputs = block(x_BTD, inputs, *arguments, dropout, moe_inputs)
+    return outputs._replace(x_BTD=constrain(outputs.x_BTD, ACTIVATION_AXES))
 
   model, blocks = _build_modules(config, params)
   x_BTD = constrain(model.embed(tokens_BT, dropout), ACTIVATION_AXES)
   inputs_LBTP = model.inputs_of_layers(tokens_BT, x_BTD)
-  x_BTD, suffix = layer_loop.apply_layers(
+  x_BTD, suffix, statistics = layer_loop.apply_layers(
     config, apply_block, blocks, x_BTD, cache, inputs_LBTP
   )
 
   num_tokens = positions_BT.shape[1]
   cache = cache_lib.replace_suffix(cache, suffix, key_position_BS, num_tokens)
-  return model.final_norm(x_BTD), cache
+  return ModelOutputs(model.final_norm(x_BTD), cache, statistics)
 
 
 def logits(

@@ -12,6 +12,7 @@ import numpy as np
 from mathft_jax.data.batch_arrays import Batch
 from mathft_jax.distributed import partitioning
 from mathft_jax.distributed.activation_sharding import ActivationSharding
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference import decode_config, decoding, prefill, sampling
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.self_checks.checked_run import CheckedRun
@@ -102,7 +103,7 @@ def _gradient_norms(
   weights = np.zeros(batch['decoder_input_tokens'].shape, np.float32)
   weights[0, start:end] = 1
   batch['weights'] = weights
-  kernel = partitioning.KernelSharding(mesh, rules)
+  kernel = KernelSharding(mesh, rules)
   return np.asarray(
     _input_gradient_norms(
       run.model, kernel, params, partitioning.shard_batch(batch, mesh)
@@ -113,7 +114,7 @@ def _gradient_norms(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _input_gradient_norms(
   model: transformer.TransformerConfig,
-  kernel: partitioning.KernelSharding,
+  kernel: KernelSharding,
   params: transformer.Params,
   batch: dict[str, jax.Array],
 ) -> jax.Array:
@@ -235,7 +236,7 @@ def _compared_log_probs(
     batch['weights'][row, start - 1 : end] = 1
   forward_B = _sequence_log_probs(
     run.model,
-    partitioning.KernelSharding(mesh, run.step_config.rules),
+    KernelSharding(mesh, run.step_config.rules),
     params,
     partitioning.shard_batch(batch, mesh),
   )
@@ -246,7 +247,7 @@ def _compared_log_probs(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sequence_log_probs(
   model: transformer.TransformerConfig,
-  kernel: partitioning.KernelSharding,
+  kernel: KernelSharding,
   params: transformer.Params,
   batch: dict[str, jax.Array],
 ) -> jax.Array:
@@ -294,7 +295,10 @@ def check_accumulation(run: CheckedRun, params: transformer.Params) -> Finding:
     fields = {}
     for field in dataclasses.fields(step_lib.TrainStepConfig):
       fields[field.name] = getattr(run.step_config, field.name)
-    fields |= {'num_microbatches': num_microbatches, 'lora': None}
+    # The load-balance loss of a batch is not the mean over its microbatches.
+    model = dataclasses.replace(run.step_config.model, load_balance_weight=0.0)
+    fields |= {'model': model, 'num_microbatches': num_microbatches}
+    fields['lora'] = None
     config = ScalesOnlyConfig(**fields)
     results.append(_scale_gradients(config, params, arrays))
 

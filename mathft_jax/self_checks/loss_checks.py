@@ -16,6 +16,7 @@ import numpy as np
 from mathft_jax.data.batch_arrays import Batch
 from mathft_jax.distributed import partitioning
 from mathft_jax.distributed.activation_sharding import ActivationSharding
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.models import token_log_probs, transformer
 from mathft_jax.self_checks.checked_run import CheckedRun
 from mathft_jax.self_checks.findings import (
@@ -125,7 +126,7 @@ def target_log_probs(
   """
   mesh = run.step_config.mesh
   batch = first_rows_batch(run.batch, _num_rows(run))
-  kernel = partitioning.KernelSharding(mesh, run.step_config.rules)
+  kernel = KernelSharding(mesh, run.step_config.rules)
   arrays = partitioning.shard_batch(batch, mesh)
   log_probs_BT = np.asarray(_log_probs(model, kernel, params, arrays))
   return log_probs_BT[batch['decoder_loss_weights'] > 0]
@@ -168,7 +169,7 @@ def first_rows_batch(batch: Batch, num_rows: int) -> Batch:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _log_probs(
   model: transformer.TransformerConfig,
-  kernel: partitioning.KernelSharding,
+  kernel: KernelSharding,
   params: transformer.Params,
   batch: dict[str, jax.Array],
 ) -> jax.Array:

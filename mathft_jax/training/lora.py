@@ -179,13 +179,19 @@ class Lora:
   ) -> Adapters:
     """Returns nested dicts of `function(leaf, number of input axes)` for the adapted matrices."""
     adapters, known = {}, {}
-    for path, leaf in _iter_leaves({'layers': params['layers']}):
+    leaves = dict(_iter_leaves({'layers': params['layers']}))
+    for path, leaf in leaves.items():
       *branches, name = path
       if name not in NUM_INPUT_AXES:
         continue
       matrix = f'{branches[-1]}/{name}'
       known[matrix] = None
       if re.fullmatch(self.matrices, matrix):
+        if (*branches, 'router') in leaves:
+          raise ValueError(
+            f'Lora.matrices = {self.matrices!r} (LORA_MATRICES) matches {matrix}; matrices of '
+            "experts cannot have adapters. Use 'attention/.*'."
+          )
         node = adapters
         for branch in branches:
           node = node.setdefault(branch, {})

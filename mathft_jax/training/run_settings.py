@@ -15,6 +15,7 @@ import dataclasses
 
 from etils import epath
 
+from mathft_jax.models import transformer
 from mathft_jax.storage import local_and_remote_paths
 from mathft_jax.training import optimizers, train_config
 
@@ -27,7 +28,11 @@ MOVED_FILES = {
 }
 
 # Values of settings that older checkpoints do not have.
-DEFAULTS_OF_NEW_SETTINGS = {'shuffle': True, 'dropout_rate': 0.0}
+DEFAULTS_OF_NEW_SETTINGS = {
+  'shuffle': True,
+  'dropout_rate': 0.0,
+  'load_balance_weight': 0.0,
+}
 
 Json = None | bool | int | float | str | list['Json'] | dict[str, 'Json']
 
@@ -38,7 +43,7 @@ def make_run_settings(
   data: train_config.DataConfig,
   optimization: train_config.OptimizationConfig,
   seed: int,
-  dropout_rate: float = 0.0,
+  model: transformer.TransformerConfig | None = None,
 ) -> dict[str, object]:
   """Returns the settings that must not change when a run resumes; the learning rate may change.
 
@@ -52,11 +57,14 @@ def make_run_settings(
     'max_length': data.sequence_length,
     'seed': seed,
     'shuffle': data.shuffle,
-    'dropout_rate': dropout_rate,
+    'dropout_rate': 0.0 if model is None else model.dropout_rate,
+    'load_balance_weight': 0.0,
     'lora': optimization.lora,
     'max_grad_norm': optimization.max_grad_norm,
     'optimizer': optimizers.without_learning_rate(optimization.optimizer),
   }
+  if model is not None and model.experts is not None:
+    settings['load_balance_weight'] = model.load_balance_weight
   if init_from == RANDOM_INIT:
     settings['init_from'] = RANDOM_INIT
   elif init_from:

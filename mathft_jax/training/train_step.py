@@ -20,9 +20,10 @@ import numpy as np
 
 from mathft_jax.distributed import partitioning
 from mathft_jax.distributed.activation_sharding import ActivationSharding
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.models import dropout as dropout_lib
-from mathft_jax.models import token_log_probs, transformer
-from mathft_jax.training import logits_memory, optimizers
+from mathft_jax.models import mixture_of_experts, token_log_probs, transformer
+from mathft_jax.training import load_balance, logits_memory, optimizers
 from mathft_jax.training import lora as lora_lib
 from mathft_jax.training.losses import Batch, Loss, Metrics, Weights
 from mathft_jax.training.optimizers import OptimizerConfig
@@ -95,7 +96,7 @@ def make_train_step(config: TrainStepConfig):
   """Returns the jitted train step `(state, batch, learning_rate) -> (state, metrics)`.
 
   The input state is donated. Metrics are pairs (total, weight) on the devices; `gradient_norm` is
-  the norm before clipping.
+  the norm before clipping, `load_balance` is `mixture_of_experts.load_balance_loss`.
   """
   shardings = train_state_shardings(config)
   replicated = partitioning.replicated_sharding(config.mesh)
@@ -279,7 +280,7 @@ def _train_step(
 def _eval_step(
   config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
 ) -> Metrics:
-  loss, metrics = _loss(config, params, batch, weight)
+  loss, metrics = config.loss(forward(config, params, batch), batch, weight)
   return metrics | {'loss': (loss, 1.0)}
 
 
@@ -290,7 +291,11 @@ def loss_and_grads(
 
   def loss(trainable, batch, weight):
     merged = config.replace_trainable(params, trainable)
-    return _loss(config, merged, batch, weight)
+    log_probs, statistics = _forward(config, merged, batch)
+    loss, metrics = config.loss(log_probs, batch, weight)
+    return load_balance.add_load_balance(
+      config.model, config.num_microbatches, loss, metrics, statistics
+    )
 
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
   trainable = config.trainable(params)
@@ -330,20 +335,24 @@ def _split_into_microbatches(
   return jax.lax.with_sharding_constraint(array, sharding)
 
 
-def _loss(
-  config: TrainStepConfig, params: PyTree, batch: Batch, weight: Weights
-) -> tuple[jax.Array, Metrics]:
-  return config.loss(forward(config, params, batch), batch, weight)
-
-
 def forward(
   config: TrainStepConfig, params: PyTree, batch: Batch
 ) -> token_log_probs.ChunkedLogProbs:
   """Returns the log-probabilities of one forward pass over a batch."""
+  log_probs, _ = _forward(config, params, batch)
+  return log_probs
+
+
+def _forward(
+  config: TrainStepConfig, params: PyTree, batch: Batch
+) -> tuple[
+  token_log_probs.ChunkedLogProbs, mixture_of_experts.RouterStatistics | None
+]:
+  """Returns `forward`, and the statistics of the routers of a mixture of experts."""
   if config.lora is not None:
     params = config.lora.attach(params)
 
-  hidden_BTD, _ = transformer.hidden_states(
+  outputs = transformer.model_outputs(
     config.model,
     params,
     batch['decoder_input_tokens'],
@@ -351,17 +360,18 @@ def forward(
     segment_ids_BT=batch['decoder_segment_ids'],
     branch_ids_BT=batch.get('decoder_branch_ids'),
     constrain=config.sharding,
-    kernel_sharding=partitioning.KernelSharding(config.mesh, config.rules),
+    kernel_sharding=KernelSharding(config.mesh, config.rules),
     dropout=_dropout(config, batch),
   )
-  return token_log_probs.ChunkedLogProbs(
+  log_probs = token_log_probs.ChunkedLogProbs(
     config.model,
     params,
-    hidden_BTD,
+    outputs.hidden_BTD,
     max_logits=max_logits_per_chunk(config),
     head_gradient_dtype=config.head_gradient_dtype,
     sharding=config.sharding,
   )
+  return log_probs, outputs.router_statistics
 
 
 def with_dropout_keys(

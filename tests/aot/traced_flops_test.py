@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from mathft_jax.aot import traced_flops
+from mathft_jax.models import grouped_matmul
 
 X = jax.ShapeDtypeStruct((8, 8), 'float32')
 FLOPS_OF_ONE = 2 * 8**3  # of one product of X
@@ -126,6 +127,20 @@ def test_a_kernel_costs_its_estimate_or_its_body_times_its_grid(
   costs = count_flops(call, rows, X)
   assert costs.flops == expected
   assert costs.kernels == {'rows_times': expected}
+  assert costs.unstated_flops == (0 if estimate else expected)
+
+
+def test_each_row_of_a_grouped_product_is_multiplied_with_one_matrix():
+  def total(rows, matrices):
+    sizes = jnp.array([5, 3, 8], jnp.int32)
+    return jnp.sum(grouped_matmul.grouped_matmul(rows, matrices, sizes, 'cpu'))
+
+  rows = jax.ShapeDtypeStruct((16, 4), 'float32')
+  matrices = jax.ShapeDtypeStruct((3, 4, 6), 'float32')
+  flops = 2 * 16 * 4 * 6
+  assert count_flops(total, rows, matrices).flops == flops
+  both = jax.grad(total, (0, 1))
+  assert count_flops(both, rows, matrices).flops == 3 * flops
 
 
 def test_convolutions_are_reported_as_uncounted():

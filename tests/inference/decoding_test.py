@@ -198,6 +198,24 @@ def test_a_sharded_model_gives_the_same_tokens(candidates):
   assert_close(run(config, params=params), candidates)
 
 
+def test_experts_of_a_sharded_model_give_the_same_tokens():
+  model = dataclasses.replace(MODEL, experts=transformer.Experts(4, 2, 16))
+  config = dataclasses.replace(CONFIG, model=model)
+  params = params_of(model)
+  wanted = run(config, params=params)
+  few = run(config, prompts=PROMPTS[2:4], params=params)
+  assert few == {key: wanted[key] for key in few}  # the same bits
+
+  mesh = partitioning.Partitioner(num_partitions=2).mesh()
+  config = dataclasses.replace(config, mesh=mesh, num_rows=16)
+  shardings = partitioning.logical_to_shardings(
+    transformer.param_logical_axes(model),
+    transformer.abstract_params(model),
+    mesh=mesh,
+  )
+  assert_close(run(config, params=jax.device_put(params, shardings)), wanted)
+
+
 @pytest.mark.parametrize(
   'changes', [{'attention_softcap': 5.0}, SEVERAL_STACKS]
 )

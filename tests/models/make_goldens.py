@@ -10,6 +10,7 @@ come from numpy's generator, so that a case stays the same whatever torch does.
 import json
 import pathlib
 import sys
+import tempfile
 import zlib
 
 import numpy as np
@@ -165,6 +166,19 @@ CASES.update(
         tie_word_embeddings=False,
       ),
     ),
+    'qwen3_moe': (
+      'Qwen3MoeForCausalLM',
+      'qwen3_moe',
+      dict(
+        rope_theta=1e4,
+        num_experts=6,
+        num_experts_per_tok=2,
+        moe_intermediate_size=20,
+        norm_topk_prob=True,
+        **NO_PADDING,
+        tie_word_embeddings=False,
+      ),
+    ),
     'phi3': (
       'Phi3ForCausalLM',
       'phi3',
@@ -286,6 +300,16 @@ def stored_tensors(model) -> dict:
   return {**dict(model.named_parameters()), **buffers}
 
 
+def saved_tensors(model) -> dict:
+  """Tensors in bfloat16 under the names of the folders that transformers writes."""
+  import safetensors.torch
+  import torch
+
+  with tempfile.TemporaryDirectory() as folder:
+    model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    return safetensors.torch.load_file(f'{folder}/model.safetensors')
+
+
 def random_weights(model, seed: int):
   """Weights so large that soft caps, norms and windows all matter; rounded to bfloat16."""
   import torch
@@ -337,10 +361,13 @@ def write(case: str, folder: pathlib.Path) -> None:
   model, tokens = build(case, folder)
   with torch.no_grad():
     logits = model(torch.tensor(tokens)).logits
-  tensors = {
-    name: parameter.detach().to(torch.bfloat16).contiguous()
-    for name, parameter in stored_tensors(model).items()
-  }
+  if 'experts' in ' '.join(stored_tensors(model)):
+    tensors = saved_tensors(model)  # the model holds the experts together
+  else:
+    tensors = {
+      name: parameter.detach().to(torch.bfloat16).contiguous()
+      for name, parameter in stored_tensors(model).items()
+    }
   safetensors.torch.save_file(
     tensors, folder / 'model.safetensors', metadata={'format': 'pt'}
   )

@@ -134,6 +134,7 @@ def test_prefill_and_decoding_give_the_same(case):
     ('olmo3', {'local_rope_theta': None}),
     ('granite', {'residual_multiplier': 1.0}),
     ('granite', {'embedding_multiplier': 1.0}),
+    ('qwen3_moe', {'experts': transformer.Experts(6, 2, 20)}),
     ('gemma4', {'value_norm': False}),
     ('gemma4', {'rope_scaling': None}),
     ('gemma4', {'query_scale': None}),
@@ -150,7 +151,9 @@ def test_without_one_trait_the_logits_differ(case, change):
   )
 
 
-@pytest.mark.parametrize('case', ['smollm3', 'ministral3', 'olmo3', 'gemma4_e'])
+@pytest.mark.parametrize(
+  'case', ['smollm3', 'ministral3', 'olmo3', 'qwen3_moe', 'gemma4_e']
+)
 def test_packed_rows_give_the_logits_of_separate_rows(case):
   config, params = load(GOLDENS / case)
   golden = expected(case)

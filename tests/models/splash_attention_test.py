@@ -11,6 +11,7 @@ import pytest
 
 from mathft_jax.aot import compile_only_devices
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference import abstract_programs, decode_config, sampling
 from mathft_jax.models import kv_cache as cache_lib
 from mathft_jax.models import (
@@ -24,7 +25,7 @@ from mathft_jax.training import train_step as step_lib
 pytestmark = pytest.mark.usefixtures('quick_compiles')
 
 
-class Interpreted(partitioning.KernelSharding):
+class Interpreted(KernelSharding):
   """As if Pallas's interpreter were a device."""
 
   platform = 'interpret'
@@ -289,7 +290,7 @@ def test_unsupported_calls_use_einsum_attention(case):
   if case == 'branches':
     rows['branch_ids_BT'] = np.zeros(shape, np.int32)
   elif case == 'another_platform':
-    spread = partitioning.KernelSharding(spread.mesh)
+    spread = KernelSharding(spread.mesh)
   else:
     cache = cache_lib.allocate_cache(CONFIG, batch_size=2, max_length=30)
     _, cache = transformer.hidden_states(

@@ -6,8 +6,12 @@ import pathlib
 
 import pytest
 
+from mathft_jax.models import transformer
 from mathft_jax.training import losses, optimizers, run_settings, train_config
 
+MODEL = transformer.TransformerConfig(
+  vocab_size=8, embed_dim=8, num_layers=1, num_heads=1, mlp_dim=8
+)
 VERSION_1 = pathlib.Path(__file__).parent / 'metadata_version_1.json'
 
 
@@ -15,7 +19,7 @@ def make_settings(
   init_from='random',
   workdir='runs/x',
   seed=0,
-  dropout_rate=0.0,
+  model=MODEL,
   shuffle=True,
   **optimization,
 ):
@@ -37,7 +41,7 @@ def make_settings(
   }
   config = train_config.OptimizationConfig(**arguments | optimization)
   return run_settings.make_run_settings(
-    workdir, init_from, data, config, seed, dropout_rate=dropout_rate
+    workdir, init_from, data, config, seed, model
   )
 
 
@@ -79,7 +83,16 @@ def test_the_learning_rate_may_change():
     ('optimizer', dict(optimizer=optimizers.AdamW(b2=0.9))),
     ('max_grad_norm', dict(max_grad_norm=None)),
     ('seed', dict(seed=1)),
-    ('dropout_rate', dict(dropout_rate=0.1)),
+    (
+      'dropout_rate',
+      dict(model=dataclasses.replace(MODEL, dropout_rate=0.1)),
+    ),
+    (
+      'load_balance_weight',
+      dict(
+        model=dataclasses.replace(MODEL, experts=transformer.Experts(2, 1, 8))
+      ),
+    ),
     ('shuffle', dict(shuffle=False)),
   ],
 )

@@ -43,6 +43,9 @@ from mathft_jax.aot.hlo import (
 )
 from mathft_jax.aot.hlo.text_parser import HloComputation, HloInstruction
 
+# Names of kernels that XLA adds on TPU for indices.
+KERNELS_WITHOUT_FLOPS = ('ragged-dot-metadata',)
+
 
 @dataclasses.dataclass(frozen=True)
 class CollectiveCosts:
@@ -254,6 +257,8 @@ def _add_custom_call(total: _Total, instruction: HloInstruction) -> None:
     total.kernel_flops += stated['flops']
   else:
     name = re.sub(r'[.0-9]+$', '', instruction.name)
+    if name in KERNELS_WITHOUT_FLOPS:
+      return
     total.uncounted[f'{target} {name}'] += 1
 
 

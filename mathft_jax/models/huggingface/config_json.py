@@ -10,6 +10,7 @@ published; its sizes are in gin files (`models/palm_8b.gin`).
 from mathft_jax.models import config as config_lib
 from mathft_jax.models.config import Fields, Json
 from mathft_jax.models.huggingface import (
+  expert_fields,
   gemma4_fields,
   rope_fields,
   sliding_window_fields,
@@ -133,6 +134,15 @@ FAMILIES = (
     {'qk_norm': True},
     windows=sliding_window_fields.UPPER_LAYERS,
     defaults={'head_dim': 128},
+  ),
+  ModelFamily(
+    'qwen3_moe',
+    'Qwen3MoeForCausalLM',
+    {'qk_norm': True},
+    tensor_names.EXPERT_TENSORS,
+    windows=sliding_window_fields.OPTIONAL_WINDOW,
+    experts=expert_fields.EXPERTS,
+    defaults={'intermediate_size': 6144},
   ),
   ModelFamily(
     'gemma2',

@@ -65,6 +65,7 @@ class ModelFamily:
     gemma_scales: whether it has `query_pre_attn_scalar` and soft caps.
     multipliers: whether it has MULTIPLIER_KEYS (Granite).
     sizes_by_layer: keys of sizes that differ between layers (Gemma 4).
+    experts: keys of a mixture of experts (Qwen3-MoE).
   """
 
   model_type: str
@@ -79,6 +80,7 @@ class ModelFamily:
   gemma_scales: bool = False
   multipliers: bool = False
   sizes_by_layer: FieldConversion = NO_FIELDS
+  experts: FieldConversion = NO_FIELDS
 
   def from_config_json(self, keys: Json) -> config_lib.TransformerConfig:
     """Returns the model of a config.json.
@@ -109,6 +111,7 @@ class ModelFamily:
     fields.update(self.rope.read(keys))
     fields.update(self.windows.read(keys))
     fields.update(self.sizes_by_layer.read(keys))
+    fields.update(self.experts.read(keys))
     if self.gemma_scales:
       fields['query_scale'] = keys['query_pre_attn_scalar'] ** -0.5
       fields['attention_softcap'] = keys['attn_logit_softcapping']
@@ -142,6 +145,7 @@ class ModelFamily:
     keys.update(self.rope.write(config))
     keys.update(self.windows.write(config))
     keys.update(self.sizes_by_layer.write(config))
+    keys.update(self.experts.write(config))
     if self.gemma_scales:
       keys['query_pre_attn_scalar'] = _query_pre_attn_scalar(config)
       keys['attn_logit_softcapping'] = config.attention_softcap

@@ -33,6 +33,19 @@ def write_window_of_all_layers(
   return {'sliding_window': config.sliding_window if is_local else None}
 
 
+def read_optional_window(keys: Json) -> Fields:
+  """Qwen3-MoE: all layers are local if windows are used."""
+  if not keys.get('use_sliding_window', False):
+    return _window_fields(['global'], None)
+  return read_window_of_all_layers(DEFAULT_WINDOW, keys)
+
+
+def write_optional_window(config: config_lib.TransformerConfig) -> Fields:
+  """Returns the keys that `read_optional_window` reads."""
+  keys = write_window_of_all_layers(config)
+  return {'use_sliding_window': keys['sliding_window'] is not None, **keys}
+
+
 def read_window_of_upper_layers(keys: Json) -> Fields:
   """Qwen: if windows are used, layers from `max_window_layers` on are local."""
   window = None
@@ -194,6 +207,7 @@ ALL_LAYERS_OR_NONE = FieldConversion(
 LAYERS_WITHOUT_ROPE = FieldConversion(
   read_layers_without_rope, write_layers_without_rope
 )
+OPTIONAL_WINDOW = FieldConversion(read_optional_window, write_optional_window)
 UPPER_LAYERS = FieldConversion(
   read_window_of_upper_layers, write_window_of_upper_layers
 )

@@ -7,6 +7,7 @@ A row maps a parameter of `models/transformer.py` to tensors of a Hugging Face f
   heads      an axis of their own                 merged into inputs or outputs
   matrices   [inputs, outputs]                    [outputs, inputs]
   fused      several parameters                   one tensor, outputs joined
+  experts    an axis after the layers             one tensor per expert
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,27 +27,42 @@ class TensorMapping:
 
   Attributes:
     param_name: flat name of a parameter.
-    tensor_name_format: name in the folder; {} is replaced by the number of the layer.
+    tensor_name_format: name in the folder; {} is replaced by the number of the layer, a second {}
+      by that of the expert.
     num_input_axes: how many axes of a matrix (without the layers') are inputs; 0 for vectors; None
       if both layouts are the same.
     joined: parameters whose outputs the tensor contains, in order, this one included; empty if it
       contains this one alone.
+    is_per_expert: the first axis of the parameter (without the layers') is experts.
   """
 
   param_name: str
   tensor_name_format: str
   num_input_axes: int | None = 0
   joined: tuple[str, ...] = ()
+  is_per_expert: bool = False
 
   @property
   def is_stacked(self) -> bool:
     return self.param_name.startswith(LAYERS_PREFIX)
 
-  def tensor_name(self, layer: int | None) -> str:
-    return self.tensor_name_format.format(layer)
+  def tensor_name(self, layer: int | None, expert: int = 0) -> str:
+    return self.tensor_name_format.format(layer, expert)
+
+  def tensor_names(
+    self, layer: int | None, param_shape: Sequence[int]
+  ) -> list[str]:
+    """Returns the names of the tensors of a parameter (shape without the layers' axis)."""
+    num_experts = param_shape[0] if self.is_per_expert else 1
+    return [self.tensor_name(layer, expert) for expert in range(num_experts)]
 
   def tensor_shape(self, param_shape: Sequence[int]) -> tuple[int, ...]:
-    """Returns the shape of the tensor of a parameter (shape without the layers' axis)."""
+    """Returns the shape of a tensor of a parameter (shape without the layers' axis)."""
+    if self.is_per_expert:
+      param_shape = param_shape[1:]
+    return self._tensor_shape(param_shape)
+
+  def _tensor_shape(self, param_shape: Sequence[int]) -> tuple[int, ...]:
     if self.num_input_axes is None:
       return tuple(param_shape)
     outputs = math.prod(param_shape[self.num_input_axes :])
@@ -83,16 +99,26 @@ class TensorMapping:
   def to_param(
     self, tensor: np.ndarray, param_shape: Sequence[int]
   ) -> np.ndarray:
-    """Returns a tensor in the layout of the parameter: a view, without a copy."""
+    """Returns a tensor in the layout of the parameter, or of one expert: a view, without a copy."""
     if self.num_input_axes is None:
       return tensor
+    if self.is_per_expert:
+      param_shape = param_shape[1:]
     return tensor.T.reshape(param_shape)
 
+  def join_experts(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the parameter of one layer from `to_param` of its tensors; experts are copied."""
+    return np.stack(arrays) if self.is_per_expert else arrays[0]
+
+  def split_experts(self, param: np.ndarray) -> list[np.ndarray]:
+    """Returns the arrays that `join_experts` takes."""
+    return list(param) if self.is_per_expert else [param]
+
   def to_tensor(self, param: np.ndarray) -> np.ndarray:
-    """Returns the parameter (of one layer) in the layout of the tensor."""
+    """Returns the parameter (of one layer, or of one expert) in the layout of the tensor."""
     if self.num_input_axes is None:
       return param
-    shape = self.tensor_shape(param.shape)
+    shape = self._tensor_shape(param.shape)
     return param.reshape(shape[::-1]).T.reshape(shape)
 
 
@@ -103,6 +129,15 @@ def _of_layer(
     LAYERS_PREFIX + param_name,
     f'model.layers.{{}}.{tensor_name}',
     num_input_axes,
+  )
+
+
+def _of_expert(param_name: str, tensor_name: str) -> TensorMapping:
+  return TensorMapping(
+    LAYERS_PREFIX + param_name,
+    f'model.layers.{{}}.mlp.experts.{{}}.{tensor_name}',
+    num_input_axes=1,
+    is_per_expert=True,
   )
 
 
@@ -128,7 +163,7 @@ def _of_stack(
   return tuple(rows)
 
 
-COMMON_TENSORS = (
+ATTENTION_TENSORS = (
   TensorMapping('embedding', 'model.embed_tokens.weight', None),
   _of_layer('attention_norm/scale', 'input_layernorm.weight'),
   _of_layer('attention/query', 'self_attn.q_proj.weight', 1),
@@ -140,11 +175,23 @@ COMMON_TENSORS = (
   _of_layer('attention/value_bias', 'self_attn.v_proj.bias'),
   _of_layer('attention/query_norm/scale', 'self_attn.q_norm.weight'),
   _of_layer('attention/key_norm/scale', 'self_attn.k_norm.weight'),
+  TensorMapping('final_norm/scale', 'model.norm.weight'),
+  TensorMapping('head', 'lm_head.weight', 1),
+)
+COMMON_TENSORS = (
+  *ATTENTION_TENSORS,
   _of_layer('mlp/gate', 'mlp.gate_proj.weight', 1),
   _of_layer('mlp/up', 'mlp.up_proj.weight', 1),
   _of_layer('mlp/down', 'mlp.down_proj.weight', 1),
-  TensorMapping('final_norm/scale', 'model.norm.weight'),
-  TensorMapping('head', 'lm_head.weight', 1),
+)
+# Qwen3-MoE: experts instead of an MLP.
+EXPERT_TENSORS = (
+  *ATTENTION_TENSORS,
+  _of_layer('mlp_norm/scale', 'post_attention_layernorm.weight'),
+  _of_layer('mlp/router', 'mlp.gate.weight', 1),
+  _of_expert('mlp/gate', 'gate_proj.weight'),
+  _of_expert('mlp/up', 'up_proj.weight'),
+  _of_expert('mlp/down', 'down_proj.weight'),
 )
 # Families with one norm before attention and one before the MLP.
 PRE_NORM_TENSORS = (

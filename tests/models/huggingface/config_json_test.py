@@ -38,6 +38,7 @@ BILLIONS = {
   'qwen3_8b': 8.2,
   'qwen3_14b': 14.8,
   'qwen3_32b': 32.8,
+  'qwen3_30b_a3b': 30.5,
   'gemma2_2b': 2.61,
   'gemma2_9b': 9.24,
   'gemma2_27b': 27.2,
@@ -82,6 +83,7 @@ FIRST_FAMILY = {
   'smollm2': 'llama',
   'phi4': 'llama',  # with projections that are not fused
   'granite3': 'granite',
+  'qwen3_30b_a3b': 'qwen3_moe',
   'deepseek_r1_qwen': 'qwen2',
   'deepseek_r1_llama': 'llama',
 }
@@ -167,6 +169,29 @@ PUBLISHED = {  # what stands in the published config.json files, as far as we re
     'rope_scaling': None,
     'sliding_window': None,
     'tie_word_embeddings': True,
+    'vocab_size': 151936,
+  },
+  'qwen3_30b_a3b': {
+    **QWEN,
+    'model_type': 'qwen3_moe',
+    'decoder_sparse_step': 1,
+    'hidden_size': 2048,
+    'intermediate_size': 6144,
+    'head_dim': 128,
+    'max_window_layers': 48,
+    'mlp_only_layers': [],
+    'moe_intermediate_size': 768,
+    'norm_topk_prob': True,
+    'num_attention_heads': 32,
+    'num_experts': 128,
+    'num_experts_per_tok': 8,
+    'num_hidden_layers': 48,
+    'num_key_value_heads': 4,
+    'output_router_logits': False,
+    'rope_scaling': None,
+    'router_aux_loss_coef': 0.001,
+    'sliding_window': None,
+    'tie_word_embeddings': False,
     'vocab_size': 151936,
   },
   'gemma3_4b': {
@@ -328,6 +353,32 @@ def test_unsupported_rotary_embeddings_raise_an_error(changes, message):
     config_json.family_and_model_config(keys, where='x')
 
 
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'decoder_sparse_step': 2}, 'decoder_sparse_step is 2'),
+    ({'mlp_only_layers': [0]}, r'mlp_only_layers is \[0\]'),
+    ({'num_local_experts': 7}, r'are \[6, 7\]'),
+    (
+      {'num_experts_per_tok': 7},
+      r'per_token is 7; it must be 1 to count \(6\)',
+    ),
+    ({'num_experts': 0}, r'are \[0\]'),
+  ],
+)
+def test_unsupported_experts_raise_an_error(changes, message):
+  keys = {**make_goldens.config_json('qwen3_moe'), **changes}
+  with pytest.raises(ValueError, match=message):
+    config_json.family_and_model_config(keys, where='x')
+
+
+def test_number_of_experts_has_two_names_in_config_json():
+  keys = make_goldens.config_json('qwen3_moe')
+  _, wanted = config_json.family_and_model_config(keys, where='x')
+  keys['num_local_experts'] = keys.pop('num_experts')
+  assert config_json.family_and_model_config(keys, where='x')[1] == wanted
+
+
 def test_windows_and_layers_without_rope_cannot_be_combined():
   with pytest.raises(ValueError, match='cannot be combined'):
     dataclasses.replace(
@@ -448,7 +499,13 @@ def test_tensor_layouts_convert_back_to_the_same_parameter(inputs, shape):
 
 
 def test_configs_survive_conversion_to_json_and_back():
-  for name in ('llama3_2_1b', 'gemma3_4b', 'palm_8b', 'ministral3_8b'):
+  for name in (
+    'llama3_2_1b',
+    'qwen3_30b_a3b',
+    'gemma3_4b',
+    'palm_8b',
+    'ministral3_8b',
+  ):
     config = model(name)
     assert (
       config_lib.model_config_from_json(dataclasses.asdict(config)) == config
