@@ -222,15 +222,17 @@ def text_model_config(keys: Json) -> Fields:
   Special tokens and the dtype are taken from the outer level if it has them.
   """
   outer_type = keys.get('model_type')
-  is_multimodal = isinstance(outer_type, str) and outer_type in MULTIMODAL_TYPES
-  if not is_multimodal or 'text_config' not in keys:
+  if not isinstance(outer_type, str) or outer_type not in MULTIMODAL_TYPES:
+    return dict(keys)
+  if 'text_config' not in keys:
     return dict(keys)
   text_keys = dict(keys['text_config'])
   for key in OUTER_KEYS:
     if keys.get(key) is not None:
       text_keys[key] = keys[key]
-  if MULTIMODAL_TYPES[outer_type] is not None:
-    text_keys['model_type'] = MULTIMODAL_TYPES[outer_type]
+  text_type = MULTIMODAL_TYPES[outer_type]
+  if text_type is not None:
+    text_keys['model_type'] = text_type
   if 'tie_word_embeddings' in keys:
     text_keys.setdefault('tie_word_embeddings', keys['tie_word_embeddings'])
   return text_keys
