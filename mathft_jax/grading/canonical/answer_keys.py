@@ -47,6 +47,7 @@ from mathft_jax.grading.expression_tree import (
 
 _OTHERWISE = TaggedValue('text', ('otherwise',))
 _MAX_SIGNS = 3  # independent signs of one answer
+_MAX_READING_NODES = 1_500  # of all readings of one answer together
 
 
 def tree_key(tree: Tree) -> Hashable:
@@ -230,6 +231,13 @@ def _readings(tree: Tree) -> list[Tree]:
       f'The answer has {len(occurrences)} independent signs; at most {_MAX_SIGNS} are supported.'
     )
 
+  num_nodes = _count_nodes(tree) << len(occurrences)
+  if num_nodes > _MAX_READING_NODES:
+    raise ArithmeticError(
+      f'The readings of the answer have {num_nodes} nodes; at most {_MAX_READING_NODES} are '
+      'supported.'
+    )
+
   readings = []
   for values in itertools.product((1, -1), repeat=len(occurrences)):
     sign_of = dict(zip(occurrences, values))
@@ -247,6 +255,10 @@ def _with_signs(
     return integer(-sign if node.flipped else sign)
 
   return replace_topmost_nodes(tree, replace)
+
+
+def _count_nodes(tree: Tree) -> int:
+  return 1 + sum(map(_count_nodes, children(tree)))
 
 
 def _signs(tree: Tree) -> Iterator[PlusMinus]:
