@@ -116,6 +116,22 @@ def test_checkpoints_of_a_run_are_found_from_settings_beside_its_files(
   scored.with_name('scored.settings.json').write_text(json.dumps(settings))
   found = run_description.find_checkpoints(scored)
   assert list(found) == ['generator', 'evaluator']
+  moved = graded.parent.rename(tmp_path / 'test_graded')
+  assert list(run_description.find_checkpoints(scored)) == [*found]
+  moved.rename(tmp_path / 'graded')
   settings['candidates'] = 'other'
   scored.with_name('scored.settings.json').write_text(json.dumps(settings))
   assert list(run_description.find_checkpoints(scored)) == ['evaluator']
+
+
+def test_the_step_of_a_checkpoint_is_named_unless_the_path_has_it(tmp_path):
+  path = tmp_path / 'candidates.jsonl'
+  settings = {'checkpoint': '../mine', 'checkpoint_step': 14}
+  beside = tmp_path / 'candidates.settings.json'
+  beside.write_text(json.dumps(settings))
+  found = run_description.find_checkpoints(path)['generator']
+  assert run_description.short_path(found, 1) == '.../mine, step 14'
+  settings['checkpoint'] = '../mine/checkpoints/14'
+  beside.write_text(json.dumps(settings))
+  found = run_description.find_checkpoints(path)['generator']
+  assert found.endswith('mine/checkpoints/14')

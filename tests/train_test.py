@@ -263,10 +263,14 @@ def test_the_config_is_written_when_the_folder_is_accepted(
   assert (copy / 'config.gin').read_text() == 'NAME = 1\n'
 
 
-def test_a_longer_run_goes_on_with_another_learning_rate(tmp_path, finished):
+def test_a_longer_run_goes_on_with_another_learning_rate(
+  tmp_path, finished, caplog
+):
+  caplog.set_level('INFO', logger='absl')
   shutil.copytree(finished[0], tmp_path / 'copy')
   faster = optimizers.AdamW(learning_rate=0.02)
   path = train(tmp_path / 'copy', train_steps=7, optimizer=faster)
+  assert caplog.text.count('compiling, then training') == 1
   assert train(tmp_path / 'copy', train_steps=7, optimizer=faster) == path
 
 

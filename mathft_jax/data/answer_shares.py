@@ -30,11 +30,15 @@ class AnswerShares:
     counts: candidates by method; `none` without an answer.
     correct: correct candidates by method.
     labelled: candidates with a label by method.
+    cut_without_answer: candidates without an answer that were cut at the length limit.
+    length_limit: tokens of the longest of these; None if their tokens are not known.
   """
 
   counts: Mapping[str, int]
   correct: Mapping[str, int]
   labelled: Mapping[str, int]
+  cut_without_answer: int = 0
+  length_limit: int | None = None
 
   @classmethod
   def of(cls, sets: Iterable[schema.CandidateSet]) -> Self:
@@ -42,13 +46,17 @@ class AnswerShares:
     counts = collections.Counter()
     correct = collections.Counter()
     labelled = collections.Counter()
+    cut_lengths = []
     for unit in sets:
       for candidate in unit.candidates:
         method = method_of(candidate)
         counts[method] += 1
         correct[method] += candidate.is_correct is True
         labelled[method] += candidate.is_correct is not None
-    return cls(counts, correct, labelled)
+        if method == NO_ANSWER and candidate.finished is False:
+          cut_lengths.append(len(candidate.token_ids or ()))
+    length_limit = max(cut_lengths, default=0) or None
+    return cls(counts, correct, labelled, len(cut_lengths), length_limit)
 
   def shares(self) -> dict[str, float]:
     """Returns the share of each method in all candidates, the largest first, `none` last."""
@@ -76,7 +84,7 @@ class AnswerShares:
     if without > MAX_WITHOUT_ANSWER:
       found.append(
         f'{without:.1%} of the candidates have no answer ({MAX_WITHOUT_ANSWER:.0%} is usual). They '
-        'count as wrong. Look at some of them; see FIND_ANSWERS and the turn markers of grade.'
+        f'count as wrong. {self._advice_without_answer()}'
       )
     inferred = sum(shares.get(name, 0.0) for name in INFERRED)
     if inferred > MAX_INFERRED:
@@ -85,6 +93,19 @@ class AnswerShares:
         f'(up to {MAX_INFERRED:.0%} is usual). Look at some of them.'
       )
     return found + self._warnings_about_accuracy()
+
+  def _advice_without_answer(self) -> str:
+    """Returns what to do if many candidates have no answer."""
+    cut = self.cut_without_answer / max(self.counts.get(NO_ANSWER, 0), 1)
+    if cut <= 0.5:
+      return (
+        'Look at some of them; see FIND_ANSWERS and the turn markers of grade.'
+      )
+    limit = f' ({self.length_limit})' if self.length_limit else ''
+    return (
+      f'{cut:.1%} of them were cut at the length limit: raise '
+      f'MAX_DECODE_LENGTH{limit} of sample.'
+    )
 
   def _warnings_about_accuracy(self) -> list[str]:
     """Returns a sentence for each method with less than half of the accuracy of the others."""

@@ -88,7 +88,8 @@ def _count_problems(candidate_sets: tuple[CandidateSet, ...]) -> str:
 def find_checkpoints(path: epath.PathLike) -> dict[str, str]:
   """Returns the checkpoints that made a candidate file by role, `generator` and `evaluator`.
 
-  Roles are absent if the settings beside the file do not name them.
+  Roles are absent if the settings beside the file do not name them. A checkpoint is named by its
+  path, and by its step if the settings have it: `runs/ssft, step 80`.
   """
   path = epath.Path(path)
   stem = path.name.split('.')[0]
@@ -118,18 +119,28 @@ def short_path(path: epath.PathLike, max_parts: int = MAX_PARTS) -> str:
   return f'.../{last}' if len(parts) > max_parts else last
 
 
-def _checkpoint(path: epath.Path, settings: Mapping[str, str]) -> str:
-  """Returns the checkpoint, which settings name relative to their folder."""
+def _checkpoint(path: epath.Path, settings: Mapping[str, object]) -> str:
+  """Returns the checkpoint, which settings name relative to their folder, and its step."""
   checkpoint = str(settings.get('checkpoint', ''))
-  if local_and_remote_paths.is_remote(checkpoint):
+  if not local_and_remote_paths.is_remote(checkpoint):
+    checkpoint = str(path.parent / checkpoint)
+  step = settings.get('checkpoint_step')
+  if step is None or epath.Path(checkpoint).name == str(step):
     return checkpoint
-  return str(path.parent / checkpoint)
+  return f'{checkpoint}, step {step}'
 
 
 def _find_by_digest(path: epath.Path, digest: object) -> epath.Path | None:
-  """Returns the graded file in a folder beside the scored file's that has this digest."""
-  for graded in sorted(path.parent.parent.glob('graded*/graded.jsonl')):
-    if digests.content_digest([schema.read_bytes(graded)]) == digest:
+  """Returns the graded file with this digest: an input in cost.json, or in a folder beside it."""
+  places = []
+  for name in _read_json(path.with_name('cost.json')).get('inputs', []):
+    places.append(path.parent / name)
+  places += sorted(path.parent.parent.glob('*/graded.jsonl'))
+  for graded in dict.fromkeys(places):
+    is_file = '.jsonl' in graded.name and graded.exists()
+    if (
+      is_file and digests.content_digest([schema.read_bytes(graded)]) == digest
+    ):
       return graded
   return None
 

@@ -83,6 +83,7 @@ class TrainLoop:
       self.train_steps,
       self.train_steps,
     )
+    logging.info('train: compiling, then training')
     with (
       metrics_lib.create_metric_writer(
         self.workdir,
