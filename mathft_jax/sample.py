@@ -15,6 +15,7 @@ import dataclasses
 from absl import logging
 from etils import epath
 
+from mathft_jax import checkpoints
 from mathft_jax.config import vocabulary_size
 from mathft_jax.data import prompt_templates, schema
 from mathft_jax.distributed import locked_folders, partitioning
@@ -125,9 +126,10 @@ def _start_settings(
   checkpoint: epath.PathLike, workdir: epath.PathLike, first_sample: int
 ) -> dict[str, object]:
   path = local_and_remote_paths.relative_path(checkpoint, workdir)
-  if first_sample == 0:  # as in work directories of before
-    return {'checkpoint': path}
-  return {'checkpoint': path, 'first_sample': first_sample}
+  settings = {'checkpoint': path, **checkpoints.describe_weights(checkpoint)}
+  if first_sample > 0:  # 0 is not written, as in work directories of before
+    settings['first_sample'] = first_sample
+  return settings
 
 
 def _make_decode_config(

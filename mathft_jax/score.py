@@ -88,6 +88,7 @@ def score(
   fingerprint = prompt_templates.template_fingerprint(template, vocabulary)
   settings = {
     'checkpoint': local_and_remote_paths.relative_path(checkpoint, workdir),
+    **checkpoints.describe_weights(checkpoint),
     'quantity': quantity,
     'top_clusters': top_clusters,
     'candidates': digests.content_digest([schema.read_bytes(candidates)]),

@@ -28,6 +28,7 @@ from mathft_jax.checkpoints.metadata_checks import (
 from mathft_jax.checkpoints.restore import (
   COMMIT_MARKER,
   check_param_shapes,
+  describe_weights,
   is_huggingface_checkpoint,
   is_t5x_checkpoint,
   load_abstract_params,
@@ -58,6 +59,7 @@ __all__ = [
   'check_metadata',
   'check_param_shapes',
   'copy_tokenizer_files',
+  'describe_weights',
   'export_huggingface',
   'export_safetensors',
   'find_tokenizer_files',

@@ -20,7 +20,7 @@ from mathft_jax.checkpoints import (
   t5x_format,
 )
 from mathft_jax.checkpoints.lazy_params import ArrayTree
-from mathft_jax.storage import local_and_remote_paths
+from mathft_jax.storage import digests, local_and_remote_paths
 
 # Orbax writes this file last into a step's folder in a bucket.
 COMMIT_MARKER = 'commit_success.txt'
@@ -163,6 +163,28 @@ def read_metadata(path: epath.PathLike) -> dict[str, Any]:
       text = (path / 'metadata' / 'metadata').read_text()
     return checksums.parse_metadata(path, text)
   return dict(_open_files(path).metadata)
+
+
+def describe_weights(path: epath.PathLike) -> dict[str, object]:
+  """Returns `checkpoint_step` and `checkpoint_weights`, a digest of the parameters of a checkpoint.
+
+  Together they tell whether a path names the same weights as before: a workdir names its last step.
+  {} for formats without checksums, and if the checkpoint cannot be read.
+  """
+  try:
+    path = resolve_checkpoint(path)
+    if not _is_step(path):
+      return {}
+    metadata = read_metadata(path)
+  except ValueError:
+    return {}
+  described: dict[str, object] = {'checkpoint_step': metadata.get('step')}
+  checksums_of_params = metadata.get('checksums', {}).get('params')
+  if checksums_of_params:
+    described['checkpoint_weights'] = digests.content_digest(
+      sorted(checksums_of_params.items())
+    )
+  return described
 
 
 def restore_item(path: epath.Path, item: str, wanted: ArrayTree) -> ArrayTree:

@@ -31,6 +31,10 @@ Settings = Mapping[str, object]
 # Key in the settings file: SHA-256 of the complete output.
 OUTPUT_DIGEST = 'output_sha256'
 
+# Compared only if both have it: a folder of an earlier version has no such setting, and the
+# checkpoint of a finished output may be deleted.
+OPTIONAL_SETTINGS = 'checkpoint_step', 'checkpoint_weights'
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchJob:
@@ -136,8 +140,7 @@ class BatchJob:
   def _compare_settings(self, found: Settings, what: str, advice: str) -> None:
     """Raises ValueError unless `found` is equal to the settings of the job."""
     wanted = json.loads(json.dumps(self.settings))
-    names = sorted(wanted.keys() | found.keys())
-    differing = [name for name in names if wanted.get(name) != found.get(name)]
+    differing = _differing_names(wanted, found)
     if differing:
       there = {name: found.get(name) for name in differing}
       now = {name: wanted.get(name) for name in differing}
@@ -216,7 +219,7 @@ def is_output_of(
     if saved is None or not _is_intact(output, saved.pop(OUTPUT_DIGEST, None)):
       return False
     saved.pop('problems', None)
-    if saved != json.loads(json.dumps(settings)):
+    if _differing_names(saved, json.loads(json.dumps(settings))):
       return False
 
     with output.open('rb') as lines:
@@ -233,6 +236,18 @@ def is_output_of(
   if answer == 'True':
     run_config.keep_existing(output.parent)
   return answer == 'True'
+
+
+def _differing_names(left: Settings, right: Settings) -> list[str]:
+  """Returns the names of the settings that differ."""
+  names = []
+  for name in sorted(left.keys() | right.keys()):
+    is_missing = name not in left or name not in right
+    if name in OPTIONAL_SETTINGS and is_missing:
+      continue
+    if left.get(name) != right.get(name):
+      names.append(name)
+  return names
 
 
 def _parse_settings(path: epath.Path) -> dict[str, object] | None:

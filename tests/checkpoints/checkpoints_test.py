@@ -158,6 +158,16 @@ def test_a_step_a_folder_of_steps_and_a_workdir_resolve(tmp_path):
   )
 
 
+def test_weights_are_described_by_step_and_digest(tmp_path):
+  save_all(tmp_path / 'checkpoints', [9, 10], keep=None)
+  last = checkpoints.describe_weights(tmp_path)
+  assert last['checkpoint_step'] == 10
+  step_9 = checkpoints.describe_weights(tmp_path / 'checkpoints' / '9')
+  assert step_9['checkpoint_step'] == 9
+  assert step_9['checkpoint_weights'] != last['checkpoint_weights']
+  assert checkpoints.describe_weights(tmp_path / 'nowhere') == {}
+
+
 def test_a_path_without_a_checkpoint_raises_an_error_with_accepted_paths(
   tmp_path,
 ):

@@ -101,3 +101,21 @@ def test_an_output_that_lacks_a_problem_is_not_written(job, be, count):
   with pytest.raises(RuntimeError, match=r"1 problems are missing, \['b'\]"):
     job.finish(['a', 'b'])
   assert not job.output.exists() and sorted(job.begin()) == ['a']
+
+
+def test_other_weights_are_refused_where_both_are_known(tmp_path):
+  output = epath.Path(tmp_path) / 'out.jsonl'
+
+  def job(**weights):
+    return resumable_output.BatchJob(output, {'seed': 1, **weights})
+
+  first = job(checkpoint_step=4, checkpoint_weights='ab')
+  first.begin()
+  first.add(sets('x'))
+  first.finish(['x'])
+  assert job(checkpoint_step=4, checkpoint_weights='ab').is_complete()
+  assert job().is_complete()  # the checkpoint was deleted
+  with pytest.raises(ValueError, match=r"there: {'checkpoint_step': 4,"):
+    job(checkpoint_step=14, checkpoint_weights='cd').is_complete()
+  with pytest.raises(ValueError, match="there: {'checkpoint_weights': 'ab'}"):
+    job(checkpoint_step=4, checkpoint_weights='cd').is_complete()
