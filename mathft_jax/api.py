@@ -44,6 +44,8 @@ from mathft_jax.data.vocabularies import (
 )
 from mathft_jax.dials import dial_problems
 from mathft_jax.evaluation import voting
+from mathft_jax.evaluation.report import terminal
+from mathft_jax.evaluation.report.stored_numbers import JsonObject
 from mathft_jax.evaluation.voting import Majority as Majority
 from mathft_jax.evaluation.voting import Oracle as Oracle
 from mathft_jax.evaluation.voting import Rerank as Rerank
@@ -143,20 +145,23 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """Accuracies of all voting rules with intervals; prints as Markdown.
+  """Accuracies of all voting rules with intervals.
+
+  `print` shows the headline and the main table; `print(report.markdown)` shows everything, as a
+  notebook does.
 
   Attributes:
-    markdown: the report as text.
+    markdown: the whole report as text.
     html: the report as a self-contained page.
     contents: everything in it as a dictionary (docs/report.md).
   """
 
   markdown: str
   html: str = dataclasses.field(repr=False)
-  contents: Mapping[str, object] = dataclasses.field(repr=False)
+  contents: JsonObject = dataclasses.field(repr=False)
 
   def __str__(self) -> str:
-    return self.markdown
+    return terminal.summary_text(self.contents)
 
   def _repr_markdown_(self) -> str:
     return self.markdown

@@ -63,6 +63,8 @@ def test_the_snippet_of_the_readme_runs(work_folder, capsys):
   printed = capsys.readouterr().out
   for rule in ('Maj1@16', 'W.RR', 'Pass@16'):
     assert rule in printed
+  assert 'no answer found' in printed and 'AUC' not in printed
+  assert 'AUC' in mf.report(scored).markdown
 
 
 def test_greedy_candidates_are_equal_and_a_workdir_is_resumed(work_folder):

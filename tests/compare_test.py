@@ -47,6 +47,7 @@ def test_problems_gained_and_lost_and_rules_of_some_runs(tmp_path, capsys):
   assert '<title>Two runs</title>' in page and '<td>-</td>' not in page
   assert '<script' not in page and page.count('image/svg+xml') == 2
   assert 'Maj1@N: 2 gained' in page
+  assert page.count('ties are split evenly') == 1
   query = 'better=second%3A+Maj1%40N&amp;than=first%3A+Maj1%40N'
   assert f'<a href="candidates.html#{query}">2</a>' in page
 

@@ -121,7 +121,8 @@ def _comparison_parts(
     parts.append(tables.table_to_html(table, links if is_difference else None))
   sections = {run: _section(file) for run, file in comparison.files.items()}
   images = plots_of_files.plots_of_files(sections, sweep_comparison.CONFIDENCE)
-  parts.insert(1, page.images_row(images, rendering.DESCRIPTIONS))
+  row = page.images_row(images, rendering.DESCRIPTIONS, rendering.PLOT_NOTES)
+  parts.insert(1, row)
   for run, rules in comparison.changes.items():
     lists = [_problem_lists(rule, rules[rule]) for rule in rules]
     name = f'Problems gained and lost by {run}, compared with {first}'

@@ -68,13 +68,17 @@ def image(svg: bytes, description: str) -> str:
 
 
 def images_row(
-  images: Mapping[str, bytes], descriptions: Mapping[str, str]
+  images: Mapping[str, bytes],
+  descriptions: Mapping[str, str],
+  notes_below: Mapping[str, str],
 ) -> str:
-  """Returns the images that exist, each with its description."""
+  """Returns the images that exist, each with its description, and its note if it has one."""
   shown = []
   for name, description in descriptions.items():
     if name in images:
       shown.append(image(images[name], description))
+      if name in notes_below:
+        shown.append(paragraph(notes_below[name]))
   return '\n'.join(shown)
 
 

@@ -38,6 +38,16 @@ DESCRIPTIONS = {
   'files.accuracies': 'Accuracy of each row, a point for each file',
   'files.accuracy_against_k': 'Accuracy against the number of samples, a line for each file',
 }
+_TIES_NOTE = (
+  'Each point is a mean over subsets of the candidates in random order, so ties are split evenly. '
+  'The rows of the tables break ties by the order of sampling, so they can differ from the last '
+  'points.'
+)
+# What is said below a plot.
+PLOT_NOTES = {
+  'accuracy_against_k': _TIES_NOTE,
+  'files.accuracy_against_k': _TIES_NOTE,
+}
 # Sections of a file: title, its plots, titles of its tables (or how they start).
 SECTIONS = (
   ('Accuracy against k', 'accuracy_against_k', ('Accuracy against k',)),
@@ -108,7 +118,7 @@ def render_markdown(
   for table in report_tables.make_overall_tables(report):
     parts.append(tables.table_to_markdown(table))
   for image in images.overall:
-    parts.append(f'![{DESCRIPTIONS[image]}](plots/{image}.svg)\n')
+    parts.append(_markdown_plot(image, f'{image}.svg'))
   for number, (name, section) in enumerate(report['files'].items()):
     if len(report['files']) > 1:
       parts.append(f'## {tables.escape_markdown(name)}\n')
@@ -122,10 +132,16 @@ def render_markdown(
       parts.append(tables.table_to_markdown(table))
     for image in images.files[name]:
       file_name = images.file_name(number, name, image)
-      parts.append(f'![{DESCRIPTIONS[image]}](plots/{file_name})\n')
+      parts.append(_markdown_plot(image, file_name))
     parts.append(report_tables.describe_candidate_statistics(section))
   parts.append(READING_GUIDE)
   return '\n'.join(parts) + '\n'
+
+
+def _markdown_plot(name: str, file_name: str) -> str:
+  """Returns a link to a plot, and the note below it."""
+  link = f'![{DESCRIPTIONS[name]}](plots/{file_name})\n'
+  return f'{link}\n{PLOT_NOTES[name]}\n' if name in PLOT_NOTES else link
 
 
 def _headline_text(section: JsonObject) -> str:
@@ -182,7 +198,11 @@ def _overall_parts(
   is_grid = [table.title.endswith(' files') for table in made]
   first = ''.join(text for text, grid in zip(shown, is_grid) if grid)
   rest = [text for text, grid in zip(shown, is_grid) if not grid]
-  return [first, page.images_row(images.overall, DESCRIPTIONS), *rest]
+  return [
+    first,
+    page.images_row(images.overall, DESCRIPTIONS, PLOT_NOTES),
+    *rest,
+  ]
 
 
 def _file_parts(
@@ -216,6 +236,8 @@ def _file_parts(
     shown = ''.join([*map(tables.table_to_html, found)])
     if plot in images:
       parts.append(page.image(images[plot], DESCRIPTIONS[plot]))
+      if plot in PLOT_NOTES:
+        parts.append(page.paragraph(PLOT_NOTES[plot]))
       parts.append(page.folded('Numbers', shown, title.startswith('Quality')))
     else:
       parts.append(shown)

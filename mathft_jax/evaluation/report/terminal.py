@@ -4,8 +4,10 @@ terminal.print_report(report, run, 'runs/report/report.html')
 terminal.print_table(table)
 """
 
+import io
 import re
 import sys
+from typing import IO
 
 import rich.console
 import rich.table
@@ -41,6 +43,20 @@ def print_report(report: JsonObject, run: RunDescription, page: str) -> None:
   console.print(_text(run.title, 'bold'))
   for name, text in run.facts.items():
     console.print(_text(f'  {name}: {text}', 'dim'))
+  _print_files(console, report)
+  console.print(_text(f'Report: {page}', 'bold'))
+
+
+def summary_text(report: JsonObject) -> str:
+  """Returns the headline and the main tables of a report as plain text."""
+  console = make_console(io.StringIO())
+  with console.capture() as capture:
+    _print_files(console, report)
+  return capture.get().strip('\n')
+
+
+def _print_files(console: rich.console.Console, report: JsonObject) -> None:
+  """Prints the headline of each file, and the main tables."""
   for name, section in report['files'].items():
     console.print()
     is_single = len(report['files']) == 1
@@ -50,7 +66,6 @@ def print_report(report: JsonObject, run: RunDescription, page: str) -> None:
       print_table(tables.without_columns(table, _PAGE_COLUMNS), console)
   for table in report_tables.make_overall_tables(report):
     print_table(table, console)
-  console.print(_text(f'Report: {page}', 'bold'))
 
 
 def print_table(
@@ -66,10 +81,14 @@ def print_table(
     console.print(_text(table.note, 'dim'))
 
 
-def make_console() -> rich.console.Console:
-  """Returns a console for standard output, at most WIDTH wide; colours only on a tty."""
+def make_console(file: IO[str] | None = None) -> rich.console.Console:
+  """Returns a console, at most WIDTH wide; colours only on a tty.
+
+  Args:
+    file: where to print; by default standard output.
+  """
   console = rich.console.Console(
-    file=sys.stdout, markup=False, highlight=False, emoji=False
+    file=file or sys.stdout, markup=False, highlight=False, emoji=False
   )
   is_log = not console.is_terminal
   console.width = WIDTH if is_log else min(WIDTH, console.width)
