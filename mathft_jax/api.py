@@ -37,6 +37,7 @@ from mathft_jax.data import (
   schema,
   vocabularies,
 )
+from mathft_jax.data.problem_mapping import ProblemMapping as ProblemMapping
 from mathft_jax.data.prompt_templates import Template
 from mathft_jax.data.schema import Candidate, CandidateSet, Problem
 from mathft_jax.data.vocabularies import (

@@ -95,11 +95,10 @@ def score(
     **fingerprint,
   }
   job = resumable_output.BatchJob(workdir / 'scored.jsonl', settings)
+  _warn_if_no_evaluator(checkpoint, quantity)
   if job.is_complete():
     return job.output
 
-  if quantity == 'verdict':
-    _warn_if_no_evaluator(checkpoint)
   tasks = _make_tasks(candidates, top_clusters, quantity, vocabulary, template)
   group = replica_groups.replica_group_of_this_process(partitioner, batch_size)
   words = None
@@ -114,7 +113,9 @@ def score(
       _score_tasks(
         job, group, config, params, tasks, batch_size, quantity, meter
       )
-    return job.finish([task.candidate_set.problem.id for task in tasks])
+    output = job.finish([task.candidate_set.problem.id for task in tasks])
+  _warn_if_no_evaluator(checkpoint, quantity)  # again: the log of a run is long
+  return output
 
 
 def _load_params(
@@ -320,9 +321,17 @@ def _check_arguments(quantity: str, top_clusters: int | None) -> None:
     )
 
 
-def _warn_if_no_evaluator(checkpoint: epath.PathLike) -> None:
-  """Logs a warning if the metadata do not say that a checkpoint was trained as an evaluator."""
-  loss = checkpoints.last_loss(checkpoints.read_metadata(checkpoint))
+def _warn_if_no_evaluator(
+  checkpoint: epath.PathLike, quantity: Quantity
+) -> None:
+  """Logs a warning if S_cls is of a checkpoint whose last loss trains no evaluator."""
+  if quantity != 'verdict':
+    return
+  try:
+    metadata = checkpoints.read_metadata(checkpoint)
+  except (ValueError, OSError):
+    return  # if the output is complete, the checkpoint is not needed
+  loss = checkpoints.last_loss(metadata)
   if loss not in GENERATOR_LOSSES or not processes.is_primary():
     return
   trained = f'was trained with {loss}' if loss else 'is a published model'

@@ -256,8 +256,12 @@ def test_a_checkpoint_that_is_no_evaluator_gets_a_warning(
   path = tmp_path / 'other.safetensors'
   run(checkpoint=checkpoints.save_safetensors(path, params, metadata))
   if warning:
-    assert f'{path} {warning}' in caplog.text
+    # at the start and at the end
+    assert caplog.text.count(f'{path} {warning}') == 2
     assert 'stages/scr_xent.gin' in caplog.text
+    caplog.clear()
+    run(checkpoint=path)  # complete
+    assert f'{path} {warning}' in caplog.text
   else:
     assert 'evaluator' not in caplog.text
   caplog.clear()

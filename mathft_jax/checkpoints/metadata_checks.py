@@ -8,7 +8,7 @@ from etils import epath
 
 from mathft_jax.checkpoints.json_values import to_json_value
 from mathft_jax.checkpoints.lazy_params import flatten_params
-from mathft_jax.checkpoints.restore import read_metadata
+from mathft_jax.checkpoints.restore import read_metadata, resolve_checkpoint
 from mathft_jax.models import config as config_lib
 
 
@@ -24,6 +24,7 @@ def load_model_config(
   Raises:
     ValueError: the checkpoint has no model config, or other fields are overridden.
   """
+  resolve_checkpoint(path, macros='MODEL_FROM')
   fields = read_metadata(path).get('model')
   if not fields or 'num_heads' not in fields:
     raise ValueError(

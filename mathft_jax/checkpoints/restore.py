@@ -59,8 +59,15 @@ def load_params(
   return _restore_params(path, wanted)
 
 
-def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
+def resolve_checkpoint(
+  path: epath.PathLike,
+  macros: str = 'INITIAL_CHECKPOINT_PATH or CHECKPOINT_PATH',
+) -> epath.Path:
   """Returns the safetensors file, Hugging Face folder, step or t5x checkpoint that a path names.
+
+  Args:
+    path: of the checkpoint.
+    macros: what sets the path, for the error.
 
   Raises:
     ValueError: there is no checkpoint.
@@ -89,8 +96,7 @@ def resolve_checkpoint(path: epath.PathLike) -> epath.Path:
   raise ValueError(
     f'Checkpoint {path} {problem}. It must be a folder <workdir>/checkpoints/<step>, a workdir, a '
     '.safetensors or .gguf file, a Hugging Face folder with config.json, or a checkpoint_<step> of '
-    't5x (INITIAL_CHECKPOINT_PATH or '
-    f'CHECKPOINT_PATH).{local_and_remote_paths.hub_name_hint(path)}'
+    f't5x ({macros}).{local_and_remote_paths.missing_path_hint(path)}'
   )
 
 

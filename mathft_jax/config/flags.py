@@ -9,10 +9,11 @@ import ast
 from collections.abc import Sequence
 import dataclasses
 import os
+import re
 
 from absl import flags
 
-from mathft_jax.config import compilation_cache, help_text
+from mathft_jax.config import compilation_cache, gin_files, help_text
 from mathft_jax.config.errors import ConfigError
 from mathft_jax.distributed import cluster_detection
 
@@ -86,7 +87,7 @@ def parse_command_line(
   try:
     positional = flag_values([argv[0], *other_arguments])[1:]
   except flags.Error as error:
-    raise ConfigError(f'{error}. See --help.') from error
+    raise ConfigError(_describe_error(error, other_arguments)) from error
   if positional:
     raise ConfigError(
       f'{positional}: arguments without a name. Write --flag=VALUE; see --help.'
@@ -103,6 +104,28 @@ def parse_command_line(
     verbosity=flag_values.verbosity,
     process_config=_process_config(flag_values),
   )
+
+
+def _describe_error(error: flags.Error, arguments: Sequence[str]) -> str:
+  hint = ''
+  if isinstance(error, flags.UnrecognizedFlagError):
+    hint = _macro_hint(error.flagname, arguments)
+  return f'{str(error).rstrip(".")}.{hint} See --help.'
+
+
+def _macro_hint(flag: str, arguments: Sequence[str]) -> str:
+  """Returns how to set a macro whose name in lower case was written as a flag."""
+  value = 'VALUE'
+  for argument in arguments:
+    name, equals, text = argument.partition('=')
+    if name.lstrip('-') == flag and equals:
+      value = text
+  macro = flag.replace('-', '_').upper()
+  pattern = re.compile(rf'^{re.escape(macro)} = |%{re.escape(macro)}\b', re.M)
+  for path in gin_files.package_gin_directory().rglob('*.gin'):
+    if pattern.search(path.read_text()):
+      return f' Did you mean --gin.{macro}={value}?'
+  return ' Macros and parameters are set with --gin.NAME=VALUE.'
 
 
 def _process_config(

@@ -1,7 +1,8 @@
 """Macros with one role in several programs. The error for a wrong one names the right one."""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 import dataclasses
+from types import MappingProxyType
 
 from mathft_jax.config import gin_files
 
@@ -49,15 +50,22 @@ KINDS = (
     ('CHECKPOINT', 'MODEL_PATH'),
   ),
 )
+_CHECKPOINT = 'CHECKPOINT_PATH'
 
 
-def explain_unused(name: str, program: str, used: Container[str]) -> str:
+def explain_unused(
+  name: str,
+  program: str,
+  used: Container[str],
+  values: Mapping[str, object] = MappingProxyType({}),
+) -> str:
   """Returns ' sample writes to INFER_OUTPUT_DIR: ...' for a macro that nothing uses; else ''.
 
   Args:
     name: the macro.
     program: module of the program, such as 'sample'.
     used: macros that its gin files use.
+    values: of macros that are set.
   """
   file = gin_files.package_gin_directory() / 'programs' / f'{program}.gin'
   own_text = file.read_text() if file.is_file() else ''
@@ -68,8 +76,31 @@ def explain_unused(name: str, program: str, used: Container[str]) -> str:
     if not own_text:
       own = [macro for macro in kind.macros if macro in used]
     if len(own) == 1 and own != [name]:
+      if own[0] in values:
+        return _explain_second(name, kind, own[0], program, own_text, values)
       return f' {kind.sentence(program, own[0])}'
   return ''
+
+
+def _explain_second(
+  name: str,
+  kind: MacroKind,
+  own: str,
+  program: str,
+  own_text: str,
+  values: Mapping[str, object],
+) -> str:
+  """Returns the sentence for a macro whose counterpart in this program is set already.
+
+  A folder of a training, MODEL_DIR, is then meant as the checkpoint if none is set.
+  """
+  is_read = f' %{_CHECKPOINT}\n' in own_text
+  if name == 'MODEL_DIR' and is_read and _CHECKPOINT not in values:
+    return (
+      f' {program} {kind.verb} {own}, which is set. It reads the checkpoint {_CHECKPOINT}, which '
+      f'is not set: set --gin.{_CHECKPOINT}={values.get(name, "PATH")} instead.'
+    )
+  return f' {program} {kind.verb} {own}, which is set: leave out {name}.'
 
 
 def explain_unset(

@@ -145,7 +145,9 @@ def resolve_config(
   config = ResolvedConfig()
   _visit(program, [], supplied, config)
   if config.unset:
-    config.problems.append(unset_macros.describe(config.unset, _is_set))
+    config.problems.append(
+      unset_macros.describe(config.unset, _is_set, _macro_value)
+    )
   if config.problems:
     raise ConfigError('\n'.join(config.problems))
   for name in config.caller_supplied:

@@ -28,11 +28,15 @@ def check_macros(reader: gin_files.GinReader, program: str = '') -> None:
     (on_command_line if is_flag else in_files).append(assignment)
 
   known = {*reader.macros_used, *(each.name for each in in_files)}
+  values = {}
+  for assignment in reader.assignments:
+    if not assignment.is_required:
+      values[assignment.name] = assignment.value
   for assignment in on_command_line:
     if assignment.name not in known:
       module = program.partition('.')[0]
       other = macro_kinds.explain_unused(
-        assignment.name, module, reader.macros_used
+        assignment.name, module, reader.macros_used, values
       )
       if other:
         raise ConfigError(

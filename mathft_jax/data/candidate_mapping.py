@@ -114,6 +114,12 @@ class ProblemLookup:
   def __len__(self) -> int:
     return len(self._by_id)
 
+  def first_ids(self) -> str:
+    """Returns two ids as text, for errors."""
+    ids = list(self._by_id)
+    more = ', ...' if len(ids) > 2 else ''
+    return ', '.join(map(repr, ids[:2])) + more
+
   def find(self, problem_id: str | None, question: object) -> Problem | None:
     """Returns the problem; None if neither the id nor the question is known.
 
@@ -357,8 +363,9 @@ def _unknown_problem(
     fields += f', else {_quoted(mapping.prompt)}, if it is only the question'
   return (
     f'{found}; none of the {len(lookup)} problems of LOOKUP_PROBLEMS has this id or the question '
-    f'of the record. {fields}. Add the id of the problem to the records, or check DATA_PATH and '
-    'SPLIT.'
+    f'of the record; their ids: {lookup.first_ids()}. {fields}. Add the id of the problem to the '
+    'records, or check DATA_PATH and SPLIT; if the ids of the problems have a field of their own, '
+    'set ID_FIELD.'
   )
 
 

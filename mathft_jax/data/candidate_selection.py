@@ -15,6 +15,8 @@ import numpy as np
 from mathft_jax.data import schema
 from mathft_jax.data.schema import Candidate, CandidateSet, Problem
 
+_CORRECT = 'correct'  # of the judged ones
+
 
 class LabelledCandidate(NamedTuple):
   """A selected candidate with its problem and its label (1 if correct, else 0)."""
@@ -113,9 +115,26 @@ def selected_by_problem(
     )
   if not counts['examples']:
     raise ValueError(
-      f'{path}, split {split!r}: no example can be built ({dict(counts)}); wanted problems with '
-      'correct and incorrect candidates. Bind another single_class_problems (ONE_KIND).'
+      f'{path}, split {split!r}: no example can be built: {counts[_CORRECT]} of '
+      f'{counts["judged"]} graded candidates are correct; wanted problems with correct and '
+      f'incorrect candidates. {_other_rules(selection)}'
     )
+
+
+def _other_rules(selection: CandidateSelection) -> str:
+  """Returns which other values of `single_class_problems` use more problems."""
+  rules = {
+    'keep': 'uses their candidates as they are',
+    'reference': 'takes the reference solution of a problem as its correct candidate',
+  }
+  if selection.paired:
+    del rules['keep']
+  rules.pop(selection.single_class_problems, None)
+  texts = [f'--gin.ONE_KIND={rule} {text}' for rule, text in rules.items()]
+  sampled = 'Sample more candidates of each problem'
+  if not texts:
+    return f'{sampled}.'
+  return f'{sampled}; or {", ".join(texts)}.'
 
 
 def candidate_sets_of_split(path: str, split: str) -> Iterator[CandidateSet]:
@@ -155,6 +174,7 @@ def _graded_candidates(
   counts['problems'] += 1
   counts['candidates'] += len(candidate_set.candidates)
   counts['judged'] += len(graded)
+  counts[_CORRECT] += sum(c.is_correct is True for c in graded)
   if not selection.deduplicate:
     return graded
 

@@ -253,8 +253,9 @@ def _read_question(
     if value is None and not set(names) & set(record):
       found = f'no field {labels}'
     raise ValueError(
-      f'{where}: {found}; wanted text. The record has the fields {sorted(record)}. If the question '
-      'has another name, set QUESTION_FIELD.'
+      f'{where}: {found}; wanted text. The record has the fields {sorted(record)}. If the '
+      'question has another name, set QUESTION_FIELD; from Python: '
+      "mapping=mf.ProblemMapping(question='NAME')."
     )
   for text in mapping.remove:
     value = value.removeprefix(text).removesuffix(text)

@@ -25,6 +25,8 @@ from etils import epath
 from mathft_jax.data import compressed_files, record_fields
 from mathft_jax.storage import atomic_files
 
+# Candidate files that programs write, the most complete first.
+OUTPUT_NAMES = ('scored.jsonl', 'graded.jsonl', 'candidates.jsonl')
 Cluster = tuple[int, ...]  # indices of candidates, in sampling order
 JsonObject = dict[str, Any]
 
@@ -157,7 +159,9 @@ def read_bytes(path: epath.PathLike) -> bytes:
 
 def _check_is_file(path: epath.Path) -> None:
   if path.is_dir():
-    raise ValueError(f'{path} is a folder; wanted a jsonl file.')
+    found = [path / name for name in OUTPUT_NAMES if (path / name).is_file()]
+    hint = f' It contains {", ".join(map(str, found))}.' if found else ''
+    raise ValueError(f'{path} is a folder; wanted a jsonl file.{hint}')
 
 
 def read_jsonl(path: epath.PathLike) -> Iterator[tuple[str, JsonObject]]:

@@ -77,10 +77,11 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
     files = [path / name for name in FILE_NAMES]
   existing = [file for file in files if file.is_file()]
   if not existing:
+    missing = '' if path.exists() else ' does not exist'
     raise ValueError(
-      f'{path}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a folder with '
-      f'{" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
-      f'{local_and_remote_paths.hub_name_hint(path)}'
+      f'{path}{missing}: no tokenizer; wanted a tokenizer.json, a SentencePiece model, or a '
+      f'folder with {" or ".join(FILE_NAMES)} (TOKENIZER_PATH).'
+      f'{local_and_remote_paths.missing_path_hint(path)}'
     )
 
   file = existing[0]

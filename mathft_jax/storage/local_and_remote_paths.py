@@ -109,6 +109,13 @@ def hub_name_hint(path: epath.PathLike) -> str:
   )
 
 
+def missing_path_hint(path: epath.PathLike) -> str:
+  """Returns what to do about a path that does not exist: a similar name, or the download."""
+  if not is_remote(path) and epath.Path(path).exists():
+    return ''
+  return hub_name_hint(path) or similar_file_hint(path)
+
+
 def similar_file_hint(path: epath.PathLike) -> str:
   """Returns ' Did you mean x?' if the local folder of a path has a file with a similar name."""
   if is_remote(path):

@@ -179,6 +179,17 @@ def test_a_path_without_a_checkpoint_raises_an_error_with_accepted_paths(
     checkpoints.resolve_checkpoint(tmp_path / 'nowhere')
 
 
+def test_a_model_of_a_path_that_does_not_exist_names_its_macro(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs/mine').mkdir(parents=True)
+  with pytest.raises(ValueError, match='does not exist') as caught:
+    checkpoints.load_model_config('runs/nope')
+  assert '(MODEL_FROM).' in str(caught.value)
+  assert 'hf download' not in str(caught.value)
+
+
 def test_a_safetensors_file_is_a_checkpoint(tmp_path):
   path = checkpoints.save_safetensors(
     tmp_path / 'base.safetensors',

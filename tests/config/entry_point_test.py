@@ -722,6 +722,7 @@ def test_without_a_run_of_the_checkpoint_what_is_missing_is_listed(
   toy, tmp_path, capsys
 ):
   (tmp_path / 'score.gin').write_text(SCORER)
+  (tmp_path / 'model.safetensors').touch()
   error = fails(
     capsys,
     toy.score,
@@ -732,6 +733,58 @@ def test_without_a_run_of_the_checkpoint_what_is_missing_is_listed(
   assert 'not set: MODEL (for score.model), VOCABULARY' in error
   assert 'MODEL: --gin_file=models/of_checkpoint.gin --gin.MODEL_FROM=' in error
   assert '--gin_file=templates/of_folder.gin --gin.TOKENIZER_PATH=' in error
+
+
+def test_a_checkpoint_that_does_not_exist_is_named_with_a_similar_one(
+  toy, tmp_path, capsys
+):
+  (tmp_path / 'score.gin').write_text(SCORER)
+  (tmp_path / 'runs/evaluator').mkdir(parents=True)
+  error = fails(
+    capsys,
+    toy.score,
+    '--gin_file=score.gin',
+    '--gin.CHECKPOINT_PATH=runs/evaluatr',
+    '--gin.INFER_OUTPUT_DIR=y',
+  )
+  assert (
+    'CHECKPOINT_PATH is runs/evaluatr, which does not exist. Did you mean runs/evaluator?'
+    in error
+  )
+  assert 'not set' not in error and 'MODEL_FROM' not in error
+
+
+@pytest.mark.parametrize(
+  'given, told',
+  [
+    ([], 'set --gin.CHECKPOINT_PATH=runs/mine instead'),
+    (['--gin.CHECKPOINT_PATH=x'], 'which is set: leave out MODEL_DIR'),
+  ],
+)
+def test_a_second_folder_is_the_checkpoint_if_there_is_none(
+  capsys, given, told
+):
+  error = fails(
+    capsys,
+    sample.sample,
+    '--gin_file=programs/sample.gin',
+    '--gin.MODEL_DIR=runs/mine',
+    '--gin.INFER_OUTPUT_DIR=y',
+    *given,
+  )
+  assert told in error and 'set --gin.INFER_OUTPUT_DIR' not in error
+
+
+@pytest.mark.parametrize(
+  'flag, told',
+  [
+    ('--learning_rate=1e-4', 'Did you mean --gin.LEARNING_RATE=1e-4?'),
+    ('--learning-rate', 'Did you mean --gin.LEARNING_RATE=VALUE?'),
+    ('--no_macro=1', 'are set with --gin.NAME=VALUE.'),
+  ],
+)
+def test_a_macro_written_as_a_flag_gets_its_spelling(capsys, flag, told):
+  assert told in fails(capsys, train.train, flag)
 
 
 @pytest.mark.parametrize(

@@ -258,10 +258,11 @@ def test_errors_of_unknown_problems_have_the_names_of_the_fields(tmp_path):
   records = [vllm_record('0', 'Problem: 1 + 1?')]
   with pytest.raises(
     ValueError,
-    match=r"c.jsonl:1: .*id '0'; none of the 1 problems of LOOKUP_PROBLEMS .*"
-    r"fields \['outputs', 'prompt', 'request_id'\]; read are id: "
+    match=r"c.jsonl:1: .*id '0'; none of the 1 problems of LOOKUP_PROBLEMS "
+    rf".*; their ids: '{PROBLEM.id}'\. .*fields \['outputs', 'prompt', 'request_id'\]; "
+    r'read are id: '
     r'"problem_id" or "id" or "request_id"; question: "question" or "problem", '
-    r'else "prompt", if it is only the question',
+    r'else "prompt", if it is only the question.*set ID_FIELD',
   ):
     read_vllm(tmp_path / 'c.jsonl', records, [PROBLEM])
   with pytest.raises(

@@ -275,13 +275,21 @@ def test_ungraded_candidates_are_left_out_and_counted(write, caplog):
   assert '1 with no judged candidates: skipped' in caplog.text
 
 
-def test_a_file_that_gives_no_example_is_an_error(write):
-  with pytest.raises(ValueError, match='no example can be built'):
+@pytest.mark.parametrize(
+  'paired, rules',
+  [(True, ['ONE_KIND=reference']), (False, ['ONE_KIND=keep', 'ONE_KIND=ref'])],
+)
+def test_a_file_that_gives_no_example_is_an_error(write, paired, rules):
+  with pytest.raises(ValueError, match='no example can be built') as caught:
     candidate_selection.select_candidates(
-      candidate_selection.CandidateSelection(),
-      write(graded('a', 3, 0)),
+      candidate_selection.CandidateSelection(paired=paired),
+      write(graded('a', 0, 3)),
       'train',
     )
+  message = str(caught.value)
+  assert '0 of 3 graded candidates are correct' in message
+  assert all(f'--gin.{rule}' in message for rule in rules)
+  assert ('ONE_KIND=keep' in message) != paired
 
 
 @pytest.mark.parametrize(

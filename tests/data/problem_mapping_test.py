@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import mathft_jax as mf
 from mathft_jax.data import (
   field_paths,
   problem_mapping,
@@ -348,3 +349,14 @@ def test_only_named_columns_are_read(tmp_path):
   path = write_format(tmp_path / 'p.parquet', rows)
   records = record_files.read_records(path, NAMED.columns())
   assert set(next(records)[1]) == {'q', 'a'}
+
+
+def test_a_question_of_another_name_is_answered_for_gin_and_python(tmp_path):
+  path = write_jsonl(tmp_path / 'p.jsonl', ROWS)
+  with pytest.raises(ValueError, match='QUESTION_FIELD') as caught:
+    mf.read_problems(path)
+  assert "mapping=mf.ProblemMapping(question='NAME')" in str(caught.value)
+  mapping = mf.ProblemMapping(question='q', answer='a')
+  assert [
+    each.question for each in mf.read_problems(path, mapping=mapping)
+  ] == [row['q'] for row in ROWS]

@@ -114,3 +114,9 @@ def test_a_failed_write_leaves_no_file(tmp_path):
   with pytest.raises(RuntimeError):
     schema.write_jsonl(tmp_path / 'p.jsonl', rows())
   assert not (tmp_path / 'p.jsonl').exists()
+
+
+def test_the_error_for_a_folder_names_the_candidate_file_in_it(tmp_path):
+  schema.write_jsonl(tmp_path / 'graded.jsonl', [])
+  with pytest.raises(ValueError, match=r'a folder; .*contains .*/graded.jsonl'):
+    schema.read_candidate_sets(tmp_path)

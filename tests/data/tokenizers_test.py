@@ -257,9 +257,11 @@ def test_a_name_of_the_hub_is_answered_with_its_download(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(ValueError, match='hf download Qwen/Qwen2.5-0.5B --local'):
     tokenizer_files.load_tokenizer('Qwen/Qwen2.5-0.5B')
-  (tmp_path / 'runs').mkdir()
+  (tmp_path / 'runs/mine').mkdir(parents=True)
   with pytest.raises(ValueError, match='no tokenizer') as caught:
-    tokenizer_files.load_tokenizer('runs/x')
+    tokenizer_files.load_tokenizer('runs/min')
+  assert 'runs/min does not exist: no tokenizer; ' in str(caught.value)
+  assert 'Did you mean runs/mine?' in str(caught.value)
   assert 'hf download' not in str(caught.value)
 
 
