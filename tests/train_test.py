@@ -419,6 +419,7 @@ def test_without_a_place_to_start_from_there_is_an_error(tmp_path):
     train(tmp_path, init_from=None)
   with pytest.raises(ValueError, match='does not exist'):
     train(tmp_path, init_from=str(tmp_path / 'nowhere'))
+  assert not (tmp_path / 'checkpoints').exists()
 
 
 @pytest.mark.parametrize(

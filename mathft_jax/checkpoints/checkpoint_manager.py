@@ -76,6 +76,7 @@ class CheckpointManager:
       ),
       todelete_subdir=TRASH_FOLDER,
     )
+    self._is_new = not self._is_remote and not self.directory.exists()
     self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     steps = sorted(self._manager.all_steps())
@@ -95,6 +96,8 @@ class CheckpointManager:
         self.wait_until_finished()
     finally:
       self._manager.close()
+      if error_type is not None and processes.is_primary():
+        self._delete_new_empty_folder()
 
   def latest_step(self) -> int | None:
     """Returns the step of the latest complete checkpoint; None if there is none."""
@@ -270,6 +273,13 @@ class CheckpointManager:
   def _empty_trash(self) -> None:
     if processes.is_primary() and not self._is_remote and self._trash.exists():
       self._trash.rmtree()
+
+  def _delete_new_empty_folder(self) -> None:
+    """Deletes the folder of a run that was refused before its first checkpoint."""
+    if not self._is_new or not self.directory.exists():
+      return
+    if not any(self.directory.iterdir()):
+      self.directory.rmdir()
 
   def _delete_remote_steps(self) -> None:
     """Deletes old steps in a bucket, where a folder cannot be moved in one step.

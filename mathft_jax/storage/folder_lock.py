@@ -60,6 +60,7 @@ class FolderLock:
     self._released = threading.Event()
     # A renewal that overlaps with the release would create the deleted file again.
     self._mutex = threading.RLock()
+    self._made_folder = False
     self._owner = uuid.uuid4().hex
     self._holder: dict[str, object] = {
       'owner': self._owner,
@@ -80,6 +81,7 @@ class FolderLock:
       ValueError: another process holds the lock, or the folder cannot be written.
     """
     try:
+      self._made_folder = not self._is_remote and not self.folder.exists()
       self.folder.mkdir(parents=True, exist_ok=True)
       while not self._create():
         found = self._read()
@@ -95,12 +97,14 @@ class FolderLock:
     threading.Thread(target=self._renew_until_released, daemon=True).start()
 
   def release(self) -> None:
-    """Deletes the lock file, if it is still that of this lock."""
+    """Deletes the lock file, if it is still that of this lock, and a new folder that is empty."""
     self._released.set()
     with self._mutex:
       try:
         if self._is_mine(self._read()):
           self._path.unlink(missing_ok=True)
+          if self._made_folder and not any(self.folder.iterdir()):
+            self.folder.rmdir()  # of a run that was refused
       except OSError as error:
         logging.warning('%s cannot be deleted: %s', self._path, error)
 

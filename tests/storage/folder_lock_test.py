@@ -186,6 +186,15 @@ def test_a_damaged_lock_file_counts_as_one_of_another_machine(
   lock.release()
 
 
+def test_a_new_folder_is_deleted_if_nothing_was_written(tmp_path):
+  (tmp_path / 'old').mkdir()
+  for name in ('old', 'refused', 'used'):
+    with locked_folders.hold(tmp_path / name):
+      if name == 'used':
+        (tmp_path / name / 'output').write_text('')
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['old', 'used']
+
+
 def test_a_folder_held_by_this_run_is_not_locked_twice(tmp_path):
   with locked_folders.hold(tmp_path), locked_folders.hold(tmp_path):
     assert (tmp_path / 'run.lock').exists()
