@@ -188,17 +188,20 @@ def _write_report(
 ) -> JsonObject:
   """Returns the contents of report.json, after writing all files."""
   start = time.monotonic()
-  files, sections = {}, {}
+  files, shown_files, sections = {}, {}, {}
   for name, candidates_path in paths.items():
     greedy_path = greedy_paths.get(name)
     file = evaluated_file.evaluate_file(candidates_path, rules, greedy_path)
-    section = report_json.make_file_section(file, rules, settings)
+    shown, shown_rules = evaluated_file.without_repeated_rows(
+      file, rules, settings.baseline
+    )
+    section = report_json.make_file_section(shown, shown_rules, settings)
     section['notes'] += _note_outdated_graders(section['graders'])
     section['cost'] = measured_costs.describe_cost(
       stage_cost.read_costs_of_file(candidates_path), section
     )
-    files[name], sections[name] = file, section
-  comparisons = report_json.compare_files(files, settings)
+    files[name], shown_files[name], sections[name] = file, shown, section
+  comparisons = report_json.compare_files(shown_files, settings)
   run = run_description.describe_run(workdir, paths, files, head['title'])
   report = {
     **head,

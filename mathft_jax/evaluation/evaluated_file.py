@@ -13,7 +13,7 @@ import numpy as np
 
 from mathft_jax.data import schema
 from mathft_jax.data.schema import CandidateSet
-from mathft_jax.evaluation import rule_results
+from mathft_jax.evaluation import rule_results, voting
 from mathft_jax.evaluation.voting import VotingRule
 
 
@@ -54,6 +54,49 @@ def evaluate_file(
   return EvaluatedFile(
     tuple(candidate_sets), tuple(results), tuple(notes + more_notes)
   )
+
+
+def without_repeated_rows(
+  file: EvaluatedFile, rules: Sequence[VotingRule], kept: str = ''
+) -> tuple[EvaluatedFile, list[VotingRule]]:
+  """Returns the file and the rules without rows that only repeat others.
+
+  If K and n are not below the number of candidates, RR.Top-K is RR.All, W.RR.Top-K is W.RR, MajK@N
+  is Pass@N and Maj1.Topn is Maj1@N.
+
+  Args:
+    file: an evaluated file.
+    rules: the rules that it was evaluated with.
+    kept: name of a row that stays.
+  """
+  repeated = set()
+  for rule in rules:
+    name = voting.rule_name(rule)
+    if name != kept and _repeats_another(rule, file):
+      repeated |= {name, f'{name} by chance'}
+  results = [each for each in file.results if each.name not in repeated]
+  shown_rules = []
+  for rule in rules:
+    if voting.rule_name(rule) not in repeated:
+      shown_rules.append(rule)
+  return dataclasses.replace(file, results=tuple(results)), shown_rules
+
+
+def _repeats_another(rule: VotingRule, file: EvaluatedFile) -> bool:
+  """Returns whether K or n of a rule is no limit, and the file has the rule without it."""
+  if isinstance(rule, voting.Majority):
+    limit, whole = rule.top_candidates, voting.Majority()
+  elif isinstance(rule, voting.Rerank | voting.WeightedVote | voting.Oracle):
+    limit, whole = rule.top_clusters, type(rule)()
+  else:
+    return False
+  most = max(len(each.candidates) for each in file.candidate_sets)
+  values = file.values()
+  if (
+    limit is None or limit < most or not {rule.name, whole.name} <= set(values)
+  ):
+    return False
+  return np.array_equal(values[rule.name], values[whole.name])
 
 
 def read_gradable_sets_and_notes(
