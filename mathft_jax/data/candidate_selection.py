@@ -117,16 +117,18 @@ def selected_by_problem(
     raise ValueError(
       f'{path}, split {split!r}: no example can be built: {counts[_CORRECT]} of '
       f'{counts["judged"]} graded candidates are correct; wanted problems with correct and '
-      f'incorrect candidates. {_other_rules(selection)}'
+      f'incorrect candidates. {_other_rules(selection, counts)}'
     )
 
 
-def _other_rules(selection: CandidateSelection) -> str:
+def _other_rules(selection: CandidateSelection, counts: Counter) -> str:
   """Returns which other values of `single_class_problems` use more problems."""
   rules = {
     'keep': 'uses their candidates as they are',
     'reference': 'takes the reference solution of a problem as its correct candidate',
   }
+  if counts[_CORRECT] in (0, counts['judged']):
+    rules['keep'] += ', here all of one class'
   if selection.paired:
     del rules['keep']
   rules.pop(selection.single_class_problems, None)

@@ -290,6 +290,7 @@ def test_a_file_that_gives_no_example_is_an_error(write, paired, rules):
   assert '0 of 3 graded candidates are correct' in message
   assert all(f'--gin.{rule}' in message for rule in rules)
   assert ('ONE_KIND=keep' in message) != paired
+  assert ('here all of one class' in message) != paired
 
 
 @pytest.mark.parametrize(
