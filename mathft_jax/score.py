@@ -74,8 +74,7 @@ def score(
     workdir: for the output, and for finished batches of a stopped run.
     checkpoint: of `train`, or a safetensors file.
     candidates: a candidate file; it must be graded if `top_clusters` is given.
-    top_clusters: score only candidates of this many largest clusters of each problem (the paper's
-      K is 8); None: all candidates.
+    top_clusters: score only candidates of the K largest clusters (the paper's K is 8); None: all.
     quantity: 'verdict': S_cls; 'likelihood': p(X|P) under the checkpoint as a generator, divided by
       that of the most probable candidate of the problem. It is a control without an evaluator.
       'log_prob': writes log p(X|P) under the checkpoint to `log_prob`, and no scores;
