@@ -100,7 +100,7 @@ def test_the_status_is_that_of_the_process_that_failed_first(script, lost):
 
 
 def _default_hangup():
-  """libtpu ignores SIGHUP in a process that has compiled for a TPU, and no shell can trap it then."""
+  """libtpu ignores SIGHUP in processes that compile for TPUs; no shell can trap it then."""
   signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
