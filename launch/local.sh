@@ -115,8 +115,8 @@ end_all() {
   done
 }
 
-# Ends all processes, then exits with status $1. A second signal that arrives before the first one is
-# dealt with does not end the clean-up.
+# Ends all processes, then exits with status $1. A second signal that arrives while the first one is
+# handled changes nothing.
 stop() {
   [[ -z $stopping ]] || return 0
   stopping=1
