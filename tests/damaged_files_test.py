@@ -171,6 +171,7 @@ def test_damaged_graded_files_are_made_again(tmp_path, name, contents):
   assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_damaged_report_is_made_again(tmp_path):
   output = graded(tmp_path)
 

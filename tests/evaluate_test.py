@@ -274,6 +274,7 @@ def test_an_interrupted_report_is_not_taken_as_complete(tmp_path, monkeypatch):
   assert run(tmp_path / 'out', candidates=candidates).exists()
 
 
+@pytest.mark.slow
 def test_several_files_are_compared_with_the_first(tmp_path, capsys):
   files = {
     'SSFT / fine': scored_file(tmp_path / 'a.jsonl'),
@@ -415,6 +416,7 @@ def test_a_wrong_comparison_is_an_error(tmp_path, compare, message):
     run(tmp_path / 'out', candidates=files, compare=(compare,))
 
 
+@pytest.mark.slow
 def test_files_named_evaluator_on_generator_form_a_grid(tmp_path, capsys):
   files = {
     name: scored_file(tmp_path / f'{seed}.jsonl', seed)

@@ -100,6 +100,7 @@ def assert_one_line(done, *texts):
     assert text in last
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_is_one_line_and_the_run_resumes_after_room_is_made(
   tmp_path,
 ):

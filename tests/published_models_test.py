@@ -173,7 +173,10 @@ def run_stages(
   return generator
 
 
-@pytest.fixture(scope='module', params=KINDS)
+@pytest.fixture(
+  scope='module',
+  params=['qwen', pytest.param('gemma', marks=pytest.mark.slow)],
+)
 def journey(request, tmp_path_factory, make_tokenizer):
   """(published folder, exported folder, vocabulary size) of a made-up published model."""
   workdir = tmp_path_factory.mktemp(request.param)

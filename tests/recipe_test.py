@@ -311,6 +311,7 @@ def test_a_control_without_mtsf_is_an_error():
     without(Fakes(), 'scr')
 
 
+@pytest.mark.slow
 def test_tables_over_seeds_count_the_runs_where_a_claim_shows(
   tmp_path,
 ):

@@ -339,6 +339,7 @@ train_test.train({workdir!r}, train_steps=20, checkpoint_period=5)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_parameters_bit_for_bit(tmp_path):
   def start(workdir, slow):
     code = KILLED_RUN.format(

@@ -148,6 +148,7 @@ def test_an_unexpected_error_of_one_process_stops_all(start):
   assert 'Traceback' not in second.output
 
 
+@pytest.mark.slow
 def test_a_process_that_never_starts_ends_the_wait_of_the_others(start):
   started = start(
     'all:add_up', '--start_timeout_s=10', count=3, flags_of={2: ['--help']}
@@ -245,6 +246,7 @@ def test_processes_with_different_numbers_of_devices_are_refused(start):
     assert 'process 0 has 1, process 1 has 2' in each.output
 
 
+@pytest.mark.slow
 def test_a_workdir_that_is_not_shared_is_refused(start, tmp_path):
   """A relative path in two working directories stands for two mounts with one name."""
   for name in ('0', '1'):

@@ -170,6 +170,7 @@ def test_files_are_read_by_several_processes(on_two, name):
   )
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_another_number_of_processes(
   run_processes, tmp_path
 ):

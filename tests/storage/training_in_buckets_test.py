@@ -139,6 +139,7 @@ def test_two_processes_train_in_a_bucket_by_way_of_the_launcher(
   )
 
 
+@pytest.mark.slow
 def test_the_next_stage_starts_from_a_checkpoint_in_a_bucket(
   bucket, train_test
 ):
