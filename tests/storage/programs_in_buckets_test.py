@@ -109,7 +109,13 @@ def test_a_recipe_in_a_bucket_makes_what_it_makes_on_a_disk(
   before = dict(bucket[1])
   assert run(recipe.recipe, *begin, f'--gin.MODEL_DIR={bucket[0]}/run') == 0
   again = {name for name in bucket[1] if bucket[1][name] != before.get(name)}
-  assert again <= {'run/config.gin', 'run/tables.md', 'run/tables.json'}
+  assert again <= {
+    'run/config.gin',
+    'run/tables.md',
+    'run/tables.json',
+    'run/costs.md',
+    'run/costs.json',
+  }
 
 
 def test_a_config_that_is_not_in_the_bucket_is_named(bucket, capsys):
