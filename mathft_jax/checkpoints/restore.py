@@ -174,7 +174,7 @@ def read_metadata(path: epath.PathLike) -> dict[str, Any]:
 def describe_weights(path: epath.PathLike) -> dict[str, object]:
   """Returns `checkpoint_step` and `checkpoint_weights`, a digest of the parameters of a checkpoint.
 
-  Together they tell whether a path names the same weights as before: a workdir names its last step.
+  They identify the weights: the path of a workdir stands for its last step, which changes.
   {} for formats without checksums, and if the checkpoint cannot be read.
   """
   try:

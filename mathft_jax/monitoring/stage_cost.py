@@ -65,7 +65,7 @@ class StageCost:
 class StageMeter:
   """Measures one start of a stage and adds it to the cost of the earlier starts.
 
-  Use it as a context. A file that cannot be written is logged; the stage goes on.
+  Use it as a context. A file that cannot be written is logged; the stage continues.
   """
 
   def __init__(

@@ -138,7 +138,7 @@ def check_learning_rate(
     f'{where} is of a finished run with another learning rate:\n'
     f'  saved: {old}\n  now:   {_to_json(rate)}\n'
     'Use the saved one (LEARNING_RATE, WARMUP_STEPS), use another MODEL_DIR, delete this one, or '
-    'increase TRAIN_STEPS to go on with the new one.'
+    'increase TRAIN_STEPS to continue with the new one.'
   )
 
 

@@ -755,14 +755,14 @@ def test_a_checkpoint_that_does_not_exist_is_named_with_a_similar_one(
 
 
 @pytest.mark.parametrize(
-  'given, told',
+  'given, message',
   [
     ([], 'set --gin.CHECKPOINT_PATH=runs/mine instead'),
     (['--gin.CHECKPOINT_PATH=x'], 'which is set: leave out MODEL_DIR'),
   ],
 )
 def test_a_second_folder_is_the_checkpoint_if_there_is_none(
-  capsys, given, told
+  capsys, given, message
 ):
   error = fails(
     capsys,
@@ -772,19 +772,19 @@ def test_a_second_folder_is_the_checkpoint_if_there_is_none(
     '--gin.INFER_OUTPUT_DIR=y',
     *given,
   )
-  assert told in error and 'set --gin.INFER_OUTPUT_DIR' not in error
+  assert message in error and 'set --gin.INFER_OUTPUT_DIR' not in error
 
 
 @pytest.mark.parametrize(
-  'flag, told',
+  'flag, message',
   [
     ('--learning_rate=1e-4', 'Did you mean --gin.LEARNING_RATE=1e-4?'),
     ('--learning-rate', 'Did you mean --gin.LEARNING_RATE=VALUE?'),
     ('--no_macro=1', 'are set with --gin.NAME=VALUE.'),
   ],
 )
-def test_a_macro_written_as_a_flag_gets_its_spelling(capsys, flag, told):
-  assert told in fails(capsys, train.train, flag)
+def test_a_macro_written_as_a_flag_gets_its_spelling(capsys, flag, message):
+  assert message in fails(capsys, train.train, flag)
 
 
 @pytest.mark.parametrize(
