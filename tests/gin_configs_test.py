@@ -202,6 +202,7 @@ def test_no_gin_file_is_left_out_above():
     'doctor.gin',
     't5x',
     'smollm2_cpu.gin',
+    'smollm2_cpu_methods.gin',
     'smollm2_gpu.gin',
     'word_problems.gin',
   }

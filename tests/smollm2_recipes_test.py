@@ -74,7 +74,7 @@ def data(tmp_path, tokenizer_paths):
   ]
 
 
-@pytest.mark.parametrize('size', ['cpu', 'gpu'])
+@pytest.mark.parametrize('size', ['cpu', 'cpu_methods', 'gpu'])
 def test_the_recipe_assembles(size, data, tmp_path, capsys):
   argv = ['experiments', f'--gin_file=recipes/smollm2_{size}.gin', *data]
   if size == 'gpu':
