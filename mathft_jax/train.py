@@ -36,6 +36,7 @@ from mathft_jax.training import (
   device_memory,
   finished_runs,
   initial_state,
+  remat_choice,
   run_settings,
   tokenizer_copy,
   train_config,
@@ -228,13 +229,13 @@ def _run_to_last_step(
     max_to_keep=checkpointing.max_to_keep,
   )
   batches = _check_first_batch(batches, run, self_checks, start_step)
+  config, batches = _choose_remat(config, state, batches)
   metadata = {
-    **source.origin_metadata(),
+    **source.origin_metadata(config.model),
     'settings': run_settings.settings_to_json(settings) | saved_examples,
     'optimizer': repr(wanted.optimization.optimizer),
+    **_begin_output(workdir, data),
   }
-
-  metadata |= _begin_output(workdir, data)
   train_loop.TrainLoop(
     config,
     wanted.optimization.optimizer,
@@ -279,6 +280,17 @@ def _check_first_batch(
   first = next(batches)
   all_checks.check_at_start(dataclasses.replace(run, batch=first), mode)
   return itertools.chain([first], batches)
+
+
+def _choose_remat(
+  config: train_step.TrainStepConfig,
+  state: train_step.TrainState,
+  batches: Iterator[batching.Batch],
+) -> tuple[train_step.TrainStepConfig, Iterator[batching.Batch]]:
+  """Returns the configuration with a policy instead of `remat = 'auto'`, and the same batches."""
+  first = next(batches)
+  config = remat_choice.choose_remat(config, state, first)
+  return config, itertools.chain([first], batches)
 
 
 def _count_tokens(

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from typing import NamedTuple
+import types
+from typing import NamedTuple, cast
 
 import pytest
 
@@ -13,6 +14,8 @@ from mathft_jax.aot import (
 )
 from mathft_jax.config import configured_programs, entry_point
 from mathft_jax.data.example_types import SolutionExample
+from mathft_jax.models import config as models
+from mathft_jax.monitoring import hardware
 
 REMAT = "transformer.TransformerConfig.remat = 'full'"
 TRAIN = [
@@ -192,7 +195,11 @@ def test_without_a_compiler_the_traced_costs_are_counted(
   run_plan, topology, devices
 ):
   result = run_plan(
-    *TRAIN, *INFERENCE[1:], f'--gin.TOPOLOGY={topology}', '--gin.BATCH_SIZE=16'
+    *TRAIN,
+    *INFERENCE[1:],
+    f'--gin.TOPOLOGY={topology}',
+    '--gin.BATCH_SIZE=16',
+    '--gin.NUM_PROBLEMS=16',
   )
   assert result.status == 0
   stages = result.document['stages']
@@ -203,9 +210,47 @@ def test_without_a_compiler_the_traced_costs_are_counted(
     train['model_flops'], rel=0.35
   )
   is_gpu = topology == 'h100:8'
+  assert ['best_rate' in stage for stage in stages] == [False, is_gpu, is_gpu]
   assert ('may fit' in result.stdout) == is_gpu
   assert ('hours for 3 stages' in result.stdout) == is_gpu
   assert ('not known for train, sample, score' in result.stdout) != is_gpu
+
+
+def test_automatic_rematerialisation_is_planned_as_train_chooses(
+  monkeypatch, capsys
+):
+  chip = hardware.CHIPS['v5e']
+  shares = {'none': 1.5, 'dots': 0.97, 'save_qkv_out': 0.9, 'full': 0.1}
+
+  def fake_estimate(stage, arguments, target):
+    remat = arguments['model'].remat
+    used = shares[remat] * chip.hbm_bytes
+    estimate = estimate_without_compiling(stage, {'batch_size': 1}, target)
+    return dataclasses.replace(
+      estimate,
+      settings={'remat': remat},
+      used_bytes=used,
+      fits=used <= chip.hbm_bytes,
+      is_compiled=True,
+    )
+
+  monkeypatch.setattr(training_estimate, '_estimate_with_remat', fake_estimate)
+  model = models.TransformerConfig(
+    vocab_size=8,
+    embed_dim=8,
+    num_layers=1,
+    num_heads=1,
+    mlp_dim=8,
+    remat='auto',
+  )
+  target = types.SimpleNamespace(chip=chip)
+  estimate = training_estimate.estimate_training(
+    's', {'model': model}, cast(plan.PlanTarget, target)
+  )
+  # 'dots' fits, but leaves less than 5% free.
+  assert estimate.settings['remat'] == 'save_qkv_out'
+  printed = capsys.readouterr().out
+  assert 'remat none: DOES NOT FIT' in printed and 'remat dots' in printed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import gin
 import numpy as np
 import pytest
 
+from benchmarks import smollm2_folder
 from mathft_jax import experiments
 from mathft_jax.checkpoints import safetensors_format
 from mathft_jax.config import entry_point
@@ -82,6 +83,10 @@ def test_the_recipe_assembles(size, data, tmp_path, capsys):
   status = entry_point.main(experiments.experiments, [*argv, '--dry_run'])
   gin.clear_config()
   assert status == 0, capsys.readouterr().err
+
+
+def test_the_folder_of_the_real_model_has_the_published_epsilon():
+  assert smollm2_folder.published_float(9.999999747378752e-06) == 1e-5
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from mathft_jax.models import config as model_config
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import stage_cost
 from mathft_jax.storage import run_config
-from mathft_jax.training import losses, optimizers
+from mathft_jax.training import losses, optimizers, remat_choice
 from tests.train_arguments import group_train_arguments
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -615,6 +615,20 @@ def test_a_workdir_of_an_older_version_is_complete_and_resumes(
   assert train(workdir, train_steps=7).name == '7'
   with pytest.raises(ValueError, match='other settings'):
     train(workdir, train_steps=8, loss=losses.Mle(z_loss=0.1))
+
+
+def test_the_chosen_rematerialisation_is_in_the_metadata(
+  tmp_path, finished, monkeypatch
+):
+  model = dataclasses.replace(MODEL, remat='auto')
+  monkeypatch.setattr(remat_choice, '_memory_limit', lambda mesh: 2**40)
+  path = train(tmp_path / 'run', model=model)
+  assert checkpoints.read_metadata(path)['model']['remat'] == 'none'
+  trained, expected = map(checkpoints.open_lazy_params, (path, finished[1]))
+  for name in expected.shapes:
+    np.testing.assert_array_equal(
+      trained.read_array(name, None), expected.read_array(name, None)
+    )
 
 
 def test_speed_packing_and_memory_are_in_the_metrics(tmp_path):

@@ -106,7 +106,7 @@ def _training_changes(
   if not partitioner.fsdp and data_size > 1:
     sharded = dataclasses.replace(partitioner, fsdp=True)
     yield 'FSDP = True', {'partitioner': sharded}
-  if model.remat != 'full':
+  if model.remat not in ('full', 'auto'):  # 'auto' has tried 'full'
     changed = dataclasses.replace(model, remat='full')
     yield "transformer.TransformerConfig.remat = 'full'", {'model': changed}
   if chip.is_tpu and model.attention_kernel != 'splash':

@@ -7,7 +7,7 @@ from absl import logging
 import jax
 from jax.sharding import Mesh
 
-from mathft_jax.aot import compilation, estimates, traced_flops
+from mathft_jax.aot import compilation, estimates, report, traced_flops
 from mathft_jax.aot.estimates import Arguments, Json, StageEstimate
 from mathft_jax.aot.plan_target import PlanTarget
 from mathft_jax.data import example_types
@@ -16,6 +16,7 @@ from mathft_jax.training import (
   abstract_train_step,
   device_memory,
   optimizers,
+  remat_choice,
   train_config,
 )
 from mathft_jax.training import train_step as step_lib
@@ -43,7 +44,9 @@ def estimate_training(
 ) -> StageEstimate:
   """Returns the estimate of a training stage.
 
-  On TPU the train step is compiled; on GPU and CPU it is traced and its costs are counted.
+  On TPU the train step is compiled; on GPU and CPU it is traced and its costs are counted. With
+  `remat = 'auto'` it is compiled with the first of `remat_choice.CHOICES` that fits, and traced
+  with the last, because without a compiler the memory is not known.
 
   Args:
     stage: name of the stage.
@@ -53,6 +56,28 @@ def estimate_training(
   Raises:
     ValueError: the batch size does not divide over the devices.
   """
+  model = arguments['model']
+  if model.remat != 'auto':
+    return _estimate_with_remat(stage, arguments, target)
+
+  *others, last = remat_choice.CHOICES
+  if target.chip.is_tpu:
+    usable_bytes = remat_choice.USABLE_SHARE * target.chip.hbm_bytes
+    for name in others:
+      changed = {**arguments, 'model': dataclasses.replace(model, remat=name)}
+      estimate = _estimate_with_remat(stage, changed, target)
+      if estimate.fits and estimate.used_bytes <= usable_bytes:
+        return estimate
+      memory = report.format_memory(estimate, target.chip)
+      print(f'    {stage} with remat {name}: {memory}', flush=True)
+  changed = {**arguments, 'model': dataclasses.replace(model, remat=last)}
+  return _estimate_with_remat(stage, changed, target)
+
+
+def _estimate_with_remat(
+  stage: str, arguments: Arguments, target: PlanTarget
+) -> StageEstimate:
+  """Returns the estimate for a model whose `remat` is not 'auto'."""
   batch_size = arguments['batch_size']
   length = train_config.sequence_length(arguments['max_length'])
   config = _train_step_config(arguments, target)

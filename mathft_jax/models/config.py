@@ -21,6 +21,7 @@ REMAT_MODES = (
   'save_out',
   'offload_qkv_out',
   'full',
+  'auto',
 )
 CACHE_DTYPES = (None, 'float32', 'bfloat16', 'float8_e4m3fn', 'float8_e5m2')
 LAYER_KINDS = ('global', 'local', 'nope')
@@ -89,7 +90,9 @@ class TransformerConfig:
     remat: what the backward pass recomputes: 'none'; 'dots': all except matmuls; 'save_qkv': all
       except queries, keys and values; 'save_out': all except the outputs of attention and MLP;
       'save_qkv_out': all except both; 'offload_qkv_out': the same, and both are in host memory
-      between the passes; 'full': all from the inputs of the layers.
+      between the passes; 'full': all from the inputs of the layers; 'auto': the least of 'none',
+      'dots', 'save_qkv_out' and 'full' with which the step fits (training/remat_choice.py). Only
+      `train` and `plan` choose; elsewhere 'auto' is 'full'.
     scan_unroll: pattern periods per step of the scan over layers.
     attention_kernel: 'einsum'; 'blockwise' (models/blockwise_attention.py), for whole sequences;
       'auto': 'blockwise' on CPU; 'xla' or 'cudnn' of jax.nn.dot_product_attention, for whole

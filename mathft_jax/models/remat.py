@@ -19,6 +19,7 @@ _WITH_QKV = QKV, splash_attention.RESIDUALS_NAME
 
 POLICIES = {
   'full': _policies.nothing_saveable,
+  'auto': _policies.nothing_saveable,  # `train` chooses another policy before its first step
   'save_out': _save(OUT),
   'save_qkv': _save(*_WITH_QKV),
   'save_qkv_out': _save(*_WITH_QKV, OUT),

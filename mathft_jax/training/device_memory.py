@@ -26,8 +26,9 @@ class DeviceMemory:
     mesh: devices along (data, model).
     parameters: number of parameters of the model.
     gradient_bytes: of one backward pass; twice that with gradient accumulation.
-    activation_bytes: what the forward pass saves for the backward pass: with `remat='full'` the
-      inputs of each period of layers. None for other values of `remat`: the compiler decides.
+    activation_bytes: what the forward pass saves for the backward pass: with `remat='full'`, and at
+      least with 'auto', the inputs of each period of layers. None for other values of `remat`: the
+      compiler decides.
   """
 
   mesh: tuple[int, int]
@@ -121,7 +122,7 @@ def _saved_activation_bytes(
   config: step_lib.TrainStepConfig, batch_size: int, max_length: int
 ) -> int | None:
   model = config.model
-  if model.remat != 'full':
+  if model.remat not in ('full', 'auto'):
     return None
   sequences = batch_size // config.num_microbatches // config.mesh.shape['data']
   periods = -(-model.num_layers // len(model.attention_pattern))

@@ -87,10 +87,16 @@ class StateSource:
     metadata = checkpoints.read_metadata(self.manager.step_path(step))
     return metadata.get('unlogged_metrics', {})
 
-  def origin_metadata(self) -> dict[str, object]:
-    """Returns the model, the fingerprint and, if it is known, the published model's config.json."""
+  def origin_metadata(
+    self, model: transformer.TransformerConfig
+  ) -> dict[str, object]:
+    """Returns the model, the fingerprint and, if it is known, the published model's config.json.
+
+    Args:
+      model: with the chosen rematerialisation.
+    """
     return {
-      'model': self.config.model,
+      'model': model,
       'fingerprint': self.fingerprint,
       **self._published_config(),
     }

@@ -4,7 +4,12 @@ import dataclasses
 
 import pytest
 
-from mathft_jax.aot import batch_size_search, estimates, memory_savings
+from mathft_jax.aot import (
+  batch_size_search,
+  estimates,
+  memory_savings,
+  roofline,
+)
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import transformer
 from mathft_jax.monitoring import hardware
@@ -116,3 +121,51 @@ def test_if_no_single_change_suffices_the_line_says_so():
   assert line.startswith(
     'No single change makes it fit. These reduce the memory: BATCH_SIZE = 32'
   )
+
+
+def fake_rates(seconds_of, capacity=10_000):
+  """Returns an estimator of a sampling stage with 16 batches of the configured 64 problems."""
+
+  def estimate_with(batch_size=64):
+    times = roofline.ResourceTimes(memory=seconds_of(batch_size))
+    return estimates.StageEstimate(
+      stage='s',
+      program='sample',
+      settings={'batch_size': batch_size},
+      mesh=(4, 1),
+      groups=2,
+      num_devices=8,
+      parameters=1,
+      fits=batch_size <= capacity,
+      used_bytes=batch_size,
+      hbm={},
+      is_compiled=True,
+      tokens=100 * batch_size,
+      times=times if batch_size <= capacity else None,
+      batches=16 if batch_size == 64 else None,
+    )
+
+  return estimate_with
+
+
+@pytest.mark.parametrize(
+  'seconds_of, capacity, best, num_tried',
+  [
+    # Weights take 1 s to read; from 128 problems on, arithmetic takes longer.
+    (lambda size: max(1.0, size / 128), 10_000, 128, 3),
+    (lambda size: max(1.0, size / 16), 10_000, 16, 5),
+    (lambda size: 1.0, 300, 256, 4),  # the next does not fit
+    (lambda size: 1.0, 10_000, 1024, 5),  # there are 1024 problems
+    (lambda size: size / 2.0, 10_000, 8, 5),  # not divisible by more
+  ],
+)
+def test_the_number_of_rows_is_the_smallest_with_about_the_best_rate(
+  seconds_of, capacity, best, num_tried, capsys
+):
+  estimate_with = fake_rates(seconds_of, capacity)
+  found = batch_size_search.search_best_rate(
+    estimate_with(), estimate_with, CHIP
+  )
+  assert found['batch_size'] == best
+  assert len(found['tried']) == num_tried
+  assert f'best rate     batch size {best}: ' in capsys.readouterr().out
