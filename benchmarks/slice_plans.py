@@ -50,7 +50,10 @@ def planned_runs() -> list[tuple[str, plans.PlannedRun]]:
         name = f'{slice_name}_{size}'
         model = OTHER_MODELS.get(name, MODELS[size])
         files = (PROGRAMS[program], f'slices/{name}.gin')
-        settings = ('FIND_BATCH=False',)
+        settings = (
+          'FIND_BATCH=False',
+          'transformer.TransformerConfig.remat=full',
+        )
         run = plans.PlannedRun(program, model, name, settings, files)
         runs.append((name, run))
   return runs
