@@ -82,7 +82,7 @@ def _step_bytes(
 ) -> float | None:
   """Returns the bytes of a train step on a device; None if the compiler refuses to fit it."""
   replicated = partitioning.replicated_sharding(config.mesh)
-  learning_rate = partitioning.shard_array(np.float32(0), replicated)
+  learning_rate = partitioning.shard_array(np.zeros((), np.float32), replicated)
   sharded_batch = partitioning.shard_batch(batch, config.mesh)
   lowered = step_lib.make_train_step(config).lower(
     state, sharded_batch, learning_rate

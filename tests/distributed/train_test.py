@@ -69,7 +69,7 @@ def on_two(run_processes, tmp_path_factory):
     MODEL,
   )
   ended = run(
-    run_processes, 2, 2, folder, f'{RUNS},:file.safetensors,:published'
+    run_processes, 2, 2, folder, f'{RUNS},auto,:file.safetensors,:published'
   )
   assert_done(ended)
   return folder, [each.output for each in ended]
@@ -102,6 +102,16 @@ def test_two_processes_train_like_one_bit_for_bit(on_two, on_one, name):
   ):
     for number in {'step', 'loss', 'gradient_norm', 'learning_rate'}:
       assert left[number] == right[number]
+
+
+@pytest.mark.slow
+def test_processes_with_different_memory_choose_the_same_rematerialisation(
+  on_two,
+):
+  folder, outputs = on_two
+  metadata = checkpoints.read_metadata(folder / 'auto' / 'checkpoints' / '6')
+  assert metadata['model']['remat'] == 'full'
+  assert 'remat: full chosen' in outputs[0]
 
 
 @pytest.mark.slow

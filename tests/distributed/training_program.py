@@ -3,6 +3,7 @@
 `python -m training_program --gin.training_program.run.which=data,model ...`
 """
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 from mathft_jax import checkpoints
 from mathft_jax.distributed import partitioning, processes
 from mathft_jax.models import transformer
-from mathft_jax.training import lora, losses
+from mathft_jax.training import lora, losses, remat_choice
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import train_test  # noqa: E402 (it lies in the folder above)
@@ -39,6 +40,9 @@ RUNS = {
   'killed': dict(log_period=1, checkpoint_period=2),
   'whole': dict(log_period=1),
   'longer': dict(log_period=1),
+  'auto': dict(
+    log_period=1, model=dataclasses.replace(train_test.MODEL, remat='auto')
+  ),
 }
 
 
@@ -49,6 +53,7 @@ def run(workdir, *, which: str, dies: int | None = None):
   """
   if processes.process_index() == dies:
     _die_at_the_fifth()
+  remat_choice._memory_limit = _pretended_memory
   for each in which.split(','):
     name, _, steps = each.partition('@')
     if each.startswith(':'):
@@ -71,6 +76,12 @@ def restore(workdir, name):
   checkpoints.save_orbax_checkpoint(
     workdir / f'{name}_again_{processes.process_count()}', params, {}
   )
+
+
+def _pretended_memory(mesh):
+  """On the primary process everything fits, on others nothing."""
+  del mesh
+  return 2**40 if processes.is_primary() else 1
 
 
 def _die_at_the_fifth():
