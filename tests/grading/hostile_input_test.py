@@ -96,6 +96,15 @@ def test_empty_environments_are_not_equivalent_to_a_number(text):
   assert not grading.is_equivalent('4', text)
 
 
+@pytest.mark.parametrize(
+  'function', [r'\det', r'\sin', r'\max', r'\gcd', r'\ln', 'f']
+)
+def test_functions_of_nothing_are_not_equivalent_to_a_number(function):
+  text = function + r'\{\}'
+  assert not grading.is_equivalent('4', text)
+  assert grading.is_equivalent(text, text)
+
+
 def test_braces_without_content_are_unreadable():
   assert grading.cluster_answers(['{' * 100_000, '}' * 100_000]) == [None, None]
 

@@ -217,7 +217,7 @@ class NumericEvaluator(MpArithmetic):
     name, arguments = tree.function, tree.arguments
     if name in ('sum', 'product'):
       return self._evaluate_series(tree)
-    if name == 'det':
+    if name == 'det' and len(arguments) == 1:
       expanded = _expand_determinant(arguments[0])
       if expanded:
         return self.evaluate(expanded)
