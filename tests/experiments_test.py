@@ -164,6 +164,7 @@ def test_tables_have_a_column_per_seed_and_paired_differences(tmp_path):
     columns=('Maj1@N', 'RR.All', AUC_COLUMN),
     differences=(
       ('scored', 'RR.All', 'plain', 'Maj1@N'),
+      ('scored', 'W.RR', 'plain', 'Maj1@N'),
       ('plain', 'Maj1@N', 'scored', 'Maj1@N'),
     ),
     note='What was trained.',
@@ -172,7 +173,10 @@ def test_tables_have_a_column_per_seed_and_paired_differences(tmp_path):
     tmp_path,
     stages={
       'vote': (reporting({'Maj1@N': 2}), {}),
-      'rerank': (reporting({'Maj1@N': 2, 'RR.All': 8}, auc=0.9), {}),
+      'rerank': (
+        reporting({'Maj1@N': 2, 'RR.All': 9, 'W.RR': 8}, auc=0.9),
+        {},
+      ),
     },
     tables_by_title={'Re-ranking': experiment},
     seeds=(0, 1),
@@ -185,11 +189,16 @@ def test_tables_have_a_column_per_seed_and_paired_differences(tmp_path):
   assert mean == '25.0'
   assert row(text, 'scored', AUC_COLUMN)[0] == '90.0 [50.0, 100.0]'
   assert '| plain' in text and 'plain | RR.All' not in text
-  first, _, mean, above, below = row(text, 'scored: RR.All - plain: Maj1@N')
+  # McNemar's p is 2 / 2**7; the largest of three is multiplied by 3 (Holm).
+  first, _, *rest = row(text, 'scored: RR.All - plain: Maj1@N')
+  assert first.startswith('+70.0 [+40.0, +100.0]')
+  assert rest == ['+70.0', '0.047, 0.047', '2 of 2', '0 of 2']
+  # 2 / 2**6, multiplied by 2: the interval alone excludes zero.
+  first, _, *rest = row(text, 'scored: W.RR - plain: Maj1@N')
   assert first.startswith('+60.0 [+30.0, +90.0]')
-  assert (mean, above, below) == ('+60.0', '2 of 2', '0 of 2')
+  assert rest == ['+60.0', '0.062, 0.062', '0 of 2', '0 of 2']
   cells = row(text, 'Maj1@N: plain - scored')
-  assert cells[2:] == ['+0.0', '0 of 2', '0 of 2']
+  assert cells[2:] == ['+0.0', '1.000, 1.000', '0 of 2', '0 of 2']
 
 
 def test_a_difference_of_a_row_that_a_report_lacks_names_its_rows(tmp_path):

@@ -20,7 +20,7 @@ import numpy as np
 
 from mathft_jax.data import schema
 from mathft_jax.evaluation import statistics
-from mathft_jax.evaluation.report import tables
+from mathft_jax.evaluation.report import paper_claims, tables
 
 AUC_COLUMN = 'AUC within a problem'
 
@@ -156,30 +156,53 @@ def _difference_table(
   runs: Sequence[Mapping[str, ReportRows]],
   seeds: tables.Row,
 ) -> tables.Table:
-  """Returns a line per difference: points with interval per seed, their mean, the verdicts."""
-  body = []
+  """Returns a line per difference: points with interval per seed, their mean, p, the verdicts."""
+  names = []
   for label_a, column_a, label_b, column_b in experiment.differences:
-    differences = []
     name = f'{label_a}: {column_a} - {label_b}: {column_b}'
     if column_a == column_b:
       name = f'{column_a}: {label_a} - {label_b}'
-    for run in runs:
-      a = _values_of(run[label_a], label_a, column_a)
-      b = _values_of(run[label_b], label_b, column_b)
-      if a.keys() != b.keys():
-        raise ValueError(f'{name}: the reports are about different problems.')
-      difference = statistics.paired_difference(
-        np.array([a[id_] for id_ in a]), np.array([b[id_] for id_ in a])
-      )
-      differences.append(difference)
-    body.append(_difference_row(name, differences))
+    names.append(name)
+
+  differences_by_run = []
+  adjusted_by_run = []
+  for run in runs:
+    differences = _differences(experiment, run, names)
+    p_values = [difference.p_value for difference in differences]
+    differences_by_run.append(differences)
+    adjusted_by_run.append(statistics.holm_adjusted_p_values(p_values))
+
+  body = []
+  columns = zip(*differences_by_run), zip(*adjusted_by_run)
+  for name, differences, adjusted in zip(names, *columns, strict=True):
+    body.append(_difference_row(name, differences, adjusted))
   return tables.Table(
     f'{title}: differences',
-    ('a - b', *seeds, 'mean', 'above zero in', 'below zero in'),
+    ('a - b', *seeds, 'mean', 'adjusted p', 'above zero in', 'below zero in'),
     tuple(body),
     'Percentage points on the same problems, with the 95% interval of a paired bootstrap over '
-    'problems. The last columns count the runs whose interval excludes zero.',
+    'problems, and p of a paired test, adjusted for the rows of the table (Holm), of each run. '
+    'The last columns count the runs whose interval excludes zero with an adjusted p below 0.05.',
   )
+
+
+def _differences(
+  experiment: Experiment,
+  run: Mapping[str, ReportRows],
+  names: Sequence[str],
+) -> list[statistics.PairedDifference]:
+  """Returns the differences of one run; ValueError if their problems are different."""
+  differences = []
+  for name, difference in zip(names, experiment.differences, strict=True):
+    label_a, column_a, label_b, column_b = difference
+    a = _values_of(run[label_a], label_a, column_a)
+    b = _values_of(run[label_b], label_b, column_b)
+    if a.keys() != b.keys():
+      raise ValueError(f'{name}: the reports are about different problems.')
+    a_P = np.array([a[id_] for id_ in a])
+    b_P = np.array([b[id_] for id_ in a])
+    differences.append(statistics.paired_difference(a_P, b_P))
+  return differences
 
 
 def _values_of(
@@ -193,16 +216,22 @@ def _values_of(
 
 
 def _difference_row(
-  name: str, differences: Sequence[statistics.PairedDifference]
+  name: str,
+  differences: Sequence[statistics.PairedDifference],
+  adjusted: Sequence[float],
 ) -> tables.Row:
   points = [tables.format_points(difference) for difference in differences]
   mean = np.mean([difference.mean for difference in differences])
-  above = sum(difference.low > 0 for difference in differences)
-  below = sum(difference.high < 0 for difference in differences)
+  above = 0
+  below = 0
+  for difference, p in zip(differences, adjusted, strict=True):
+    above += difference.low > 0 and p < paper_claims.SIGNIFICANCE
+    below += difference.high < 0 and p < paper_claims.SIGNIFICANCE
   return (
     name,
     *points,
     f'{100 * float(mean) + 0.0:+.1f}',
+    ', '.join(map(tables.format_p_value, adjusted)),
     f'{above} of {len(differences)}',
     f'{below} of {len(differences)}',
   )
