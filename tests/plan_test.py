@@ -220,7 +220,7 @@ def test_automatic_rematerialisation_is_planned_as_train_chooses(
   monkeypatch, capsys
 ):
   chip = hardware.CHIPS['v5e']
-  shares = {'none': 1.5, 'dots': 0.97, 'save_qkv_out': 0.9, 'full': 0.1}
+  shares = {'none': 1.5, 'dots': 0.97, 'save_qkv_out': 0.8, 'full': 0.1}
 
   def fake_estimate(stage, arguments, target):
     remat = arguments['model'].remat
@@ -247,7 +247,7 @@ def test_automatic_rematerialisation_is_planned_as_train_chooses(
   estimate = training_estimate.estimate_training(
     's', {'model': model}, cast(plan.PlanTarget, target)
   )
-  # 'dots' fits, but leaves less than 5% free.
+  # 'dots' fits, but leaves less than 10% free.
   assert estimate.settings['remat'] == 'save_qkv_out'
   printed = capsys.readouterr().out
   assert 'remat none: DOES NOT FIT' in printed and 'remat dots' in printed

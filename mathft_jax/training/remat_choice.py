@@ -16,8 +16,9 @@ from mathft_jax.training import train_step as step_lib
 
 # From the least recomputation to the most.
 CHOICES = ('none', 'dots', 'save_qkv_out', 'full')
-# Share of the memory that a train step may use. The rest is for the next batch and metrics.
-USABLE_SHARE = 0.95
+# Share of the memory that a train step may use. The rest is for the next batch, metrics and
+# fragmentation.
+USABLE_SHARE = 0.9
 GIB = 2**30
 
 

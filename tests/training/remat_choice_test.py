@@ -58,8 +58,8 @@ def bytes_of(monkeypatch):
 @pytest.mark.parametrize(
   'limit, expected',
   [
-    (1000, 'none'),
-    (900, 'dots'),  # a share of the memory stays free
+    (1001, 'none'),
+    (950, 'dots'),  # a share of the memory stays free
     (699, 'save_qkv_out'),
     (1, 'full'),
     (None, 'full'),  # the memory of a CPU is not known
