@@ -85,7 +85,8 @@ def run_train(*head, workdir, **settings):
     | {
       'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true',
       'JAX_ENABLE_COMPILATION_CACHE': 'false',
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
+      'XLA_FLAGS': os.environ['XLA_FLAGS']  # the last of two flags holds
+      + ' --xla_force_host_platform_device_count=1',
     },
     **settings,
   )

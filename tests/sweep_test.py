@@ -328,7 +328,10 @@ def test_a_real_evaluator_and_report_are_swept(tmp_path, monkeypatch, capsys):
   )
   monkeypatch.setenv('PYTHONPATH', str(REPOSITORY))
   # One device is quicker than eight pretended ones.
-  monkeypatch.delenv('XLA_FLAGS')
+  flags = os.environ['XLA_FLAGS']
+  monkeypatch.setenv(
+    'XLA_FLAGS', f'{flags} --xla_force_host_platform_device_count=1'
+  )
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'quantity').mkdir()
   for quantity in ('verdict', 'likelihood'):

@@ -158,6 +158,12 @@ def free_port() -> int:
     return found.getsockname()[1]
 
 
+def with_devices(count: int) -> str:
+  """XLA_FLAGS of the tests with another number of devices; of repeated flags the last one holds."""
+  flags = os.environ.get('XLA_FLAGS', '')
+  return f'{flags} --xla_force_host_platform_device_count={count}'
+
+
 def _start(
   arguments: Sequence[str],
   devices: int,
@@ -170,7 +176,7 @@ def _start(
     os.environ
     | {
       'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+      'XLA_FLAGS': with_devices(devices),
       'JAX_COMPILATION_CACHE_DIR': str(cache),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',

@@ -25,7 +25,8 @@ TRAIN = (
   '--gin.WARMUP_STEPS=1',
 )
 QUICK = {
-  'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
+  'XLA_FLAGS': os.environ['XLA_FLAGS']  # the last of two flags holds
+  + ' --xla_force_host_platform_device_count=1',
   'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true',
 }
 # Steps take 50 ms, so that a signal comes between the first and the last one.
