@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from statsmodels.stats import multitest
 
 from mathft_jax.evaluation import statistics
 
@@ -184,3 +185,11 @@ def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
   )
   assert statistics.holm_adjusted_p_values([0.9, 0.8]) == [1.0, 1.0]
   assert statistics.holm_adjusted_p_values([]) == []
+
+
+@pytest.mark.parametrize('count', [1, 2, 7, 40])
+def test_holm_gives_the_numbers_of_statsmodels(count):
+  p_values = np.random.default_rng(count).random(count) ** 4
+  p_values[count // 2 :] = p_values[0]  # ties
+  _, wanted, *_ = multitest.multipletests(p_values, method='holm')
+  assert statistics.holm_adjusted_p_values(p_values) == wanted.tolist()
