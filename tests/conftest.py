@@ -100,12 +100,14 @@ def free_compilations():
   """Frees the compiled programs of a module; the next module rarely uses them.
 
   glibc keeps freed memory in its arenas; `malloc_trim` returns it to the system, which halves the
-  memory of a worker.
+  memory of a worker. What is left are modules above all: half a million objects, through which
+  each collection would go again (0.3 s), so later ones leave them out.
   """
   yield
   if 'jax' in sys.modules:
     sys.modules['jax'].clear_caches()
     gc.collect()
+    gc.freeze()
     if sys.platform == 'linux':
       trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # musl has none
       if trim is not None:

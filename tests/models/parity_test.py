@@ -46,12 +46,15 @@ def positions(start, end, rows=make_goldens.ROWS):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def full_logits(config, params, tokens):
+def full_logits(config, params, tokens, positions_BT=None, segment_ids_BT=None):
+  if positions_BT is None:
+    positions_BT = positions(0, tokens.shape[1], len(tokens))
   hidden, _ = transformer.hidden_states(
     config,
     params,
     tokens,
-    positions_BT=positions(0, tokens.shape[1], len(tokens)),
+    positions_BT=positions_BT,
+    segment_ids_BT=segment_ids_BT,
   )
   return transformer.logits(config, params, hidden)
 
@@ -159,14 +162,13 @@ def test_packed_rows_give_the_logits_of_separate_rows(case):
   golden = expected(case)
   rows, length = golden['tokens'].shape
   segments = np.repeat(np.arange(1, rows + 1, dtype=np.int32), length)
-  hidden, _ = transformer.hidden_states(
+  logits = full_logits(
     config,
     params,
     golden['tokens'].reshape(1, -1),
-    positions_BT=positions(0, length).reshape(1, -1),
-    segment_ids_BT=segments[None],
+    positions(0, length).reshape(1, -1),
+    segments[None],
   )
-  logits = transformer.logits(config, params, hidden)
   wanted = golden['logits'].reshape(1, rows * length, -1)
   assert difference(logits, wanted) < TOLERANCE
 
