@@ -63,7 +63,7 @@ def decode_input(data: bytes) -> str:
 
 
 def seconds_without_instrumentation(text: str) -> float:
-  """Returns the processor time of an input in a new process; the fuzzer's is up to ten times more."""
+  """Returns the processor time of an input in a new process: here it is up to ten times more."""
   done = subprocess.run(
     [sys.executable, '-c', _TIMED_PROGRAM],
     input=text.encode(),
