@@ -64,6 +64,10 @@ HOSTILE = {
     + r'\sqrt' * 37
     + '99999999!99999999!'
   ),
+  'arc tangent': 'dx^\\tan^{-1}dx\\boxed^9^π²∞_2',
+  'arc tangent of a small part': r'\arctan(x + i e^{-10^{8}})',
+  'logarithm of a small part': r'\ln(x + i e^{-10^{8}})',
+  'power of a small part': r'(x + i e^{-10^{8}})^{\pi}',
   'determinant': r'\begin{vmatrix}'
   + r'\\'.join(['&'.join('abcdefghi')] * 9)
   + r'\end{vmatrix}',

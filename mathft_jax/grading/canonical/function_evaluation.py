@@ -9,7 +9,11 @@ from fractions import Fraction
 import functools
 import math
 
-from mathft_jax.grading.canonical.mp_arithmetic import MpArithmetic, is_integer
+from mathft_jax.grading.canonical.mp_arithmetic import (
+  MAX_EXPONENT_DISTANCE,
+  MpArithmetic,
+  is_integer,
+)
 from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
 
 MAX_FACTORIAL = 9000  # argument of a factorial that is computed exactly
@@ -41,9 +45,12 @@ def _analytic(name: str) -> FunctionEvaluator:
   """Returns the evaluator of a function that mpmath has under this name."""
 
   def evaluate(mp: MpArithmetic, value: PointValue) -> OptionalValue:
-    argument = mp.to_mp(value)
-    if mp.context.mag(argument) > _MAX_ARGUMENT_BITS:
+    argument = mp.without_negligible_part(mp.to_mp(value))
+    size = mp.context.mag(argument)
+    if size > _MAX_ARGUMENT_BITS:
       return None
+    if not mp.is_real(argument) and size < -MAX_EXPONENT_DISTANCE:
+      return None  # atan and others add it to 1 exactly
     if name in _RECIPROCALS:  # at a pole of tan the cosine is 0
       numerator, denominator = _RECIPROCALS[name]
       divisor = _periodic(mp, denominator, argument)
@@ -71,10 +78,12 @@ def _logarithm(
 ) -> OptionalValue:
   if not value or base is not None and not base:
     return None
-  logarithm = mp.without_noise(mp.context.ln(mp.to_mp(value)), mp.context.one)
+  number = mp.without_negligible_part(mp.to_mp(value))
+  logarithm = mp.without_noise(mp.context.ln(number), mp.context.one)
   if base is None:
     return logarithm
-  base_logarithm = mp.context.ln(mp.to_mp(base))
+  base_number = mp.without_negligible_part(mp.to_mp(base))
+  base_logarithm = mp.context.ln(base_number)
   if not base_logarithm:
     return None
   return mp.to_mp(logarithm) / base_logarithm
