@@ -65,9 +65,7 @@ HOSTILE = {
     + '99999999!99999999!'
   ),
   'arc tangent': 'dx^\\tan^{-1}dx\\boxed^9^π²∞_2',
-  'arc tangent of a small part': r'\arctan(x + i e^{-10^{8}})',
-  'logarithm of a small part': r'\ln(x + i e^{-10^{8}})',
-  'power of a small part': r'(x + i e^{-10^{8}})^{\pi}',
+  'arc tangent of a small number': r'\arctan((-9)^{-9^{9}\pi})',
   'determinant': r'\begin{vmatrix}'
   + r'\\'.join(['&'.join('abcdefghi')] * 9)
   + r'\end{vmatrix}',

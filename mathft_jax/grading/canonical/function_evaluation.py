@@ -9,11 +9,7 @@ from fractions import Fraction
 import functools
 import math
 
-from mathft_jax.grading.canonical.mp_arithmetic import (
-  MAX_EXPONENT_DISTANCE,
-  MpArithmetic,
-  is_integer,
-)
+from mathft_jax.grading.canonical.mp_arithmetic import MpArithmetic, is_integer
 from mathft_jax.grading.canonical.sample_points import MpNumber, PointValue
 
 MAX_FACTORIAL = 9000  # argument of a factorial that is computed exactly
@@ -21,6 +17,8 @@ _FACTORIAL_STEP = 1024  # between larger factorials that are opaque
 _MAX_FACTORIAL_BITS = 64  # of the argument of a larger factorial
 _MAX_CHOSEN = 500  # k of binomial(n, k) for any n
 _MAX_ARGUMENT_BITS = 100  # of the integer part of the argument of sin, exp, ...
+# Complex atan, asin, ... add the square of their argument to 1 with all bits between.
+_MIN_COMPLEX_ARGUMENT_BITS = -(1 << 14)
 _MAX_GAMMA_BITS = 16
 _MAX_LCM_BITS = 1 << 14
 
@@ -45,12 +43,12 @@ def _analytic(name: str) -> FunctionEvaluator:
   """Returns the evaluator of a function that mpmath has under this name."""
 
   def evaluate(mp: MpArithmetic, value: PointValue) -> OptionalValue:
-    argument = mp.without_negligible_part(mp.to_mp(value))
+    argument = mp.to_mp(value)
     size = mp.context.mag(argument)
     if size > _MAX_ARGUMENT_BITS:
       return None
-    if not mp.is_real(argument) and size < -MAX_EXPONENT_DISTANCE:
-      return None  # atan and others add it to 1 exactly
+    if not mp.is_real(argument) and size < _MIN_COMPLEX_ARGUMENT_BITS:
+      return None
     if name in _RECIPROCALS:  # at a pole of tan the cosine is 0
       numerator, denominator = _RECIPROCALS[name]
       divisor = _periodic(mp, denominator, argument)
@@ -78,12 +76,10 @@ def _logarithm(
 ) -> OptionalValue:
   if not value or base is not None and not base:
     return None
-  number = mp.without_negligible_part(mp.to_mp(value))
-  logarithm = mp.without_noise(mp.context.ln(number), mp.context.one)
+  logarithm = mp.without_noise(mp.context.ln(mp.to_mp(value)), mp.context.one)
   if base is None:
     return logarithm
-  base_number = mp.without_negligible_part(mp.to_mp(base))
-  base_logarithm = mp.context.ln(base_number)
+  base_logarithm = mp.context.ln(mp.to_mp(base))
   if not base_logarithm:
     return None
   return mp.to_mp(logarithm) / base_logarithm

@@ -20,8 +20,6 @@ _OPAQUE_NOISE = (
   1e-40  # relative size of a part of an operand that is taken as 0
 )
 _MAX_EXP_BITS = 40  # of the integer part of the argument of exp
-# Bits between the parts of a complex number whose logarithm is computed; the precision is less.
-MAX_EXPONENT_DISTANCE = 1 << 14
 
 
 class ValueTooLarge(ArithmeticError):
@@ -100,21 +98,6 @@ class MpArithmetic:
       return self.context.mpc(0, value.imag)
     return value
 
-  def without_negligible_part(self, value: MpNumber) -> MpNumber:
-    """Returns a complex number without a part that is far smaller than the other.
-
-    mpmath adds the squares of the parts exactly in complex logarithms, with as many bits as there
-    are between their exponents.
-    """
-    if self.is_real(value) or not value.real or not value.imag:
-      return value
-    distance = self.context.mag(value.real) - self.context.mag(value.imag)
-    if distance > MAX_EXPONENT_DISTANCE:
-      return value.real
-    if distance < -MAX_EXPONENT_DISTANCE:
-      return self.context.mpc(0, value.imag)
-    return value
-
   def multiply(self, *factors: PointValue) -> PointValue:
     num_exact = 0
     while num_exact < len(factors) and isinstance(factors[num_exact], Fraction):
@@ -149,8 +132,7 @@ class MpArithmetic:
       if exponent.real > 0:
         return Fraction(0)
       return self.opaque('^', base, exponent)
-    number = self.without_negligible_part(self.to_mp(base))
-    logarithm = self.context.ln(number)
+    logarithm = self.context.ln(self.to_mp(base))
     return self.exponential(self.to_mp(exponent) * logarithm)
 
   def integer_power(self, base: PointValue, exponent: int) -> PointValue:
@@ -173,7 +155,6 @@ class MpArithmetic:
     number = self.to_mp(value)
     if not self.is_real(number):
       number = self.to_mp(self.without_noise(number, abs(number)))
-      number = self.without_negligible_part(number)
     if degree % 2 and self.is_real(number) and number < 0:
       return (-self.context.root(-number, degree)) ** power
     return self.context.root(number, degree) ** power
