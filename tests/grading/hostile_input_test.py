@@ -5,6 +5,7 @@ import time
 import pytest
 
 from mathft_jax import grading
+from mathft_jax.grading import equivalence
 
 # Process time, so that other work on the machine does not count.
 SLOWEST_S = 1.0
@@ -105,6 +106,14 @@ def test_functions_of_nothing_are_not_equivalent_to_a_number(function):
   text = function + r'\{\}'
   assert not grading.is_equivalent('4', text)
   assert grading.is_equivalent(text, text)
+
+
+def test_keys_of_deep_answers_do_not_depend_on_earlier_calls():
+  compute_keys = equivalence._cached_keys.__wrapped__
+  end = r'1/\frac1e999999\frac%5\begin{pmatrix}dx\end{pmatrix}cmcmcmcm'
+  for length in range(60, 180, 4):
+    text = 'cm' * length + end
+    assert compute_keys(text) == compute_keys(text), length
 
 
 def test_braces_without_content_are_unreadable():

@@ -100,9 +100,13 @@ def evaluate_at_points(
   Returns:
     One value for a number and NUM_POINTS values for a function; the bits are 0 for exact values.
   """
-  if change is None:
+  if change is not None:
+    return _evaluate(tree, change)
+  try:
     return _evaluate_unchanged(tree)
-  return _evaluate(tree, change)
+  except RecursionError:
+    # The cache compares trees, which needs more of the stack than evaluating one.
+    return _evaluate(tree, None)
 
 
 @functools.lru_cache(maxsize=64)
