@@ -10,8 +10,9 @@ problems with the same number of rows, in processes of their own, in alternating
 of commit b197776 decodes whole batches of problems, which wait for their longest candidate.
 
 Printed as JSON: seconds of each round, kept tokens per second, the share of the row-steps that kept
-a token, and the compilations after the first round. With `--count` only the share is printed, for
-256 rows, 64 candidates a problem and the lengths of two sources.
+a token, the compilations after the first round, and the machine's ceilings between the rounds. With
+`--count` only the share is printed, for 256 rows, 64 candidates a problem and the lengths of two
+sources.
 """
 
 import argparse
@@ -108,22 +109,12 @@ def model_arguments() -> dict[str, int]:
   )
 
 
-def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
-  """A function that samples all candidates and returns (kept tokens, row-steps)."""
-  import jax
+def end_at_length(lengths_PC: np.ndarray) -> None:
+  """Makes each candidate end at its length."""
   import jax.numpy as jnp
 
-  from mathft_jax.distributed import partitioning
-  from mathft_jax.inference import (
-    decode_block,
-    decode_config,
-    decoding,
-    prefill,
-    sampling,
-  )
-  from mathft_jax.models import transformer
+  from mathft_jax.inference import decode_block
 
-  num_problems, num_candidates = lengths_PC.shape
   sample_tokens = decode_block._sample_tokens
 
   def sample_until_length(config, rows, logits_BV, keys_B):
@@ -138,6 +129,22 @@ def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
   decode_block.problem_words = lambda name: np.array([int(name), 0], np.uint32)
   decode_block._sample_tokens = sample_until_length
 
+
+def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
+  """A function that samples all candidates and returns (kept tokens, row-steps)."""
+  import jax
+
+  from mathft_jax.distributed import partitioning
+  from mathft_jax.inference import (
+    decode_config,
+    decoding,
+    prefill,
+    sampling,
+  )
+  from mathft_jax.models import transformer
+
+  num_problems, num_candidates = lengths_PC.shape
+  end_at_length(lengths_PC)
   mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
   num_rows = batch_size * num_candidates
   config = decode_config.DecodeConfig(
@@ -275,7 +282,27 @@ def one_round(worker: subprocess.Popen) -> dict[str, float]:
   return json.loads(worker.stdout.readline())
 
 
-def main() -> None:
+def timed_rounds(
+  options: argparse.Namespace, workers: dict[str, subprocess.Popen]
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
+  """Results of each worker's rounds, the first of which compiles, and the machine's ceilings."""
+  from benchmarks import ceilings
+  from mathft_jax.models import config as model_config
+
+  model = model_config.TransformerConfig(**model_arguments())
+  num_rows = options.batch * options.candidates
+  timed = ceilings.make_ceilings(model, num_rows)
+  rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+  times: dict[str, list[float]] = {name: [] for name in timed}
+  for _ in range(options.rounds + 1):
+    for name, worker in workers.items():
+      rounds[name].append(one_round(worker))
+    for name, each in ceilings.alternate(timed, 1).items():
+      times[name] += each
+  return rounds, ceilings.report_ceilings(times, model, num_rows)
+
+
+def parse_arguments() -> argparse.Namespace:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--data', type=pathlib.Path, required=True)
   parser.add_argument('--earlier', type=pathlib.Path, help='a checkout')
@@ -286,7 +313,11 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--count', action='store_true', help='no model')
   parser.add_argument('--worker', help='internal')
-  options = parser.parse_args()
+  return parser.parse_args()
+
+
+def main() -> None:
+  options = parse_arguments()
   if options.count:
     print_kept_shares(options)
     return
@@ -298,10 +329,7 @@ def main() -> None:
   workers = {'refilled rows': start_worker('refilled rows', here)}
   if options.earlier:
     workers['whole batches'] = start_worker('whole batches', options.earlier)
-  rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-  for _ in range(options.rounds + 1):  # the first one compiles
-    for name, worker in workers.items():
-      rounds[name].append(one_round(worker))
+  rounds, ceilings = timed_rounds(options, workers)
 
   report: dict[str, object] = {}
   medians = {}
@@ -320,6 +348,7 @@ def main() -> None:
   if options.earlier:
     ratio = medians['whole batches'] / medians['refilled rows']
     report['ratio'] = round(ratio, 2)
+  report['ceilings'] = ceilings
   print(json.dumps(report, indent=1))
 
 

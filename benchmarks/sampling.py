@@ -1,24 +1,27 @@
 """Sampling N candidates per problem: mathft_jax against transformers + torch in the same run.
 
-  python -m benchmarks.sampling            # needs pip install -e .[bench]
+  python -m benchmarks.sampling            # needs pip install -e '.[bench]'
   python -m benchmarks.sampling --model=runs/smollm2 --problems=16 --candidates=4 --new=48
 
 Both decode with the same model, by default a Llama-like one (28M parameters: d=512, 8 layers, 8
 heads, tied embeddings, float32, random weights), from prompts of the same length: nucleus sampling
 at the paper's 0.95 and 0.9, a fixed number of new tokens (no EOS). transformers gets
-`num_return_sequences` and its static or dynamic cache, as selected by a flag. Rounds of the two
-alternate, so that other load on the machine affects both. The time of each is that of its fastest
-round. mathft_jax is compiled before; the seconds of that are printed separately.
+`num_return_sequences` and its static or dynamic cache, as selected by a flag. `--rows` and
+`--peer_problems` give each side its own batch. Rounds of the two and of the machine's ceilings
+alternate, so that other load on the machine affects all. Medians are printed, as JSON.
+
+The floor is the time of the matrix products of all decode steps at our number of rows.
 """
 
 import argparse
+from collections.abc import Callable
 import json
-import time
+import math
 
 import jax
 import numpy as np
 
-from benchmarks import training
+from benchmarks import ceilings, training
 from mathft_jax import checkpoints
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import (
@@ -33,8 +36,12 @@ from mathft_jax.models import transformer
 
 TEMPERATURE, TOP_P = 0.9, 0.95
 
+Decode = Callable[[], int]
 
-def our_model(folder: str | None):
+
+def our_model(
+  folder: str | None,
+) -> tuple[model_config.TransformerConfig, transformer.Params]:
   """(config, parameters of unstacked layers): those of a Hugging Face folder, or random ones."""
   if folder is None:
     config = model_config.TransformerConfig(
@@ -55,20 +62,22 @@ def our_model(folder: str | None):
 
 
 def our_decode(
-  prompts_PS: np.ndarray, copies: int, new_tokens: int, folder: str | None
-):
-  """(a function that decodes all candidates and returns their number of tokens, parameters)."""
-  config, params = our_model(folder)
-  num_problems, length = prompts_PS.shape
+  config: model_config.TransformerConfig,
+  params: transformer.Params,
+  prompts_PS: np.ndarray,
+  options: argparse.Namespace,
+) -> Decode:
+  """A function that decodes all candidates and returns their number of tokens."""
+  copies, num_rows = options.candidates, options.rows
+  length = prompts_PS.shape[1]
   mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
-  num_rows = num_problems * copies
   plan = decode_config.DecodeConfig(
     config,
     sampling.Nucleus(TOP_P, TEMPERATURE),
     num_rows=num_rows,
     rows_per_group=decode_config.rows_per_group(num_rows, copies, mesh),
     prompt_slots=decode_config.prompt_slots(length),
-    max_decode_length=new_tokens,
+    max_decode_length=options.new,
     end_ids=(-1,),
     vocab_size=config.vocab_size,
     mesh=mesh,
@@ -84,24 +93,17 @@ def our_decode(
     )
     return sum(block.num_tokens for block in blocks)
 
-  return decode, sum(x.size for x in jax.tree.leaves(params))
+  return decode
 
 
-def torch_decode(
-  prompts_PS: np.ndarray,
-  copies: int,
-  new_tokens: int,
-  threads: int,
-  cache: str,
-  folder: str | None,
-):
+def torch_decode(prompts_PS: np.ndarray, options: argparse.Namespace) -> Decode:
   """The same by transformers and torch."""
   import torch
   import transformers
 
-  torch.set_num_threads(threads)
+  torch.set_num_threads(options.threads)
   torch.manual_seed(0)
-  if folder is None:
+  if options.model is None:
     config = transformers.LlamaConfig(
       vocab_size=training.V,
       hidden_size=training.D,
@@ -116,37 +118,47 @@ def torch_decode(
     model = transformers.LlamaForCausalLM(config)
   else:
     model = transformers.AutoModelForCausalLM.from_pretrained(
-      folder, dtype=torch.float32
+      options.model, dtype=torch.float32
     )
   model = model.eval()
-  ids = torch.from_numpy(prompts_PS.astype(np.int64))
+  ids_PS = torch.from_numpy(prompts_PS.astype(np.int64))
+  cache = None if options.cache == 'dynamic' else options.cache
 
   def decode() -> int:
-    with torch.inference_mode():
-      out = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=True,
-        temperature=TEMPERATURE,
-        top_p=TOP_P,
-        top_k=0,
-        num_return_sequences=copies,
-        min_new_tokens=new_tokens,
-        max_new_tokens=new_tokens,
-        cache_implementation=None if cache == 'dynamic' else cache,
-      )
-    return int(out.shape[0] * (out.shape[1] - ids.shape[1]))
+    num_tokens = 0
+    for ids in ids_PS.split(options.peer_problems):
+      with torch.inference_mode():
+        out = model.generate(
+          ids,
+          attention_mask=torch.ones_like(ids),
+          do_sample=True,
+          temperature=TEMPERATURE,
+          top_p=TOP_P,
+          top_k=0,
+          num_return_sequences=options.candidates,
+          min_new_tokens=options.new,
+          max_new_tokens=options.new,
+          cache_implementation=cache,
+        )
+      num_tokens += out.shape[0] * (out.shape[1] - ids.shape[1])
+    return num_tokens
 
-  return decode, sum(p.numel() for p in model.parameters())
-
-
-def seconds(decode) -> float:
-  start = time.perf_counter()
-  decode()
-  return time.perf_counter() - start
+  return decode
 
 
-def main() -> None:
+def counted(decode: Decode, wanted: int) -> Decode:
+  """The same function, which checks its number of tokens."""
+
+  def run() -> int:
+    found = decode()
+    if found != wanted:
+      raise ValueError(f'{found} tokens were sampled; wanted {wanted}.')
+    return found
+
+  return run
+
+
+def parse_arguments() -> argparse.Namespace:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--problems', type=int, default=2)
   parser.add_argument(
@@ -156,6 +168,14 @@ def main() -> None:
   parser.add_argument(
     '--new', type=int, default=64, help='tokens of a candidate'
   )
+  parser.add_argument(
+    '--rows', type=int, help='of our decode batch; default: all candidates'
+  )
+  parser.add_argument(
+    '--peer_problems',
+    type=int,
+    help='in one call of generate; default: all problems',
+  )
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--threads', type=int, default=2, help='of torch')
   parser.add_argument(
@@ -164,51 +184,49 @@ def main() -> None:
   parser.add_argument(
     '--model', help='a Hugging Face folder; default: 28M random parameters'
   )
-  arguments = parser.parse_args()
-  shape = (arguments.problems, arguments.prompt)
+  options = parser.parse_args()
+  options.rows = options.rows or options.problems * options.candidates
+  options.peer_problems = options.peer_problems or options.problems
+  return options
+
+
+def main() -> None:
+  options = parse_arguments()
+  shape = (options.problems, options.prompt)
   prompts_PS = (
     np.random.default_rng(0).integers(1, training.V, shape).astype(np.int32)
   )
-  ours, our_size = our_decode(
-    prompts_PS, arguments.candidates, arguments.new, arguments.model
-  )
-  theirs, their_size = torch_decode(
-    prompts_PS,
-    arguments.candidates,
-    arguments.new,
-    arguments.threads,
-    arguments.cache,
-    arguments.model,
-  )
-  first = seconds(ours)
-  tokens = arguments.problems * arguments.candidates * arguments.new
-  for decode in (ours, theirs):
-    if (count := decode()) != tokens:
-      raise ValueError(f'{decode} made {count} tokens; wanted {tokens}.')
-  rounds = [(seconds(ours), seconds(theirs)) for _ in range(arguments.rounds)]
-  fastest = np.min(rounds, axis=0)
-  print(
-    json.dumps(
-      {
-        'parameters': [our_size, their_size],
-        'settings': vars(arguments),
-        'tokens': tokens,
-        'first call with compiling, s': first,
-        'rounds': np.round(rounds, 3).tolist(),
-        'seconds': {'mathft_jax': fastest[0], 'transformers': fastest[1]},
-        'tokens_per_s': {
-          'mathft_jax': tokens / fastest[0],
-          'transformers': tokens / fastest[1],
-        },
-        'candidates_per_s': {
-          'mathft_jax': tokens / arguments.new / fastest[0],
-          'transformers': tokens / arguments.new / fastest[1],
-        },
-        'ratio': fastest[1] / fastest[0],
-      },
-      indent=1,
-    )
-  )
+  tokens = options.problems * options.candidates * options.new
+  config, params = our_model(options.model)
+  runs = {
+    'mathft_jax': counted(
+      our_decode(config, params, prompts_PS, options), tokens
+    ),
+    'transformers': counted(torch_decode(prompts_PS, options), tokens),
+    **ceilings.make_ceilings(config, options.rows),
+  }
+  times = ceilings.alternate(runs, options.rounds)
+
+  medians = {name: float(np.median(each)) for name, each in times.items()}
+  num_steps = math.ceil(tokens / options.rows)
+  floors = {
+    name: num_steps * medians[name] for name in ('matmul, XLA', 'matmul, torch')
+  }
+  sides = ('mathft_jax', 'transformers')
+  report = {
+    'parameters': sum(x.size for x in jax.tree.leaves(params)),
+    'settings': vars(options),
+    'tokens': tokens,
+    'rounds, s': {name: times[name] for name in sides},
+    'tokens_per_s': {name: tokens / medians[name] for name in sides},
+    'ratio': medians['transformers'] / medians['mathft_jax'],
+    'ceilings': ceilings.report_ceilings(times, config, options.rows),
+    'floor of the matrix products, s': floors,
+    'share of the floor': {
+      name: floor / medians['mathft_jax'] for name, floor in floors.items()
+    },
+  }
+  print(json.dumps(report, indent=1))
 
 
 if __name__ == '__main__':

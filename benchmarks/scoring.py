@@ -4,25 +4,27 @@
 
 Both give log p(solution | problem) of the same texts, tokenised by the model's tokenizer. The peer
 gets each text with its problem as one row; the rows are sorted by length and padded to the longest
-of their batch. mathft_jax packs the texts of a problem into rows. Rounds of the two alternate. The
-medians are printed as JSON, with the largest difference of a log-probability.
+of their batch. mathft_jax packs the texts of a problem into rows. Rounds of the two and of the
+machine's ceilings alternate. The medians are printed as JSON, with the largest difference of a
+log-probability. Distinct tokens: those of the texts, and those of each problem once.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 import json
 import pathlib
-import time
 
 import jax
 import numpy as np
 
-from benchmarks import real_samples
+from benchmarks import ceilings, real_samples
 from mathft_jax import checkpoints
 from mathft_jax.distributed import partitioning
 from mathft_jax.inference import load_params, score_packing, scoring
+from mathft_jax.models import config as model_config
 
 Run = Callable[[], np.ndarray]
+CEILING_ROWS = 1024
 
 
 def read_problems(
@@ -49,10 +51,13 @@ def read_problems(
   return problems
 
 
-def make_jax_run(problems: Sequence[score_packing.Problem], folder: str) -> Run:
+def make_jax_run(
+  model: model_config.TransformerConfig,
+  problems: Sequence[score_packing.Problem],
+  folder: str,
+) -> Run:
   """Returns a function that scores all texts with mathft_jax."""
   mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
-  model = checkpoints.load_model_config(folder, dtype='float32')
   params = load_params.load_inference_params(
     folder, model, fingerprint={}, mesh=mesh
   )
@@ -116,12 +121,6 @@ def make_torch_run(
   return run
 
 
-def timed(run: Run) -> tuple[float, np.ndarray]:
-  start = time.perf_counter()
-  scores = run()
-  return time.perf_counter() - start, scores
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--model', required=True, help='a Hugging Face folder')
@@ -139,35 +138,34 @@ def main() -> None:
   parser.add_argument('--threads', type=int, default=2, help='of torch')
   options = parser.parse_args()
   problems = read_problems(options)
+  model = checkpoints.load_model_config(options.model, dtype='float32')
+  ours = make_jax_run(model, problems, options.model)
+  theirs = make_torch_run(
+    problems, options.model, options.threads, options.batch
+  )
+  scores, peer_scores = ours(), theirs()
   runs = {
-    'mathft_jax': make_jax_run(problems, options.model),
-    'transformers': make_torch_run(
-      problems, options.model, options.threads, options.batch
-    ),
+    'mathft_jax': ours,
+    'transformers': theirs,
+    **ceilings.make_ceilings(model, CEILING_ROWS),
   }
-  first, scores = timed(runs['mathft_jax'])
-  rounds: dict[str, list[float]] = {name: [] for name in runs}
-  difference = 0.0
-  for _ in range(options.rounds):
-    seconds, scores = timed(runs['mathft_jax'])
-    peer_seconds, peer_scores = timed(runs['transformers'])
-    rounds['mathft_jax'].append(round(seconds, 3))
-    rounds['transformers'].append(round(peer_seconds, 3))
-    difference = float(np.max(np.abs(scores - peer_scores)))
+  times = ceilings.alternate(runs, options.rounds)
 
-  medians = {name: float(np.median(each)) for name, each in rounds.items()}
+  sides = ('mathft_jax', 'transformers')
+  medians = {name: float(np.median(times[name])) for name in sides}
   num_tokens = sum(len(tail) for each in problems for tail in each.tails)
+  num_distinct = num_tokens + sum(len(each.prefix) for each in problems)
+  flop = ceilings.forward_flop(model, num_distinct)
   report = {
     'texts': len(scores),
     'tokens of the texts': num_tokens,
-    'first call with compiling, s': first,
-    'rounds, s': rounds,
-    'tokens_per_s': {
-      name: num_tokens / seconds for name, seconds in medians.items()
-    },
-    'largest difference of log p': difference,
-    'smallest log p': float(scores.min()),
+    'rounds, s': {name: times[name] for name in sides},
+    'tokens_per_s': {name: num_tokens / medians[name] for name in sides},
     'ratio': medians['transformers'] / medians['mathft_jax'],
+    'ceilings': ceilings.report_ceilings(times, model, CEILING_ROWS),
+    'GFLOP/s on distinct tokens': flop / medians['mathft_jax'] / 1e9,
+    'largest difference of log p': np.max(np.abs(scores - peer_scores)).item(),
+    'smallest log p': scores.min().item(),
   }
   print(json.dumps(report, indent=1))
 

@@ -5,19 +5,20 @@
 
 Both train the same Llama-like model with random weights (28M parameters: d=512, 8 layers, 8 heads,
 tied embeddings) in float32 with AdamW on the same random tokens, 8 sequences of 256. Rounds of the
-two alternate, so that other load on the machine affects both. The fastest round of each counts; on
-a machine with other load, compare the processor time.
+two and of the machine's ceilings alternate, so that other load affects all. Medians are printed, as
+JSON. The share of the ceiling is that of the matrix products without attention, three times those
+of a forward pass, at the rate of the same side's library.
 """
 
 import argparse
 from collections.abc import Callable
 import dataclasses
 import json
-import time
 
 import jax
 import numpy as np
 
+from benchmarks import ceilings
 from mathft_jax.distributed import partitioning
 from mathft_jax.models import config as model_config
 from mathft_jax.training import losses, optimizers
@@ -143,13 +144,15 @@ def make_torch_step(
   return step, sum(p.numel() for p in model.parameters())
 
 
-def seconds_per_step(step: Step, steps: int) -> tuple[float, float]:
-  """Returns the seconds of a step, and the processor seconds of all threads."""
-  start, processor_start = time.perf_counter(), time.process_time()
-  for _ in range(steps):
-    step()
-  seconds = time.perf_counter() - start
-  return seconds / steps, (time.process_time() - processor_start) / steps
+def repeat(step: Step, steps: int) -> Step:
+  """A function that trains several steps."""
+
+  def run() -> float:
+    for _ in range(steps):
+      loss = step()
+    return loss
+
+  return run
 
 
 def main() -> None:
@@ -161,37 +164,39 @@ def main() -> None:
   arguments = parser.parse_args()
   workload = WORKLOADS[arguments.model]
   tokens = make_tokens(workload)
-  start = time.perf_counter()
   jax_step, jax_size = make_jax_step(workload, tokens)
   torch_step, torch_size = make_torch_step(workload, tokens, arguments.threads)
   first_losses = jax_step(), torch_step()
-  set_up = time.perf_counter() - start
+  runs = {
+    'mathft_jax': repeat(jax_step, arguments.steps),
+    'torch': repeat(torch_step, arguments.steps),
+    **ceilings.make_ceilings(workload.model, workload.num_tokens),
+  }
+  times = ceilings.alternate(runs, arguments.rounds)
 
-  rounds = []
-  for _ in range(arguments.rounds):
-    jax_times = seconds_per_step(jax_step, arguments.steps)
-    torch_times = seconds_per_step(torch_step, arguments.steps)
-    rounds.append((*jax_times, *torch_times))
-  best = np.min(rounds, axis=0)
-  jax_seconds, jax_processor, torch_seconds, torch_processor = best
+  sides = {'mathft_jax': 'matmul, XLA', 'torch': 'matmul, torch'}
+  seconds = {
+    name: float(np.median(times[name])) / arguments.steps for name in sides
+  }
+  shares = {
+    name: 3 * float(np.median(times[ceiling])) / seconds[name]
+    for name, ceiling in sides.items()
+  }
   result = {
     'parameters': [jax_size, torch_size],
     'first_losses': first_losses,
     'rows': workload.batch_size,
     'tokens': workload.length,
-    'seconds_a_step': {'mathft_jax': jax_seconds, 'torch': torch_seconds},
-    'processor_seconds_a_step': {
-      'mathft_jax': jax_processor,
-      'torch': torch_processor,
-    },
-    'rounds': np.round(rounds, 3).tolist(),
-    'set-up and first steps': set_up,
+    'seconds a step': seconds,
+    'rounds, s': {name: times[name] for name in sides},
     'tokens_per_s': {
-      'mathft_jax': workload.num_tokens / jax_seconds,
-      'torch': workload.num_tokens / torch_seconds,
+      name: workload.num_tokens / each for name, each in seconds.items()
     },
-    'ratio': torch_seconds / jax_seconds,
-    'ratio of processor seconds': torch_processor / jax_processor,
+    'ratio': seconds['torch'] / seconds['mathft_jax'],
+    'ceilings': ceilings.report_ceilings(
+      times, workload.model, workload.num_tokens
+    ),
+    'share of the ceiling': shares,
   }
   print(json.dumps(result, indent=1))
 
