@@ -112,6 +112,7 @@ def compile_ours(options: argparse.Namespace) -> None:
       '--gin.FIND_BATCH=False',
       '--gin.transformer.TransformerConfig.remat=full',
       f'--gin.PLAN_OUTPUT={options.output / "ours.json"}',
+      *[f'--gin.{setting}' for setting in options.setting],
     ],
     check=True,
   )
@@ -156,6 +157,9 @@ def main() -> None:
   parser.add_argument('--maxtext_model', default='llama3.1-8b')
   parser.add_argument(
     '--maxtext_topology', default='v5p-128', help='128 cores: 64 chips'
+  )
+  parser.add_argument(
+    '--setting', nargs='*', default=[], help='gin binding of ours'
   )
   parser.add_argument(
     '--maxtext_setting', nargs='*', default=[], help='such as remat_policy=full'

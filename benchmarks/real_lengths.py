@@ -6,8 +6,9 @@
 
 Each problem gets the lengths of one problem's published samples: characters / 4 as tokens, at most
 `--limit`. A candidate ends at its length, whatever it samples. Both programs sample the same
-problems with the same number of rows, in processes of their own, in alternating rounds. The program
-of commit b197776 decodes whole batches of problems, which wait for their longest candidate.
+problems, in processes of their own, in alternating rounds. The program of commit b197776 decodes
+whole batches of `--batch` problems, which wait for their longest candidate; ours has `--rows` rows.
+The first round compiles; it samples one batch of problems.
 
 Printed as JSON: seconds of each round, kept tokens per second, the share of the row-steps that kept
 a token, the compilations after the first round, and the machine's ceilings between the rounds. With
@@ -16,6 +17,7 @@ sources.
 """
 
 import argparse
+from collections.abc import Callable
 import gzip
 import json
 import os
@@ -35,6 +37,9 @@ SOURCES = {
 VOCAB_SIZE, WIDTH, LAYERS, HEADS, MLP = 32_768, 512, 8, 8, 1536
 PROMPT_LENGTH = 96
 BLOCK_SIZE = 16  # that of decode_config.DecodeConfig
+
+# Samples the first problems and returns (kept tokens, row-steps).
+Run = Callable[[int], tuple[int, int]]
 
 
 def real_lengths(
@@ -130,8 +135,8 @@ def end_at_length(lengths_PC: np.ndarray) -> None:
   decode_block._sample_tokens = sample_until_length
 
 
-def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
-  """A function that samples all candidates and returns (kept tokens, row-steps)."""
+def refilled_rows(lengths_PC: np.ndarray, options: argparse.Namespace) -> Run:
+  """A function that samples the first problems and returns (kept tokens, row-steps)."""
   import jax
 
   from mathft_jax.distributed import partitioning
@@ -146,14 +151,14 @@ def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
   num_problems, num_candidates = lengths_PC.shape
   end_at_length(lengths_PC)
   mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
-  num_rows = batch_size * num_candidates
+  num_rows = options.rows
   config = decode_config.DecodeConfig(
     model=transformer.TransformerConfig(**model_arguments()),
     method=sampling.Nucleus(0.95, 0.9),
     num_rows=num_rows,
     rows_per_group=decode_config.rows_per_group(num_rows, num_candidates, mesh),
     prompt_slots=decode_config.prompt_slots(PROMPT_LENGTH),
-    max_decode_length=limit,
+    max_decode_length=options.limit,
     end_ids=(-1,),
     vocab_size=VOCAB_SIZE,
     mesh=mesh,
@@ -166,10 +171,14 @@ def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
     for index, ids in enumerate(random_prompts(num_problems))
   ]
 
-  def run() -> tuple[int, int]:
+  def run(num_problems: int) -> tuple[int, int]:
     tokens = row_steps = 0
     for block in decoding.decode(
-      config, params, prompts, num_candidates=num_candidates, seed=0
+      config,
+      params,
+      prompts[:num_problems],
+      num_candidates=num_candidates,
+      seed=0,
     ):
       tokens += block.num_tokens
       row_steps += block.num_row_steps
@@ -178,7 +187,7 @@ def refilled_rows(lengths_PC: np.ndarray, batch_size: int, limit: int):
   return run
 
 
-def whole_batches(lengths_PC: np.ndarray, batch_size: int, limit: int):
+def whole_batches(lengths_PC: np.ndarray, options: argparse.Namespace) -> Run:
   """The same by the program of commit b197776."""
   import jax
 
@@ -199,7 +208,7 @@ def whole_batches(lengths_PC: np.ndarray, batch_size: int, limit: int):
     transformer.TransformerConfig(**model_arguments()),
     sampling.Nucleus(0.95, 0.9),
     copies=num_candidates,
-    max_length=limit,
+    max_length=options.limit,
     eos_id=-1,
     num_tokens=VOCAB_SIZE,
   )
@@ -212,10 +221,10 @@ def whole_batches(lengths_PC: np.ndarray, batch_size: int, limit: int):
   # The first word of a key is the length of the candidate.
   words = np.stack([lengths_PC, noise_PC], axis=-1).astype(np.uint32)
 
-  def run() -> tuple[int, int]:
+  def run(num_problems: int) -> tuple[int, int]:
     tokens = row_steps = 0
-    for start in range(0, num_problems, batch_size):
-      batch = slice(start, start + batch_size)
+    for start in range(0, num_problems, options.batch):
+      batch = slice(start, start + options.batch)
       keys_PC = jax.random.wrap_key_data(words[batch], impl='threefry2x32')
       samples = decoding.decode(
         plan, params, prompts_PS[batch], lengths_P[batch], keys_PC
@@ -234,7 +243,7 @@ def random_prompts(num_problems: int) -> np.ndarray:
 
 
 def work(options: argparse.Namespace) -> None:
-  """Runs a round for each line of standard input and prints its result as JSON."""
+  """Runs a round for each number of problems on standard input and prints its result as JSON."""
   import jax
 
   compilations = []
@@ -249,10 +258,10 @@ def work(options: argparse.Namespace) -> None:
     options.data, options.problems, options.candidates, options.limit
   )
   make = refilled_rows if options.worker == 'refilled rows' else whole_batches
-  run = make(lengths_PC, options.batch, options.limit)
-  for _ in sys.stdin:
+  run = make(lengths_PC, options)
+  for line in sys.stdin:
     before, start = len(compilations), time.perf_counter()
-    tokens, row_steps = run()
+    tokens, row_steps = run(int(line))
     result = {
       'seconds': round(time.perf_counter() - start, 3),
       'tokens': tokens,
@@ -275,9 +284,9 @@ def start_worker(name: str, checkout: pathlib.Path) -> subprocess.Popen:
   )
 
 
-def one_round(worker: subprocess.Popen) -> dict[str, float]:
+def one_round(worker: subprocess.Popen, num_problems: int) -> dict[str, float]:
   assert worker.stdin is not None and worker.stdout is not None
-  worker.stdin.write('\n')
+  worker.stdin.write(f'{num_problems}\n')
   worker.stdin.flush()
   return json.loads(worker.stdout.readline())
 
@@ -290,16 +299,16 @@ def timed_rounds(
   from mathft_jax.models import config as model_config
 
   model = model_config.TransformerConfig(**model_arguments())
-  num_rows = options.batch * options.candidates
-  timed = ceilings.make_ceilings(model, num_rows)
+  timed = ceilings.make_ceilings(model, options.rows)
   rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
   times: dict[str, list[float]] = {name: [] for name in timed}
-  for _ in range(options.rounds + 1):
+  for number in range(options.rounds + 1):
+    num_problems = options.problems if number else options.batch
     for name, worker in workers.items():
-      rounds[name].append(one_round(worker))
+      rounds[name].append(one_round(worker, num_problems))
     for name, each in ceilings.alternate(timed, 1).items():
       times[name] += each
-  return rounds, ceilings.report_ceilings(times, model, num_rows)
+  return rounds, ceilings.report_ceilings(times, model, options.rows)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -308,12 +317,19 @@ def parse_arguments() -> argparse.Namespace:
   parser.add_argument('--earlier', type=pathlib.Path, help='a checkout')
   parser.add_argument('--problems', type=int, default=16)
   parser.add_argument('--candidates', type=int, default=16)
-  parser.add_argument('--batch', type=int, default=4, help='rows / candidates')
+  parser.add_argument(
+    '--batch', type=int, default=4, help='problems of a whole batch'
+  )
+  parser.add_argument(
+    '--rows', type=int, help='refilled; default: batch x candidates'
+  )
   parser.add_argument('--limit', type=int, default=1024, help='tokens')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--count', action='store_true', help='no model')
   parser.add_argument('--worker', help='internal')
-  return parser.parse_args()
+  options = parser.parse_args()
+  options.rows = options.rows or options.batch * options.candidates
+  return options
 
 
 def main() -> None:

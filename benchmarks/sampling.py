@@ -10,7 +10,8 @@ at the paper's 0.95 and 0.9, a fixed number of new tokens (no EOS). transformers
 `--peer_problems` give each side its own batch. Rounds of the two and of the machine's ceilings
 alternate, so that other load on the machine affects all. Medians are printed, as JSON.
 
-The floor is the time of the matrix products of all decode steps at our number of rows.
+The floor is the time of the matrix products of all decode steps at our number of rows. The limit of
+the bandwidth is the time to read the weights and the keys and values of all steps.
 """
 
 import argparse
@@ -40,7 +41,7 @@ Decode = Callable[[], int]
 
 
 def our_model(
-  folder: str | None,
+  folder: str | None, dtype: str
 ) -> tuple[model_config.TransformerConfig, transformer.Params]:
   """(config, parameters of unstacked layers): those of a Hugging Face folder, or random ones."""
   if folder is None:
@@ -50,10 +51,11 @@ def our_model(
       num_layers=training.L,
       num_heads=training.N,
       mlp_dim=training.F,
+      dtype=dtype,
     )
     params = transformer.init_params(config, jax.random.key(0))
   else:
-    config = checkpoints.load_model_config(folder, dtype='float32')
+    config = checkpoints.load_model_config(folder, dtype=dtype)
     mesh = partitioning.Partitioner().mesh(jax.devices()[:1])
     params = load_params.load_inference_params(
       folder, config, fingerprint={}, mesh=mesh
@@ -116,12 +118,14 @@ def torch_decode(prompts_PS: np.ndarray, options: argparse.Namespace) -> Decode:
       pad_token_id=0,
     )
     model = transformers.LlamaForCausalLM(config)
+    model = model.to(getattr(torch, options.dtype))
   else:
     model = transformers.AutoModelForCausalLM.from_pretrained(
-      options.model, dtype=torch.float32
+      options.model, dtype=getattr(torch, options.dtype)
     )
-  model = model.eval()
-  ids_PS = torch.from_numpy(prompts_PS.astype(np.int64))
+  device = ceilings.torch_device()
+  model = model.eval().to(device)
+  ids_PS = torch.from_numpy(prompts_PS.astype(np.int64)).to(device)
   cache = None if options.cache == 'dynamic' else options.cache
 
   def decode() -> int:
@@ -144,6 +148,20 @@ def torch_decode(prompts_PS: np.ndarray, options: argparse.Namespace) -> Decode:
     return num_tokens
 
   return decode
+
+
+def bytes_of_step(
+  config: model_config.TransformerConfig,
+  params: transformer.Params,
+  options: argparse.Namespace,
+) -> float:
+  """Bytes of weights, and of keys and values at half of the new tokens, that a step reads."""
+  item_bytes = 2 if options.dtype == 'bfloat16' else 4
+  num_params = sum(x.size for x in jax.tree.leaves(params))
+  token_bytes = 2 * config.num_layers * config.kv_heads * config.head_size
+  prompts = options.rows / options.candidates
+  tokens = prompts * options.prompt + options.rows * options.new / 2
+  return item_bytes * (num_params + tokens * token_bytes)
 
 
 def counted(decode: Decode, wanted: int) -> Decode:
@@ -176,6 +194,7 @@ def parse_arguments() -> argparse.Namespace:
     type=int,
     help='in one call of generate; default: all problems',
   )
+  parser.add_argument('--dtype', default='float32', help='or bfloat16')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--threads', type=int, default=2, help='of torch')
   parser.add_argument(
@@ -197,7 +216,7 @@ def main() -> None:
     np.random.default_rng(0).integers(1, training.V, shape).astype(np.int32)
   )
   tokens = options.problems * options.candidates * options.new
-  config, params = our_model(options.model)
+  config, params = our_model(options.model, options.dtype)
   runs = {
     'mathft_jax': counted(
       our_decode(config, params, prompts_PS, options), tokens
@@ -212,6 +231,8 @@ def main() -> None:
   floors = {
     name: num_steps * medians[name] for name in ('matmul, XLA', 'matmul, torch')
   }
+  rate = 2 * 4 * ceilings.INCREMENTED / medians['memory']
+  limit = num_steps * bytes_of_step(config, params, options) / rate
   sides = ('mathft_jax', 'transformers')
   report = {
     'parameters': sum(x.size for x in jax.tree.leaves(params)),
@@ -222,6 +243,8 @@ def main() -> None:
     'ratio': medians['transformers'] / medians['mathft_jax'],
     'ceilings': ceilings.report_ceilings(times, config, options.rows),
     'floor of the matrix products, s': floors,
+    'limit of the bandwidth, s': limit,
+    'share of the limit': limit / medians['mathft_jax'],
     'share of the floor': {
       name: floor / medians['mathft_jax'] for name, floor in floors.items()
     },

@@ -75,19 +75,18 @@ def make_jax_run(
 
 
 def make_torch_run(
-  problems: Sequence[score_packing.Problem],
-  folder: str,
-  threads: int,
-  batch_size: int,
+  problems: Sequence[score_packing.Problem], options: argparse.Namespace
 ) -> Run:
   """Returns a function that scores the same texts with transformers."""
   import torch
   import transformers
 
-  torch.set_num_threads(threads)
+  torch.set_num_threads(options.threads)
+  device = ceilings.torch_device()
   model = transformers.AutoModelForCausalLM.from_pretrained(
-    folder, dtype=torch.float32
-  ).eval()
+    options.model, dtype=getattr(torch, options.dtype)
+  )
+  model = model.eval().to(device)
   texts = [
     (problem.prefix, tail) for problem in problems for tail in problem.tails
   ]
@@ -102,19 +101,20 @@ def make_torch_run(
       end = len(prefix) + len(tail)
       ids[row, :end] = torch.tensor([*prefix, *tail])
       weights[row, len(prefix) : end] = 1
+    ids = ids.to(device)
     with torch.inference_mode():
       # Padding is on the right, where no token attends to it.
       logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
       losses = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), ids[:, 1:].flatten(), reduction='none'
+        logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction='none'
       )
-    log_probs = -losses.reshape(len(batch), -1) * weights[:, 1:]
+    log_probs = -losses.reshape(len(batch), -1).cpu() * weights[:, 1:]
     return log_probs.sum(axis=1).numpy()
 
   def run() -> np.ndarray:
     scores = np.zeros(len(texts), np.float32)
-    for start in range(0, len(order), batch_size):
-      batch = order[start : start + batch_size]
+    for start in range(0, len(order), options.batch):
+      batch = order[start : start + options.batch]
       scores[batch] = score(batch)
     return scores
 
@@ -134,15 +134,14 @@ def main() -> None:
     '--limit', type=int, default=1024, help='tokens of a text'
   )
   parser.add_argument('--batch', type=int, default=8, help='rows of the peer')
+  parser.add_argument('--dtype', default='float32', help='or bfloat16')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--threads', type=int, default=2, help='of torch')
   options = parser.parse_args()
   problems = read_problems(options)
-  model = checkpoints.load_model_config(options.model, dtype='float32')
+  model = checkpoints.load_model_config(options.model, dtype=options.dtype)
   ours = make_jax_run(model, problems, options.model)
-  theirs = make_torch_run(
-    problems, options.model, options.threads, options.batch
-  )
+  theirs = make_torch_run(problems, options)
   scores, peer_scores = ours(), theirs()
   runs = {
     'mathft_jax': ours,
@@ -156,6 +155,9 @@ def main() -> None:
   num_tokens = sum(len(tail) for each in problems for tail in each.tails)
   num_distinct = num_tokens + sum(len(each.prefix) for each in problems)
   flop = ceilings.forward_flop(model, num_distinct)
+  ceiling = ceilings.forward_flop(model, CEILING_ROWS) / float(
+    np.median(times['matmul, XLA'])
+  )
   report = {
     'texts': len(scores),
     'tokens of the texts': num_tokens,
@@ -163,7 +165,9 @@ def main() -> None:
     'tokens_per_s': {name: num_tokens / medians[name] for name in sides},
     'ratio': medians['transformers'] / medians['mathft_jax'],
     'ceilings': ceilings.report_ceilings(times, model, CEILING_ROWS),
-    'GFLOP/s on distinct tokens': flop / medians['mathft_jax'] / 1e9,
+    'share of the ceiling on distinct tokens': flop
+    / medians['mathft_jax']
+    / ceiling,
     'largest difference of log p': np.max(np.abs(scores - peer_scores)).item(),
     'smallest log p': scores.min().item(),
   }

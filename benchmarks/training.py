@@ -2,6 +2,7 @@
 
   python -m benchmarks.training                        # needs pip install -e '.[bench]'
   python -m benchmarks.training --model smollm2_135m   # sizes of SmolLM2-135M, 4 sequences of 384
+  python -m benchmarks.training --model llama_1b --compile    # on a GPU, bfloat16, 8 of 2,048
 
 Both train the same Llama-like model with random weights (28M parameters: d=512, 8 layers, 8 heads,
 tied embeddings) in float32 with AdamW on the same random tokens, 8 sequences of 256. Rounds of the
@@ -61,6 +62,21 @@ WORKLOADS = {
     batch_size=4,
     length=384,
   ),
+  'llama_1b': Workload(
+    model_config.TransformerConfig(
+      vocab_size=128_256,
+      embed_dim=2048,
+      num_layers=16,
+      num_heads=32,
+      num_kv_heads=8,
+      mlp_dim=8192,
+      rope_theta=500_000.0,
+      dtype='bfloat16',
+      attention_kernel='cudnn',
+    ),
+    batch_size=8,
+    length=2048,
+  ),
 }
 
 Step = Callable[[], float]
@@ -104,13 +120,14 @@ def make_jax_step(workload: Workload, tokens: np.ndarray) -> tuple[Step, int]:
 
 
 def make_torch_step(
-  workload: Workload, tokens: np.ndarray, threads: int
+  workload: Workload, tokens: np.ndarray, options: argparse.Namespace
 ) -> tuple[Step, int]:
-  """Returns the same for transformers and torch."""
+  """Returns the same for transformers and torch. bfloat16: parameters stay float32."""
   import torch
   import transformers
 
-  torch.set_num_threads(threads)
+  device = ceilings.torch_device()
+  torch.set_num_threads(options.threads)
   torch.manual_seed(0)
   model_sizes = workload.model
   model = transformers.LlamaForCausalLM(
@@ -123,25 +140,29 @@ def make_torch_step(
       intermediate_size=model_sizes.mlp_dim,
       tie_word_embeddings=True,
     )
-  )
+  ).to(device)
+  num_params = sum(p.numel() for p in model.parameters())
   optimizer = torch.optim.AdamW(
     model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0
   )
-  ids = torch.from_numpy(tokens[:, :-1].astype(np.int64))
-  targets = torch.from_numpy(tokens[:, 1:].astype(np.int64))
+  forward = torch.compile(model) if options.compile else model
+  is_narrow = model_sizes.dtype == 'bfloat16'
+  ids = torch.from_numpy(tokens[:, :-1].astype(np.int64)).to(device)
+  targets = torch.from_numpy(tokens[:, 1:].astype(np.int64)).to(device)
 
   def step() -> float:
     optimizer.zero_grad()
-    logits = model(input_ids=ids, use_cache=False).logits
-    loss = torch.nn.functional.cross_entropy(
-      logits.flatten(0, 1), targets.reshape(-1)
-    )
+    with torch.autocast(device, torch.bfloat16, enabled=is_narrow):
+      logits = forward(input_ids=ids, use_cache=False).logits
+      loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.reshape(-1)
+      )
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return float(loss.detach())
 
-  return step, sum(p.numel() for p in model.parameters())
+  return step, num_params
 
 
 def repeat(step: Step, steps: int) -> Step:
@@ -161,11 +182,12 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument('--steps', type=int, default=4, help='steps per round')
   parser.add_argument('--threads', type=int, default=2, help='threads of torch')
+  parser.add_argument('--compile', action='store_true', help='torch.compile')
   arguments = parser.parse_args()
   workload = WORKLOADS[arguments.model]
   tokens = make_tokens(workload)
   jax_step, jax_size = make_jax_step(workload, tokens)
-  torch_step, torch_size = make_torch_step(workload, tokens, arguments.threads)
+  torch_step, torch_size = make_torch_step(workload, tokens, arguments)
   first_losses = jax_step(), torch_step()
   runs = {
     'mathft_jax': repeat(jax_step, arguments.steps),

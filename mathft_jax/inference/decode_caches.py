@@ -210,16 +210,21 @@ def _write_blocks(
   def write(
     chunk: jax.Array | None, new: jax.Array, first_block: int
   ) -> jax.Array | None:
-    """[..., B, K, S, H]: selects; a scatter of rows would not be sharded by all backends."""
+    """[..., B, K, S, H] and [..., B, K, block size, H]."""
     if chunk is None:
       return None
     *outer, batch, heads, slots, head_size = chunk.shape
     num_blocks = slots // block_size
     shape = *outer, batch, heads, num_blocks, block_size, head_size
-    is_here = (index_B - first_block)[:, None] == jnp.arange(num_blocks)
-    is_here = is_here.reshape(batch, 1, num_blocks, 1, 1)
-    new = new[..., None, :, :].astype(chunk.dtype)
-    return jnp.where(is_here, new, chunk.reshape(shape)).reshape(chunk.shape)
+    rows = len(outer)
+    blocks = write_entries(
+      chunk.reshape(shape),
+      new,
+      index_B - first_block,
+      row_axis=rows,
+      entry_axis=rows + 2,
+    )
+    return blocks.reshape(chunk.shape)
 
   new_chunks, first_block = [], 0
   for chunk in chunks:
@@ -234,3 +239,41 @@ def _write_blocks(
     )
     first_block += _num_slots(chunk) // block_size
   return tuple(new_chunks)
+
+
+def write_entries(
+  array: jax.Array,
+  new: jax.Array,
+  index_B: jax.Array,
+  *,
+  row_axis: int,
+  entry_axis: int,
+) -> jax.Array:
+  """Returns the array with entry `index_B[b]` of each row b replaced.
+
+  Rows are a batching dimension of the scatter, so devices that hold different rows do not
+  communicate. A donated array is updated in place: only the new entries are written.
+
+  Args:
+    array: [..., B, ..., E, ...].
+    new: the same without E.
+    index_B: below 0 or at least E: the row does not change.
+    row_axis, entry_axis: of B and E in `array`.
+  """
+  window = tuple(axis for axis in range(new.ndim) if axis != row_axis)
+  dimensions = jax.lax.ScatterDimensionNumbers(
+    update_window_dims=window,
+    inserted_window_dims=(entry_axis,),
+    scatter_dims_to_operand_dims=(entry_axis,),
+    operand_batching_dims=(row_axis,),
+    scatter_indices_batching_dims=(0,),
+  )
+  return jax.lax.scatter(
+    array,
+    index_B[:, None],
+    new.astype(array.dtype),
+    dimensions,
+    indices_are_sorted=True,
+    unique_indices=True,
+    mode=jax.lax.GatherScatterMode.FILL_OR_DROP,
+  )

@@ -89,14 +89,10 @@ def prefill(
 ) -> tuple[kv_cache.KeyValues, ...]:
   """Writes the keys and values of prompts, without their last token, to their places."""
   keys = prompt_keys(config, params, batch.tokens_DS, batch.lengths_D)
-  num_prompts = batch.tokens_DS.shape[0]
-  groups_per_device = config.num_groups // num_prompts
-  group_DE = jnp.arange(groups_per_device)
-  is_group_DE = batch.groups_D[:, None] == group_DE
   new_places = []
   for index, place in enumerate(places):
-    is_here_DE = is_group_DE & (batch.places_D == index)[:, None]
-    new_places.append(_write_prompts(place, keys, is_here_DE))
+    groups_D = jnp.where(batch.places_D == index, batch.groups_D, -1)
+    new_places.append(_write_prompts(place, keys, groups_D))
   return decode_caches.constrain(config, tuple(new_places))
 
 
@@ -129,25 +125,30 @@ def prompt_keys(
 
 
 def _write_prompts(
-  place: kv_cache.KeyValues, prompts: kv_cache.KeyValues, is_here_DE: jax.Array
+  place: kv_cache.KeyValues, prompts: kv_cache.KeyValues, groups_D: jax.Array
 ) -> kv_cache.KeyValues:
-  """Writes the prompt of device d to its group e where `is_here_DE[d, e]`."""
-  num_devices, groups_per_device = is_here_DE.shape
+  """Writes the prompt of device d to its group `groups_D[d]`; -1: to none."""
+  num_devices = groups_D.shape[0]
 
-  def write(old: jax.Array, new: jax.Array, slot_axis: int, padding: int):
+  def write(
+    old: jax.Array, new: jax.Array, slot_axis: int, padding: int
+  ) -> jax.Array:
     batch_axis = slot_axis - 2 if old.ndim >= 4 else 0
-    missing = old.shape[slot_axis] - new.shape[slot_axis]
     widths = [(0, 0)] * new.ndim
-    widths[slot_axis] = 0, missing
-    new = jnp.pad(new, widths, constant_values=padding).astype(old.dtype)
+    widths[slot_axis] = 0, old.shape[slot_axis] - new.shape[slot_axis]
+    new = jnp.pad(new, widths, constant_values=padding)
 
     shape = list(old.shape)
+    groups_per_device = old.shape[batch_axis] // num_devices
     shape[batch_axis : batch_axis + 1] = num_devices, groups_per_device
-    mask_shape = [1] * len(shape)
-    mask_shape[batch_axis : batch_axis + 2] = num_devices, groups_per_device
-    mask = is_here_DE.reshape(mask_shape)
-    new = jnp.expand_dims(new, batch_axis + 1)
-    return jnp.where(mask, new, old.reshape(shape)).reshape(old.shape)
+    entries = decode_caches.write_entries(
+      old.reshape(shape),
+      new,
+      groups_D,
+      row_axis=batch_axis,
+      entry_axis=batch_axis + 1,
+    )
+    return entries.reshape(old.shape)
 
   def write_heads(old: jax.Array, new: jax.Array) -> jax.Array:
     return write(old, new, slot_axis=old.ndim - 2, padding=0)
