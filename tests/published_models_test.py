@@ -108,6 +108,28 @@ def make_folder(
   return folder
 
 
+def score_and_report(
+  workdir: pathlib.Path,
+  evaluator: pathlib.Path,
+  graded: pathlib.Path,
+  parts: dict[str, object],
+) -> None:
+  scored = score.score(
+    workdir / 'scored',
+    checkpoint=evaluator,
+    candidates=graded,
+    batch_size=8,
+    **parts,
+  )
+  evaluate.evaluate(
+    workdir / 'report',
+    candidates=scored,
+    rules=(voting.Majority(), voting.Rerank(), voting.WeightedVote()),
+    resamples=50,
+    draws=2,
+  )
+
+
 def run_stages(
   workdir: pathlib.Path, folder: pathlib.Path, vocabulary
 ) -> pathlib.Path:
@@ -156,20 +178,7 @@ def run_stages(
       examples_per_problem=2,
     ),
   )
-  scored = score.score(
-    workdir / 'scored',
-    checkpoint=evaluator,
-    candidates=graded,
-    batch_size=8,
-    **parts,
-  )
-  evaluate.evaluate(
-    workdir / 'report',
-    candidates=scored,
-    rules=(voting.Majority(), voting.Rerank(), voting.WeightedVote()),
-    resamples=50,
-    draws=2,
-  )
+  score_and_report(workdir, evaluator, graded, parts)
   return generator
 
 
