@@ -40,7 +40,9 @@ def test_writes_one_entry_of_each_row_and_none_outside() -> None:
 def test_devices_do_not_communicate() -> None:
   mesh = Mesh(np.array(jax.devices()[:8]).reshape(4, 2), ('data', 'model'))
 
-  def array(axes: tuple[str | None, ...], *shape: int, dtype=np.float32):
+  def array(
+    axes: tuple[str | None, ...], *shape: int, dtype: type = np.float32
+  ) -> jax.ShapeDtypeStruct:
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
@@ -50,10 +52,11 @@ def test_devices_do_not_communicate() -> None:
     array(axes, LAYERS, ROWS, HEADS, SIZE),
     array(('data',), ROWS, dtype=np.int32),
   ).compile()
-  text = program.as_text()
+  text, memory = program.as_text(), program.memory_analysis()
+  assert text is not None and memory is not None
   for name in ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute'):
     assert name not in text
   # The array is donated, and nothing of its size is allocated beside it.
   array_bytes = 4 * LAYERS * ROWS * HEADS * ENTRIES * SIZE // 8
-  assert program.memory_analysis().alias_size_in_bytes == array_bytes
-  assert program.memory_analysis().temp_size_in_bytes < array_bytes
+  assert memory.alias_size_in_bytes == array_bytes
+  assert memory.temp_size_in_bytes < array_bytes
