@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from mathft_jax.distributed import partitioning
+from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference.decode_config import DecodeConfig
 from mathft_jax.models import kv_cache
 
@@ -206,7 +207,7 @@ def _write_blocks(
 ) -> tuple[kv_cache.Suffix, ...]:
   """Writes the block of row b as block number `index_B[b]` of the chunks."""
   block_size = config.block_size
-  is_tpu = config.mesh.devices.flat[0].platform == 'tpu'
+  is_tpu = KernelSharding(config.mesh, config.rules).platform == 'tpu'
 
   def write(
     chunk: jax.Array | None, new: jax.Array, first_block: int
