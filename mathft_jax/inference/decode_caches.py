@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from mathft_jax.distributed import partitioning
-from mathft_jax.distributed.kernel_sharding import KernelSharding
 from mathft_jax.inference.decode_config import DecodeConfig
 from mathft_jax.models import kv_cache
 
@@ -207,7 +206,6 @@ def _write_blocks(
 ) -> tuple[kv_cache.Suffix, ...]:
   """Writes the block of row b as block number `index_B[b]` of the chunks."""
   block_size = config.block_size
-  is_tpu = KernelSharding(config.mesh, config.rules).platform == 'tpu'
 
   def write(
     chunk: jax.Array | None, new: jax.Array, first_block: int
@@ -218,11 +216,13 @@ def _write_blocks(
     *outer, batch, heads, slots, head_size = chunk.shape
     num_blocks = slots // block_size
     shape = *outer, batch, heads, num_blocks, block_size, head_size
-    blocks, chunk_index_B = chunk.reshape(shape), index_B - first_block
-    row_axis = len(outer)
-    write_blocks = _select_entries if is_tpu else write_entries
-    blocks = write_blocks(
-      blocks, new, chunk_index_B, row_axis=row_axis, entry_axis=row_axis + 2
+    rows = len(outer)
+    blocks = write_entries(
+      chunk.reshape(shape),
+      new,
+      index_B - first_block,
+      row_axis=rows,
+      entry_axis=rows + 2,
     )
     return blocks.reshape(chunk.shape)
 
@@ -277,25 +277,3 @@ def write_entries(
     unique_indices=True,
     mode=jax.lax.GatherScatterMode.FILL_OR_DROP,
   )
-
-
-def _select_entries(
-  array: jax.Array,
-  new: jax.Array,
-  index_B: jax.Array,
-  *,
-  row_axis: int,
-  entry_axis: int,
-) -> jax.Array:
-  """Returns what `write_entries` returns; reads and writes the whole array.
-
-  On TPU this moves half as many bytes as the scatter, for which XLA copies the array to another
-  layout and back.
-  """
-  axis_shape = [1] * array.ndim
-  axis_shape[row_axis] = len(index_B)
-  is_here = index_B.reshape(axis_shape) == jax.lax.broadcasted_iota(
-    jnp.int32, array.shape, entry_axis
-  )
-  new = jnp.expand_dims(new, entry_axis).astype(array.dtype)
-  return jnp.where(is_here, new, array)
