@@ -53,11 +53,10 @@ def random_weights(
   """The weights of each layer, then that of the head."""
   rng = np.random.default_rng(0)
   head = [(model.embed_dim, model.vocab_size)]
-  layers = [layer_shapes(model)] * model.num_layers + [head]
-  return [
-    [rng.standard_normal(shape, np.float32) for shape in shapes]
-    for shapes in layers
-  ]
+  weights = []
+  for shapes in [layer_shapes(model)] * model.num_layers + [head]:
+    weights.append([rng.standard_normal(shape, np.float32) for shape in shapes])
+  return weights
 
 
 def random_inputs(
